@@ -1,0 +1,178 @@
+//! Anti-entropy: lists that differ are compared bucket by bucket, and only the records that differ are exchanged.
+//!
+//! The fingerprint on every ack shows that a difference slipped through gossip. The pinger then sends the fingerprints
+//! of its buckets ([`Part::Compare`]), the other answers with what it has in those that differ ([`Part::Summary`]),
+//! and the pinger sends what it knows better and asks for the rest ([`Part::Want`]).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    Fingerprint, Instant, Member, MemberId, MemberState, Peer, Swim,
+    membership::bucket_bit,
+    wire::{BUCKETS, Claim, Entry, Part, Payload, SummaryLine},
+};
+
+/// Exchanges under way.
+#[derive(Debug)]
+pub(crate) struct Exchanges {
+    /// Whom we asked to let us in.
+    pub(crate) joining: BTreeSet<MemberId>,
+    /// When the list last changed.
+    pub(crate) last_change: Instant,
+    /// Whom we sent our buckets, and when.
+    asked: BTreeMap<MemberId, Instant>,
+    /// Since when every fingerprint we saw differed from ours.
+    differing_since: Option<Instant>,
+    /// What we answered in the present period.
+    answered: u32,
+    answers_counted_since: Instant,
+}
+
+impl Default for Exchanges {
+    fn default() -> Self {
+        Self {
+            joining: BTreeSet::new(),
+            last_change: Instant::START,
+            asked: BTreeMap::new(),
+            differing_since: None,
+            answered: 0,
+            answers_counted_since: Instant::START,
+        }
+    }
+}
+
+impl Swim {
+    /// Compares the fingerprint on an ack with ours, and begins an exchange where they differ for longer than news
+    /// needs to arrive.
+    pub(crate) fn compare_fingerprints(&mut self, now: Instant, with: Peer, theirs: Fingerprint) {
+        if theirs == self.fingerprint() {
+            self.exchanges.differing_since = None;
+            return;
+        }
+        let period = self.params.protocol_period;
+        let since = *self.exchanges.differing_since.get_or_insert(now);
+        let is_settled = now - self.exchanges.last_change >= period / 4;
+        if is_settled || now - since >= period * 2 {
+            self.start_exchange(now, with);
+        }
+    }
+
+    pub(crate) fn start_exchange(&mut self, now: Instant, with: Peer) {
+        self.exchanges.asked.retain(|_, &mut asked_at| now - asked_at < EXCHANGE_TIMEOUT);
+        if self.exchanges.asked.len() >= MAX_EXCHANGES {
+            self.stats.exchanges_refused += 1;
+            return;
+        }
+        if self.exchanges.asked.insert(with.id, now).is_none() {
+            self.stats.exchanges_started += 1;
+            let buckets = Box::new(*self.list.buckets());
+            self.send_stream(with, Payload::of(&Part::Compare(buckets)));
+        }
+    }
+
+    /// Answers with what we have in the buckets that differ.
+    pub(crate) fn handle_compare(&mut self, now: Instant, from: Peer, theirs: &[u64; BUCKETS]) {
+        if !self.may_answer(now) {
+            return;
+        }
+        let ours = self.list.buckets();
+        let differing = (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]);
+        let buckets = differing.fold(0, |buckets, bucket| buckets | 1 << bucket);
+        let lines = self.list.summary(buckets);
+        self.send_stream(from, Payload::of(&Part::Summary { buckets, lines }));
+    }
+
+    /// Sends what we know better, and asks for what the other does.
+    pub(crate) fn handle_summary(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        buckets: u64,
+        lines: &[SummaryLine],
+    ) {
+        if self.exchanges.asked.remove(&from.id).is_none() {
+            self.stats.misdirected_messages += 1;
+            return;
+        }
+        let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.id, line)).collect();
+        let mut payload = Payload::new();
+        for member in self.list.snapshot().iter() {
+            let is_compared = buckets & bucket_bit(member.id()) != 0;
+            if is_compared && knows_better(member, theirs.get(&member.id()).copied()) {
+                let (state, record) = (member.state, member.record().clone());
+                payload.push(&Part::Entry(Entry { state, record }));
+            }
+        }
+        let mut wanted = Vec::new();
+        for line in theirs.values() {
+            match self.list.get(line.id).map(|known| (known.version(), known.state)) {
+                None if line.state.is_live() => wanted.push(line.id),
+                Some((version, _)) if version < line.version => wanted.push(line.id),
+                Some((version, state)) if version == line.version => {
+                    if line.state == MemberState::Dead && state.is_live() {
+                        let (subject, by) = (line.id, from.id);
+                        self.verify_death(now, Claim { subject, version, by });
+                    }
+                }
+                None | Some(_) => {}
+            }
+        }
+        wanted.truncate(self.params.max_members);
+        if !wanted.is_empty() {
+            payload.push(&Part::Want(wanted));
+        }
+        if !payload.is_empty() {
+            self.send_stream(from, payload);
+        }
+    }
+
+    pub(crate) fn handle_want(&mut self, now: Instant, from: Peer, ids: &[MemberId]) {
+        if !self.may_answer(now) {
+            return;
+        }
+        let ids: BTreeSet<_> = ids.iter().copied().collect();
+        let mut payload = Payload::new();
+        for member in ids.into_iter().filter_map(|id| self.list.get(id)) {
+            let (state, record) = (member.state, member.record().clone());
+            payload.push(&Part::Entry(Entry { state, record }));
+        }
+        if !payload.is_empty() {
+            self.send_stream(from, payload);
+        }
+    }
+
+    /// Whether another answer fits the budget of this period.
+    fn may_answer(&mut self, now: Instant) -> bool {
+        if now - self.exchanges.answers_counted_since >= self.params.protocol_period {
+            self.exchanges.answers_counted_since = now;
+            self.exchanges.answered = 0;
+        }
+        if self.exchanges.answered == MAX_ANSWERS_PER_PERIOD {
+            self.stats.exchanges_refused += 1;
+            return false;
+        }
+        self.exchanges.answered += 1;
+        true
+    }
+}
+
+/// Whether our word on a member would be news to a list that has this line of it.
+fn knows_better(ours: &Member, theirs: Option<&SummaryLine>) -> bool {
+    match theirs {
+        None => ours.state.is_live(),
+        Some(theirs) if ours.version() == theirs.version => {
+            ours.state == MemberState::Dead && theirs.state.is_live()
+        }
+        Some(theirs) => ours.version() > theirs.version,
+    }
+}
+
+/// After how long an exchange that got no answer may be begun again.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many exchanges we have begun may be under way.
+const MAX_EXCHANGES: usize = 4;
+/// How many exchanges of others we serve in a protocol period; the rest come back later.
+const MAX_ANSWERS_PER_PERIOD: u32 = 64;

@@ -1,0 +1,236 @@
+//! Configuration, checked once by changing its type: [`Config`] has public fields, the core holds `Params`.
+
+use std::time::Duration;
+
+/// How a core behaves. Start from a preset and change what differs.
+///
+/// ```
+/// use std::time::Duration;
+/// let mut config = phin_swim::Config::lan();
+/// config.protocol_period = Duration::from_millis(200);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Config {
+    /// The interval in which each member probes one other (SWIM §3.1). Shorter detects sooner and costs messages in
+    /// proportion. Default 1 s; 10 ms to 10 min.
+    pub protocol_period: Duration,
+    /// The round trip assumed of a link that was never measured. Too short means needless ping-reqs to a new member,
+    /// too long a slower first detection. Default 50 ms on a LAN; at most half the protocol period.
+    pub prior_round_trip: Duration,
+    /// How many rings order the members, so how many observers each has. More means more certain verdicts and more
+    /// connections, about two for each. Default 8; 1 to 32.
+    pub rings: u8,
+    /// How suspicion becomes a verdict. Default [`Detector::Observers`].
+    pub detector: Detector,
+    /// How surprising a member's silence must be, all votes together, to declare it dead: −log10 of the probability of
+    /// a mistake. Default 8; 1 to 100.
+    pub phi_threshold: f64,
+    /// How long a member's silence is given when its host is silent too, and three times as long when nothing is known
+    /// of its host. Larger forgives longer pauses and detects later. Default 1 s; a tenth of the period to 10 min.
+    pub pause_tolerance: Duration,
+    /// How long a member's silence is given when its host answers: a process that is stopped, swapping or starved.
+    /// Default 10 s; at least the pause tolerance.
+    pub hang_tolerance: Duration,
+    /// Whether the hosts of silent members are asked what became of them. Default yes.
+    pub ask_hosts: bool,
+    /// How many members are asked to ping a member that does not answer us (the *k* of SWIM §4.1). Default 3; at most 16.
+    pub indirect_probes: u8,
+    /// Classic only. How long a suspect may refute, in protocol periods for each power of ten of the cluster's size (Lifeguard's α).
+    /// Larger forgives longer pauses and detects later. Default 4; 1 to 64.
+    pub suspicion_multiplier: u8,
+    /// Classic only. How many times longer an unconfirmed suspicion waits than one that others confirmed (Lifeguard's β). Default 6;
+    /// 1 to 64.
+    pub max_suspicion_multiplier: u8,
+    /// How often an update is piggybacked after it was pushed, for each power of ten of the cluster's size (the λ of
+    /// SWIM §4.1, there without a push). Default 1; 1 to 64.
+    pub retransmit_multiplier: u8,
+    /// How long an urgent update waits for others to share its datagrams. Default 2 ms; at most the protocol period.
+    pub push_delay: Duration,
+    /// The longest datagram made; what does not fit one goes in several, or by stream. Default 1,100, which fits the
+    /// smallest packet that QUIC allows; 512 to 65,000.
+    pub max_datagram_bytes: usize,
+    /// The longest membership list, dead members included. A new member beyond it is refused and counted. Default
+    /// 65,536; 2 to 1,000,000.
+    pub max_members: usize,
+    /// How long a member that died or left is remembered. Longer recognises later returns and costs memory. Default
+    /// 24 h; at least ten protocol periods.
+    pub dead_retention: Duration,
+}
+
+impl Config {
+    /// Members in one data centre: the default.
+    pub const fn lan() -> Self {
+        Self {
+            protocol_period: Duration::from_secs(1),
+            prior_round_trip: Duration::from_millis(50),
+            rings: 8,
+            detector: Detector::Observers,
+            phi_threshold: 8.0,
+            pause_tolerance: Duration::from_secs(1),
+            hang_tolerance: Duration::from_secs(10),
+            ask_hosts: true,
+            indirect_probes: 3,
+            suspicion_multiplier: 4,
+            max_suspicion_multiplier: 6,
+            retransmit_multiplier: 1,
+            push_delay: Duration::from_millis(2),
+            max_datagram_bytes: 1_100,
+            max_members: 65_536,
+            dead_retention: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+
+    /// Members on several continents: round trips of hundreds of milliseconds, more loss.
+    pub const fn wan() -> Self {
+        Self {
+            protocol_period: Duration::from_secs(3),
+            prior_round_trip: Duration::from_millis(300),
+            pause_tolerance: Duration::from_secs(3),
+            hang_tolerance: Duration::from_secs(20),
+            suspicion_multiplier: 6,
+            push_delay: Duration::from_millis(10),
+            ..Self::lan()
+        }
+    }
+
+    /// Members on one machine: tests, demonstrations.
+    pub const fn local() -> Self {
+        Self {
+            protocol_period: Duration::from_millis(200),
+            prior_round_trip: Duration::from_millis(20),
+            pause_tolerance: Duration::from_millis(300),
+            suspicion_multiplier: 3,
+            push_delay: Duration::from_millis(1),
+            ..Self::lan()
+        }
+    }
+}
+
+/// How suspicion becomes a verdict.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Detector {
+    /// The observers of a member accrue evidence and vote.
+    Observers,
+    /// SWIM with Lifeguard's suspicion timeout and round-robin probing of all members, for comparison.
+    Classic,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self::lan()
+    }
+}
+
+/// Which setting cannot be used, and what is allowed.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{setting} is {value}; allowed is {allowed}")]
+pub struct ConfigError {
+    /// The field of [`Config`].
+    pub setting: &'static str,
+    /// The value found.
+    pub value: String,
+    /// What it may be.
+    pub allowed: String,
+}
+
+/// A configuration known to be sound; only the conversion from [`Config`] makes one.
+#[derive(Clone, Debug)]
+pub(crate) struct Params(Config);
+
+impl std::ops::Deref for Params {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.0
+    }
+}
+
+impl TryFrom<Config> for Params {
+    type Error = ConfigError;
+
+    fn try_from(config: Config) -> Result<Self, ConfigError> {
+        let period = config.protocol_period;
+        between_durations(
+            "protocol_period",
+            period,
+            Duration::from_millis(10),
+            Duration::from_secs(600),
+        )?;
+        between_durations(
+            "prior_round_trip",
+            config.prior_round_trip,
+            Duration::from_micros(1),
+            period / 2,
+        )?;
+        between_durations("push_delay", config.push_delay, Duration::ZERO, period)?;
+        between_durations("dead_retention", config.dead_retention, period * 10, Duration::MAX)?;
+        let tolerance = config.pause_tolerance;
+        let (tenth, long) = (period / 10, Duration::from_secs(600));
+        between_durations("pause_tolerance", tolerance, tenth, long)?;
+        between_durations("hang_tolerance", config.hang_tolerance, tolerance, long * 6)?;
+        if !(1.0..=100.0).contains(&config.phi_threshold) {
+            return Err(ConfigError {
+                setting: "phi_threshold",
+                value: config.phi_threshold.to_string(),
+                allowed: "1 to 100".to_owned(),
+            });
+        }
+        between("rings", config.rings.into(), 1, 32)?;
+        between("indirect_probes", config.indirect_probes.into(), 0, 16)?;
+        between("suspicion_multiplier", config.suspicion_multiplier.into(), 1, 64)?;
+        between("max_suspicion_multiplier", config.max_suspicion_multiplier.into(), 1, 64)?;
+        between("retransmit_multiplier", config.retransmit_multiplier.into(), 1, 64)?;
+        between("max_datagram_bytes", config.max_datagram_bytes, 512, 65_000)?;
+        between("max_members", config.max_members, 2, 1_000_000)?;
+        Ok(Self(config))
+    }
+}
+
+fn between(setting: &'static str, value: usize, min: usize, max: usize) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError { setting, value: value.to_string(), allowed: format!("{min} to {max}") })
+}
+
+fn between_durations(
+    setting: &'static str,
+    value: Duration,
+    min: Duration,
+    max: Duration,
+) -> Result<(), ConfigError> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let allowed = match max {
+        Duration::MAX => format!("at least {min:?}"),
+        _ => format!("{min:?} to {max:?}"),
+    };
+    Err(ConfigError { setting, value: format!("{value:?}"), allowed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_sound() {
+        for config in [Config::lan(), Config::wan(), Config::local()] {
+            assert!(Params::try_from(config).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_unusable_setting_is_named_with_what_is_allowed() {
+        let mut config = Config::lan();
+        config.prior_round_trip = Duration::from_millis(501);
+        let error = Params::try_from(config).unwrap_err();
+        assert_eq!(error.to_string(), "prior_round_trip is 501ms; allowed is 1µs to 500ms");
+        let mut config = Config::lan();
+        config.rings = 0;
+        let error = Params::try_from(config).unwrap_err();
+        assert_eq!(error.to_string(), "rings is 0; allowed is 1 to 32");
+    }
+}

@@ -1,0 +1,69 @@
+//! Payloads in words, for traces and scenarios.
+
+use crate::{
+    Keys, MemberId, Version,
+    wire::{self, Claim, Part},
+};
+
+/// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
+/// change from release to release.
+pub fn describe(payload: &[u8], keys: &dyn Keys, name: &dyn Fn(MemberId) -> String) -> Vec<String> {
+    match wire::decode(payload, keys) {
+        Ok(decoded) => decoded.parts.iter().map(|part| describe_part(part, name)).collect(),
+        Err(error) => vec![format!("undecodable: {error}")],
+    }
+}
+
+fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
+    let claim = |word: &str, claim: &Claim| {
+        format!("{word} {} {} by={}", name(claim.subject), version(claim.version), name(claim.by))
+    };
+    match part {
+        Part::Ping(pulse) => format!("ping seq={}", pulse.sequence.0),
+        Part::Ack(pulse) => format!("ack seq={}", pulse.sequence.0),
+        Part::PingReq { sequence, target } => {
+            format!("ping-req seq={} target={}", sequence.0, name(*target))
+        }
+        Part::Nack { sequence } => format!("nack seq={}", sequence.0),
+        Part::IndirectAck { sequence, .. } => format!("indirect-ack seq={}", sequence.0),
+        Part::Entry(entry) => {
+            let (id, known) = (entry.record.id(), version(entry.record.version()));
+            format!("entry {} {known} {}", name(id), entry.state)
+        }
+        Part::Suspect(suspect) => claim("suspect", suspect),
+        Part::Dead(verdict) => {
+            format!("{} votes={}", claim("dead", &verdict.claim), verdict.votes.len())
+        }
+        Part::Vote(vote) => format!(
+            "{} {} {} phi={:.1} silent_for={:?} {}",
+            if vote.is_accusation { "accuse" } else { "vote" },
+            name(vote.subject),
+            version(vote.version),
+            vote.phi,
+            vote.silent_for,
+            vote.silence.as_str(),
+        ),
+        Part::Clear { subject, version: of, age } => {
+            format!("clear {} {} age={age:?}", name(*subject), version(*of))
+        }
+        Part::Abstain { subject, version: of } => {
+            format!("abstain {} {}", name(*subject), version(*of))
+        }
+        Part::Join => "join".to_owned(),
+        Part::JoinReply(Ok(())) => "join-reply admitted".to_owned(),
+        Part::JoinReply(Err(refusal)) => format!("join-reply refused: {refusal}"),
+        Part::Compare(_) => "compare".to_owned(),
+        Part::Summary { buckets, lines } => {
+            format!("summary buckets={} lines={}", buckets.count_ones(), lines.len())
+        }
+        Part::Want(ids) => {
+            format!("want {}", ids.iter().map(|&id| name(id)).collect::<Vec<_>>().join(","))
+        }
+        Part::Leave { sequence } => format!("leave seq={}", sequence.0),
+        Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
+    }
+}
+
+fn version(version: Version) -> String {
+    format!("v{}.{}", version.generation.0, version.incarnation.0)
+}

@@ -1,0 +1,206 @@
+//! Dissemination: news is pushed at once along the rings, then piggybacked on pings and acks until it was sent often
+//! enough (SWIM §4.1).
+//!
+//! What is queued is only who there is news of; what is sent is the list's present word on that member.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    Instant, MemberId, MemberState, Swim,
+    swim::{Source, Timer},
+    wire::{Claim, Entry, MAX_VOTES, Part, Payload, Verdict},
+};
+
+/// The members there is news of.
+#[derive(Debug)]
+pub(crate) struct Dissemination {
+    /// How often the news of each member was piggybacked; at most [`MAX_UPDATES`].
+    piggybacked: BTreeMap<MemberId, u32>,
+    /// News not pushed yet, and from whom it came; emptied when it is pushed.
+    unpushed: BTreeMap<MemberId, Option<MemberId>>,
+    /// When it is pushed.
+    push_at: Option<Instant>,
+    /// Up to when the budget for news of deaths and suspicions is spent.
+    spent_until: Instant,
+}
+
+impl Dissemination {
+    pub(crate) fn new(now: Instant) -> Self {
+        let (piggybacked, unpushed) = Default::default();
+        Self { piggybacked, unpushed, push_at: None, spent_until: now }
+    }
+}
+
+impl Swim {
+    /// Makes news of a member's present state.
+    pub(crate) fn spread(&mut self, now: Instant, id: MemberId, source: Source) {
+        self.exchanges.last_change = now;
+        let learnt_from = match source {
+            Source::Ourselves => None,
+            Source::Gossip(from) => Some(from),
+            Source::Welcome(_) => return,
+        };
+        self.queue(id);
+        let push_at = now + self.push_delay(now, id);
+        if self.dissemination.push_at.is_none_or(|planned| push_at < planned) {
+            self.dissemination.push_at = Some(push_at);
+            self.timers.set(push_at, Timer::Push);
+        }
+        self.dissemination.unpushed.insert(id, learnt_from);
+    }
+
+    /// Pushes what is new to our subjects in all rings, each update once; they push it on.
+    pub(crate) fn push_updates(&mut self, now: Instant) {
+        if self.dissemination.push_at.is_none_or(|planned| planned > now) {
+            return;
+        }
+        self.dissemination.push_at = None;
+        let unpushed = std::mem::take(&mut self.dissemination.unpushed);
+        let me = self.id();
+        let mut receivers = self.list.rings().subjects(me);
+        // A suspect hears of it at once, so that it can refute.
+        receivers.extend(unpushed.iter().filter_map(|(&id, from)| {
+            let is_suspect = self.list.get(id).is_some_and(|m| m.state == MemberState::Suspect);
+            (is_suspect && from.is_none()).then_some(id)
+        }));
+        receivers.sort_unstable();
+        receivers.dedup();
+        for receiver in receivers {
+            let Some(peer) = self.peer(receiver) else {
+                continue;
+            };
+            let news = unpushed.iter().filter(|&(_, &from)| from != Some(peer.id));
+            let parts: Vec<_> = news
+                .filter_map(|(&id, _)| {
+                    self.update(now, id).filter(|part| part.concerns(id, peer.id))
+                })
+                .collect();
+            let mut payload = Payload::new();
+            for part in &parts {
+                if !payload.push_within(part, self.params.max_datagram_bytes) {
+                    let full = std::mem::replace(&mut payload, Payload::of(part));
+                    self.send_datagram(peer, full);
+                }
+            }
+            if !payload.is_empty() {
+                self.send_datagram(peer, payload);
+            }
+        }
+    }
+
+    /// Fills what is left of a ping or ack with updates: what the receiver is held for, where that is not alive, then
+    /// those sent least often.
+    pub(crate) fn piggyback(&mut self, now: Instant, payload: &mut Payload, to: MemberId) {
+        let max_bytes = self.params.max_datagram_bytes;
+        let is_accused = self
+            .list
+            .get(to)
+            .is_some_and(|m| matches!(m.state, MemberState::Suspect | MemberState::Dead));
+        if is_accused && let Some(claim) = self.update(now, to) {
+            payload.push_within(&claim, max_bytes);
+        }
+        if self.dissemination.piggybacked.is_empty() {
+            return;
+        }
+        let limit = self.retransmit_limit();
+        let mut queue: Vec<_> =
+            self.dissemination.piggybacked.iter().map(|(&id, &sent)| (sent, id)).collect();
+        queue.sort_unstable();
+        for (_, id) in queue {
+            if payload.len() + SMALLEST_UPDATE_BYTES > max_bytes {
+                break;
+            }
+            if id == to {
+                continue;
+            }
+            let Some(part) = self.update(now, id) else {
+                self.dissemination.piggybacked.remove(&id);
+                continue;
+            };
+            if payload.push_within(&part, max_bytes)
+                && let Some(sent) = self.dissemination.piggybacked.get_mut(&id)
+            {
+                *sent += 1;
+                if *sent >= limit {
+                    self.dissemination.piggybacked.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// How long this news may wait for more. Where many die at once their news is collected, so that one push carries
+    /// much: a few pushes go at once, then so many in a period. Who joins, returns or leaves is told of at once.
+    fn push_delay(&mut self, now: Instant, id: MemberId) -> Duration {
+        let delay = self.params.push_delay;
+        let is_bad_news = self.list.get(id).is_some_and(|member| {
+            matches!(member.state(), MemberState::Suspect | MemberState::Dead)
+        });
+        if !is_bad_news || self.dissemination.push_at.is_some() {
+            return delay;
+        }
+        let gap = self.params.protocol_period / PUSHES_PER_PERIOD;
+        let spent_until = self.dissemination.spent_until.max(now) + gap;
+        self.dissemination.spent_until = spent_until;
+        let wait = (spent_until - now).saturating_sub(gap * PUSHES_AT_ONCE);
+        if wait > delay {
+            self.stats.pushes_delayed += 1;
+        }
+        wait.max(delay)
+    }
+
+    fn queue(&mut self, id: MemberId) {
+        let queue = &mut self.dissemination.piggybacked;
+        if queue.len() >= MAX_UPDATES && !queue.contains_key(&id) {
+            // The update sent most often is the one most likely known everywhere.
+            if let Some(known_best) = queue.iter().max_by_key(|&(_, sent)| sent).map(|(&id, _)| id)
+            {
+                queue.remove(&known_best);
+                self.stats.updates_dropped += 1;
+            }
+        }
+        queue.insert(id, 0);
+    }
+
+    /// The list's present word on a member.
+    pub(crate) fn update(&self, now: Instant, id: MemberId) -> Option<Part> {
+        let member = self.list.get(id)?;
+        let claim = |by| Claim { subject: id, version: member.version(), by };
+        Some(match member.state {
+            MemberState::Alive | MemberState::Left => {
+                Part::Entry(Entry { state: member.state, record: member.record().clone() })
+            }
+            MemberState::Suspect => {
+                Part::Suspect(claim(self.suspicions.accuser(id).unwrap_or_else(|| self.id())))
+            }
+            MemberState::Dead => {
+                let votes = self.reports.votes(id, member.version());
+                let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
+                let votes = votes.map(|vote| vote.to_send(now)).collect();
+                Part::Dead(Verdict { claim: claim(self.id()), votes })
+            }
+        })
+    }
+
+    /// λ log n: enough for an update to reach everyone with high probability (SWIM §4.1).
+    fn retransmit_limit(&self) -> u32 {
+        let members = self.list.snapshot().live_len() as f64;
+        let digits = (members + 1.0).log10().ceil().max(1.0);
+        u32::from(self.params.retransmit_multiplier) * digits as u32
+    }
+}
+
+impl Part {
+    /// Whether this update about `subject` tells `receiver` something: that it lives, nobody needs to be told.
+    fn concerns(&self, subject: MemberId, receiver: MemberId) -> bool {
+        subject != receiver || matches!(self, Self::Suspect(_) | Self::Dead(_))
+    }
+}
+
+/// How many pushes of deaths and suspicions go out at once before they are collected.
+const PUSHES_AT_ONCE: u32 = 6;
+/// How many go out in a protocol period then.
+const PUSHES_PER_PERIOD: u32 = 2;
+/// How many members can have news waiting to be piggybacked.
+const MAX_UPDATES: usize = 4_096;
+/// No update is smaller than a claim, so nothing fits what is less.
+const SMALLEST_UPDATE_BYTES: usize = 40;

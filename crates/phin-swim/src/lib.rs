@@ -1,0 +1,47 @@
+//! The membership protocol of phin as a state machine: SWIM (Das, Gupta, Motivala, DSN 2002) over K rings.
+//!
+//! [`Swim`] is a value. Its inputs are the `handle_*` methods, each with the moment it happens; its outputs are one
+//! queue, drained with [`Swim::poll_output`], and one next deadline, [`Swim::poll_timeout`]. It has no clock, no socket,
+//! no thread, and no randomness but the seed it is given: the same inputs give the same outputs, to the byte. Most
+//! applications want the crate `phin`, which drives it over QUIC.
+//!
+//! What everything from the network is checked for, and the limits of everything that can grow, stand with each type;
+//! what was dropped is counted in [`Stats`].
+
+mod anti_entropy;
+mod classic;
+mod config;
+mod describe;
+mod dissemination;
+mod leaving;
+mod local_health;
+mod member;
+mod membership;
+mod output;
+mod probe;
+mod record;
+mod redial;
+mod reports;
+mod rings;
+mod rounds;
+mod stats;
+mod suspicion;
+mod swim;
+mod time;
+mod timers;
+mod warm;
+mod wire;
+
+pub use config::{Config, ConfigError, Detector};
+pub use describe::describe;
+pub use member::{Generation, Incarnation, Member, MemberId, MemberState, Version};
+pub use membership::Members;
+pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
+pub use probe::{Disconnection, Link, Unreachable};
+pub use record::{Keys, Name, NameError, PublicKey, Record, Signature};
+pub use reports::{Outcome, Report, Silence, Vote};
+pub use stats::Stats;
+pub use swim::{Local, Swim};
+pub use time::Instant;
+pub use warm::Template;
+pub use wire::{Fingerprint, WIRE_VERSION};

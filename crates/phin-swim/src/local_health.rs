@@ -1,0 +1,140 @@
+//! Our own health: a member that cannot trust its own view does not judge others (after Lifeguard's local health).
+//!
+//! *Impaired*: our own timers ran late, so what we missed may be our own doing. *Isolated*: nobody at all was heard, so
+//! the fault is on our side. Both abstain; neither stops probing.
+
+use std::time::Duration;
+
+use crate::{Instant, MemberId, Output, Silence, Swim};
+
+/// What we know of our own health.
+#[derive(Debug)]
+pub(crate) struct LocalHealth {
+    /// When any member was last heard.
+    last_heard: Instant,
+    /// When anything that we asked was last answered, by a member or by its host.
+    last_answer: Instant,
+    impaired_until: Instant,
+    is_isolated: bool,
+    /// The longest stall of the present window and of the one before.
+    stalls: [Duration; 2],
+    window_began_at: Instant,
+}
+
+impl LocalHealth {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            last_heard: now,
+            last_answer: now,
+            impaired_until: now,
+            is_isolated: false,
+            stalls: [Duration::ZERO; 2],
+            window_began_at: now,
+        }
+    }
+
+    /// When it last showed that we are heard, and hear.
+    pub(crate) const fn last_answer(&self) -> Instant {
+        self.last_answer
+    }
+
+    pub(crate) const fn record_answer(&mut self, now: Instant) {
+        self.last_answer = now;
+    }
+
+    /// The longest stall of ours in the last half a minute or more.
+    pub(crate) fn longest_stall(&self) -> Duration {
+        self.stalls[0].max(self.stalls[1])
+    }
+
+    fn record_stall(&mut self, now: Instant, stall: Duration) {
+        if now - self.window_began_at >= STALL_WINDOW {
+            self.stalls = [Duration::ZERO, self.stalls[0]];
+            self.window_began_at = now;
+        }
+        self.stalls[0] = self.stalls[0].max(stall);
+    }
+}
+
+impl Swim {
+    /// Whether this member abstains from judging others for now, because it stalled itself or is isolated.
+    pub fn is_impaired(&self, now: Instant) -> bool {
+        self.health.is_isolated || now < self.health.impaired_until
+    }
+
+    /// Whether we cannot judge this kind of silence now. Isolated, a member still sees what a host says of a process that
+    /// is gone; and where there are hardly any others, of one that hangs.
+    pub(crate) fn cannot_judge(&self, now: Instant, silence: Silence) -> bool {
+        let is_few = self.list.snapshot().live_len() <= FEW_MEMBERS;
+        let is_told = match silence {
+            Silence::Gone => true,
+            Silence::Hung => is_few,
+            Silence::Silent | Silence::Unknown => false,
+        };
+        now < self.health.impaired_until || (self.health.is_isolated && !is_told)
+    }
+
+    /// Whether this member hears nobody at all: it declares nobody dead until it does.
+    pub const fn is_isolated(&self) -> bool {
+        self.health.is_isolated
+    }
+
+    /// Our timers fire this much later than asked. After a stall all that was received has been handled already; what
+    /// was not answered meanwhile says nothing, and every open question is asked anew.
+    pub(crate) fn record_lag(&mut self, now: Instant, lag: Duration) {
+        let tolerance = self.params.pause_tolerance;
+        self.health.record_stall(now, if lag >= MIN_STALL { lag } else { Duration::ZERO });
+        if lag < tolerance / 4 {
+            return;
+        }
+        self.stats.stalls += 1;
+        self.health.impaired_until = now + lag.min(tolerance) / 2;
+        self.ask_anew(now);
+    }
+
+    pub(crate) fn hear_anyone(&mut self, now: Instant) {
+        self.health.last_heard = now;
+        if self.health.is_isolated {
+            self.health.is_isolated = false;
+            self.output(Output::Isolated(false));
+            // What we missed while the fault was ours says nothing of others.
+            self.ask_anew(now);
+        }
+    }
+
+    /// Forgets what was not answered, and asks everyone we doubt again.
+    fn ask_anew(&mut self, now: Instant) {
+        self.forget_pings();
+        self.cases.void_own_misses();
+        for subject in self.cases.open() {
+            self.verify(now, subject);
+        }
+    }
+
+    /// Notices that nobody has been heard for so long that it must be us.
+    pub(crate) fn check_isolation(&mut self, now: Instant) {
+        // Nobody talks to who has left.
+        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
+        let silence = now - self.health.last_heard;
+        let patience = (self.params.protocol_period + self.params.pause_tolerance) * 2;
+        if !is_alone && !self.health.is_isolated && silence >= patience {
+            self.health.is_isolated = true;
+            self.output(Output::Isolated(true));
+        }
+    }
+
+    /// The pause tolerance for one member: longer for one known to stall, and while we do.
+    pub(crate) fn pause_tolerance_for(&self, subject: MemberId) -> Duration {
+        let stall = self.advertised_stall(subject).max(self.health.longest_stall());
+        // A stall longer than this has another remedy: the hang tolerance.
+        let stalls = (stall * 2).min(self.params.hang_tolerance);
+        self.params.pause_tolerance.max(stalls)
+    }
+}
+
+/// In a cluster of so few, hearing nobody may well be the others' doing.
+const FEW_MEMBERS: usize = 3;
+/// How long a stall is remembered: at least this, at most twice.
+const STALL_WINDOW: Duration = Duration::from_secs(30);
+/// What is less late than this is ordinary scheduling.
+const MIN_STALL: Duration = Duration::from_millis(20);

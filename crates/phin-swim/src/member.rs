@@ -1,0 +1,200 @@
+//! What is known of a member: its identity, its signed record, its state, and the order in which states replace one
+//! another.
+
+use std::{cmp::Ordering, fmt, net::SocketAddr, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Instant, Record};
+
+/// Who a member is: 128 bits of the hash of its public key, proved anew by every connection.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct MemberId(pub [u8; 16]);
+
+impl MemberId {
+    /// The id as a number, in the order of its bytes.
+    pub(crate) const fn as_u128(self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+
+    pub(crate) const fn from_u128(number: u128) -> Self {
+        Self(number.to_be_bytes())
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.as_u128())
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}…", self.as_u128() >> 96)
+    }
+}
+
+/// Counts the starts of a member's process.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub struct Generation(pub u32);
+
+/// Counts what a member said of itself within one generation; only that member raises it.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub struct Incarnation(pub u32);
+
+/// Which word of a member about itself is meant: the later one wins.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub struct Version {
+    /// Which run of the process.
+    pub generation: Generation,
+    /// Which word of that run.
+    pub incarnation: Incarnation,
+}
+
+impl Version {
+    /// The version after this one, or `None` where the run has no more: it then needs a new generation.
+    pub(crate) fn next(self) -> Option<Self> {
+        let incarnation = Incarnation(self.incarnation.0.checked_add(1)?);
+        Some(Self { incarnation, ..self })
+    }
+}
+
+/// What the cluster holds a member for. The order is that of SWIM §4.2 within one version: the later state replaces
+/// the earlier; `Left` is the member's own signed word, so no claim of others replaces it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum MemberState {
+    /// Answers, as far as is known.
+    Alive,
+    /// Did not answer; has a while to refute.
+    Suspect,
+    /// Declared dead; only a later version of it returns.
+    Dead,
+    /// Departed by its own choice; only a later version of it returns.
+    Left,
+}
+
+impl MemberState {
+    /// Whether the member takes part: it is probed, and counts in the size of the cluster.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Alive | Self::Suspect)
+    }
+
+    /// The state's name in logs, metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Left => "left",
+        }
+    }
+}
+
+impl fmt::Display for MemberState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether what is heard replaces what is known: a later version always does; within a version, a later state.
+pub(crate) fn supersedes(heard: (Version, MemberState), known: (Version, MemberState)) -> bool {
+    match heard.0.cmp(&known.0) {
+        Ordering::Greater => true,
+        Ordering::Less => false,
+        Ordering::Equal => heard.1 > known.1,
+    }
+}
+
+/// One member as this node knows it.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub(crate) record: Arc<Record>,
+    pub(crate) state: MemberState,
+    pub(crate) since: Instant,
+}
+
+impl Member {
+    /// Who it is.
+    pub fn id(&self) -> MemberId {
+        self.record.id()
+    }
+
+    /// Its label for people.
+    pub fn name(&self) -> &str {
+        self.record.name()
+    }
+
+    /// Where it says it is reached.
+    pub fn addr(&self) -> SocketAddr {
+        self.record.addr()
+    }
+
+    /// What it said of itself last, under its own signature.
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Which run of its process is known.
+    pub fn generation(&self) -> Generation {
+        self.version().generation
+    }
+
+    /// Which word of that run is known.
+    pub fn incarnation(&self) -> Incarnation {
+        self.version().incarnation
+    }
+
+    /// Generation and incarnation together.
+    pub fn version(&self) -> Version {
+        self.record.version()
+    }
+
+    /// What this node holds it for.
+    pub const fn state(&self) -> MemberState {
+        self.state
+    }
+
+    /// Since when this node has held it for that.
+    pub const fn since(&self) -> Instant {
+        self.since
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(generation: u32, incarnation: u32) -> Version {
+        Version { generation: Generation(generation), incarnation: Incarnation(incarnation) }
+    }
+
+    #[test]
+    fn a_later_version_supersedes_whatever_the_states() {
+        use MemberState::{Alive, Dead, Left, Suspect};
+        for heard in [Alive, Suspect, Dead, Left] {
+            for known in [Alive, Suspect, Dead, Left] {
+                assert!(supersedes((version(1, 4), heard), (version(1, 3), known)));
+                assert!(supersedes((version(2, 0), heard), (version(1, 3), known)));
+                assert!(!supersedes((version(1, 3), heard), (version(1, 4), known)));
+                assert!(!supersedes((version(1, 3), heard), (version(2, 0), known)));
+            }
+        }
+    }
+
+    #[test]
+    fn within_a_version_the_later_state_supersedes() {
+        use MemberState::{Alive, Dead, Left, Suspect};
+        let order = [Alive, Suspect, Dead, Left];
+        for (i, heard) in order.into_iter().enumerate() {
+            for (j, known) in order.into_iter().enumerate() {
+                assert_eq!(supersedes((version(1, 1), heard), (version(1, 1), known)), i > j);
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The membership list: everything this node believes about members, its fingerprint, and snapshots of it.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use rand::{RngExt, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Fingerprint, Member, MemberId, MemberState, Version,
+    rings::Rings,
+    wire::{BUCKETS, SummaryLine},
+};
+
+/// An immutable snapshot of a membership list. Taking and cloning one is cheap: snapshots share what they have in
+/// common.
+#[derive(Clone, Debug)]
+pub struct Members {
+    me: MemberId,
+    version: u64,
+    fingerprint: Fingerprint,
+    live: usize,
+    members: OrdMap<MemberId, Arc<Member>>,
+}
+
+impl Members {
+    /// The version of the list: the number of the last [`Event`](crate::Event) that it contains.
+    pub const fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The hash of what the list says of its live members.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The member this node is.
+    pub fn me(&self) -> &Arc<Member> {
+        self.members.get(&self.me).expect("a list contains its owner")
+    }
+
+    /// The member with this id.
+    pub fn get(&self, id: MemberId) -> Option<&Arc<Member>> {
+        self.members.get(&id)
+    }
+
+    /// Every member, dead ones included, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.members.values()
+    }
+
+    /// The members that are alive or merely suspect, this node included, in the order of their ids.
+    pub fn live(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.iter().filter(|member| member.state.is_live())
+    }
+
+    /// How many members are alive or merely suspect, this node included.
+    pub const fn live_len(&self) -> usize {
+        self.live
+    }
+
+    /// How many members the list has, dead ones included.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether the list has no member, which it never has: its owner is in it.
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+}
+
+/// The list itself, with what is derived from it. Clones share what they have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct MembershipList {
+    snapshot: Members,
+    rings: Rings,
+    buckets: [u64; BUCKETS],
+}
+
+impl MembershipList {
+    pub(crate) fn new(me: Member, rings: u8) -> Self {
+        let mut list = Self {
+            snapshot: Members {
+                me: me.id(),
+                version: 0,
+                fingerprint: Fingerprint(0),
+                live: 0,
+                members: OrdMap::new(),
+            },
+            rings: Rings::new(rings),
+            buckets: [0; BUCKETS],
+        };
+        list.put(me);
+        list
+    }
+
+    /// The same list as another of its members has it.
+    pub(crate) fn owned_by(mut self, me: MemberId) -> Self {
+        self.snapshot.me = me;
+        self
+    }
+
+    /// Puts a member in place of what was known of it.
+    pub(crate) fn put(&mut self, member: Member) -> Arc<Member> {
+        let id = member.id();
+        let member = Arc::new(member);
+        let before = self.snapshot.members.insert(id, Arc::clone(&member));
+        self.account(before.as_deref(), Some(&member));
+        member
+    }
+
+    /// Forgets a member.
+    pub(crate) fn remove(&mut self, id: MemberId) {
+        let before = self.snapshot.members.remove(&id);
+        self.account(before.as_deref(), None);
+    }
+
+    /// Counts a change that is told to the application, and returns the list's version with it.
+    pub(crate) const fn next_version(&mut self) -> u64 {
+        self.snapshot.version += 1;
+        self.snapshot.version
+    }
+
+    pub(crate) fn get(&self, id: MemberId) -> Option<&Arc<Member>> {
+        self.snapshot.get(id)
+    }
+
+    pub(crate) fn me(&self) -> &Arc<Member> {
+        self.snapshot.me()
+    }
+
+    pub(crate) const fn snapshot(&self) -> &Members {
+        &self.snapshot
+    }
+
+    pub(crate) const fn rings(&self) -> &Rings {
+        &self.rings
+    }
+
+    pub(crate) const fn buckets(&self) -> &[u64; BUCKETS] {
+        &self.buckets
+    }
+
+    /// The list in those buckets (a bit each), dead members included.
+    pub(crate) fn summary(&self, buckets: u64) -> Vec<SummaryLine> {
+        let members = self.snapshot.iter().filter(|member| buckets & bucket_bit(member.id()) != 0);
+        members.map(|m| SummaryLine { id: m.id(), version: m.version(), state: m.state }).collect()
+    }
+
+    /// A uniformly random live member other than ourselves.
+    pub(crate) fn random_other(&self, rng: &mut ChaCha8Rng) -> Option<MemberId> {
+        let me = self.snapshot.me;
+        if self.rings.are_complete() {
+            return self.rings.subjects(me).choose(rng).copied();
+        }
+        self.rings.at_or_after(rng.random()).filter(|&id| id != me)
+    }
+
+    /// Keeps fingerprints, rings and the count of live members in step with a change.
+    fn account(&mut self, before: Option<&Member>, after: Option<&Member>) {
+        let hash = |member: &Member| entry_hash(member.id(), member.version());
+        // The fingerprint is of the living: the dead are forgotten at each member's own time. Buckets are compared only
+        // where lists differ, and then tell of the departed too.
+        let live_hash = |member: Option<&Member>| {
+            member.filter(|member| member.state.is_live()).map_or(0, hash)
+        };
+        let full_hash = |member: Option<&Member>| match member.map(|m| (hash(m), m.state)) {
+            None => 0,
+            Some((hash, MemberState::Alive | MemberState::Suspect)) => hash,
+            Some((hash, MemberState::Dead)) => mix(hash),
+            Some((hash, MemberState::Left)) => mix(!hash),
+        };
+        let Some(id) = before.or(after).map(Member::id) else {
+            return;
+        };
+        self.buckets[bucket(id)] ^= full_hash(before) ^ full_hash(after);
+        self.snapshot.fingerprint.0 ^= live_hash(before) ^ live_hash(after);
+        let is_live = |member: Option<&Member>| member.is_some_and(|m| m.state.is_live());
+        match (is_live(before), is_live(after)) {
+            (false, true) => {
+                self.rings.insert(id);
+                self.snapshot.live += 1;
+            }
+            (true, false) => {
+                self.rings.remove(id);
+                self.snapshot.live -= 1;
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+}
+
+/// The bit of the bucket that a member falls into.
+pub(crate) const fn bucket_bit(id: MemberId) -> u64 {
+    1 << bucket(id)
+}
+
+const fn bucket(id: MemberId) -> usize {
+    (id.0[0] >> 2) as usize
+}
+
+/// A hash of one entry, so mixed (SplitMix64's finaliser) that combining them by exclusive or loses nothing.
+fn entry_hash(id: MemberId, version: Version) -> u64 {
+    let id = id.as_u128();
+    let version = (u64::from(version.generation.0) << 32) | u64::from(version.incarnation.0);
+    [(id >> 64) as u64, id as u64, version].into_iter().fold(0, |hash, word| mix(hash ^ word))
+}
+
+const fn mix(word: u64) -> u64 {
+    let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    word ^ (word >> 31)
+}
+
+#[cfg(test)]
+mod tests;

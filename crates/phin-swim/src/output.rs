@@ -1,0 +1,143 @@
+//! What the core asks of its driver, in order.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::{Generation, Member, MemberId, Silence};
+
+/// Whom a message goes to: an identity, and where it is to be found.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Peer {
+    /// Who must be there; the transport delivers to nobody else.
+    pub id: MemberId,
+    /// Where to look for it when no connection is open.
+    pub addr: SocketAddr,
+}
+
+/// One thing the driver is asked to do. Matched without a wildcard, so that no driver can forget a new kind.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// Send at once, without any promise of arrival.
+    Datagram {
+        /// To whom.
+        to: Peer,
+        /// The encoded messages.
+        payload: Vec<u8>,
+    },
+    /// Send reliably, off the path of datagrams.
+    Stream {
+        /// To whom.
+        to: Peer,
+        /// The encoded messages.
+        payload: Vec<u8>,
+    },
+    /// Close the connection to this member, if there is one: it is dead or has left.
+    Disconnect(MemberId),
+    /// The membership list changed.
+    Event(Event),
+    /// A join asked for with [`Swim::join`](crate::Swim::join) came to its end.
+    JoinEnded {
+        /// Whom we had asked.
+        through: MemberId,
+        /// Whether it let us in.
+        result: Result<(), JoinRefusal>,
+    },
+    /// Ask the host of a member, off the protocol's path, and answer with
+    /// [`Swim::handle_host_answer`](crate::Swim::handle_host_answer).
+    AskHost {
+        /// Whose host.
+        to: Peer,
+        /// What about.
+        question: Question,
+    },
+    /// Whether this member now hears nobody at all: it then declares nobody dead.
+    Isolated(bool),
+    /// A member acknowledged that we leave.
+    LeaveConfirmed(MemberId),
+    /// This process goes on as a later generation, because an earlier run of it was known by a higher one than ours.
+    /// Keep the number: the next start must exceed it.
+    Generation(Generation),
+}
+
+/// What a member's host is asked. Hosts answer few questions a second, so each is asked rarely.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Question {
+    /// Does it answer at all? Asked of a healthy member's host: a datagram to a port that is closed.
+    Reachability,
+    /// What of the silent member? First the member's own port, then the closed one.
+    Silence,
+}
+
+/// What a member's host answered.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum HostAnswer {
+    /// The member's own port is refused: no process is there.
+    PortRefused,
+    /// The host is there (it refused the closed port), the member's own port is silent or was not asked.
+    Answers,
+    /// Nothing answered.
+    Nothing,
+    /// It could not be asked.
+    Unknown,
+}
+
+/// A change of the membership list, numbered by the list's version after it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The version of the list that has this change and all before it.
+    pub version: u64,
+    /// What happened.
+    pub change: Change,
+    /// The member as it is after the change.
+    pub member: Arc<Member>,
+    /// For a death or a suspicion, what kind of silence it was, where this node knows; else `None`.
+    pub silence: Option<Silence>,
+}
+
+/// What happened to a member.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Change {
+    /// It is new here, or returned after it had left.
+    Joined,
+    /// It does not answer.
+    Suspect,
+    /// It answers again: a suspicion was refuted, a dead member returned, or its process was restarted.
+    Alive,
+    /// It is declared dead.
+    Dead,
+    /// It left by its own choice.
+    Left,
+    /// It changed what it says of itself, such as its address.
+    Updated,
+}
+
+impl Change {
+    /// The change's name in logs, metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Suspect => "suspect",
+            Self::Alive => "alive",
+            Self::Dead => "dead",
+            Self::Left => "left",
+            Self::Updated => "updated",
+        }
+    }
+}
+
+/// Why a member refused to let us join through it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinRefusal {
+    /// Its list is as long as its configuration allows.
+    #[error("its membership list is full")]
+    Full,
+    /// It is about to leave the cluster itself.
+    #[error("it is leaving the cluster")]
+    Leaving,
+    /// It could not read what we sent, or we what it answered.
+    #[error("the answer could not be understood")]
+    NotUnderstood,
+    /// Its application said no.
+    #[error("not admitted: {0}")]
+    NotAdmitted(String),
+}

@@ -1,0 +1,558 @@
+//! Probing: ping, ping-req through helpers, ack and nack (SWIM §3.1), and the estimate of each link that times them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use phin_accrual::LinkEstimator;
+use rand::{RngExt, seq::SliceRandom};
+
+use crate::{
+    Generation, HostAnswer, Instant, MemberId, MemberState, Peer, Question, Silence, Swim,
+    swim::Timer,
+    wire::{Part, Payload, Pulse, Round, Sequence},
+};
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Disconnection {
+    /// Nothing was sent for a while, or this side closed it.
+    Idle,
+    /// The peer closed it.
+    Closed,
+    /// The peer's process does not know the connection: it is another run (RFC 9000 §10.3).
+    Reset,
+    /// The peer did not answer any more.
+    Lost,
+}
+
+/// Why no connection could be made.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Unreachable {
+    /// Nothing answered.
+    NoAnswer,
+    /// The host refused the port: no process is there.
+    Refused,
+    /// Another member answered at that address.
+    OtherIdentity,
+    /// The handshake failed: another cluster, another key, an expired certificate.
+    NotAdmitted,
+}
+
+/// The link to a member that this one observes.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Link {
+    /// Whom it leads to.
+    pub id: MemberId,
+    /// How surprising its present silence is: −log10 of the probability that a live member would be as silent.
+    pub phi: f64,
+    /// The typical round trip; `None` before the first reply.
+    pub round_trip: Option<Duration>,
+    /// The estimated probability that a ping or its reply is lost.
+    pub loss: f64,
+}
+
+/// The pings under way, and what is known of the links they take.
+#[derive(Debug, Default)]
+pub(crate) struct Probes {
+    last_sequence: Sequence,
+    pings: BTreeMap<Sequence, Ping>,
+    links: BTreeMap<MemberId, LinkState>,
+    connected: BTreeSet<MemberId>,
+    /// Classic only: who is still to be probed in this pass over the list, in random order.
+    pub(crate) turns: Vec<MemberId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ping {
+    target: MemberId,
+    sent_at: Instant,
+    /// Whether the reply's time is the link's: not where a handshake comes first.
+    is_sample: bool,
+    is_overdue: bool,
+    purpose: Purpose,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// The probe of a protocol period.
+    Probe,
+    /// A further look at a member that did not answer us or others.
+    Retry,
+    /// A look at a dead member, which may have returned.
+    Redial,
+    /// Another member asked for it.
+    Relay { requester: Peer, sequence: Sequence },
+}
+
+#[derive(Clone, Debug)]
+struct LinkState {
+    estimator: LinkEstimator,
+    /// When it was last alive, by what it sent us.
+    last_heard: Option<Instant>,
+    /// The longest stall it measured in itself lately, as it says.
+    stall: Duration,
+    /// Whether its host ever answered a question.
+    host_answers: bool,
+    /// When its host was last asked while the member was healthy.
+    host_asked_at: Option<Instant>,
+}
+
+impl Probes {
+    /// What to expect of a link. It is seldom measured, so what all links show together counts too: no link is believed
+    /// to lose less than half of the others do, and one never measured to be as slow as the slowest.
+    fn estimate(&self, link: &LinkState) -> LinkEstimator {
+        let measured = self.links.values().map(|link| &link.estimator).filter(|l| l.samples() > 0);
+        let mut losses: Vec<_> = measured.clone().map(LinkEstimator::loss).collect();
+        let estimate = match measured.filter_map(LinkEstimator::round_trip).max() {
+            Some(slowest) if link.estimator.samples() == 0 => LinkEstimator::new(slowest),
+            Some(_) | None => link.estimator.clone(),
+        };
+        if losses.is_empty() {
+            return estimate;
+        }
+        let middle = losses.len() / 2;
+        let (_, &mut median, _) = losses.select_nth_unstable_by(middle, f64::total_cmp);
+        estimate.with_loss_at_least(median)
+    }
+
+    pub(crate) fn next_sequence(&mut self) -> Sequence {
+        self.last_sequence.0 = self.last_sequence.0.wrapping_add(1);
+        self.last_sequence
+    }
+}
+
+impl Swim {
+    /// Whom a round is for.
+    pub(crate) fn choose_target(&mut self, round: Round) -> Option<MemberId> {
+        match self.is_classic() {
+            true => self.next_in_turn(),
+            false if self.is_turn_of_chance() => self.list.random_other(&mut self.rng),
+            false => self.list.rings().subject_in_round(self.id(), round.0),
+        }
+    }
+
+    /// Whether this probe goes to a member of chance, which finds what the rings alone would miss. Seldom, as it costs
+    /// a handshake; never where everyone observes everyone.
+    fn is_turn_of_chance(&mut self) -> bool {
+        !self.list.rings().are_complete() && self.rng.random_range(0..RANDOM_PROBE_ONE_IN) == 0
+    }
+
+    /// The reply to a ping is overdue.
+    pub(crate) fn reply_overdue(&mut self, now: Instant, sequence: Sequence) {
+        let Some(ping) = self.probes.pings.get_mut(&sequence) else {
+            return;
+        };
+        ping.is_overdue = true;
+        let Ping { target, sent_at, purpose, .. } = *ping;
+        self.stats.pings_missed += 1;
+        match purpose {
+            Purpose::Relay { requester, sequence } => {
+                self.send(requester, &Part::Nack { sequence });
+                // Where we observe the member too, what we missed for another we missed ourselves.
+                if !self.is_classic() && self.list.rings().subjects(self.id()).contains(&target) {
+                    self.record_miss(now, target, sent_at);
+                }
+            }
+            Purpose::Retry => {
+                self.retry_ended(target);
+                self.handle_miss(now, sequence, target, sent_at);
+            }
+            Purpose::Redial => {}
+            Purpose::Probe => self.member_missed(now, sequence, target, sent_at),
+        }
+    }
+
+    fn member_missed(&mut self, now: Instant, sequence: Sequence, target: MemberId, at: Instant) {
+        match self.is_classic() {
+            true => self.ask_helpers(now, target, sequence),
+            false => self.handle_miss(now, sequence, target, at),
+        }
+    }
+
+    /// A reply to this ping would come too late to matter.
+    pub(crate) fn end_probe(&mut self, now: Instant, sequence: Sequence) {
+        if let Some(ping) = self.probes.pings.remove(&sequence)
+            && self.is_classic()
+            && matches!(ping.purpose, Purpose::Probe)
+        {
+            self.end_classic_probe(now, ping.target, ping.sent_at);
+        }
+    }
+
+    pub(crate) fn handle_ping(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) {
+        self.hear_round(now, &pulse);
+        if self.list.get(from.id).is_none() {
+            self.stats.unknown_senders += 1;
+        }
+        let ack = Part::Ack(Pulse { sequence: pulse.sequence, ..self.pulse(now) });
+        let mut payload = Payload::of(&ack);
+        match channel {
+            Channel::Datagram => {
+                self.piggyback(now, &mut payload, from.id);
+                self.send_datagram(from, payload);
+            }
+            Channel::Stream => self.send_stream(from, payload),
+        }
+    }
+
+    pub(crate) fn handle_ack(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) {
+        self.hear_round(now, &pulse);
+        if !self.end_ping(now, from, pulse, channel) {
+            self.stats.late_acks += 1;
+        }
+        self.compare_fingerprints(now, from, pulse.fingerprint);
+    }
+
+    /// Another member asks us to ping `target` for it.
+    pub(crate) fn handle_ping_req(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        sequence: Sequence,
+        target: MemberId,
+    ) {
+        let relays = self.probes.pings.values().filter(|ping| ping.purpose.is_relay()).count();
+        if relays >= MAX_RELAYS {
+            self.stats.relays_refused += 1;
+            return;
+        }
+        match self.peer(target).filter(|_| target != self.id()) {
+            Some(target) => {
+                self.ping(now, target, Purpose::Relay { requester: from, sequence });
+            }
+            None => {
+                self.stats.unknown_subjects += 1;
+                self.send(from, &Part::Nack { sequence });
+            }
+        }
+    }
+
+    /// A helper is there, but could not reach the member either.
+    pub(crate) fn handle_nack(&mut self, now: Instant, sequence: Sequence) {
+        match self.probes.pings.get(&sequence) {
+            Some(ping) if !self.is_classic() => self.escalate(now, ping.target, None),
+            Some(_) => {}
+            None => self.stats.late_acks += 1,
+        }
+    }
+
+    /// A helper reached the member.
+    pub(crate) fn handle_indirect_ack(
+        &mut self,
+        now: Instant,
+        from: Peer,
+        sequence: Sequence,
+        generation: Generation,
+    ) {
+        self.record_sign_of_life(now, from.id, now);
+        let Some(&Ping { target, sent_at, .. }) = self.probes.pings.get(&sequence) else {
+            self.stats.late_acks += 1;
+            return;
+        };
+        if self.is_current(target, generation) {
+            self.probes.pings.remove(&sequence);
+            self.record_sign_of_life(now, target, sent_at);
+        }
+    }
+
+    /// A member was alive at `at`: what it did not answer before was lost on the way.
+    pub(crate) fn record_sign_of_life(&mut self, now: Instant, id: MemberId, at: Instant) {
+        if let Some(link) = self.probes.links.get_mut(&id) {
+            link.last_heard = link.last_heard.max(Some(at));
+        }
+        self.void_evidence(now, id, at, id);
+    }
+
+    /// When a member that we ping was last known alive by what it sent us.
+    pub(crate) fn link_heard_at(&self, id: MemberId) -> Option<Instant> {
+        self.probes.links.get(&id)?.last_heard
+    }
+
+    /// What a reply's absence is worth on the link to a member.
+    pub(crate) fn weight(&self, id: MemberId, waited: Duration) -> f64 {
+        self.probes.links.get(&id).map_or(0.0, |link| self.probes.estimate(link).weight(waited))
+    }
+
+    /// So many messages to or from a living member were lost.
+    pub(crate) fn record_lost(&mut self, id: MemberId, messages: usize) {
+        if let Some(link) = self.probes.links.get_mut(&id) {
+            (0..messages).for_each(|_| link.estimator.record_miss());
+        }
+    }
+
+    /// The longest stall that a member said it measured in itself lately.
+    pub(crate) fn advertised_stall(&self, id: MemberId) -> Duration {
+        self.probes.links.get(&id).map_or(Duration::ZERO, |link| link.stall)
+    }
+
+    pub(crate) fn connected(&mut self, now: Instant, peer: Peer) {
+        if self.probes.connected.len() < self.params.max_members {
+            self.probes.connected.insert(peer.id);
+        }
+        self.hear_anyone(now);
+        self.measure_if_new(now, peer);
+    }
+
+    /// Pings a subject at once when it is both known and connected, and was never measured: until then nothing on the
+    /// link is late.
+    pub(crate) fn measure_if_new(&mut self, now: Instant, peer: Peer) {
+        let link = self.probes.links.get(&peer.id);
+        let is_new = link.is_none_or(|link| link.estimator.samples() == 0);
+        if is_new
+            && self.probes.connected.contains(&peer.id)
+            && self.list.rings().subjects(self.id()).contains(&peer.id)
+        {
+            self.ping(now, peer, Purpose::Probe);
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
+        self.probes.connected.remove(&id);
+        match reason {
+            Disconnection::Reset | Disconnection::Closed => {
+                // Its process ended, or is another one now; if it is there, it answers.
+                self.verify(now, id);
+                self.record_silence(now, id, Silence::Gone);
+            }
+            Disconnection::Idle | Disconnection::Lost => {}
+        }
+    }
+
+    pub(crate) fn unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
+        self.probes.connected.remove(&id);
+        self.exchanges.joining.remove(&id);
+        match reason {
+            Unreachable::Refused | Unreachable::OtherIdentity => {
+                self.record_silence(now, id, Silence::Gone);
+            }
+            Unreachable::NoAnswer | Unreachable::NotAdmitted => {}
+        }
+    }
+
+    /// What a member's host said of it.
+    pub(crate) fn host_answered(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
+        // Another process may have its port by now.
+        let is_taken = answer == HostAnswer::Answers && self.is_address_taken(id);
+        let Some(link) = self.probes.links.get_mut(&id) else {
+            return;
+        };
+        let used_to_answer = link.host_answers;
+        let silence = match answer {
+            HostAnswer::PortRefused => Silence::Gone,
+            HostAnswer::Answers if is_taken => Silence::Gone,
+            HostAnswer::Answers => Silence::Hung,
+            HostAnswer::Nothing if used_to_answer => Silence::Silent,
+            HostAnswer::Nothing | HostAnswer::Unknown => Silence::Unknown,
+        };
+        if matches!(answer, HostAnswer::PortRefused | HostAnswer::Answers) {
+            link.host_answers = true;
+            self.health.record_answer(now);
+        }
+        if !matches!(answer, HostAnswer::Unknown) {
+            self.record_silence(now, id, silence);
+        }
+    }
+
+    /// Whether a member that came later has this one's address.
+    fn is_address_taken(&self, id: MemberId) -> bool {
+        let Some(addr) = self.list.get(id).map(|member| member.addr()) else {
+            return false;
+        };
+        self.list.snapshot().live().any(|member| member.id() != id && member.addr() == addr)
+    }
+
+    /// Forgets the pings to a member that is gone, or whose process is another one now.
+    pub(crate) fn forget_probes_of(&mut self, id: MemberId) {
+        self.probes.pings.retain(|_, ping| ping.target != id);
+        self.probes.links.remove(&id);
+    }
+
+    /// Forgets the pings under way, of which we no longer know whether a reply would have come in time.
+    pub(crate) fn forget_pings(&mut self) {
+        self.probes.pings.retain(|_, ping| !ping.is_overdue && ping.purpose.is_relay());
+    }
+
+    pub(crate) fn observed_links(&self, now: Instant) -> Vec<Link> {
+        let subjects = self.list.rings().subjects(self.id());
+        let links = subjects.into_iter().filter_map(|id| Some((id, self.probes.links.get(&id)?)));
+        links
+            .map(|(id, link)| {
+                let waiting = self.probes.pings.values();
+                let waiting = waiting.filter(|ping| ping.target == id && !ping.is_overdue);
+                let longest = waiting.map(|ping| now - ping.sent_at).max().unwrap_or_default();
+                Link {
+                    id,
+                    phi: self.own_phi(now, id) + link.estimator.weight(longest),
+                    round_trip: link.estimator.round_trip(),
+                    loss: link.estimator.loss(),
+                }
+            })
+            .collect()
+    }
+
+    pub(crate) fn ping(&mut self, now: Instant, to: Peer, purpose: Purpose) {
+        let sequence = self.probes.next_sequence();
+        let is_sample = self.probes.connected.contains(&to.id);
+        let prior = self.params.prior_round_trip;
+        let link = self.probes.links.entry(to.id).or_insert_with(|| LinkState {
+            estimator: LinkEstimator::new(prior),
+            last_heard: None,
+            stall: Duration::ZERO,
+            host_answers: false,
+            host_asked_at: None,
+        });
+        let period = self.params.protocol_period;
+        let link = link.clone();
+        let timeout = probe_timeout(&self.probes.estimate(&link), period, is_sample);
+        let (target, sent_at, is_overdue) = (to.id, now, false);
+        let ping = Ping { target, sent_at, is_sample, is_overdue, purpose };
+        self.probes.pings.insert(sequence, ping);
+        self.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
+        let end = if self.is_classic() { period } else { period * 2 };
+        self.timers.set(now + end, Timer::ProbeEnd(sequence));
+        self.stats.pings_sent += 1;
+        let mut payload = Payload::of(&Part::Ping(Pulse { sequence, ..self.pulse(now) }));
+        self.piggyback(now, &mut payload, to.id);
+        self.send_datagram(to, payload);
+    }
+
+    /// Asks other observers of a member to ping it, and pings it by the one way that datagram loss does not touch.
+    pub(crate) fn ask_helpers(&mut self, now: Instant, target: MemberId, sequence: Sequence) {
+        let me = self.id();
+        let mut observers = self.list.rings().observers(target);
+        observers.retain(|&observer| {
+            let state = self.list.get(observer).map(|member| member.state);
+            observer != me && state == Some(MemberState::Alive)
+        });
+        observers.shuffle(&mut self.rng);
+        observers.truncate(self.params.indirect_probes.into());
+        let helpers: Vec<_> = observers.into_iter().filter_map(|id| self.peer(id)).collect();
+        for helper in helpers {
+            self.stats.ping_reqs_sent += 1;
+            self.send(helper, &Part::PingReq { sequence, target });
+        }
+        if let Some(target) = self.peer(target) {
+            let mut ping = Payload::of(&Part::Ping(Pulse { sequence, ..self.pulse(now) }));
+            // Where datagrams do not arrive, this is how a suspect learns that it is one.
+            self.piggyback(now, &mut ping, target.id);
+            self.send_stream(target, ping);
+        }
+    }
+
+    /// Ends the ping that an ack answers; says whether there was one.
+    fn end_ping(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) -> bool {
+        let sequence = pulse.sequence;
+        let is_answer = self.probes.pings.get(&sequence).is_some_and(|p| p.target == from.id);
+        if !is_answer || !self.is_current(from.id, pulse.generation) {
+            return false;
+        }
+        let Some(ping) = self.probes.pings.remove(&sequence) else {
+            return false;
+        };
+        if let Some(link) = self.probes.links.get_mut(&from.id) {
+            link.stall = Duration::from_millis(pulse.stall_ms.into());
+            match (channel, ping.is_sample) {
+                (Channel::Datagram, true) => link.estimator.record_reply(now - ping.sent_at),
+                (Channel::Datagram, false) => link.estimator.record_answered(),
+                // It answers the retry by stream, which was sent later; the datagram counts as lost.
+                (Channel::Stream, _) => {}
+            }
+        }
+        if channel == Channel::Datagram {
+            // What comes late was not lost.
+            self.forgive_miss(from.id, ping.sent_at);
+        }
+        if matches!(ping.purpose, Purpose::Retry) {
+            self.retry_ended(from.id);
+        }
+        if matches!(ping.purpose, Purpose::Redial) {
+            // Two parts that found each other differ in more than what refutations will repair.
+            self.start_exchange(now, from);
+        }
+        if let Purpose::Relay { requester, sequence } = ping.purpose {
+            let generation = pulse.generation;
+            self.send(requester, &Part::IndirectAck { sequence, generation });
+        }
+        self.record_sign_of_life(now, from.id, ping.sent_at);
+        self.learn_whether_host_answers(now, from.id);
+        true
+    }
+
+    /// Asks a healthy member's host once in a long while, so that its silence will mean something.
+    fn learn_whether_host_answers(&mut self, now: Instant, id: MemberId) {
+        let Some(link) = self.probes.links.get_mut(&id) else {
+            return;
+        };
+        if link.host_asked_at.is_none_or(|asked_at| now - asked_at >= HOST_QUESTION_INTERVAL) {
+            link.host_asked_at = Some(now);
+            self.ask_host(id, Question::Reachability);
+        }
+    }
+
+    /// Whether a word of this run of the member's process is worth something: not after a later run was heard of.
+    fn is_current(&self, id: MemberId, generation: Generation) -> bool {
+        self.list.get(id).is_none_or(|member| generation >= member.generation())
+    }
+
+    fn pulse(&self, now: Instant) -> Pulse {
+        Pulse {
+            sequence: Sequence(0),
+            generation: self.list.me().generation(),
+            round: self.rounds.round(),
+            round_age_ms: u32::try_from(self.rounds.age(now).as_millis()).unwrap_or(u32::MAX),
+            fingerprint: self.fingerprint(),
+            stall_ms: u16::try_from(self.health.longest_stall().as_millis()).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// Forgets the links not heard longest once there are many more than subjects.
+    pub(crate) fn prune_links(&mut self) {
+        let max = 4 * usize::from(self.params.rings) + 16;
+        while self.probes.links.len() > max {
+            let subjects = self.list.rings().subjects(self.id());
+            let links = self.probes.links.iter().filter(|(id, _)| !subjects.contains(id));
+            let Some((&oldest, _)) = links.min_by_key(|(_, link)| link.last_heard) else {
+                return;
+            };
+            self.probes.links.remove(&oldest);
+        }
+    }
+}
+
+/// By which way a message came, so that its answer takes the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Channel {
+    Datagram,
+    Stream,
+}
+
+impl Purpose {
+    const fn is_relay(self) -> bool {
+        matches!(self, Self::Relay { .. })
+    }
+}
+
+/// How long to wait for a direct reply: until nearly all replies on this link would have come.
+fn probe_timeout(link: &LinkEstimator, period: Duration, is_connected: bool) -> Duration {
+    let timeout = link.deadline(TIMEOUT_PHI).unwrap_or_else(|| link.late_after(0.99));
+    // A handshake takes two round trips before the ping is even sent.
+    let timeout = if is_connected { timeout } else { timeout * 4 };
+    timeout.clamp(MIN_TIMEOUT, period / 2)
+}
+
+/// A reply that is overdue by this phi is worth a second look: one in a hundred comes later.
+const TIMEOUT_PHI: f64 = 2.0;
+/// Below this, scheduling is most of what is measured.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// One probe in so many goes to a member of chance. At 4.4 kB for a handshake it adds some 35 bytes a second; one in
+/// K + 1 would add 490, twice the rest of the idle load.
+const RANDOM_PROBE_ONE_IN: u32 = 128;
+/// How often a healthy member's host is asked whether it answers.
+const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
+/// How many pings for others may be under way; further ping-reqs are refused, and others are asked as well.
+const MAX_RELAYS: usize = 64;

@@ -1,0 +1,349 @@
+//! A member's own word about itself, signed by its key: nobody else can announce, move, or make it leave.
+//!
+//! A record travels as the exact bytes that were signed. A later release may append fields to them; this one keeps
+//! and relays those bytes untouched, so the signature stays good in a cluster of mixed releases.
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use rmp_serde::Deserializer;
+use serde::{Deserialize, Serialize};
+
+use crate::{Generation, Incarnation, MemberId, Version, wire::DecodeError};
+
+/// An Ed25519 public key (RFC 8032).
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct PublicKey(pub [u8; 32]);
+
+/// An Ed25519 signature (RFC 8032).
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Signature(pub [u8; 64]);
+
+/// Signs this member's records and checks those of others: Ed25519 in a node, a cheap stand-in in a simulator.
+pub trait Keys: Send + Sync {
+    /// This member's public key.
+    fn public_key(&self) -> PublicKey;
+    /// The identity that belongs to a public key.
+    fn member_id(&self, key: &PublicKey) -> MemberId;
+    /// Signs with this member's key.
+    fn sign(&self, message: &[u8]) -> Signature;
+    /// Whether `signature` over `message` was made by the holder of `key`.
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;
+}
+
+/// A member's label for people: 1 to 64 bytes, with neither spaces nor control characters.
+#[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The longest name, in bytes of UTF-8.
+    pub const MAX_BYTES: usize = 64;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for Name {
+    type Error = NameError;
+
+    fn try_from(name: &str) -> Result<Self, NameError> {
+        if name.is_empty() || name.len() > Self::MAX_BYTES {
+            return Err(NameError::Length { bytes: name.len() });
+        }
+        match name.chars().find(|c| c.is_control() || c.is_whitespace()) {
+            Some(character) => Err(NameError::Character { character }),
+            None => Ok(Self(name.into())),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a member's name")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Name, E> {
+                Name::try_from(name).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(Visitor)
+    }
+}
+
+/// Why a text cannot be a member's name.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NameError {
+    /// Empty, or longer than [`Name::MAX_BYTES`].
+    #[error("a member's name has 1 to {} bytes, not {bytes}", Name::MAX_BYTES)]
+    Length {
+        /// The length found.
+        bytes: usize,
+    },
+    /// A space or a control character, which would garble logs and tables.
+    #[error("a member's name cannot contain {character:?}")]
+    Character {
+        /// The first such character.
+        character: char,
+    },
+}
+
+/// What a member says of itself, and its signature.
+#[derive(Clone, Eq, PartialEq)]
+pub struct Record {
+    id: MemberId,
+    version: Version,
+    has_left: bool,
+    name: Name,
+    addrs: Box<[SocketAddr]>,
+    /// The signed bytes: public key, generation, incarnation, has left, name, addresses, and whatever a later
+    /// release appends.
+    body: Box<[u8]>,
+    signature: Signature,
+}
+
+/// What the owner of a record states in it.
+#[derive(Clone, Debug)]
+pub(crate) struct Statement {
+    pub(crate) name: Name,
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) version: Version,
+    pub(crate) has_left: bool,
+}
+
+impl Record {
+    /// The most addresses a member can have; further ones are not taken.
+    pub const MAX_ADDRS: usize = 4;
+    /// The longest signed part, which leaves room for fields of later releases.
+    pub(crate) const MAX_BODY_BYTES: usize = 512;
+
+    /// Signs a statement of our own.
+    pub(crate) fn sign(statement: Statement, keys: &dyn Keys) -> Self {
+        let Statement { name, addrs, version, has_left } = statement;
+        let key = keys.public_key();
+        let addrs: Box<[_]> = addrs.into_iter().take(Self::MAX_ADDRS).collect();
+        let body = encode_body(&key, version, has_left, &name, &addrs).into_boxed_slice();
+        let signature = keys.sign(&signed_message(&body));
+        Self { id: keys.member_id(&key), version, has_left, name, addrs, body, signature }
+    }
+
+    /// Decodes a record without checking its signature: see [`Record::is_authentic`].
+    pub(crate) fn decode(
+        body: &[u8],
+        signature: Signature,
+        keys: &dyn Keys,
+    ) -> Result<Self, DecodeError> {
+        if body.len() > Self::MAX_BODY_BYTES {
+            return Err(DecodeError::TooLong { what: "record", bytes: body.len() });
+        }
+        let mut fields = Deserializer::new(body);
+        let key = PublicKey(Bytes::deserialize(&mut fields)?.0);
+        let version = Version {
+            generation: Generation::deserialize(&mut fields)?,
+            incarnation: Incarnation::deserialize(&mut fields)?,
+        };
+        let has_left = bool::deserialize(&mut fields)?;
+        let name = Name::deserialize(&mut fields)?;
+        let addrs = Vec::<Addr>::deserialize(&mut fields)?;
+        if addrs.is_empty() || addrs.len() > Self::MAX_ADDRS {
+            return Err(DecodeError::Invalid("number of addresses"));
+        }
+        Ok(Self {
+            id: keys.member_id(&key),
+            version,
+            has_left,
+            name,
+            addrs: addrs.into_iter().map(|addr| addr.0).collect(),
+            body: body.into(),
+            signature,
+        })
+    }
+
+    /// Whether the member it speaks of signed it.
+    pub(crate) fn is_authentic(&self, keys: &dyn Keys) -> bool {
+        let mut fields = Deserializer::new(&*self.body);
+        let Ok(key) = Bytes::deserialize(&mut fields) else {
+            return false;
+        };
+        keys.verify(&PublicKey(key.0), &signed_message(&self.body), &self.signature)
+    }
+
+    /// Who it speaks of.
+    pub const fn id(&self) -> MemberId {
+        self.id
+    }
+
+    /// Which word of that member it is.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether the member says it departs.
+    pub const fn has_left(&self) -> bool {
+        self.has_left
+    }
+
+    /// The member's label for people.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
+    /// Where the member is reached: its first address.
+    pub fn addr(&self) -> SocketAddr {
+        self.addrs[0]
+    }
+
+    /// Every address of the member, the preferred one first; 1 to [`Record::MAX_ADDRS`].
+    pub fn addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    pub(crate) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    pub(crate) const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    pub(crate) fn statement(&self) -> Statement {
+        Statement {
+            name: self.name.clone(),
+            addrs: self.addrs.to_vec(),
+            version: self.version,
+            has_left: self.has_left,
+        }
+    }
+}
+
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("id", &self.id)
+            .field("version", &self.version)
+            .field("has_left", &self.has_left)
+            .field("name", &self.name)
+            .field("addrs", &self.addrs)
+            .finish_non_exhaustive()
+    }
+}
+
+fn encode_body(
+    key: &PublicKey,
+    version: Version,
+    has_left: bool,
+    name: &Name,
+    addrs: &[SocketAddr],
+) -> Vec<u8> {
+    let addrs: Vec<Addr> = addrs.iter().copied().map(Addr).collect();
+    let mut body = Vec::with_capacity(128);
+    let mut fields = rmp_serde::Serializer::new(&mut body);
+    Bytes(key.0)
+        .serialize(&mut fields)
+        .and_then(|()| version.generation.serialize(&mut fields))
+        .and_then(|()| version.incarnation.serialize(&mut fields))
+        .and_then(|()| has_left.serialize(&mut fields))
+        .and_then(|()| name.as_str().serialize(&mut fields))
+        .and_then(|()| addrs.serialize(&mut fields))
+        .expect("writing to a vector cannot fail");
+    body
+}
+
+/// Keeps a signature over a record from being one over anything else.
+fn signed_message(body: &[u8]) -> Vec<u8> {
+    [b"phin record 1\0".as_slice(), body].concat()
+}
+
+/// A fixed number of bytes as one MessagePack `bin`.
+pub(crate) struct Bytes<const N: usize>(pub(crate) [u8; N]);
+
+impl<const N: usize> Serialize for Bytes<N> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<const N: usize>;
+        impl<const N: usize> serde::de::Visitor<'_> for Visitor<N> {
+            type Value = Bytes<N>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{N} bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes<N>, E> {
+                let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
+                Ok(Bytes(bytes))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor::<N>)
+    }
+}
+
+/// A socket address as 6 or 18 bytes: the IP address, then the port, in network order.
+struct Addr(SocketAddr);
+
+impl Serialize for Addr {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let port = self.0.port().to_be_bytes();
+        match self.0.ip() {
+            IpAddr::V4(ip) => serializer.serialize_bytes(&[&ip.octets()[..], &port].concat()),
+            IpAddr::V6(ip) => serializer.serialize_bytes(&[&ip.octets()[..], &port].concat()),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Addr {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Addr;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("6 or 18 bytes of address and port")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Addr, E> {
+                let Some((ip, port)) = bytes.split_last_chunk::<2>() else {
+                    return Err(E::invalid_length(bytes.len(), &self));
+                };
+                let ip: IpAddr = if let Ok(ip) = <[u8; 4]>::try_from(ip) {
+                    ip.into()
+                } else if let Ok(ip) = <[u8; 16]>::try_from(ip) {
+                    ip.into()
+                } else {
+                    return Err(E::invalid_length(bytes.len(), &self));
+                };
+                Ok(Addr(SocketAddr::new(ip.to_canonical(), u16::from_be_bytes(*port))))
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

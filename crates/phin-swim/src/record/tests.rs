@@ -1,0 +1,188 @@
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::*;
+
+/// Keys that anyone could forge, of the member with this number.
+pub(crate) struct TestKeys(pub(crate) u8);
+
+impl Keys for TestKeys {
+    fn public_key(&self) -> PublicKey {
+        PublicKey([self.0; 32])
+    }
+
+    fn member_id(&self, key: &PublicKey) -> MemberId {
+        // Spread over all buckets and rings.
+        let word = u128::from(key.0[0]).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        MemberId::from_u128(word)
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        signature(&self.public_key(), message)
+    }
+
+    fn verify(&self, key: &PublicKey, message: &[u8], given: &Signature) -> bool {
+        signature(key, message) == *given
+    }
+}
+
+/// A checksum of every byte: FNV-1a.
+fn signature(key: &PublicKey, message: &[u8]) -> Signature {
+    let bytes = key.0.iter().chain(message);
+    let sum = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mut signature = [7; 64];
+    signature[..8].copy_from_slice(&sum.to_be_bytes());
+    Signature(signature)
+}
+
+pub(crate) fn id(node: u8) -> MemberId {
+    TestKeys(node).member_id(&TestKeys(node).public_key())
+}
+
+pub(crate) fn addr(node: u8) -> SocketAddr {
+    (Ipv4Addr::new(10, 0, 0, node), 7_000).into()
+}
+
+pub(crate) fn version(generation: u32, incarnation: u32) -> Version {
+    Version { generation: Generation(generation), incarnation: Incarnation(incarnation) }
+}
+
+pub(crate) fn statement(node: u8, version: Version) -> Statement {
+    let name = Name::try_from(format!("n{node}").as_str()).unwrap();
+    Statement { name, addrs: vec![addr(node)], version, has_left: false }
+}
+
+pub(crate) fn record(node: u8, version: Version) -> Record {
+    Record::sign(statement(node, version), &TestKeys(node))
+}
+
+fn decode(body: &[u8], signature: Signature) -> Result<Record, DecodeError> {
+    Record::decode(body, signature, &TestKeys(0))
+}
+
+#[test]
+fn a_signed_record_decodes_to_itself_and_is_authentic() {
+    let mut said = statement(3, version(5, 9));
+    said.addrs.push((Ipv6Addr::LOCALHOST, 80).into());
+    let record = Record::sign(said, &TestKeys(3));
+    let decoded = decode(record.body(), *record.signature()).unwrap();
+    assert_eq!(decoded, record);
+    assert!(decoded.is_authentic(&TestKeys(0)));
+    assert_eq!(decoded.addrs(), [addr(3), (Ipv6Addr::LOCALHOST, 80).into()]);
+}
+
+#[test]
+fn the_signature_covers_every_byte_and_the_key() {
+    let record = record(3, version(5, 9));
+    for at in 0..record.body().len() {
+        for bit in 0..8 {
+            let mut body = record.body().to_vec();
+            body[at] ^= 1 << bit;
+            // Where it still decodes, it is nobody's word.
+            if let Ok(forged) = decode(&body, *record.signature()) {
+                assert!(!forged.is_authentic(&TestKeys(0)), "byte {at}, bit {bit}");
+            }
+        }
+    }
+    let forged = Record::sign(statement(3, version(5, 9)), &TestKeys(4));
+    assert_eq!(forged.id(), id(4), "who signs, speaks of itself");
+}
+
+#[test]
+fn the_signature_covers_each_field() {
+    let said = || statement(3, version(5, 9));
+    let changes = [
+        Statement { version: version(6, 9), ..said() },
+        Statement { version: version(5, 10), ..said() },
+        Statement { has_left: true, ..said() },
+        Statement { name: Name::try_from("other").unwrap(), ..said() },
+        Statement { addrs: vec![addr(4)], ..said() },
+        Statement { addrs: vec![addr(3), addr(4)], ..said() },
+    ];
+    let signature = *record(3, version(5, 9)).signature();
+    for changed in changes {
+        let record = Record::sign(changed, &TestKeys(3));
+        let forged = decode(record.body(), signature).unwrap();
+        assert!(!forged.is_authentic(&TestKeys(0)), "{forged:?}");
+    }
+}
+
+#[test]
+fn fields_of_a_later_release_keep_the_signature_and_are_relayed_unchanged() {
+    let keys = TestKeys(3);
+    let mut body = record(3, version(1, 2)).body().to_vec();
+    body.extend_from_slice(b"\xa5later\xc0");
+    let signature = keys.sign(&signed_message(&body));
+    let record = decode(&body, signature).unwrap();
+    assert!(record.is_authentic(&TestKeys(0)));
+    assert_eq!((record.body(), record.version()), (&*body, version(1, 2)));
+}
+
+#[test]
+fn a_truncated_record_is_an_error_at_every_byte() {
+    let record = record(3, version(1, 2));
+    for length in 0..record.body().len() {
+        assert!(decode(&record.body()[..length], *record.signature()).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn a_record_has_a_longest_body() {
+    let mut body = record(3, version(1, 2)).body().to_vec();
+    body.resize(Record::MAX_BODY_BYTES, 0xc0);
+    assert!(decode(&body, Signature([0; 64])).is_ok());
+    body.push(0xc0);
+    assert!(decode(&body, Signature([0; 64])).is_err());
+}
+
+#[test]
+fn the_longest_statement_fits() {
+    let mut said = statement(3, version(u32::MAX, u32::MAX));
+    said.name = Name::try_from("x".repeat(Name::MAX_BYTES).as_str()).unwrap();
+    said.addrs = vec![(Ipv6Addr::LOCALHOST, u16::MAX).into(); 9];
+    let record = Record::sign(said, &TestKeys(3));
+    assert_eq!(record.addrs().len(), Record::MAX_ADDRS, "further ones are not taken");
+    assert!(record.body().len() <= Record::MAX_BODY_BYTES / 2, "room is left for later fields");
+    assert_eq!(decode(record.body(), *record.signature()).unwrap(), record);
+}
+
+#[test]
+fn a_record_without_or_with_too_many_addresses_is_refused() {
+    for (count, is_good) in [(0, false), (1, true), (4, true), (5, false), (1_000, false)] {
+        let addrs = vec![addr(3); count];
+        let said = statement(3, version(0, 0));
+        let key = TestKeys(3).public_key();
+        let body = encode_body(&key, said.version, false, &said.name, &addrs);
+        assert_eq!(decode(&body, Signature([0; 64])).is_ok(), is_good, "{count} addresses");
+    }
+}
+
+#[test]
+fn an_address_has_6_or_18_bytes_and_is_kept_in_its_shortest_form() {
+    let decode = |bytes: &[u8]| {
+        let mut encoded = vec![0xc4, bytes.len() as u8];
+        encoded.extend_from_slice(bytes);
+        Addr::deserialize(&mut Deserializer::new(&*encoded)).map(|addr| addr.0)
+    };
+    assert_eq!(decode(&[10, 0, 0, 1, 0x1b, 0x58]).unwrap(), addr(1));
+    let mapped = Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped().octets();
+    assert_eq!(decode(&[&mapped[..], &[0x1b, 0x58]].concat()).unwrap(), addr(1));
+    for length in [0, 1, 2, 5, 7, 17, 19, 200] {
+        assert!(decode(&vec![0; length]).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn a_name_has_1_to_64_bytes_without_spaces_and_control_characters() {
+    for good in ["a", "rack-1/node.7", "ключ", &"x".repeat(64)] {
+        assert_eq!(Name::try_from(good).unwrap().as_str(), good);
+    }
+    for bad in ["", "a b", "a\n", "\u{7f}", "a\u{a0}b", &"x".repeat(65), &"ж".repeat(33)] {
+        assert!(Name::try_from(bad).is_err(), "{bad:?}");
+    }
+    let error = Name::try_from("").unwrap_err();
+    assert_eq!(error.to_string(), "a member's name has 1 to 64 bytes, not 0");
+    let error = Name::try_from("a\tb").unwrap_err();
+    assert_eq!(error.to_string(), "a member's name cannot contain '\\t'");
+}

@@ -1,0 +1,166 @@
+//! Why a member is held for what it is: the votes behind each verdict, and how suspicions ended.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{Instant, MemberId, Version};
+
+/// What kind of silence a member keeps, as far as its host says.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Silence {
+    /// Nobody was asked, or nobody is known to answer: a firewall, or a platform that cannot ask.
+    Unknown,
+    /// Its host used to answer, and does no longer.
+    Silent,
+    /// Its host answers, its process does not.
+    Hung,
+    /// Its port is refused, or another process answers there: its process is not there.
+    Gone,
+}
+
+impl Silence {
+    /// The kind's name in logs, metrics and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Silent => "silent",
+            Self::Hung => "hung",
+            Self::Gone => "gone",
+        }
+    }
+
+    /// What several observers found together: *gone* where two of them say so, as a forged refusal reaches only one;
+    /// *hung* where anyone saw the host answer; *silent* where someone knows that it no longer does.
+    pub(crate) fn of(votes: &[Vote]) -> Self {
+        let count = |kind| votes.iter().filter(|vote| vote.silence == kind).count();
+        match (count(Self::Gone), count(Self::Hung), count(Self::Silent)) {
+            (2.., _, _) => Self::Gone,
+            (_, 1.., _) => Self::Hung,
+            (0, _, 0) => Self::Unknown,
+            _ => Self::Silent,
+        }
+    }
+}
+
+/// What one observer has against a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Vote {
+    /// Who votes.
+    pub observer: MemberId,
+    /// What its misses are worth together: −log10 of the probability that a live member would be as silent.
+    pub phi: f64,
+    /// When the first ping was sent that was not answered.
+    pub silent_since: Instant,
+    /// What the member's host said to this observer.
+    pub silence: Silence,
+    /// How many pings were not answered.
+    pub attempts: u8,
+}
+
+/// How a suspicion ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It has not ended.
+    Open {
+        /// The evidence so far.
+        votes: Arc<[Vote]>,
+    },
+    /// The member was heard.
+    Cleared {
+        /// By whom; by the member itself where it answered us.
+        by: MemberId,
+    },
+    /// The member was declared dead.
+    Dead {
+        /// On this evidence.
+        votes: Arc<[Vote]>,
+    },
+}
+
+/// One suspicion of a member, from beginning to end.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// Which version of the member was suspected.
+    pub version: Version,
+    /// When the first ping was sent that was not answered, as far as this node knows.
+    pub began_at: Instant,
+    /// When it ended; now, where it has not.
+    pub ended_at: Instant,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+impl Report {
+    /// The kind of silence that the votes amount to.
+    pub fn silence(&self) -> Option<Silence> {
+        match &self.outcome {
+            Outcome::Open { votes } | Outcome::Dead { votes } => Some(Silence::of(votes)),
+            Outcome::Cleared { .. } => None,
+        }
+    }
+
+    /// How long the silence lasted.
+    pub fn duration(&self) -> Duration {
+        self.ended_at - self.began_at
+    }
+}
+
+/// The last report on each member, of at most [`MAX_REPORTS`] members.
+#[derive(Debug, Default)]
+pub(crate) struct Reports(BTreeMap<MemberId, Report>);
+
+impl Reports {
+    pub(crate) fn keep(&mut self, id: MemberId, report: Report) {
+        if self.0.len() >= MAX_REPORTS && !self.0.contains_key(&id) {
+            // The one that ended longest ago is the one least likely asked for.
+            let oldest = self.0.iter().min_by_key(|(_, report)| report.ended_at).map(|(&id, _)| id);
+            if let Some(oldest) = oldest {
+                self.0.remove(&oldest);
+            }
+        }
+        self.0.insert(id, report);
+    }
+
+    pub(crate) fn get(&self, id: MemberId) -> Option<&Report> {
+        self.0.get(&id)
+    }
+
+    /// The votes that a verdict on this version rests on.
+    pub(crate) fn votes(&self, id: MemberId, version: Version) -> Option<Arc<[Vote]>> {
+        match self.0.get(&id).filter(|report| report.version == version).map(|r| &r.outcome) {
+            Some(Outcome::Dead { votes }) => Some(Arc::clone(votes)),
+            Some(Outcome::Open { .. } | Outcome::Cleared { .. }) | None => None,
+        }
+    }
+}
+
+/// Of how many members the last report is kept.
+const MAX_REPORTS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn votes(kinds: &[Silence]) -> Vec<Vote> {
+        let vote = |&silence| Vote {
+            observer: MemberId([0; 16]),
+            phi: 3.0,
+            silent_since: Instant::START,
+            silence,
+            attempts: 1,
+        };
+        kinds.iter().map(vote).collect()
+    }
+
+    #[test]
+    fn one_refusal_is_not_enough_to_be_gone_and_one_answer_is_enough_to_be_hung() {
+        use Silence::{Gone, Hung, Silent, Unknown};
+        assert_eq!(Silence::of(&votes(&[Gone, Gone, Hung])), Gone);
+        assert_eq!(Silence::of(&votes(&[Gone, Hung, Silent, Silent])), Hung);
+        assert_eq!(Silence::of(&votes(&[Gone, Unknown])), Silent);
+        assert_eq!(Silence::of(&votes(&[Silent, Unknown, Unknown])), Silent);
+        assert_eq!(Silence::of(&votes(&[Unknown, Unknown])), Unknown);
+        assert_eq!(Silence::of(&[]), Unknown);
+    }
+}

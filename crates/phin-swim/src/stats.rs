@@ -1,0 +1,54 @@
+//! Plain counters, one for everything that is dropped without a word. They only grow.
+
+/// What the core counted since its start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Pings sent, retries and those on behalf of others included.
+    pub pings_sent: u64,
+    /// Pings whose reply did not come within the probe timeout.
+    pub pings_missed: u64,
+    /// Members asked to ping another for us.
+    pub ping_reqs_sent: u64,
+    /// Acks that came when nobody waited for them any more.
+    pub late_acks: u64,
+    /// Suspicions and verdicts about ourselves that we answered with a higher incarnation.
+    pub refutations: u64,
+    /// Members we accused to their other observers.
+    pub accusations: u64,
+    /// Members not doubted, because too many cases were open.
+    pub cases_refused: u64,
+    /// Times our own timers ran so late that we abstained from judging.
+    pub stalls: u64,
+    /// Urgent updates that waited longer than the push delay, because the budget was spent.
+    pub pushes_delayed: u64,
+    /// Dead members that were pinged, to find those that returned.
+    pub redials: u64,
+    /// Records of ours with a later version than ours, not answered at once because one just was: a second process
+    /// runs with our key.
+    pub outbid: u64,
+    /// Messages that could not be decoded; dropped whole.
+    pub malformed_messages: u64,
+    /// Messages of a wire version this release does not speak; dropped whole.
+    pub unknown_versions: u64,
+    /// Parts of a message of a kind this release does not know; skipped.
+    pub unknown_parts: u64,
+    /// Records whose signature is not their member's; dropped.
+    pub forged_records: u64,
+    /// Claims about members, or versions of them, that we do not know; dropped.
+    pub unknown_subjects: u64,
+    /// Messages from members that are not in our list.
+    pub unknown_senders: u64,
+    /// New members not taken, because the list was full.
+    pub members_refused: u64,
+    /// Updates no longer piggybacked, because too many were waiting.
+    pub updates_dropped: u64,
+    /// Ping-reqs not carried out, because too many were under way.
+    pub relays_refused: u64,
+    /// Exchanges of records not answered or not begun, because too many were under way.
+    pub exchanges_refused: u64,
+    /// Exchanges of records begun because fingerprints differed.
+    pub exchanges_started: u64,
+    /// Requests meant for another run of this process, or for another member; dropped.
+    pub misdirected_messages: u64,
+}

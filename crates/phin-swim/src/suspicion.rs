@@ -1,0 +1,736 @@
+//! Suspicion by evidence: an observer that misses replies asks further, then accuses; the other observers look for
+//! themselves and vote; `Dead` needs a majority of those able to judge, enough phi, and silence for as long as its kind
+//! is given. Any sign of life voids all evidence from before it.
+//!
+//! What counts as one miss: one ping of ours, on its own, whose reply is overdue on its link. Pings follow each other
+//! no sooner than the one before is overdue, and after the second at least a sixteenth of the pause tolerance apart.
+//! What others miss counts through their votes, never through a ping we asked them for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use phin_accrual::Evidence;
+
+use crate::{
+    Change, Instant, MemberId, MemberState, Output, Peer, Question, Swim, Version,
+    probe::Purpose,
+    reports::{Outcome, Report, Silence, Vote},
+    swim::{Source, Timer},
+    wire::{Claim, Part, Sequence, VoteBody},
+};
+
+/// The subjects that do not answer, or did not answer others: one case for each, at most [`MAX_CASES`].
+#[derive(Debug, Default)]
+pub(crate) struct Cases(BTreeMap<MemberId, Case>);
+
+/// What there is against one version of one member.
+#[derive(Debug)]
+struct Case {
+    version: Version,
+    opened_at: Instant,
+    stage: Stage,
+    /// When our pings were sent that are overdue since the last sign of life.
+    misses: Vec<Instant>,
+    /// What the subject's host said to us.
+    silence: Silence,
+    /// The next ping of the subject.
+    retry: Retry,
+    /// What other observers found.
+    votes: BTreeMap<MemberId, Vote>,
+    /// Who collects votes.
+    accusers: BTreeSet<MemberId>,
+    /// Observers that hold themselves unable to judge.
+    abstaining: BTreeSet<MemberId>,
+    /// What we last told of it.
+    told: Option<Told>,
+}
+
+/// A vote that was sent.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Instant,
+    phi: f64,
+    silence: Silence,
+}
+
+/// The next ping of a subject that does not answer: one at a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Retry {
+    /// None is planned.
+    None,
+    /// Its timer is set for this moment; any other timer is of a case that was closed.
+    At(Instant),
+    /// It was sent, and is not overdue yet.
+    UnderWay,
+}
+
+/// How far our own doubt has gone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    /// Pinging again.
+    Watching,
+    /// Others were asked to ping it, and its host was asked.
+    Asked,
+    /// The other observers were told.
+    Accused,
+}
+
+impl Cases {
+    pub(crate) fn close(&mut self, id: MemberId) {
+        self.0.remove(&id);
+    }
+
+    pub(crate) fn open(&self) -> Vec<MemberId> {
+        self.0.keys().copied().collect()
+    }
+
+    /// Forgets our own misses, of which we no longer know whether they were the subjects'.
+    pub(crate) fn void_own_misses(&mut self) {
+        for case in self.0.values_mut() {
+            case.misses.clear();
+            case.retry = Retry::None;
+            // Its host is asked again as well.
+            case.stage = Stage::Watching;
+        }
+    }
+}
+
+impl Told {
+    /// Whether the accusers need no further word: of much more phi, or of another kind of silence.
+    fn is_enough(self, now: Instant, tolerance: Duration, case: &Case) -> bool {
+        let is_recent = now - self.at < tolerance / 8;
+        self.silence == case.silence && (is_recent || self.phi >= ENOUGH_PHI)
+    }
+}
+
+impl Case {
+    fn new(version: Version, now: Instant) -> Self {
+        Self {
+            version,
+            opened_at: now,
+            stage: Stage::Watching,
+            misses: Vec::new(),
+            silence: Silence::Unknown,
+            retry: Retry::None,
+            votes: BTreeMap::new(),
+            accusers: BTreeSet::new(),
+            abstaining: BTreeSet::new(),
+            told: None,
+        }
+    }
+
+    /// Whether nobody follows it up: a ping for another member was missed, and no accusation came.
+    fn is_dormant(&self) -> bool {
+        self.retry == Retry::None && self.accusers.is_empty() && self.stage == Stage::Watching
+    }
+
+    /// When the silence began, as far as anyone who counts has found.
+    fn silent_since(&self) -> Option<Instant> {
+        let votes = self.votes.values().map(|vote| vote.silent_since);
+        self.misses.iter().copied().chain(votes).min()
+    }
+}
+
+impl Swim {
+    /// A ping of ours is overdue: the first doubt, or more of it.
+    pub(crate) fn handle_miss(
+        &mut self,
+        now: Instant,
+        sequence: Sequence,
+        subject: MemberId,
+        sent_at: Instant,
+    ) {
+        if self.record_miss(now, subject, sent_at) {
+            self.escalate(now, subject, Some(sequence));
+        }
+    }
+
+    /// Keeps a miss as evidence; says whether it is any.
+    pub(crate) fn record_miss(
+        &mut self,
+        now: Instant,
+        subject: MemberId,
+        sent_at: Instant,
+    ) -> bool {
+        if self.link_heard_at(subject).is_some_and(|heard| heard >= sent_at) {
+            // It was heard since by another way: the message was lost, not the member.
+            self.record_lost(subject, 1);
+            return false;
+        }
+        let Some(case) = self.open_case(now, subject) else {
+            return false;
+        };
+        if case.misses.len() < MAX_MISSES {
+            case.misses.push(sent_at);
+            case.misses.sort_unstable();
+        }
+        true
+    }
+
+    /// The reply to a ping that was overdue has come after all.
+    pub(crate) fn forgive_miss(&mut self, subject: MemberId, sent_at: Instant) {
+        if let Some(case) = self.cases.0.get_mut(&subject)
+            && let Some(miss) = case.misses.iter().position(|&miss| miss == sent_at)
+        {
+            case.misses.remove(miss);
+        }
+    }
+
+    /// A retry was due or is over: whatever follows may set the next.
+    pub(crate) fn retry_ended(&mut self, subject: MemberId) {
+        if let Some(case) = self.cases.0.get_mut(&subject) {
+            case.retry = Retry::None;
+        }
+    }
+
+    /// The time for another ping of a subject that does not answer.
+    pub(crate) fn retry(&mut self, now: Instant, subject: MemberId, version: Version) {
+        let case = self.cases.0.get(&subject).filter(|case| case.version == version);
+        if case.is_some_and(|case| matches!(case.retry, Retry::At(at) if at <= now)) {
+            self.verify(now, subject);
+        }
+    }
+
+    /// Does what the evidence we have ourselves calls for: ping again, ask others, accuse, vote.
+    pub(crate) fn escalate(&mut self, now: Instant, subject: MemberId, sequence: Option<Sequence>) {
+        let phi = self.own_phi(now, subject);
+        self.schedule_retry(now, subject, phi);
+        let Some(case) = self.cases.0.get_mut(&subject) else {
+            return;
+        };
+        let silence = case.silence;
+        // On a link that loses nearly everything no number of misses says much; others know more.
+        let is_doubtful = phi >= ASK_PHI || case.misses.len() >= MANY_MISSES;
+        if is_doubtful && case.stage == Stage::Watching {
+            case.stage = Stage::Asked;
+            // Where others accuse it, they have asked already.
+            if let Some(sequence) = sequence.filter(|_| case.accusers.is_empty()) {
+                self.ask_helpers(now, subject, sequence);
+            }
+            self.ask_host(subject, Question::Silence);
+        }
+        if self.cannot_judge(now, silence) {
+            return;
+        }
+        if phi >= ACCUSE_PHI {
+            self.accuse_or_vote(now, subject, phi);
+        }
+        self.judge(now, subject);
+    }
+
+    /// Tells our evidence to those who need it: to every observer if nobody has accused yet, else to the accusers.
+    fn accuse_or_vote(&mut self, now: Instant, subject: MemberId, phi: f64) {
+        let observers = self.able_observers(subject);
+        let tolerance = self.params.pause_tolerance;
+        let Some(case) = self.cases.0.get(&subject) else {
+            return;
+        };
+        // Where nobody at all has answered us since the silence began, it may well be ours.
+        let last_answer = self.health.last_answer();
+        let is_heard = case.misses.first().is_some_and(|&first| last_answer > first);
+        let others: Vec<_> = observers.iter().copied().filter(|&o| o != self.id()).collect();
+        if !is_heard || (case.misses.len() < 2 && case.accusers.is_empty()) {
+            return;
+        }
+        let age = now - case.misses[0];
+        let has_accuser = case.accusers.iter().any(|a| self.is_alive(*a)) && age < tolerance * 2;
+        let is_accuser = case.stage == Stage::Accused;
+        let told_for = case.told.map(|told| now - told.at);
+        let receivers: Vec<_> = match (is_accuser, has_accuser) {
+            // Those who have not answered may not have heard.
+            (true, _) if told_for.is_some_and(|told_for| told_for < tolerance / 4) => return,
+            (true, _) => others.into_iter().filter(|o| !case.votes.contains_key(o)).collect(),
+            (false, true) if case.told.is_some_and(|t| t.is_enough(now, tolerance, case)) => return,
+            (false, true) => case.accusers.iter().copied().collect(),
+            (false, false) => others.into_iter().chain([subject]).collect(),
+        };
+        let is_accusation = is_accuser || !has_accuser;
+        let body = VoteBody {
+            subject,
+            version: case.version,
+            is_accusation,
+            is_observer: observers.contains(&self.id()),
+            phi,
+            silent_for: age,
+            silence: case.silence,
+            attempts: case.misses.len() as u8,
+        };
+        if let Some(case) = self.cases.0.get_mut(&subject) {
+            case.told = Some(Told { at: now, phi, silence: case.silence });
+            if is_accusation {
+                case.stage = Stage::Accused;
+            }
+        }
+        self.stats.accusations += u64::from(is_accusation && !is_accuser);
+        for receiver in receivers {
+            if let Some(peer) = self.peer(receiver) {
+                self.send(peer, &Part::Vote(body));
+            }
+        }
+    }
+
+    /// An observer tells what it has against a member.
+    pub(crate) fn handle_vote(&mut self, now: Instant, from: Peer, body: VoteBody) {
+        let VoteBody { subject, version, .. } = body;
+        if subject == self.id() {
+            let version = self.list.me().version();
+            self.send(from, &Part::Clear { subject, version, age: Duration::ZERO });
+            return;
+        }
+        match self.list.get(subject).map(|known| (known.version(), known.state)) {
+            Some((known, state)) if known == version && state.is_live() => {}
+            Some((known, _)) if known >= version => {
+                // The accuser is behind: what we hold settles it.
+                if let Some(update) = self.update(now, subject) {
+                    self.send(from, &update);
+                }
+                return;
+            }
+            _ => {
+                self.stats.unknown_subjects += 1;
+                return;
+            }
+        }
+        let silent_since = now.saturating_sub(body.silent_for);
+        if let Some(heard_at) = self.link_heard_at(subject).filter(|&heard| heard > silent_since) {
+            self.send(from, &Part::Clear { subject, version, age: now - heard_at });
+            return;
+        }
+        let is_observer = body.is_observer && self.may_observe(from.id, subject);
+        let is_impaired = self.is_impaired(now);
+        let mut must_ask_again = false;
+        let Some(case) = self.open_case(now, subject) else {
+            return;
+        };
+        if is_observer {
+            let observer = from.id;
+            // No word of another is worth more, so that no single other member reaches the default threshold.
+            let phi = body.phi.clamp(0.0, MAX_VOTE_PHI);
+            let VoteBody { silence, attempts, .. } = body;
+            case.abstaining.remove(&observer);
+            let before = case.votes.get(&observer).map(|vote| vote.silence);
+            if silence == Silence::Gone && before != Some(silence) && case.silence == Silence::Hung
+            {
+                // A process that was ending when we asked has ended by now.
+                must_ask_again = true;
+            }
+            case.votes.insert(observer, Vote { observer, phi, silent_since, silence, attempts });
+        }
+        if body.is_accusation && case.accusers.len() < MAX_ACCUSERS {
+            case.accusers.insert(from.id);
+        }
+        if must_ask_again {
+            self.ask_host(subject, Question::Silence);
+        }
+        if is_impaired {
+            self.send(from, &Part::Abstain { subject, version });
+            return;
+        }
+        if self
+            .cases
+            .0
+            .get(&subject)
+            .is_some_and(|case| case.retry == Retry::None && case.misses.is_empty())
+        {
+            self.verify(now, subject);
+        }
+        if body.is_accusation {
+            if let Some(case) = self.cases.0.get_mut(&subject).filter(|c| c.stage != Stage::Accused)
+            {
+                // A repeated accusation means that our vote was lost.
+                case.told = None;
+            }
+            self.escalate(now, subject, None);
+        } else {
+            self.judge(now, subject);
+        }
+    }
+
+    /// An observer does not hold itself able to judge.
+    pub(crate) fn handle_abstain(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        subject: MemberId,
+        version: Version,
+    ) {
+        let case = self.cases.0.get_mut(&subject).filter(|case| case.version == version);
+        if let Some(case) = case
+            && case.abstaining.len() < MAX_ACCUSERS
+        {
+            case.votes.remove(&from);
+            case.abstaining.insert(from);
+            self.judge(now, subject);
+        }
+    }
+
+    /// A member heard from one that we doubt: whatever we have against it from before that is void.
+    pub(crate) fn handle_clear(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        subject: MemberId,
+        version: Version,
+        age: Duration,
+    ) {
+        if self.list.get(subject).is_some_and(|known| known.version() == version) {
+            self.void_evidence(now, subject, now.saturating_sub(age), from);
+        }
+    }
+
+    /// The subject was alive at `until`: what is held against it from before is void.
+    pub(crate) fn void_evidence(
+        &mut self,
+        now: Instant,
+        subject: MemberId,
+        until: Instant,
+        by: MemberId,
+    ) {
+        let Some(case) = self.cases.0.get_mut(&subject) else {
+            return;
+        };
+        let before = case.misses.len();
+        case.misses.retain(|&sent_at| sent_at > until);
+        let lost = before - case.misses.len();
+        let mut told: BTreeSet<_> = case.votes.keys().chain(&case.accusers).copied().collect();
+        let votes = case.votes.len();
+        case.votes.retain(|_, vote| vote.silent_since > until);
+        let is_news = lost > 0 || case.votes.len() < votes;
+        let (version, was_accused) = (case.version, case.stage == Stage::Accused);
+        let is_closed = case.misses.is_empty() && case.votes.is_empty();
+        if was_accused {
+            // Whom we asked to vote may still be about to.
+            told.extend(self.list.rings().observers(subject));
+        }
+        if is_closed {
+            self.close_case(now, subject, Outcome::Cleared { by });
+        }
+        self.record_lost(subject, lost);
+        // Those who doubt it too learn at once, from whoever heard it first.
+        // What voids nothing here is passed on by nobody, or it would go round among accusers for ever.
+        if by == subject || (was_accused && is_news) {
+            let me = self.id();
+            told.retain(|&id| id != by && id != me);
+            for peer in told.into_iter().filter_map(|id| self.peer(id)).collect::<Vec<_>>() {
+                self.send(peer, &Part::Clear { subject, version, age: now - until });
+            }
+        }
+    }
+
+    /// What the subject's host, or its network, said of it.
+    pub(crate) fn record_silence(&mut self, now: Instant, subject: MemberId, silence: Silence) {
+        let Some(case) = self.cases.0.get_mut(&subject) else {
+            return;
+        };
+        if case.silence == silence {
+            return;
+        }
+        case.silence = silence;
+        self.escalate(now, subject, None);
+    }
+
+    /// Pings a subject that others doubt, as the first of our own attempts.
+    pub(crate) fn verify(&mut self, now: Instant, subject: MemberId) {
+        if self.open_case(now, subject).is_none() {
+            return;
+        }
+        if let Some(peer) = self.peer(subject) {
+            if let Some(case) = self.cases.0.get_mut(&subject) {
+                case.retry = Retry::UnderWay;
+            }
+            self.ping(now, peer, Purpose::Retry);
+        }
+    }
+
+    /// Whether a verdict is to be believed as it comes: unless we heard from the member since, and if those who voted
+    /// are a majority by our own list too. Elsewhere the network may be split, and we be on the member's side.
+    pub(crate) fn believes(&self, subject: MemberId, votes: &[Vote]) -> bool {
+        let silent_since = votes.iter().map(|vote| vote.silent_since).min();
+        let was_heard = self.link_heard_at(subject).max(silent_since) != silent_since;
+        // Who hears few of its subjects was perhaps apart from those who voted.
+        if was_heard || self.is_most_silent() {
+            return false;
+        }
+        // Who was dead or suspect to us when the silence began was on the other side.
+        let is_counted = |vote: &&Vote| {
+            self.may_observe(vote.observer, subject)
+                && self.list.get(vote.observer).is_some_and(|member| {
+                    member.state == MemberState::Alive && member.since <= vote.silent_since
+                })
+        };
+        let counted: BTreeMap<_, _> =
+            votes.iter().filter(is_counted).map(|vote| (vote.observer, *vote)).collect();
+        let counted: Vec<_> = counted.into_values().collect();
+        counted.len() > self.able_observers(subject).len() / 2
+            || Silence::of(&counted) == Silence::Gone
+    }
+
+    /// A verdict that is not believed as it comes: we ping the member, and judge by the same votes if it does not answer.
+    pub(crate) fn look_into(&mut self, now: Instant, claim: Claim, votes: Vec<Vote>) {
+        let heard_at = self.link_heard_at(claim.subject);
+        let observers: Vec<_> = (votes.into_iter())
+            .filter(|vote| self.may_observe(vote.observer, claim.subject))
+            .filter(|vote| heard_at.is_none_or(|heard_at| heard_at < vote.silent_since))
+            .map(|vote| Vote { phi: vote.phi.min(MAX_VOTE_PHI), ..vote })
+            .collect();
+        if let Some(case) = self.open_case(now, claim.subject) {
+            case.votes.extend(observers.into_iter().map(|vote| (vote.observer, vote)));
+        }
+        self.verify_death(now, claim);
+    }
+
+    /// Another list has a member dead that ours has alive: it is not believed but looked into, and the member is told,
+    /// so that it can refute.
+    pub(crate) fn verify_death(&mut self, now: Instant, claim: Claim) {
+        if self.is_classic() {
+            self.handle_suspect(now, Source::Gossip(claim.by), claim);
+            return;
+        }
+        let is_doubted = self
+            .list
+            .get(claim.subject)
+            .is_some_and(|known| known.version() == claim.version && known.state.is_live());
+        // However often it is claimed, one look is under way; more would make misses of one moment count as many.
+        let is_looked_into =
+            self.cases.0.get(&claim.subject).is_some_and(|case| case.retry != Retry::None);
+        if !is_doubted || is_looked_into || claim.subject == self.id() {
+            return;
+        }
+        if let Some(peer) = self.peer(claim.subject) {
+            self.send(peer, &Part::Suspect(claim));
+        }
+        self.verify(now, claim.subject);
+    }
+
+    /// Decides, as far as the evidence goes: `Suspect` when a second observer agrees, `Dead` when all three conditions
+    /// hold. Harmless at any time.
+    pub(crate) fn judge(&mut self, now: Instant, subject: MemberId) {
+        let own_phi = self.own_phi(now, subject);
+        let Some(case) = self.cases.0.get(&subject) else {
+            return;
+        };
+        let Some(silent_since) = case.silent_since() else {
+            return;
+        };
+        // Nobody is judged by hearsay alone, nor while the fault may be ours.
+        let is_ours =
+            self.cannot_judge(now, case.silence) || self.health.last_answer() <= silent_since;
+        if is_ours || case.misses.is_empty() {
+            return;
+        }
+        let version = case.version;
+        let votes = self.valid_votes(subject, own_phi);
+        if votes.is_empty() {
+            return;
+        }
+        let able = self.able_observers(subject).len().max(votes.len());
+        let silence = Silence::of(&votes);
+        let tolerance = self.tolerance(subject, silence, votes.len(), able);
+        let mut evidence = Evidence::default();
+        votes.iter().for_each(|vote| evidence.record(vote.phi));
+        let threshold = self.params.phi_threshold;
+        let is_certain = evidence.phi() >= threshold;
+        let dead_at = silent_since + tolerance;
+        if is_certain && now >= dead_at {
+            self.declare_dead(now, subject, votes);
+            return;
+        }
+        let agreed = votes.len() >= able.min(2) && evidence.phi() >= threshold * 0.75;
+        // Everyone hears of a suspicion only if no verdict or sign of life is as quick.
+        let tolerance = self.params.pause_tolerance;
+        let suspect_at = silent_since + if agreed { tolerance / 8 } else { tolerance * 3 };
+        let is_alive = self.is_alive(subject);
+        if is_alive && now >= suspect_at {
+            let source = Source::Ourselves;
+            self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);
+        }
+        let next = if is_alive && now < suspect_at { suspect_at.min(dead_at) } else { dead_at };
+        if next > now {
+            self.timers.set(next, Timer::Judge(subject, version));
+        }
+    }
+
+    /// The votes that count: of observers, each once, with ours if we have one.
+    fn valid_votes(&self, subject: MemberId, own_phi: f64) -> Vec<Vote> {
+        let Some(case) = self.cases.0.get(&subject) else {
+            return Vec::new();
+        };
+        let mut votes: Vec<_> = case.votes.values().copied().collect();
+        if own_phi >= ACCUSE_PHI
+            && let Some(&silent_since) = case.misses.first()
+            && self.may_observe(self.id(), subject)
+        {
+            let (observer, silence) = (self.id(), case.silence);
+            let attempts = case.misses.len() as u8;
+            votes.push(Vote { observer, phi: own_phi, silent_since, silence, attempts });
+        }
+        votes.retain(|vote| self.list.get(vote.observer).is_some_and(|m| m.state.is_live()));
+        votes
+    }
+
+    /// What there is against a member, if others were asked about it already.
+    pub(crate) fn evidence_against(
+        &self,
+        now: Instant,
+        subject: MemberId,
+    ) -> Option<(Version, Instant, Arc<[Vote]>)> {
+        let case = self.cases.0.get(&subject).filter(|case| case.stage != Stage::Watching)?;
+        let votes = self.valid_votes(subject, self.own_phi(now, subject));
+        Some((case.version, case.silent_since()?, votes.into()))
+    }
+
+    /// What kind of silence a suspect keeps, as far as we know.
+    pub(crate) fn silence_of(&self, subject: MemberId) -> Option<Silence> {
+        let case = self.cases.0.get(&subject)?;
+        let votes = case.votes.values().map(|vote| vote.silence);
+        votes.chain([case.silence]).max()
+    }
+
+    /// How long this kind of silence is given, with this many votes of those able to judge: from six times as long with
+    /// one vote down to once with a majority (Lifeguard §IV.B, LHA-Suspicion).
+    fn tolerance(
+        &self,
+        subject: MemberId,
+        silence: Silence,
+        votes: usize,
+        able: usize,
+    ) -> Duration {
+        let pause = self.pause_tolerance_for(subject);
+        let base = match silence {
+            Silence::Gone => return Duration::ZERO,
+            Silence::Hung => self.params.hang_tolerance.max(pause),
+            Silence::Silent => pause,
+            Silence::Unknown => pause * 3,
+        };
+        // Where most of what we observe falls silent at once, the fault may be on our side.
+        let base = if self.is_most_silent() { base * MASS_SILENCE_FACTOR } else { base };
+        let majority = able / 2 + 1;
+        if votes >= majority {
+            return base;
+        }
+        let agreed = phin_accrual::ln(votes as f64) / phin_accrual::ln(majority as f64);
+        base.mul_f64(MAX_STRETCH - (MAX_STRETCH - 1.0) * agreed)
+    }
+
+    fn declare_dead(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
+        self.close_case(now, subject, Outcome::Dead { votes: votes.into() });
+        self.bury(now, subject, Source::Ourselves);
+    }
+
+    fn close_case(&mut self, now: Instant, subject: MemberId, outcome: Outcome) {
+        let Some(case) = self.cases.0.remove(&subject) else {
+            return;
+        };
+        // A single lost message is nobody's concern; what others were asked about is.
+        if case.stage != Stage::Watching || !case.votes.is_empty() {
+            let began_at = case.misses.first().copied().unwrap_or(case.opened_at);
+            let report = Report { version: case.version, began_at, ended_at: now, outcome };
+            self.reports.keep(subject, report);
+        }
+    }
+
+    /// The case of a live member, opened if there is room.
+    fn open_case(&mut self, now: Instant, subject: MemberId) -> Option<&mut Case> {
+        let known = self.list.get(subject).filter(|known| known.state.is_live())?;
+        let version = known.version();
+        let recent = self.params.pause_tolerance / 4;
+        if self.cases.0.len() >= MAX_CASES && !self.cases.0.contains_key(&subject) {
+            self.stats.cases_refused += 1;
+            return None;
+        }
+        let case = self.cases.0.entry(subject).or_insert_with(|| Case::new(version, now));
+        if case.version != version {
+            *case = Case::new(version, now);
+        } else if case.is_dormant() {
+            // What we missed for another long ago, and nobody followed up, is no part of a silence that begins now.
+            case.misses.retain(|&sent_at| now - sent_at <= recent);
+            case.opened_at = now;
+        }
+        Some(case)
+    }
+
+    fn schedule_retry(&mut self, now: Instant, subject: MemberId, phi: f64) {
+        let tolerance = self.params.pause_tolerance;
+        let case = self.cases.0.get_mut(&subject).filter(|case| case.retry == Retry::None);
+        let Some(case) = case else {
+            return;
+        };
+        let gap = match case.misses.len() {
+            0 | 1 => Duration::ZERO,
+            misses if phi < ACCUSE_PHI && misses < MANY_MISSES => tolerance / 16,
+            _ if now - case.opened_at < tolerance * 2 => tolerance / 4,
+            _ => tolerance,
+        };
+        case.retry = Retry::At(now + gap);
+        self.timers.set(now + gap, Timer::Retry(subject, case.version));
+    }
+
+    /// What our own misses are worth by now.
+    pub(crate) fn own_phi(&self, now: Instant, subject: MemberId) -> f64 {
+        let Some(case) = self.cases.0.get(&subject) else {
+            return 0.0;
+        };
+        let mut evidence = Evidence::default();
+        case.misses.iter().for_each(|&sent| evidence.record(self.weight(subject, now - sent)));
+        evidence.phi()
+    }
+
+    /// The observers of a member that are held able to judge it: alive, and not abstaining.
+    fn able_observers(&self, subject: MemberId) -> Vec<MemberId> {
+        let mut observers = self.list.rings().observers(subject);
+        let abstaining = self.cases.0.get(&subject).map(|case| &case.abstaining);
+        observers.retain(|observer| {
+            self.is_alive(*observer) && abstaining.is_none_or(|a| !a.contains(observer))
+        });
+        observers
+    }
+
+    /// Whether a member's vote counts: it is an observer, or next in turn, as it may be in a list that is ahead of ours.
+    fn may_observe(&self, observer: MemberId, subject: MemberId) -> bool {
+        self.list.rings().is_near_predecessor(observer, subject)
+    }
+
+    fn is_alive(&self, id: MemberId) -> bool {
+        self.list.get(id).is_some_and(|member| member.state == MemberState::Alive)
+    }
+
+    /// Whether more than half of our subjects are silent to us.
+    fn is_most_silent(&self) -> bool {
+        let subjects = self.list.rings().subjects(self.id());
+        let is_silent = |id: &&MemberId| self.cases.0.get(id).is_some_and(|c| !c.misses.is_empty());
+        let silent = subjects.iter().filter(is_silent).count();
+        subjects.len() >= 4 && silent * 2 > subjects.len()
+    }
+
+    pub(crate) fn ask_host(&mut self, subject: MemberId, question: Question) {
+        if self.params.ask_hosts
+            && let Some(to) = self.peer(subject)
+        {
+            self.output(Output::AskHost { to, question });
+        }
+    }
+}
+
+/// Others are asked to ping a member whose misses are worth this much to us (DESIGN: one probe in ten on any link).
+const ASK_PHI: f64 = 1.0;
+/// A member is accused, and a vote counts, from this phi on: one probe in a hundred of a healthy member, on any link.
+const ACCUSE_PHI: f64 = 2.0;
+/// A vote of this phi needs no further word from the voter.
+const ENOUGH_PHI: f64 = 4.0;
+/// What the vote of another member is worth at most.
+const MAX_VOTE_PHI: f64 = 6.0;
+/// How much longer silence is given with one vote than with a majority (Lifeguard's β).
+const MAX_STRETCH: f64 = 6.0;
+/// How much longer silence is given when most of what we observe is silent.
+const MASS_SILENCE_FACTOR: u32 = 3;
+/// So many misses are looked into whatever they are worth, and without haste.
+const MANY_MISSES: usize = 8;
+/// How many misses of ours are kept for a case; with retries at their widest, more than any tolerance takes.
+const MAX_MISSES: usize = 16;
+/// How many cases can be open; beyond, further members are not doubted until one closes.
+const MAX_CASES: usize = 1_024;
+/// How many accusers and abstaining observers are remembered for a case: more than any configuration has observers.
+const MAX_ACCUSERS: usize = 64;

@@ -1,0 +1,589 @@
+//! [`Swim`]: takes inputs, dispatches them to the module whose rule they meet, and hands out what results.
+
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Change, Config, ConfigError, Detector, Disconnection, Event, Fingerprint, Generation,
+    HostAnswer, Incarnation, Instant, Keys, Link, Member, MemberId, MemberState, Members, Name,
+    Outcome, Output, Peer, Record, Report, Stats, Unreachable, Version,
+    anti_entropy::Exchanges,
+    classic::Suspicions,
+    config::Params,
+    dissemination::Dissemination,
+    leaving::Departure,
+    local_health::LocalHealth,
+    member::supersedes,
+    membership::MembershipList,
+    probe::{Channel, Probes},
+    record::Statement,
+    reports::Reports,
+    rounds::Rounds,
+    suspicion::Cases,
+    timers::Timers,
+    wire::{self, Claim, DecodeError, Entry, Part, Payload, Round, Sequence},
+};
+
+/// What a node says of itself when it starts.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Its label for people.
+    pub name: Name,
+    /// Where others reach it, the preferred address first; at least one, and no more than [`Record::MAX_ADDRS`] count.
+    pub addrs: Vec<SocketAddr>,
+    /// Which run of this process it is: higher than any earlier one, as far as is known.
+    pub generation: Generation,
+}
+
+/// The protocol as a value.
+pub struct Swim {
+    pub(crate) params: Params,
+    pub(crate) keys: Arc<dyn Keys>,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) list: MembershipList,
+    pub(crate) rounds: Rounds,
+    pub(crate) probes: Probes,
+    pub(crate) cases: Cases,
+    pub(crate) reports: Reports,
+    pub(crate) health: LocalHealth,
+    pub(crate) suspicions: Suspicions,
+    pub(crate) dissemination: Dissemination,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) departure: Option<Departure>,
+    /// When we last had to take the generation after one we heard of.
+    generation_taken_at: Option<Instant>,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) stats: Stats,
+    outputs: VecDeque<Output>,
+}
+
+/// What a deadline was set for; each says when it fires.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Timer {
+    /// This protocol period of ours ends and the next begins.
+    Period(u16),
+    /// The member that this protocol period is for is to be pinged.
+    Probe(u16),
+    /// The reply to this ping is later than nearly all before it.
+    ProbeTimeout(Sequence),
+    /// A reply to this ping would come too late to matter.
+    ProbeEnd(Sequence),
+    /// A member that does not answer is pinged again.
+    Retry(MemberId, Version),
+    /// The silence of a member may have lasted long enough for a verdict.
+    Judge(MemberId, Version),
+    /// Classic only: the suspicion of this version of a member has lasted as long as it may.
+    Suspicion(MemberId, Version),
+    /// Urgent updates have waited long enough for others to share their datagrams.
+    Push,
+    /// Members that have not confirmed our departure are told again.
+    LeaveRetry,
+    /// Members that died or left long ago are forgotten.
+    Sweep,
+}
+
+impl Swim {
+    /// A cluster of one: this member.
+    ///
+    /// # Errors
+    /// Names the setting of `config` that cannot be used.
+    pub fn new(
+        now: Instant,
+        me: Local,
+        config: Config,
+        keys: Arc<dyn Keys>,
+        rng_seed: u64,
+    ) -> Result<Self, ConfigError> {
+        if me.addrs.is_empty() {
+            let (value, allowed) = ("empty".to_owned(), "at least one address".to_owned());
+            return Err(ConfigError { setting: "addrs", value, allowed });
+        }
+        let params: Params = config.try_into()?;
+        let mut rng = ChaCha8Rng::seed_from_u64(rng_seed);
+        let version = Version { generation: me.generation, incarnation: Incarnation(0) };
+        let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
+        let record = Arc::new(Record::sign(statement, &*keys));
+        let member = Member { record, state: MemberState::Alive, since: now };
+        let mut timers = Timers::new();
+        // The first round ends at random, so that members that start together are no burst.
+        timers.set(now + params.protocol_period.mul_f64(rng.random()), Timer::Period(0));
+        timers.set(now + params.dead_retention / 10, Timer::Sweep);
+        Ok(Self {
+            list: MembershipList::new(member, params.rings),
+            params,
+            keys,
+            rng,
+            rounds: Rounds::new(now),
+            probes: Probes::default(),
+            cases: Cases::default(),
+            reports: Reports::default(),
+            health: LocalHealth::new(now),
+            suspicions: Suspicions::default(),
+            dissemination: Dissemination::new(now),
+            exchanges: Exchanges::default(),
+            departure: None,
+            generation_taken_at: None,
+            timers,
+            stats: Stats::default(),
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// A datagram arrived from the member that the connection proved to be `from`.
+    pub fn handle_datagram(&mut self, now: Instant, from: Peer, payload: &[u8]) {
+        self.handle_payload(now, from, Channel::Datagram, payload);
+    }
+
+    /// A whole stream arrived from the member that the connection proved to be `from`.
+    pub fn handle_stream(&mut self, now: Instant, from: Peer, payload: &[u8]) {
+        self.handle_payload(now, from, Channel::Stream, payload);
+    }
+
+    /// A connection to this peer is open: from now on round trips are those of the link, without a handshake.
+    pub fn handle_connected(&mut self, now: Instant, peer: Peer) {
+        self.assert_drained();
+        self.connected(now, peer);
+    }
+
+    /// The connection to this member ended.
+    pub fn handle_disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
+        self.assert_drained();
+        self.disconnected(now, id, reason);
+    }
+
+    /// No connection to this member could be made.
+    pub fn handle_unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
+        self.assert_drained();
+        self.unreachable(now, id, reason);
+    }
+
+    /// What a member's host said when we asked ([`Output::AskHost`]).
+    pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
+        self.assert_drained();
+        self.host_answered(now, id, answer);
+    }
+
+    /// Fires what is due. Everything received must be handled before, so that a reply that has arrived is no miss.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.assert_drained();
+        if let Some(due) = self.timers.next().filter(|&due| due <= now) {
+            self.record_lag(now, now - due);
+        }
+        while let Some(timer) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Period(round) => self.start_round(now, Round(round)),
+                Timer::Probe(round) if self.rounds.round() == Round(round) => {
+                    self.ping_planned(now);
+                }
+                Timer::Probe(_) => {}
+                Timer::ProbeTimeout(sequence) => self.reply_overdue(now, sequence),
+                Timer::ProbeEnd(sequence) => self.end_probe(now, sequence),
+                Timer::Retry(id, version) => self.retry(now, id, version),
+                Timer::Judge(id, _) => self.judge(now, id),
+                Timer::Suspicion(id, version) => self.end_suspicion(now, id, version),
+                Timer::Push => self.push_updates(now),
+                Timer::LeaveRetry => self.ask_to_confirm(now),
+                Timer::Sweep => self.sweep(now),
+            }
+        }
+    }
+
+    /// Asks a member to let us into its cluster; ends with [`Output::JoinEnded`], unless no answer ever comes. A member
+    /// that has left joins anew, as a later version of itself.
+    pub fn join(&mut self, now: Instant, through: Peer) {
+        self.assert_drained();
+        self.ask_to_join(now, through);
+    }
+
+    /// Leaves the cluster: says so to the members that would miss us, again and again until each has confirmed
+    /// ([`Output::LeaveConfirmed`]), and probes no more. Returns how many are asked; a second call changes nothing.
+    pub fn leave(&mut self, now: Instant) -> usize {
+        self.assert_drained();
+        self.start_leaving(now)
+    }
+
+    /// The next thing to do, in order. To be drained after every input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Swim::handle_timeout`] is next to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Who this member is.
+    pub fn id(&self) -> MemberId {
+        self.list.me().id()
+    }
+
+    /// A snapshot of the membership list.
+    pub fn members(&self) -> Members {
+        self.list.snapshot().clone()
+    }
+
+    /// The version of the membership list: one more for each [`Event`].
+    pub const fn version(&self) -> u64 {
+        self.list.snapshot().version()
+    }
+
+    /// The fingerprint of the membership list.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.list.snapshot().fingerprint()
+    }
+
+    /// The links to the members this one observes.
+    pub fn links(&self, now: Instant) -> Vec<Link> {
+        self.observed_links(now)
+    }
+
+    /// The last suspicion of a member, from its first missed reply to its end, and the votes that led to a verdict.
+    pub fn why(&self, now: Instant, id: MemberId) -> Option<Report> {
+        self.open_report(now, id).or_else(|| self.reports.get(id).cloned())
+    }
+
+    /// What was counted since the start.
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    fn handle_payload(&mut self, now: Instant, from: Peer, channel: Channel, payload: &[u8]) {
+        self.assert_drained();
+        let decoded = match wire::decode(payload, &*self.keys) {
+            Ok(decoded) => decoded,
+            Err(DecodeError::UnknownVersion(_)) => {
+                self.stats.unknown_versions += 1;
+                return;
+            }
+            Err(_) => {
+                self.stats.malformed_messages += 1;
+                return;
+            }
+        };
+        if from.id == self.id() {
+            self.stats.misdirected_messages += 1;
+            return;
+        }
+        self.stats.unknown_parts += decoded.unknown_parts;
+        self.hear_anyone(now);
+        if decoded.parts.iter().any(Part::is_answer) {
+            self.health.record_answer(now);
+        }
+        // An ack shows life when its ping was sent, not when it arrives; anything else, about now.
+        let is_answer = |part: &Part| matches!(part, Part::Ack(_) | Part::IndirectAck { .. });
+        if !decoded.parts.iter().any(is_answer) {
+            self.record_sign_of_life(now, from.id, now);
+        }
+        // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
+        let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
+        let is_welcome = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
+        let source = match is_welcome && self.list.snapshot().live_len() == 1 {
+            true => Source::Welcome(from.id),
+            false => Source::Gossip(from.id),
+        };
+        let origin = Origin { peer: from, channel, source };
+        for part in told.into_iter().chain(asked) {
+            self.handle_part(now, origin, part);
+        }
+    }
+
+    fn handle_part(&mut self, now: Instant, origin: Origin, part: Part) {
+        let Origin { peer: from, channel, source } = origin;
+        match part {
+            Part::Ping(pulse) => self.handle_ping(now, from, pulse, channel),
+            Part::Ack(pulse) => self.handle_ack(now, from, pulse, channel),
+            Part::PingReq { sequence, target } => self.handle_ping_req(now, from, sequence, target),
+            Part::Nack { sequence } => self.handle_nack(now, sequence),
+            Part::IndirectAck { sequence, generation } => {
+                self.handle_indirect_ack(now, from, sequence, generation);
+            }
+            Part::Entry(entry) => self.handle_entry(now, source, entry),
+            Part::Suspect(claim) => self.handle_suspect(now, source, claim),
+            Part::Dead(verdict) => self.handle_dead(now, source, verdict),
+            Part::Vote(vote) => self.handle_vote(now, from, vote),
+            Part::Clear { subject, version, age } => {
+                self.handle_clear(now, from.id, subject, version, age);
+            }
+            Part::Abstain { subject, version } => {
+                self.handle_abstain(now, from.id, subject, version);
+            }
+            Part::Join => self.handle_join(from),
+            Part::JoinReply(result) => self.handle_join_reply(now, from, result),
+            Part::Compare(buckets) => self.handle_compare(now, from, &buckets),
+            Part::Summary { buckets, lines } => self.handle_summary(now, from, buckets, &lines),
+            Part::Want(ids) => self.handle_want(now, from, &ids),
+            Part::Leave { sequence } => self.handle_leave(from, sequence),
+            Part::LeaveAck { sequence } => self.handle_leave_ack(from.id, sequence),
+        }
+    }
+
+    /// A member's record: the one way by which members appear, change, return and leave.
+    fn handle_entry(&mut self, now: Instant, source: Source, entry: Entry) {
+        let Entry { state, record } = entry;
+        let id = record.id();
+        if id == self.id() {
+            self.handle_own_record(now, &record);
+            if matches!(state, MemberState::Suspect | MemberState::Dead) {
+                let (version, by) = (record.version(), source.from());
+                self.refute(now, Claim { subject: id, version, by });
+            }
+            return;
+        }
+        // Others' claims are for us to verify, not to believe; only what the member signed counts here.
+        let said = if record.has_left() { MemberState::Left } else { MemberState::Alive };
+        let known = self.list.get(id).cloned();
+        let is_news = known.as_ref().is_none_or(|known| {
+            supersedes((record.version(), said), (known.version(), known.state))
+        });
+        if is_news {
+            let is_full = self.list.snapshot().len() >= self.params.max_members;
+            if known.is_none() && is_full {
+                self.stats.members_refused += 1;
+                return;
+            }
+            if !record.is_authentic(&*self.keys) {
+                self.stats.forged_records += 1;
+                return;
+            }
+        }
+        let version = record.version();
+        let believed = match (is_news, state) {
+            (false, _) => None,
+            // Of a member that is new to us, its death is all we can know.
+            (true, MemberState::Dead) if known.is_none() => Some(MemberState::Dead),
+            (true, _) => Some(said),
+        };
+        if let Some(believed) = believed {
+            self.accept_record(now, source, record, believed);
+        }
+        if state == MemberState::Dead {
+            let by = source.from();
+            self.verify_death(now, Claim { subject: id, version, by });
+        }
+    }
+
+    /// Takes a record that is news into the list, and tells the application and the others.
+    fn accept_record(&mut self, now: Instant, source: Source, record: Record, state: MemberState) {
+        let id = record.id();
+        let known = self.list.get(id).cloned();
+        let change = match (known.as_deref(), state) {
+            (_, MemberState::Left) => Some(Change::Left),
+            (_, MemberState::Dead) => Some(Change::Dead),
+            (None, _) => Some(Change::Joined),
+            (Some(known), _) => change_of_alive(known, &record),
+        };
+        // A member that was already gone when we first heard of it is no event.
+        let change = change.filter(|_| known.is_some() || state.is_live());
+        let is_restart =
+            known.as_ref().is_some_and(|k| k.generation() < record.version().generation);
+        if is_restart || !state.is_live() {
+            self.forget_probes_of(id);
+        }
+        self.suspicions.clear(id);
+        if is_restart || !state.is_live() {
+            self.cases.close(id);
+        }
+        let since = match known {
+            Some(known) if known.state == state && !is_restart => known.since,
+            _ => now,
+        };
+        let member = self.list.put(Member { record: Arc::new(record), state, since });
+        let peer = Peer { id, addr: member.addr() };
+        self.announce(change, member);
+        self.spread(now, id, source);
+        if state.is_live() {
+            self.measure_if_new(now, peer);
+        }
+    }
+
+    /// Hears what we are said to have said. Where it is not our own last word, an earlier run of this process is
+    /// remembered with a later one: this run takes the generation after it (a member never shouts itself down).
+    fn handle_own_record(&mut self, now: Instant, record: &Record) {
+        let mine = self.list.me().record.clone();
+        if record.version() < mine.version() || *record == *mine {
+            return;
+        }
+        if !record.is_authentic(&*self.keys) {
+            self.stats.forged_records += 1;
+            return;
+        }
+        // Two processes with one key would outbid each other for ever; so they do it slowly, and it shows.
+        let period = self.params.protocol_period;
+        if self.generation_taken_at.is_some_and(|taken_at| now - taken_at < period) {
+            self.stats.outbid += 1;
+            return;
+        }
+        self.generation_taken_at = Some(now);
+        let Some(generation) = record.version().generation.0.checked_add(1).map(Generation) else {
+            return;
+        };
+        let version = Version { generation, incarnation: Incarnation(0) };
+        self.output(Output::Generation(generation));
+        self.restate(now, Statement { version, ..mine.statement() });
+    }
+
+    /// Answers a claim that we are suspect or dead with a later incarnation (SWIM §4.2). A claim about any other version
+    /// of us than the present one is worth nothing: the present one has already answered it.
+    pub(crate) fn refute(&mut self, now: Instant, claim: Claim) {
+        let mine = self.list.me().record.clone();
+        if claim.version != mine.version() || mine.has_left() {
+            return;
+        }
+        let version = match mine.version().next() {
+            Some(version) => version,
+            None => Version {
+                generation: Generation(mine.version().generation.0.saturating_add(1)),
+                incarnation: Incarnation(0),
+            },
+        };
+        self.stats.refutations += 1;
+        self.restate(now, Statement { version, ..mine.statement() });
+    }
+
+    /// Says something new of ourselves.
+    pub(crate) fn restate(&mut self, now: Instant, statement: Statement) {
+        let state = if statement.has_left { MemberState::Left } else { MemberState::Alive };
+        let before = self.list.me().clone();
+        let record = Arc::new(Record::sign(statement, &*self.keys));
+        let since = if before.state == state { before.since } else { now };
+        let change = match state {
+            MemberState::Left => Some(Change::Left),
+            _ => change_of_alive(&before, &record),
+        };
+        let member = self.list.put(Member { record, state, since });
+        self.announce(change, member);
+        self.spread(now, self.id(), Source::Ourselves);
+    }
+
+    /// Puts a member into another state within its version, and tells the application and the others.
+    pub(crate) fn declare(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        state: MemberState,
+        change: Change,
+        source: Source,
+    ) {
+        let Some(known) = self.list.get(id) else {
+            return;
+        };
+        let member = Member { record: Arc::clone(&known.record), state, since: now };
+        let member = self.list.put(member);
+        self.announce(Some(change), member);
+        self.spread(now, id, source);
+    }
+
+    /// Forgets members that died or left longer ago than they are retained.
+    fn sweep(&mut self, now: Instant) {
+        let retention = self.params.dead_retention;
+        let me = self.id();
+        let forgotten: Vec<_> = (self.list.snapshot().iter())
+            .filter(|m| !m.state.is_live() && now - m.since >= retention && m.id() != me)
+            .map(|m| m.id())
+            .collect();
+        for id in forgotten {
+            self.list.remove(id);
+        }
+        self.timers.set(now + retention / 10, Timer::Sweep);
+    }
+
+    fn announce(&mut self, change: Option<Change>, member: Arc<Member>) {
+        let Some(change) = change else {
+            return;
+        };
+        let id = member.id();
+        let silence = match change {
+            Change::Dead => self.reports.get(id).and_then(Report::silence),
+            Change::Suspect => self.silence_of(id),
+            Change::Joined | Change::Alive | Change::Left | Change::Updated => None,
+        };
+        let version = self.list.next_version();
+        self.output(Output::Event(Event { version, change, member, silence }));
+        if change == Change::Dead {
+            self.output(Output::Disconnect(id));
+        }
+    }
+
+    pub(crate) fn is_classic(&self) -> bool {
+        self.params.detector == Detector::Classic
+    }
+
+    fn open_report(&self, now: Instant, id: MemberId) -> Option<Report> {
+        let (version, began_at, votes) = self.evidence_against(now, id)?;
+        Some(Report { version, began_at, ended_at: now, outcome: Outcome::Open { votes } })
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    pub(crate) fn send(&mut self, to: Peer, part: &Part) {
+        self.send_datagram(to, Payload::of(part));
+    }
+
+    pub(crate) fn send_datagram(&mut self, to: Peer, payload: Payload) {
+        self.output(Output::Datagram { to, payload: payload.into_bytes() });
+    }
+
+    pub(crate) fn send_stream(&mut self, to: Peer, payload: Payload) {
+        self.output(Output::Stream { to, payload: payload.into_bytes() });
+    }
+
+    /// Where a member that we know is to be found.
+    pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
+        Some(Peer { id, addr: self.list.get(id)?.addr() })
+    }
+
+    fn assert_drained(&self) {
+        debug_assert!(self.outputs.is_empty(), "outputs are drained after every input");
+    }
+}
+
+/// What is told of a member that says it is alive, given what was known of it.
+fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
+    match known.state {
+        MemberState::Left => Some(Change::Joined),
+        MemberState::Dead | MemberState::Suspect => Some(Change::Alive),
+        MemberState::Alive if known.generation() < record.version().generation => {
+            Some(Change::Alive)
+        }
+        MemberState::Alive => {
+            let is_same = known.record.addrs() == record.addrs() && known.name() == record.name();
+            (!is_same).then_some(Change::Updated)
+        }
+    }
+}
+
+/// Whence a message came.
+#[derive(Clone, Copy, Debug)]
+struct Origin {
+    peer: Peer,
+    channel: Channel,
+    source: Source,
+}
+
+/// How an update came to us, which decides whom else it concerns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    /// We found it out.
+    Ourselves,
+    /// This member told us what it had just heard: news.
+    Gossip(MemberId),
+    /// This member told us its whole list when we joined, alone: known to everyone there.
+    Welcome(MemberId),
+}
+
+impl Source {
+    /// Whom to name as the one who said so.
+    const fn from(self) -> MemberId {
+        match self {
+            Self::Ourselves => MemberId([0; 16]),
+            Self::Gossip(from) | Self::Welcome(from) => from,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,390 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use super::*;
+use crate::{
+    Disconnection, Question, Silence,
+    record::tests::{TestKeys, addr, id, record, version},
+    wire::{Fingerprint, Pulse, Round, Verdict, VerdictVote, VoteBody, tests::samples},
+};
+
+fn swim(node: u8, config: Config) -> Swim {
+    let name = Name::try_from(format!("n{node}").as_str()).unwrap();
+    let me = Local { name, addrs: vec![addr(node)], generation: Generation(0) };
+    Swim::new(Instant::START, me, config, Arc::new(TestKeys(node)), node.into()).unwrap()
+}
+
+fn peer(node: u8) -> Peer {
+    Peer { id: id(node), addr: addr(node) }
+}
+
+fn outputs(swim: &mut Swim) -> Vec<Output> {
+    std::iter::from_fn(|| swim.poll_output()).collect()
+}
+
+fn at(millis: u64) -> Instant {
+    Instant::START + Duration::from_millis(millis)
+}
+
+fn entry(node: u8, version: Version) -> Part {
+    Part::Entry(Entry { state: MemberState::Alive, record: record(node, version) })
+}
+
+/// A core that knows the first so many nodes.
+fn acquainted(nodes: u8, config: Config) -> Swim {
+    let mut swim = swim(0, config);
+    for node in 1..nodes {
+        let payload = Payload::of(&entry(node, version(0, 0))).into_bytes();
+        swim.handle_stream(Instant::START, peer(node), &payload);
+        outputs(&mut swim);
+    }
+    swim
+}
+
+/// What a core sends: from whom, to whom, what.
+fn messages(from: MemberId, swim: &mut Swim) -> Vec<(MemberId, MemberId, Vec<u8>)> {
+    let messages = outputs(swim).into_iter().filter_map(|output| match output {
+        Output::Datagram { to, payload } | Output::Stream { to, payload } => {
+            Some((from, to.id, payload))
+        }
+        _ => None,
+    });
+    messages.collect()
+}
+
+/// Passes messages between cores until nobody has more to say.
+fn settle(swims: &mut BTreeMap<MemberId, Swim>, now: Instant) {
+    let mut queue: VecDeque<_> =
+        swims.iter_mut().flat_map(|(&id, swim)| messages(id, swim)).collect();
+    while let Some((from, to, payload)) = queue.pop_front() {
+        if let Some(swim) = swims.get_mut(&to) {
+            swim.handle_stream(now, Peer { id: from, addr: addr(0) }, &payload);
+            queue.extend(messages(to, swim));
+        }
+    }
+}
+
+#[test]
+fn two_lists_that_differ_become_equal_by_one_exchange() {
+    let mut one = acquainted(40, Config::lan());
+    let mut other = swim(200, Config::lan());
+    let now = at(10_000);
+    // The other knows some of them older, some newer, some as suspects, and some whom nobody else knows.
+    let newer = [entry(3, version(0, 2)), entry(4, version(1, 0)), entry(90, version(0, 0))];
+    for part in newer.into_iter().chain([entry(0, version(0, 0)), entry(9, version(0, 0))]) {
+        other.handle_stream(now, peer(90), &Payload::of(&part).into_bytes());
+        outputs(&mut other);
+    }
+    one.handle_stream(now, peer(9), &Payload::of(&entry(9, version(0, 5))).into_bytes());
+    outputs(&mut one);
+    assert_ne!(one.fingerprint(), other.fingerprint());
+    one.start_exchange(now, peer(200));
+    let mut swims = BTreeMap::from([(one.id(), one), (other.id(), other)]);
+    settle(&mut swims, now);
+    let (one, other) = (&swims[&id(0)], &swims[&id(200)]);
+    // Nobody announced the newcomer itself, so only its own list has it.
+    let lines = |swim: &Swim| -> Vec<_> {
+        let members = swim.members();
+        let members = members.iter().filter(|member| member.id() != id(200));
+        members.map(|member| (member.id(), member.version(), member.state())).collect()
+    };
+    assert_eq!(lines(one), lines(other));
+    assert_eq!(lines(one).len(), 41);
+}
+
+#[test]
+fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
+    let mut swim = acquainted(12, Config::lan());
+    let timers = |swim: &mut Swim, now: Instant, of: Version| {
+        let subjects = [id(1), id(5), id(77), swim.id()];
+        for timer in subjects
+            .into_iter()
+            .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Suspicion(id, of)])
+        {
+            swim.timers.set(now, timer);
+        }
+        for timer in [Timer::Push, Timer::LeaveRetry, Timer::Sweep] {
+            swim.timers.set(now, timer);
+        }
+        for sequence in [Sequence(0), Sequence(1), Sequence(2), Sequence(9_999)] {
+            swim.timers.set(now, Timer::ProbeTimeout(sequence));
+            swim.timers.set(now, Timer::ProbeEnd(sequence));
+        }
+    };
+    for (now, of) in [(at(0), version(0, 0)), (at(50), version(0, 0)), (at(90), version(7, 7))] {
+        timers(&mut swim, now, of);
+        for _ in 0..2 {
+            swim.handle_timeout(now);
+            let events = outputs(&mut swim);
+            assert!(!events.iter().any(|output| matches!(output, Output::Event(_))), "{events:?}");
+        }
+    }
+    assert_eq!(swim.members().live_len(), 12);
+    // An hour late, with nobody heard: it is our own fault, and nobody is dead.
+    swim.handle_timeout(at(3_600_000));
+    outputs(&mut swim);
+    assert_eq!(swim.members().live_len(), 12);
+    assert!(swim.is_impaired(at(3_600_000)));
+}
+
+#[test]
+fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
+    let mut swim = acquainted(3, Config::lan());
+    let tolerance = swim.params.pause_tolerance;
+    assert_eq!(swim.pause_tolerance_for(id(1)), tolerance);
+    swim.record_lag(at(1_000), Duration::from_millis(10));
+    assert_eq!((swim.health.longest_stall(), swim.stats.stalls), (Duration::ZERO, 0));
+    swim.record_lag(at(1_000), Duration::from_millis(2_500));
+    outputs(&mut swim);
+    assert!(swim.is_impaired(at(1_499)) && !swim.is_impaired(at(1_500)));
+    assert_eq!(swim.pause_tolerance_for(id(1)), Duration::from_secs(5));
+    swim.record_lag(at(31_000), Duration::from_millis(30));
+    assert_eq!(swim.pause_tolerance_for(id(1)), Duration::from_secs(5), "of the window before");
+    swim.record_lag(at(62_000), Duration::from_millis(30));
+    assert_eq!(swim.pause_tolerance_for(id(1)), tolerance);
+    swim.record_lag(at(63_000), Duration::from_secs(500));
+    outputs(&mut swim);
+    assert_eq!(swim.pause_tolerance_for(id(1)), swim.params.hang_tolerance, "no more than that");
+}
+
+#[test]
+fn reports_are_kept_for_the_latest_only() {
+    let mut reports = Reports::default();
+    let subject = |number: u32| MemberId::from_u128(number.into());
+    let report = |ended_at| Report {
+        version: version(0, 0),
+        began_at: Instant::START,
+        ended_at,
+        outcome: Outcome::Cleared { by: subject(0) },
+    };
+    for number in 0..5_000 {
+        reports.keep(subject(number), report(at(number.into())));
+    }
+    let kept = (0..5_000).filter(|&number| reports.get(subject(number)).is_some());
+    assert_eq!(kept.collect::<Vec<_>>(), (5_000 - 1_024..5_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn saying_something_a_thousand_times_has_no_more_effect_than_saying_it_once() {
+    let (subject, version) = (id(3), version(0, 0));
+    let claim = Claim { subject, version, by: id(2) };
+    let tellings = [
+        Part::Suspect(claim),
+        Part::Dead(Verdict { claim, votes: Vec::new() }),
+        Part::Entry(Entry { state: MemberState::Dead, record: record(3, version) }),
+        Part::Entry(Entry { state: MemberState::Alive, record: record(3, version) }),
+    ];
+    for part in tellings {
+        let sent = |times: usize| {
+            let mut swim = acquainted(12, Config::lan());
+            swim.handle_timeout(at(10));
+            outputs(&mut swim);
+            let mut payload = Payload::new();
+            (0..times).for_each(|_| payload.push(&part));
+            swim.handle_stream(at(20), peer(2), &payload.into_bytes());
+            outputs(&mut swim).len()
+        };
+        assert_eq!(sent(1_000), sent(1), "{part:?}");
+    }
+}
+
+/// Feeds a core whatever could come, sensible or not, and checks after each input what must always hold.
+struct Torment {
+    swim: Swim,
+    rng: ChaCha8Rng,
+    now: Instant,
+    /// Payloads worth changing: what was sent, and one of each part.
+    payloads: Vec<Vec<u8>>,
+    versions: BTreeMap<MemberId, (Version, MemberState)>,
+    questions: Vec<MemberId>,
+}
+
+impl Torment {
+    fn new(seed: u64, config: Config) -> Self {
+        let payloads = samples().iter().map(|part| Payload::of(part).into_bytes()).collect();
+        Self {
+            swim: acquainted(12, config),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            now: Instant::START,
+            payloads,
+            versions: BTreeMap::new(),
+            questions: Vec::new(),
+        }
+    }
+
+    fn member(&mut self) -> Peer {
+        peer(self.rng.random_range(0..24))
+    }
+
+    fn version(&mut self, subject: MemberId) -> Version {
+        let known = self.swim.members().get(subject).map(|member| member.version());
+        match (self.rng.random_range(0..4), known) {
+            (0..3, Some(known)) => known,
+            _ => version(self.rng.random_range(0..3), self.rng.random_range(0..3)),
+        }
+    }
+
+    fn part(&mut self) -> Part {
+        let (subject, by) = (self.member().id, self.member().id);
+        let version = self.version(subject);
+        let sequence = Sequence(self.rng.random_range(0..400));
+        let silent_for = Duration::from_millis(self.rng.random_range(0..40_000));
+        let phi = self.rng.random_range(0.0..20.0);
+        let kinds = [Silence::Unknown, Silence::Silent, Silence::Hung, Silence::Gone];
+        let silence = kinds[self.rng.random_range(0..4)];
+        let claim = Claim { subject, version, by };
+        let pulse = Pulse {
+            sequence,
+            generation: version.generation,
+            round: Round(self.rng.random()),
+            round_age_ms: self.rng.random_range(0..2_000),
+            fingerprint: Fingerprint(self.rng.random_range(0..3)),
+            stall_ms: self.rng.random_range(0..3_000),
+        };
+        match self.rng.random_range(0..12) {
+            0 => Part::Ping(pulse),
+            1 => Part::Ack(pulse),
+            2 => Part::PingReq { sequence, target: subject },
+            3 => Part::Suspect(claim),
+            4 => {
+                let vote = VerdictVote { observer: by, phi, silent_for, silence, attempts: 3 };
+                let votes = vec![vote; self.rng.random_range(0..3)];
+                Part::Dead(Verdict { claim, votes })
+            }
+            5 | 6 => Part::Vote(VoteBody {
+                subject,
+                version,
+                is_accusation: self.rng.random(),
+                is_observer: self.rng.random(),
+                phi,
+                silent_for,
+                silence,
+                attempts: self.rng.random(),
+            }),
+            7 => Part::Clear { subject, version, age: silent_for },
+            8 => Part::Abstain { subject, version },
+            9 | 10 => {
+                let node = self.rng.random_range(0..24);
+                let generation = version.generation.0 + self.rng.random_range(0..2);
+                let version = Version { generation: Generation(generation), ..version };
+                let states = [MemberState::Alive, MemberState::Suspect, MemberState::Dead];
+                let state = states[self.rng.random_range(0..3)];
+                Part::Entry(Entry { state, record: record(node, version) })
+            }
+            _ => {
+                let samples = samples();
+                samples[self.rng.random_range(0..samples.len())].clone()
+            }
+        }
+    }
+
+    fn payload(&mut self) -> Vec<u8> {
+        if self.rng.random_range(0..3) > 0 {
+            let mut payload = Payload::new();
+            (0..self.rng.random_range(1..4)).for_each(|_| payload.push(&self.part()));
+            return payload.into_bytes();
+        }
+        let mut payload = self.payloads[self.rng.random_range(0..self.payloads.len())].clone();
+        for _ in 0..self.rng.random_range(0..3) {
+            let at = self.rng.random_range(0..payload.len());
+            payload[at] = self.rng.random();
+        }
+        payload
+    }
+
+    fn step(&mut self) {
+        let from = self.member();
+        match self.rng.random_range(0..20) {
+            0..10 => {
+                let payload = self.payload();
+                match self.rng.random() {
+                    true => self.swim.handle_datagram(self.now, from, &payload),
+                    false => self.swim.handle_stream(self.now, from, &payload),
+                }
+            }
+            10..15 => {
+                let due = self.swim.poll_timeout().unwrap_or(self.now);
+                let late = match self.rng.random_range(0..40) {
+                    0 => Duration::from_millis(self.rng.random_range(0..5_000)),
+                    _ => Duration::ZERO,
+                };
+                self.now = self.now.max(due) + late;
+                self.swim.handle_timeout(self.now);
+            }
+            15 => self.swim.handle_connected(self.now, from),
+            16 => {
+                let reasons = [Disconnection::Idle, Disconnection::Closed, Disconnection::Reset];
+                let reason = reasons[self.rng.random_range(0..3)];
+                self.swim.handle_disconnected(self.now, from.id, reason);
+            }
+            17 => {
+                let reasons = [Unreachable::Refused, Unreachable::NoAnswer];
+                let reason = reasons[self.rng.random_range(0..2)];
+                self.swim.handle_unreachable(self.now, from.id, reason);
+            }
+            18 => {
+                let id = self.questions.pop().unwrap_or(from.id);
+                let answers = [HostAnswer::PortRefused, HostAnswer::Answers, HostAnswer::Nothing];
+                let answer = answers[self.rng.random_range(0..3)];
+                self.swim.handle_host_answer(self.now, id, answer);
+            }
+            _ => match self.rng.random_range(0..30) {
+                0 => drop(self.swim.leave(self.now)),
+                1..4 => self.swim.join(self.now, from),
+                _ => drop(self.swim.links(self.now)),
+            },
+        }
+        self.check();
+    }
+
+    fn check(&mut self) {
+        let outputs = outputs(&mut self.swim);
+        assert!(outputs.len() < 200, "one input has {} outputs", outputs.len());
+        for output in outputs {
+            match output {
+                Output::Datagram { payload, .. } => {
+                    assert!(payload.len() <= self.swim.params.max_datagram_bytes);
+                    self.payloads.push(payload);
+                }
+                Output::Stream { payload, .. } if payload.len() < 4_096 => {
+                    self.payloads.push(payload);
+                }
+                Output::AskHost { to, question: Question::Silence } => self.questions.push(to.id),
+                _ => {}
+            }
+        }
+        self.payloads.truncate(2_000);
+        self.questions.truncate(100);
+        let me = self.swim.members().me().clone();
+        let is_leaving = self.swim.departure.is_some();
+        let own = if is_leaving { MemberState::Left } else { MemberState::Alive };
+        assert_eq!((me.id(), me.state()), (id(0), own));
+        let members = self.swim.members();
+        assert!(members.len() <= self.swim.params.max_members);
+        // Who was forgotten may come back as anything.
+        self.versions.retain(|&id, _| members.get(id).is_some());
+        for member in members.iter() {
+            let now = (member.version(), member.state());
+            let before = self.versions.insert(member.id(), now).unwrap_or(now);
+            let is_return = !before.1.is_live() && now.1.is_live();
+            assert!(now.0 >= before.0, "{member:?} was {before:?}");
+            assert!(!is_return || now.0 > before.0, "{member:?} was {before:?}");
+        }
+        assert!(self.swim.cases.open().len() <= members.len());
+    }
+}
+
+#[test]
+fn whatever_arrives_a_core_neither_panics_nor_breaks_its_word() {
+    for seed in 0..12 {
+        let mut config = if seed % 2 == 0 { Config::lan() } else { Config::local() };
+        config.max_members = 16;
+        config.dead_retention = Duration::from_secs(20);
+        if seed % 4 == 3 {
+            config.detector = Detector::Classic;
+        }
+        let mut torment = Torment::new(seed, config);
+        (0..4_000).for_each(|_| torment.step());
+        let stats = torment.swim.stats();
+        assert!(stats.malformed_messages > 0 && stats.pings_sent > 100, "{stats:?}");
+    }
+}

@@ -1,0 +1,58 @@
+//! The one deadline queue. A timer names the fact it was set for, so that one firing late, twice, or for something
+//! gone is recognised by whoever handles it; nothing depends on cancelling.
+
+use std::collections::BTreeSet;
+
+use crate::Instant;
+
+/// Deadlines in order; those of one moment in the order of `T`.
+#[derive(Debug)]
+pub(crate) struct Timers<T>(BTreeSet<(Instant, T)>);
+
+impl<T: Copy + Ord> Timers<T> {
+    pub(crate) const fn new() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    /// Sets a timer. The same timer at the same moment is set once.
+    pub(crate) fn set(&mut self, at: Instant, timer: T) {
+        self.0.insert((at, timer));
+    }
+
+    /// Takes the earliest timer that is due.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<T> {
+        let &(at, timer) = self.0.first()?;
+        if at > now {
+            return None;
+        }
+        self.0.pop_first();
+        Some(timer)
+    }
+
+    /// When the earliest timer is due.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.0.first().map(|&(at, _)| at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn timers_come_due_in_order_and_never_early() {
+        let at = |millis| Instant::START + Duration::from_millis(millis);
+        let mut timers = Timers::new();
+        timers.set(at(20), 'b');
+        timers.set(at(10), 'a');
+        timers.set(at(20), 'b');
+        assert_eq!(timers.next(), Some(at(10)));
+        assert_eq!(timers.pop_due(at(9)), None);
+        assert_eq!(timers.pop_due(at(30)), Some('a'));
+        assert_eq!(timers.pop_due(at(30)), Some('b'));
+        assert_eq!(timers.pop_due(at(30)), None);
+        assert_eq!(timers.next(), None);
+    }
+}

@@ -1,0 +1,58 @@
+//! Starting with a full list: for simulators, where ten thousand members joining one by one would take longer than the
+//! run itself. A node never needs this.
+
+use std::sync::Arc;
+
+use crate::{
+    Config, ConfigError, Incarnation, Instant, Keys, Local, Member, MemberState, Swim, Version,
+    config::Params,
+    membership::MembershipList,
+    record::{Record, Statement},
+};
+
+/// The list of a cluster whose members have long been together. Cores started with it share its memory, for as long
+/// as their lists stay equal.
+#[derive(Clone, Debug)]
+pub struct Template {
+    list: Option<MembershipList>,
+}
+
+impl Template {
+    /// The list of these members, each with its own keys.
+    ///
+    /// # Errors
+    /// Names the setting of `config` that cannot be used.
+    pub fn new<K: Keys>(
+        config: &Config,
+        members: impl IntoIterator<Item = (Local, K)>,
+    ) -> Result<Self, ConfigError> {
+        let params: Params = config.clone().try_into()?;
+        let mut list = None;
+        for (me, keys) in members {
+            let version = Version { generation: me.generation, incarnation: Incarnation(0) };
+            let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
+            let record = Arc::new(Record::sign(statement, &keys));
+            let member = Member { record, state: MemberState::Alive, since: Instant::START };
+            match &mut list {
+                None => list = Some(MembershipList::new(member, params.rings)),
+                Some(list) => {
+                    list.put(member);
+                }
+            }
+        }
+        Ok(Self { list })
+    }
+}
+
+impl Swim {
+    /// Takes a template's list for its own, without a word to anyone. Does nothing unless this core is in it, as the
+    /// same generation; to be called before any input.
+    pub fn start_with(&mut self, template: &Template) {
+        let me = self.list.me().record.clone();
+        if let Some(list) = &template.list
+            && list.get(me.id()).is_some_and(|member| member.version() == me.version())
+        {
+            self.list = list.clone().owned_by(me.id());
+        }
+    }
+}

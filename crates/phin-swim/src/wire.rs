@@ -1,0 +1,692 @@
+//! The wire format: a version byte, then parts. A part is two MessagePack values, a kind and a body.
+//!
+//! **Compatibility.** A body never changes its shape; what is new is a new kind of part. A part of a kind that this
+//! release does not know is skipped and counted, so neighbouring releases form one cluster. A payload of a version
+//! that this release does not speak is dropped whole.
+//!
+//! **Limits.** Every length is checked before its use, nothing is allocated on the word of a header, and a payload is
+//! decoded whole before any part of it has an effect.
+
+use std::{io::Cursor, time::Duration};
+
+use rmp_serde::Deserializer;
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use crate::{
+    Generation, Incarnation, Instant, JoinRefusal, Keys, MemberId, MemberState, Record, Silence,
+    Version, Vote,
+    record::{Bytes, Signature},
+};
+
+/// The version of the wire format that this release writes and reads.
+pub const WIRE_VERSION: u8 = 1;
+
+/// Ties an ack to its ping. Each member counts its own; a number is not used again for 2³² pings.
+#[derive(
+    Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
+)]
+pub(crate) struct Sequence(pub(crate) u32);
+
+/// Counts protocol periods, for members to agree whose turn it is; compared by serial number arithmetic (RFC 1982), so
+/// it may wrap.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Round(pub(crate) u16);
+
+impl Round {
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// How many rounds this one is ahead of another; negative where it is behind.
+    pub(crate) const fn ahead_of(self, other: Self) -> i16 {
+        self.0.wrapping_sub(other.0).cast_signed()
+    }
+}
+
+/// A hash of what a membership list says of its live members; equal lists have equal fingerprints.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Hash, PartialEq, Serialize)]
+pub struct Fingerprint(pub u64);
+
+impl std::fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What rides on every ping and ack.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Pulse {
+    /// Ties the ack to the ping.
+    pub(crate) sequence: Sequence,
+    /// Which run of the sender's process speaks.
+    pub(crate) generation: Generation,
+    /// The sender's protocol period.
+    pub(crate) round: Round,
+    /// How long ago it began, in milliseconds.
+    pub(crate) round_age_ms: u32,
+    /// The fingerprint of the sender's membership list.
+    pub(crate) fingerprint: Fingerprint,
+    /// The longest stall that the sender measured in itself lately, in milliseconds.
+    pub(crate) stall_ms: u16,
+}
+
+/// A claim about another member, worth something only for the version of it that is named.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Claim {
+    pub(crate) subject: MemberId,
+    pub(crate) version: Version,
+    /// Who found out.
+    pub(crate) by: MemberId,
+}
+
+/// One observer's evidence against a member, told to the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct VoteBody {
+    pub(crate) subject: MemberId,
+    pub(crate) version: Version,
+    /// Whether the receiver is asked to look for itself.
+    pub(crate) is_accusation: bool,
+    /// Whether the sender observes the subject, so that its vote counts.
+    pub(crate) is_observer: bool,
+    pub(crate) phi: f64,
+    /// How long ago the first ping was sent that was not answered.
+    pub(crate) silent_for: Duration,
+    pub(crate) silence: Silence,
+    pub(crate) attempts: u8,
+}
+
+/// A verdict: who is dead, and whose votes say so.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) claim: Claim,
+    pub(crate) votes: Vec<VerdictVote>,
+}
+
+/// A vote as it travels with a verdict.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct VerdictVote {
+    pub(crate) observer: MemberId,
+    pub(crate) phi: f64,
+    pub(crate) silent_for: Duration,
+    pub(crate) silence: Silence,
+    pub(crate) attempts: u8,
+}
+
+impl VerdictVote {
+    /// The vote on our own clock.
+    pub(crate) fn received(self, now: Instant) -> Vote {
+        let Self { observer, phi, silent_for, silence, attempts } = self;
+        Vote { observer, phi, silent_since: now.saturating_sub(silent_for), silence, attempts }
+    }
+}
+
+impl Vote {
+    /// The vote as it travels: moments become ages.
+    pub(crate) fn to_send(self, now: Instant) -> VerdictVote {
+        let Self { observer, phi, silent_since, silence, attempts } = self;
+        VerdictVote { observer, phi, silent_for: now - silent_since, silence, attempts }
+    }
+}
+
+/// A member's record with the state that the sender holds it for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) state: MemberState,
+    pub(crate) record: Record,
+}
+
+/// One line of a summary: which version of whom the sender holds for what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SummaryLine {
+    pub(crate) id: MemberId,
+    pub(crate) version: Version,
+    pub(crate) state: MemberState,
+}
+
+/// One part of a payload. The number of each kind stands in [`Part::kind`] and in `docs/protocol.md`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// Are you there? (SWIM §3.1)
+    Ping(Pulse),
+    /// The answer to a ping.
+    Ack(Pulse),
+    /// Ping `target` for me. (SWIM §3.1)
+    PingReq { sequence: Sequence, target: MemberId },
+    /// `target` did not answer me either, but I am here. (Lifeguard §IV.A)
+    Nack { sequence: Sequence },
+    /// `target` answered me.
+    IndirectAck { sequence: Sequence, generation: Generation },
+    /// A member's signed record.
+    Entry(Entry),
+    /// A member is suspected.
+    Suspect(Claim),
+    /// A member is declared dead.
+    Dead(Verdict),
+    /// Let me in; my record follows as an [`Part::Entry`].
+    Join,
+    /// The answer to a join; where it admits, the whole list follows as entries.
+    JoinReply(Result<(), JoinRefusal>),
+    /// The fingerprints of the buckets of my list.
+    Compare(Box<[u64; BUCKETS]>),
+    /// My list in those buckets (a bit each) in which ours differ.
+    Summary { buckets: u64, lines: Vec<SummaryLine> },
+    /// Send me your records of these members.
+    Want(Vec<MemberId>),
+    /// I depart; my record follows as an entry. Confirm.
+    Leave { sequence: Sequence },
+    /// I know that you depart.
+    LeaveAck { sequence: Sequence },
+    /// I missed replies of a member.
+    Vote(VoteBody),
+    /// I heard from the member you doubt, so long ago.
+    Clear { subject: MemberId, version: Version, age: Duration },
+    /// I am not able to judge that member now.
+    Abstain { subject: MemberId, version: Version },
+}
+
+/// Into how many buckets a list is divided for comparing, by the first bits of the members' ids.
+pub(crate) const BUCKETS: usize = 64;
+
+impl Part {
+    /// The number that stands for this kind on the wire; never given to another kind.
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Ping(_) => 1,
+            Self::Ack(_) => 2,
+            Self::PingReq { .. } => 3,
+            Self::Nack { .. } => 4,
+            Self::IndirectAck { .. } => 5,
+            Self::Entry(_) => 6,
+            Self::Suspect(_) => 7,
+            Self::Dead(_) => 8,
+            Self::Join => 9,
+            Self::JoinReply(_) => 10,
+            Self::Compare(_) => 11,
+            Self::Summary { .. } => 12,
+            Self::Want(_) => 13,
+            Self::Leave { .. } => 14,
+            Self::LeaveAck { .. } => 15,
+            Self::Vote(_) => 16,
+            Self::Clear { .. } => 17,
+            Self::Abstain { .. } => 18,
+        }
+    }
+
+    /// Whether it answers something we sent, which shows that we are heard.
+    pub(crate) const fn is_answer(&self) -> bool {
+        match self {
+            Self::Ack(_)
+            | Self::Nack { .. }
+            | Self::IndirectAck { .. }
+            | Self::JoinReply(_)
+            | Self::Summary { .. }
+            | Self::LeaveAck { .. }
+            | Self::Clear { .. }
+            | Self::Abstain { .. } => true,
+            Self::Vote(vote) => !vote.is_accusation,
+            Self::Ping(_)
+            | Self::PingReq { .. }
+            | Self::Entry(_)
+            | Self::Suspect(_)
+            | Self::Dead(_)
+            | Self::Join
+            | Self::Compare(_)
+            | Self::Want(_)
+            | Self::Leave { .. } => false,
+        }
+    }
+
+    /// Whether it tells of a member, rather than asking or answering.
+    pub(crate) const fn is_telling(&self) -> bool {
+        matches!(self, Self::Entry(_) | Self::Suspect(_) | Self::Dead(_))
+    }
+
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        let mut out = rmp_serde::Serializer::new(bytes);
+        let kind = self.kind();
+        let done = match self {
+            Self::Ping(pulse) | Self::Ack(pulse) => encode(&mut out, kind, pulse),
+            Self::PingReq { sequence, target } => encode(&mut out, kind, (sequence, target)),
+            Self::Nack { sequence } | Self::Leave { sequence } | Self::LeaveAck { sequence } => {
+                encode(&mut out, kind, sequence)
+            }
+            Self::IndirectAck { sequence, generation } => {
+                encode(&mut out, kind, (sequence, generation))
+            }
+            Self::Entry(entry) => encode(&mut out, kind, EntryBody::from(entry)),
+            Self::Suspect(claim) => encode(&mut out, kind, claim),
+            Self::Dead(verdict) => {
+                let votes: Vec<_> = verdict.votes.iter().map(TalliedBody::from).collect();
+                encode(&mut out, kind, (verdict.claim, votes))
+            }
+            Self::Vote(vote) => encode(&mut out, kind, SentVoteBody::from(vote)),
+            Self::Clear { subject, version, age } => {
+                encode(&mut out, kind, (subject, version, to_millis(*age)))
+            }
+            Self::Abstain { subject, version } => encode(&mut out, kind, (subject, version)),
+            Self::Join => encode(&mut out, kind, ()),
+            Self::JoinReply(result) => encode(&mut out, kind, JoinReplyBody::from(result)),
+            Self::Compare(buckets) => encode(&mut out, kind, &buckets[..]),
+            Self::Summary { buckets, lines } => {
+                let lines: Vec<LineBody> = lines.iter().map(LineBody::from).collect();
+                encode(&mut out, kind, (buckets, lines))
+            }
+            Self::Want(ids) => encode(&mut out, kind, ids),
+        };
+        done.expect("writing to a vector cannot fail");
+    }
+
+    /// Decodes the body of a part of this kind, or skips it where the kind is unknown.
+    fn decode(
+        kind: u8,
+        input: &mut Input<'_>,
+        keys: &dyn Keys,
+    ) -> Result<Option<Self>, DecodeError> {
+        Ok(Some(match kind {
+            1 => Self::Ping(Pulse::deserialize(input)?),
+            2 => Self::Ack(Pulse::deserialize(input)?),
+            3 => {
+                let (sequence, target) = <_>::deserialize(input)?;
+                Self::PingReq { sequence, target }
+            }
+            4 => Self::Nack { sequence: <_>::deserialize(input)? },
+            5 => {
+                let (sequence, generation) = <_>::deserialize(input)?;
+                Self::IndirectAck { sequence, generation }
+            }
+            6 => Self::Entry(EntryBody::deserialize(input)?.into_entry(keys)?),
+            7 => Self::Suspect(Claim::deserialize(input)?),
+            8 => {
+                let (claim, votes) = <(Claim, Vec<TalliedBody>)>::deserialize(input)?;
+                if votes.len() > MAX_VOTES {
+                    return Err(DecodeError::TooLong { what: "verdict", bytes: votes.len() });
+                }
+                let votes = votes.iter().map(TalliedBody::to_vote).collect::<Result<_, _>>()?;
+                Self::Dead(Verdict { claim, votes })
+            }
+            9 => {
+                <()>::deserialize(input)?;
+                Self::Join
+            }
+            10 => Self::JoinReply(JoinReplyBody::deserialize(input)?.into_result()),
+            11 => {
+                let buckets = Vec::<u64>::deserialize(input)?.into_boxed_slice();
+                let buckets = buckets.try_into().map_err(|_| DecodeError::Invalid("buckets"))?;
+                Self::Compare(buckets)
+            }
+            12 => {
+                let (buckets, lines) = <(u64, Vec<LineBody>)>::deserialize(input)?;
+                let lines = lines.iter().map(LineBody::to_line).collect::<Result<_, _>>()?;
+                Self::Summary { buckets, lines }
+            }
+            13 => Self::Want(<_>::deserialize(input)?),
+            14 => Self::Leave { sequence: <_>::deserialize(input)? },
+            15 => Self::LeaveAck { sequence: <_>::deserialize(input)? },
+            16 => Self::Vote(SentVoteBody::deserialize(input)?.to_vote()?),
+            17 => {
+                let (subject, version, age_ms) = <(_, _, u32)>::deserialize(input)?;
+                Self::Clear { subject, version, age: Duration::from_millis(age_ms.into()) }
+            }
+            18 => {
+                let (subject, version) = <_>::deserialize(input)?;
+                Self::Abstain { subject, version }
+            }
+            _ => {
+                IgnoredAny::deserialize(input)?;
+                return Ok(None);
+            }
+        }))
+    }
+}
+
+/// How many parts of a payload may ask or answer; the others tell, and cost their sender about what they cost us. A
+/// join is two bytes and its answer is a whole list, and no release sends more than two such parts together.
+const MAX_ASKING_PARTS: usize = 16;
+/// How many votes a verdict carries at most: as many as there can be observers.
+pub(crate) const MAX_VOTES: usize = 32;
+
+/// A payload in the making.
+#[derive(Debug)]
+pub(crate) struct Payload(Vec<u8>);
+
+impl Payload {
+    pub(crate) fn new() -> Self {
+        Self(vec![WIRE_VERSION])
+    }
+
+    pub(crate) fn of(part: &Part) -> Self {
+        let mut payload = Self::new();
+        payload.push(part);
+        payload
+    }
+
+    pub(crate) fn push(&mut self, part: &Part) {
+        part.encode(&mut self.0);
+    }
+
+    /// Appends the part unless the payload would then exceed `max_bytes`; says whether it did.
+    pub(crate) fn push_within(&mut self, part: &Part, max_bytes: usize) -> bool {
+        let before = self.0.len();
+        part.encode(&mut self.0);
+        if self.0.len() <= max_bytes {
+            return true;
+        }
+        self.0.truncate(before);
+        false
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.len() <= 1
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// What a payload held.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    pub(crate) parts: Vec<Part>,
+    /// How many parts were of an unknown kind.
+    pub(crate) unknown_parts: u64,
+}
+
+/// Decodes a whole payload, or nothing of it.
+pub(crate) fn decode(payload: &[u8], keys: &dyn Keys) -> Result<Decoded, DecodeError> {
+    let Some((&version, body)) = payload.split_first() else {
+        return Err(DecodeError::Empty);
+    };
+    if version != WIRE_VERSION {
+        return Err(DecodeError::UnknownVersion(version));
+    }
+    let mut input = Deserializer::new(Cursor::new(body));
+    // The deepest body is a list of lines; more would only be there to exhaust the stack.
+    input.set_max_depth(16);
+    let mut decoded = Decoded { parts: Vec::new(), unknown_parts: 0 };
+    let mut asking = 0;
+    while input.position() < body.len() as u64 {
+        let kind = u8::deserialize(&mut input)?;
+        match Part::decode(kind, &mut input, keys)? {
+            Some(part) => {
+                asking += usize::from(!part.is_telling());
+                if asking > MAX_ASKING_PARTS {
+                    return Err(DecodeError::Invalid("number of parts"));
+                }
+                decoded.parts.push(part);
+            }
+            None => decoded.unknown_parts += 1,
+        }
+    }
+    Ok(decoded)
+}
+
+/// Why a payload cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DecodeError {
+    #[error("empty payload")]
+    Empty,
+    #[error("wire version {0} is not spoken here")]
+    UnknownVersion(u8),
+    #[error("{what} of {bytes} bytes is too long")]
+    TooLong { what: &'static str, bytes: usize },
+    #[error("invalid {0}")]
+    Invalid(&'static str),
+    #[error("malformed MessagePack")]
+    Malformed(#[from] rmp_serde::decode::Error),
+}
+
+type Input<'a> = Deserializer<rmp_serde::decode::ReadReader<Cursor<&'a [u8]>>>;
+
+fn encode<W: std::io::Write>(
+    out: &mut rmp_serde::Serializer<W>,
+    kind: u8,
+    body: impl Serialize,
+) -> Result<(), rmp_serde::encode::Error> {
+    kind.serialize(&mut *out)?;
+    body.serialize(out)
+}
+
+impl Serialize for MemberId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Bytes(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for MemberId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Bytes::deserialize(deserializer)?.0))
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct EntryBody {
+    state: u8,
+    #[serde(with = "body_bytes")]
+    body: Vec<u8>,
+    signature: Bytes<64>,
+}
+
+impl From<&Entry> for EntryBody {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            state: state_to_wire(entry.state),
+            body: entry.record.body().to_vec(),
+            signature: Bytes(entry.record.signature().0),
+        }
+    }
+}
+
+impl EntryBody {
+    fn into_entry(self, keys: &dyn Keys) -> Result<Entry, DecodeError> {
+        let record = Record::decode(&self.body, Signature(self.signature.0), keys)?;
+        let state = state_from_wire(self.state)?;
+        if record.has_left() != (state == MemberState::Left) {
+            return Err(DecodeError::Invalid("state of a record"));
+        }
+        Ok(Entry { state, record })
+    }
+}
+
+/// Bytes as one MessagePack `bin`, refused beyond what a record may have.
+mod body_bytes {
+    use super::Record;
+
+    #[expect(clippy::ptr_arg, reason = "serde passes a reference to the field")]
+    pub(super) fn serialize<S: serde::Serializer>(
+        bytes: &Vec<u8>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "at most {} bytes", Record::MAX_BODY_BYTES)
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                if bytes.len() > Record::MAX_BODY_BYTES {
+                    return Err(E::invalid_length(bytes.len(), &self));
+                }
+                Ok(bytes.to_vec())
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct LineBody(MemberId, Generation, Incarnation, u8);
+
+impl From<&SummaryLine> for LineBody {
+    fn from(line: &SummaryLine) -> Self {
+        let Version { generation, incarnation } = line.version;
+        Self(line.id, generation, incarnation, state_to_wire(line.state))
+    }
+}
+
+impl LineBody {
+    fn to_line(&self) -> Result<SummaryLine, DecodeError> {
+        let &Self(id, generation, incarnation, state) = self;
+        let version = Version { generation, incarnation };
+        Ok(SummaryLine { id, version, state: state_from_wire(state)? })
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct SentVoteBody(MemberId, Version, bool, bool, TallyBody);
+
+impl From<&VoteBody> for SentVoteBody {
+    fn from(vote: &VoteBody) -> Self {
+        let tally = TallyBody::new(vote.phi, vote.silent_for, vote.silence, vote.attempts);
+        Self(vote.subject, vote.version, vote.is_accusation, vote.is_observer, tally)
+    }
+}
+
+impl SentVoteBody {
+    fn to_vote(&self) -> Result<VoteBody, DecodeError> {
+        let &Self(subject, version, is_accusation, is_observer, ref tally) = self;
+        Ok(VoteBody {
+            subject,
+            version,
+            is_accusation,
+            is_observer,
+            phi: tally.phi(),
+            silent_for: tally.silent_for(),
+            silence: silence_from_wire(tally.2)?,
+            attempts: tally.3,
+        })
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+struct TalliedBody(MemberId, TallyBody);
+
+impl From<&VerdictVote> for TalliedBody {
+    fn from(vote: &VerdictVote) -> Self {
+        let tally = TallyBody::new(vote.phi, vote.silent_for, vote.silence, vote.attempts);
+        Self(vote.observer, tally)
+    }
+}
+
+impl TalliedBody {
+    fn to_vote(&self) -> Result<VerdictVote, DecodeError> {
+        let Self(observer, tally) = self;
+        Ok(VerdictVote {
+            observer: *observer,
+            phi: tally.phi(),
+            silent_for: tally.silent_for(),
+            silence: silence_from_wire(tally.2)?,
+            attempts: tally.3,
+        })
+    }
+}
+
+/// Phi in hundredths, milliseconds of silence, the kind of silence, unanswered pings.
+#[derive(Deserialize, Serialize)]
+struct TallyBody(u16, u32, u8, u8);
+
+impl TallyBody {
+    fn new(phi: f64, silent_for: Duration, silence: Silence, attempts: u8) -> Self {
+        let centiphi = (phi * 100.0).round().clamp(0.0, f64::from(u16::MAX)) as u16;
+        Self(centiphi, to_millis(silent_for), silence_to_wire(silence), attempts)
+    }
+
+    fn phi(&self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+
+    fn silent_for(&self) -> Duration {
+        Duration::from_millis(self.1.into())
+    }
+}
+
+/// Whole milliseconds, at most 49 days of them.
+fn to_millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+const fn silence_to_wire(silence: Silence) -> u8 {
+    match silence {
+        Silence::Unknown => 0,
+        Silence::Silent => 1,
+        Silence::Hung => 2,
+        Silence::Gone => 3,
+    }
+}
+
+const fn silence_from_wire(silence: u8) -> Result<Silence, DecodeError> {
+    Ok(match silence {
+        0 => Silence::Unknown,
+        1 => Silence::Silent,
+        2 => Silence::Hung,
+        3 => Silence::Gone,
+        _ => return Err(DecodeError::Invalid("kind of silence")),
+    })
+}
+
+const fn state_to_wire(state: MemberState) -> u8 {
+    match state {
+        MemberState::Alive => 0,
+        MemberState::Suspect => 1,
+        MemberState::Dead => 2,
+        MemberState::Left => 3,
+    }
+}
+
+const fn state_from_wire(state: u8) -> Result<MemberState, DecodeError> {
+    Ok(match state {
+        0 => MemberState::Alive,
+        1 => MemberState::Suspect,
+        2 => MemberState::Dead,
+        3 => MemberState::Left,
+        _ => return Err(DecodeError::Invalid("state")),
+    })
+}
+
+/// A code, and for people a text.
+#[derive(Deserialize, Serialize)]
+struct JoinReplyBody(u8, String);
+
+impl From<&Result<(), JoinRefusal>> for JoinReplyBody {
+    fn from(result: &Result<(), JoinRefusal>) -> Self {
+        match result {
+            Ok(()) => Self(0, String::new()),
+            Err(JoinRefusal::Full) => Self(1, String::new()),
+            Err(JoinRefusal::Leaving) => Self(2, String::new()),
+            Err(JoinRefusal::NotUnderstood) => Self(3, String::new()),
+            Err(JoinRefusal::NotAdmitted(reason)) => Self(4, reason.clone()),
+        }
+    }
+}
+
+impl JoinReplyBody {
+    fn into_result(self) -> Result<(), JoinRefusal> {
+        match self.0 {
+            0 => Ok(()),
+            1 => Err(JoinRefusal::Full),
+            2 => Err(JoinRefusal::Leaving),
+            4 => Err(JoinRefusal::NotAdmitted(readable(&self.1))),
+            _ => Err(JoinRefusal::NotUnderstood),
+        }
+    }
+}
+
+/// A peer's text made fit for a log line.
+fn readable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,276 @@
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::record::tests::{TestKeys, id, record, version};
+
+/// One part of each kind, and the cases of those that have several.
+pub(crate) fn samples() -> Vec<Part> {
+    let pulse = Pulse {
+        sequence: Sequence(70_000),
+        generation: Generation(3),
+        round: Round(9),
+        round_age_ms: 250,
+        fingerprint: Fingerprint(u64::MAX),
+        stall_ms: 40,
+    };
+    let (sequence, subject, version) = (Sequence(7), id(2), version(1, 300));
+    let claim = Claim { subject, version, by: id(3) };
+    let vote = VerdictVote {
+        observer: id(3),
+        phi: 4.25,
+        silent_for: Duration::from_millis(1_500),
+        silence: Silence::Hung,
+        attempts: 3,
+    };
+    let VerdictVote { phi, silent_for, silence, attempts, .. } = vote;
+    let (is_accusation, is_observer) = (true, false);
+    let line = SummaryLine { id: id(4), version, state: MemberState::Suspect };
+    vec![
+        Part::Ping(pulse),
+        Part::Ack(pulse),
+        Part::PingReq { sequence, target: id(9) },
+        Part::Nack { sequence },
+        Part::IndirectAck { sequence, generation: Generation(u32::MAX) },
+        Part::Entry(Entry { state: MemberState::Suspect, record: record(5, version) }),
+        Part::Suspect(claim),
+        Part::Dead(Verdict { claim, votes: vec![vote; MAX_VOTES] }),
+        Part::Dead(Verdict { claim, votes: Vec::new() }),
+        Part::Join,
+        Part::JoinReply(Ok(())),
+        Part::JoinReply(Err(JoinRefusal::Full)),
+        Part::JoinReply(Err(JoinRefusal::Leaving)),
+        Part::JoinReply(Err(JoinRefusal::NotUnderstood)),
+        Part::JoinReply(Err(JoinRefusal::NotAdmitted("wrong rack".to_owned()))),
+        Part::Compare(Box::new(std::array::from_fn(|bucket| bucket as u64 * 77))),
+        Part::Summary { buckets: 1 << 63, lines: vec![line; 3] },
+        Part::Want(vec![id(1), id(2)]),
+        Part::Leave { sequence },
+        Part::LeaveAck { sequence },
+        Part::Vote(VoteBody {
+            subject,
+            version,
+            is_accusation,
+            is_observer,
+            phi,
+            silent_for,
+            silence,
+            attempts,
+        }),
+        Part::Clear { subject, version, age: Duration::from_millis(20) },
+        Part::Abstain { subject, version },
+    ]
+}
+
+fn read(payload: &[u8]) -> Result<Decoded, DecodeError> {
+    decode(payload, &TestKeys(0))
+}
+
+/// A payload of raw bytes after the version.
+fn raw(body: &[u8]) -> Vec<u8> {
+    [&[WIRE_VERSION][..], body].concat()
+}
+
+#[test]
+fn each_part_decodes_to_itself_alone_and_with_all_others() {
+    let mut all = Payload::new();
+    for part in samples() {
+        let decoded = read(&Payload::of(&part).into_bytes()).unwrap();
+        assert_eq!((decoded.parts, decoded.unknown_parts), (vec![part.clone()], 0));
+        if part.is_telling() {
+            all.push(&part);
+        }
+    }
+    let telling: Vec<_> = samples().into_iter().filter(Part::is_telling).collect();
+    assert_eq!(read(&all.into_bytes()).unwrap().parts, telling);
+}
+
+#[test]
+fn each_kind_has_a_number_of_its_own() {
+    let mut kinds: Vec<_> = samples().iter().map(Part::kind).collect();
+    kinds.dedup();
+    let count = kinds.len();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds.len(), count);
+    assert_eq!(kinds, (1..=18).collect::<Vec<_>>(), "a new kind has a sample");
+}
+
+#[test]
+fn a_payload_truncated_at_any_byte_is_refused_whole() {
+    for part in samples() {
+        let payload = Payload::of(&part).into_bytes();
+        for length in (0..payload.len()).filter(|&length| length != 1) {
+            assert!(read(&payload[..length]).is_err(), "{part:?} of {length} bytes");
+        }
+    }
+    assert!(read(&[WIRE_VERSION]).unwrap().parts.is_empty(), "no parts are no error");
+}
+
+#[test]
+fn trailing_bytes_are_refused_with_all_before_them() {
+    for part in samples() {
+        for trailing in [&[0x01][..], &[0xc1], &[0xff], &[0xc0, 0xc0], b"phi"] {
+            let mut payload = Payload::of(&part).into_bytes();
+            payload.extend_from_slice(trailing);
+            assert!(read(&payload).is_err(), "{part:?} then {trailing:?}");
+        }
+    }
+}
+
+#[test]
+fn other_versions_and_empty_payloads_are_told_apart() {
+    assert!(matches!(read(&[]), Err(DecodeError::Empty)));
+    for version in (0..=u8::MAX).filter(|&version| version != WIRE_VERSION) {
+        assert!(
+            matches!(read(&[version, 9, 0xc0]), Err(DecodeError::UnknownVersion(v)) if v == version)
+        );
+    }
+}
+
+#[test]
+fn a_part_of_an_unknown_kind_is_skipped_and_counted_whatever_its_body() {
+    let body = [0x93, 0x01, 0x81, 0xa1, b'k', 0xc3, 0xc4, 0x02, 0xc1, 0xc1];
+    let mut payload = Payload::of(&Part::Nack { sequence: Sequence(1) }).into_bytes();
+    for kind in [0, 19, 127] {
+        payload.push(kind);
+        payload.extend_from_slice(&body);
+    }
+    payload.extend_from_slice(&[0xcc, 200, 0xc0]);
+    Part::Join.encode(&mut payload);
+    let decoded = read(&payload).unwrap();
+    assert_eq!(decoded.unknown_parts, 4);
+    assert_eq!(decoded.parts, [Part::Nack { sequence: Sequence(1) }, Part::Join]);
+}
+
+#[test]
+fn what_is_nested_too_deep_is_refused_without_exhausting_the_stack() {
+    for opening in [&[0x91][..], &[0x81, 0xc0], &[0xdd, 0, 0, 0, 1], &[0xdf, 0, 0, 0, 1, 0xc0]] {
+        for kind in [127, 9, 12, 13] {
+            let nested = [&[kind][..], &opening.repeat(100_000)].concat();
+            assert!(read(&raw(&nested)).is_err());
+        }
+    }
+}
+
+#[test]
+fn a_claimed_length_is_not_believed() {
+    // Arrays, maps, strings, bytes and extensions that claim up to 4 GiB and bring nothing.
+    for marker in [0xdd, 0xdf, 0xdb, 0xc6, 0xc9] {
+        for kind in 1..=30 {
+            for nested in [&[][..], &[0x92], &[0x93, 0x00]] {
+                let claim = [&[kind][..], nested, &[marker, 0xff, 0xff, 0xff, 0xff, 0x01]].concat();
+                assert!(read(&raw(&claim)).is_err(), "kind {kind}, marker {marker:#x}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_payload_asks_only_so_much() {
+    for part in samples().into_iter().filter(|part| !part.is_telling()) {
+        let mut payload = Payload::new();
+        (0..MAX_ASKING_PARTS).for_each(|_| payload.push(&part));
+        let telling = samples().into_iter().filter(Part::is_telling);
+        telling.for_each(|part| payload.push(&part));
+        assert!(read(&payload.0).is_ok());
+        payload.push(&part);
+        assert!(read(&payload.into_bytes()).is_err(), "{part:?}");
+    }
+}
+
+#[test]
+fn what_exceeds_a_limit_is_refused() {
+    let claim = Claim { subject: id(1), version: version(0, 0), by: id(2) };
+    let Some(Part::Dead(verdict)) = samples().into_iter().find(|p| p.kind() == 8) else {
+        panic!("there is a verdict")
+    };
+    let votes = vec![verdict.votes[0]; MAX_VOTES + 1];
+    assert!(read(&Payload::of(&Part::Dead(Verdict { claim, votes })).into_bytes()).is_err());
+
+    for buckets in [0, 1, BUCKETS - 1, BUCKETS + 1] {
+        let mut body = vec![11];
+        vec![0_u64; buckets].serialize(&mut rmp_serde::Serializer::new(&mut body)).unwrap();
+        assert!(read(&raw(&body)).is_err(), "{buckets} buckets");
+    }
+
+    let mut body = vec![6, 0x93, 0x00, 0xc5, 0x02, 0x01];
+    body.resize(body.len() + Record::MAX_BODY_BYTES + 1, 0xc0);
+    body.extend_from_slice(&[0xc4, 64]);
+    body.resize(body.len() + 64, 0);
+    assert!(read(&raw(&body)).is_err());
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let member = [&[0xc4, 16][..], &id(1).0].concat();
+    // A kind of silence and a state that do not exist, an id of 15 bytes, numbers out of range or of another type.
+    let tally = [&member[..], &[0x92, 0, 0, 0xc2, 0xc3, 0x94, 0, 0, 4, 1]].concat();
+    assert!(read(&raw(&[&[16, 0x95][..], &tally].concat())).is_err());
+    let line = [&[12, 0x92, 0, 0x91, 0x94][..], &member, &[0, 0, 4]].concat();
+    assert!(read(&raw(&line)).is_err());
+    let good = [&[12, 0x92, 0, 0x91, 0x94][..], &member, &[0, 0, 3]].concat();
+    assert!(read(&raw(&good)).is_ok());
+    assert!(read(&raw(&[&[13, 0x91, 0xc4, 15][..], &[0; 15]].concat())).is_err());
+    assert!(read(&raw(&[4, 0xcf, 0, 0, 0, 1, 0, 0, 0, 0])).is_err());
+    assert!(read(&raw(&[4, 0xff])).is_err());
+    assert!(read(&raw(&[4, 0xcb, 0, 0, 0, 0, 0, 0, 0, 0])).is_err());
+
+    let left = Entry { state: MemberState::Left, record: record(5, version(0, 0)) };
+    assert!(read(&Payload::of(&Part::Entry(left)).into_bytes()).is_err(), "it has not left");
+}
+
+#[test]
+fn a_reason_for_refusal_is_made_fit_to_print() {
+    let reason = format!("a\u{1b}[31m\nb{}", "x".repeat(1_000));
+    let refusal = Part::JoinReply(Err(JoinRefusal::NotAdmitted(reason)));
+    let decoded = read(&Payload::of(&refusal).into_bytes()).unwrap().parts;
+    let [Part::JoinReply(Err(JoinRefusal::NotAdmitted(reason)))] = &decoded[..] else {
+        panic!("{decoded:?}")
+    };
+    assert!(reason.starts_with("a[31mbx") && reason.chars().count() == 200);
+    let mut unknown = vec![10, 0x92, 77];
+    unknown.extend_from_slice(&[0xa0]);
+    let decoded = read(&raw(&unknown)).unwrap().parts;
+    assert_eq!(decoded, [Part::JoinReply(Err(JoinRefusal::NotUnderstood))]);
+}
+
+#[test]
+fn a_payload_holds_no_more_than_it_may() {
+    let part = Part::Nack { sequence: Sequence(1) };
+    let mut payload = Payload::new();
+    assert!(payload.is_empty());
+    assert!(payload.push_within(&part, 3) && !payload.is_empty());
+    assert!(!payload.push_within(&part, 4));
+    assert_eq!(payload.into_bytes(), Payload::of(&part).into_bytes());
+}
+
+#[test]
+fn rounds_and_numbers_wrap() {
+    assert_eq!(Round(u16::MAX).next(), Round(0));
+    let tally = TallyBody::new(f64::INFINITY, Duration::MAX, Silence::Gone, u8::MAX);
+    assert_eq!((tally.phi(), tally.silent_for()), (655.35, Duration::from_millis(0xffff_ffff)));
+    assert_eq!(TallyBody::new(f64::NAN, Duration::ZERO, Silence::Gone, 0).phi(), 0.0);
+    assert_eq!(TallyBody::new(-1.0, Duration::ZERO, Silence::Gone, 0).phi(), 0.0);
+}
+
+#[test]
+fn no_bytes_whatever_make_decoding_panic() {
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let samples: Vec<_> = samples().iter().map(|part| Payload::of(part).into_bytes()).collect();
+    for _ in 0..20_000 {
+        let mut payload = samples[rng.random_range(0..samples.len())].clone();
+        for _ in 0..rng.random_range(1..4) {
+            let at = rng.random_range(0..payload.len());
+            payload[at] = rng.random();
+        }
+        // What is read can be written, and read again as the same.
+        if let Ok(decoded) = read(&payload) {
+            let mut again = Payload::new();
+            decoded.parts.iter().for_each(|part| again.push(part));
+            assert_eq!(read(&again.into_bytes()).unwrap().parts, decoded.parts);
+        }
+        let noise: Vec<u8> = (0..rng.random_range(0..60)).map(|_| rng.random()).collect();
+        drop(read(&raw(&noise)));
+    }
+}

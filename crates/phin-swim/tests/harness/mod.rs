@@ -1,0 +1,548 @@
+//! A few cores on a network with fixed latency, driven by a script.
+#![expect(clippy::unwrap_used, reason = "a script that does not hold is a failed test")]
+
+mod keys;
+mod print;
+mod script;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::Arc,
+    time::Duration,
+};
+
+use phin_swim::{
+    Config, Detector, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
+    Output, Peer, Question, Swim, describe,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use keys::{TestKeys, addr, id, name};
+use script::{Fate, Host, Rule, duration, host, number, option, text};
+
+/// Every message takes this long.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// A script under way.
+pub(crate) struct Scenario {
+    now: Instant,
+    config: Config,
+    seed: u64,
+    nodes: BTreeMap<usize, Node>,
+    in_flight: BTreeMap<(Instant, u64), Delivery>,
+    answers: BTreeMap<(Instant, u64), (usize, MemberId, HostAnswer)>,
+    /// The last payload sent from whom to whom with a part of that kind.
+    sent: BTreeMap<(usize, usize, String), Vec<u8>>,
+    count: u64,
+    rules: Vec<Rule>,
+    /// Cut off from all others.
+    apart: BTreeSet<usize>,
+    default_host: Host,
+    loss: f64,
+    rng: ChaCha8Rng,
+    shown: BTreeSet<String>,
+    /// What ends the present run when it is sent.
+    awaited: Option<String>,
+    /// What happened since the last line, when, and to whom.
+    news: Vec<(String, Instant, Instant, Vec<usize>)>,
+    seen: String,
+    bytes: Vec<u8>,
+}
+
+struct Node {
+    swim: Swim,
+    process: Process,
+    host: Host,
+    /// Which process of this node it is, and the generation it last announced.
+    run: u32,
+    generation: u32,
+    /// Open connections, and to which run of the peer's process.
+    connected: BTreeMap<MemberId, u32>,
+    /// What arrived while the process was stopped.
+    waiting: Vec<Delivery>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Process {
+    Running,
+    Stopped,
+    Killed,
+}
+
+/// What is under way, and between which runs of two processes.
+#[derive(Clone)]
+struct Delivery {
+    from: usize,
+    from_run: u32,
+    to: usize,
+    to_run: u32,
+    carried: Carried,
+}
+
+#[derive(Clone)]
+enum Carried {
+    Datagram(Vec<u8>),
+    Stream(Vec<u8>),
+    End(Disconnection),
+}
+
+impl Scenario {
+    /// Runs a script and returns what is seen.
+    pub(crate) fn run(script: &str) -> String {
+        Self::execute_all(script).seen
+    }
+
+    /// Runs a script and returns every byte sent.
+    pub(crate) fn run_to_bytes(script: &str) -> Vec<u8> {
+        Self::execute_all(script).bytes
+    }
+
+    fn execute_all(script: &str) -> Self {
+        let mut scenario = Self {
+            now: Instant::START,
+            config: Config::lan(),
+            seed: 0,
+            nodes: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            count: 0,
+            rules: Vec::new(),
+            apart: BTreeSet::new(),
+            default_host: Host::Answers,
+            loss: 0.0,
+            rng: ChaCha8Rng::seed_from_u64(0),
+            shown: BTreeSet::from(["events".to_owned()]),
+            awaited: None,
+            news: Vec::new(),
+            seen: String::new(),
+            bytes: Vec::new(),
+        };
+        for line in script.lines().map(|line| line.split('#').next().unwrap_or("").trim()) {
+            if !line.is_empty() {
+                scenario.execute(line);
+            }
+        }
+        scenario.print_news();
+        scenario
+    }
+
+    /// One line of a script:
+    /// - `config SETTING=VALUE…` holds for nodes started later; `config hosts=never` for hosts that answer no questions
+    /// - `cluster nodes=N seed=S` starts N nodes that know one another; time begins when they agree
+    /// - `node nX [generation=G]` starts one more, alone; `join nX nY` lets it join through nY; `leave nX`
+    /// - `kill nX`, `restart nX` (next generation), `restart nX generation=G`, `stop nX`, `continue nX`
+    /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
+    /// - `drop A->B`, `duplicate A->B`, `delay A->B TIME`, each with `[kind=K] [count=C]`: what becomes of messages (`*`
+    ///   is anyone; `kind=datagram`, `kind=stream`, or a part's name); `loss P%` loses datagrams at random;
+    ///   `split nX…` cuts these nodes, and their hosts, off from all others; `heal` ends all of that
+    /// - `disconnected nX nY idle|closed|reset|lost`, `unreachable nX nY no-answer|refused|other-identity|not-admitted`:
+    ///   what the transport of nX tells it of nY
+    /// - `garbage nX->nY` sends bytes that mean nothing, `raw nX->nY HEX` a payload byte by byte, in which
+    ///   `{nZ}` stands for an id
+    /// - `replay nX->nY kind=K [as=nZ] [forged]` delivers the last payload with such a part again, as if nZ had sent it,
+    ///   or with its last byte changed
+    /// - `show events` (each as it happens), `show news` (each change once, with when and to whom), `show PART…`,
+    ///   `show all`, `show nothing`
+    /// - `run TIME` goes on, `run until=PART` until such a part is sent; `members` prints every list; `stats nX COUNTER` prints a counter; `link nX nY` what nX
+    ///   knows of its link; `why nX nY` what nX knows of the last suspicion of nY
+    fn execute(&mut self, line: &str) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let (command, arguments) = words.split_first().unwrap();
+        let node = |index: usize| number(arguments[index]);
+        match *command {
+            "config" => arguments.iter().for_each(|setting| self.configure(setting)),
+            "cluster" => self.start_cluster(option(line, "nodes"), option(line, "seed")),
+            "node" => {
+                let generation = text(line, "generation").map_or(0, |g| g.parse().unwrap());
+                self.start(node(0), generation);
+            }
+            "join" => {
+                let through = self.peer(node(1));
+                self.input(node(0), |swim, now| swim.join(now, through));
+            }
+            "leave" => self.input(node(0), |swim, now| {
+                swim.leave(now);
+            }),
+            "kill" => self.node(node(0)).process = Process::Killed,
+            "restart" => {
+                let next = self.nodes[&node(0)].generation + 1;
+                let generation = text(line, "generation").map_or(next, |g| g.parse().unwrap());
+                self.start(node(0), generation);
+            }
+            "stop" => self.node(node(0)).process = Process::Stopped,
+            "continue" => self.resume(node(0)),
+            "host" => self.node(node(0)).host = host(arguments[1]),
+            "drop" | "duplicate" | "delay" => self.rules.push(Rule::read(line)),
+            "loss" => {
+                self.loss = arguments[0].trim_end_matches('%').parse::<f64>().unwrap() / 100.0;
+            }
+            "split" => self.apart = arguments.iter().map(|name| number(name)).collect(),
+            "heal" => {
+                self.rules.clear();
+                self.apart.clear();
+                self.loss = 0.0;
+            }
+            "disconnected" => {
+                let (peer, reason) = (id(node(1)), script::disconnection(arguments[2]));
+                self.node(node(0)).connected.remove(&peer);
+                self.input(node(0), |swim, now| swim.handle_disconnected(now, peer, reason));
+            }
+            "unreachable" => {
+                let (peer, reason) = (id(node(1)), script::unreachable(arguments[2]));
+                self.input(node(0), |swim, now| swim.handle_unreachable(now, peer, reason));
+            }
+            "garbage" => {
+                for garbage in [&b""[..], b"\x01\x01", b"\x01\x01\xff", b"\x01\xc1", &[0xff; 2_000]]
+                {
+                    self.receive(arguments[0], garbage);
+                }
+            }
+            "raw" => {
+                let mut bytes = arguments[1].to_owned();
+                for &node in self.nodes.keys() {
+                    bytes = bytes.replace(&format!("{{n{node}}}"), &id(node).to_string());
+                }
+                self.receive(arguments[0], &script::hex(&bytes));
+            }
+            "replay" => self.replay(line, arguments[0]),
+            "show" => self.shown = arguments.iter().map(|&word| word.to_owned()).collect(),
+            "run" => {
+                self.awaited = text(line, "until").map(str::to_owned);
+                let longest = if self.awaited.is_some() { "60s" } else { arguments[0] };
+                self.run_until(self.now + duration(longest));
+                self.print_news();
+            }
+            "members" => self.print_members(),
+            "stats" => self.print_counter(node(0), arguments[1]),
+            "link" => self.print_link(node(0), node(1)),
+            "why" => self.print_why(node(0), node(1)),
+            _ => panic!("unknown command in `{line}`"),
+        }
+    }
+
+    fn configure(&mut self, setting: &str) {
+        let (name, value) = setting.split_once('=').unwrap();
+        match name {
+            "protocol_period" => self.config.protocol_period = duration(value),
+            "detector" => {
+                self.config.detector = match value {
+                    "observers" => Detector::Observers,
+                    "classic" => Detector::Classic,
+                    _ => panic!("unknown detector {value}"),
+                };
+            }
+            "hosts" => self.default_host = host(value),
+            "pause_tolerance" => self.config.pause_tolerance = duration(value),
+            "hang_tolerance" => self.config.hang_tolerance = duration(value),
+            "phi_threshold" => self.config.phi_threshold = value.parse().unwrap(),
+            "suspicion_multiplier" => self.config.suspicion_multiplier = value.parse().unwrap(),
+            "dead_retention" => self.config.dead_retention = duration(value),
+            "max_members" => self.config.max_members = value.parse().unwrap(),
+            _ => panic!("unknown setting {name}"),
+        }
+    }
+
+    fn start_cluster(&mut self, nodes: u64, seed: u64) {
+        self.seed = seed;
+        self.rng = ChaCha8Rng::seed_from_u64(seed);
+        let shown = std::mem::take(&mut self.shown);
+        for node in 1..=nodes as usize {
+            self.start(node, 0);
+        }
+        for node in 2..=nodes as usize {
+            let through = self.peer(1);
+            self.input(node, |swim, now| swim.join(now, through));
+        }
+        // News is piggybacked for a while after everyone has it; scenarios begin when all is quiet.
+        self.run_until(self.now + Duration::from_secs(60));
+        let first = self.nodes[&1].swim.fingerprint();
+        assert!(self.nodes.values().all(|node| node.swim.fingerprint() == first), "no agreement");
+        self.shown = shown;
+        self.bytes.clear();
+    }
+
+    fn start(&mut self, node: usize, generation: u32) {
+        let local = Local {
+            name: Name::try_from(format!("n{node}").as_str()).unwrap(),
+            addrs: vec![addr(node)],
+            generation: Generation(generation),
+        };
+        let keys = Arc::new(TestKeys(node));
+        let seed = self.seed.wrapping_mul(1_000) + node as u64;
+        let swim = Swim::new(self.now, local, self.config.clone(), keys, seed).unwrap();
+        let node_state = Node {
+            swim,
+            process: Process::Running,
+            host: self.default_host,
+            run: self.nodes.get(&node).map_or(0, |earlier| earlier.run + 1),
+            generation,
+            connected: BTreeMap::new(),
+            waiting: Vec::new(),
+        };
+        self.nodes.insert(node, node_state);
+    }
+
+    /// A stopped process goes on: everything that arrived meanwhile is handled before any timer fires.
+    fn resume(&mut self, node: usize) {
+        let state = self.node(node);
+        state.process = Process::Running;
+        for delivery in std::mem::take(&mut state.waiting) {
+            self.deliver(delivery);
+        }
+    }
+
+    fn node(&mut self, node: usize) -> &mut Node {
+        self.nodes.get_mut(&node).unwrap()
+    }
+
+    fn peer(&self, node: usize) -> Peer {
+        Peer { id: id(node), addr: addr(node) }
+    }
+
+    /// Gives `nX->nY` a datagram that no core made.
+    fn receive(&mut self, way: &str, payload: &[u8]) {
+        let (from, to) = way.split_once("->").unwrap();
+        let from = self.peer(number(from));
+        self.input(number(to), |swim, now| swim.handle_datagram(now, from, payload));
+    }
+
+    fn replay(&mut self, line: &str, way: &str) {
+        let (from, to) = way.split_once("->").unwrap();
+        let key = (number(from), number(to), text(line, "kind").unwrap().to_owned());
+        let mut payload = self.sent.get(&key).unwrap_or_else(|| panic!("never: {line}")).clone();
+        if line.ends_with(" forged") {
+            *payload.last_mut().unwrap() ^= 1;
+        }
+        let from = text(line, "as").unwrap_or(from);
+        self.receive(&format!("{from}->{to}"), &payload);
+    }
+
+    fn input(&mut self, node: usize, input: impl FnOnce(&mut Swim, Instant)) {
+        let now = self.now;
+        let swim = &mut self.node(node).swim;
+        input(swim, now);
+        let outputs: Vec<_> = std::iter::from_fn(|| swim.poll_output()).collect();
+        for output in outputs {
+            self.handle_output(node, output);
+        }
+    }
+
+    fn handle_output(&mut self, node: usize, output: Output) {
+        match output {
+            Output::Datagram { to, payload } => self.send(node, to, Carried::Datagram(payload)),
+            Output::Stream { to, payload } => self.send(node, to, Carried::Stream(payload)),
+            Output::Event(event) => {
+                let (name, member) = (name(event.member.id()), &event.member);
+                let version = format!("v{}.{}", member.generation().0, member.incarnation().0);
+                let change = event.change.as_str();
+                self.show_event(node, format!("{name} {version} {change}"));
+            }
+            Output::Disconnect(peer) => {
+                if let Some(to_run) = self.node(node).connected.remove(&peer) {
+                    let (to, from_run) = (keys::node(peer).unwrap(), self.nodes[&node].run);
+                    let carried = Carried::End(Disconnection::Closed);
+                    let end = Delivery { from: node, from_run, to, to_run, carried };
+                    if !self.is_split(node, to) {
+                        self.carry(LATENCY, end);
+                    }
+                }
+            }
+            Output::JoinEnded { through, result } => {
+                let result = match result {
+                    Ok(()) => "admitted".to_owned(),
+                    Err(refusal) => format!("refused: {refusal}"),
+                };
+                self.show_event(node, format!("join {} {result}", name(through)));
+            }
+            Output::AskHost { to, question } => self.ask_host(node, to, question),
+            Output::Isolated(isolated) => {
+                let word = if isolated { "isolated" } else { "no longer isolated" };
+                self.show_event(node, word.to_owned());
+            }
+            Output::LeaveConfirmed(by) => {
+                self.show_event(node, format!("leave confirmed by {}", name(by)));
+            }
+            Output::Generation(generation) => {
+                self.node(node).generation = generation.0;
+                self.show_event(node, format!("takes generation {}", generation.0));
+            }
+        }
+    }
+
+    fn send(&mut self, from: usize, to: Peer, carried: Carried) {
+        let to_id = to.id;
+        let to = keys::node(to_id).expect("messages go to members");
+        let (payload, is_stream) = match &carried {
+            Carried::Datagram(payload) => (payload, false),
+            Carried::Stream(payload) => (payload, true),
+            Carried::End(_) => unreachable!("cores send datagrams and streams"),
+        };
+        self.bytes.extend_from_slice(payload);
+        let parts = describe(payload, &TestKeys(from), &name);
+        assert!(parts.iter().all(|part| !part.starts_with("undecodable")), "{parts:?}");
+        assert!(is_stream || payload.len() <= self.config.max_datagram_bytes);
+        let mut kinds: Vec<_> = parts.iter().filter_map(|part| part.split(' ').next()).collect();
+        self.awaited.take_if(|awaited| kinds.contains(&awaited.as_str()));
+        for kind in &kinds {
+            self.sent.insert((from, to, (*kind).to_owned()), payload.clone());
+        }
+        kinds.push(if is_stream { "stream" } else { "datagram" });
+        let fate = self.fate(from, to, &kinds, is_stream);
+        let suffix = if fate == Fate::Lost { "   lost" } else { "" };
+        let way = if is_stream { "=>" } else { "->" };
+        for (part, kind) in parts.iter().zip(kinds) {
+            self.show(kind, format!("{} n{from}{way}n{to} {part}{suffix}", self.now));
+        }
+        let Some(receiver) = self.nodes.get(&to) else {
+            return;
+        };
+        let from_run = self.nodes[&from].run;
+        let to_run = self.nodes[&from].connected.get(&to_id).copied().unwrap_or(receiver.run);
+        let delivery = Delivery { from, from_run, to, to_run, carried };
+        match fate {
+            Fate::Arrives => self.carry(LATENCY, delivery),
+            Fate::Lost => {}
+            Fate::Twice => {
+                self.carry(LATENCY, delivery.clone());
+                self.carry(LATENCY, delivery);
+            }
+            Fate::Late(delay) => self.carry(LATENCY + delay, delivery),
+        }
+    }
+
+    fn carry(&mut self, delay: Duration, delivery: Delivery) {
+        self.count += 1;
+        self.in_flight.insert((self.now + delay, self.count), delivery);
+    }
+
+    fn ask_host(&mut self, node: usize, to: Peer, question: Question) {
+        let subject = keys::node(to.id).unwrap();
+        let answer = match self.nodes.get(&subject).map(|node| (node.host, node.process)) {
+            _ if self.is_split(node, subject) => HostAnswer::Nothing,
+            None | Some((Host::Never | Host::Down, _)) => HostAnswer::Nothing,
+            Some((Host::Answers, Process::Killed)) if question == Question::Silence => {
+                HostAnswer::PortRefused
+            }
+            Some((Host::Answers, _)) => HostAnswer::Answers,
+        };
+        let delay = if answer == HostAnswer::Nothing { LATENCY * 100 } else { LATENCY };
+        self.show("host", format!("{} n{node} asks the host of n{subject}: {answer:?}", self.now));
+        self.count += 1;
+        self.answers.insert((self.now + delay, self.count), (node, to.id, answer));
+    }
+
+    fn is_split(&self, from: usize, to: usize) -> bool {
+        self.apart.contains(&from) != self.apart.contains(&to)
+    }
+
+    fn fate(&mut self, from: usize, to: usize, kinds: &[&str], is_stream: bool) -> Fate {
+        let is_unlucky = self.rng.random::<f64>() < self.loss && !is_stream;
+        let rule = self.rules.iter_mut().find(|rule| rule.is_about(from, to, kinds));
+        let fate = rule.map_or(Fate::Arrives, Rule::take);
+        if self.is_split(from, to) || is_unlucky { Fate::Lost } else { fate }
+    }
+
+    fn run_until(&mut self, until: Instant) {
+        let is_awaited = self.awaited.is_some();
+        loop {
+            let arrival = self.in_flight.first_key_value().map(|(&(at, _), _)| at);
+            let answer = self.answers.first_key_value().map(|(&(at, _), _)| at);
+            let timers = self.running().into_iter();
+            let timer = timers.filter_map(|(n, node)| Some((node.swim.poll_timeout()?, n))).min();
+            // Inputs before timers.
+            let next = [arrival, answer, timer.map(|(due, _)| due)].into_iter().flatten().min();
+            let Some(next) = next.filter(|&next| next <= until) else {
+                self.now = until;
+                return;
+            };
+            self.now = self.now.max(next);
+            if arrival == Some(next) {
+                let (_, delivery) = self.in_flight.pop_first().unwrap();
+                self.deliver(delivery);
+            } else if answer == Some(next) {
+                let (_, (node, id, answer)) = self.answers.pop_first().unwrap();
+                if self.nodes[&node].process == Process::Running {
+                    self.input(node, |swim, now| swim.handle_host_answer(now, id, answer));
+                }
+            } else if let Some((_, node)) = timer {
+                self.input(node, Swim::handle_timeout);
+            }
+            if is_awaited && self.awaited.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        let (from, to) = (self.peer(delivery.from), delivery.to);
+        let receiver = self.node(to);
+        match receiver.process {
+            Process::Killed => return,
+            // A datagram of a connection to an earlier run is answered with a stateless reset.
+            _ if receiver.run != delivery.to_run => {
+                return self.reset(&delivery);
+            }
+            Process::Stopped => {
+                receiver.waiting.push(delivery);
+                return;
+            }
+            Process::Running => {}
+        }
+        if let Carried::End(reason) = delivery.carried {
+            if receiver.connected.remove(&from.id).is_some() {
+                self.input(to, |swim, now| swim.handle_disconnected(now, from.id, reason));
+            }
+            return;
+        }
+        let known = receiver.connected.get(&from.id).copied();
+        if known.is_none_or(|run| run < delivery.from_run) {
+            receiver.connected.insert(from.id, delivery.from_run);
+            self.input(to, |swim, now| swim.handle_connected(now, from));
+        }
+        self.input(to, |swim, now| match &delivery.carried {
+            Carried::Datagram(payload) => swim.handle_datagram(now, from, payload),
+            Carried::Stream(payload) => swim.handle_stream(now, from, payload),
+            Carried::End(_) => {}
+        });
+    }
+
+    fn reset(&mut self, refused: &Delivery) {
+        let is_open =
+            self.nodes[&refused.from].connected.get(&id(refused.to)) == Some(&refused.to_run);
+        if is_open && !self.is_split(refused.from, refused.to) {
+            let (from, from_run) = (refused.to, self.nodes[&refused.to].run);
+            let (to, to_run) = (refused.from, refused.from_run);
+            let carried = Carried::End(Disconnection::Reset);
+            self.carry(LATENCY, Delivery { from, from_run, to, to_run, carried });
+        }
+    }
+
+    fn running(&self) -> Vec<(usize, &Node)> {
+        let nodes = self.nodes.iter().filter(|(_, node)| node.process == Process::Running);
+        nodes.map(|(&number, node)| (number, node)).collect()
+    }
+
+    fn show_event(&mut self, node: usize, text: String) {
+        self.show("events", format!("{} n{node}: {text}", self.now));
+        if !self.shown.contains("news") {
+            return;
+        }
+        let now = self.now;
+        match self.news.iter_mut().find(|(known, ..)| *known == text) {
+            Some((_, _, last, nodes)) => {
+                *last = now;
+                nodes.push(node);
+            }
+            None => self.news.push((text, now, now, vec![node])),
+        }
+    }
+
+    fn show(&mut self, kind: &str, line: String) {
+        if self.shown.contains(kind) || self.shown.contains("all") {
+            writeln!(self.seen, "{line}").unwrap();
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a script is shown.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use phin_swim::{MemberState, Outcome};
+
+use super::{Scenario, id, name, script};
+
+impl Scenario {
+    pub(super) fn print_news(&mut self) {
+        for (text, first, last, nodes) in std::mem::take(&mut self.news) {
+            let nodes = script::nodes(&nodes);
+            let until = if first == last { String::new() } else { format!("..{last}") };
+            writeln!(self.seen, "{first}{until} {nodes}: {text}").unwrap();
+        }
+    }
+
+    pub(super) fn print_counter(&mut self, node: usize, counter: &str) {
+        let stats = format!("{:?}", self.nodes[&node].swim.stats());
+        let mut counters = stats.split(['{', ',', '}']).map(str::trim);
+        let found = counters
+            .find(|c| c.strip_prefix(counter).is_some_and(|rest| rest.starts_with(':')))
+            .unwrap_or_else(|| panic!("no counter {counter}"));
+        writeln!(self.seen, "{} n{node} {found}", self.now).unwrap();
+    }
+
+    pub(super) fn print_link(&mut self, node: usize, subject: usize) {
+        let links = self.nodes[&node].swim.links(self.now);
+        let link = links.iter().find(|link| link.id == id(subject));
+        let link = link.unwrap_or_else(|| panic!("n{node} does not observe n{subject}"));
+        let (now, round_trip) = (self.now, link.round_trip);
+        let (loss, phi) = (link.loss * 100.0, link.phi);
+        writeln!(
+            self.seen,
+            "{now} n{node}->n{subject} round_trip={round_trip:?} loss={loss:.0}% phi={phi:.1}"
+        )
+        .unwrap();
+    }
+
+    pub(super) fn print_why(&mut self, node: usize, subject: usize) {
+        let now = self.now;
+        let Some(report) = self.nodes[&node].swim.why(now, id(subject)) else {
+            writeln!(self.seen, "{now} n{node}: n{subject} was never suspected").unwrap();
+            return;
+        };
+        let (word, votes) = match &report.outcome {
+            Outcome::Cleared { by } => {
+                let (by, began) = (name(*by), report.began_at);
+                let silent = format!("n{subject} silent since {began}, cleared by {by}");
+                writeln!(self.seen, "{now} n{node}: {silent}").unwrap();
+                return;
+            }
+            Outcome::Open { votes } => ("suspected", votes),
+            Outcome::Dead { votes } => ("dead", votes),
+        };
+        let kind = report.silence().unwrap().as_str();
+        writeln!(self.seen, "{now} n{node}: n{subject} {word}, {kind} since {}", report.began_at)
+            .unwrap();
+        for vote in votes.iter() {
+            let (observer, since) = (name(vote.observer), vote.silent_since);
+            let (attempts, phi, kind) = (vote.attempts, vote.phi, vote.silence.as_str());
+            writeln!(
+                self.seen,
+                "    {observer} silent since {since} attempts={attempts} phi={phi:.1} {kind}"
+            )
+            .unwrap();
+        }
+    }
+
+    /// Every running node's list; those that agree on a line together, members as they started left out.
+    pub(super) fn print_members(&mut self) {
+        let mut lists: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (node, state) in self.running() {
+            let members = state.swim.members();
+            let mut members: Vec<_> =
+                members.iter().map(|m| (script::number(m.name()), m)).collect();
+            members.sort_by_key(|&(number, _)| number);
+            let mut list = format!("{} members", members.len());
+            for (_, m) in members {
+                let (generation, incarnation) = (m.generation().0, m.incarnation().0);
+                if (m.state(), generation, incarnation) != (MemberState::Alive, 0, 0) {
+                    write!(list, ", {}={} v{generation}.{incarnation}", m.name(), m.state())
+                        .unwrap();
+                }
+            }
+            lists.entry(list).or_default().push(node);
+        }
+        let mut lists: Vec<_> = lists.into_iter().collect();
+        lists.sort_by_key(|(_, nodes)| nodes[0]);
+        for (list, nodes) in lists {
+            let nodes = script::nodes(&nodes);
+            writeln!(self.seen, "{} {nodes} know {list}", self.now).unwrap();
+        }
+    }
+}
