@@ -1,0 +1,113 @@
+//! Connections that peers make to this node.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn::{Connection, Incoming};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+
+use crate::{
+    hello::{Hello, HelloError},
+    identity::PeerId,
+    link::{CloseCode, Link, canonical},
+    precedence::{Initiator, Standing},
+    refusal::{Refusal, RefusedBy},
+    stats::add,
+    tls,
+    transport::Shared,
+};
+
+/// Accepts until the endpoint is closed, then ends the receiver.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut sweep = interval(SWEEP_INTERVAL);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            incoming = shared.endpoint.accept() => match incoming {
+                Some(incoming) => shared.admit(incoming),
+                None => break,
+            },
+            _ = sweep.tick() => shared.sweep(),
+        }
+    }
+    shared.queue.close();
+}
+
+impl Shared {
+    /// Begins a handshake, if there is room for it.
+    fn admit(self: &Arc<Self>, incoming: Incoming) {
+        let handshakes = MAX_HANDSHAKES - self.handshake_slots.available_permits();
+        if handshakes >= MAX_UNPROVEN_HANDSHAKES && incoming.may_retry() {
+            // Whoever answers this receives at the address it sends from (RFC 9000 §8.1.2).
+            add(&self.counters.retries_demanded, 1);
+            // It fails for one that was asked before, which is excluded.
+            let _ = incoming.retry();
+            return;
+        }
+        let handshake_slot = self.handshake_slots.clone().try_acquire_owned();
+        let connection_slot = self.connection_slots.clone().try_acquire_owned();
+        let (Ok(handshake_slot), Ok(connection_slot)) = (handshake_slot, connection_slot) else {
+            add(&self.counters.connections_turned_away, 1);
+            incoming.refuse();
+            return;
+        };
+        self.runtime.spawn(self.clone().handshake(incoming, handshake_slot, connection_slot));
+    }
+
+    async fn handshake(
+        self: Arc<Self>,
+        incoming: Incoming,
+        handshake_slot: OwnedSemaphorePermit,
+        connection_slot: OwnedSemaphorePermit,
+    ) {
+        let addr = canonical(incoming.remote_address());
+        let shaken = timeout(self.params.handshake_timeout, self.shake_hands(incoming)).await;
+        let (connection, standing) = match shaken {
+            Ok(Ok(shaken)) => shaken,
+            Ok(Err(HelloError::Malformed)) => {
+                return self.refused(addr, &Refusal::NotPhin, RefusedBy::Us);
+            }
+            Ok(Err(HelloError::Connection(error))) => {
+                return match Refusal::from_connection_error(&error) {
+                    Some((refusal, by)) => self.refused(addr, &refusal, by),
+                    None => add(&self.counters.handshakes_abandoned, 1),
+                };
+            }
+            Err(_elapsed) => return add(&self.counters.handshakes_abandoned, 1),
+        };
+        drop(handshake_slot);
+        let Some(key) = tls::peer_key(&connection) else {
+            return self.refused(addr, &Refusal::NotPhin, RefusedBy::Us);
+        };
+        let id = PeerId::of(&key);
+        if id == self.own_id {
+            return connection.close(CloseCode::OWN_IDENTITY.0, b"");
+        }
+        add(&self.counters.connections_accepted, 1);
+        let (incoming, slot) = (self.incoming_of_peer(), Some(connection_slot));
+        self.register(Arc::new(Link::new(connection, id, standing, incoming, slot)));
+    }
+
+    /// Completes the handshake, and says hello, by which the client knows that it is accepted.
+    async fn shake_hands(&self, incoming: Incoming) -> Result<(Connection, Standing), HelloError> {
+        let connection = incoming.await?;
+        let theirs = Hello::receive(&connection).await?;
+        let number = self.next_accepted();
+        Hello { instance: self.instance, number }.send(&connection).await?;
+        let standing = Standing {
+            initiator: Initiator::Peer,
+            peer_instance: theirs.instance,
+            number,
+            established: Instant::now(),
+        };
+        Ok((connection, standing))
+    }
+}
+
+/// How many handshakes of peers may be under way at once; further ones are turned away.
+pub(crate) const MAX_HANDSHAKES: usize = 256;
+/// From so many on, peers must first prove their address, which costs them a round trip.
+const MAX_UNPROVEN_HANDSHAKES: usize = 64;
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,0 +1,372 @@
+//! X.509 certificates: a CA, leaf certificates for nodes, and what a certificate says.
+//!
+//! With a [`ClusterKey`] none of this is needed: every node issues its own.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SigningKey, date_time_ymd,
+};
+use ring::digest::{SHA256, digest};
+use rustls_pki_types::{CertificateDer, pem::PemObject};
+use x509_parser::{
+    certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_SIG_ED25519,
+    time::ASN1Time, x509::SubjectPublicKeyInfo,
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    cluster::{ClusterKey, random},
+    identity::{Identity, PeerId, PublicKey, hex},
+};
+
+/// From when to when a certificate is accepted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Validity {
+    /// The first moment.
+    pub not_before: SystemTime,
+    /// The last moment.
+    pub not_after: SystemTime,
+}
+
+impl Validity {
+    /// From now on for this many days, and for an hour before now, because clocks differ.
+    pub fn days(days: u32) -> Self {
+        let now = SystemTime::now();
+        Self {
+            not_before: now - Duration::from_secs(3600),
+            not_after: now + Duration::from_secs(u64::from(days) * 24 * 3600),
+        }
+    }
+}
+
+/// A CA: its certificate, which every node needs, and its key, which none does.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CertificateAuthority {
+    /// The certificate as PEM.
+    pub certificate_pem: String,
+    /// The private key as PEM.
+    pub key_pem: Zeroizing<String>,
+}
+
+/// Creates a CA with a new Ed25519 key.
+///
+/// # Errors
+/// When the name or the validity cannot be put into a certificate.
+pub fn create_ca(name: &str, validity: Validity) -> Result<CertificateAuthority, CertificateError> {
+    let identity = Identity::generate();
+    let mut params = ca_params(name);
+    set_validity(&mut params, validity)?;
+    let certificate = params.self_signed(&Signer(&identity)).map_err(not_issued)?;
+    Ok(CertificateAuthority { certificate_pem: certificate.pem(), key_pem: identity.to_pem() })
+}
+
+/// Issues a certificate for the node with this public key: PEM, signed by the CA.
+///
+/// The CA may have a key of any algorithm; `name` is for people, no node compares it.
+///
+/// # Errors
+/// When the CA's certificate or key cannot be read or do not belong together, or when the name or
+/// the validity cannot be put into a certificate.
+pub fn issue(
+    ca: &CertificateAuthority,
+    name: &str,
+    key: &PublicKey,
+    validity: Validity,
+) -> Result<String, CertificateError> {
+    let ca_certificate = first_certificate(&ca.certificate_pem)?;
+    let ca_key = KeyPair::from_pem(&ca.key_pem)
+        .map_err(|error| CertificateError::CaKey { reason: error.to_string() })?;
+    let parsed = parse(&ca_certificate)?;
+    if parsed.public_key().raw != ca_key.subject_public_key_info() {
+        let reason = "it is not the key of the CA's certificate".to_owned();
+        return Err(CertificateError::CaKey { reason });
+    }
+    if !parsed.is_ca() {
+        return Err(CertificateError::NotACa);
+    }
+    let issuer = Issuer::from_ca_cert_der(&ca_certificate, ca_key).map_err(not_issued)?;
+    let mut params = leaf_params(name);
+    set_validity(&mut params, validity)?;
+    Ok(params.signed_by(&RawKey(key), &issuer).map_err(not_issued)?.pem())
+}
+
+impl CertificateAuthority {
+    /// The CA with this certificate and private key, both as PEM; [`issue`] checks them.
+    pub fn new(certificate_pem: String, key_pem: Zeroizing<String>) -> Self {
+        Self { certificate_pem, key_pem }
+    }
+}
+
+impl std::fmt::Debug for CertificateAuthority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CertificateAuthority").finish_non_exhaustive()
+    }
+}
+
+/// What a certificate says.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct CertificateDescription {
+    /// Whom it is for.
+    pub subject: String,
+    /// Who signed it.
+    pub issuer: String,
+    /// Its number at the issuer, in hexadecimal.
+    pub serial: String,
+    /// The other names it is for.
+    pub alternative_names: Vec<String>,
+    /// From when to when it is accepted.
+    pub validity: Validity,
+    /// The algorithm of its public key: `Ed25519`, or an object identifier.
+    pub key_algorithm: String,
+    /// The node it is for, when its key is one that a node can have.
+    pub peer_id: Option<PeerId>,
+    /// Whether it may sign other certificates.
+    pub is_ca: bool,
+    /// The SHA-256 of the whole certificate, in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// Describes every certificate in this PEM text, in its order. No signature is checked.
+///
+/// # Errors
+/// When the text holds no certificate, or something that is not one.
+pub fn describe(pem: &str) -> Result<Vec<CertificateDescription>, CertificateError> {
+    certificates(pem)?.iter().map(|der| describe_one(der)).collect()
+}
+
+/// Why a certificate was not issued or not read.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateError {
+    /// The text or the bytes are not a certificate.
+    #[error("not a certificate: {reason}")]
+    NotACertificate {
+        /// What the parser said.
+        reason: String,
+    },
+    /// The CA's key cannot be used.
+    #[error("the CA's key cannot be used: {reason}")]
+    CaKey {
+        /// Why.
+        reason: String,
+    },
+    /// The certificate that should sign may not do so.
+    #[error("the CA's certificate may not sign other certificates")]
+    NotACa,
+    /// The validity ends before it begins, or is out of the range of years 1950 to 9999.
+    #[error("not a period a certificate can be valid for")]
+    Validity,
+    /// The certificate could not be made.
+    #[error("the certificate could not be issued: {reason}")]
+    NotIssued {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// All certificates in a PEM text: at least one.
+pub(crate) fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    let not_a_certificate = |reason: String| CertificateError::NotACertificate { reason };
+    let found = found.map_err(|error| not_a_certificate(error.to_string()))?;
+    match found.is_empty() {
+        true => Err(not_a_certificate("the PEM text has no CERTIFICATE section".to_owned())),
+        false => Ok(found),
+    }
+}
+
+/// The Ed25519 key of a certificate, or `None` when it has a key of another algorithm.
+pub(crate) fn ed25519_key(der: &[u8]) -> Result<Option<PublicKey>, CertificateError> {
+    Ok(key_of(parse(der)?.public_key()))
+}
+
+/// From when to when a certificate is accepted, in seconds of Unix time.
+pub(crate) fn unix_validity(der: &[u8]) -> Result<(i64, i64), CertificateError> {
+    let certificate = parse(der)?;
+    let validity = certificate.validity();
+    Ok((validity.not_before.timestamp(), validity.not_after.timestamp()))
+}
+
+/// The certificate of the CA that all holders of a cluster key share.
+///
+/// Its name carries a hash of its key, so that certificates of other clusters are recognised as
+/// signed by somebody else, and not merely as badly signed.
+pub(crate) fn cluster_ca(key: &ClusterKey) -> CertificateDer<'static> {
+    let identity = Identity::from_seed(key.ca_seed());
+    let params = cluster_ca_params(&identity);
+    let certificate = params.self_signed(&Signer(&identity)).expect("these parameters are valid");
+    certificate.into()
+}
+
+/// The certificate that a holder of the cluster key issues for its own identity. It never expires.
+pub(crate) fn cluster_leaf(key: &ClusterKey, identity: &Identity) -> CertificateDer<'static> {
+    let ca = Identity::from_seed(key.ca_seed());
+    let ca_params = cluster_ca_params(&ca);
+    let issuer = Issuer::from_params(&ca_params, Signer(&ca));
+    let params = leaf_params(&identity.id().to_string());
+    let certificate = params
+        .signed_by(&RawKey(&identity.public_key()), &issuer)
+        .expect("these parameters are valid");
+    certificate.into()
+}
+
+fn cluster_ca_params(identity: &Identity) -> CertificateParams {
+    ca_params(&format!("phin cluster {}", identity.id()))
+}
+
+fn ca_params(name: &str) -> CertificateParams {
+    let mut params = base_params(name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+fn leaf_params(name: &str) -> CertificateParams {
+    let mut params = base_params(name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    // A node is client and server.
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    params
+}
+
+/// Valid from 1975 for ever: 99991231235959Z means that there is no end (RFC 5280 §4.1.2.5).
+fn base_params(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(1975, 1, 1);
+    params.not_after = date_time_ymd(9999, 12, 31) + Duration::from_secs(24 * 3600 - 1);
+    params
+}
+
+fn set_validity(
+    params: &mut CertificateParams,
+    validity: Validity,
+) -> Result<(), CertificateError> {
+    let seconds = |moment: SystemTime| {
+        let since = moment.duration_since(UNIX_EPOCH).map_err(|_| CertificateError::Validity)?;
+        match since.as_secs() {
+            seconds @ 0..=MAX_UNIX_SECONDS => Ok(Duration::from_secs(seconds)),
+            _ => Err(CertificateError::Validity),
+        }
+    };
+    let (from, to) = (seconds(validity.not_before)?, seconds(validity.not_after)?);
+    if from > to {
+        return Err(CertificateError::Validity);
+    }
+    params.not_before = date_time_ymd(1970, 1, 1) + from;
+    params.not_after = date_time_ymd(1970, 1, 1) + to;
+    // Two certificates for one key, as at a renewal, must differ in their number.
+    params.serial_number = Some(random::<16>().map(|byte| byte & 0x7f).to_vec().into());
+    Ok(())
+}
+
+fn describe_one(der: &[u8]) -> Result<CertificateDescription, CertificateError> {
+    let certificate = parse(der)?;
+    let names = certificate.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|extension| &extension.value.general_names);
+    let key = key_of(certificate.public_key());
+    let oid = &certificate.public_key().algorithm.algorithm;
+    Ok(CertificateDescription {
+        subject: certificate.subject().to_string(),
+        issuer: certificate.issuer().to_string(),
+        serial: hex(&certificate.tbs_certificate.serial.to_bytes_be()),
+        alternative_names: names.map(name_text).collect(),
+        validity: Validity {
+            not_before: system_time(certificate.validity().not_before)?,
+            not_after: system_time(certificate.validity().not_after)?,
+        },
+        key_algorithm: key.map_or_else(|| oid.to_id_string(), |_| "Ed25519".to_owned()),
+        peer_id: key.map(|key| PeerId::of(&key)),
+        is_ca: certificate.is_ca(),
+        fingerprint: hex(digest(&SHA256, der).as_ref()),
+    })
+}
+
+fn name_text(name: &GeneralName<'_>) -> String {
+    match name {
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => {
+            (*name).to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+fn system_time(time: ASN1Time) -> Result<SystemTime, CertificateError> {
+    let seconds = time.timestamp();
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    let moment = match seconds < 0 {
+        true => UNIX_EPOCH.checked_sub(distance),
+        false => UNIX_EPOCH.checked_add(distance),
+    };
+    moment.ok_or(CertificateError::Validity)
+}
+
+fn key_of(info: &SubjectPublicKeyInfo<'_>) -> Option<PublicKey> {
+    if info.algorithm.algorithm != OID_SIG_ED25519 {
+        return None;
+    }
+    info.subject_public_key.data.as_ref().try_into().ok().map(PublicKey)
+}
+
+fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
+    match x509_parser::parse_x509_certificate(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) => {
+            let reason = "there are more bytes after its end".to_owned();
+            Err(CertificateError::NotACertificate { reason })
+        }
+        Err(error) => Err(CertificateError::NotACertificate { reason: error.to_string() }),
+    }
+}
+
+fn first_certificate(pem: &str) -> Result<CertificateDer<'static>, CertificateError> {
+    certificates(pem).map(|mut found| found.swap_remove(0))
+}
+
+fn not_issued(error: rcgen::Error) -> CertificateError {
+    CertificateError::NotIssued { reason: error.to_string() }
+}
+
+/// Lets an identity sign certificates without handing out its private key.
+struct Signer<'a>(&'a Identity);
+
+impl PublicKeyData for Signer<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key_bytes()
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &PKCS_ED25519
+    }
+}
+
+impl SigningKey for Signer<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(self.0.sign(message).0.to_vec())
+    }
+}
+
+/// The public key of a leaf certificate.
+struct RawKey<'a>(&'a PublicKey);
+
+impl PublicKeyData for RawKey<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        &self.0.0
+    }
+
+    fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+        &PKCS_ED25519
+    }
+}
+
+/// The last second of the year 9999, the last that a certificate can name.
+const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
+
+#[cfg(test)]
+mod tests;

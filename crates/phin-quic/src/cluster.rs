@@ -1,0 +1,223 @@
+//! What the nodes of one cluster share: its name and its key.
+
+use std::{fmt, str::FromStr};
+
+use ring::{
+    digest::{SHA256, digest},
+    rand::{SecureRandom, SystemRandom},
+};
+use zeroize::Zeroizing;
+
+use crate::identity::{derive, hex};
+
+/// The name of a cluster: 1 to 64 ASCII letters, digits, `-`, `_` and `.`.
+///
+/// Nodes of clusters with different names refuse each other at the first message of the handshake.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClusterName(String);
+
+impl ClusterName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The ALPN protocol id, which both sides of a handshake must have in common.
+    ///
+    /// ALPN travels in the clear, so the name itself is not in it.
+    pub(crate) fn protocol(&self) -> Vec<u8> {
+        let hash = digest(&SHA256, self.0.as_bytes());
+        format!("phin/1/{}", hex(&hash.as_ref()[..8])).into_bytes()
+    }
+}
+
+impl FromStr for ClusterName {
+    type Err = ClusterNameError;
+
+    fn from_str(text: &str) -> Result<Self, ClusterNameError> {
+        if text.is_empty() || text.len() > MAX_NAME_BYTES {
+            return Err(ClusterNameError::Length { found: text.len() });
+        }
+        let is_allowed = |c: &char| c.is_ascii_alphanumeric() || "-_.".contains(*c);
+        match text.chars().find(|c| !is_allowed(c)) {
+            Some(found) => Err(ClusterNameError::Character { found }),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for ClusterName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a text is not a [`ClusterName`].
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterNameError {
+    /// Empty, or too long.
+    #[error("a cluster name has 1 to {MAX_NAME_BYTES} characters, this one has {found}")]
+    Length {
+        /// How many bytes the text has.
+        found: usize,
+    },
+    /// A character that is neither an ASCII letter or digit nor one of `-`, `_`, `.`.
+    #[error(
+        "a cluster name is made of ASCII letters, digits, `-`, `_` and `.`; this one has {found:?}"
+    )]
+    Character {
+        /// The first such character.
+        found: char,
+    },
+}
+
+/// The secret that admits a node to a cluster: 32 random bytes, wiped from memory when dropped.
+///
+/// Every holder derives the same CA from it and issues its own certificate. It has no `Display`
+/// and its `Debug` shows nothing, so that it is written out only where [`ClusterKey::to_text`] is
+/// called on purpose.
+#[derive(Clone)]
+pub struct ClusterKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl ClusterKey {
+    /// A new random key.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    pub fn generate() -> Self {
+        Self(Zeroizing::new(random()))
+    }
+
+    /// The key with these bytes, which must be random: the key is used as it is, not stretched.
+    pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The key as 64 hexadecimal digits: what `parse` reads, and the only way to see it.
+    pub fn to_text(&self) -> Zeroizing<String> {
+        Zeroizing::new(hex(&*self.0))
+    }
+
+    /// The seed of the cluster's CA, the same at every holder of the key.
+    pub(crate) fn ca_seed(&self) -> Zeroizing<[u8; 32]> {
+        derive(&*self.0, b"phin cluster ca v1")
+    }
+}
+
+impl FromStr for ClusterKey {
+    type Err = ClusterKeyError;
+
+    /// Reads what [`ClusterKey::to_text`] wrote; white space around it is ignored.
+    fn from_str(text: &str) -> Result<Self, ClusterKeyError> {
+        let text = text.trim();
+        if let Some(position) = text.chars().position(|c| !c.is_ascii_hexdigit()) {
+            return Err(ClusterKeyError::Character { position });
+        }
+        if text.len() != 2 * KEY_BYTES {
+            return Err(ClusterKeyError::Length { found: text.len() });
+        }
+        let mut key = Self(Zeroizing::new([0; KEY_BYTES]));
+        for (byte, digits) in key.0.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = digits.iter().fold(0, |value, digit| value << 4 | hex_value(*digit));
+        }
+        Ok(key)
+    }
+}
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterKey(..)")
+    }
+}
+
+/// Why a text is not a [`ClusterKey`]. The text is not repeated: it may be nearly a key.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClusterKeyError {
+    /// Too short or too long.
+    #[error("a cluster key has 64 hexadecimal digits, this text has {found}")]
+    Length {
+        /// How many digits the text has.
+        found: usize,
+    },
+    /// Something other than a hexadecimal digit.
+    #[error(
+        "a cluster key has 64 hexadecimal digits, this text has another character at position \
+         {position}"
+    )]
+    Character {
+        /// Where, counted in characters from 0.
+        position: usize,
+    },
+}
+
+/// Random bytes from the operating system.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+fn hex_value(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        b'A'..=b'F' => digit - b'A' + 10,
+        _ => 0,
+    }
+}
+
+const KEY_BYTES: usize = 32;
+const MAX_NAME_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_text() {
+        let key = ClusterKey::generate();
+        let text = format!("  {}\n", key.to_text().as_str().to_uppercase());
+        assert_eq!(text.parse::<ClusterKey>().unwrap().0, key.0);
+        assert_ne!(ClusterKey::generate().0, key.0);
+    }
+
+    #[test]
+    fn a_bad_key_says_what_is_wrong_and_not_what_it_was() {
+        let short = "abcdef".parse::<ClusterKey>().unwrap_err();
+        assert_eq!(short, ClusterKeyError::Length { found: 6 });
+        assert!(short.to_string().contains("64") && short.to_string().contains('6'));
+        let long = "a".repeat(65).parse::<ClusterKey>().unwrap_err();
+        assert_eq!(long, ClusterKeyError::Length { found: 65 });
+        let odd = format!("{}é", "a".repeat(63)).parse::<ClusterKey>().unwrap_err();
+        assert_eq!(odd, ClusterKeyError::Character { position: 63 });
+        assert!(matches!("".parse::<ClusterKey>(), Err(ClusterKeyError::Length { found: 0 })));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let key = ClusterKey::from_bytes([0xab; 32]);
+        assert!(!format!("{key:?}").contains("ab"));
+    }
+
+    #[test]
+    fn cluster_names() {
+        assert!("a".parse::<ClusterName>().is_ok());
+        assert!("A-1_b.c".parse::<ClusterName>().is_ok());
+        assert!("x".repeat(64).parse::<ClusterName>().is_ok());
+        assert_eq!("".parse::<ClusterName>(), Err(ClusterNameError::Length { found: 0 }));
+        let long = "x".repeat(65).parse::<ClusterName>();
+        assert_eq!(long, Err(ClusterNameError::Length { found: 65 }));
+        let spaced = "a b".parse::<ClusterName>();
+        assert_eq!(spaced, Err(ClusterNameError::Character { found: ' ' }));
+    }
+
+    #[test]
+    fn the_protocol_depends_on_the_name_and_hides_it() {
+        let protocol = |name: &str| name.parse::<ClusterName>().unwrap().protocol();
+        assert_ne!(protocol("prod"), protocol("test"));
+        let text = String::from_utf8(protocol("prod")).unwrap();
+        assert!(text.starts_with("phin/1/") && !text.contains("prod") && text.len() == 23);
+    }
+}

@@ -1,0 +1,221 @@
+//! Asks the kernel of a peer's host what became of the peer, with UDP datagrams anyone may send.
+//!
+//! A connected UDP socket learns of an ICMP *port unreachable* (RFC 792, RFC 4443 §3.1) as
+//! `ECONNREFUSED`. The port of a process that is there is never refused, not even while the process
+//! is stopped; the port of one that ended always is, unless a firewall hides it. A port that nobody
+//! uses tells whether the host is there at all.
+//!
+//! Linux answers about six such questions at once and then one a second to each asking address, so
+//! every host has a budget here. Where it is spent, no answer means nothing.
+
+use std::{
+    collections::BTreeMap,
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::UdpSocket,
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
+
+/// Asks hosts. Cheap to clone; clones share one budget.
+#[derive(Clone, Debug)]
+pub struct HostQuestions {
+    shared: Arc<Shared>,
+}
+
+/// What a host is asked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HostQuestion {
+    /// Whether it is there: a datagram to its closed port.
+    IsThere,
+    /// Whether the peer's process is there: a datagram to its own port, then one to the closed
+    /// port.
+    IsPeerThere,
+}
+
+/// What a host answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HostAnswer {
+    /// It refused the peer's own port: no process has it.
+    PortRefused,
+    /// It is there, and did not refuse the peer's own port, if asked.
+    IsThere,
+    /// Nothing answered although something would have, were the host there and no firewall.
+    Nothing,
+    /// It could not be asked, or its budget is spent: no answer would mean nothing.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Shared {
+    closed_port: u16,
+    patience: Duration,
+    under_way: Semaphore,
+    /// What is left of each host's budget; at most [`MAX_HOSTS`].
+    budgets: Mutex<BTreeMap<IpAddr, Budget>>,
+    not_asked: AtomicU64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    questions: f64,
+    at: Instant,
+}
+
+impl HostQuestions {
+    /// Questions to `closed_port` (9, *discard*, is a good choice: nobody uses it), each waiting
+    /// `patience` for its answer.
+    pub fn new(closed_port: u16, patience: Duration) -> Self {
+        let under_way = Semaphore::new(MAX_QUESTIONS);
+        let (budgets, not_asked) = (Mutex::default(), AtomicU64::new(0));
+        Self { shared: Arc::new(Shared { closed_port, patience, under_way, budgets, not_asked }) }
+    }
+
+    /// Asks the host of a peer. Takes at most twice the patience; cancelling it is harmless.
+    pub async fn ask(&self, peer: SocketAddr, question: HostQuestion) -> HostAnswer {
+        // Many questions at once are one event seen many times; some of them will do.
+        let Ok(_permit) = self.shared.under_way.try_acquire() else {
+            self.shared.not_asked.fetch_add(1, Ordering::Relaxed);
+            return HostAnswer::Unknown;
+        };
+        if question == HostQuestion::IsPeerThere && self.spend(peer.ip()) {
+            match self.send_to(peer).await {
+                Reply::Refused => return HostAnswer::PortRefused,
+                Reply::Nothing | Reply::Answer => {}
+                Reply::Unknown => return HostAnswer::Unknown,
+            }
+        }
+        if !self.spend(peer.ip()) {
+            self.shared.not_asked.fetch_add(1, Ordering::Relaxed);
+            return HostAnswer::Unknown;
+        }
+        match self.send_to(SocketAddr::new(peer.ip(), self.shared.closed_port)).await {
+            Reply::Refused | Reply::Answer => HostAnswer::IsThere,
+            Reply::Nothing => HostAnswer::Nothing,
+            Reply::Unknown => HostAnswer::Unknown,
+        }
+    }
+
+    /// How many questions were not asked, because too many were under way or the host's budget was
+    /// spent.
+    pub fn not_asked(&self) -> u64 {
+        self.shared.not_asked.load(Ordering::Relaxed)
+    }
+
+    /// Takes one question from the budget of a host, if there is one left.
+    fn spend(&self, host: IpAddr) -> bool {
+        // The kernel does not limit itself here.
+        if host.is_loopback() {
+            return true;
+        }
+        let now = Instant::now();
+        let mut budgets = self.shared.budgets.lock().unwrap_or_else(|poison| poison.into_inner());
+        if budgets.len() >= MAX_HOSTS && !budgets.contains_key(&host) {
+            // Whose budget has had the time to fill up again needs no entry.
+            budgets.retain(|_, budget| now - budget.at < REFILL_TIME);
+            if budgets.len() >= MAX_HOSTS {
+                return false;
+            }
+        }
+        let budget = budgets.entry(host).or_insert(Budget { questions: BURST, at: now });
+        let refilled = budget.questions + (now - budget.at).as_secs_f64();
+        *budget = Budget { questions: refilled.min(BURST), at: now };
+        if budget.questions < 1.0 {
+            return false;
+        }
+        budget.questions -= 1.0;
+        true
+    }
+
+    async fn send_to(&self, to: SocketAddr) -> Reply {
+        let any: IpAddr = match to {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let Ok(socket) = UdpSocket::bind((any, 0)).await else {
+            return Reply::Unknown;
+        };
+        let asked = async {
+            socket.connect(to).await?;
+            // No QUIC packet is that short: a process that has the port takes no notice.
+            socket.send(&[0]).await?;
+            socket.recv(&mut [0; 1]).await
+        };
+        match timeout(self.shared.patience, asked).await {
+            Ok(Ok(_)) => Reply::Answer,
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Reply::Refused,
+            // A router's word that the way is gone is no word of the host.
+            Ok(Err(error)) if is_unreachable(error.kind()) => Reply::Nothing,
+            Ok(Err(_)) => Reply::Unknown,
+            Err(_) => Reply::Nothing,
+        }
+    }
+}
+
+enum Reply {
+    Refused,
+    Answer,
+    Nothing,
+    Unknown,
+}
+
+const fn is_unreachable(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
+}
+
+/// How many questions can be under way at once; what is asked beyond is answered *unknown*.
+const MAX_QUESTIONS: usize = 64;
+/// How many hosts have a budget under way; a further one is not asked.
+const MAX_HOSTS: usize = 4_096;
+/// How many questions a host answers at once (Linux: `icmp_ratelimit`, a burst of six); one less,
+/// for whatever else on this machine asks.
+const BURST: f64 = 5.0;
+/// After how long a spent budget is whole again, at one question a second.
+const REFILL_TIME: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn questions() -> HostQuestions {
+        // The closed port of these tests is one that was just given back.
+        let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        HostQuestions::new(free.local_addr().unwrap().port(), Duration::from_millis(500))
+    }
+
+    #[tokio::test]
+    async fn a_port_without_process_is_refused() {
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let answer = questions().ask(closed, HostQuestion::IsPeerThere).await;
+        assert_eq!(answer, HostAnswer::PortRefused);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_reads_nothing_is_there() {
+        let stopped = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let addr = stopped.local_addr().unwrap();
+        assert_eq!(questions().ask(addr, HostQuestion::IsPeerThere).await, HostAnswer::IsThere);
+        assert_eq!(questions().ask(addr, HostQuestion::IsThere).await, HostAnswer::IsThere);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_spent_budget_means_unknown_and_fills_up_again() {
+        let questions = questions();
+        let host = "192.0.2.1".parse().unwrap();
+        let spent = (0..10).filter(|_| questions.spend(host)).count();
+        assert_eq!(spent, 5);
+        let answer = questions.ask((host, 7).into(), HostQuestion::IsThere).await;
+        assert_eq!(answer, HostAnswer::Unknown);
+        assert_eq!(questions.not_asked(), 1);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!((0..10).filter(|_| questions.spend(host)).count(), 2);
+    }
+}

@@ -1,0 +1,70 @@
+//! Moves bytes between the nodes of one cluster over QUIC, and owns the keys that say who they are.
+//!
+//! [`Transport`] carries two kinds of messages to a [`Peer`]: datagrams, which may be lost, and
+//! streams, which arrive whole or are reported as failed. It dials, reuses and closes connections
+//! by itself. What the messages mean, and who is a member, is not known here.
+//!
+//! A node is its Ed25519 key, an [`Identity`]; its [`PeerId`] is the hash of the public key, and a
+//! connection exists only to a peer that proved its key and showed a certificate of the same
+//! cluster: either one that anybody holding the [`ClusterKey`] can issue for itself, or one from a
+//! CA. Everybody else is refused inside the TLS handshake, with a [`Refusal`] that says why.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use phin_quic::{ClusterKey, Credentials, Identity, Peer, Received, Transport, TransportConfig};
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let key = ClusterKey::generate();
+//! let credentials = Credentials::ClusterKey { cluster: "example".parse()?, key };
+//! let config = TransportConfig::new("127.0.0.1:0".parse()?);
+//!
+//! let identity = Arc::new(Identity::generate());
+//! let bob_id = identity.id();
+//! let (bob, mut bob_receiver) = Transport::bind(identity, credentials.clone(), config.clone())?;
+//! let (alice, _receiver) = Transport::bind(Arc::new(Identity::generate()), credentials, config)?;
+//!
+//! alice.send_datagram(Peer { id: bob_id, addr: bob.local_addr() }, "hello".into());
+//! while let Some(received) = bob_receiver.receive().await {
+//!     if let Received::Datagram { payload, .. } = received {
+//!         assert_eq!(payload, "hello");
+//!         break;
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run()).unwrap();
+//! ```
+
+pub mod certificates;
+
+mod accept;
+mod budget;
+mod cluster;
+mod config;
+mod connections;
+mod dial;
+mod hello;
+mod host;
+mod identity;
+mod link;
+mod pending;
+mod precedence;
+mod private_file;
+mod queue;
+mod refusal;
+mod stats;
+mod streams;
+mod tls;
+mod transport;
+
+pub use cluster::{ClusterKey, ClusterKeyError, ClusterName, ClusterNameError};
+pub use config::{ConfigError, TransportConfig};
+pub use host::{HostAnswer, HostQuestion, HostQuestions};
+pub use identity::{Identity, IdentityError, PeerId, PeerIdError, PublicKey, Signature, verify};
+pub use link::{CloseReason, DisconnectReason, Peer, SendError};
+pub use private_file::{IfExists, write_private};
+pub use queue::{Received, Receiver};
+pub use refusal::{DialError, Refusal, RefusedBy};
+pub use stats::{RefusalStats, TransportStats};
+pub use tls::{Credentials, CredentialsError};
+pub use transport::{BindError, Transport};

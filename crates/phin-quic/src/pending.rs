@@ -1,0 +1,124 @@
+//! Messages that wait for a dial.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::config::Params;
+
+/// A message and how it is to travel.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Message {
+    Datagram(Bytes),
+    Stream(Bytes),
+}
+
+impl Message {
+    pub(crate) fn payload(&self) -> &Bytes {
+        match self {
+            Self::Datagram(payload) | Self::Stream(payload) => payload,
+        }
+    }
+}
+
+/// The messages that wait for one dial: bounded in number and bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    messages: VecDeque<Message>,
+    bytes: usize,
+}
+
+/// What became of a message that was to wait.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Pushed {
+    /// It waits; so many older datagrams had to go.
+    Waits { dropped_datagrams: u64 },
+    /// There is no room, and nothing that may go; so many older datagrams went in vain.
+    NoRoom { message: Message, dropped_datagrams: u64 },
+}
+
+impl Pending {
+    /// The oldest datagrams make room: what they say is the most outdated, and they may be lost
+    /// anyway. Streams never do. A stream may always wait when no other one does.
+    pub(crate) fn push(&mut self, message: Message, params: &Params) -> Pushed {
+        let is_only_stream = matches!(message, Message::Stream(_))
+            && !self.messages.iter().any(|waiting| matches!(waiting, Message::Stream(_)));
+        let mut dropped_datagrams = 0;
+        while !self.has_room(&message, params) {
+            if self.drop_oldest_datagram() {
+                dropped_datagrams += 1;
+            } else if is_only_stream {
+                break;
+            } else {
+                return Pushed::NoRoom { message, dropped_datagrams };
+            }
+        }
+        self.bytes += message.payload().len();
+        self.messages.push_back(message);
+        Pushed::Waits { dropped_datagrams }
+    }
+
+    pub(crate) fn into_messages(self) -> VecDeque<Message> {
+        self.messages
+    }
+
+    fn has_room(&self, message: &Message, params: &Params) -> bool {
+        self.messages.len() < params.max_pending_messages
+            && self.bytes.saturating_add(message.payload().len()) <= params.max_pending_bytes
+    }
+
+    fn drop_oldest_datagram(&mut self) -> bool {
+        let oldest = self.messages.iter().position(|m| matches!(m, Message::Datagram(_)));
+        let Some(message) = oldest.and_then(|position| self.messages.remove(position)) else {
+            return false;
+        };
+        self.bytes -= message.payload().len();
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::TransportConfig;
+
+    fn params() -> Params {
+        let limits = TransportConfig { max_pending_messages: 3, ..TransportConfig::default() };
+        TransportConfig { max_pending_bytes: 10, ..limits }.try_into().unwrap()
+    }
+
+    fn datagram(bytes: &'static str) -> Message {
+        Message::Datagram(bytes.into())
+    }
+
+    fn stream(bytes: &'static str) -> Message {
+        Message::Stream(bytes.into())
+    }
+
+    #[test]
+    fn the_oldest_datagrams_make_room() {
+        let mut pending = Pending::default();
+        for message in [datagram("1"), stream("2"), datagram("3")] {
+            assert_eq!(pending.push(message, &params()), Pushed::Waits { dropped_datagrams: 0 });
+        }
+        let by_number = pending.push(datagram("4"), &params());
+        assert_eq!(by_number, Pushed::Waits { dropped_datagrams: 1 });
+        let by_bytes = pending.push(datagram("123456789"), &params());
+        assert_eq!(by_bytes, Pushed::Waits { dropped_datagrams: 2 });
+        let left: Vec<_> = pending.into_messages().into();
+        assert_eq!(left, [stream("2"), datagram("123456789")]);
+    }
+
+    #[test]
+    fn streams_stay_and_the_first_may_be_long() {
+        let mut pending = Pending::default();
+        pending.push(datagram("1"), &params());
+        let long = pending.push(stream("longer than ten bytes"), &params());
+        assert_eq!(long, Pushed::Waits { dropped_datagrams: 1 });
+        let another = pending.push(stream("2"), &params());
+        assert!(matches!(another, Pushed::NoRoom { dropped_datagrams: 0, .. }));
+        let late = pending.push(datagram("3"), &params());
+        assert!(matches!(late, Pushed::NoRoom { dropped_datagrams: 0, .. }));
+        assert_eq!(pending.into_messages().len(), 1);
+    }
+}

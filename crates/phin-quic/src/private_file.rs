@@ -1,0 +1,115 @@
+//! Files that only their owner may read: written whole or not at all.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{cluster::random, identity::hex};
+
+/// What [`write_private`] does when the file is there already.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum IfExists {
+    /// Leave it alone and fail with [`io::ErrorKind::AlreadyExists`].
+    Fail,
+    /// Put the new file in its place.
+    Replace,
+}
+
+/// Writes a file that only its owner can read and write (mode 0600).
+///
+/// The file appears with all of its content or not at all, also when the machine stops half way:
+/// it is written under another name, synced, moved into place, and the directory is synced.
+///
+/// # Errors
+/// What the file system answers; [`io::ErrorKind::AlreadyExists`] with [`IfExists::Fail`].
+pub fn write_private(path: &Path, bytes: &[u8], if_exists: IfExists) -> io::Result<()> {
+    let directory = directory_of(path);
+    let temporary = temporary_beside(path, directory);
+    let placed = write_new(&temporary, bytes).and_then(|()| match if_exists {
+        // A hard link fails when the name is taken; a rename would replace it silently.
+        IfExists::Fail => fs::hard_link(&temporary, path),
+        IfExists::Replace => fs::rename(&temporary, path),
+    });
+    if placed.is_err() || if_exists == IfExists::Fail {
+        // After a rename there is nothing left; otherwise a leftover harms nobody.
+        let _ = fs::remove_file(&temporary);
+    }
+    placed?;
+    sync_directory(directory)
+}
+
+/// The permission bits, when anyone but the owner has some of them.
+#[cfg(unix)]
+pub(crate) fn mode_open_to_others(file: &File) -> io::Result<Option<u32>> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    Ok((mode & 0o077 != 0).then_some(mode))
+}
+
+/// Elsewhere permissions are not expressed as a mode.
+#[cfg(not(unix))]
+pub(crate) fn mode_open_to_others(_file: &File) -> io::Result<Option<u32>> {
+    Ok(None)
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn temporary_beside(path: &Path, directory: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    directory.join(format!(".{name}.{}", hex(&random::<6>())))
+}
+
+#[cfg(unix)]
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(not(unix))]
+fn sync_directory(_directory: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_once_and_replaces_only_when_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        write_private(&path, b"one", IfExists::Fail).unwrap();
+        let again = write_private(&path, b"two", IfExists::Fail).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        write_private(&path, b"two", IfExists::Replace).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no leftovers");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_may_read() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        write_private(&path, b"one", IfExists::Fail).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+}

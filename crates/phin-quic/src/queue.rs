@@ -1,0 +1,337 @@
+//! What was received and waits for its one consumer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::{
+    budget::Reservation,
+    identity::PeerId,
+    link::{DisconnectReason, Peer, SendError},
+    refusal::DialError,
+    stats::{Counters, add},
+};
+
+/// What a [`Receiver`] yields.
+///
+/// For each peer, `Connected` and `Disconnected` alternate, and what the peer sent lies between
+/// them, except for the last datagrams and streams, which may follow `Disconnected`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Received {
+    /// A datagram arrived.
+    Datagram {
+        /// From whom; the connection proves it.
+        from: Peer,
+        /// What it carries.
+        payload: Bytes,
+    },
+    /// A stream arrived whole.
+    Stream {
+        /// From whom; the connection proves it.
+        from: Peer,
+        /// What it carried.
+        payload: Bytes,
+    },
+    /// There is a connection to this peer now; either side may have dialled.
+    Connected {
+        /// The peer, at the address it has now.
+        peer: Peer,
+    },
+    /// There is no connection to this peer any more. The next message to it dials.
+    Disconnected {
+        /// The peer, at the address it had.
+        peer: Peer,
+        /// How the last connection ended.
+        reason: DisconnectReason,
+    },
+    /// Dialling failed and the messages that waited for it are dropped; for each stream among
+    /// them a `SendFailed` follows.
+    Unreachable {
+        /// Whom the messages were for.
+        peer: Peer,
+        /// Why.
+        error: DialError,
+    },
+    /// A stream may not have reached the peer.
+    SendFailed {
+        /// Whom it was for.
+        peer: Peer,
+        /// Why.
+        error: SendError,
+        /// How long the message was.
+        payload_bytes: usize,
+    },
+}
+
+/// The receiving half of a [`Transport`](crate::Transport); there is one.
+#[derive(Debug)]
+pub struct Receiver {
+    queue: Arc<Queue>,
+}
+
+impl Receiver {
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue }
+    }
+
+    /// Waits for the next item. `None` when the transport is closed and everything was taken.
+    ///
+    /// Cancelling loses nothing.
+    pub async fn receive(&mut self) -> Option<Received> {
+        loop {
+            match self.queue.pop() {
+                Popped::Item(received) => return Some(received),
+                Popped::Closed => return None,
+                Popped::Empty => self.queue.ready.notified().await,
+            }
+        }
+    }
+
+    /// The next item, if there is one already.
+    pub fn try_receive(&mut self) -> Option<Received> {
+        match self.queue.pop() {
+            Popped::Item(received) => Some(received),
+            Popped::Closed | Popped::Empty => None,
+        }
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.queue.clear();
+    }
+}
+
+/// Datagrams, of which an old one goes when there are too many, beside streams and events, which
+/// are not lost: streams are bounded by what they have reserved, events by what causes them.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    state: Mutex<State>,
+    ready: Notify,
+    max_datagrams: usize,
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    datagrams: VecDeque<(u64, Peer, Bytes)>,
+    /// How many of the datagrams are from whom.
+    shares: HashMap<PeerId, usize>,
+    others: VecDeque<(u64, Received, Reservation)>,
+    next_number: u64,
+    is_closed: bool,
+}
+
+enum Popped {
+    Item(Received),
+    Empty,
+    Closed,
+}
+
+impl Queue {
+    pub(crate) fn new(max_datagrams: usize, counters: Arc<Counters>) -> Self {
+        Self { state: Mutex::default(), ready: Notify::new(), max_datagrams, counters }
+    }
+
+    pub(crate) fn push_datagram(&self, from: Peer, payload: Bytes) {
+        let Some((mut state, number)) = self.open() else { return };
+        if state.datagrams.len() >= self.max_datagrams {
+            state.drop_datagram();
+            add(&self.counters.datagrams_dropped_receive_queue, 1);
+        }
+        state.datagrams.push_back((number, from, payload));
+        *state.shares.entry(from.id).or_default() += 1;
+        drop(state);
+        self.ready.notify_one();
+    }
+
+    /// What the stream has reserved is given back when it is taken.
+    pub(crate) fn push_stream(&self, from: Peer, payload: Bytes, reserved: Reservation) {
+        let Some((mut state, number)) = self.open() else { return };
+        state.others.push_back((number, Received::Stream { from, payload }, reserved));
+        drop(state);
+        self.ready.notify_one();
+    }
+
+    pub(crate) fn push_event(&self, event: Received) {
+        let Some((mut state, number)) = self.open() else { return };
+        if state.others.len() >= MAX_EVENTS {
+            add(&self.counters.events_dropped, 1);
+            return;
+        }
+        state.others.push_back((number, event, Reservation::default()));
+        drop(state);
+        self.ready.notify_one();
+    }
+
+    /// Nothing more is taken in; what is there can still be taken out.
+    pub(crate) fn close(&self) {
+        self.lock().is_closed = true;
+        self.ready.notify_one();
+    }
+
+    fn clear(&self) {
+        let mut state = self.lock();
+        state.datagrams.clear();
+        state.shares.clear();
+        state.others.clear();
+    }
+
+    fn pop(&self) -> Popped {
+        let mut state = self.lock();
+        let datagram = state.datagrams.front().map(|(number, ..)| *number);
+        let other = state.others.front().map(|(number, ..)| *number);
+        let is_datagram_next = match (datagram, other) {
+            (Some(datagram), Some(other)) => datagram < other,
+            (Some(_), None) => true,
+            (None, _) => false,
+        };
+        let item = match is_datagram_next {
+            true => state.take_datagram(0),
+            false => state.others.pop_front().map(|(_, received, _reserved)| received),
+        };
+        match item {
+            Some(received) => Popped::Item(received),
+            None if state.is_closed => Popped::Closed,
+            None => Popped::Empty,
+        }
+    }
+
+    /// The state and the number of the next item, unless the queue is closed.
+    fn open(&self) -> Option<(MutexGuard<'_, State>, u64)> {
+        let mut state = self.lock();
+        if state.is_closed {
+            add(&self.counters.dropped_after_close, 1);
+            return None;
+        }
+        let number = state.next_number;
+        state.next_number += 1;
+        Some((state, number))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Makes room for a datagram: of a peer that has more than half of them, the oldest of that
+    /// peer's, which is then found soon; otherwise the oldest of all.
+    fn drop_datagram(&mut self) {
+        let half = self.datagrams.len() / 2;
+        let flooding = self.shares.iter().find(|(_, share)| **share > half).map(|(id, _)| *id);
+        let oldest = |id| self.datagrams.iter().position(|(_, from, _)| from.id == id);
+        let position = flooding.and_then(oldest).unwrap_or_default();
+        self.take_datagram(position);
+    }
+
+    fn take_datagram(&mut self, position: usize) -> Option<Received> {
+        let (_, from, payload) = self.datagrams.remove(position)?;
+        if let Some(share) = self.shares.get_mut(&from.id) {
+            *share -= 1;
+            if *share == 0 {
+                self.shares.remove(&from.id);
+            }
+        }
+        Some(Received::Datagram { from, payload })
+    }
+}
+
+/// When so many streams and events wait, further events are dropped: the newest, because the
+/// receiver is then so far behind that only asking anew can help it.
+const MAX_EVENTS: usize = 65_536;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::budget::Budget;
+
+    fn peer() -> Peer {
+        Peer { id: PeerId::from_bytes([1; 16]), addr: ([127, 0, 0, 1], 1).into() }
+    }
+
+    fn queue(max_datagrams: usize) -> (Arc<Queue>, Receiver, Arc<Counters>) {
+        let counters = Arc::new(Counters::default());
+        let queue = Arc::new(Queue::new(max_datagrams, counters.clone()));
+        (queue.clone(), Receiver::new(queue), counters)
+    }
+
+    fn text(received: Option<Received>) -> String {
+        match received {
+            Some(Received::Datagram { payload, .. } | Received::Stream { payload, .. }) => {
+                String::from_utf8(payload.to_vec()).unwrap()
+            }
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_oldest_datagram_goes_and_the_order_stays() {
+        let (queue, mut receiver, counters) = queue(2);
+        let (of_peer, of_all) = (Budget::new(1000), Budget::new(10));
+        let (mut first, mut second) = (Reservation::default(), Reservation::default());
+        first.add(10, &of_peer, &of_all).await;
+        // Only by going over the budget.
+        second.add(10, &of_peer, &of_all).await;
+        queue.push_datagram(peer(), "1".into());
+        queue.push_datagram(peer(), "2".into());
+        queue.push_stream(peer(), "3".into(), first);
+        queue.push_datagram(peer(), "4".into());
+        queue.push_stream(peer(), "5".into(), second);
+        assert_eq!(counters.datagrams_dropped_receive_queue.load(Ordering::Relaxed), 1);
+        for expected in ["2", "3", "4", "5"] {
+            assert_eq!(text(receiver.try_receive()), expected);
+        }
+        assert_eq!(receiver.try_receive(), None);
+        // What is taken makes room again.
+        let (mut first, mut second) = (Reservation::default(), Reservation::default());
+        first.add(10, &of_peer, &of_all).await;
+        second.add(10, &of_peer, &of_all).await;
+    }
+
+    #[test]
+    fn a_peer_that_floods_drops_its_own() {
+        let (queue, mut receiver, counters) = queue(6);
+        let other = Peer { id: PeerId::from_bytes([2; 16]), ..peer() };
+        queue.push_datagram(other, "a".into());
+        for n in 0..20 {
+            queue.push_datagram(peer(), n.to_string().into());
+        }
+        queue.push_datagram(other, "b".into());
+        let left: Vec<_> =
+            std::iter::from_fn(|| receiver.try_receive()).map(Some).map(text).collect();
+        assert_eq!(left, ["a", "16", "17", "18", "19", "b"]);
+        assert_eq!(counters.datagrams_dropped_receive_queue.load(Ordering::Relaxed), 16);
+        assert!(queue.lock().shares.is_empty());
+    }
+
+    #[test]
+    fn events_are_bounded() {
+        let (queue, mut receiver, counters) = queue(1);
+        for _ in 0..MAX_EVENTS + 3 {
+            queue.push_event(Received::Connected { peer: peer() });
+        }
+        assert_eq!(counters.events_dropped.load(Ordering::Relaxed), 3);
+        assert_eq!(std::iter::from_fn(|| receiver.try_receive()).count(), MAX_EVENTS);
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_is_emptied_and_then_ends() {
+        let (queue, mut receiver, counters) = queue(2);
+        queue.push_datagram(peer(), "1".into());
+        queue.close();
+        queue.push_datagram(peer(), "2".into());
+        assert_eq!(counters.dropped_after_close.load(Ordering::Relaxed), 1);
+        assert_eq!(text(receiver.receive().await), "1");
+        assert_eq!(receiver.receive().await, None);
+        assert_eq!(receiver.receive().await, None);
+    }
+}

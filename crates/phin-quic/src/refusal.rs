@@ -1,0 +1,281 @@
+//! Why there is no connection to a peer: refusals in the handshake, and how they are logged.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{IpAddr, SocketAddr},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use quinn::{ConnectionError, TransportErrorCode};
+
+use crate::{identity::PeerId, link::CloseCode};
+
+/// Why a node was refused in the handshake.
+#[derive(Clone, Debug, Eq, Hash, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// Its certificate comes from another cluster key, or from another CA.
+    #[error("the certificate was issued with another cluster key or by another CA")]
+    WrongKey,
+    /// It belongs to a cluster with another name, or does not speak phin.
+    #[error("the cluster has another name")]
+    OtherCluster,
+    /// Its certificate, or the CA's, is past its validity.
+    #[error("the certificate has expired")]
+    CertificateExpired,
+    /// Its certificate, or the CA's, is before its validity; or a clock is wrong.
+    #[error("the certificate is not yet valid")]
+    CertificateNotYetValid,
+    /// It speaks QUIC, but not as phin does.
+    #[error("the peer does not speak phin")]
+    NotPhin,
+    /// It has as many connections as it allows.
+    #[error("the peer has no room for another connection")]
+    Full,
+    /// Anything else, in the words of the side that refused.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl Refusal {
+    /// The refusal in an error of a handshake, and whose it is; `None` when nobody refused.
+    pub(crate) fn from_connection_error(error: &ConnectionError) -> Option<(Self, RefusedBy)> {
+        match error {
+            ConnectionError::TransportError(error) => {
+                Some((Self::from_code(error.code, &error.reason), RefusedBy::Us))
+            }
+            ConnectionError::ConnectionClosed(close) => {
+                let reason = String::from_utf8_lossy(&close.reason);
+                Some((Self::from_code(close.error_code, &reason), RefusedBy::Peer))
+            }
+            ConnectionError::VersionMismatch => Some((Self::NotPhin, RefusedBy::Us)),
+            ConnectionError::ApplicationClosed(_)
+            | ConnectionError::Reset
+            | ConnectionError::TimedOut
+            | ConnectionError::LocallyClosed
+            | ConnectionError::CidsExhausted => None,
+        }
+    }
+
+    /// TLS alerts are transport errors 0x100 to 0x1ff (RFC 9001 §4.8). TLS has one alert for
+    /// expired and not yet valid, so [`NOT_YET_VALID`] is found in the text.
+    fn from_code(code: TransportErrorCode, reason: &str) -> Self {
+        if code == TransportErrorCode::CONNECTION_REFUSED {
+            return Self::Full;
+        }
+        match u64::from(code) {
+            0x130 => Self::WrongKey,
+            0x178 => Self::OtherCluster,
+            0x12d => Self::CertificateExpired,
+            0x12e if reason.contains(NOT_YET_VALID) => Self::CertificateNotYetValid,
+            0x12e if reason.contains(NOT_ED25519) => {
+                Self::Other("the certificate's key is not Ed25519".to_owned())
+            }
+            _ => Self::Other(readable(&format!("{code}: {reason}"))),
+        }
+    }
+
+    /// A number for what cannot be compared cheaply.
+    fn kind(&self) -> u8 {
+        match self {
+            Self::WrongKey => 0,
+            Self::OtherCluster => 1,
+            Self::CertificateExpired => 2,
+            Self::CertificateNotYetValid => 3,
+            Self::NotPhin => 4,
+            Self::Full => 5,
+            Self::Other(_) => 6,
+        }
+    }
+}
+
+/// Which side of a handshake refused the other.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum RefusedBy {
+    /// This node refused the peer.
+    Us,
+    /// The peer refused this node.
+    Peer,
+}
+
+impl fmt::Display for RefusedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Us => "us",
+            Self::Peer => "peer",
+        })
+    }
+}
+
+/// Why dialling did not lead to a connection to the peer that was meant.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// One side refused the other in the handshake.
+    #[error("refused by {by}: {refusal}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// By whom.
+        by: RefusedBy,
+    },
+    /// Another node of the cluster answered at that address; it stays connected.
+    #[error("expected {expected} at this address, found {found}")]
+    WrongPeer {
+        /// Whom the message was for.
+        expected: PeerId,
+        /// Who is there.
+        found: PeerId,
+    },
+    /// The peer proved this node's own identity: the address is its own, or its key was copied.
+    #[error("this node itself, or a copy of its key, is at this address")]
+    OwnIdentity,
+    /// Nobody answered in time, at least nobody who speaks QUIC.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The host answered that nobody listens on that port.
+    #[error("nobody listens on this port")]
+    PortClosed,
+    /// There is no way to that address.
+    #[error("the address cannot be reached: {reason}")]
+    Unreachable {
+        /// What the operating system or QUIC said.
+        reason: String,
+    },
+    /// The peer closed the connection while it was being made.
+    #[error("closed by the peer while connecting")]
+    Closed,
+    /// A dial failed a moment ago; the next one waits.
+    #[error("backing off after a failed dial")]
+    BackingOff,
+    /// [`TransportConfig::max_dials`](crate::TransportConfig::max_dials) are under way.
+    #[error("too many dials under way")]
+    TooManyDials,
+    /// This transport is closed, or closed this peer.
+    #[error("given up by this node")]
+    GivenUp,
+}
+
+impl DialError {
+    pub(crate) fn from_connection_error(error: &ConnectionError) -> Self {
+        if let Some((refusal, by)) = Refusal::from_connection_error(error) {
+            return Self::Refused { refusal, by };
+        }
+        match error {
+            ConnectionError::TimedOut => Self::TimedOut,
+            ConnectionError::LocallyClosed => Self::GivenUp,
+            ConnectionError::ApplicationClosed(close)
+                if CloseCode(close.error_code) == CloseCode::OWN_IDENTITY =>
+            {
+                Self::OwnIdentity
+            }
+            ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => Self::Closed,
+            ConnectionError::CidsExhausted
+            | ConnectionError::VersionMismatch
+            | ConnectionError::TransportError(_)
+            | ConnectionError::ConnectionClosed(_) => {
+                Self::Unreachable { reason: error.to_string() }
+            }
+        }
+    }
+}
+
+/// Logs refusals, but not as often as a stranger can cause them: one of a kind from one address
+/// in a while, and addresses up to a limit. What is left out is counted and told with the next.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalLog {
+    logged: Mutex<HashMap<(IpAddr, u8), Logged>>,
+}
+
+#[derive(Debug)]
+struct Logged {
+    at: Instant,
+    suppressed: u64,
+}
+
+impl RefusalLog {
+    pub(crate) fn log(&self, addr: SocketAddr, refusal: &Refusal, by: RefusedBy, now: Instant) {
+        if let Some(suppressed) = self.admit(addr.ip(), refusal, now) {
+            tracing::warn!(
+                peer_addr = %addr, reason = %refusal, refused_by = %by, suppressed,
+                "handshake refused"
+            );
+        }
+    }
+
+    /// `Some` with the number of those left out before, when this one is to be logged.
+    fn admit(&self, ip: IpAddr, refusal: &Refusal, now: Instant) -> Option<u64> {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = logged.get_mut(&(ip, refusal.kind())) {
+            if now.saturating_duration_since(last.at) < LOG_INTERVAL {
+                last.suppressed = last.suppressed.saturating_add(1);
+                return None;
+            }
+            last.at = now;
+            return Some(std::mem::take(&mut last.suppressed));
+        }
+        if logged.len() >= MAX_LOGGED_ADDRS {
+            logged.retain(|_, last| now.saturating_duration_since(last.at) < LOG_INTERVAL);
+        }
+        if logged.len() >= MAX_LOGGED_ADDRS {
+            return None;
+        }
+        logged.insert((ip, refusal.kind()), Logged { at: now, suppressed: 0 });
+        Some(0)
+    }
+}
+
+/// Text from a peer, fit for a log: short, and without control characters.
+pub(crate) fn readable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect()
+}
+
+/// In the text of our own errors about certificates, by which both sides recognise them.
+pub(crate) const NOT_YET_VALID: &str = "CertificateNotYetValid";
+/// As [`NOT_YET_VALID`].
+pub(crate) const NOT_ED25519: &str = "CertificateKeyNotEd25519";
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// When so many addresses were refused within [`LOG_INTERVAL`], others are only counted.
+const MAX_LOGGED_ADDRS: usize = 256;
+const MAX_REASON_CHARS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_one_of_a_kind_and_counts_the_rest() {
+        let log = RefusalLog::default();
+        let start = Instant::now();
+        let ip = IpAddr::from([127, 0, 0, 1]);
+        assert_eq!(log.admit(ip, &Refusal::WrongKey, start), Some(0));
+        assert_eq!(log.admit(ip, &Refusal::WrongKey, start), None);
+        assert_eq!(log.admit(ip, &Refusal::WrongKey, start), None);
+        assert_eq!(log.admit(ip, &Refusal::OtherCluster, start), Some(0));
+        assert_eq!(log.admit(ip, &Refusal::WrongKey, start + LOG_INTERVAL), Some(2));
+        assert_eq!(log.admit(ip, &Refusal::WrongKey, start + 2 * LOG_INTERVAL), Some(0));
+    }
+
+    #[test]
+    fn remembers_a_bounded_number_of_addresses() {
+        let log = RefusalLog::default();
+        let start = Instant::now();
+        let logged = (0..10_000_u32)
+            .filter(|n| log.admit(IpAddr::from(n.to_be_bytes()), &Refusal::Full, start).is_some());
+        assert_eq!(logged.count(), MAX_LOGGED_ADDRS);
+        assert_eq!(log.logged.lock().unwrap().len(), MAX_LOGGED_ADDRS);
+        let later = start + LOG_INTERVAL;
+        assert!(log.admit(IpAddr::from([9, 9, 9, 9]), &Refusal::Full, later).is_some());
+    }
+
+    #[test]
+    fn the_words_of_a_peer_are_cut_and_cleaned() {
+        let code = TransportErrorCode::PROTOCOL_VIOLATION;
+        let Refusal::Other(text) = Refusal::from_code(code, &"\x1b[31m\n".repeat(1000)) else {
+            panic!("a protocol violation is none of the known refusals");
+        };
+        assert!(text.len() <= MAX_REASON_CHARS && !text.contains(['\x1b', '\n']));
+    }
+}

@@ -1,0 +1,413 @@
+//! Mutual authentication: TLS 1.3, both sides with a certificate of the cluster for an Ed25519 key.
+//!
+//! A name in the certificate is never compared: the peer is the key that it proved.
+
+use std::{fmt, sync::Arc};
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::{
+    CertificateError as TlsCertificateError, ClientConfig, DigitallySignedStruct,
+    DistinguishedName, OtherError, RootCertStore, ServerConfig, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature},
+    server::{
+        NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::{
+    certificates::{self, CertificateError},
+    cluster::{ClusterKey, ClusterName},
+    identity::{Identity, PublicKey},
+    refusal::{NOT_ED25519, NOT_YET_VALID},
+};
+
+/// What admits a node to a cluster, and by which it admits others.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Credentials {
+    /// Whoever knows the key belongs to the cluster.
+    ClusterKey {
+        /// The name of the cluster.
+        cluster: ClusterName,
+        /// Its key.
+        key: ClusterKey,
+    },
+    /// Whoever has a certificate from the CA belongs to the cluster. The private key is the
+    /// node's [`Identity`].
+    Certificates {
+        /// The name of the cluster.
+        cluster: ClusterName,
+        /// One or more CA certificates as PEM; several while one replaces another.
+        ca_pem: String,
+        /// The certificate of this node as PEM, followed by intermediate ones if there are any.
+        cert_chain_pem: String,
+    },
+}
+
+/// Why [`Credentials`] cannot be used.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialsError {
+    /// The CA's certificate cannot be read.
+    #[error("the CA certificate cannot be used")]
+    Ca(#[source] CertificateError),
+    /// The node's certificate cannot be read.
+    #[error("the certificate of this node cannot be used")]
+    Certificate(#[source] CertificateError),
+    /// The node's certificate is for a key of another algorithm.
+    #[error("the certificate of this node is not for an Ed25519 key")]
+    NotEd25519,
+    /// The node's certificate is for another key.
+    #[error("the certificate of this node is for another key than its identity")]
+    OtherKey,
+    /// TLS did not accept them.
+    #[error("TLS does not accept the credentials: {reason}")]
+    Tls {
+        /// What it said.
+        reason: String,
+    },
+}
+
+/// Both sides of the handshake.
+pub(crate) struct Tls {
+    pub(crate) client: Arc<QuicClientConfig>,
+    pub(crate) server: Arc<QuicServerConfig>,
+}
+
+impl Tls {
+    pub(crate) fn new(
+        identity: &Identity,
+        credentials: &Credentials,
+    ) -> Result<Self, CredentialsError> {
+        let Resolved { cluster, anchors, chain } = resolve(identity, credentials)?;
+        let provider = Arc::new(provider());
+        let verifier = Arc::new(Verifier::new(&anchors, &provider)?);
+        let protocols = vec![cluster.protocol()];
+        let rejected = |error: rustls::Error| CredentialsError::Tls { reason: error.to_string() };
+        let no_suite = |_| CredentialsError::Tls { reason: "no initial cipher suite".to_owned() };
+
+        let mut client = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(rejected)?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier.clone())
+            .with_client_auth_cert(chain.clone(), identity.tls_key())
+            .map_err(rejected)?;
+        client.alpn_protocols.clone_from(&protocols);
+        // Each handshake checks the certificates anew, so nothing is resumed.
+        client.resumption = Resumption::disabled();
+        client.enable_sni = false;
+
+        let mut server = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(rejected)?
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(chain, identity.tls_key())
+            .map_err(rejected)?;
+        server.alpn_protocols = protocols;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        server.send_tls13_tickets = 0;
+
+        Ok(Self {
+            client: Arc::new(QuicClientConfig::try_from(client).map_err(no_suite)?),
+            server: Arc::new(QuicServerConfig::try_from(server).map_err(no_suite)?),
+        })
+    }
+}
+
+/// The key that the peer of an established connection proved.
+pub(crate) fn peer_key(connection: &quinn::Connection) -> Option<PublicKey> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    certificates::ed25519_key(chain.first()?).ok().flatten()
+}
+
+struct Resolved<'a> {
+    cluster: &'a ClusterName,
+    anchors: Vec<CertificateDer<'static>>,
+    chain: Vec<CertificateDer<'static>>,
+}
+
+fn resolve<'a>(
+    identity: &Identity,
+    credentials: &'a Credentials,
+) -> Result<Resolved<'a>, CredentialsError> {
+    match credentials {
+        Credentials::ClusterKey { cluster, key } => Ok(Resolved {
+            cluster,
+            anchors: vec![certificates::cluster_ca(key)],
+            chain: vec![certificates::cluster_leaf(key, identity)],
+        }),
+        Credentials::Certificates { cluster, ca_pem, cert_chain_pem } => {
+            let anchors = certificates::certificates(ca_pem).map_err(CredentialsError::Ca)?;
+            let chain = certificates::certificates(cert_chain_pem);
+            let chain = chain.map_err(CredentialsError::Certificate)?;
+            let leaf = chain.first().map(|leaf| certificates::ed25519_key(leaf)).transpose();
+            match leaf.map_err(CredentialsError::Certificate)?.flatten() {
+                None => Err(CredentialsError::NotEd25519),
+                Some(key) if key != identity.public_key() => Err(CredentialsError::OtherKey),
+                Some(_) => {
+                    warn_unless_valid(&chain);
+                    Ok(Resolved { cluster, anchors, chain })
+                }
+            }
+        }
+    }
+}
+
+/// Says at the start what every peer will say later. It may be the clock, so it is no error.
+fn warn_unless_valid(chain: &[CertificateDer<'static>]) {
+    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+    for certificate in chain {
+        match certificates::unix_validity(certificate) {
+            Ok((from, to)) if !(from..=to).contains(&now) => {
+                tracing::warn!(
+                    not_before = from,
+                    not_after = to,
+                    now,
+                    "the certificate of this node is not valid now: peers will refuse it"
+                );
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+}
+
+/// The algorithms on offer: few, which keeps the first message short.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![
+            ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![ring::kx_group::X25519],
+        ..ring::default_provider()
+    }
+}
+
+/// Checks the certificate of the far end, whichever side it is.
+struct Verifier {
+    anchors: Vec<Anchor>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+/// A CA and what `webpki` does not look at: when it is valid.
+struct Anchor {
+    not_before: i64,
+    not_after: i64,
+    roots: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+impl Verifier {
+    fn new(
+        anchors: &[CertificateDer<'static>],
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, CredentialsError> {
+        let anchors: Result<Vec<_>, _> =
+            anchors.iter().map(|anchor| Anchor::new(anchor, provider)).collect();
+        Ok(Self { anchors: anchors?, algorithms: provider.signature_verification_algorithms })
+    }
+
+    /// Whether one of the CAs vouches for the certificate, by the check that is given.
+    ///
+    /// Of several failures, the one that says more than "another CA" is told.
+    fn verify(
+        &self,
+        leaf: &CertificateDer<'_>,
+        now: UnixTime,
+        check: impl Fn(&Anchor) -> Result<(), rustls::Error>,
+    ) -> Result<(), rustls::Error> {
+        let mut told = TlsCertificateError::UnknownIssuer;
+        for anchor in &self.anchors {
+            match anchor.check_validity(now).and_then(|()| check(anchor).map_err(translated)) {
+                Ok(()) => return require_ed25519(leaf),
+                Err(TlsCertificateError::UnknownIssuer) => {}
+                Err(error) => told = error,
+            }
+        }
+        Err(told.into())
+    }
+}
+
+impl Anchor {
+    fn new(
+        certificate: &CertificateDer<'static>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, CredentialsError> {
+        let rejected = |reason: String| CredentialsError::Tls { reason };
+        let (not_before, not_after) =
+            certificates::unix_validity(certificate).map_err(CredentialsError::Ca)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.clone()).map_err(|error| rejected(error.to_string()))?;
+        let roots = Arc::new(roots);
+        let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
+            .clear_root_hint_subjects()
+            .build()
+            .map_err(|error| rejected(error.to_string()))?;
+        Ok(Self { not_before, not_after, roots, clients })
+    }
+
+    fn check_validity(&self, now: UnixTime) -> Result<(), TlsCertificateError> {
+        let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+        if now > self.not_after {
+            return Err(TlsCertificateError::Expired);
+        }
+        match now < self.not_before {
+            true => Err(marked(NOT_YET_VALID)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The errors of `webpki` as the far end can tell them apart.
+///
+/// A signature that does not verify is one by another CA of the same name. "Not yet valid" shares
+/// its TLS alert with "expired", so it becomes an error of ours, recognised by its text.
+fn translated(error: rustls::Error) -> TlsCertificateError {
+    match error {
+        rustls::Error::InvalidCertificate(TlsCertificateError::BadSignature) => {
+            TlsCertificateError::UnknownIssuer
+        }
+        rustls::Error::InvalidCertificate(
+            TlsCertificateError::NotValidYet | TlsCertificateError::NotValidYetContext { .. },
+        ) => marked(NOT_YET_VALID),
+        rustls::Error::InvalidCertificate(error) => error,
+        _ => TlsCertificateError::BadEncoding,
+    }
+}
+
+fn require_ed25519(leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+    match certificates::ed25519_key(leaf) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(marked(NOT_ED25519).into()),
+        Err(_) => Err(TlsCertificateError::BadEncoding.into()),
+    }
+}
+
+fn marked(mark: &'static str) -> TlsCertificateError {
+    TlsCertificateError::Other(OtherError(Arc::new(Mark(mark))))
+}
+
+/// An error whose debug text, which TLS sends along, is just the mark.
+struct Mark(&'static str);
+
+impl fmt::Debug for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Mark {}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier").field("anchors", &self.anchors.len()).finish_non_exhaustive()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let parsed = ParsedCertificate::try_from(end_entity)?;
+        self.verify(end_entity, now, |anchor| {
+            let (roots, algorithms) = (&anchor.roots, self.algorithms.all);
+            verify_server_cert_signed_by_trust_anchor(
+                &parsed,
+                roots,
+                intermediates,
+                now,
+                algorithms,
+            )
+        })?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        // Every member has one certificate; naming the CA would only tell strangers.
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.verify(end_entity, now, |anchor| {
+            anchor.clients.verify_client_cert(end_entity, intermediates, now).map(|_| ())
+        })?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+fn only_tls13() -> rustls::Error {
+    rustls::Error::General("only TLS 1.3 is spoken".to_owned())
+}
+
+/// What TLS wants to be told as the name of the far end; it is neither sent nor compared.
+pub(crate) const SERVER_NAME: &str = "phin";

@@ -1,0 +1,312 @@
+//! One connection per pair: how it comes about, and how it ends.
+
+use std::time::Duration;
+
+use phin_quic::{
+    CloseReason, DialError, DisconnectReason, Identity, Peer, PeerId, Received, SendError,
+};
+
+use crate::support::{Node, cluster, connected, connected_with, guard, payload, silent};
+
+#[tokio::test]
+async fn simultaneous_dials_end_in_one_connection_and_lose_nothing() {
+    let rounds: Vec<_> = (0..40).map(|_| tokio::spawn(simultaneous_round())).collect();
+    let mut superseded = 0;
+    for round in rounds {
+        superseded += guard(round).await.unwrap();
+    }
+    assert!(superseded > 0, "some dials were simultaneous");
+}
+
+/// The same with threads, where the order is less regular.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn simultaneous_dials_on_threads() {
+    let rounds: Vec<_> = (0..40).map(|_| tokio::spawn(simultaneous_round())).collect();
+    for round in rounds {
+        guard(round).await.unwrap();
+    }
+}
+
+async fn simultaneous_round() -> u64 {
+    let credentials = cluster();
+    let (mut one, mut two) = (Node::new(&credentials), Node::new(&credentials));
+    for n in 0..10_u8 {
+        one.transport.send_datagram(two.peer(), vec![n].into());
+        two.transport.send_datagram(one.peer(), vec![n].into());
+        one.transport.send_stream(two.peer(), vec![100 + n; 2000].into());
+        two.transport.send_stream(one.peer(), vec![100 + n; 2000].into());
+    }
+    for node in [&mut one, &mut two] {
+        let mut messages = Vec::new();
+        while messages.len() < 20 {
+            messages.push(node.message().await[0]);
+        }
+        messages.sort_unstable();
+        assert!(messages.into_iter().eq((0..10).chain(100..110)), "each message once");
+    }
+    let superseded = one.stats().connections_superseded;
+    for node in [&one, &two] {
+        node.until(|stats| stats.connections == 1 && stats.connections_draining == 0).await;
+    }
+    // Had the two chosen differently, each would have closed the other's choice by now.
+    one.transport.send_datagram(two.peer(), "still".into());
+    two.transport.send_datagram(one.peer(), "still".into());
+    for node in [&mut one, &mut two] {
+        let next = guard(node.receiver.receive()).await;
+        assert_eq!(next.as_ref().and_then(payload).as_deref(), Some(&b"still"[..]), "{next:?}");
+        assert_eq!(node.stats().dials, 1);
+        assert_eq!(node.stats().datagrams_dropped_connection_lost, 0);
+    }
+    superseded
+}
+
+#[tokio::test]
+async fn a_second_dial_by_the_same_side_disturbs_nothing() {
+    let (mut one, mut two) = connected().await;
+    one.take_connected().await;
+    two.take_connected().await;
+    for n in 0..5_u8 {
+        assert_eq!(guard(one.transport.dial(two.addr())).await, Ok(two.id));
+        one.transport.send_datagram(two.peer(), vec![n].into());
+        let next = guard(two.receiver.receive()).await;
+        assert_eq!(next.as_ref().and_then(payload), Some(vec![n]), "{next:?}");
+        two.transport.send_datagram(one.peer(), vec![n].into());
+        let next = guard(one.receiver.receive()).await;
+        assert_eq!(next.as_ref().and_then(payload), Some(vec![n]), "{next:?}");
+    }
+    for node in [&one, &two] {
+        node.until(|stats| stats.connections == 1 && stats.connections_draining == 0).await;
+    }
+    assert_eq!((one.receiver.try_receive(), two.receiver.try_receive()), (None, None));
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_the_next_message_dials() {
+    let (mut one, mut two) =
+        connected_with(|config| config.idle_timeout = Duration::from_millis(300)).await;
+    assert_eq!(one.disconnected().await, DisconnectReason::Idle);
+    assert_eq!(two.disconnected().await, DisconnectReason::Idle);
+    assert!(!one.transport.is_connected(two.id) && !two.transport.is_connected(one.id));
+    two.transport.send_datagram(one.peer(), "again".into());
+    assert_eq!(one.message().await, b"again");
+}
+
+#[tokio::test]
+async fn the_side_that_waits_longer_learns_that_it_was_for_quiet() {
+    let credentials = cluster();
+    let one = Node::with(&credentials, |config| config.idle_timeout = Duration::from_secs(3600));
+    let mut one = one;
+    let mut two =
+        Node::with(&credentials, |config| config.idle_timeout = Duration::from_millis(300));
+    one.transport.send_datagram(two.peer(), "hello".into());
+    assert_eq!(one.disconnected().await, DisconnectReason::Idle);
+    assert_eq!(two.disconnected().await, DisconnectReason::Idle);
+    one.transport.send_stream(two.peer(), "again".into());
+    assert_eq!(two.message().await, b"again");
+}
+
+#[tokio::test]
+async fn streams_lose_nothing_to_idle_closing() {
+    // The peer closes at about the moment when the next stream is sent, again and again.
+    let (mut one, mut two) =
+        connected_with(|config| config.idle_timeout = Duration::from_millis(20)).await;
+    for n in 0..60_u8 {
+        one.transport.send_stream(two.peer(), vec![n].into());
+        assert_eq!(two.message().await, [n]);
+        // tidy: allow sleep: the time between messages is what is tested
+        tokio::time::sleep(
+            Duration::from_millis(19) + Duration::from_micros(100 * u64::from(n % 20)),
+        )
+        .await;
+    }
+    while let Some(received) = one.receiver.try_receive() {
+        assert!(!matches!(received, Received::SendFailed { .. }), "{received:?}");
+    }
+}
+
+#[tokio::test]
+async fn closing_a_peer_is_immediate_and_not_for_ever() {
+    let (mut one, mut two) = connected().await;
+    one.transport.close_peer(two.id, CloseReason::Dead);
+    assert!(!one.transport.is_connected(two.id));
+    assert_eq!(one.disconnected().await, DisconnectReason::Local);
+    assert_eq!(two.disconnected().await, DisconnectReason::Closed(CloseReason::Dead));
+    two.transport.send_datagram(one.peer(), "not dead".into());
+    assert_eq!(one.message().await, b"not dead");
+}
+
+#[tokio::test]
+async fn closing_a_peer_ends_its_dial() {
+    let (_silent, addr) = silent();
+    let peer = Peer { id: PeerId::from_bytes([7; 16]), addr };
+    let mut one = Node::new(&cluster());
+    one.transport.send_stream(peer, "hello".into());
+    one.transport.close_peer(peer.id, CloseReason::Dead);
+    assert_eq!(one.send_failed().await, SendError::Unreachable(DialError::GivenUp));
+    one.transport.close_peer(peer.id, CloseReason::Dead);
+}
+
+#[tokio::test]
+async fn closing_the_transport_tells_the_peers_and_ends_the_receiver() {
+    let (mut one, mut two) = connected().await;
+    one.transport.send_datagram(two.peer(), "last".into());
+    assert_eq!(two.message().await, b"last");
+    guard(one.transport.close()).await;
+    assert_eq!(two.disconnected().await, DisconnectReason::Closed(CloseReason::Shutdown));
+    guard(async { while one.receiver.receive().await.is_some() {} }).await;
+    one.transport.send_datagram(two.peer(), "too late".into());
+    assert!(one.stats().dropped_after_close >= 1);
+    assert_eq!(guard(one.transport.dial(two.addr())).await, Err(DialError::GivenUp));
+}
+
+#[tokio::test]
+async fn dropping_the_transport_tells_the_peers() {
+    let (one, mut two) = connected().await;
+    drop(one.transport);
+    assert_eq!(two.disconnected().await, DisconnectReason::Closed(CloseReason::Shutdown));
+    drop(one.receiver);
+}
+
+#[test]
+fn a_restarted_peer_resets_old_connections() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (first_life, survivor) = (runtime(), runtime());
+    let (credentials, pem) = (cluster(), Identity::generate().to_pem());
+    let identity = || Identity::from_pem(&pem).unwrap();
+    let old = first_life.block_on(async { Node::of(identity(), &credentials, |_| {}) });
+    let peer = old.peer();
+    let mut one = survivor.block_on(async { Node::new(&credentials) });
+    survivor.block_on(guard(one.transport.dial(peer.addr))).unwrap();
+    // The tasks vanish without a word, as in a crash; then the socket.
+    drop(first_life);
+    drop(old);
+    survivor.block_on(async {
+        let mut again =
+            guard(async { Node::of(identity(), &credentials, |config| config.bind = peer.addr) })
+                .await;
+        assert_eq!(again.id, peer.id);
+        one.transport.send_datagram(peer, vec![1; 100].into());
+        assert_eq!(one.disconnected().await, DisconnectReason::Reset);
+        one.transport.send_datagram(peer, "hello".into());
+        assert_eq!(again.message().await, b"hello");
+    });
+}
+
+#[test]
+fn a_restarted_peer_is_connected_whoever_dials() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let survivor = runtime();
+    let (credentials, pem) = (cluster(), Identity::generate().to_pem());
+    let identity = || Identity::from_pem(&pem).unwrap();
+    let mut one = survivor.block_on(async { Node::new(&credentials) });
+    for life in 0..16 {
+        // Each life ends in a crash; the next one connects within the time of simultaneous dials.
+        let runtime = runtime();
+        let mut two = runtime.block_on(async { Node::of(identity(), &credentials, |_| {}) });
+        runtime.block_on(async {
+            if life % 2 == 0 {
+                assert_eq!(guard(one.transport.dial(two.addr())).await, Ok(two.id));
+                one.transport.send_stream(two.peer(), "there again?".into());
+                assert_eq!(two.message().await, b"there again?");
+            }
+            two.transport.send_stream(one.peer(), "here again".into());
+            assert_eq!(one.message().await, b"here again");
+            one.transport.send_stream(two.peer(), "welcome".into());
+            assert_eq!(two.message().await, b"welcome");
+        });
+        drop(runtime);
+        drop(two);
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_peer_is_not_dialled_again_at_once() {
+    let mut one = Node::with(&cluster(), |config| {
+        config.handshake_timeout = Duration::from_millis(100);
+        config.min_backoff = Duration::from_secs(3600);
+        config.max_backoff = Duration::from_secs(3600);
+        config.max_pending_messages = 4;
+    });
+    let (_silent, addr) = silent();
+    let peer = Peer { id: PeerId::from_bytes([7; 16]), addr };
+    for _ in 0..100 {
+        one.transport.send_datagram(peer, "hello".into());
+    }
+    assert_eq!(one.stats().datagrams_dropped_pending, 96);
+    assert_eq!(one.unreachable().await, DialError::TimedOut);
+    assert_eq!(one.stats().datagrams_dropped_unreachable, 4);
+    for _ in 0..100 {
+        one.transport.send_datagram(peer, "hello".into());
+    }
+    one.transport.send_stream(peer, "hello".into());
+    assert_eq!(one.send_failed().await, SendError::Unreachable(DialError::BackingOff));
+    assert_eq!(one.stats().datagrams_dropped_unreachable, 104);
+    assert_eq!((one.stats().dials, one.stats().dials_failed), (1, 1));
+    // Somewhere else it may be reachable.
+    let (_silent, addr) = silent();
+    one.transport.send_datagram(Peer { addr, ..peer }, "hello".into());
+    one.until(|stats| stats.dials == 2).await;
+}
+
+#[tokio::test]
+async fn after_backing_off_the_next_message_dials() {
+    let mut one = Node::with(&cluster(), |config| {
+        config.handshake_timeout = Duration::from_millis(50);
+        config.min_backoff = Duration::from_millis(1);
+        config.max_backoff = Duration::from_millis(4);
+    });
+    let (_silent, addr) = silent();
+    let peer = Peer { id: PeerId::from_bytes([7; 16]), addr };
+    guard(async {
+        while one.stats().dials < 4 {
+            one.transport.send_datagram(peer, "hello".into());
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(one.unreachable().await, DialError::TimedOut);
+}
+
+#[tokio::test]
+async fn a_peer_that_connects_ends_backing_off() {
+    let credentials = cluster();
+    let mut one = Node::with(&credentials, |config| {
+        config.handshake_timeout = Duration::from_millis(500);
+        config.min_backoff = Duration::from_secs(3600);
+        config.max_backoff = Duration::from_secs(3600);
+    });
+    let mut two = Node::new(&credentials);
+    let (_silent, addr) = silent();
+    let absent = Peer { id: two.id, addr };
+    one.transport.send_datagram(absent, "hello".into());
+    assert_eq!(one.unreachable().await, DialError::TimedOut);
+    two.transport.send_datagram(one.peer(), "here".into());
+    assert_eq!(one.message().await, b"here");
+    one.transport.send_datagram(absent, "there you are".into());
+    assert_eq!(two.message().await, b"there you are");
+}
+
+#[tokio::test]
+async fn a_dial_holds_up_nobody_else() {
+    let credentials = cluster();
+    let mut one = Node::with(&credentials, |config| config.max_dials = 2);
+    let mut two = Node::new(&credentials);
+    let (_silent, addr) = silent();
+    one.transport.send_stream(Peer { id: PeerId::from_bytes([7; 16]), addr }, "hello".into());
+    one.transport.send_datagram(two.peer(), "hello".into());
+    assert_eq!(two.message().await, b"hello");
+    one.until(|stats| stats.connections_dialled == 1).await;
+    // The dial to the silent one is still under way; one more may begin, a third may not.
+    for n in [8, 9] {
+        one.transport.send_stream(Peer { id: PeerId::from_bytes([n; 16]), addr }, "hello".into());
+    }
+    assert_eq!(one.send_failed().await, SendError::Unreachable(DialError::TooManyDials));
+}
+
+impl Node {
+    /// Takes the event that tells of the connection.
+    async fn take_connected(&mut self) {
+        let first = guard(self.receiver.receive()).await;
+        assert!(matches!(first, Some(Received::Connected { .. })), "{first:?}");
+    }
+}

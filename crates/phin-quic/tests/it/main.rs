@@ -1,0 +1,9 @@
+//! Transports that talk to each other, and to strangers, over real sockets.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod connections;
+mod handshakes;
+mod hostile;
+mod messages;
+mod support;
