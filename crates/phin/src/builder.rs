@@ -1,0 +1,371 @@
+//! [`Builder`]: what a node needs to start, and the start.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use phin_quic::{
+    ClusterKey, ClusterName, Credentials, HostQuestions, Identity, Transport, TransportConfig,
+};
+use phin_swim::{Config, Generation, Local, Name, Swim};
+use tokio::{
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+};
+use tracing::{debug, error};
+
+use crate::{
+    Cluster, StartError,
+    address::advertised,
+    clock::Clock,
+    cluster::Shared,
+    data_dir::DataDir,
+    driver::{COMMANDS, Driver, Hosts, Keeper},
+    join::Joiner,
+    keys::{NodeKeys, member_id},
+    seeds::{Company, Seed, Seeding},
+    subscription::Publisher,
+};
+
+/// What a node needs to start. Only [`key`](Self::key) or [`certificates`](Self::certificates) must
+/// be given.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    name: Option<String>,
+    cluster: String,
+    admission: Option<Admission>,
+    bind: SocketAddr,
+    advertise: Option<SocketAddr>,
+    seeds: Vec<String>,
+    data_dir: Option<PathBuf>,
+    config: Config,
+    closed_port: u16,
+    event_buffer: NonZeroUsize,
+}
+
+/// What admits a node to its cluster.
+#[derive(Clone)]
+enum Admission {
+    Key(ClusterKey),
+    Certificates { ca_pem: String, cert_pem: String, key_pem: String },
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            name: None,
+            cluster: "phin".to_owned(),
+            admission: None,
+            bind: (Ipv4Addr::LOCALHOST, 0).into(),
+            advertise: None,
+            seeds: Vec::new(),
+            data_dir: None,
+            closed_port: DISCARD_PORT,
+            config: Config::default(),
+            event_buffer: EVENT_BUFFER,
+        }
+    }
+}
+
+impl Builder {
+    /// The node's label for people: 1 to 64 bytes, without spaces. Default: `node-` and the first 8
+    /// digits of its id.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The cluster's name. Nodes of different clusters refuse each other. Default `phin`.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// The key that admits nodes to the cluster: who has it is in. It replaces certificates given
+    /// before.
+    pub fn key(mut self, key: ClusterKey) -> Self {
+        self.admission = Some(Admission::Key(key));
+        self
+    }
+
+    /// The CA that admits nodes to the cluster, and this node's certificate and private key
+    /// (Ed25519), each as PEM. They replace a key given before. The private key is the node's
+    /// identity, also where there is a data directory.
+    pub fn certificates(
+        mut self,
+        ca_pem: impl Into<String>,
+        cert_pem: impl Into<String>,
+        key_pem: impl Into<String>,
+    ) -> Self {
+        self.admission = Some(Admission::Certificates {
+            ca_pem: ca_pem.into(),
+            cert_pem: cert_pem.into(),
+            key_pem: key_pem.into(),
+        });
+        self
+    }
+
+    /// The address to listen on. Default `127.0.0.1:0`: this machine only, a free port.
+    pub fn bind(mut self, addr: SocketAddr) -> Self {
+        self.bind = addr;
+        self
+    }
+
+    /// The address under which others reach this node; port 0 stands for the bound one. Default:
+    /// the bound address, or, if that is a wildcard, the local address that traffic to other
+    /// networks leaves from.
+    pub fn advertise(mut self, addr: SocketAddr) -> Self {
+        self.advertise = Some(addr);
+        self
+    }
+
+    /// Where to find members, each "host:port"; added to those given before. A task tries them
+    /// until one lets the node in, and again whenever it is alone. One that is this node itself is
+    /// skipped, so all nodes can have the same.
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item: Into<String>>) -> Self {
+        self.seeds.extend(seeds.into_iter().map(Into::into));
+        self
+    }
+
+    /// Where the node keeps its identity and its generation, so that after a restart it is the same
+    /// member. Made if it does not exist; no two nodes can use one. Default: nowhere, each start is
+    /// a new member.
+    pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.data_dir = Some(path.into());
+        self
+    }
+
+    /// How the protocol behaves. Default [`Config::lan`].
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Members in one data centre: [`Config::lan`], the default.
+    pub fn lan(self) -> Self {
+        self.config(Config::lan())
+    }
+
+    /// Members on several continents: [`Config::wan`].
+    pub fn wan(self) -> Self {
+        self.config(Config::wan())
+    }
+
+    /// Members on one machine: [`Config::local`].
+    pub fn local(self) -> Self {
+        self.config(Config::local())
+    }
+
+    /// By how many changes a subscriber may lag before it misses some. More costs memory, 64 bytes
+    /// each. Default 1,024.
+    pub fn event_buffer(mut self, changes: NonZeroUsize) -> Self {
+        self.event_buffer = changes;
+        self
+    }
+
+    /// The UDP port that no process of any member's host uses; asking for it tells whether a silent
+    /// member's host is there. 9, *discard*, unless changed. Asking is turned off by
+    /// [`Config::ask_hosts`].
+    pub fn closed_port(mut self, port: u16) -> Self {
+        self.closed_port = port;
+        self
+    }
+
+    /// Starts the node. It does not wait for a seed: see [`Cluster::joined`].
+    ///
+    /// # Errors
+    /// What is wrong with the settings, the address or the data directory; nothing is left running.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time.
+    pub async fn start(self) -> Result<Cluster, StartError> {
+        let cluster: ClusterName = self.cluster.parse()?;
+        let name = self.name.as_deref().map(Name::try_from).transpose()?;
+        let seeds = parse_seeds(&self.seeds)?;
+        let admission = self.admission.ok_or(StartError::NoCredentials)?;
+        // The generation is kept before the node speaks.
+        let Persisted { identity, generation, data_dir } =
+            Persisted::open(self.data_dir, &admission).await?;
+        let credentials = admission.credentials(cluster);
+        let me = member_id(identity.id());
+        let name = match name {
+            Some(name) => name,
+            None => Name::try_from(&*format!("node-{:.8}", me.to_string()))?,
+        };
+
+        let mut config = TransportConfig::new(self.bind);
+        config.idle_timeout = config.idle_timeout.max(between_probes(&self.config) * 2);
+        let (transport, receiver) = Transport::bind(Arc::clone(&identity), credentials, config)
+            .map_err(|source| StartError::Bind { addr: self.bind, source })?;
+        let transport = Arc::new(transport);
+        let local_addr = transport.local_addr();
+        let advertised = advertised(self.advertise, local_addr)?;
+
+        let clock = Clock::start();
+        let local = Local { name: name.clone(), addrs: vec![advertised], generation };
+        let keys = Arc::new(NodeKeys(identity));
+        // A host answers within a round trip; twice a cautious guess of it is time enough.
+        let patience = self.config.prior_round_trip * 2;
+        let swim = Swim::new(clock.now(), local, self.config, keys, rand::random())?;
+
+        let publisher = Publisher::new(swim.members(), self.event_buffer);
+        let source = publisher.source();
+        let (commands, commands_receiver) = mpsc::channel(COMMANDS);
+        let (stop, stopped) = watch::channel(false);
+        let (joined, is_joined) = watch::channel(seeds.is_empty());
+        let (isolated, is_isolated) = watch::channel(false);
+        let joiner =
+            Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
+        let seeding = (!seeds.is_empty()).then(|| {
+            let company = Company { members: source.watch(), isolated: is_isolated.clone() };
+            let (joiner, joined) = (joiner.clone(), joined.clone());
+            tokio::spawn(Seeding { seeds, joiner, company, joined }.run())
+        });
+        let driver = Driver {
+            clock,
+            swim,
+            transport,
+            receiver,
+            commands: commands_receiver,
+            hosts: Hosts::new(HostQuestions::new(self.closed_port, patience)),
+            stop: stopped,
+            publisher,
+            source: source.clone(),
+            joined,
+            isolated,
+            seeding,
+            keeper: data_dir.map(|dir| keep_generations(dir, generation)),
+            state: Default::default(),
+        };
+        let number = generation.0;
+        debug!(member = %me, %name, addr = %advertised, bound = %local_addr, generation = number, "started");
+        tokio::spawn(driver.run());
+        let name = name.to_string();
+        let (joined, isolated) = (is_joined, is_isolated);
+        let shared = Shared {
+            clock,
+            id: me,
+            local_addr,
+            advertised,
+            name,
+            source,
+            joined,
+            isolated,
+            stop,
+            commands,
+            joiner,
+        };
+        Ok(Cluster { shared: Arc::new(shared) })
+    }
+}
+
+impl Admission {
+    fn credentials(self, cluster: ClusterName) -> Credentials {
+        match self {
+            Self::Key(key) => Credentials::ClusterKey { cluster, key },
+            Self::Certificates { ca_pem, cert_pem, .. } => {
+                Credentials::Certificates { cluster, ca_pem, cert_chain_pem: cert_pem }
+            }
+        }
+    }
+
+    /// The identity that the certificate is for.
+    fn identity(&self) -> Result<Option<Arc<Identity>>, StartError> {
+        match self {
+            Self::Key(_) => Ok(None),
+            Self::Certificates { key_pem, .. } => Ok(Some(Arc::new(Identity::from_pem(key_pem)?))),
+        }
+    }
+}
+
+impl std::fmt::Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Key(_) => f.write_str("Key(..)"),
+            Self::Certificates { .. } => f.write_str("Certificates(..)"),
+        }
+    }
+}
+
+/// What lasts from run to run, or is made anew for this one.
+struct Persisted {
+    identity: Arc<Identity>,
+    generation: Generation,
+    data_dir: Option<DataDir>,
+}
+
+impl Persisted {
+    async fn open(path: Option<PathBuf>, admission: &Admission) -> Result<Self, StartError> {
+        let given = admission.identity()?;
+        let Some(path) = path else {
+            let identity = given.unwrap_or_else(|| Arc::new(Identity::generate()));
+            return Ok(Self { identity, generation: Generation(1), data_dir: None });
+        };
+        let opened = spawn_blocking(move || {
+            let data_dir = DataDir::open(path)?;
+            let identity = match given {
+                Some(identity) => identity,
+                None => data_dir.identity()?,
+            };
+            let generation = data_dir.next_generation()?;
+            Ok(Self { identity, generation, data_dir: Some(data_dir) })
+        });
+        opened.await.expect("opening a data directory does not panic")
+    }
+}
+
+/// Starts the task that writes later generations down, where a slow disk holds up nobody.
+fn keep_generations(data_dir: DataDir, generation: Generation) -> Keeper {
+    let (newest, mut receiver) = watch::channel(generation);
+    let failures = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&failures);
+    let data_dir = Arc::new(data_dir);
+    let task = tokio::spawn(async move {
+        while receiver.changed().await.is_ok() {
+            let generation = *receiver.borrow_and_update();
+            let this = Arc::clone(&data_dir);
+            let kept = spawn_blocking(move || this.keep_generation(generation)).await;
+            if let Ok(Err(error)) = kept {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let (path, generation) = (data_dir.generation_path(), generation.0);
+                error!(path = %path.display(), generation, %error, "a generation could not be kept");
+            }
+        }
+    });
+    Keeper { newest, failures, task }
+}
+
+/// How long a connection of two ring neighbours is silent when all is well: they meet once in each
+/// turn through the rings. Ending it sooner would cost a handshake for each probe.
+fn between_probes(config: &Config) -> Duration {
+    config.protocol_period.saturating_mul(u32::from(config.rings) + 1)
+}
+
+/// Seeds of the right form, each once.
+fn parse_seeds(seeds: &[String]) -> Result<Vec<Seed>, StartError> {
+    let mut parsed: Vec<Seed> = Vec::with_capacity(seeds.len());
+    for seed in seeds {
+        let (host, port) = seed.rsplit_once(':').unwrap_or_default();
+        let is_address = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
+        if !is_address {
+            return Err(StartError::Seed { seed: seed.clone() });
+        }
+        if !parsed.iter().any(|known| **known == **seed) {
+            parsed.push(seed.as_str().into());
+        }
+    }
+    Ok(parsed)
+}
+
+const EVENT_BUFFER: NonZeroUsize = NonZeroUsize::new(1_024).expect("it is not zero");
+
+/// RFC 863; nobody serves it any more.
+const DISCARD_PORT: u16 = 9;

@@ -1,0 +1,212 @@
+//! [`Cluster`]: the handle that applications hold.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use phin_swim::{Instant, Link, MemberId, Members, Report};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    Builder, JoinError, Joined, LeaveError, Stats, Stopped, Subscription, clock::Clock,
+    driver::Command, join::Joiner, subscription::Source,
+};
+
+/// A running node: a handle to it, cheap to clone.
+///
+/// The node runs on a task of its own until [`shutdown`](Self::shutdown), or until the last handle
+/// is dropped. Either closes its connections without a word of farewell: the others will declare it
+/// dead. Call [`leave`](Self::leave) before to part as friends.
+///
+/// Every future of a handle may be dropped at any time; what it had begun then goes on or never
+/// happens, and the node is sound.
+#[derive(Clone)]
+pub struct Cluster {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What all handles of a node share.
+pub(crate) struct Shared {
+    pub(crate) clock: Clock,
+    pub(crate) id: MemberId,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) advertised: SocketAddr,
+    pub(crate) name: String,
+    pub(crate) source: Source,
+    pub(crate) joined: watch::Receiver<bool>,
+    pub(crate) isolated: watch::Receiver<bool>,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) joiner: Joiner,
+}
+
+/// How a departure went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Departure {
+    /// How many members confirmed that they know.
+    pub confirmed: usize,
+    /// How many members were asked: those that would otherwise find this node silent. None if it
+    /// was alone.
+    pub asked: usize,
+}
+
+impl Cluster {
+    /// What a node needs to start.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Who this node is.
+    pub fn id(&self) -> MemberId {
+        self.shared.id
+    }
+
+    /// This node's label for people.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The address that the node is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.shared.local_addr
+    }
+
+    /// The address under which others are told to reach the node.
+    pub fn advertised(&self) -> SocketAddr {
+        self.shared.advertised
+    }
+
+    /// The membership list as it is now: an immutable snapshot, which costs next to nothing. After
+    /// a shutdown, the last one.
+    pub fn members(&self) -> Members {
+        self.shared.source.members()
+    }
+
+    /// The membership list, and from then on each change to it.
+    pub fn subscribe(&self) -> Subscription {
+        self.shared.source.subscribe()
+    }
+
+    /// Joins through a seed address, "host:port". The name is resolved now, and all of its
+    /// addresses are tried in an order of chance until one lets this node in. A node that has left
+    /// returns.
+    ///
+    /// # Errors
+    /// Of the last address that gave a reason, that reason.
+    pub async fn join(&self, seed: &str) -> Result<Joined, JoinError> {
+        self.shared.joiner.join(seed).await
+    }
+
+    /// Whether this node is in the cluster, as far as it depends on others: a seed has let it in,
+    /// another member is known, or no seed but this node itself was given. It stays so, also when
+    /// the others die.
+    pub fn is_joined(&self) -> bool {
+        *self.shared.joined.borrow()
+    }
+
+    /// Whether this node hears no other member although it knows some: the fault is on its side, so
+    /// it declares nobody dead until it hears one.
+    pub fn is_isolated(&self) -> bool {
+        *self.shared.isolated.borrow()
+    }
+
+    /// Waits until [`is_isolated`](Self::is_isolated) is not what the caller knows, and returns what
+    /// it is then.
+    ///
+    /// # Errors
+    /// When the node is shut down before.
+    pub async fn isolation_changed(&self, known: bool) -> Result<bool, Stopped> {
+        let mut isolated = self.shared.isolated.clone();
+        let changed = isolated.wait_for(|isolated| *isolated != known).await;
+        changed.map(|isolated| *isolated).map_err(|_| Stopped)
+    }
+
+    /// Waits until [`is_joined`](Self::is_joined).
+    ///
+    /// # Errors
+    /// When the node is shut down before.
+    pub async fn joined(&self) -> Result<(), Stopped> {
+        self.shared.joined.clone().wait_for(|joined| *joined).await.map(drop).map_err(|_| Stopped)
+    }
+
+    /// Leaves the cluster, and says at the latest after `deadline` how many members have confirmed
+    /// that they know.
+    ///
+    /// The node goes on answering, and telling those who have not confirmed, until it is shut down.
+    /// Who calls again, or calls after an earlier future was dropped, waits for the same departure.
+    /// A later [`join`](Self::join) returns to the cluster.
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn leave(&self, deadline: Duration) -> Result<Departure, LeaveError> {
+        let mut departure = self.ask(|reply| Command::Leave { reply }).await?;
+        let is_complete = |departure: &Departure| departure.confirmed >= departure.asked;
+        // The outcome is in the channel either way, also if the node was shut down meanwhile.
+        let _ = timeout(deadline, departure.wait_for(is_complete)).await;
+        let departure = *departure.borrow();
+        Ok(departure)
+    }
+
+    /// Stops the node: closes its connections, ends its tasks, and releases its address and data
+    /// directory. Others who call meanwhile wait for the same end. It takes place even if the
+    /// future is dropped once it was polled.
+    pub async fn shutdown(&self) {
+        self.shared.stop.send_replace(true);
+        self.shared.commands.closed().await;
+    }
+
+    /// The links to the members that this one observes.
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn links(&self) -> Result<Vec<Link>, Stopped> {
+        self.ask(|reply| Command::Links { reply }).await
+    }
+
+    /// What the node has counted since its start.
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn stats(&self) -> Result<Stats, Stopped> {
+        self.ask(|reply| Command::Stats { reply }).await
+    }
+
+    /// Why a member is held for what it is: its last suspicion, open or ended, with the votes behind
+    /// a verdict. `None` if it was never suspected here.
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn why(&self, id: MemberId) -> Result<Option<Report>, Stopped> {
+        self.ask(|reply| Command::Why { id, reply }).await
+    }
+
+    /// The wall clock's time at a moment of this node's clock, such as a member's `since`.
+    pub fn wall_clock(&self, at: Instant) -> SystemTime {
+        self.shared.clock.wall(at)
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        self.shared.commands.send(command(reply)).await.map_err(|_| Stopped)?;
+        answer.await.map_err(|_| Stopped)
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster")
+            .field("id", &self.id())
+            .field("name", &self.shared.name)
+            .field("advertised", &self.shared.advertised)
+            .finish_non_exhaustive()
+    }
+}

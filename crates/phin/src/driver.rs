@@ -1,0 +1,468 @@
+//! The one task that owns the protocol and the transport's receiver.
+//!
+//! It waits for three things: a message, a command, a deadline. Whatever woke it, it handles
+//! everything received first and fires timers last, so that a reply that has arrived is no miss.
+//! Nothing it does can wait for a subscriber, a dial or a disk.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use phin_quic::{CloseReason, HostQuestions, Received, Receiver, Transport};
+use phin_swim::{
+    Change, Event, Fingerprint, Generation, HostAnswer, Instant, JoinRefusal, Link, MemberId,
+    MemberState, Output, Peer, Question, Report, Silence, Swim,
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tracing::{debug, error, info, trace, warn};
+
+use crate::{
+    Departure, DriverStats, Stats,
+    clock::Clock,
+    join::{AfterLeaving, NotJoined},
+    keys::{
+        disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
+        unreachable,
+    },
+    subscription::{Published, Publisher, Source},
+};
+
+/// What a handle asks of the driver. Replies nobody waits for any more are dropped.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Join { through: Peer, after_leaving: AfterLeaving, reply: oneshot::Sender<JoinResult> },
+    Leave { reply: oneshot::Sender<watch::Receiver<Departure>> },
+    Links { reply: oneshot::Sender<Vec<Link>> },
+    Stats { reply: oneshot::Sender<Stats> },
+    Why { id: MemberId, reply: oneshot::Sender<Option<Report>> },
+}
+
+pub(crate) type JoinResult = Result<(), NotJoined>;
+
+/// Owns the protocol, runs until it is told to stop or nobody can command it any more.
+pub(crate) struct Driver {
+    pub(crate) clock: Clock,
+    pub(crate) swim: Swim,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) receiver: Receiver,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) hosts: Hosts,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) publisher: Publisher,
+    pub(crate) source: Source,
+    pub(crate) joined: watch::Sender<bool>,
+    pub(crate) isolated: watch::Sender<bool>,
+    /// The tasks that live no longer than this one.
+    pub(crate) seeding: Option<JoinHandle<()>>,
+    pub(crate) keeper: Option<Keeper>,
+    pub(crate) state: State,
+}
+
+/// What the driver remembers between wakes.
+#[derive(Debug, Default)]
+pub(crate) struct State {
+    /// Who waits for which member's answer. Those who stopped waiting are swept out at each join.
+    joining: BTreeMap<MemberId, Vec<oneshot::Sender<JoinResult>>>,
+    leaving: Option<Leaving>,
+    /// Until when timers wait for the transport to hand over what arrived during a pause.
+    settling: Option<Instant>,
+    /// What the published list looks like; it also changes without an event, when a long dead
+    /// member is forgotten.
+    published: Option<(u64, Fingerprint, usize)>,
+    batch: Batch,
+    stats: DriverStats,
+}
+
+/// What came out of one wake, told when the list that goes with it is published.
+#[derive(Debug, Default)]
+struct Batch {
+    events: Vec<Event>,
+    joins: Vec<(MemberId, Result<(), JoinRefusal>)>,
+    confirmed: Vec<MemberId>,
+}
+
+/// A departure under way, and everybody who waits for it.
+#[derive(Debug)]
+struct Leaving {
+    confirmed: BTreeSet<MemberId>,
+    progress: watch::Sender<Departure>,
+}
+
+/// Asks members' hosts, each question in a task of its own.
+pub(crate) struct Hosts {
+    questions: HostQuestions,
+    answered: mpsc::Sender<(MemberId, HostAnswer)>,
+    answers: mpsc::Receiver<(MemberId, HostAnswer)>,
+}
+
+impl Hosts {
+    pub(crate) fn new(questions: HostQuestions) -> Self {
+        let (answered, answers) = mpsc::channel(HOST_ANSWERS);
+        Self { questions, answered, answers }
+    }
+
+    fn ask(&self, to: Peer, question: Question) {
+        let (questions, answered) = (self.questions.clone(), self.answered.clone());
+        tokio::spawn(async move {
+            let answer = host_answer(questions.ask(to.addr, host_question(question)).await);
+            // An error means that the node has stopped.
+            let _ = answered.send((to.id, answer)).await;
+        });
+    }
+}
+
+/// The way to the task that keeps generations, and its end.
+pub(crate) struct Keeper {
+    pub(crate) newest: watch::Sender<Generation>,
+    pub(crate) failures: Arc<AtomicU64>,
+    pub(crate) task: JoinHandle<()>,
+}
+
+impl Driver {
+    pub(crate) async fn run(mut self) {
+        self.publish();
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                biased;
+                () = stopped(&mut self.stop) => break,
+                received = self.receiver.receive() => match received {
+                    Some(received) => self.on_received(received),
+                    None => {
+                        error!("the transport has ended; the node is stopped");
+                        break;
+                    }
+                },
+                command = self.commands.recv() => match command {
+                    Some(command) => self.on_command(command),
+                    None => break,
+                },
+                Some((id, answer)) = self.hosts.answers.recv() => self.on_host_answer(id, answer),
+                () = self.clock.sleep_until(deadline) => {}
+            }
+            self.measure_lag(deadline);
+            self.drain_inputs();
+            self.fire_timers();
+            self.publish();
+        }
+        self.shut_down().await;
+    }
+
+    /// When to wake although nothing happens.
+    fn deadline(&self) -> Option<Instant> {
+        let due = self.swim.poll_timeout()?;
+        Some(self.state.settling.map_or(due, |settled| due.max(settled)))
+    }
+
+    /// How late we are. After a pause (of the process, or of the machine) the transport's own tasks
+    /// have yet to read what arrived meanwhile: timers give them a moment.
+    fn measure_lag(&mut self, deadline: Option<Instant>) {
+        let now = self.clock.now();
+        let stats = &mut self.state.stats;
+        stats.wakes += 1;
+        let lag = deadline.map_or(Duration::ZERO, |deadline| now.saturating_since(deadline));
+        stats.total_lag = stats.total_lag.saturating_add(lag);
+        stats.max_lag = stats.max_lag.max(lag);
+        if lag >= PAUSE && self.state.settling.is_none() {
+            stats.pauses += 1;
+            self.state.settling = Some(now + SETTLING_TIME);
+        }
+    }
+
+    /// Handles what has been received, asked and found out; of each no more than was waiting.
+    fn drain_inputs(&mut self) {
+        for _ in 0..MAX_BATCH {
+            let Some(received) = self.receiver.try_receive() else { break };
+            self.on_received(received);
+        }
+        for _ in 0..COMMANDS {
+            let Ok(command) = self.commands.try_recv() else { break };
+            self.on_command(command);
+        }
+        for _ in 0..HOST_ANSWERS {
+            let Ok((id, answer)) = self.hosts.answers.try_recv() else { break };
+            self.on_host_answer(id, answer);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.clock.now();
+        if self.state.settling.is_some_and(|settled| now < settled) {
+            return;
+        }
+        self.state.settling = None;
+        if self.swim.poll_timeout().is_some_and(|due| due <= now) {
+            self.swim.handle_timeout(now);
+            self.flush_outputs();
+        }
+    }
+
+    fn on_received(&mut self, received: Received) {
+        let now = self.clock.now();
+        match received {
+            Received::Datagram { from, payload } => {
+                trace!(peer = %from.id, bytes = payload.len(), "datagram");
+                self.swim.handle_datagram(now, swim_peer(from), &payload);
+            }
+            Received::Stream { from, payload } => {
+                trace!(peer = %from.id, bytes = payload.len(), "stream");
+                self.swim.handle_stream(now, swim_peer(from), &payload);
+            }
+            Received::Connected { peer } => self.swim.handle_connected(now, swim_peer(peer)),
+            Received::Disconnected { peer, reason } => {
+                debug!(peer = %peer.id, ?reason, "disconnected");
+                let id = member_id(peer.id);
+                self.swim.handle_disconnected(now, id, disconnection(&reason));
+            }
+            Received::Unreachable { peer, error } => {
+                debug!(peer = %peer.id, addr = %peer.addr, %error, "unreachable");
+                let id = member_id(peer.id);
+                self.swim.handle_unreachable(now, id, unreachable(&error));
+                self.give_up_joining(id);
+            }
+            Received::SendFailed { peer, error, payload_bytes } => {
+                debug!(peer = %peer.id, %error, payload_bytes, "a stream may not have arrived");
+                self.give_up_joining(member_id(peer.id));
+            }
+            // What a later transport may tell besides.
+            _ => {}
+        }
+        self.flush_outputs();
+    }
+
+    fn on_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
+        debug!(member = %id, ?answer, "its host was asked");
+        self.swim.handle_host_answer(self.clock.now(), id, answer);
+        self.flush_outputs();
+    }
+
+    fn on_command(&mut self, command: Command) {
+        let now = self.clock.now();
+        match command {
+            Command::Join { through, after_leaving, reply } => {
+                self.join(now, through, after_leaving, reply);
+            }
+            Command::Leave { reply } => {
+                // An error means that the caller has gone; the departure goes on.
+                let _ = reply.send(self.leave(now));
+            }
+            Command::Links { reply } => {
+                let _ = reply.send(self.swim.links(now));
+            }
+            Command::Stats { reply } => {
+                let _ = reply.send(self.stats());
+            }
+            Command::Why { id, reply } => {
+                let _ = reply.send(self.swim.why(now, id));
+            }
+        }
+        self.flush_outputs();
+    }
+
+    fn join(
+        &mut self,
+        now: Instant,
+        through: Peer,
+        after_leaving: AfterLeaving,
+        reply: oneshot::Sender<JoinResult>,
+    ) {
+        let has_left = self.swim.members().me().state() == MemberState::Left;
+        if has_left && after_leaving == AfterLeaving::StayAway {
+            let _ = reply.send(Err(NotJoined::Leaving));
+            return;
+        }
+        if has_left {
+            self.state.leaving = None;
+        }
+        self.state.joining.retain(|_, waiting| {
+            waiting.retain(|reply| !reply.is_closed());
+            !waiting.is_empty()
+        });
+        let waiting = self.state.joining.entry(through.id).or_default();
+        waiting.push(reply);
+        // Who asks a member twice at once gets one answer.
+        if waiting.len() == 1 {
+            self.swim.join(now, through);
+        }
+    }
+
+    /// The protocol no longer waits for an answer of this member.
+    fn give_up_joining(&mut self, id: MemberId) {
+        for reply in self.state.joining.remove(&id).unwrap_or_default() {
+            let _ = reply.send(Err(NotJoined::Lost));
+        }
+    }
+
+    /// Begins to leave, or finds the departure that has begun.
+    fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {
+        if let Some(leaving) = &self.state.leaving {
+            return leaving.progress.subscribe();
+        }
+        let asked = self.swim.leave(now);
+        let (progress, departure) = watch::channel(Departure { confirmed: 0, asked });
+        self.state.leaving = Some(Leaving { confirmed: BTreeSet::new(), progress });
+        departure
+    }
+
+    fn stats(&self) -> Stats {
+        let mut driver = self.state.stats;
+        driver.events_missed = self.source.events_missed();
+        if let Some(keeper) = &self.keeper {
+            driver.generations_not_kept = keeper.failures.load(Ordering::Relaxed);
+        }
+        Stats { swim: *self.swim.stats(), transport: self.transport.stats(), driver }
+    }
+
+    fn flush_outputs(&mut self) {
+        while let Some(output) = self.swim.poll_output() {
+            match output {
+                Output::Datagram { to, payload } => {
+                    self.transport.send_datagram(transport_peer(to), Bytes::from(payload));
+                }
+                Output::Stream { to, payload } => {
+                    self.transport.send_stream(transport_peer(to), Bytes::from(payload));
+                }
+                Output::Disconnect(id) => {
+                    self.transport.close_peer(peer_id(id), self.close_reason(id));
+                }
+                Output::Event(event) => self.state.batch.events.push(event),
+                Output::JoinEnded { through, result } => {
+                    self.state.batch.joins.push((through, result));
+                }
+                Output::AskHost { to, question } => self.hosts.ask(to, question),
+                Output::Isolated(true) => {
+                    warn!("no member is heard: this node is isolated and declares nobody dead");
+                    self.isolated.send_replace(true);
+                }
+                Output::Isolated(false) => {
+                    info!("members are heard again: this node is no longer isolated");
+                    self.isolated.send_replace(false);
+                }
+                Output::LeaveConfirmed(id) => self.state.batch.confirmed.push(id),
+                Output::Generation(generation) => self.keep(generation),
+            }
+        }
+    }
+
+    /// Why this node wants no connection to a member.
+    fn close_reason(&self, id: MemberId) -> CloseReason {
+        match self.swim.members().get(id).map(|member| member.state()) {
+            Some(MemberState::Dead) => CloseReason::Dead,
+            Some(MemberState::Left) => CloseReason::Left,
+            Some(MemberState::Alive | MemberState::Suspect) | None => CloseReason::Unwanted,
+        }
+    }
+
+    fn keep(&self, generation: Generation) {
+        info!(
+            generation = generation.0,
+            "an earlier run was known by a later generation; going on after it"
+        );
+        if let Some(keeper) = &self.keeper {
+            keeper.newest.send_replace(generation);
+        }
+    }
+
+    /// Tells everybody what this wake brought: the list first, so that whoever is told finds it
+    /// there.
+    fn publish(&mut self) {
+        let batch = std::mem::take(&mut self.state.batch);
+        let members = self.swim.members();
+        let looks = (members.version(), members.fingerprint(), members.len());
+        if self.state.published != Some(looks) {
+            self.state.published = Some(looks);
+            let is_alone = members.live_len() < 2;
+            let at = self.clock.wall(self.clock.now());
+            batch.events.iter().for_each(|event| self.log(event));
+            self.publisher.publish_list(members);
+            // Whoever hears of another member finds the node joined.
+            if !is_alone {
+                self.joined.send_if_modified(|joined| !std::mem::replace(joined, true));
+            }
+            let changes = batch.events.into_iter().map(|event| Published { at, event });
+            self.publisher.publish_changes(changes);
+        }
+        for (through, result) in batch.joins {
+            for reply in self.state.joining.remove(&through).unwrap_or_default() {
+                let _ = reply.send(result.clone().map_err(NotJoined::Refused));
+            }
+        }
+        if let Some(leaving) = &mut self.state.leaving {
+            leaving.confirmed.extend(batch.confirmed);
+            let confirmed = leaving.confirmed.len();
+            leaving.progress.send_if_modified(|departure| {
+                std::mem::replace(&mut departure.confirmed, confirmed) != confirmed
+            });
+        }
+    }
+
+    fn log(&self, event: &Event) {
+        let member = &event.member;
+        let (id, name, addr) = (member.id(), member.name(), member.addr());
+        let (generation, incarnation) = (member.generation().0, member.incarnation().0);
+        let version = event.version;
+        macro_rules! log {
+            ($level:ident, $text:literal $(, $field:ident)*) => {
+                $level!(
+                    member = %id, name, %addr, generation, incarnation, version $(, $field)*, $text
+                )
+            };
+        }
+        match event.change {
+            Change::Joined => log!(info, "member joined"),
+            Change::Alive => log!(info, "member is alive"),
+            Change::Left => log!(info, "member left"),
+            Change::Updated => log!(info, "member changed what it says of itself"),
+            Change::Suspect => log!(warn, "member is suspect"),
+            Change::Dead => {
+                let report = self.swim.why(self.clock.now(), id);
+                let silence = report.and_then(|report| report.silence()).map(Silence::as_str);
+                log!(warn, "member is dead", silence);
+            }
+        }
+    }
+
+    /// Ends what belongs to the node. The commands' receiver goes last: when it is closed, all is
+    /// over.
+    async fn shut_down(self) {
+        let Self { transport, receiver, commands, keeper, seeding, .. } = self;
+        if let Some(seeding) = seeding {
+            seeding.abort();
+        }
+        transport.close().await;
+        drop((transport, receiver));
+        if let Some(Keeper { newest, task, .. }) = keeper {
+            drop(newest);
+            // An error is a panic in it, which has been reported.
+            let _ = task.await;
+        }
+        debug!("the node has been shut down");
+        drop(commands);
+    }
+}
+
+/// Ends when a handle asks for it, or when there is none left.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that every handle was dropped.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// The most received in one wake before timers fire; the rest follows in the next.
+const MAX_BATCH: usize = 4_096;
+/// The most commands that wait for the driver; who comes later waits too.
+pub(crate) const COMMANDS: usize = 64;
+/// How many answers of hosts wait for the driver; whoever asked further ones waits too.
+const HOST_ANSWERS: usize = 64;
+/// Waking this much late is a pause.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long after a pause timers wait for what arrived during it.
+const SETTLING_TIME: Duration = Duration::from_millis(10);

@@ -1,0 +1,131 @@
+//! What can go wrong, by operation.
+
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+
+use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
+use phin_swim::{ConfigError, JoinRefusal, NameError};
+
+/// Why a node could not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Nothing says who may be in the cluster.
+    #[error("neither a cluster key nor certificates were given")]
+    NoCredentials,
+    /// The name cannot be a member's.
+    #[error("the node's name cannot be used")]
+    Name(#[from] NameError),
+    /// The name cannot be a cluster's.
+    #[error("the cluster's name cannot be used")]
+    ClusterName(#[from] ClusterNameError),
+    /// The node has no identity: the key file or the key of its certificate cannot be used.
+    #[error("the node's identity cannot be used")]
+    Identity(#[from] IdentityError),
+    /// A setting cannot be used.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// A seed is not an address.
+    #[error("seed {seed:?} is not of the form host:port")]
+    Seed {
+        /// The seed as given.
+        seed: String,
+    },
+    /// The address cannot be bound, or the credentials cannot be used.
+    #[error("cannot listen on {addr}")]
+    Bind {
+        /// The address asked for.
+        addr: SocketAddr,
+        /// Why not.
+        source: BindError,
+    },
+    /// Others could not reach the node under this address.
+    #[error("{addr} cannot be advertised: set an address under which others reach this node")]
+    Advertise {
+        /// The address given, or found.
+        addr: SocketAddr,
+    },
+    /// A file of the data directory cannot be read or written.
+    #[error("cannot use {}", path.display())]
+    DataDir {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Another node runs on the data directory.
+    #[error("the data directory {} is in use by another node", path.display())]
+    DataDirInUse {
+        /// The directory.
+        path: PathBuf,
+    },
+}
+
+/// Why a seed did not let this node in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The seed's name has no address.
+    #[error("cannot resolve {seed:?}")]
+    Resolve {
+        /// The seed as given.
+        seed: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// No connection to the seed, or none that both sides accept.
+    #[error("cannot connect to {addr}")]
+    Dial {
+        /// Where it was sought.
+        addr: SocketAddr,
+        /// Why not.
+        source: DialError,
+    },
+    /// The seed answered, and said no.
+    #[error("{addr} did not let this node in")]
+    Refused {
+        /// The seed's address.
+        addr: SocketAddr,
+        /// Its reason.
+        source: JoinRefusal,
+    },
+    /// The connection to the seed was lost before it answered.
+    #[error("lost the connection to {addr}")]
+    Lost {
+        /// The seed's address.
+        addr: SocketAddr,
+    },
+    /// The seed did not answer in time.
+    #[error("{addr} did not answer within {limit:?}")]
+    TimedOut {
+        /// The seed's address.
+        addr: SocketAddr,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// Every address of the seed is this node's own.
+    #[error("{seed:?} is this node itself")]
+    ThisNode {
+        /// The seed as given.
+        seed: String,
+    },
+    /// This node has been asked to leave.
+    #[error("this node is leaving the cluster")]
+    Leaving,
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a node could not leave.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaveError {
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// The node has been shut down.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("the node has been shut down")]
+pub struct Stopped;

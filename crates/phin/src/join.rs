@@ -1,0 +1,141 @@
+//! Joining through a seed address: resolve, dial, ask.
+
+use std::{io, net::SocketAddr, sync::Weak, time::Duration};
+
+use phin_quic::{DialError, Refusal, Transport};
+use phin_swim::{JoinRefusal, MemberId, Peer};
+use rand::seq::SliceRandom;
+use tokio::{
+    net::lookup_host,
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::{JoinError, Stopped, driver::Command, keys::member_id};
+
+/// Which member let this node in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Joined {
+    /// Who it is.
+    pub through: MemberId,
+    /// Where it was reached.
+    pub addr: SocketAddr,
+}
+
+/// What is needed to join. It keeps neither the driver nor the node alive.
+#[derive(Clone)]
+pub(crate) struct Joiner {
+    pub(crate) transport: Weak<Transport>,
+    pub(crate) commands: mpsc::WeakSender<Command>,
+}
+
+/// What a node that has left does with a join.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AfterLeaving {
+    /// It returns: the application asks for it.
+    Return,
+    /// It stays away: a seed's answer came after the application had asked to leave.
+    StayAway,
+}
+
+/// Why the driver did not get this node in.
+#[derive(Debug)]
+pub(crate) enum NotJoined {
+    Refused(JoinRefusal),
+    Leaving,
+    /// The connection was lost.
+    Lost,
+}
+
+impl Joiner {
+    /// Joins through the first address of `seed` that lets this node in.
+    pub(crate) async fn join(&self, seed: &str) -> Result<Joined, JoinError> {
+        let mut worst = JoinError::ThisNode { seed: seed.to_owned() };
+        for addr in resolve(seed).await? {
+            match self.join_at(addr, AfterLeaving::Return).await {
+                Ok(Some(joined)) => return Ok(joined),
+                Ok(None) => {}
+                Err(error @ (JoinError::Stopped(_) | JoinError::Leaving)) => return Err(error),
+                Err(error) => worst = telling(worst, error),
+            }
+        }
+        Err(worst)
+    }
+
+    /// Joins through the member at `addr`; `None` if that is this node itself.
+    pub(crate) async fn join_at(
+        &self,
+        addr: SocketAddr,
+        after_leaving: AfterLeaving,
+    ) -> Result<Option<Joined>, JoinError> {
+        let transport = self.transport.upgrade().ok_or(Stopped)?;
+        let dialled = timeout(MAX_DIAL_TIME, transport.dial(addr)).await;
+        drop(transport);
+        let peer = dialled.map_err(|_| JoinError::TimedOut { addr, limit: MAX_DIAL_TIME })?;
+        let id = match peer {
+            Ok(peer) => member_id(peer),
+            Err(DialError::OwnIdentity) => return Ok(None),
+            Err(source) => return Err(JoinError::Dial { addr, source }),
+        };
+        let (reply, ended) = oneshot::channel();
+        let through = Peer { id, addr };
+        let command = Command::Join { through, after_leaving, reply };
+        let commands = self.commands.upgrade().ok_or(Stopped)?;
+        commands.send(command).await.map_err(|_| Stopped)?;
+        // Whoever waits here must not keep the node alive.
+        drop(commands);
+        let ended = timeout(MAX_ANSWER_TIME, ended).await;
+        match ended.map_err(|_| JoinError::TimedOut { addr, limit: MAX_ANSWER_TIME })? {
+            Ok(Ok(())) => Ok(Some(Joined { through: id, addr })),
+            Ok(Err(NotJoined::Refused(source))) => Err(JoinError::Refused { addr, source }),
+            Ok(Err(NotJoined::Lost)) => Err(JoinError::Lost { addr }),
+            Ok(Err(NotJoined::Leaving)) => Err(JoinError::Leaving),
+            Err(oneshot::error::RecvError { .. }) => Err(Stopped.into()),
+        }
+    }
+}
+
+/// The addresses of a seed as they are now, in an order of chance, so that many nodes with one list
+/// of seeds do not all begin with the same.
+pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
+    let failed = |source| JoinError::Resolve { seed: seed.to_owned(), source };
+    let looked_up = timeout(MAX_RESOLVE_TIME, lookup_host(seed)).await;
+    let addrs = looked_up.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let mut addrs: Vec<_> = addrs.map_err(failed)?.collect();
+    addrs.sort_unstable();
+    addrs.dedup();
+    if addrs.is_empty() {
+        return Err(failed(io::ErrorKind::NotFound.into()));
+    }
+    addrs.shuffle(&mut rand::rng());
+    addrs.truncate(MAX_ADDRS);
+    Ok(addrs)
+}
+
+/// Whether a seed and this node do not belong together, which time alone will not change.
+pub(crate) fn is_refusal(error: &DialError) -> bool {
+    matches!(error, DialError::Refused { refusal, .. } if *refusal != Refusal::Full)
+}
+
+/// Of two reasons why a seed did not let this node in, the one that says more: an answer, then
+/// silence.
+fn telling(one: JoinError, other: JoinError) -> JoinError {
+    let rank = |error: &JoinError| match error {
+        JoinError::Refused { .. } => 3,
+        JoinError::Dial { source, .. } if is_refusal(source) => 2,
+        JoinError::Dial { .. } | JoinError::Lost { .. } | JoinError::TimedOut { .. } => 1,
+        JoinError::Resolve { .. }
+        | JoinError::ThisNode { .. }
+        | JoinError::Leaving
+        | JoinError::Stopped(_) => 0,
+    };
+    if rank(&other) >= rank(&one) { other } else { one }
+}
+
+/// Names with more addresses are used in part, another part at each try.
+const MAX_ADDRS: usize = 64;
+const MAX_RESOLVE_TIME: Duration = Duration::from_secs(10);
+const MAX_DIAL_TIME: Duration = Duration::from_secs(5);
+/// How long a seed that was reached may take to let us in.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);

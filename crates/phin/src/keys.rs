@@ -1,0 +1,92 @@
+//! The core's keys, held by the transport's identity.
+
+use std::sync::Arc;
+
+use phin_quic::{CloseReason, DialError, DisconnectReason, HostQuestion, Identity, PeerId};
+use phin_swim::{
+    Disconnection, HostAnswer, Keys, MemberId, PublicKey, Question, Signature, Unreachable,
+};
+
+/// Signs the records of this node with the key that its connections prove.
+pub(crate) struct NodeKeys(pub(crate) Arc<Identity>);
+
+impl Keys for NodeKeys {
+    fn public_key(&self) -> PublicKey {
+        PublicKey(self.0.public_key().0)
+    }
+
+    fn member_id(&self, key: &PublicKey) -> MemberId {
+        member_id(PeerId::of(&phin_quic::PublicKey(key.0)))
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        Signature(self.0.sign(message).0)
+    }
+
+    fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+        let (key, signature) = (phin_quic::PublicKey(key.0), phin_quic::Signature(signature.0));
+        phin_quic::verify(&key, message, &signature)
+    }
+}
+
+/// The member that the far end of a connection is.
+pub(crate) fn member_id(id: PeerId) -> MemberId {
+    MemberId(id.to_bytes())
+}
+
+/// The far end of a connection to a member.
+pub(crate) fn peer_id(id: MemberId) -> PeerId {
+    PeerId::from_bytes(id.0)
+}
+
+/// Where a member is, as the transport says it.
+pub(crate) fn transport_peer(peer: phin_swim::Peer) -> phin_quic::Peer {
+    phin_quic::Peer { id: peer_id(peer.id), addr: peer.addr }
+}
+
+/// Where a member is, as the protocol says it.
+pub(crate) fn swim_peer(peer: phin_quic::Peer) -> phin_swim::Peer {
+    phin_swim::Peer { id: member_id(peer.id), addr: peer.addr }
+}
+
+/// What a host is asked, as the transport says it.
+pub(crate) fn host_question(question: Question) -> HostQuestion {
+    match question {
+        Question::Reachability => HostQuestion::IsThere,
+        Question::Silence => HostQuestion::IsPeerThere,
+    }
+}
+
+/// What a host answered, as the protocol says it.
+pub(crate) fn host_answer(answer: phin_quic::HostAnswer) -> HostAnswer {
+    match answer {
+        phin_quic::HostAnswer::PortRefused => HostAnswer::PortRefused,
+        phin_quic::HostAnswer::IsThere => HostAnswer::Answers,
+        phin_quic::HostAnswer::Nothing => HostAnswer::Nothing,
+        phin_quic::HostAnswer::Unknown => HostAnswer::Unknown,
+    }
+}
+
+/// What a failed dial means to the protocol.
+pub(crate) fn unreachable(error: &DialError) -> Unreachable {
+    match error {
+        DialError::Refused { .. } => Unreachable::NotAdmitted,
+        DialError::WrongPeer { .. } | DialError::OwnIdentity => Unreachable::OtherIdentity,
+        DialError::PortClosed => Unreachable::Refused,
+        // Some of these are ours to answer for, others may come with later releases: none says
+        // anything of the member.
+        _ => Unreachable::NoAnswer,
+    }
+}
+
+/// What the end of a connection means to the protocol: only a peer that shuts down, or was started
+/// anew, is gone.
+pub(crate) fn disconnection(reason: &DisconnectReason) -> Disconnection {
+    match reason {
+        DisconnectReason::Closed(CloseReason::Shutdown) => Disconnection::Closed,
+        DisconnectReason::Reset => Disconnection::Reset,
+        DisconnectReason::TimedOut => Disconnection::Lost,
+        // We closed it, or it was closed for a reason that says nothing of the peer.
+        _ => Disconnection::Idle,
+    }
+}

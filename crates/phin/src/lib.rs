@@ -1,0 +1,66 @@
+//! Cluster membership: every node knows, within moments, who else is alive.
+//!
+//! A node is started with a [`Builder`] and held by a [`Cluster`]: a cloneable handle to a task
+//! that speaks SWIM over QUIC with the other nodes. The application reads the membership list
+//! ([`Cluster::members`]), or is told of each change ([`Cluster::subscribe`]).
+//!
+//! ```
+//! use phin::{Cluster, ClusterKey};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let key = ClusterKey::generate();
+//!     let one = Cluster::builder().name("one").key(key.clone()).start().await?;
+//!     let two = Cluster::builder().name("two").key(key).start().await?;
+//!     two.join(&one.local_addr().to_string()).await?;
+//!     for member in two.members().live() {
+//!         println!("{} at {} is {}", member.name(), member.addr(), member.state());
+//!     }
+//!     # assert_eq!(two.members().live_len(), 2);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What holds
+//! - Only nodes with the cluster's key, or a certificate of its CA, get in; what a member says of
+//!   itself is signed.
+//! - A snapshot never changes, and reading one never waits. A subscriber is told every change once
+//!   and in order, or how many it missed; one that does not read holds up nobody.
+//! - Every future may be dropped at any time.
+//! - Membership is an opinion, not a consensus: two nodes may disagree for moments, and for as long
+//!   as a network is parted.
+//!
+//! # Seeds and restarts
+//! Seeds are tried in the background until one lets the node in, and again whenever the node is
+//! alone. With a data directory a restarted node is the same member in a later generation; without,
+//! it is a new one.
+
+mod address;
+mod builder;
+mod clock;
+mod cluster;
+mod data_dir;
+mod driver;
+mod error;
+mod join;
+mod keys;
+mod seeds;
+mod stats;
+mod subscription;
+
+pub use builder::Builder;
+pub use cluster::{Cluster, Departure};
+pub use error::{JoinError, LeaveError, StartError, Stopped};
+pub use join::Joined;
+pub use phin_quic::{
+    BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
+    DialError, Identity, IdentityError, IfExists, Refusal, RefusalStats, TransportStats,
+    certificates, write_private,
+};
+pub use phin_swim::{
+    Change, Config, ConfigError, Detector, Event, Fingerprint, Generation, Incarnation, Instant,
+    JoinRefusal, Link, Member, MemberId, MemberState, Members, Name, NameError, Outcome, Record,
+    Report, Silence, Version, Vote,
+};
+pub use stats::{DriverStats, Stats};
+pub use subscription::{Notice, Subscription};

@@ -1,0 +1,34 @@
+//! Counters of the whole node.
+
+use std::time::Duration;
+
+/// What a node counted since its start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The protocol's counters.
+    pub swim: phin_swim::Stats,
+    /// The transport's counters.
+    pub transport: phin_quic::TransportStats,
+    /// The driver's counters.
+    pub driver: DriverStats,
+}
+
+/// What the driver counted: how promptly it runs, and what it dropped.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct DriverStats {
+    /// How often it woke.
+    pub wakes: u64,
+    /// How often it woke later than its deadline by enough to count as a pause; timers then waited
+    /// for what was received.
+    pub pauses: u64,
+    /// The sum of how late it woke, over all wakes.
+    pub total_lag: Duration,
+    /// The latest that it woke.
+    pub max_lag: Duration,
+    /// Changes that subscribers were not told of one by one, because they fell behind.
+    pub events_missed: u64,
+    /// Generations that could not be written to the data directory.
+    pub generations_not_kept: u64,
+}

@@ -1,0 +1,222 @@
+//! Seeds that let a node in, and seeds that do not.
+
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    sync::{Arc, Mutex},
+    task::Poll,
+};
+
+use phin::{Cluster, ClusterKey, DialError, JoinError, MemberState};
+
+use crate::nodes::{Killable, Nodes, all_hold, all_know, closed_addr, within};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_join_says_through_whom() {
+    let nodes = Nodes::new();
+    let one = nodes.builder("one").start().await.unwrap();
+    let two = nodes.builder("two").start().await.unwrap();
+    let joined = within("joining", two.join(&one.local_addr().to_string())).await.unwrap();
+    assert_eq!((joined.through, joined.addr), (one.id(), one.local_addr()));
+    // Whoever is told that it is in finds the others in its list.
+    assert_eq!(two.members().live_len(), 2);
+    all_know(&[one, two], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn this_node_as_a_seed_is_no_error() {
+    let nodes = Nodes::new();
+    let addr = closed_addr();
+    let seeds = [addr.to_string()];
+    let node = nodes.builder("one").bind(addr).seeds(&seeds).start().await.unwrap();
+    within("being in", node.joined()).await.unwrap();
+    let error = within("joining", node.join(&seeds[0])).await.unwrap_err();
+    assert!(matches!(error, JoinError::ThisNode { .. }), "{error}");
+    // The others have the same seeds.
+    let other = nodes.builder("two").seeds(&seeds).start().await.unwrap();
+    all_know(&[node, other], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_good_seed_among_bad_ones_is_enough() {
+    let nodes = Nodes::new();
+    let good = nodes.builder("good").start().await.unwrap();
+    let other_cluster = Nodes::new().builder("other").start().await.unwrap();
+    let seeds = [
+        "no-such-host.invalid:7000".to_owned(),
+        closed_addr().to_string(),
+        other_cluster.local_addr().to_string(),
+        good.local_addr().to_string(),
+    ];
+    let node = nodes.builder("node").seeds(seeds).start().await.unwrap();
+    within("being in", node.joined()).await.unwrap();
+    all_know(&[good, node], 2).await;
+    assert_eq!(other_cluster.members().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parts_that_share_no_first_contact_become_one_cluster() {
+    let nodes = Nodes::new();
+    let [a, b] = [closed_addr(), closed_addr()];
+    let seeds = [a.to_string(), b.to_string()];
+    // Both are seeds of the other two, each of which may meet either first.
+    let one = nodes.builder("one").bind(a).seeds(&seeds).start().await.unwrap();
+    let three = nodes.builder("three").seeds(&seeds).start().await.unwrap();
+    all_know(&[one.clone(), three.clone()], 2).await;
+    let two = nodes.builder("two").bind(b).seeds(&seeds).start().await.unwrap();
+    let four = nodes.builder("four").seeds(&seeds).start().await.unwrap();
+    all_know(&[one, two, three, four], 4).await;
+}
+
+#[tokio::test]
+async fn an_unresolvable_seed_is_named() {
+    let node = Nodes::new().builder("node").start().await.unwrap();
+    for seed in ["no-such-host.invalid:7000", "127.0.0.1", "127.0.0.1:port"] {
+        let error = within("the error", node.join(seed)).await.unwrap_err();
+        assert!(
+            matches!(&error, JoinError::Resolve { seed: named, .. } if named == seed),
+            "{error}"
+        );
+    }
+    let seeds = ["no-such-host.invalid:7000"];
+    let node = Nodes::new().builder("node").seeds(seeds).start().await.unwrap();
+    assert!(!node.is_joined());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_is_refused_with_the_reason() {
+    let nodes = Nodes::new();
+    let seed = nodes.builder("seed").start().await.unwrap();
+    let addr = seed.local_addr().to_string();
+    let strangers = [
+        Cluster::builder().key(ClusterKey::generate()).start().await.unwrap(),
+        Cluster::builder().key(nodes.key.clone()).cluster("other").start().await.unwrap(),
+    ];
+    for stranger in &strangers {
+        let error = within("the refusal", stranger.join(&addr)).await.unwrap_err();
+        let JoinError::Dial { source, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(matches!(source, DialError::Refused { .. }), "{source}");
+        assert_eq!(stranger.members().len(), 1);
+    }
+    assert_eq!(seed.members().len(), 1);
+}
+
+/// On one thread, so that what is logged can be heard.
+#[tokio::test]
+async fn a_seed_that_refuses_is_logged_and_tried_again() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::ERROR)
+        .with_ansi(false)
+        .with_writer(log.clone())
+        .finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let nodes = Nodes::new();
+    let stranger = Nodes::new().builder("stranger").start().await.unwrap();
+    let addr = stranger.local_addr();
+    let node = nodes.builder("node").seeds([addr.to_string()]).start().await.unwrap();
+    let logged = async {
+        while !log.text().contains("refuses this node") {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the refusal in the log", logged).await;
+    let text = log.text();
+    assert!(text.contains(&addr.to_string()) && text.contains("another cluster key"), "{text}");
+    assert!(!node.is_joined());
+    stranger.shutdown().await;
+    let seed = nodes.builder("seed").bind(addr).start().await.unwrap();
+    all_know(&[seed, node], 2).await;
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("nobody panics here")).into_owned()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("nobody panics here").write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Log {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_that_is_not_phin_is_an_error() {
+    let node = Nodes::new().builder("node").start().await.unwrap();
+    let error = within("the error", node.join(&closed_addr().to_string())).await.unwrap_err();
+    assert!(matches!(error, JoinError::Dial { .. } | JoinError::TimedOut { .. }), "{error}");
+    // A server of something else.
+    let other = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = other.local_addr().unwrap().to_string();
+    let answering = tokio::spawn(async move {
+        let mut buffer = [0; 2_048];
+        while let Ok((_, from)) = other.recv_from(&mut buffer).await {
+            let _ = other.send_to(b"SIP/2.0 400 Bad Request\r\n\r\n", from).await;
+        }
+    });
+    let error = within("the error", node.join(&addr)).await.unwrap_err();
+    assert!(matches!(error, JoinError::Dial { .. } | JoinError::TimedOut { .. }), "{error}");
+    answering.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn joins_that_are_dropped_do_no_harm() {
+    let nodes = Nodes::new();
+    let seed = nodes.builder("seed").start().await.unwrap();
+    let node = nodes.builder("node").start().await.unwrap();
+    let addr = seed.local_addr().to_string();
+    for polls in 1..20 {
+        let mut join = pin!(node.join(&addr));
+        let mut left = polls;
+        // Dropped after so many polls, wherever that is.
+        poll_fn(|context| {
+            left -= 1;
+            match join.as_mut().poll(context) {
+                Poll::Pending if left > 0 => Poll::Pending,
+                Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
+            }
+        })
+        .await;
+    }
+    within("joining", node.join(&addr)).await.unwrap();
+    let both = async { tokio::join!(node.join(&addr), node.join(&addr)) };
+    let (one, two) = within("joining twice at once", both).await;
+    assert_eq!((one.unwrap().through, two.unwrap().through), (seed.id(), seed.id()));
+    all_know(&[seed, node], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_whose_seed_restarted_rejoins() {
+    let nodes = Nodes::new();
+    let seed = Killable::start(nodes.builder("seed")).await;
+    let (id, addr) = (seed.cluster.id(), seed.cluster.local_addr());
+    let node = nodes.builder("node").seeds([addr.to_string()]).start().await.unwrap();
+    within("being in", node.joined()).await.unwrap();
+    seed.kill().await;
+    // Without a data directory it is another member, which knows nobody.
+    let seed = nodes.builder("seed").bind(addr).start().await.unwrap();
+    assert_ne!(seed.id(), id);
+    all_hold(std::slice::from_ref(&node), seed.id(), MemberState::Alive).await;
+    // The one that was there is dead, or was never known.
+    all_know(&[seed, node], 2).await;
+}

@@ -1,0 +1,11 @@
+//! A few real nodes in one process, over QUIC on loopback. No test waits for time to pass: each
+//! waits for what should happen, under a guard that is far longer than it takes.
+
+mod hostile;
+mod join;
+mod leave;
+mod lifecycle;
+mod membership;
+mod nodes;
+mod restart;
+mod subscribe;

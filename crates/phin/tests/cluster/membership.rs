@@ -1,0 +1,71 @@
+//! Nodes find each other, and find out who died.
+
+use phin::{Change, MemberState, Notice, Outcome};
+use tokio::task::JoinSet;
+
+use crate::nodes::{Killable, Nodes, all_hold, all_know, within};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_start_together_find_each_other() {
+    let nodes = Nodes::new();
+    let first = nodes.builder("node-1").start().await.unwrap();
+    let seed = first.local_addr().to_string();
+    let mut starts = JoinSet::new();
+    for number in 2..=COUNT {
+        starts.spawn(nodes.builder(&format!("node-{number}")).seeds([&*seed]).start());
+    }
+    let mut all = vec![first];
+    for started in starts.join_all().await {
+        all.push(started.unwrap());
+    }
+    all_know(&all, COUNT).await;
+    for node in &all {
+        within("being in", node.joined()).await.unwrap();
+        let members = node.members();
+        assert_eq!(members.len(), COUNT);
+        assert_eq!(members.me().id(), node.id());
+        assert_eq!(members.me().addr(), node.advertised());
+    }
+    let links = within("links", all[0].links()).await.unwrap();
+    assert!(links.len() < COUNT, "a node observes some members, never all");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_node_is_dead_everywhere() {
+    let nodes = Nodes::new();
+    let survivors = nodes.start(4).await;
+    let seed = survivors[1].local_addr().to_string();
+    let victim = Killable::start(nodes.builder("victim").seeds([seed])).await;
+    all_know(&survivors, 5).await;
+    let id = victim.cluster.id();
+    let mut changes = survivors[0].subscribe();
+    victim.kill().await;
+    all_hold(&survivors, id, MemberState::Dead).await;
+    all_know(&survivors, 4).await;
+    let told = async {
+        loop {
+            match changes.next().await {
+                Some(Notice::Event { event, .. }) if event.change == Change::Dead => return event,
+                Some(_) => {}
+                None => panic!("the node runs"),
+            }
+        }
+    };
+    let event = within("the event", told).await;
+    assert_eq!((event.member.id(), event.member.name()), (id, "victim"));
+    let report = within("the reason", survivors[0].why(id)).await.unwrap().expect("there is one");
+    assert!(matches!(report.outcome, Outcome::Dead { .. }), "{report:?}");
+    assert!(!survivors[0].is_isolated());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_shut_down_without_leaving_is_dead_to_the_others() {
+    let nodes = Nodes::new();
+    let mut all = nodes.start(3).await;
+    let gone = all.remove(1);
+    let id = gone.id();
+    within("the shutdown", gone.shutdown()).await;
+    all_hold(&all, id, MemberState::Dead).await;
+}
+
+const COUNT: usize = 20;

@@ -1,0 +1,123 @@
+//! What a data directory keeps from run to run.
+
+use std::fs;
+
+use phin::{Change, Generation, MemberState, Notice, StartError};
+
+use crate::nodes::{GUARD, Killable, Nodes, all_hold, all_know, until, within};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_node_is_the_same_member_in_the_next_generation() {
+    let nodes = Nodes::new();
+    let dir = tempfile::tempdir().unwrap();
+    let others = nodes.start(3).await;
+    let seed = others[0].local_addr().to_string();
+    let builder = || nodes.builder("node").data_dir(dir.path()).seeds([&*seed]);
+    let node = Killable::start(builder()).await;
+    let (id, addr) = (node.cluster.id(), node.cluster.local_addr());
+    all_know(&others, 4).await;
+    assert_eq!(node.cluster.members().me().generation(), Generation(1));
+    let mut changes = others[1].subscribe();
+    node.kill().await;
+    all_hold(&others, id, MemberState::Dead).await;
+
+    let node = builder().bind(addr).start().await.unwrap();
+    assert_eq!(node.id(), id);
+    all_hold(&others, id, MemberState::Alive).await;
+    for other in &others {
+        let members = other.members();
+        assert_eq!(members.get(id).unwrap().generation(), Generation(2));
+        assert_eq!(members.len(), 4, "one member, not two");
+    }
+    within("leaving", node.leave(GUARD)).await.unwrap();
+    let mut returns = 0;
+    loop {
+        let notice = within("its departure", changes.next()).await.expect("the node runs");
+        let Notice::Event { event, .. } = notice else { continue };
+        match event.change {
+            Change::Alive if event.member.id() == id => returns += 1,
+            Change::Left => break,
+            _ => {}
+        }
+    }
+    assert_eq!(returns, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_generation_is_learnt_from_the_others_and_kept() {
+    let nodes = Nodes::new();
+    let dir = tempfile::tempdir().unwrap();
+    let generation = dir.path().join("generation");
+    let other = nodes.builder("other").start().await.unwrap();
+    let seed = other.local_addr().to_string();
+    let start = || nodes.builder("node").data_dir(dir.path()).start();
+    for run in 1..=3 {
+        let node = start().await.unwrap();
+        assert_eq!(node.members().me().generation(), Generation(run));
+        if run == 3 {
+            within("joining", node.join(&seed)).await.unwrap();
+            all_know(&[other.clone(), node.clone()], 2).await;
+        }
+        node.shutdown().await;
+    }
+    fs::write(&generation, "phin-generation 1 4").unwrap();
+
+    let node = start().await.unwrap();
+    assert!(dir.path().join("generation.corrupt-1").exists());
+    assert_eq!(node.members().me().generation(), Generation(1));
+    within("joining", node.join(&seed)).await.unwrap();
+    let exceeds = |members: &phin::Members| members.me().generation() >= Generation(4);
+    until(&node, "a generation after the third", exceeds).await;
+    let taken = node.members().me().generation();
+    within("the shutdown", node.shutdown()).await;
+    let node = start().await.unwrap();
+    assert_eq!(node.members().me().generation(), Generation(taken.0 + 1));
+}
+
+#[tokio::test]
+async fn a_data_directory_has_one_node() {
+    let nodes = Nodes::new();
+    let dir = tempfile::tempdir().unwrap();
+    let node = nodes.builder("one").data_dir(dir.path()).start().await.unwrap();
+    let error = nodes.builder("two").data_dir(dir.path()).start().await.unwrap_err();
+    assert!(matches!(&error, StartError::DataDirInUse { path } if path == dir.path()), "{error}");
+    assert_eq!(node.members().me().generation(), Generation(1));
+}
+
+#[tokio::test]
+async fn an_unusable_data_directory_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let path = file.join("below");
+    let error = Nodes::new().builder("node").data_dir(&path).start().await.unwrap_err();
+    assert!(matches!(&error, StartError::DataDir { path: named, .. } if *named == path), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_is_full_later_stops_nobody() {
+    let nodes = Nodes::new();
+    let dir = tempfile::tempdir().unwrap();
+    let other = nodes.builder("other").start().await.unwrap();
+    let seed = other.local_addr().to_string();
+    let start = || nodes.builder("node").data_dir(dir.path()).start();
+    let node = start().await.unwrap();
+    within("joining", node.join(&seed)).await.unwrap();
+    all_know(&[other.clone(), node.clone()], 2).await;
+    node.shutdown().await;
+    fs::remove_file(dir.path().join("generation")).unwrap();
+    // It starts as the same generation once more, and cannot write down the one it then takes.
+    let node = start().await.unwrap();
+    std::os::unix::fs::symlink("/dev/full", dir.path().join("generation.new")).unwrap();
+    within("joining", node.join(&seed)).await.unwrap();
+    let exceeds = |members: &phin::Members| members.me().generation() >= Generation(2);
+    until(&node, "a later generation", exceeds).await;
+    let counted = async {
+        while node.stats().await.unwrap().driver.generations_not_kept == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the failure to be counted", counted).await;
+    all_know(&[other, node], 2).await;
+}

@@ -1,0 +1,88 @@
+//! Subscriptions: the list, then every change in order; or how many were missed.
+
+use std::num::NonZeroUsize;
+
+use phin::{Cluster, Notice, Subscription};
+use tokio::task::JoinSet;
+
+use crate::nodes::{Nodes, all_know, until, within};
+
+async fn next(changes: &mut Subscription) -> Notice {
+    within("a notice", changes.next()).await.expect("the node runs")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_follows_the_snapshot_once_and_in_order() {
+    let nodes = Nodes::new();
+    let first = nodes.builder("node-1").start().await.unwrap();
+    let seed = first.local_addr().to_string();
+    // Subscriptions begin at every moment of a busy time, and all end with the same list.
+    let mut watches = JoinSet::new();
+    let mut all = vec![first.clone()];
+    for number in 2..=COUNT {
+        let builder = nodes.builder(&format!("node-{number}")).seeds([&*seed]);
+        all.push(builder.start().await.unwrap());
+        for _ in 0..8 {
+            watches.spawn(follow(first.clone()));
+            tokio::task::yield_now().await;
+        }
+    }
+    let checked = within("all watches", watches.join_all()).await;
+    assert_eq!(checked.len(), 8 * (COUNT - 1));
+}
+
+/// Checks each notice against the one before, until all members are there.
+async fn follow(node: Cluster) {
+    let mut changes = node.subscribe();
+    let Notice::Snapshot(members) = next(&mut changes).await else {
+        panic!("the first notice is not a snapshot");
+    };
+    let (mut version, mut live) = (members.version(), members.live_len());
+    while live < COUNT {
+        let Notice::Event { event, .. } = next(&mut changes).await else {
+            panic!("neither another snapshot nor a gap is due");
+        };
+        assert_eq!(event.version, version + 1);
+        version = event.version;
+        live += usize::from(event.change == phin::Change::Joined);
+        assert!(node.members().version() >= version, "the list is there before the change is told");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_read_is_told_how_much_was_missed() {
+    let nodes = Nodes::new();
+    let two = NonZeroUsize::new(2).unwrap();
+    let watcher = nodes.builder("watcher").event_buffer(two).start().await.unwrap();
+    let mut changes = watcher.subscribe();
+    let seed = watcher.local_addr().to_string();
+    let mut others = Vec::new();
+    for number in 1..=6 {
+        let builder = nodes.builder(&format!("node-{number}")).seeds([&*seed]);
+        others.push(builder.start().await.unwrap());
+    }
+    until(&watcher, "seven members", |members| members.live_len() == 7).await;
+
+    let Notice::Snapshot(members) = next(&mut changes).await else {
+        panic!("the first notice is not a snapshot");
+    };
+    assert_eq!((members.version(), members.live_len()), (0, 1));
+    let Notice::Missed { events, members } = next(&mut changes).await else {
+        panic!("six changes do not fit a buffer of two");
+    };
+    assert_eq!(events, members.version());
+    assert!(events >= 6 && members.live_len() == 7);
+    let stats = watcher.stats().await.unwrap();
+    assert!(stats.driver.events_missed >= events, "whoever else watches may miss some too");
+
+    // From there it goes on without a gap.
+    others.push(nodes.builder("node-7").seeds([&*seed]).start().await.unwrap());
+    let Notice::Event { event, .. } = next(&mut changes).await else {
+        panic!("the next change fits the buffer");
+    };
+    assert_eq!(event.version, members.version() + 1);
+    // Nobody else was held up.
+    all_know(&others, 8).await;
+}
+
+const COUNT: usize = 12;
