@@ -1,0 +1,173 @@
+//! `phin cert`: a CA and its certificates, for clusters whose members are admitted one by one.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use clap::Subcommand;
+use phin::{
+    Identity, IfExists,
+    certificates::{self, CertificateAuthority, CertificateDescription, Validity},
+};
+
+use crate::{
+    events::rfc3339,
+    failure::{Failure, with_causes},
+    private_file,
+};
+
+/// Make and show certificates, for a cluster that admits its members one by one
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  phin cert ca\n  phin cert issue n1\n  \
+                        phin run --name n1 --ca ca.pem --cert n1.pem --key n1.key")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a CA: ca.pem, which every node needs, and ca.key, which none does
+    #[command(after_help = "Example:\n  phin cert ca --name 'phin production' --dir ca")]
+    Ca {
+        /// What the CA is called
+        #[arg(long, default_value = "phin CA")]
+        name: String,
+        #[command(flatten)]
+        made: Made<3650>,
+    },
+    /// Issue a certificate for a node: NAME.pem and its private key NAME.key
+    #[command(after_help = "Example:\n  phin cert issue n1 --ca ca/ca.pem --ca-key ca/ca.key")]
+    Issue {
+        /// The node's name
+        name: String,
+        /// The CA's certificate
+        #[arg(long, value_name = "FILE", default_value = "ca.pem")]
+        ca: PathBuf,
+        /// The CA's private key
+        #[arg(long, value_name = "FILE", default_value = "ca.key")]
+        ca_key: PathBuf,
+        #[command(flatten)]
+        made: Made<365>,
+    },
+    /// Show what certificates say
+    #[command(after_help = "Example:\n  phin cert show n1.pem")]
+    Show {
+        /// Certificates (PEM)
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// Where new files go, and how long the certificate is valid.
+#[derive(clap::Args)]
+struct Made<const DAYS: u32> {
+    /// Where to write the files; none is overwritten
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    dir: PathBuf,
+    /// For how many days from now the certificate is valid
+    #[arg(long, default_value_t = DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    days: u32,
+}
+
+pub(crate) fn cert(args: &Args) -> Result<(), Failure> {
+    match &args.command {
+        Command::Ca { name, made } => {
+            let ca = certificates::create_ca(name, Validity::days(made.days)).map_err(failed)?;
+            write_pair(&made.dir, "ca", &ca.certificate_pem, &ca.key_pem)
+        }
+        Command::Issue { name, ca, ca_key, made } => issue(name, ca, ca_key, made),
+        Command::Show { files } => files.iter().try_for_each(|file| show(file)),
+    }
+}
+
+fn issue(name: &str, ca: &Path, ca_key: &Path, made: &Made<365>) -> Result<(), Failure> {
+    // The name becomes a file's and a member's: what neither can have is refused before anything is written.
+    let member_name =
+        phin::Name::try_from(name).map_err(|error| usage(name, &error.to_string()))?;
+    if name.contains(['/', '\\']) || name.starts_with(['.', '-']) {
+        return Err(usage(name, "it cannot be part of a file's name"));
+    }
+    if name == "ca" {
+        return Err(usage(name, "the CA's own files have that name"));
+    }
+    let ca_key = private_file::read(ca_key).map_err(failed)?;
+    let ca = CertificateAuthority::new(read(ca)?, ca_key.into());
+    let identity = Identity::generate();
+    let validity = Validity::days(made.days);
+    let certificate =
+        certificates::issue(&ca, member_name.as_str(), &identity.public_key(), validity)
+            .map_err(failed)?;
+    write_pair(&made.dir, name, &certificate, &identity.to_pem())
+}
+
+fn show(file: &Path) -> Result<(), Failure> {
+    let described = certificates::describe(&read(file)?)
+        .map_err(|error| Failure::runtime(file.display(), &error))?;
+    let texts: Vec<String> =
+        described.iter().map(|certificate| describe(file, certificate)).collect();
+    Ok(io::stdout().write_all(texts.concat().as_bytes())?)
+}
+
+fn describe(file: &Path, certificate: &CertificateDescription) -> String {
+    let Validity { not_before, not_after } = certificate.validity;
+    let now = SystemTime::now();
+    let note = if now > not_after {
+        " (expired)"
+    } else if now < not_before {
+        " (not valid yet)"
+    } else {
+        ""
+    };
+    let node = match &certificate.peer_id {
+        Some(id) if !certificate.is_ca => id.to_string(),
+        Some(_) => "none: a CA's certificate".to_owned(),
+        None => format!("none: its key is {}, not Ed25519", certificate.key_algorithm),
+    };
+    let clean = |text: &str| text.replace(char::is_control, "?");
+    format!(
+        "{}\n  subject      {}\n  issuer       {}\n  node id      {node}\n  valid from   {}\n  \
+         valid until  {}{note}\n  serial       {}\n  SHA-256      {}\n",
+        file.display(),
+        clean(&certificate.subject),
+        clean(&certificate.issuer),
+        rfc3339(not_before),
+        rfc3339(not_after),
+        certificate.serial,
+        certificate.fingerprint,
+    )
+}
+
+/// Writes both or, where either exists, neither.
+fn write_pair(dir: &Path, name: &str, certificate: &str, key: &str) -> Result<(), Failure> {
+    let (cert_path, key_path) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
+    if let Some(taken) = [&cert_path, &key_path].into_iter().find(|path| path.exists()) {
+        return Err(Failure::not_created(taken, &io::ErrorKind::AlreadyExists.into()));
+    }
+    fs::create_dir_all(dir)
+        .map_err(|error| Failure::runtime(format!("cannot create {}", dir.display()), &error))?;
+    let created = |path: &Path, result: io::Result<()>| {
+        result.map_err(|error| Failure::not_created(path, &error))
+    };
+    created(&key_path, phin::write_private(&key_path, key.as_bytes(), IfExists::Fail))?;
+    let public = fs::File::create_new(&cert_path);
+    created(&cert_path, public.and_then(|mut file| file.write_all(certificate.as_bytes())))?;
+    let text = format!("wrote {} and {}\n", cert_path.display(), key_path.display());
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path)
+        .map_err(|error| Failure::runtime(format!("cannot read {}", path.display()), &error))
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::Runtime(with_causes(&error))
+}
+
+fn usage(name: &str, problem: &str) -> Failure {
+    Failure::Usage(format!("the name {name:?} cannot be used: {problem}"))
+}

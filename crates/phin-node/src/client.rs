@@ -1,0 +1,129 @@
+//! The commands' side of a node's HTTP.
+
+use std::{io::BufReader, net::SocketAddr, time::Duration};
+
+use serde::de::DeserializeOwned;
+use ureq::{Agent, Body, BodyReader, http::Response};
+
+use crate::failure::{Failure, with_causes};
+
+/// Which node a command asks.
+#[derive(clap::Args)]
+pub(crate) struct Target {
+    /// The node's HTTP address, as `phin run --http` has it
+    #[arg(long, value_name = "URL", env = "PHIN_HTTP", default_value = "http://127.0.0.1:7647")]
+    http: String,
+}
+
+/// An answer that goes on.
+pub(crate) type Stream = BufReader<BodyReader<'static>>;
+
+/// Asks one node.
+pub(crate) struct Client {
+    agent: Agent,
+    base: String,
+}
+
+/// Why a request brought no answer to use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RequestError {
+    #[error("{base} does not answer; does a node run there with --http?")]
+    NoAnswer { base: String, source: ureq::Error },
+    #[error("{base} answered {status}: {error}")]
+    Refused { base: String, status: u16, error: String },
+    #[error("{base} answered something that is not of phin")]
+    NotPhin { base: String, source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+impl From<RequestError> for Failure {
+    fn from(error: RequestError) -> Self {
+        Self::Runtime(with_causes(&error))
+    }
+}
+
+impl Client {
+    /// A client of the node at this URL; the scheme may be left out.
+    pub(crate) fn new(target: &Target) -> Result<Self, Failure> {
+        let url = target.http.trim().trim_end_matches('/');
+        let authority = url.strip_prefix("http://").unwrap_or(url);
+        let is_authority = ureq::http::uri::Authority::try_from(authority).is_ok();
+        if !is_authority || authority.contains('@') {
+            let expected = "expected http://HOST:PORT, such as http://127.0.0.1:7647";
+            return Err(Failure::Usage(format!("--http {:?}: {expected}", target.http)));
+        }
+        Ok(Self::of_authority(authority))
+    }
+
+    /// A client of the node at this address.
+    pub(crate) fn at(addr: SocketAddr) -> Self {
+        Self::of_authority(&addr.to_string())
+    }
+
+    fn of_authority(authority: &str) -> Self {
+        let config = Agent::config_builder()
+            // A node is asked directly: a proxy of the environment would ask its own loopback.
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_recv_response(Some(MAX_ANSWER_TIME))
+            .timeout_per_read(Some(MAX_SILENCE))
+            .build();
+        Self { agent: config.into(), base: format!("http://{authority}") }
+    }
+
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
+        let response = self.agent.get(format!("{}{path}", self.base)).call();
+        self.json(self.accepted(response)?)
+    }
+
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
+        let response = self.agent.post(format!("{}{path}", self.base)).send_empty();
+        self.json(self.accepted(response)?)
+    }
+
+    /// Opens a stream that has no end of its own, but is never silent for long.
+    pub(crate) fn stream(&self, path: &str) -> Result<Stream, RequestError> {
+        let response = self.agent.get(format!("{}{path}", self.base)).call();
+        Ok(BufReader::new(self.accepted(response)?.into_body().into_reader()))
+    }
+
+    fn accepted(
+        &self,
+        response: Result<Response<Body>, ureq::Error>,
+    ) -> Result<Response<Body>, RequestError> {
+        let base = || self.base.clone();
+        let response =
+            response.map_err(|source| RequestError::NoAnswer { base: base(), source })?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status().as_u16();
+        let error = match self.json::<serde_json::Value>(response) {
+            Ok(body) => body["error"].as_str().unwrap_or_default().to_owned(),
+            Err(_) => String::new(),
+        };
+        let error = error.chars().filter(|c| !c.is_control()).take(MAX_ERROR_CHARS).collect();
+        Err(RequestError::Refused { base: base(), status, error })
+    }
+
+    fn json<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, RequestError> {
+        let not_phin = |source| RequestError::NotPhin { base: self.base.clone(), source };
+        let mut body = response.into_body();
+        let text = body.with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+        let text = text.map_err(|error| not_phin(error.into()))?;
+        serde_json::from_slice(&text).map_err(|error| not_phin(error.into()))
+    }
+}
+
+/// Longer than a node takes to leave.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(20);
+/// Longer than the pauses between the comments that keep a stream alive.
+const MAX_SILENCE: Duration = Duration::from_secs(40);
+/// Several times a list of 65,536 members.
+const MAX_ANSWER_BYTES: u64 = 128 * 1024 * 1024;
+const MAX_ERROR_CHARS: usize = 500;

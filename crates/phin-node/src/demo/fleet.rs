@@ -1,0 +1,315 @@
+//! The processes of a demonstration, and what they tell. None outlives it: each is killed when it is dropped, and ends by
+//! itself when its standard input does, which it does even if the demonstration is killed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    io::{self, Write},
+    net::SocketAddr,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use phin::ClusterKey;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdin, Command},
+    sync::mpsc,
+};
+
+use crate::{
+    events::{Line, MemberLine, What},
+    failure::Failure,
+};
+
+/// All processes, in the order of their start.
+pub(super) struct Fleet {
+    program: PathBuf,
+    profile: String,
+    /// From which level on the nodes' logs are shown; `None` to keep them.
+    log_level: Option<String>,
+    key: ClusterKey,
+    nodes: Vec<Node>,
+    sender: mpsc::Sender<Arrival>,
+    arrivals: mpsc::Receiver<Arrival>,
+}
+
+/// One process, and what it has told of the cluster.
+pub(super) struct Node {
+    name: String,
+    child: Child,
+    /// Held open for as long as the process is to run.
+    _stdin: Option<ChildStdin>,
+    fate: Fate,
+    /// The members that it knows of, by id, and whether it holds them for live.
+    members: BTreeMap<String, (MemberLine, bool)>,
+    log: Arc<Mutex<VecDeque<String>>>,
+    /// Where it answers operators, once it has said so.
+    http: Option<SocketAddr>,
+}
+
+/// What a node told, and when it arrived here.
+pub(super) struct Seen {
+    pub(super) node: usize,
+    pub(super) at: Instant,
+    pub(super) what: What,
+}
+
+/// Whether a process may end.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Fate {
+    Runs,
+    Ends,
+}
+
+/// What a node's standard output brought.
+enum Arrival {
+    Line { node: usize, at: Instant, text: String },
+    Http { node: usize, addr: SocketAddr },
+    End { node: usize },
+}
+
+impl Fleet {
+    pub(super) fn new(profile: &str, log_level: Option<&str>) -> Result<Self, Failure> {
+        let program = std::env::current_exe()
+            .map_err(|error| Failure::runtime("cannot find this program", &error))?;
+        let (sender, arrivals) = mpsc::channel(MAX_ARRIVALS);
+        let key = ClusterKey::generate();
+        let (profile, log_level) = (profile.into(), log_level.map(str::to_owned));
+        Ok(Self { program, profile, log_level, key, nodes: Vec::new(), sender, arrivals })
+    }
+
+    pub(super) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The nodes that run and are to run, without this one.
+    pub(super) fn others_than(&self, node: usize) -> BTreeSet<usize> {
+        let runs = |other: &usize| *other != node && self.nodes[*other].fate == Fate::Runs;
+        (0..self.nodes.len()).filter(runs).collect()
+    }
+
+    pub(super) fn is_id_of(&self, node: usize, id: &str) -> bool {
+        let node = &self.nodes[node];
+        node.me().is_some_and(|member| member.id == id)
+    }
+
+    /// Starts another node, which joins through `seed`.
+    pub(super) fn start_node(&mut self, seed: Option<SocketAddr>) -> Result<(), Failure> {
+        let index = self.nodes.len();
+        let name = format!("n{}", index + 1);
+        let mut command = Command::new(&self.program);
+        command.args(["run", "--exit-with-stdin", "--events", "json", "--bind", "127.0.0.1:0"]);
+        command.args(["--cluster", "demo", "--name", &name, "--profile", &self.profile]);
+        if let Some(seed) = seed {
+            command.args(["--join", &seed.to_string()]);
+        } else {
+            command.args(["--http", "127.0.0.1:0"]);
+        }
+        if let Some(level) = &self.log_level {
+            command.args(["--log", level]);
+        }
+        // What is set for other nodes is not meant for these.
+        for (variable, _) in std::env::vars_os() {
+            if variable.to_string_lossy().starts_with("PHIN_") {
+                command.env_remove(variable);
+            }
+        }
+        // Command lines are seen by every user of the machine, environments by none.
+        command.env("PHIN_CLUSTER_KEY", self.key.to_text().as_str());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // Ctrl-C is for the demonstration, which then ends the nodes.
+        command.kill_on_drop(true).process_group(0);
+        let mut child = command
+            .spawn()
+            .map_err(|error| Failure::runtime(format!("cannot start {name}"), &error))?;
+        let log = Arc::default();
+        if let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) {
+            tokio::spawn(read_events(index, BufReader::new(stdout).lines(), self.sender.clone()));
+            let keeper = LogKeeper {
+                node: index,
+                log: Arc::clone(&log),
+                shown_as: self.log_level.is_some().then(|| name.clone()),
+                sender: self.sender.clone(),
+            };
+            tokio::spawn(keeper.keep(BufReader::new(stderr).lines()));
+        }
+        let stdin = child.stdin.take();
+        let (members, http) = (BTreeMap::new(), None);
+        self.nodes.push(Node { name, child, _stdin: stdin, fate: Fate::Runs, members, log, http });
+        Ok(())
+    }
+
+    /// The next thing that a node tells. A node that ends unasked is a failure.
+    pub(super) async fn next(&mut self) -> Result<Seen, Failure> {
+        loop {
+            // The fleet holds a sender, so the channel does not end.
+            match self.arrivals.recv().await {
+                Some(Arrival::Line { node, at, text }) => {
+                    let line: Line = serde_json::from_str(&text).map_err(|error| {
+                        let what = format!("{} wrote {text:?}", self.nodes[node].name);
+                        Failure::runtime(what, &error)
+                    })?;
+                    self.nodes[node].take(&line.what);
+                    return Ok(Seen { node, at, what: line.what });
+                }
+                Some(Arrival::Http { node, addr }) => self.nodes[node].http = Some(addr),
+                Some(Arrival::End { node }) if self.nodes[node].fate == Fate::Runs => {
+                    return Err(self.nodes[node].ended_unasked());
+                }
+                Some(Arrival::End { .. }) | None => {}
+            }
+        }
+    }
+
+    /// Where the first node answers operators.
+    pub(super) async fn http(&mut self) -> Result<SocketAddr, Failure> {
+        loop {
+            if let Some(addr) = self.nodes[0].http {
+                return Ok(addr);
+            }
+            self.next().await?;
+        }
+    }
+
+    /// Ends a node with SIGKILL, which it cannot notice.
+    pub(super) fn kill(&mut self, node: usize) -> Result<(), Failure> {
+        let node = &mut self.nodes[node];
+        node.fate = Fate::Ends;
+        let killed = node.child.start_kill();
+        killed.map_err(|error| Failure::runtime(format!("cannot kill {}", node.name), &error))
+    }
+
+    /// Asks a node to leave with SIGTERM.
+    pub(super) fn terminate(&mut self, node: usize) -> Result<(), Failure> {
+        let node = &mut self.nodes[node];
+        node.fate = Fate::Ends;
+        let pid = node.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        // A child that has ended and was waited for has no id any more, so no other process can be meant.
+        let Some(pid) = pid else {
+            return Err(node.ended_unasked());
+        };
+        kill_process(pid, Signal::TERM)
+            .map_err(|error| Failure::runtime(format!("cannot signal {}", node.name), &error))
+    }
+
+    pub(super) async fn wait_until_ended(&mut self, node: usize) -> Result<(), Failure> {
+        let node = &mut self.nodes[node];
+        match node.child.wait().await {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(Failure::Runtime(format!("{} ended with {status}", node.name))),
+            Err(error) => Err(Failure::runtime(format!("cannot wait for {}", node.name), &error)),
+        }
+    }
+
+    /// Ends every node that still runs.
+    pub(super) async fn end(mut self) {
+        for node in &mut self.nodes {
+            // An error means that it has ended already.
+            let _ = node.child.start_kill();
+        }
+        for node in &mut self.nodes {
+            let _ = node.child.wait().await;
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How many members it holds for live, itself included.
+    pub(super) fn live(&self) -> usize {
+        self.members.values().filter(|(_, is_live)| *is_live).count()
+    }
+
+    /// Where it is reached, as it says itself.
+    pub(super) fn addr(&self) -> Option<SocketAddr> {
+        self.me().map(|member| member.addr)
+    }
+
+    pub(super) fn me(&self) -> Option<&MemberLine> {
+        self.members.values().map(|(member, _)| member).find(|member| member.name == self.name)
+    }
+
+    pub(super) fn process_id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    fn take(&mut self, what: &What) {
+        let (changed, is_live) = match what {
+            What::Joined(changed) | What::Alive(changed) | What::Updated(changed) => {
+                (changed, true)
+            }
+            What::Suspect(changed) | What::Dead(changed) | What::Left(changed) => (changed, false),
+            What::Missed { .. }
+            | What::Snapshot { .. }
+            | What::Isolated
+            | What::Reconnected
+            | What::Departed { .. } => return,
+        };
+        self.members.insert(changed.member.id.clone(), (changed.member.clone(), is_live));
+    }
+
+    fn ended_unasked(&self) -> Failure {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log: String = log.iter().map(|line| format!("\n  {line}")).collect();
+        Failure::Runtime(format!("{} ended by itself; it last logged:{log}", self.name))
+    }
+}
+
+async fn read_events(
+    node: usize,
+    mut lines: Lines<impl AsyncBufRead + Unpin>,
+    to: mpsc::Sender<Arrival>,
+) {
+    while let Ok(Some(text)) = lines.next_line().await {
+        let line = Arrival::Line { node, at: Instant::now(), text };
+        if to.send(line).await.is_err() {
+            return;
+        }
+    }
+    let _ = to.send(Arrival::End { node }).await;
+}
+
+/// Keeps a node's last lines of log, for the case that it ends unasked.
+struct LogKeeper {
+    node: usize,
+    log: Arc<Mutex<VecDeque<String>>>,
+    /// The name to show the lines under, if they are to be shown.
+    shown_as: Option<String>,
+    sender: mpsc::Sender<Arrival>,
+}
+
+impl LogKeeper {
+    async fn keep(self, mut lines: Lines<impl AsyncBufRead + Unpin>) {
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Some(name) = &self.shown_as {
+                // With standard error closed there is nobody to show it to.
+                let _ = io::stderr().write_all(format!("{name} {line}\n").as_bytes());
+            }
+            if let Some(addr) = http_of(&line) {
+                let _ = self.sender.send(Arrival::Http { node: self.node, addr }).await;
+            }
+            let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+            if log.len() == MAX_LOG_LINES {
+                log.pop_front();
+            }
+            log.push_back(line);
+        }
+    }
+}
+
+/// Where a node that logs its start says that it answers operators.
+fn http_of(line: &str) -> Option<SocketAddr> {
+    let (_, started) = line.split_once("node started")?;
+    let (_, http) = started.split_once("http=\"")?;
+    http.split_once('"')?.0.parse().ok()
+}
+
+/// Lines that may wait to be looked at; the nodes' pipes hold the rest.
+const MAX_ARRIVALS: usize = 1024;
+const MAX_LOG_LINES: usize = 20;

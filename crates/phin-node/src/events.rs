@@ -1,0 +1,356 @@
+//! Members and changes as others read them: the JSON of event lines and of HTTP, and the line for people.
+
+use std::{net::SocketAddr, time::SystemTime};
+
+use jiff::Timestamp;
+use phin::{Change, Event, Link, Member, Members};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// One line of a stream of events.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Line {
+    /// When, as RFC 3339 in UTC with microseconds.
+    #[serde(deserialize_with = "printable")]
+    pub(crate) at: String,
+    #[serde(flatten)]
+    pub(crate) what: What,
+}
+
+/// What a line tells; the tag is the field `event`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum What {
+    Joined(Changed),
+    Suspect(Changed),
+    Alive(Changed),
+    Dead(Changed),
+    Left(Changed),
+    Updated(Changed),
+    /// The reader was too slow for this many changes; a snapshot follows in their place.
+    Missed {
+        events: u64,
+    },
+    /// The whole list at this version.
+    Snapshot {
+        version: u64,
+        members: Vec<ListedMember>,
+    },
+    /// The node hears no other member, so it declares nobody dead.
+    Isolated,
+    /// It hears one again.
+    Reconnected,
+    /// The node itself left; this many of the members that it told have confirmed.
+    Departed {
+        confirmed: usize,
+        asked: usize,
+    },
+}
+
+/// One member after a change, and the version of the list that has the change.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Changed {
+    pub(crate) member: MemberLine,
+    pub(crate) version: u64,
+    /// Of a death or a suspicion, what kind of silence it is, where the node knows: gone, hung, silent, unknown.
+    #[serde(
+        default,
+        deserialize_with = "printable_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) silence: Option<String>,
+}
+
+/// Who a member is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct MemberLine {
+    #[serde(deserialize_with = "printable")]
+    pub(crate) id: String,
+    #[serde(deserialize_with = "printable")]
+    pub(crate) name: String,
+    pub(crate) addr: SocketAddr,
+    pub(crate) generation: u32,
+    pub(crate) incarnation: u32,
+}
+
+/// A member and what this node holds it for.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct ListedMember {
+    #[serde(flatten)]
+    pub(crate) member: MemberLine,
+    #[serde(deserialize_with = "printable")]
+    pub(crate) state: String,
+}
+
+/// A member as `/v1/members` shows it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct DetailedMember {
+    #[serde(flatten)]
+    pub(crate) listed: ListedMember,
+    /// How sure this node is that it is dead; `null` for members that this node does not observe.
+    pub(crate) phi: Option<f64>,
+    /// The usual round trip to it in milliseconds; `null` until one was measured.
+    pub(crate) rtt_ms: Option<f64>,
+    /// Since when it has had this state here.
+    #[serde(deserialize_with = "printable")]
+    pub(crate) since: String,
+}
+
+/// The answer of `/v1/members`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct MemberList {
+    #[serde(rename = "self", deserialize_with = "printable")]
+    pub(crate) me: String,
+    pub(crate) version: u64,
+    /// Equal lists have equal fingerprints.
+    #[serde(deserialize_with = "printable")]
+    pub(crate) fingerprint: String,
+    pub(crate) members: Vec<DetailedMember>,
+}
+
+/// The answer of `/v1/leave`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Departed {
+    pub(crate) confirmed: usize,
+    pub(crate) asked: usize,
+}
+
+impl Line {
+    pub(crate) fn now(what: What) -> Self {
+        Self { at: rfc3339(SystemTime::now()), what }
+    }
+
+    pub(crate) fn of_event(at: SystemTime, event: &Event) -> Self {
+        let mut what = What::changed(event.change, &event.member, event.version);
+        if let What::Suspect(changed) | What::Dead(changed) = &mut what {
+            changed.silence = event.silence.map(|silence| silence.as_str().to_owned());
+        }
+        Self { at: rfc3339(at), what }
+    }
+
+    /// The line as JSON, with its end.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        let mut json = serde_json::to_vec(self).expect("a line is plain data with text keys");
+        json.push(b'\n');
+        json
+    }
+
+    /// The line for people, with its end.
+    pub(crate) fn to_text(&self) -> Vec<u8> {
+        let Self { at, what } = self;
+        let event = what.name();
+        let text = match what {
+            What::Joined(changed)
+            | What::Suspect(changed)
+            | What::Alive(changed)
+            | What::Dead(changed)
+            | What::Left(changed)
+            | What::Updated(changed) => {
+                let Changed { member, version, silence } = changed;
+                let silence =
+                    silence.as_ref().map_or(String::new(), |kind| format!(" silence={kind}"));
+                format!("{at} {event:8} {} version={version}{silence}\n", describe(member))
+            }
+            What::Missed { events } => {
+                format!("{at} {event:8} {events} changes, for the reader was too slow\n")
+            }
+            What::Snapshot { version, members } => {
+                let mut text =
+                    format!("{at} {event:8} {} members version={version}\n", members.len());
+                for ListedMember { member, state } in members {
+                    text.push_str(&format!("{at}   {state:8} {}\n", describe(member)));
+                }
+                text
+            }
+            What::Isolated => format!("{at} {event} no other member is heard\n"),
+            What::Reconnected => format!("{at} {event} other members are heard again\n"),
+            What::Departed { confirmed, asked } => {
+                format!("{at} {event:8} confirmed by {confirmed} of {asked} members\n")
+            }
+        };
+        text.into_bytes()
+    }
+}
+
+impl What {
+    pub(crate) fn changed(change: Change, member: &Member, version: u64) -> Self {
+        let changed = Changed { member: member_line(member), version, silence: None };
+        match change {
+            Change::Joined => Self::Joined(changed),
+            Change::Suspect => Self::Suspect(changed),
+            Change::Alive => Self::Alive(changed),
+            Change::Dead => Self::Dead(changed),
+            Change::Left => Self::Left(changed),
+            Change::Updated => Self::Updated(changed),
+        }
+    }
+
+    pub(crate) fn snapshot(members: &Members) -> Self {
+        let listed = members.iter().map(|member| listed_member(member)).collect();
+        Self::Snapshot { version: members.version(), members: listed }
+    }
+
+    pub(crate) const fn isolation(is_isolated: bool) -> Self {
+        if is_isolated { Self::Isolated } else { Self::Reconnected }
+    }
+
+    /// The field `event`, and the type of the server-sent event.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Joined(_) => "joined",
+            Self::Suspect(_) => "suspect",
+            Self::Alive(_) => "alive",
+            Self::Dead(_) => "dead",
+            Self::Left(_) => "left",
+            Self::Updated(_) => "updated",
+            Self::Missed { .. } => "missed",
+            Self::Snapshot { .. } => "snapshot",
+            Self::Isolated => "isolated",
+            Self::Reconnected => "reconnected",
+            Self::Departed { .. } => "departed",
+        }
+    }
+}
+
+/// The whole list with what is known of the links to those whom this node observes.
+pub(crate) fn member_list(
+    cluster: &phin::Cluster,
+    members: &Members,
+    links: &[Link],
+) -> MemberList {
+    let detailed = members.iter().map(|member| {
+        let link = links.iter().find(|link| link.id == member.id());
+        DetailedMember {
+            listed: listed_member(member),
+            phi: link.map(|link| link.phi),
+            rtt_ms: link
+                .and_then(|link| link.round_trip)
+                .map(|round_trip| round_trip.as_secs_f64() * 1e3),
+            since: rfc3339(cluster.wall_clock(member.since())),
+        }
+    });
+    MemberList {
+        me: cluster.id().to_string(),
+        version: members.version(),
+        fingerprint: members.fingerprint().to_string(),
+        members: detailed.collect(),
+    }
+}
+
+/// RFC 3339 in UTC with microseconds.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    // Only a clock set thousands of years wrong is out of range.
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{at:.6}")
+}
+
+pub(crate) fn listed_member(member: &Member) -> ListedMember {
+    ListedMember { member: member_line(member), state: member.state().to_string() }
+}
+
+fn member_line(member: &Member) -> MemberLine {
+    MemberLine {
+        id: member.id().to_string(),
+        name: member.name().to_owned(),
+        addr: member.addr(),
+        generation: member.generation().0,
+        incarnation: member.incarnation().0,
+    }
+}
+
+fn describe(member: &MemberLine) -> String {
+    let MemberLine { id, name, addr, generation, incarnation } = member;
+    format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}")
+}
+
+/// A text that cannot garble a terminal, whoever sent it.
+pub(crate) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.chars().find(|c| c.is_control()) {
+        None => Ok(text),
+        Some(found) => Err(serde::de::Error::custom(format!("{found:?} in a text"))),
+    }
+}
+
+/// [`printable`] for a text that may be missing.
+pub(crate) fn printable_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text(#[serde(deserialize_with = "printable")] String);
+    Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(text)| text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line() -> Line {
+        let member = MemberLine {
+            id: "00112233445566778899aabbccddeeff".into(),
+            name: "n1".into(),
+            addr: "127.0.0.1:7646".parse().unwrap(),
+            generation: 1,
+            incarnation: 2,
+        };
+        let at = rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500));
+        Line { at, what: What::Dead(Changed { member, version: 7, silence: None }) }
+    }
+
+    #[test]
+    fn a_change_is_one_line_of_json() {
+        let json = String::from_utf8(line().to_json()).unwrap();
+        assert_eq!(
+            json,
+            "{\"at\":\"1970-01-01T00:00:01.500000Z\",\"event\":\"dead\",\"member\":{\
+             \"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"n1\",\
+             \"addr\":\"127.0.0.1:7646\",\"generation\":1,\"incarnation\":2},\"version\":7}\n"
+        );
+        assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line());
+    }
+
+    #[test]
+    fn a_change_is_one_line_for_people() {
+        let text = String::from_utf8(line().to_text()).unwrap();
+        assert_eq!(
+            text,
+            "1970-01-01T00:00:01.500000Z dead     n1 addr=127.0.0.1:7646 \
+             id=00112233445566778899aabbccddeeff generation=1 incarnation=2 version=7\n"
+        );
+    }
+
+    #[test]
+    fn a_kind_of_silence_is_told_where_it_is_known() {
+        let mut line = line();
+        let What::Dead(changed) = &mut line.what else { unreachable!() };
+        changed.silence = Some("gone".into());
+        let json = String::from_utf8(line.to_json()).unwrap();
+        assert!(json.ends_with("\"version\":7,\"silence\":\"gone\"}\n"), "{json}");
+        assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
+        let text = String::from_utf8(line.to_text()).unwrap();
+        assert!(text.ends_with(" version=7 silence=gone\n"), "{text}");
+    }
+
+    #[test]
+    fn every_kind_of_line_survives_json() {
+        let whats = [
+            What::Missed { events: 3 },
+            What::Snapshot { version: 3, members: Vec::new() },
+            What::Isolated,
+            What::Reconnected,
+            What::Departed { confirmed: 2, asked: 3 },
+        ];
+        for what in whats {
+            let line = Line::now(what);
+            let json = line.to_json();
+            assert_eq!(serde_json::from_slice::<Line>(&json).unwrap(), line);
+            let name = format!("\"event\":\"{}\"", line.what.name());
+            assert!(String::from_utf8(json).unwrap().contains(&name));
+        }
+    }
+
+    #[test]
+    fn a_text_that_would_garble_a_terminal_is_refused() {
+        let json = String::from_utf8(line().to_json()).unwrap().replace("n1", "\\u001b[2J");
+        assert!(serde_json::from_str::<Line>(&json).is_err());
+    }
+}

@@ -1,0 +1,266 @@
+//! HTTP for operators: who is here, what changes, leave, and what the machine's own tools ask.
+//!
+//! It knows no passwords, so it listens on loopback unless told otherwise, and refuses what a web page of another
+//! origin could send through a browser on this machine. Everything a client can hold is bounded.
+
+mod counters;
+mod events;
+mod guard;
+mod metrics;
+mod why;
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use phin::Cluster;
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{debug, info, warn};
+
+use crate::{
+    events::{self as lines, Departed},
+    run::LEAVE_DEADLINE,
+};
+
+/// What the answers are made of.
+#[derive(Clone)]
+pub(crate) struct Node {
+    cluster: Cluster,
+    stage: watch::Sender<Stage>,
+    subscribers: Arc<Semaphore>,
+}
+
+/// How far the node is on its way out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    Member,
+    Leaving,
+    /// It left as an operator asked; the process is to end.
+    Left,
+}
+
+/// A server at work.
+pub(crate) struct Server {
+    closing: watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// An answer that is an error: `{"error": …}` with its status.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    error: String,
+}
+
+impl Node {
+    pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
+        Self { cluster, stage, subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)) }
+    }
+}
+
+impl Server {
+    /// Answers on `listener` until [`Server::close`].
+    pub(crate) fn start(listener: TcpListener, node: Node) -> Self {
+        let (closing, closed) = watch::channel(false);
+        let task = tokio::spawn(accept(listener, router(node), closed));
+        Self { closing, task }
+    }
+
+    /// Takes no more requests, and ends when those under way are answered, but no later than `limit`.
+    pub(crate) async fn close(self, limit: Duration) {
+        self.closing.send_replace(true);
+        if timeout(limit, self.task).await.is_err() {
+            debug!("closed HTTP connections that were still in use");
+        }
+    }
+}
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into() }
+    }
+
+    fn stopped(stopped: phin::Stopped) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string())
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.error }))).into_response()
+    }
+}
+
+/// Binds before anything of the node is visible to others.
+pub(crate) async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(addr).await
+}
+
+fn router(node: Node) -> Router {
+    Router::new()
+        .route("/v1/members", get(members))
+        .route("/v1/members/{member}/why", get(why::why))
+        .route("/v1/events", get(events::events))
+        .route("/v1/leave", post(leave))
+        .route("/livez", get(live))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics::metrics))
+        .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "there is nothing here") })
+        .method_not_allowed_fallback(|| async {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "another method is needed; see Allow")
+        })
+        .layer(middleware::from_fn(guard::guard))
+        .layer(middleware::map_response(harden))
+        .with_state(node)
+}
+
+async fn members(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
+    let links = node.cluster.links().await.map_err(Refusal::stopped)?;
+    Ok(Json(lines::member_list(&node.cluster, &node.cluster.members(), &links)))
+}
+
+async fn leave(State(node): State<Node>) -> Result<Json<Departed>, Refusal> {
+    info!("leaving the cluster, as asked over HTTP");
+    // On a task of its own: a client that hangs up must not leave the node half way out.
+    let departure = tokio::spawn(async move {
+        node.stage.send_replace(Stage::Leaving);
+        let departure = node.cluster.leave(LEAVE_DEADLINE).await;
+        // Not before the outcome is known here, for then the process ends.
+        node.stage.send_replace(Stage::Left);
+        departure
+    });
+    let unavailable = |error: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
+    let departure = departure.await.map_err(|error| unavailable(error.to_string()))?;
+    let departure = departure.map_err(|error| unavailable(error.to_string()))?;
+    Ok(Json(Departed { confirmed: departure.confirmed, asked: departure.asked }))
+}
+
+/// The process answers, and so does the task that keeps the membership.
+async fn live(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refusal> {
+    match timeout(MAX_DRIVER_ANSWER, node.cluster.stats()).await {
+        Ok(Ok(_)) => Ok(Json(json!({ "status": "alive" }))),
+        Ok(Err(stopped)) => Err(Refusal::stopped(stopped)),
+        Err(_) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer")),
+    }
+}
+
+async fn ready(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refusal> {
+    let not_ready = |error| Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error));
+    if *node.stage.borrow() != Stage::Member {
+        return not_ready("the node is leaving");
+    }
+    if !node.cluster.is_joined() {
+        return not_ready("no seed has let the node in yet");
+    }
+    if node.cluster.is_isolated() {
+        return not_ready("the node is isolated: it hears no other member");
+    }
+    Ok(Json(json!({ "status": "ready" })))
+}
+
+/// Answers are of the moment, are what they say they are, and are no part of other pages.
+async fn harden(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    response
+}
+
+async fn accept(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept_one(&listener, &slots) => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = closed(&mut closing) => break,
+        };
+        match accepted {
+            Ok((stream, slot)) => {
+                let connection = serve(stream, router.clone(), closing.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors, most likely: trying again at once would only burn the processor.
+                warn!(%error, "cannot accept HTTP connections");
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Further connections wait in the kernel until one of the accepted has ended.
+async fn accept_one(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, slot))
+}
+
+async fn serve(stream: TcpStream, router: Router, mut closing: watch::Receiver<bool>) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(MAX_HEADER_TIME)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut connection = std::pin::pin!(connection);
+    let result: Result<(), hyper::Error> = tokio::select! {
+        result = connection.as_mut() => result,
+        () = closed(&mut closing) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        debug!(%error, "an HTTP connection ended early");
+    }
+}
+
+/// Returns when the server is to close.
+async fn closed(closing: &mut watch::Receiver<bool>) {
+    // An error means that the server was dropped, which is its end too.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
+/// Connections that are served at a time, subscribers included.
+const MAX_CONNECTIONS: usize = 64;
+/// Subscribers to `/v1/events` at a time; those beyond are refused with 503.
+const MAX_SUBSCRIBERS: usize = 32;
+/// How long a client may take to send its request, and keep an idle connection.
+const MAX_HEADER_TIME: Duration = Duration::from_secs(5);
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+const MAX_HEADERS: usize = 64;
+/// How long the driver may take to answer before it counts as stuck.
+const MAX_DRIVER_ANSWER: Duration = Duration::from_secs(2);
+
+/// The stream of events ends, it does not fail.
+type Never = Infallible;
+
+#[cfg(test)]
+mod tests;

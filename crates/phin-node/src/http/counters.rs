@@ -1,0 +1,109 @@
+//! Every number that a node counts, with the name and the help that its metric has.
+
+use phin::Stats;
+
+/// Takes a number from where it is kept.
+type Count = fn(&Stats) -> u64;
+
+/// A counter and how it is shown.
+pub(super) struct Counter {
+    /// Without the prefix `phin_` and the suffix `_total`.
+    pub(super) name: &'static str,
+    pub(super) help: &'static str,
+    pub(super) count: Count,
+}
+
+/// Names a counter after its part and field, so that a reader of either finds the other.
+macro_rules! counters {
+    ($($part:ident.$field:ident: $help:literal,)+) => {
+        &[$(Counter {
+            name: concat!(stringify!($part), "_", stringify!($field)),
+            help: $help,
+            count: |stats| stats.$part.$field,
+        }),+]
+    };
+}
+
+pub(super) const COUNTERS: &[Counter] = counters! {
+    swim.pings_sent: "Pings sent, retries and those for others included",
+    swim.pings_missed: "Pings whose reply did not come in time",
+    swim.ping_reqs_sent: "Members asked to ping another for us",
+    swim.late_acks: "Acks that nobody waited for any more",
+    swim.refutations: "Suspicions of this node that it refuted",
+    swim.accusations: "Members accused to their other observers",
+    swim.cases_refused: "Members not doubted because too many cases were open",
+    swim.outbid: "Later versions of this node not outbid at once: a second process runs with its key",
+    swim.redials: "Dead members that were pinged, to find those that returned",
+    swim.stalls: "How often this node's timers ran so late that it abstained from judging",
+    swim.pushes_delayed: "Urgent updates delayed because the budget was spent",
+    swim.malformed_messages: "Messages dropped because they could not be decoded",
+    swim.unknown_versions: "Messages dropped because of their wire version",
+    swim.unknown_parts: "Parts of messages skipped because of their kind",
+    swim.forged_records: "Records dropped because their member did not sign them",
+    swim.unknown_subjects: "Claims dropped because their member or version is not known",
+    swim.unknown_senders: "Messages from members not in the list",
+    swim.members_refused: "New members refused because the list was full",
+    swim.updates_dropped: "Updates dropped because too many were waiting",
+    swim.relays_refused: "Pings for others not sent because too many were under way",
+    swim.exchanges_refused: "Exchanges of records refused because too many were under way",
+    swim.exchanges_started: "Exchanges of records begun because fingerprints differed",
+    swim.misdirected_messages: "Requests dropped because they were meant for another member or run",
+    transport.datagrams_sent: "Datagrams given to QUIC",
+    transport.datagram_bytes_sent: "Bytes of datagrams given to QUIC",
+    transport.datagrams_received: "Datagrams received",
+    transport.datagram_bytes_received: "Bytes of datagrams received",
+    transport.streams_sent: "Streams begun",
+    transport.stream_bytes_sent: "Bytes sent on streams",
+    transport.streams_received: "Streams received whole",
+    transport.stream_bytes_received: "Bytes received on streams",
+    transport.datagrams_sent_as_streams: "Messages too large for a datagram, sent on a stream",
+    transport.dials: "Dials begun",
+    transport.dials_failed: "Dials that did not lead to the peer meant",
+    transport.connections_accepted: "Connections that peers made",
+    transport.connections_dialled: "Connections that this node made",
+    transport.connections_superseded: "Connections that lost to another one to the same peer",
+    transport.connections_turned_away: "Connections turned away because there were too many",
+    transport.handshakes_abandoned: "Incoming handshakes that did not end in time or broke off",
+    transport.retries_demanded: "Incoming connections asked to prove their address first",
+    transport.datagrams_dropped_receive_queue: "Datagrams dropped: receive queue full",
+    transport.datagrams_dropped_receive_buffer: "Datagrams dropped: receive buffer full",
+    transport.datagrams_dropped_send_buffer: "Datagrams dropped: send buffer full",
+    transport.datagrams_dropped_pending: "Datagrams dropped: too many waited for a dial",
+    transport.datagrams_dropped_unreachable: "Datagrams dropped: their peer cannot be reached",
+    transport.datagrams_dropped_connection_lost: "Datagrams dropped: their connection broke",
+    transport.streams_failed: "Streams that failed at this node's side",
+    transport.streams_too_long: "Incoming streams stopped because of their length",
+    transport.streams_timed_out: "Incoming streams stopped because they did not end in time",
+    transport.streams_broken_off: "Incoming streams that the peer broke off",
+    transport.dropped_after_close: "Messages and events dropped because the transport was closed",
+    transport.events_dropped: "Events dropped because the receiver fell far behind",
+    transport.udp_packets_sent: "UDP packets sent",
+    transport.udp_bytes_sent: "Bytes of UDP packets sent, without headers",
+    transport.udp_packets_received: "UDP packets received",
+    transport.udp_bytes_received: "Bytes of UDP packets received, without headers",
+    driver.wakes: "How often the node woke",
+    driver.pauses: "How often the node woke so late that it counts as a pause",
+    driver.events_missed: "Changes that slow subscribers were not told of one by one",
+    driver.generations_not_kept: "Generations that could not be written to the data directory",
+};
+
+/// What goes up and down: its name without the prefix, its help, and its value.
+pub(super) const GAUGES: &[(&str, &str, Count)] = &[
+    ("transport_connections", "Peers with a connection", |stats| stats.transport.connections),
+    (
+        "transport_connections_draining",
+        "Connections that lost to another one and are kept a moment longer",
+        |stats| stats.transport.connections_draining,
+    ),
+];
+
+/// Refused handshakes: the reason, and how many.
+pub(super) const REFUSALS: &[(&str, Count)] = &[
+    ("wrong_key", |stats| stats.transport.refusals.wrong_key),
+    ("other_cluster", |stats| stats.transport.refusals.other_cluster),
+    ("certificate_expired", |stats| stats.transport.refusals.certificate_expired),
+    ("certificate_not_yet_valid", |stats| stats.transport.refusals.certificate_not_yet_valid),
+    ("not_phin", |stats| stats.transport.refusals.not_phin),
+    ("full", |stats| stats.transport.refusals.full),
+    ("other", |stats| stats.transport.refusals.other),
+];

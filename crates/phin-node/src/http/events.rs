@@ -1,0 +1,81 @@
+//! `GET /v1/events`: the whole list first, then every change, as server-sent events numbered by the list's version.
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::{
+        IntoResponse,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::stream::{self, Stream};
+use phin::{Members, Notice};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Never, Node, Refusal};
+use crate::{
+    changes::{Changes, Told},
+    events::{Line, What, member_list},
+};
+
+/// One subscriber. It is told at the pace at which it reads: what it misses, it is told of as missed.
+struct Subscriber {
+    changes: Changes,
+    /// A snapshot that is due, after its `missed`.
+    due: Option<Members>,
+    _slot: OwnedSemaphorePermit,
+}
+
+pub(super) async fn events(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
+    let slot = node.subscribers.try_acquire_owned().map_err(|_| {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
+    })?;
+    let changes = Changes::new(&node.cluster);
+    let subscriber = Subscriber { changes, due: None, _slot: slot };
+    Ok(Sse::new(subscriber.into_stream()).keep_alive(KeepAlive::default()))
+}
+
+impl Subscriber {
+    fn into_stream(self) -> impl Stream<Item = Result<Event, Never>> {
+        stream::unfold(self, |mut subscriber| async move {
+            let event = subscriber.next().await?;
+            Some((Ok(event), subscriber))
+        })
+    }
+
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(members) = self.due.take() {
+            return self.snapshot(&members).await;
+        }
+        let notice = match self.changes.next().await? {
+            Told::Notice(notice) => notice,
+            Told::Isolated(is_isolated) => {
+                let line = Line::now(What::isolation(is_isolated));
+                return json_event(line.what.name(), &line);
+            }
+        };
+        match notice {
+            Notice::Snapshot(members) => self.snapshot(&members).await,
+            Notice::Event { at, event } => {
+                let line = Line::of_event(at, &event);
+                json_event(line.what.name(), &line).map(|sent| sent.id(event.version.to_string()))
+            }
+            Notice::Missed { events, members } => {
+                self.due = Some(members);
+                let line = Line::now(What::Missed { events });
+                json_event(line.what.name(), &line)
+            }
+            _ => None,
+        }
+    }
+
+    async fn snapshot(&self, members: &Members) -> Option<Event> {
+        let links = self.changes.cluster().links().await.ok()?;
+        let list = member_list(self.changes.cluster(), members, &links);
+        json_event("snapshot", &list).map(|sent| sent.id(list.version.to_string()))
+    }
+}
+
+fn json_event(name: &str, data: &impl serde::Serialize) -> Option<Event> {
+    Event::default().event(name).json_data(data).ok()
+}

@@ -1,0 +1,183 @@
+//! Keeps out what a web page of another origin could send through a browser on this machine, and bodies that nobody
+//! asked for.
+//!
+//! Three ways in are closed, each by a header that the browser sets and the page cannot: a page elsewhere sends its
+//! `Origin` or is marked by `Sec-Fetch-Site` (W3C Fetch Metadata); a page whose own name was made to resolve to this
+//! machine (DNS rebinding) sends that name as `Host`. A form cannot post, for its content types are refused too.
+
+use std::net::IpAddr;
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, Method, StatusCode, header, uri::Authority},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use super::Refusal;
+
+/// Lets a request pass, or refuses it.
+pub(super) async fn guard(request: Request, next: Next) -> Response {
+    let uri_authority = request.uri().authority().map(Authority::as_str);
+    match check(request.method(), uri_authority, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn check(method: &Method, uri_authority: Option<&str>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let host = only(headers, &header::HOST)?
+        .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "the Host header is missing"))?;
+    if !is_ours(host) || !uri_authority.is_none_or(is_ours) {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "the Host must be localhost or an IP address: any other name may be another's",
+        ));
+    }
+    let origin = only(headers, &header::ORIGIN)?;
+    if origin.is_some_and(|origin| origin.strip_prefix("http://") != Some(host)) {
+        return Err(cross_origin());
+    }
+    let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+        return Err(cross_origin());
+    }
+    let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|content| {
+        let content = content.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        !content.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    });
+    if method == Method::POST && is_form {
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "send no body, or one of type application/json",
+        ));
+    }
+    check_length(headers)
+}
+
+/// No request here needs a body; one is not read, and a long one is not even begun.
+fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
+    let Some(length) = headers.get(header::CONTENT_LENGTH) else {
+        return Ok(());
+    };
+    let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
+    match length {
+        Some(0..=MAX_BODY_BYTES) => Ok(()),
+        _ => Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no request here needs such a body")),
+    }
+}
+
+fn cross_origin() -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "requests from web pages of other origins are refused")
+}
+
+/// The value of a header that may be there once, as text.
+fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    let malformed =
+        || Refusal::new(StatusCode::BAD_REQUEST, format!("the header {name} is malformed"));
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map(Some).map_err(|_| malformed()),
+        (Some(_), Some(_)) => Err(malformed()),
+    }
+}
+
+/// Whether a host, with or without a port, can only be meant for this machine's address: names can be made to point
+/// anywhere, addresses cannot.
+fn is_ours(authority: &str) -> bool {
+    let Ok(authority) = authority.parse::<Authority>() else {
+        return false;
+    };
+    let host = authority.host();
+    let unbracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    !authority.as_str().contains('@')
+        && (host.eq_ignore_ascii_case("localhost")
+            || unbracketed.unwrap_or(host).parse::<IpAddr>().is_ok())
+}
+
+const MAX_BODY_BYTES: u64 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(method: Method, headers: &[(&str, &str)]) -> u16 {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(
+                header::HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        check(&method, None, &map).err().map_or(200, |refusal| refusal.status.as_u16())
+    }
+
+    #[test]
+    fn hosts_that_can_only_be_this_machine_pass() {
+        for host in ["localhost", "LocalHost:7647", "127.0.0.1:7647", "10.1.2.3", "[::1]:7647"] {
+            assert_eq!(status(Method::GET, &[("host", host)]), 200, "{host}");
+        }
+    }
+
+    #[test]
+    fn names_that_may_point_anywhere_are_refused() {
+        for host in ["evil.example", "evil.example:7647", "localhost.evil.example", "a@127.0.0.1"] {
+            assert_eq!(status(Method::GET, &[("host", host)]), 403, "{host}");
+        }
+        assert_eq!(status(Method::GET, &[]), 400);
+        assert_eq!(status(Method::GET, &[("host", "localhost"), ("host", "evil.example")]), 400);
+        let host = HeaderMap::from_iter([(header::HOST, "localhost".parse().unwrap())]);
+        let refusal = check(&Method::GET, Some("evil.example"), &host).unwrap_err();
+        assert_eq!(refusal.status, StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn other_origins_are_refused_whatever_they_ask() {
+        for method in [Method::GET, Method::POST, Method::OPTIONS] {
+            for origin in
+                ["http://evil.example", "null", "https://127.0.0.1:1", "http://127.0.0.1:2"]
+            {
+                let headers = [("host", "127.0.0.1:1"), ("origin", origin)];
+                assert_eq!(status(method.clone(), &headers), 403, "{method} {origin}");
+            }
+            for site in ["cross-site", "same-site", "anything"] {
+                let headers = [("host", "127.0.0.1:1"), ("sec-fetch-site", site)];
+                assert_eq!(status(method.clone(), &headers), 403, "{method} {site}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_same_origin_and_plain_clients_pass() {
+        let same = [
+            ("host", "127.0.0.1:1"),
+            ("origin", "http://127.0.0.1:1"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        assert_eq!(status(Method::POST, &same), 200);
+        assert_eq!(status(Method::POST, &[("host", "127.0.0.1:1")]), 200);
+        let typed = [("host", "127.0.0.1:1"), ("sec-fetch-site", "none")];
+        assert_eq!(status(Method::GET, &typed), 200);
+    }
+
+    #[test]
+    fn a_form_cannot_post() {
+        let with =
+            |content| status(Method::POST, &[("host", "127.0.0.1:1"), ("content-type", content)]);
+        assert_eq!(with("application/x-www-form-urlencoded"), 415);
+        assert_eq!(with("multipart/form-data; boundary=x"), 415);
+        assert_eq!(with("text/plain"), 415);
+        assert_eq!(with("application/json; charset=utf-8"), 200);
+    }
+
+    #[test]
+    fn long_bodies_are_refused() {
+        let with =
+            |length| status(Method::POST, &[("host", "127.0.0.1:1"), ("content-length", length)]);
+        assert_eq!(with("0"), 200);
+        assert_eq!(with("1024"), 200);
+        assert_eq!(with("1025"), 413);
+        assert_eq!(with("99999999999999999999"), 413);
+    }
+}

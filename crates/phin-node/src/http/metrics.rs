@@ -1,0 +1,162 @@
+//! `GET /metrics`: counters, members by state, and links, in the OpenMetrics text that Prometheus reads.
+
+use std::{borrow::Cow, fmt};
+
+use axum::{
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+};
+use phin::{Link, MemberState, Members, Stats};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::{Registry, Unit},
+};
+
+use super::{
+    Node, Refusal,
+    counters::{COUNTERS, Counter, GAUGES, REFUSALS},
+};
+
+/// Everything that one answer shows, taken at one moment.
+#[derive(Debug)]
+pub(super) struct Snapshot {
+    members: Members,
+    links: Vec<Link>,
+    stats: Stats,
+    is_joined: bool,
+    is_isolated: bool,
+}
+
+pub(super) async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
+    let text = text_of(Snapshot::of(&node).await?).map_err(|error| {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write metrics: {error}"))
+    })?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text))
+}
+
+pub(super) fn text_of(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("phin");
+    registry.register_collector(Box::new(snapshot));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        self.encode_members(&mut encoder)?;
+        self.encode_links(&mut encoder)?;
+        self.encode_counters(&mut encoder)?;
+        self.encode_transport(&mut encoder)?;
+        self.encode_lag(&mut encoder)
+    }
+}
+
+impl Snapshot {
+    pub(super) async fn of(node: &Node) -> Result<Self, Refusal> {
+        Ok(Self {
+            members: node.cluster.members(),
+            links: node.cluster.links().await.map_err(Refusal::stopped)?,
+            stats: node.cluster.stats().await.map_err(Refusal::stopped)?,
+            is_joined: node.cluster.is_joined(),
+            is_isolated: node.cluster.is_isolated(),
+        })
+    }
+
+    fn encode_members(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let states =
+            [MemberState::Alive, MemberState::Suspect, MemberState::Dead, MemberState::Left];
+        let counts = states.map(|state| {
+            let count = self.members.iter().filter(|member| member.state() == state).count();
+            ([("state", Cow::from(state.as_str()))], count as f64)
+        });
+        encode_gauges(encoder, "members", "Members in the list, by state", None, counts)?;
+        let version = [([], self.members.version() as f64)];
+        encode_gauges(encoder, "list_version", "Version of the membership list", None, version)?;
+        let joined = [([], f64::from(u8::from(self.is_joined)))];
+        encode_gauges(encoder, "joined", "Whether the node has joined its cluster", None, joined)?;
+        let isolated = [([], f64::from(u8::from(self.is_isolated)))];
+        let help = "Whether the node hears no other member, and so declares nobody dead";
+        encode_gauges(encoder, "isolated", help, None, isolated)?;
+        let build = [([("version", Cow::from(env!("CARGO_PKG_VERSION")))], 1.0)];
+        encode_gauges(encoder, "build_info", "Release that the node runs; always 1", None, build)
+    }
+
+    /// One line for each member observed: twice the number of rings at most, however large the cluster is.
+    fn encode_links(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let label = |link: &Link| {
+            let name = self.members.get(link.id).map_or("", |member| member.name());
+            [("member", Cow::from(link.id.to_string())), ("name", Cow::from(name.to_owned()))]
+        };
+        let links = || self.links.iter();
+        let round_trips = links().filter_map(|link| {
+            link.round_trip.map(|round_trip| (label(link), round_trip.as_secs_f64()))
+        });
+        let help = "Typical round trip of probes to a member observed";
+        encode_gauges(encoder, "probe_round_trip", help, Some(&Unit::Seconds), round_trips)?;
+        let help = "Evidence that a member observed is dead";
+        encode_gauges(encoder, "phi", help, None, links().map(|link| (label(link), link.phi)))?;
+        let losses = links().map(|link| (label(link), link.loss));
+        let help = "Estimated share of probes lost on the way to a member observed";
+        encode_gauges(encoder, "probe_loss_ratio", help, None, losses)
+    }
+
+    fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for Counter { name, help, count } in COUNTERS {
+            let counter = ConstCounter::new(count(&self.stats));
+            counter.encode(encoder.encode_descriptor(
+                name,
+                help,
+                None,
+                counter.metric_type(),
+            )?)?;
+        }
+        Ok(())
+    }
+
+    fn encode_transport(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let help = "Handshakes that one side refused, by reason";
+        let name = "transport_refusals";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, count) in REFUSALS {
+            let labels = [("reason", *reason)];
+            ConstCounter::new(count(&self.stats)).encode(family.encode_family(&labels)?)?;
+        }
+        for (name, help, count) in GAUGES {
+            encode_gauges(encoder, name, help, None, [([], count(&self.stats) as f64)])?;
+        }
+        Ok(())
+    }
+
+    fn encode_lag(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let driver = &self.stats.driver;
+        let help = "How much later than its deadlines the node woke, summed";
+        let lag = ConstCounter::new(driver.total_lag.as_secs_f64());
+        let unit = Some(&Unit::Seconds);
+        lag.encode(encoder.encode_descriptor("driver_lag", help, unit, MetricType::Counter)?)?;
+        let help = "The longest that the node woke after its deadline";
+        encode_gauges(encoder, "driver_max_lag", help, unit, [([], driver.max_lag.as_secs_f64())])
+    }
+}
+
+fn encode_gauges<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    gauges: impl IntoIterator<Item = ([(&'static str, Cow<'static, str>); N], f64)>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+    for (labels, value) in gauges {
+        if N == 0 {
+            return ConstGauge::new(value).encode(family);
+        }
+        ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

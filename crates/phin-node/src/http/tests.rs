@@ -1,0 +1,66 @@
+use super::{
+    Node, Stage,
+    counters::{COUNTERS, GAUGES, REFUSALS},
+    metrics,
+};
+
+async fn cluster() -> phin::Cluster {
+    phin::Cluster::builder().name("n1").key(phin::ClusterKey::generate()).start().await.unwrap()
+}
+
+/// The names before colons in what `Debug` shows of nested structs.
+fn field_names(debug: &str) -> Vec<String> {
+    debug
+        .split([' ', '{', '}', ','])
+        .filter_map(|word| word.strip_suffix(':'))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[tokio::test]
+async fn every_counter_has_a_metric() {
+    let cluster = cluster().await;
+    let stats = cluster.stats().await.unwrap();
+    let shown: Vec<String> = COUNTERS
+        .iter()
+        .map(|counter| counter.name)
+        .chain(GAUGES.iter().map(|(name, ..)| *name))
+        .map(|name| name.split_once('_').unwrap().1)
+        .chain(REFUSALS.iter().map(|(reason, _)| *reason))
+        // These have names and places of their own.
+        .chain(["swim", "transport", "driver", "refusals", "total_lag", "max_lag"])
+        .map(str::to_owned)
+        .collect();
+    let names = field_names(&format!("{stats:?}"));
+    assert!(names.len() > 50, "{names:?}");
+    let missing: Vec<_> = names.iter().filter(|name| !shown.contains(name)).collect();
+    assert!(missing.is_empty(), "no metric for {missing:?}");
+    assert_eq!(names.len(), shown.len(), "a metric without a counter");
+}
+
+#[tokio::test]
+async fn metrics_follow_the_conventions() {
+    let node = Node::new(cluster().await, tokio::sync::watch::channel(Stage::Member).0);
+    let text = metrics::text_of(metrics::Snapshot::of(&node).await.unwrap()).unwrap();
+    assert!(text.ends_with("# EOF\n"));
+    assert!(text.contains("phin_members{state=\"alive\"} 1"), "{text}");
+    assert!(text.contains("phin_members{state=\"dead\"} 0"), "{text}");
+    assert!(text.contains("\nphin_joined 1"), "{text}");
+    assert!(text.contains("\nphin_isolated 0"), "{text}");
+    assert!(text.contains("\nphin_swim_pings_sent_total 0\n"), "{text}");
+    assert!(text.contains("\nphin_transport_refusals_total{reason=\"wrong_key\"} 0\n"), "{text}");
+    let mut families = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
+        let mut words = line.split(' ').skip(2);
+        let (name, kind) = (words.next().unwrap(), words.next().unwrap());
+        assert!(name.starts_with("phin_") && families.insert(name.to_owned()), "{line}");
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let samples = |sample: &str| {
+            sample.starts_with(&format!("{name}{suffix}"))
+                || name.contains("probe")
+                || name == "phin_phi"
+        };
+        assert!(text.lines().any(samples), "{name}");
+    }
+}

@@ -1,0 +1,59 @@
+//! `phin key`: the shared secret of a cluster.
+
+use std::{
+    io::{self, Write},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::PathBuf,
+};
+
+use clap::Subcommand;
+use phin::IfExists;
+
+use crate::{failure::Failure, private_file};
+
+/// Make the key that admits nodes to a cluster
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  phin key new --out cluster.key")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a new key: 32 random bytes as 64 hexadecimal digits
+    ///
+    /// Whoever knows the key can join the cluster, and read and join in all that its members say.
+    #[command(after_help = "Example:\n  phin key new --out cluster.key\n  \
+                            phin run --key-file cluster.key")]
+    New {
+        /// Write the key to this new file, readable by its owner alone, instead of standard output
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+}
+
+pub(crate) fn key(args: &Args) -> Result<(), Failure> {
+    let Command::New { out } = &args.command;
+    let line = format!("{}\n", phin::ClusterKey::generate().to_text().as_str());
+    let Some(path) = out else {
+        io::stdout().write_all(line.as_bytes())?;
+        warn_if_exposed();
+        return Ok(());
+    };
+    phin::write_private(path, line.as_bytes(), IfExists::Fail)
+        .map_err(|error| Failure::not_created(path, &error))
+}
+
+/// A shell makes the files it redirects to readable by all, and `phin run` refuses such a key: better said now.
+fn warn_if_exposed() {
+    let stdout = io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
+    let Ok(metadata) = stdout.and_then(|file| file.metadata()) else {
+        return;
+    };
+    if metadata.is_file() && metadata.mode() & private_file::OTHERS != 0 {
+        let warning = "warning: others can read the file that the key went to; \
+                       `chmod 600` it, or use --out\n";
+        let _ = io::stderr().write_all(warning.as_bytes());
+    }
+}

@@ -1,0 +1,88 @@
+//! `phin`: a node of a cluster, and the commands that look after one.
+
+mod cert;
+mod changes;
+mod client;
+mod demo;
+mod events;
+mod failure;
+mod http;
+mod key;
+mod leave;
+mod lines;
+mod logging;
+mod members;
+mod private_file;
+mod run;
+mod settings;
+mod suspicion;
+mod table;
+mod watch;
+mod why;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Cluster membership: every member knows, within moments, who else is alive.
+#[derive(Parser)]
+#[command(name = "phin", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Example: see a cluster of five notice a death\n  phin demo")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Run(Box<run::Args>),
+    Members(members::Args),
+    Why(why::Args),
+    Watch(watch::Args),
+    Leave(leave::Args),
+    Key(key::Args),
+    Cert(cert::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::demo(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Members(args) => members::members(&args),
+        Command::Why(args) => why::why(&args),
+        Command::Watch(args) => watch::watch(&args),
+        Command::Leave(args) => leave::leave(&args),
+        Command::Key(args) => key::key(&args),
+        Command::Cert(args) => cert::cert(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_shows_an_example() {
+        fn check(command: &mut clap::Command) {
+            if command.get_name() == "help" {
+                return;
+            }
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "phin {} --help has no example", command.get_name());
+            command.get_subcommands_mut().for_each(check);
+        }
+        check(&mut Cli::command());
+    }
+}

@@ -1,0 +1,218 @@
+//! `phin run`: one node, until a signal or an operator makes it leave.
+
+mod output;
+mod signals;
+
+use std::{
+    io::{self, Read},
+    thread,
+    time::Duration,
+};
+
+use phin::{Cluster, Departure, StartError};
+use tokio::{net::TcpListener, runtime, sync::watch};
+use tracing::{info, warn};
+
+use crate::{
+    changes::Changes,
+    failure::{Failure, with_causes},
+    http::{self, Node, Server, Stage},
+    logging::Log,
+    settings::{Admission, Flags, Placed, Settings},
+};
+use output::Output;
+pub(crate) use signals::Signals;
+
+/// Run a node of a cluster
+///
+/// Each setting is a flag, an environment variable, or a key of the --config file; the first of these that has it counts.
+/// `--data-dir` is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given
+/// as `PHIN_CLUSTER_KEY`. SIGTERM and Ctrl-C make the node leave; a second one ends it at once.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// End at once when standard input ends: so no node outlives whoever started it
+    #[arg(long, hide = true)]
+    exit_with_stdin: bool,
+}
+
+/// How long a departure may take until the node ends all the same.
+pub(crate) const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let settings = Settings::resolve(&args.flags, std::env::vars_os())
+        .map_err(|error| Failure::Usage(with_causes(&error)))?;
+    let log = Log::start(&settings);
+    if args.exit_with_stdin {
+        thread::spawn(exit_with_stdin);
+    }
+    // A second thread, so that what operators ask for never holds up a probe.
+    let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::runtime("cannot start the runtime", &error))?;
+    let result = runtime.block_on(run_node(&settings));
+    // A name that is being resolved, or a reader that does not read, must not hold up the end.
+    runtime.shutdown_background();
+    log.flush();
+    result
+}
+
+async fn run_node(settings: &Settings) -> Result<(), Failure> {
+    let mut signals = Signals::new()?;
+    let listener = bind_http(settings).await?;
+    let cluster = start(settings).await?;
+    let (stage, mut stages) = watch::channel(Stage::Member);
+    log_start(settings, &cluster, listener.as_ref());
+    let server =
+        listener.map(|http| Server::start(http, Node::new(cluster.clone(), stage.clone())));
+    let output = settings.events.map(|format| Output::start(format, Changes::new(&cluster)));
+    let deadline = tokio::select! {
+        signal = signals.next() => {
+            info!(signal, "leaving the cluster");
+            stage.send_replace(Stage::Leaving);
+            LEAVE_DEADLINE
+        }
+        // Whoever has not confirmed it by now was waited for already.
+        _ = stages.wait_for(|stage| *stage == Stage::Left) => Duration::ZERO,
+        () = ended(&cluster) => return Err(Failure::Runtime("the node stopped by itself".into())),
+    };
+    tokio::select! {
+        () = depart(&cluster, deadline, server, output) => Ok(()),
+        signal = signals.next() => {
+            Err(Failure::Runtime(format!("ended at once by a second signal ({signal})")))
+        }
+    }
+}
+
+/// Leaves, answers what was asked meanwhile, and stops.
+async fn depart(
+    cluster: &Cluster,
+    deadline: Duration,
+    server: Option<Server>,
+    output: Option<Output>,
+) {
+    let departure = cluster.leave(deadline).await.ok();
+    if let Some(Departure { confirmed, asked, .. }) = departure {
+        info!(confirmed, asked, "left the cluster");
+    }
+    cluster.shutdown().await;
+    if let Some(server) = server {
+        server.close(MAX_CLOSING_TIME).await;
+    }
+    if let Some(output) = output {
+        output.finish(departure, MAX_CLOSING_TIME).await;
+    }
+}
+
+async fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
+    let Some(Placed { value: addr, place }) = &settings.http else {
+        return Ok(None);
+    };
+    let listener = http::bind(*addr).await.map_err(|error| {
+        Failure::runtime(format!("{place}: cannot listen on {addr} for HTTP"), &error)
+    })?;
+    if !addr.ip().is_loopback() {
+        warn!(%addr, "whoever reaches the HTTP address can make this node leave");
+    }
+    Ok(Some(listener))
+}
+
+async fn start(settings: &Settings) -> Result<Cluster, Failure> {
+    let mut builder = Cluster::builder()
+        .bind(settings.bind.value)
+        .seeds(settings.join.clone())
+        .config(settings.config.value.clone());
+    builder = match &settings.admission {
+        Admission::Key(key) => builder.key(key.clone()),
+        Admission::Certificates(pem) => {
+            builder.certificates(pem.ca.clone(), pem.cert.clone(), pem.key.clone())
+        }
+    };
+    if let Some(name) = &settings.name {
+        builder = builder.name(name.value.clone());
+    }
+    if let Some(cluster) = &settings.cluster {
+        builder = builder.cluster(cluster.value.clone());
+    }
+    if let Some(advertise) = &settings.advertise {
+        builder = builder.advertise(advertise.value);
+    }
+    if let Some(closed_port) = settings.closed_port {
+        builder = builder.closed_port(closed_port);
+    }
+    if let Some(data_dir) = &settings.data_dir {
+        builder = builder.data_dir(data_dir.value.clone());
+    }
+    builder.start().await.map_err(|error| start_failure(settings, &error))
+}
+
+/// Names the setting at fault where there is one.
+fn start_failure(settings: &Settings, error: &StartError) -> Failure {
+    let place = match error {
+        StartError::Bind { .. } => Some(&settings.bind.place),
+        StartError::Config(_) => Some(&settings.config.place),
+        StartError::DataDir { .. } | StartError::DataDirInUse { .. } => {
+            settings.data_dir.as_ref().map(|data_dir| &data_dir.place)
+        }
+        StartError::Advertise { .. } => {
+            Some(settings.advertise.as_ref().map_or(&settings.bind.place, |set| &set.place))
+        }
+        _ => None,
+    };
+    let message = with_causes(error);
+    Failure::Runtime(match place {
+        Some(place) => format!("{place}: {message}"),
+        None => message,
+    })
+}
+
+fn log_start(settings: &Settings, cluster: &Cluster, http: Option<&TcpListener>) {
+    let http = http.and_then(|listener| listener.local_addr().ok());
+    let http = http.map_or("off".to_owned(), |addr| addr.to_string());
+    info!(
+        name = cluster.name(),
+        id = %cluster.id(),
+        cluster = settings.cluster.as_ref().map_or("phin", |cluster| cluster.value.as_str()),
+        addr = %cluster.local_addr(),
+        advertised = %cluster.advertised(),
+        http,
+        "node started"
+    );
+    if settings.join.is_empty() {
+        info!("no seed was given: others join through this node");
+    }
+}
+
+/// Returns when the node has stopped, which only a defect makes it do unasked.
+async fn ended(cluster: &Cluster) {
+    let mut subscription = cluster.subscribe();
+    while subscription.next().await.is_some() {}
+}
+
+/// Whoever started this node holds the other end of its standard input: when that ends, so do they.
+fn exit_with_stdin() {
+    let mut ignored = [0; 64];
+    loop {
+        match io::stdin().read(&mut ignored) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(0) | Err(_) => std::process::exit(0),
+        }
+    }
+}
+
+/// How long each part of the node may take to end: HTTP its answers, standard output its lines.
+const MAX_CLOSING_TIME: Duration = Duration::from_secs(1);
+
+const EXAMPLE: &str = "\
+Examples:
+  phin key new --out cluster.key
+  phin run --name n1 --key-file cluster.key --bind 127.0.0.1:7001 --http 127.0.0.1:7647
+  phin run --name n2 --key-file cluster.key --bind 127.0.0.1:7002 --join 127.0.0.1:7001
+
+The same as a file, for phin run --config n2.toml:
+  name = \"n2\"
+  key_file = \"cluster.key\"
+  bind = \"127.0.0.1:7002\"
+  join = [\"127.0.0.1:7001\"]";

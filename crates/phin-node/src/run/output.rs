@@ -1,0 +1,116 @@
+//! `--events`: each change of the membership on standard output.
+
+use std::{io, time::Duration};
+
+use phin::{Departure, Notice};
+use tokio::{task::JoinHandle, time::timeout};
+use tracing::warn;
+
+use crate::{
+    changes::{Changes, Told},
+    events::{Line, What},
+    lines::Lines,
+    settings::EventFormat,
+};
+
+/// Writes changes at the pace of whoever reads them. A reader too slow is told how many it missed, and the list as it
+/// is then; one that has gone is told no more. Neither holds up the node.
+pub(crate) struct Output {
+    format: EventFormat,
+    lines: Lines,
+    task: JoinHandle<()>,
+}
+
+impl Output {
+    /// Begins with a `joined` for each member that is live in the list already: this node itself at least.
+    pub(crate) fn start(format: EventFormat, changes: Changes) -> Self {
+        let lines = Lines::start(io::stdout());
+        let task = tokio::spawn(write_changes(format, changes, lines.clone()));
+        Self { format, lines, task }
+    }
+
+    /// Writes what is left, the departure last, as far as the reader takes it within `limit`.
+    pub(crate) async fn finish(self, departure: Option<Departure>, limit: Duration) {
+        let Self { format, lines, mut task } = self;
+        let rest = async {
+            // It ends by itself once the node has stopped.
+            let _ = (&mut task).await;
+            if let Some(Departure { confirmed, asked, .. }) = departure {
+                let line = Line::now(What::Departed { confirmed, asked });
+                let _ = lines.send(encode(format, &line)).await;
+            }
+        };
+        if timeout(limit, rest).await.is_err() {
+            task.abort();
+            return;
+        }
+        let _ = tokio::task::spawn_blocking(move || lines.flush(limit)).await;
+    }
+}
+
+async fn write_changes(format: EventFormat, changes: Changes, lines: Lines) {
+    tokio::select! {
+        // First, so that a reader that has gone is noticed before the next change.
+        biased;
+        reason = lines.closed() => {
+            warn!(reason, "changes are no longer written to standard output");
+        }
+        () = write_all(format, changes, &lines) => {}
+    }
+}
+
+async fn write_all(format: EventFormat, mut changes: Changes, lines: &Lines) {
+    while let Some(told) = changes.next().await {
+        for line in lines_of(told) {
+            if lines.send(encode(format, &line)).await.is_err() {
+                // Who waits for `closed` tells why.
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+fn lines_of(told: Told) -> Vec<Line> {
+    let notice = match told {
+        Told::Notice(notice) => notice,
+        Told::Isolated(is_isolated) => return vec![Line::now(What::isolation(is_isolated))],
+    };
+    match notice {
+        Notice::Snapshot(members) => members
+            .live()
+            .map(|member| What::changed(phin::Change::Joined, member, members.version()))
+            .map(Line::now)
+            .collect(),
+        Notice::Event { at, event } => vec![Line::of_event(at, &event)],
+        Notice::Missed { events, members } => {
+            vec![Line::now(What::Missed { events }), Line::now(What::snapshot(&members))]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn encode(format: EventFormat, line: &Line) -> Vec<u8> {
+    match format {
+        EventFormat::Json => line.to_json(),
+        EventFormat::Text => line.to_text(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_missed_changes_is_told_how_many_and_then_the_list() {
+        let key = phin::ClusterKey::generate();
+        let cluster = phin::Cluster::builder().name("n1").key(key).start().await.unwrap();
+        let missed = Notice::Missed { events: 3, members: cluster.members() };
+        let lines: Vec<_> =
+            lines_of(Told::Notice(missed)).into_iter().map(|line| line.what).collect();
+        let [What::Missed { events: 3 }, What::Snapshot { version: 0, members }] = &lines[..]
+        else {
+            panic!("{lines:?}");
+        };
+        assert_eq!((members.len(), members[0].member.name.as_str()), (1, "n1"));
+    }
+}

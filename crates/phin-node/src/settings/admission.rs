@@ -1,0 +1,95 @@
+//! What admits the node to its cluster: the cluster's key, or a certificate from its CA.
+
+use std::{fs, path::Path};
+
+use phin::ClusterKey;
+
+use super::{
+    Placed, SettingsError,
+    layers::{Layers, Place, flag_of},
+};
+use crate::private_file;
+
+/// The secret that lets the node in.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// Knowing the key is being admitted.
+    Key(ClusterKey),
+    /// The CA's certificate, the node's own and its private key, each as PEM.
+    Certificates(Certificates),
+}
+
+/// Three PEM texts. `Debug` shows none of them: one is a secret.
+pub(crate) struct Certificates {
+    pub(crate) ca: String,
+    pub(crate) cert: String,
+    pub(crate) key: String,
+}
+
+impl Admission {
+    pub(super) fn take(layers: &mut Layers) -> Result<Self, SettingsError> {
+        let key_file = layers.take_text("key_file");
+        let cluster_key = layers.take_text("cluster_key");
+        let files = ["ca", "cert", "key"].map(|key| layers.take_text(key));
+        let first_file = files.iter().flatten().next().map(|file| file.place.clone());
+        let first_key = key_file.as_ref().or(cluster_key.as_ref()).map(|key| key.place.clone());
+        if let (Some(first), Some(second)) = (first_key, &first_file) {
+            let why = "a node is admitted by a key or by a certificate, not both";
+            return Err(SettingsError::Contradiction { first, second: second.clone(), why });
+        }
+        match (key_file, cluster_key, first_file) {
+            (Some(file), Some(key), _) => Err(SettingsError::Contradiction {
+                first: file.place,
+                second: key.place,
+                why: "both give the cluster's key",
+            }),
+            (Some(file), None, _) => Ok(Self::Key(read_key_file(&file)?)),
+            (None, Some(key), _) => Ok(Self::Key(parse_key(&key.value, &key.place, "")?)),
+            (None, None, Some(given)) => read_certificates(files, given).map(Self::Certificates),
+            (None, None, None) => Err(SettingsError::NoAdmission),
+        }
+    }
+}
+
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificates")
+    }
+}
+
+fn read_key_file(file: &Placed<String>) -> Result<ClusterKey, SettingsError> {
+    parse_key(&read_secret(file)?, &file.place, &format!("{}: ", file.value))
+}
+
+/// The text is not repeated in the error: it may be nearly a key.
+fn parse_key(text: &str, place: &Place, file: &str) -> Result<ClusterKey, SettingsError> {
+    text.parse().map_err(|error: phin::ClusterKeyError| SettingsError::Secret {
+        place: place.clone(),
+        problem: format!("{file}{error}"),
+    })
+}
+
+fn read_certificates(
+    files: [Option<Placed<String>>; 3],
+    given: Place,
+) -> Result<Certificates, SettingsError> {
+    let [Some(ca), Some(cert), Some(key)] = &files else {
+        let missing = ["ca", "cert", "key"].into_iter().zip(&files);
+        let missing = missing.filter(|(_, file)| file.is_none()).map(|(key, _)| flag_of(key));
+        let missing = missing.collect::<Vec<_>>().join(" and ");
+        return Err(SettingsError::Incomplete { place: given, missing });
+    };
+    Ok(Certificates { ca: read_public(ca)?, cert: read_public(cert)?, key: read_secret(key)? })
+}
+
+fn read_secret(file: &Placed<String>) -> Result<String, SettingsError> {
+    private_file::read(Path::new(&file.value))
+        .map_err(|source| SettingsError::SecretFile { place: file.place.clone(), source })
+}
+
+fn read_public(file: &Placed<String>) -> Result<String, SettingsError> {
+    fs::read_to_string(&file.value).map_err(|error| SettingsError::Secret {
+        place: file.place.clone(),
+        problem: format!("cannot read {}: {error}", file.value),
+    })
+}

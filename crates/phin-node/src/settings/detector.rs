@@ -1,0 +1,124 @@
+//! How the node watches others: the profile's timings, and what was set in their place.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use phin::{Config, Detector};
+
+use super::{
+    Placed, SettingsError,
+    layers::{Layers, Place},
+    values::boolean,
+};
+
+/// The profile's timings, with what was given besides.
+pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, SettingsError> {
+    let profile = layers.take("profile", profile)?;
+    let mut config = profile
+        .unwrap_or_else(|| Placed { value: Config::lan(), place: Place::default("profile") });
+    if let Some(period) = layers.take("period", |text| duration(text, MIN_PERIOD..=MAX_PERIOD))? {
+        config.value.protocol_period = period.value;
+        // What must fit into a period shrinks with it, and what must hold part of one grows.
+        config.value.prior_round_trip = config.value.prior_round_trip.min(period.value / 4);
+        config.value.push_delay = config.value.push_delay.min(period.value);
+        config.value.pause_tolerance = config.value.pause_tolerance.max(period.value / 10);
+        config.value.hang_tolerance = config.value.hang_tolerance.max(period.value);
+        config.place = period.place;
+    }
+    take_tolerances(layers, &mut config.value)?;
+    if let Some(detector) = layers.take("detector", detector)? {
+        config.value.detector = detector.value;
+    }
+    if let Some(threshold) = layers.take("phi_threshold", threshold)? {
+        config.value.phi_threshold = threshold.value;
+    }
+    Ok(config)
+}
+
+/// The port that hosts are asked for, unless they are not asked at all.
+pub(super) fn take_closed_port(
+    layers: &mut Layers,
+    config: &mut Config,
+    bound: &Placed<std::net::SocketAddr>,
+) -> Result<Option<u16>, SettingsError> {
+    let ask_hosts = layers.take("ask_hosts", boolean)?;
+    let closed_port = layers.take("closed_port", port)?;
+    let Some(closed_port) = closed_port else {
+        config.ask_hosts = ask_hosts.is_none_or(|asked| asked.value);
+        return Ok(None);
+    };
+    let contradiction = |second: &Place, why| SettingsError::Contradiction {
+        first: closed_port.place.clone(),
+        second: second.clone(),
+        why,
+    };
+    match ask_hosts {
+        Some(asked) if !asked.value => {
+            return Err(contradiction(&asked.place, "then no host is asked for any port"));
+        }
+        Some(_) | None => config.ask_hosts = true,
+    }
+    if closed_port.value == bound.value.port() {
+        return Err(contradiction(&bound.place, "a node listens there, so the port is not closed"));
+    }
+    Ok(Some(closed_port.value))
+}
+
+fn take_tolerances(layers: &mut Layers, config: &mut Config) -> Result<(), SettingsError> {
+    let allowed = config.protocol_period / 10..=MAX_PAUSE_TOLERANCE;
+    if let Some(pause) = layers.take("pause_tolerance", |text| duration(text, allowed))? {
+        config.pause_tolerance = pause.value;
+        // A process on a host that answers is given no less than one on a host that does not.
+        config.hang_tolerance = config.hang_tolerance.max(pause.value);
+    }
+    let allowed = config.pause_tolerance..=MAX_HANG_TOLERANCE;
+    if let Some(hang) = layers.take("hang_tolerance", |text| duration(text, allowed))? {
+        config.hang_tolerance = hang.value;
+    }
+    Ok(())
+}
+
+fn profile(text: &str) -> Result<Config, String> {
+    match text {
+        "lan" => Ok(Config::lan()),
+        "wan" => Ok(Config::wan()),
+        "local" => Ok(Config::local()),
+        _ => Err("expected lan, wan or local".into()),
+    }
+}
+
+fn detector(text: &str) -> Result<Detector, String> {
+    match text {
+        "observers" => Ok(Detector::Observers),
+        "classic" => Ok(Detector::Classic),
+        _ => Err("expected observers or classic".into()),
+    }
+}
+
+fn threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(threshold) if (1.0..=100.0).contains(&threshold) => Ok(threshold),
+        Ok(_) | Err(_) => Err("expected a number from 1 to 100".into()),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(port) if port != 0 => Ok(port),
+        Ok(_) | Err(_) => Err("expected a port, 1 to 65535".into()),
+    }
+}
+
+fn duration(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("expected a duration such as 200ms or 1s ({error})"))?;
+    if allowed.contains(&duration) {
+        return Ok(duration);
+    }
+    Err(format!("allowed is {:?} to {:?}", allowed.start(), allowed.end()))
+}
+
+/// These bounds are those of [`Config`]; checked here so that the error can name the setting's place.
+const MIN_PERIOD: Duration = Duration::from_millis(10);
+const MAX_PERIOD: Duration = Duration::from_secs(600);
+const MAX_PAUSE_TOLERANCE: Duration = Duration::from_secs(600);
+const MAX_HANG_TOLERANCE: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,288 @@
+use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+
+use clap::{Args, FromArgMatches};
+use tempfile::TempDir;
+
+use super::*;
+use crate::settings::layers::{KEYS, VARIABLES_ONLY, flag_of};
+
+const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+/// Settings from arguments and variables; a key is among them unless they tell otherwise.
+fn resolve(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    let command = Flags::augment_args(clap::Command::new("run").no_binary_name(true));
+    let matches = command.try_get_matches_from(arguments).unwrap();
+    let flags = Flags::from_arg_matches(&matches).unwrap();
+    Settings::resolve(
+        &flags,
+        variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))),
+    )
+}
+
+fn with_key<'a>(variables: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [&[("PHIN_CLUSTER_KEY", KEY)], variables].concat()
+}
+
+fn error(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    resolve(arguments, variables).unwrap_err().to_string()
+}
+
+fn file(directory: &TempDir, name: &str, text: &str) -> String {
+    let path = directory.path().join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn flags_override_the_environment_which_overrides_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "name = \"file\"\nbind = \"127.0.0.1:1\"\ncluster = \"file\"\n";
+    let config = file(&directory, "phin.toml", text);
+    let variables =
+        with_key(&[("PHIN_CONFIG", &config), ("PHIN_NAME", "env"), ("PHIN_BIND", "127.0.0.1:2")]);
+    let settings = resolve(&["--name", "flag"], &variables).unwrap();
+    let name = settings.name.unwrap();
+    assert_eq!((name.value.as_str(), name.place.to_string().as_str()), ("flag", "--name"));
+    assert_eq!(settings.bind.value.port(), 2);
+    assert_eq!(settings.bind.place.to_string(), "PHIN_BIND");
+    let cluster = settings.cluster.unwrap();
+    assert_eq!(cluster.value, "file");
+    assert_eq!(cluster.place.to_string(), format!("{config}:3: cluster"));
+}
+
+#[test]
+fn a_lower_layer_is_replaced_and_not_added_to() {
+    let variables = with_key(&[("PHIN_JOIN", "a:1,b:2")]);
+    assert_eq!(resolve(&[], &variables).unwrap().join, ["a:1", "b:2"]);
+    let settings = resolve(&["--join", "c:3", "--join", "[::1]:4, d:5"], &variables).unwrap();
+    assert_eq!(settings.join, ["c:3", "[::1]:4", "d:5"]);
+}
+
+#[test]
+fn every_setting_is_a_flag_a_variable_and_a_key() {
+    let command = Flags::augment_args(clap::Command::new("run"));
+    let flags: Vec<_> = command
+        .get_arguments()
+        .map(|argument| format!("--{}", argument.get_long().unwrap()))
+        .filter(|flag| flag != "--config")
+        .collect();
+    let mut keys: Vec<_> = KEYS.iter().map(|key| flag_of(key)).collect();
+    assert_eq!(keys.len(), flags.len());
+    keys.retain(|flag| !flags.contains(flag));
+    assert!(keys.is_empty(), "no flag for {keys:?}");
+    assert_eq!(VARIABLES_ONLY, ["cluster_key", "config"]);
+}
+
+#[test]
+fn the_defaults_are_safe() {
+    let settings = resolve(&[], &with_key(&[])).unwrap();
+    assert!(settings.bind.value.ip().is_loopback());
+    assert_eq!(settings.bind.place.to_string(), "--bind (the default)");
+    assert!(settings.http.is_none() && settings.join.is_empty() && settings.data_dir.is_none());
+    assert_eq!(settings.config.value, phin::Config::lan());
+    assert_eq!((settings.log.as_str(), settings.log_format), ("info", LogFormat::Text));
+}
+
+#[test]
+fn a_file_can_have_every_setting() {
+    let directory = tempfile::tempdir().unwrap();
+    let key_file = file(&directory, "cluster.key", KEY);
+    let text = format!(
+        "advertise = \"10.0.0.1:7\"\nbind = \"0.0.0.0:7\"\ncluster = \"c\"\ndata_dir = \"d\"\n\
+         ask_hosts = true\nclosed_port = 10\ndetector = \"classic\"\nphi_threshold = 9.5\n\
+         pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\n\
+         events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\n\
+         join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
+         log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nprofile = \"wan\"\n"
+    );
+    let config = file(&directory, "phin.toml", &text);
+    let settings = resolve(&["--config", &config], &[]).unwrap();
+    assert_eq!(settings.join, ["a:1", "b:2"]);
+    assert_eq!(settings.http.unwrap().value.port(), 8);
+    assert_eq!(settings.data_dir.unwrap().value, Path::new("d"));
+    assert_eq!(settings.events, Some(EventFormat::Text));
+    assert_eq!(settings.log_format, LogFormat::Json);
+    let config = settings.config.value;
+    assert_eq!(config.protocol_period, Duration::from_millis(20));
+    assert!(config.prior_round_trip <= Duration::from_millis(10), "it fits into the period");
+    assert_eq!(config.pause_tolerance, Duration::from_secs(2));
+    assert_eq!(config.hang_tolerance, Duration::from_secs(20));
+    assert_eq!((config.phi_threshold, config.ask_hosts), (9.5, true));
+    assert_eq!(config.detector, phin::Detector::Classic);
+    assert_eq!(settings.closed_port, Some(10));
+}
+
+#[test]
+fn tolerances_stay_in_order() {
+    let settings = resolve(&["--pause-tolerance", "30s"], &with_key(&[])).unwrap();
+    assert_eq!(settings.config.value.hang_tolerance, Duration::from_secs(30));
+    let message = error(&["--pause-tolerance", "30s", "--hang-tolerance", "29s"], &with_key(&[]));
+    assert_eq!(message, "--hang-tolerance is \"29s\": allowed is 30s to 3600s");
+    let message = error(&["--period", "10s", "--pause-tolerance", "900ms"], &with_key(&[]));
+    assert_eq!(message, "--pause-tolerance is \"900ms\": allowed is 1s to 600s");
+}
+
+#[test]
+fn numbers_of_a_file_may_be_texts_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    for text in
+        ["phi_threshold = 9\nclosed_port = 10", "phi_threshold = \"9\"\nclosed_port = \"10\""]
+    {
+        let config = file(&directory, "phin.toml", text);
+        let settings = resolve(&["--config", &config], &with_key(&[])).unwrap();
+        assert_eq!((settings.config.value.phi_threshold, settings.closed_port), (9.0, Some(10)));
+    }
+    let config = file(&directory, "phin.toml", "phi_threshold = 0x9");
+    assert!(error(&["--config", &config], &with_key(&[])).contains("a number from 1 to 100"));
+}
+
+#[test]
+fn what_no_layer_knows_is_named_with_its_place_and_what_is_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = file(&directory, "phin.toml", "name = \"n\"\n\n nmae = \"m\"\n");
+    let unknown = error(&["--config", &config], &[]);
+    assert!(unknown.starts_with(&format!("{config}:3: unknown setting \"nmae\"; allowed are ")));
+    assert!(KEYS.iter().all(|key| unknown.contains(key)));
+    let unknown = error(&[], &[("PHIN_NMAE", "m")]);
+    assert!(unknown.contains("PHIN_NMAE") && unknown.contains("PHIN_NAME"), "{unknown}");
+    assert!(error(&[], &[("PHIN_name", "m")]).contains("PHIN_name"), "names are upper case");
+}
+
+#[test]
+fn variables_that_kubernetes_makes_are_no_settings() {
+    let links = [
+        ("PHIN_SERVICE_HOST", "10.0.0.1"),
+        ("PHIN_SERVICE_PORT_GOSSIP", "7646"),
+        ("PHIN_PORT", "udp://10.0.0.1:7646"),
+        ("PHIN_PORT_7646_UDP_ADDR", "10.0.0.1"),
+        ("PHIN_SEED_SERVICE_HOST", "10.0.0.1"),
+    ];
+    assert!(resolve(&[], &with_key(&links)).is_ok());
+}
+
+#[test]
+fn a_malformed_file_is_named_with_the_line() {
+    let directory = tempfile::tempdir().unwrap();
+    for (text, line) in [
+        ("name = \"n\"\nbind = [1", 2),
+        ("name = \"n\"\n\nbind = 5", 3),
+        ("join = [1]", 1),
+        ("join = true", 1),
+        ("http_allow_remote = \"yes\"", 1),
+        ("name = \"n\"\nask_hosts = 1", 2),
+        ("closed_port = 9.5", 1),
+        ("phi_threshold = true", 1),
+        ("name = \"n\"\nname = \"m\"", 2),
+        ("[name]\nx = 1", 1),
+    ] {
+        let config = file(&directory, "phin.toml", text);
+        let malformed = error(&["--config", &config], &[]);
+        assert!(malformed.starts_with(&format!("{config}:{line}: ")), "{text}: {malformed}");
+    }
+}
+
+#[test]
+fn values_that_cannot_be_used_are_named_with_what_is_expected() {
+    for (flag, value, expected) in [
+        ("--bind", "localhost", "IP:PORT"),
+        ("--advertise", "0.0.0.0:1", "nobody can reach that"),
+        ("--http", "localhost:1", "IP:PORT"),
+        ("--join", "a", "HOST:PORT"),
+        ("--join", "a:1,", "HOST:PORT"),
+        ("--join", "::1:7", "HOST:PORT"),
+        ("--join", "a:0", "HOST:PORT"),
+        ("--join", "a:65536", "HOST:PORT"),
+        ("--period", "5", "a duration"),
+        ("--period", "1ms", "10ms to 600s"),
+        ("--profile", "moon", "lan, wan or local"),
+        ("--pause-tolerance", "5", "a duration"),
+        ("--pause-tolerance", "1h", "100ms to 600s"),
+        ("--hang-tolerance", "500ms", "1s to 3600s"),
+        ("--phi-threshold", "0", "a number from 1 to 100"),
+        ("--phi-threshold", "NaN", "a number from 1 to 100"),
+        ("--ask-hosts", "no", "true or false"),
+        ("--closed-port", "0", "1 to 65535"),
+        ("--closed-port", "65536", "1 to 65535"),
+        ("--detector", "swim", "observers or classic"),
+        ("--events", "xml", "json or text"),
+        ("--log", "inof", "error, warn, info"),
+        ("--log-format", "xml", "json or text"),
+        ("--name", "a b", "' '"),
+        ("--cluster", "ä", "ASCII"),
+    ] {
+        let message = error(&[flag, value], &with_key(&[]));
+        assert!(message.starts_with(flag) && message.contains(expected), "{message}");
+    }
+    assert!(error(&[], &with_key(&[("PHIN_HTTP_ALLOW_REMOTE", "1")])).contains("true or false"));
+    assert_eq!(
+        error(&[], &with_key(&[("PHIN_NAME", "")])),
+        "PHIN_NAME is set to nothing; give it a value or take it away"
+    );
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_both_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = file(&directory, "phin.toml", "ca = \"ca.pem\"\n");
+    let contradiction = error(&["--config", &config], &with_key(&[]));
+    assert!(contradiction.contains("PHIN_CLUSTER_KEY"), "{contradiction}");
+    assert!(contradiction.contains(&format!("{config}:1: ca")), "{contradiction}");
+    let two_keys = error(&["--key-file", "k"], &with_key(&[]));
+    assert!(two_keys.contains("--key-file and PHIN_CLUSTER_KEY contradict"), "{two_keys}");
+    let refused =
+        error(&["--http", "0.0.0.0:1"], &with_key(&[("PHIN_HTTP_ALLOW_REMOTE", "false")]));
+    assert!(refused.contains("--http and PHIN_HTTP_ALLOW_REMOTE contradict"), "{refused}");
+    assert_eq!(error(&["--ca", "ca.pem"], &[]), "--ca needs --cert and --key as well");
+    assert_eq!(error(&["--key", "k", "--ca", "c"], &[]), "--ca needs --cert as well");
+    let asked = error(&["--closed-port", "7"], &with_key(&[("PHIN_ASK_HOSTS", "false")]));
+    assert!(asked.contains("--closed-port and PHIN_ASK_HOSTS contradict"), "{asked}");
+    let open = error(&["--closed-port", "7", "--bind", "127.0.0.1:7"], &with_key(&[]));
+    assert!(open.contains("--closed-port and --bind contradict"), "{open}");
+    let alone = error(&["--http-allow-remote"], &with_key(&[]));
+    assert_eq!(alone, "--http-allow-remote needs --http IP:PORT as well");
+}
+
+#[test]
+fn http_that_others_reach_needs_a_word_of_its_own() {
+    let refused = error(&["--http", "[::]:1"], &with_key(&[]));
+    assert!(refused.contains("--http-allow-remote"), "{refused}");
+    assert!(resolve(&["--http", "[::1]:1"], &with_key(&[])).is_ok());
+    let settings = resolve(&["--http", "[::]:1", "--http-allow-remote"], &with_key(&[])).unwrap();
+    assert_eq!(settings.http.unwrap().place.to_string(), "--http");
+    let url = resolve(&[], &with_key(&[("PHIN_HTTP", "http://127.0.0.1:1/")])).unwrap();
+    assert_eq!(url.http.unwrap().value.port(), 1, "clients have it as a URL");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory, "cluster.key", KEY);
+    assert!(matches!(resolve(&["--key-file", &path], &[]).unwrap().admission, Admission::Key(_)));
+    for mode in [0o644, 0o640, 0o604] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let message = error(&["--key-file", &path], &[]);
+        assert!(message.contains(&format!("mode {mode:04o}")), "{message}");
+        assert!(message.contains(&format!("chmod 600 {path}")), "{message}");
+    }
+}
+
+#[test]
+fn a_key_that_is_none_is_not_repeated() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory, "cluster.key", &KEY[..63]);
+    let short = error(&["--key-file", &path], &[]);
+    assert!(short.contains(&path) && short.contains("64") && short.contains("63"), "{short}");
+    assert!(!short.contains(&KEY[..8]));
+    let odd = error(&[], &[("PHIN_CLUSTER_KEY", &KEY.replace("0f", "xx"))]);
+    assert!(odd.starts_with("PHIN_CLUSTER_KEY: ") && !odd.contains(&KEY[..8]), "{odd}");
+    let long = file(&directory, "long.key", &"0".repeat(100_000));
+    assert!(error(&["--key-file", &long], &[]).contains("longer than"));
+    let settings = format!("{:?}", resolve(&[], &with_key(&[])).unwrap());
+    assert!(!settings.contains(&KEY[..8]), "{settings}");
+}
+
+#[test]
+fn without_a_key_there_is_a_hint() {
+    assert!(error(&[], &[]).contains("phin key new"));
+}

@@ -1,0 +1,155 @@
+//! What each setting may be: texts turned into values, and the pairs of values that do not go together.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use phin::{ClusterName, Name};
+use tracing_subscriber::EnvFilter;
+
+use super::{Placed, SettingsError, layers::Layers, layers::Place};
+
+/// How changes of the membership are written to standard output.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum EventFormat {
+    /// One JSON object a line.
+    Json,
+    /// One line for people.
+    Text,
+}
+
+/// How logs are written to standard error.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// One line for people.
+    Text,
+}
+
+/// The address to listen on.
+pub(super) fn take_bind(layers: &mut Layers) -> Result<Placed<SocketAddr>, SettingsError> {
+    let bind = layers.take("bind", socket_addr)?;
+    Ok(bind.unwrap_or_else(|| Placed { value: DEFAULT_BIND, place: Place::default("bind") }))
+}
+
+/// The address for operators, which other machines reach only if that was said as well.
+pub(super) fn take_http(layers: &mut Layers) -> Result<Option<Placed<SocketAddr>>, SettingsError> {
+    let http = layers.take("http", http_addr)?;
+    let allow_remote = layers.take("http_allow_remote", boolean)?;
+    let Some(http) = http else {
+        return match allow_remote {
+            Some(allowed) if allowed.value => Err(SettingsError::Incomplete {
+                place: allowed.place,
+                missing: "--http IP:PORT".into(),
+            }),
+            _ => Ok(None),
+        };
+    };
+    if http.value.ip().is_loopback() || allow_remote.as_ref().is_some_and(|allowed| allowed.value) {
+        return Ok(Some(http));
+    }
+    match allow_remote {
+        Some(refused) => Err(SettingsError::Contradiction {
+            first: http.place,
+            second: refused.place,
+            why: "other machines reach this address",
+        }),
+        None => Err(SettingsError::RemoteHttp { place: http.place, addr: http.value }),
+    }
+}
+
+pub(super) fn member_name(text: &str) -> Result<String, String> {
+    Name::try_from(text).map(|name| name.to_string()).map_err(|error| error.to_string())
+}
+
+pub(super) fn cluster_name(text: &str) -> Result<String, String> {
+    match text.parse::<ClusterName>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+pub(super) fn data_dir(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.exists() && !path.is_dir() {
+        return Err("it is not a directory".into());
+    }
+    Ok(path)
+}
+
+/// Seeds stay names: what they resolve to may be different at each try.
+pub(super) fn seeds(text: &str) -> Result<Vec<String>, String> {
+    text.split(',').map(|seed| checked_seed(seed.trim())).collect()
+}
+
+pub(super) fn event_format(text: &str) -> Result<EventFormat, String> {
+    match text {
+        "json" => Ok(EventFormat::Json),
+        "text" => Ok(EventFormat::Text),
+        _ => Err("expected json or text".into()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        _ => Err("expected json or text".into()),
+    }
+}
+
+pub(super) fn log_filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+    let expected = "expected error, warn, info, debug, trace, off, or filters such as \
+                    info,phin_swim=debug";
+    // To tracing a single word is a module of which to log all, so a mistyped level would silence the node.
+    let is_word = !text.contains(['=', ',']);
+    if is_word && !LEVELS.contains(&text) {
+        return Err(expected.into());
+    }
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!("{expected} ({error})")),
+    }
+}
+
+/// Port 0 stands for the bound one.
+pub(super) fn advertised(text: &str) -> Result<SocketAddr, String> {
+    match socket_addr(text)? {
+        addr if addr.ip().is_unspecified() => {
+            Err("nobody can reach that; expected the address under which others do".into())
+        }
+        addr => Ok(addr),
+    }
+}
+
+fn socket_addr(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7646 or [::1]:7646".into())
+}
+
+/// The clients of the same node read the same variable, as a URL: both forms are understood by both.
+fn http_addr(text: &str) -> Result<SocketAddr, String> {
+    let addr = text.strip_prefix("http://").map_or(text, |rest| rest.trim_end_matches('/'));
+    addr.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7647 or [::1]:7647".into())
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "expected true or false".into())
+}
+
+fn checked_seed(seed: &str) -> Result<String, String> {
+    let port = seed.rsplit_once(':').and_then(|(host, port)| {
+        let is_host = !host.is_empty() && (host.starts_with('[') || !host.contains(':'));
+        port.parse::<u16>().ok().filter(|port| is_host && *port != 0)
+    });
+    match port {
+        Some(_) => Ok(seed.to_owned()),
+        None => {
+            Err("expected HOST:PORT, or several with commas, such as a.example:7646,[::1]:7646"
+                .into())
+        }
+    }
+}
+
+/// Reached from this machine alone until told otherwise.
+const DEFAULT_BIND: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7646);

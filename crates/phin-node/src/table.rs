@@ -1,0 +1,40 @@
+//! Tables for people: drawn and coloured on a terminal, plain columns elsewhere.
+
+use std::io::{self, IsTerminal};
+
+use comfy_table::{Attribute, Cell, Color, Table, presets};
+
+use crate::logging::is_colourful;
+
+/// A table of these columns for standard output.
+pub(crate) fn new(columns: &[&str]) -> Table {
+    let mut table = Table::new();
+    if io::stdout().is_terminal() {
+        table.load_style(presets::UTF8_BORDERS_ONLY);
+    } else {
+        table.load_style(presets::NOTHING);
+    }
+    if is_colourful(&io::stdout()) {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
+    table.set_header(columns.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+    table
+}
+
+/// A member's state, in its colour.
+pub(crate) fn state(state: &str) -> Cell {
+    let colour = match state {
+        "alive" => Color::Green,
+        "suspect" => Color::Yellow,
+        "dead" => Color::Red,
+        _ => Color::DarkGrey,
+    };
+    Cell::new(state).fg(colour)
+}
+
+/// The table as text, without spaces at the ends of lines and with its last line's end.
+pub(crate) fn text(table: &Table) -> String {
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}

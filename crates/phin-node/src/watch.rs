@@ -1,0 +1,164 @@
+//! `phin watch`: follows a running node's membership, also across its restarts.
+
+use std::{
+    io::{self, BufRead, Read, Write},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    client::{Client, RequestError, Stream, Target},
+    events::{Line, MemberList, What},
+    failure::{Failure, with_causes},
+};
+
+/// Follow the changes that a running node sees: its list first, then a line for each
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  phin watch --json | jq -r 'select(.event == \"dead\") | .member.name'"
+)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is known so far of the event that is arriving.
+#[derive(Default)]
+struct Arriving {
+    name: String,
+    data: String,
+}
+
+/// Why a stream was followed no longer.
+enum Ended {
+    /// The node ended it, or cannot be reached: it may come back.
+    Lost,
+    Failed(Failure),
+}
+
+pub(crate) fn watch(args: &Args) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let mut stream = client.stream(PATH)?;
+    loop {
+        match follow(&mut stream, args.json) {
+            Ended::Failed(failure) => return Err(failure),
+            Ended::Lost => note(&format!("lost {}; trying again", client.base())),
+        }
+        stream = reconnect(&client)?;
+    }
+}
+
+/// Tries until the node answers; what answers but is no node ends the command.
+fn reconnect(client: &Client) -> Result<Stream, Failure> {
+    let mut delay = MIN_DELAY;
+    loop {
+        thread::sleep(delay);
+        match client.stream(PATH) {
+            Ok(stream) => return Ok(stream),
+            Err(RequestError::NoAnswer { .. } | RequestError::Refused { status: 503, .. }) => {
+                delay = (delay * 2).min(MAX_DELAY);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn follow(stream: &mut impl BufRead, json: bool) -> Ended {
+    let mut arriving = Arriving::default();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        match stream.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
+            Ok(_) if line.ends_with(b"\n") => {}
+            Ok(_) | Err(_) => return Ended::Lost,
+        }
+        let text = String::from_utf8_lossy(&line);
+        let told = match arriving.take_line(text.trim_end_matches(['\r', '\n'])) {
+            Ok(Some(told)) => told,
+            Ok(None) => continue,
+            Err(error) => {
+                let what = "the node sent an event that is not of phin";
+                return Ended::Failed(Failure::Runtime(format!("{what}: {}", with_causes(&error))));
+            }
+        };
+        let shown = if json { told.to_json() } else { told.to_text() };
+        let mut stdout = io::stdout();
+        if let Err(error) = stdout.write_all(&shown).and_then(|()| stdout.flush()) {
+            return Ended::Failed(error.into());
+        }
+    }
+}
+
+impl Arriving {
+    /// Takes a line of the stream (HTML Living Standard, §9.2.6); an empty one completes the event.
+    fn take_line(&mut self, line: &str) -> Result<Option<Line>, serde_json::Error> {
+        if line.is_empty() {
+            return std::mem::take(self).line();
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "event" => value.clone_into(&mut self.name),
+            "data" => self.data.push_str(value),
+            // Comments keep the connection alive; ids are the versions that the data has too.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn line(self) -> Result<Option<Line>, serde_json::Error> {
+        if self.data.is_empty() {
+            return Ok(None);
+        }
+        if self.name != "snapshot" {
+            return serde_json::from_str(&self.data).map(Some);
+        }
+        let list: MemberList = serde_json::from_str(&self.data)?;
+        let members = list.members.into_iter().map(|member| member.listed).collect();
+        Ok(Some(Line::now(What::Snapshot { version: list.version, members })))
+    }
+}
+
+/// Tells the person what standard output has no place for.
+fn note(text: &str) {
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
+const PATH: &str = "/v1/events";
+const MIN_DELAY: Duration = Duration::from_millis(200);
+const MAX_DELAY: Duration = Duration::from_secs(5);
+/// The longest line: a snapshot of a full list.
+const MAX_LINE_BYTES: u64 = 128 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(stream: &str) -> Vec<Line> {
+        let mut arriving = Arriving::default();
+        stream.lines().filter_map(|line| arriving.take_line(line).unwrap()).collect()
+    }
+
+    #[test]
+    fn events_are_put_together_from_their_lines() {
+        let at = "1970-01-01T00:00:01.500000Z";
+        let stream = format!(
+            ": comment\n\nevent: snapshot\nid: 3\ndata: {{\"self\":\"ab\",\"version\":3,\
+             \"fingerprint\":\"00\",\"members\":[]}}\n\n:\n\n\
+             event: missed\ndata: {{\"at\":\"{at}\",\"event\":\"missed\",\"events\":2}}\n\n"
+        );
+        let told = told(&stream);
+        assert_eq!(told.len(), 2);
+        assert_eq!(told[0].what, What::Snapshot { version: 3, members: Vec::new() });
+        assert_eq!(told[1], Line { at: at.into(), what: What::Missed { events: 2 } });
+    }
+
+    #[test]
+    fn what_is_not_of_phin_is_an_error() {
+        let mut arriving = Arriving { name: "dead".into(), data: "{}".into() };
+        assert!(arriving.take_line("").is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! `phin why`: the evidence for or against a member, as a running node has it.
+
+use std::io::{self, Write};
+
+use crate::{
+    client::{Client, Target},
+    failure::Failure,
+    suspicion::Why,
+};
+
+/// Show why a member is held for dead, suspect or alive
+///
+/// Tells of its last suspicion as the asked node knows it: who missed what and since when, what the member's host said,
+/// and how it ended. What hosts say:
+///   gone     its port is refused, or another process answers there; its process has ended
+///   hung     its host answers, but its process does not; it is stopped, swapping or starved
+///   silent   its host used to answer and does no longer; host or network is down
+///   unknown  nothing is known of its host; it was not asked, or never answered
+#[derive(clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Example:\n  phin why n3 --http http://127.0.0.1:7647"
+)]
+pub(crate) struct Args {
+    /// The member's name, its id, or the first 8 digits of its id or more
+    #[arg(value_name = "NAME")]
+    member: String,
+    #[command(flatten)]
+    target: Target,
+    /// Print one JSON object: member, since, suspicion
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn why(args: &Args) -> Result<(), Failure> {
+    let why: Why = Client::new(&args.target)?.get(&path_of(&args.member))?;
+    let text = if args.json {
+        let json = serde_json::to_string(&why).expect("an answer is plain data with text keys");
+        format!("{json}\n")
+    } else {
+        why.to_text()
+    };
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+/// Where a node tells of this member; whatever a name has that a path cannot is escaped (RFC 3986 §2.1).
+pub(crate) fn path_of(member: &str) -> String {
+    let mut path = "/v1/members/".to_owned();
+    for byte in member.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => path.push(byte.into()),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path + "/why"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_where_a_path_needs_it() {
+        assert_eq!(path_of("n-1"), "/v1/members/n-1/why");
+        assert_eq!(path_of("a/..?ä"), "/v1/members/a%2F%2E%2E%3F%C3%A4/why");
+    }
+}

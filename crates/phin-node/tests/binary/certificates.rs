@@ -1,0 +1,97 @@
+//! `phin cert`, and clusters that admit by certificate.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use rustix::process::Signal;
+
+use crate::harness::{Node, failure_of, output_of, phin, run, text};
+
+fn ca(dir: &Path) {
+    assert!(output_of(&["cert", "ca", "--dir", dir.to_str().unwrap()]).status.success());
+}
+
+fn issue(name: &str, dir: &Path) -> std::process::Output {
+    let [ca, ca_key] = ["ca.pem", "ca.key"].map(|file| dir.join(file));
+    let [ca, ca_key] = [ca.to_str().unwrap(), ca_key.to_str().unwrap()];
+    let dir = dir.to_str().unwrap();
+    output_of(&["cert", "issue", name, "--ca", ca, "--ca-key", ca_key, "--dir", dir])
+}
+
+fn start(name: &str, dir: &Path, seed: Option<&str>) -> Node {
+    let file = |suffix: &str| dir.join(suffix).to_str().unwrap().to_owned();
+    let [ca, cert, key] =
+        [file("ca.pem"), file(&format!("{name}.pem")), file(&format!("{name}.key"))];
+    let arguments = ["--name", name, "--ca", &ca, "--cert", &cert, "--key", &key];
+    let join: Vec<_> = seed.into_iter().flat_map(|seed| ["--join", seed]).collect();
+    Node::spawn(&mut run(&[&arguments[..], &join].concat()))
+}
+
+#[test]
+fn two_nodes_with_certificates_of_one_ca_form_a_cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    ca(directory.path());
+    for name in ["n1", "n2"] {
+        assert!(issue(name, directory.path()).status.success());
+    }
+    let n1 = start("n1", directory.path(), None);
+    let mut n2 = start("n2", directory.path(), Some(&n1.addr));
+    let joined = n1.event_of("joined", "n2");
+    n2.event_of("joined", "n1");
+    let shown = output_of(&["cert", "show", directory.path().join("n2.pem").to_str().unwrap()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    assert!(shown.contains(&text(&joined["member"]["id"])), "the key is the member: {shown}");
+    n2.signal(Signal::TERM);
+    n1.event_of("left", "n2");
+    assert!(n2.wait().success());
+}
+
+#[test]
+fn a_certificate_of_another_ca_is_refused() {
+    let [ours, theirs] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    for (directory, name) in [(&ours, "n1"), (&theirs, "n2")] {
+        ca(directory.path());
+        assert!(issue(name, directory.path()).status.success());
+    }
+    let n1 = start("n1", ours.path(), None);
+    let n2 = start("n2", theirs.path(), Some(&n1.addr));
+    let log = n2.log("a seed refuses this node");
+    assert!(text(&log["reason"]).contains("refused"), "{log}");
+}
+
+#[test]
+fn private_keys_are_for_their_owner_alone_and_nothing_is_overwritten() {
+    let directory = tempfile::tempdir().unwrap();
+    ca(directory.path());
+    assert!(issue("n1", directory.path()).status.success());
+    for name in ["ca.key", "n1.key"] {
+        let mode = fs::metadata(directory.path().join(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}");
+    }
+    let before = fs::read(directory.path().join("n1.pem")).unwrap();
+    let again = issue("n1", directory.path());
+    assert_eq!(again.status.code(), Some(1));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("exists already"));
+    let dir = directory.path().to_str().unwrap();
+    assert!(failure_of(&mut phin(&["cert", "ca", "--dir", dir]), 1).contains("exists already"));
+    assert_eq!(fs::read(directory.path().join("n1.pem")).unwrap(), before);
+}
+
+#[test]
+fn names_that_are_no_files_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    ca(directory.path());
+    for name in ["../n1", ".hidden", "a b", "ca", ""] {
+        let output = issue(name, directory.path());
+        assert_eq!(output.status.code(), Some(2), "{name:?}");
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing was written");
+}
+
+#[test]
+fn what_is_no_certificate_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("no.pem");
+    fs::write(&path, "no certificate").unwrap();
+    let path = path.to_str().unwrap();
+    assert!(failure_of(&mut phin(&["cert", "show", path]), 1).contains(path));
+}

@@ -1,0 +1,15 @@
+//! The binary as its users meet it: every test runs it as a process.
+
+#![expect(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
+
+mod certificates;
+mod commands;
+mod demo;
+mod harness;
+mod http;
+mod keys;
+mod membership;
+mod output;
+mod settings;
+mod signals;
+mod why;
