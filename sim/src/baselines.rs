@@ -1,0 +1,41 @@
+//! Protocols to compare with, each small, as their papers and programs have them.
+//!
+//! Their messages are encoded as tightly as they can be, so the bytes counted for them are a lower bound.
+
+mod config;
+mod heartbeat;
+mod suspicion;
+mod swim;
+mod updates;
+
+pub use config::{ProbeOrder, SuspicionRule, SwimConfig};
+pub use heartbeat::{FailureRule, Heartbeat};
+pub use swim::SwimProtocol;
+
+use crate::node::{Generation, Incarnation, NodeId, Version};
+
+/// A version where there is no notion of generations.
+const fn version(incarnation: u32) -> Version {
+    Version { generation: Generation(1), incarnation: Incarnation(incarnation) }
+}
+
+/// Reads numbers from a message; what is malformed ends it.
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&byte, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(byte)
+    }
+
+    fn number(&mut self) -> Option<u32> {
+        let (bytes, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u32::from_le_bytes(*bytes))
+    }
+
+    fn node(&mut self) -> Option<NodeId> {
+        self.number().map(NodeId)
+    }
+}

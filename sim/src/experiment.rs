@@ -1,0 +1,221 @@
+//! Experiments: what is measured at each point of a sweep. A point run with one seed gives metrics, one line of text
+//! each, so that shares of a sweep from many machines are joined by putting their lines together.
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use crate::{
+    protocols::ProtocolKind,
+    runner::{Shard, run_all},
+};
+
+mod bootstrap;
+mod detection;
+mod partition;
+mod pause;
+mod slow;
+
+/// What is varied in a sweep.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+pub enum Experiment {
+    /// Time until a death is known, by cluster size.
+    Detection,
+    /// The same, by packet loss.
+    Loss,
+    /// Lifeguard's slow members.
+    Slow,
+    /// Paused processes and hosts.
+    Pause,
+    /// All members start at once.
+    Bootstrap,
+    /// A partition and its healing.
+    Partition,
+}
+
+/// The values of what is varied, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Point(BTreeMap<String, f64>);
+
+impl Point {
+    /// With a value.
+    pub fn with(mut self, name: &str, value: f64) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
+    /// A value; not a number where it has none of this name.
+    pub fn get(&self, name: &str) -> f64 {
+        self.0.get(name).copied().unwrap_or(f64::NAN)
+    }
+
+    /// A value that is a count.
+    pub fn count(&self, name: &str) -> u32 {
+        self.get(name) as u32
+    }
+
+    /// Its values in an order to sort by.
+    pub fn key(&self) -> Vec<u64> {
+        self.0.values().map(|value| value.to_bits()).collect()
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        f.write_str(&parts.join(" "))
+    }
+}
+
+impl FromStr for Point {
+    type Err = MalformedLine;
+
+    fn from_str(text: &str) -> Result<Self, MalformedLine> {
+        let parts = text.split(' ').map(|part| {
+            let (name, value) = part.split_once('=').ok_or(MalformedLine)?;
+            Ok((name.to_owned(), value.parse().map_err(|_| MalformedLine)?))
+        });
+        parts.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// What one run gave, by the name of the metric.
+pub type Metrics = BTreeMap<String, Vec<f64>>;
+
+/// A run to do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// What is measured.
+    pub experiment: Experiment,
+    /// Of which protocol.
+    pub protocol: ProtocolKind,
+    /// Where.
+    pub point: Point,
+    /// With which seed.
+    pub seed: u64,
+}
+
+/// One metric of one run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SampleLine {
+    /// Which experiment.
+    pub experiment: String,
+    /// Which protocol.
+    pub protocol: String,
+    /// At which point.
+    pub point: Point,
+    /// Which seed.
+    pub seed: u64,
+    /// Which metric.
+    pub metric: String,
+    /// Its values.
+    pub values: Vec<f64>,
+}
+
+impl fmt::Display for SampleLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { experiment, protocol, point, seed, metric, values } = self;
+        let values: Vec<_> = values.iter().map(f64::to_string).collect();
+        let values = values.join(";");
+        write!(f, "{experiment},{protocol},{point},{seed},{metric},{values}")
+    }
+}
+
+impl FromStr for SampleLine {
+    type Err = MalformedLine;
+
+    fn from_str(line: &str) -> Result<Self, MalformedLine> {
+        let fields: Vec<_> = line.trim_end().split(',').collect();
+        let &[experiment, protocol, point, seed, metric, values] = fields.as_slice() else {
+            return Err(MalformedLine);
+        };
+        let values = values.split(';').filter(|value| !value.is_empty());
+        Ok(Self {
+            experiment: experiment.to_owned(),
+            protocol: protocol.to_owned(),
+            point: point.parse()?,
+            seed: seed.parse().map_err(|_| MalformedLine)?,
+            metric: metric.to_owned(),
+            values: values.map(str::parse).collect::<Result<_, _>>().map_err(|_| MalformedLine)?,
+        })
+    }
+}
+
+/// A line that is not of a sample.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not a line of samples: experiment,protocol,point,seed,metric,values")]
+pub struct MalformedLine;
+
+impl Experiment {
+    /// The name in file names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Detection => "detection",
+            Self::Loss => "loss",
+            Self::Slow => "slow",
+            Self::Pause => "pause",
+            Self::Bootstrap => "bootstrap",
+            Self::Partition => "partition",
+        }
+    }
+
+    /// The experiment of this name.
+    pub fn of(name: &str) -> Option<Self> {
+        <Self as clap::ValueEnum>::value_variants().iter().copied().find(|e| e.as_str() == name)
+    }
+
+    fn run(self, protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+        match self {
+            Self::Detection | Self::Loss => detection::run(protocol, point, seed),
+            Self::Slow => slow::run(protocol, point, seed),
+            Self::Pause => pause::run(protocol, point, seed),
+            Self::Bootstrap => bootstrap::run(protocol, point, seed),
+            Self::Partition => partition::run(protocol, point, seed),
+        }
+    }
+}
+
+/// Does one machine's share of the jobs, the longest first.
+pub fn run_jobs(mut jobs: Vec<Job>, shard: Shard, threads: usize) -> Vec<SampleLine> {
+    let mut number = 0;
+    jobs.retain(|_| {
+        number += 1;
+        shard.has(number - 1)
+    });
+    jobs.sort_by(|a, b| b.point.get("n").total_cmp(&a.point.get("n")));
+    let title = jobs.first().map_or("", |job| job.experiment.as_str());
+    let results = run_all(&jobs, threads, title, |job| {
+        job.experiment.run(job.protocol, &job.point, job.seed)
+    });
+    let lines = jobs.into_iter().zip(results).flat_map(|(job, metrics)| {
+        metrics.into_iter().map(move |(metric, values)| SampleLine {
+            experiment: job.experiment.as_str().to_owned(),
+            protocol: job.protocol.as_str().to_owned(),
+            point: job.point.clone(),
+            seed: job.seed,
+            metric,
+            values,
+        })
+    });
+    lines.collect()
+}
+
+fn metrics(entries: impl IntoIterator<Item = (&'static str, Vec<f64>)>) -> Metrics {
+    entries.into_iter().map(|(name, values)| (name.to_owned(), values)).collect()
+}
+
+fn in_millis(durations: &[std::time::Duration]) -> Vec<f64> {
+    durations.iter().map(|duration| duration.as_secs_f64() * 1e3).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_back() {
+        let line = "detection,phin,loss=0.05 n=128,7,first,1.5;2;3.25";
+        let parsed: SampleLine = line.parse().unwrap();
+        assert_eq!(parsed.to_string(), line);
+        assert_eq!(parsed.point.count("n"), 128);
+        assert_eq!("detection,phin".parse::<SampleLine>(), Err(MalformedLine));
+    }
+}

@@ -1,0 +1,39 @@
+//! Time until a death is known, and what it costs to watch for it.
+
+use super::{Metrics, Point, in_millis, metrics};
+use crate::{
+    measure::{Kill, Measurement},
+    network::NetworkConfig,
+    node::secs,
+    protocols::ProtocolKind,
+};
+
+pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+    let nodes = point.count("n");
+    let measurement = Measurement {
+        nodes,
+        network: NetworkConfig { loss: point.get("loss"), ..NetworkConfig::lan() },
+        warm_up: secs(30),
+        kills: point.count("kills"),
+        kill: match point.count("kill") {
+            0 => Kill::Host,
+            1 => Kill::Process,
+            _ => Kill::Firewalled,
+        },
+        patience: secs(120),
+    };
+    let measured = measurement.run(seed, protocol.make(seed, nodes));
+    let (messages, bytes, seconds) = measured.idle;
+    metrics([
+        ("first", in_millis(&measured.first)),
+        ("median", in_millis(&measured.median)),
+        ("all", in_millis(&measured.all)),
+        ("suspected", in_millis(&measured.suspected)),
+        ("unnoticed", vec![f64::from(measured.unnoticed)]),
+        ("messages", vec![messages as f64]),
+        ("bytes", vec![bytes as f64]),
+        ("seconds", vec![seconds]),
+        ("false_positives", vec![measured.false_positives as f64]),
+        ("false_suspicions", vec![measured.false_suspicions as f64]),
+    ])
+}

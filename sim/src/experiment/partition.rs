@@ -1,0 +1,42 @@
+//! The cluster is cut in two halves and healed: how long until all lists are whole again, with no outside help.
+
+use super::{Metrics, Point, metrics};
+use crate::{
+    fault::Fault,
+    network::{NetworkConfig, RuleId},
+    node::{Instant, Knowledge, NodeId, millis, secs},
+    protocols::ProtocolKind,
+    simulation::{Setup, Simulation},
+};
+
+pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+    let nodes = point.count("n");
+    let setup = Setup {
+        seed,
+        nodes,
+        knowledge: Knowledge::Everyone,
+        network: NetworkConfig::lan(),
+        firewalled_every: 0,
+    };
+    let mut run = Simulation::new(setup, protocol.make(seed, nodes));
+    let begins = Instant::START + secs(15);
+    let lasts = secs(1).mul_f64(point.get("seconds"));
+    let half: Vec<_> = (0..nodes / 2).map(NodeId).collect();
+    let other: Vec<_> = (nodes / 2..nodes).map(NodeId).collect();
+    run.schedule(begins, Fault::partition(RuleId(1), &[half, other], nodes, lasts));
+    run.run_until(begins + lasts);
+    let healed = run.now();
+    let before = run.traffic().messages;
+    let is_split = |run: &Simulation| {
+        (0..nodes)
+            .any(|node| run.process(NodeId(node)).is_none_or(|p| p.live_len() < nodes as usize))
+    };
+    run.run_while(healed + secs(1_800), millis(100), is_split);
+    let heal = (run.now() - healed).as_secs_f64() * 1e3;
+    let own_side = run.ledger().unexcused().count();
+    metrics([
+        ("healed", vec![heal]),
+        ("false_positives_own_side", vec![own_side as f64]),
+        ("messages", vec![(run.traffic().messages - before) as f64 / f64::from(nodes)]),
+    ])
+}

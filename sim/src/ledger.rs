@@ -1,0 +1,189 @@
+//! Who learnt of which death when, and who was declared dead although alive.
+
+use std::time::Duration;
+
+use crate::{
+    node::{Belief, Instant, NodeId, Notice},
+    truth::{Life, Truth},
+};
+
+/// The books of a run.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// Every death, in order.
+    pub deaths: Vec<Death>,
+    /// Every verdict on a member that was alive.
+    pub false_deaths: Vec<FalseVerdict>,
+    /// Every suspicion of a member that was alive and healthy, at each member that heard of it.
+    pub false_suspicions: u64,
+    /// When each member was first held for suspect by anyone, since its last fault began.
+    pub first_suspected: Vec<(Instant, NodeId)>,
+    /// For how long after a fault its consequences are excused.
+    pub grace: Duration,
+}
+
+/// A death in truth and how it became known.
+#[derive(Clone, Debug)]
+pub struct Death {
+    /// Who died.
+    pub subject: NodeId,
+    /// When.
+    pub at: Instant,
+    /// Whether it left by its own choice, which is no death, but as much to be known.
+    pub has_left: bool,
+    /// How long after it each member learnt of it, in that order.
+    pub learnt: Vec<Duration>,
+    /// How long after it somebody first suspected it.
+    pub suspected: Option<Duration>,
+    /// How many living members do not know of it.
+    pub unaware: usize,
+    is_aware: Vec<bool>,
+}
+
+impl Death {
+    /// How long after the death the first member knew.
+    pub fn first(&self) -> Option<Duration> {
+        self.learnt.first().copied()
+    }
+
+    /// How long after the death half of the members knew.
+    pub fn median(&self) -> Option<Duration> {
+        let half = (self.learnt.len() + self.unaware).div_ceil(2);
+        self.learnt.get(half.checked_sub(1)?).copied()
+    }
+
+    /// How long after the death the last member knew, if all know.
+    pub fn all(&self) -> Option<Duration> {
+        self.learnt.last().copied().filter(|_| self.unaware == 0)
+    }
+}
+
+/// A verdict on a member that was alive.
+#[derive(Clone, Copy, Debug)]
+pub struct FalseVerdict {
+    /// When.
+    pub at: Instant,
+    /// At whom.
+    pub observer: NodeId,
+    /// On whom.
+    pub subject: NodeId,
+    /// Whether a fault of the subject, or of the observer, or between the two excuses it.
+    pub is_excused: bool,
+    /// Whether the observer had no fault of its own.
+    pub is_observer_healthy: bool,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            deaths: Vec::new(),
+            false_deaths: Vec::new(),
+            false_suspicions: 0,
+            first_suspected: Vec::new(),
+            grace: GRACE,
+        }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn record_death(&mut self, truth: &Truth, now: Instant, subject: NodeId) {
+        let has_left = truth.node(subject).is_some_and(|node| node.life == Life::Left);
+        self.forget_observer(subject);
+        let mut is_aware = vec![true; truth.nodes().count()];
+        let mut unaware = 0;
+        for id in truth.running().filter(|&id| id != subject) {
+            is_aware[id.index()] = false;
+            unaware += 1;
+        }
+        let (learnt, suspected) = (Vec::new(), None);
+        self.deaths.push(Death {
+            subject,
+            at: now,
+            has_left,
+            learnt,
+            suspected,
+            unaware,
+            is_aware,
+        });
+    }
+
+    /// A member that lives no more, or starts anew, need not learn of anything.
+    pub(crate) fn forget_observer(&mut self, observer: NodeId) {
+        for death in &mut self.deaths {
+            if let Some(is_aware) = death.is_aware.get_mut(observer.index())
+                && !std::mem::replace(is_aware, true)
+            {
+                death.unaware -= 1;
+            }
+        }
+    }
+
+    /// The process returned, so nobody needs to learn of its death any more.
+    pub(crate) fn record_return(&mut self, subject: NodeId) {
+        for death in self.deaths.iter_mut().filter(|death| death.subject == subject) {
+            death.unaware = 0;
+            death.is_aware.fill(true);
+        }
+    }
+
+    pub(crate) fn record(&mut self, truth: &Truth, now: Instant, observer: NodeId, notice: Notice) {
+        match notice.belief {
+            Belief::Dead | Belief::Left => self.record_end(truth, now, observer, notice),
+            Belief::Suspect => self.record_suspicion(truth, now, notice),
+            Belief::Alive => {}
+        }
+    }
+
+    fn record_suspicion(&mut self, truth: &Truth, now: Instant, notice: Notice) {
+        let subject = notice.subject;
+        if truth.is_healthy(subject, now, self.grace) {
+            self.false_suspicions += 1;
+        }
+        if self.first_suspected.iter().all(|&(_, known)| known != subject) {
+            self.first_suspected.push((now, subject));
+        }
+        let open = self.deaths.iter_mut().rev().find(|death| death.subject == subject);
+        if let Some(death) = open {
+            death.suspected.get_or_insert(now - death.at);
+        }
+    }
+
+    fn record_end(&mut self, truth: &Truth, now: Instant, observer: NodeId, notice: Notice) {
+        let subject = notice.subject;
+        let Some(node) = truth.node(subject) else {
+            return;
+        };
+        if node.life != Life::Running {
+            let open = self.deaths.iter_mut().rev().find(|death| death.subject == subject);
+            if let Some(death) = open
+                && let Some(is_aware) = death.is_aware.get_mut(observer.index())
+                && !std::mem::replace(is_aware, true)
+            {
+                death.unaware -= 1;
+                death.learnt.push(now - death.at);
+            }
+            return;
+        }
+        let grace = self.grace;
+        let is_of_this_run = notice.version.generation > node.former;
+        if notice.belief == Belief::Dead && is_of_this_run {
+            let is_observer_healthy = truth.is_healthy(observer, now, grace);
+            // An observer that was stopped or cut off first hears the news of that time, late.
+            let is_excused = !truth.is_healthy(subject, now, grace)
+                || !is_observer_healthy
+                || truth.are_separated(observer, subject, now, grace);
+            let verdict =
+                FalseVerdict { at: now, observer, subject, is_excused, is_observer_healthy };
+            self.false_deaths.push(verdict);
+        }
+    }
+
+    /// Verdicts on the living that no fault excuses.
+    pub fn unexcused(&self) -> impl Iterator<Item = &FalseVerdict> {
+        self.false_deaths.iter().filter(|verdict| !verdict.is_excused)
+    }
+}
+
+/// For how long after a fault its consequences are excused, unless a run says otherwise: a verdict made just before a
+/// fault ended is still under way then.
+const GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,50 @@
+//! A deterministic simulator of membership protocols: the real `phin_swim::Swim`, with its real messages, and four
+//! others to compare it with, on a simulated network.
+//!
+//! A [`Simulation`] is one run: hosts, processes on them, the network between, faults, and oracles that know the truth.
+//! Time and randomness come from the run alone, so a seed gives one [trace hash](TraceHash) on every machine.
+//! `docs/simulator.md` says how to use the binary.
+
+mod asking;
+pub mod baselines;
+mod clock;
+mod connection;
+mod experiment;
+mod fault;
+mod keys;
+mod latency;
+mod ledger;
+mod measure;
+mod network;
+mod node;
+pub mod oracle;
+mod phin;
+mod protocols;
+mod queue;
+mod report;
+mod runner;
+pub mod scenario;
+mod simulation;
+mod soak;
+mod summary;
+mod trace;
+mod traffic;
+mod truth;
+
+pub use experiment::{Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs};
+pub use fault::{Data, Fault, Scope};
+pub use latency::Latency;
+pub use ledger::{Death, FalseVerdict, Ledger};
+pub use measure::{Kill, Measured, Measurement};
+pub use network::{Hosts, NetworkConfig, Rule, RuleId};
+pub use node::*;
+pub use phin::Phin;
+pub use protocols::ProtocolKind;
+pub use report::write_reports;
+pub use runner::{Shard, cores, run_all};
+pub use simulation::{Setup, Simulation};
+pub use soak::random_scenario;
+pub use summary::Samples;
+pub use trace::TraceHash;
+pub use traffic::Traffic;
+pub use truth::{Life, TrueNode, Truth};

@@ -1,0 +1,139 @@
+//! How quickly deaths become known: many kills in many runs, one protocol, one size, one network.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    fault::Fault,
+    network::NetworkConfig,
+    node::{Instant, Knowledge, NodeId, Protocol, millis, secs},
+    simulation::{Setup, Simulation},
+    trace::mix,
+};
+
+/// What is measured in one run.
+#[derive(Clone, Debug)]
+pub struct Measurement {
+    /// How many members there are.
+    pub nodes: u32,
+    /// The network between them.
+    pub network: NetworkConfig,
+    /// How long they run before the first kill, to know their links and to be measured idle.
+    pub warm_up: Duration,
+    /// How many are killed, one after the other.
+    pub kills: u32,
+    /// What is killed.
+    pub kill: Kill,
+    /// How long after a kill the run waits for everybody to know.
+    pub patience: Duration,
+}
+
+/// What is killed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum Kill {
+    /// The whole host: it answers nothing.
+    Host,
+    /// The process: its host refuses its port.
+    Process,
+    /// The whole host, of members that are behind firewalls: nobody knows whether they ever answered.
+    Firewalled,
+}
+
+/// What one run gave.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// For each kill that somebody noticed: when the first knew.
+    pub first: Vec<Duration>,
+    /// When half of the members knew.
+    pub median: Vec<Duration>,
+    /// When all knew; the patience where they did not.
+    pub all: Vec<Duration>,
+    /// When somebody first suspected it.
+    pub suspected: Vec<Duration>,
+    /// Kills that not everybody knew of in time.
+    pub unnoticed: u32,
+    /// Messages and bytes while nothing happened, and over how many seconds of one member.
+    pub idle: (u64, u64, f64),
+    /// Verdicts on the living, at each member.
+    pub false_positives: u64,
+    /// Suspicions of the healthy, at each member.
+    pub false_suspicions: u64,
+    /// Events handled.
+    pub events: u64,
+}
+
+impl Measured {
+    /// Adds what another run gave.
+    pub fn merge(&mut self, other: Self) {
+        self.first.extend(other.first);
+        self.median.extend(other.median);
+        self.all.extend(other.all);
+        self.suspected.extend(other.suspected);
+        self.unnoticed += other.unnoticed;
+        let (messages, bytes, seconds) = other.idle;
+        self.idle = (self.idle.0 + messages, self.idle.1 + bytes, self.idle.2 + seconds);
+        self.false_positives += other.false_positives;
+        self.false_suspicions += other.false_suspicions;
+        self.events += other.events;
+    }
+}
+
+impl Measurement {
+    /// One run.
+    pub fn run(&self, seed: u64, protocol: Arc<dyn Protocol>) -> Measured {
+        let setup = Setup {
+            seed,
+            nodes: self.nodes,
+            knowledge: Knowledge::Everyone,
+            network: self.network.clone(),
+            firewalled_every: u32::from(self.kill == Kill::Firewalled),
+        };
+        let mut run = Simulation::new(setup, protocol);
+        let mut rng = ChaCha8Rng::seed_from_u64(mix(seed));
+        // The first half of the warm-up opens connections; the second shows the load of a calm cluster.
+        run.run_until(Instant::START + self.warm_up / 2);
+        let before = (run.traffic().messages, run.traffic().bytes);
+        run.run_until(Instant::START + self.warm_up);
+        let after = (run.traffic().messages, run.traffic().bytes);
+        let seconds = (self.warm_up / 2).as_secs_f64() * f64::from(self.nodes);
+        let mut measured = Measured {
+            idle: (after.0 - before.0, after.1 - before.1, seconds),
+            ..Measured::default()
+        };
+        let mut victims: Vec<_> = (0..self.nodes).map(NodeId).collect();
+        for _ in 0..self.kills.min(self.nodes.saturating_sub(2)) {
+            let victim = victims.swap_remove(rng.random_range(0..victims.len()));
+            let at = run.now() + secs(1).mul_f64(rng.random::<f64>());
+            run.schedule(
+                at,
+                match self.kill {
+                    Kill::Host | Kill::Firewalled => Fault::CrashHost(vec![victim]),
+                    Kill::Process => Fault::CrashProcess(vec![victim]),
+                },
+            );
+            run.run_until(at);
+            let is_open = |run: &Simulation| {
+                run.ledger().deaths.last().is_some_and(|death| death.unaware > 0)
+            };
+            run.run_while(at + self.patience, millis(100), is_open);
+            // What is still under way, such as a connection's end, does not reach into the next.
+            run.run_until(run.now() + PAUSE);
+        }
+        for death in &run.ledger().deaths {
+            measured.first.extend(death.first());
+            measured.median.extend(death.median());
+            measured.suspected.extend(death.suspected);
+            measured.all.push(death.all().unwrap_or(self.patience));
+            measured.unnoticed += u32::from(death.all().is_none());
+        }
+        measured.false_positives = run.ledger().false_deaths.len() as u64;
+        measured.false_suspicions = run.ledger().false_suspicions;
+        measured.events = run.events();
+        measured
+    }
+}
+
+/// Between the end of one kill and the next.
+const PAUSE: Duration = secs(3);

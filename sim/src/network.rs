@@ -1,0 +1,190 @@
+//! The network between hosts: delays, loss, and what is cut.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    latency::Latency,
+    node::{Channel, HostId},
+};
+
+/// The network's settings; what is not a fault of some moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NetworkConfig {
+    /// One-way delays from zone to zone; one row and column for each zone.
+    pub latency: Vec<Vec<Latency>>,
+    /// The probability that a packet is lost.
+    pub loss: f64,
+    /// The probability that a datagram arrives twice.
+    pub duplicate: f64,
+    /// The probability that a datagram is held back by up to [`NetworkConfig::reorder_by`].
+    pub reorder: f64,
+    /// How long at most it is held back.
+    pub reorder_by: Duration,
+    /// The probability that a datagram's copy arrives beside it with a few bytes changed. QUIC and TLS drop such
+    /// datagrams, so this is a hostile peer and not bad weather: a test of what is decoded.
+    pub hostile: f64,
+    /// What a host can send in a second, in bytes; 0 means any amount.
+    pub bandwidth: u64,
+    /// The longest payload of a datagram; a longer one goes by stream, as phin's transport sends it.
+    pub max_datagram: usize,
+}
+
+impl NetworkConfig {
+    /// One zone with these delays and no faults.
+    pub fn uniform(latency: Latency) -> Self {
+        Self {
+            latency: vec![vec![latency]],
+            loss: 0.0,
+            duplicate: 0.0,
+            reorder: 0.0,
+            reorder_by: Duration::from_millis(5),
+            hostile: 0.0,
+            bandwidth: 0,
+            max_datagram: 1_162,
+        }
+    }
+
+    /// One data centre.
+    pub fn lan() -> Self {
+        Self::uniform(Latency::LAN)
+    }
+
+    /// Three data centres on three continents, LAN within each.
+    pub fn wan() -> Self {
+        let row = |own: usize| {
+            (0..3).map(|other| if own == other { Latency::LAN } else { Latency::WAN }).collect()
+        };
+        Self { latency: (0..3).map(row).collect(), ..Self::lan() }
+    }
+}
+
+/// A rule that loses packets between two sets of hosts while it is in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule {
+    /// Which hosts send.
+    pub from: Hosts,
+    /// Which hosts receive.
+    pub to: Hosts,
+    /// Whether only datagrams are lost, while streams pass.
+    pub only_datagrams: bool,
+    /// The probability of loss; 1 is a cut.
+    pub loss: f64,
+}
+
+/// A set of hosts.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Hosts {
+    /// All of them.
+    All,
+    /// These.
+    Only(Vec<bool>),
+    /// All but these.
+    Except(Vec<bool>),
+}
+
+impl Hosts {
+    fn contains(&self, host: HostId) -> bool {
+        let is_in = |set: &[bool]| set.get(host.index()).copied().unwrap_or(false);
+        match self {
+            Self::All => true,
+            Self::Only(set) => is_in(set),
+            Self::Except(set) => !is_in(set),
+        }
+    }
+}
+
+/// Which rule is meant, so that it can be lifted.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct RuleId(pub u32);
+
+/// The network as it is now.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) config: NetworkConfig,
+    rules: BTreeMap<RuleId, Vec<Rule>>,
+    /// By host: when what it has sent as datagrams, and in all, will have left it.
+    free_at: Vec<(Duration, Duration)>,
+}
+
+impl Network {
+    pub(crate) const fn new(config: NetworkConfig) -> Self {
+        Self { config, rules: BTreeMap::new(), free_at: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, id: RuleId, rules: Vec<Rule>) {
+        self.rules.insert(id, rules);
+    }
+
+    pub(crate) fn lift(&mut self, id: RuleId) {
+        self.rules.remove(&id);
+    }
+
+    /// The probability that a packet between these hosts is lost at present.
+    pub(crate) fn loss(&self, from: HostId, to: HostId, channel: Channel) -> f64 {
+        if from == to {
+            return 0.0;
+        }
+        let mut passes = 1.0 - self.config.loss;
+        for rule in self.rules.values().flatten() {
+            let is_meant = !rule.only_datagrams || channel == Channel::Datagram;
+            if is_meant && rule.from.contains(from) && rule.to.contains(to) {
+                passes *= 1.0 - rule.loss;
+            }
+        }
+        1.0 - passes
+    }
+
+    pub(crate) fn is_cut(&self, from: HostId, to: HostId, channel: Channel) -> bool {
+        !self.rules.is_empty() && self.loss(from, to, channel) >= 1.0
+    }
+
+    /// The delay of one packet; `None` if it is lost.
+    pub(crate) fn pass(
+        &self,
+        rng: &mut ChaCha8Rng,
+        (from, from_zone): (HostId, usize),
+        (to, to_zone): (HostId, usize),
+        channel: Channel,
+    ) -> Option<Duration> {
+        let loss = self.loss(from, to, channel);
+        if loss > 0.0 && rng.random::<f64>() < loss {
+            return None;
+        }
+        Some(self.latency(from_zone, to_zone).sample(rng))
+    }
+
+    pub(crate) fn latency(&self, from_zone: usize, to_zone: usize) -> Latency {
+        self.config.latency[from_zone][to_zone]
+    }
+
+    /// How long these bytes wait and take until they have left their host. Datagrams wait for datagrams alone: a
+    /// sender keeps streams below the congestion window, so that bulk does not delay probes.
+    pub(crate) fn depart(
+        &mut self,
+        now: Duration,
+        host: HostId,
+        channel: Channel,
+        bytes: usize,
+    ) -> Duration {
+        if self.config.bandwidth == 0 {
+            return Duration::ZERO;
+        }
+        if self.free_at.len() <= host.index() {
+            self.free_at.resize(host.index() + 1, Default::default());
+        }
+        let nanos = bytes as u128 * 1_000_000_000 / u128::from(self.config.bandwidth);
+        let takes = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+        let (datagrams, all) = &mut self.free_at[host.index()];
+        *all = (*all).max(now) + takes;
+        match channel {
+            Channel::Stream => *all - now,
+            Channel::Datagram => {
+                *datagrams = (*datagrams).max(now) + takes;
+                *datagrams - now
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! What runs on a simulated host: a [`Process`] takes inputs and answers with [`Action`]s, as `phin_swim::Swim` does.
+
+use std::{fmt, time::Duration};
+
+pub use phin_swim::{
+    Disconnection, Generation, HostAnswer, Incarnation, Instant, Question, Unreachable, Version,
+};
+
+/// An identity of one run of the simulator, never used again: a process that restarts with its data keeps it.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct NodeId(pub u32);
+
+/// A machine; its address is its number.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct HostId(pub u32);
+
+impl NodeId {
+    /// The identity as an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl HostId {
+    /// The host as an index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m{}", self.0)
+    }
+}
+
+/// Whom a message is for, and on which host it is looked for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Peer {
+    /// Who must be there.
+    pub node: NodeId,
+    /// Where.
+    pub host: HostId,
+}
+
+/// By which way a message goes.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Channel {
+    /// At once, without any promise.
+    Datagram,
+    /// Reliably: repeated until it arrives or the connection is lost.
+    Stream,
+}
+
+/// What carries the messages of a protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// Connections with a handshake, as phin's.
+    Quic,
+    /// Bare datagrams, and a TCP connection for each stream, as memberlist's.
+    Udp,
+}
+
+/// What happens to a process.
+#[derive(Clone, Debug)]
+pub enum Input<'a> {
+    /// A message came.
+    Message {
+        /// From whom; the transport has proved it.
+        from: Peer,
+        /// By which way.
+        channel: Channel,
+        /// The encoded messages.
+        payload: &'a [u8],
+    },
+    /// Its deadline is over.
+    Timeout,
+    /// A connection is open.
+    Connected(Peer),
+    /// A connection has ended.
+    Disconnected(NodeId, Disconnection),
+    /// No connection could be made.
+    Unreachable(NodeId, Unreachable),
+    /// A host has answered, or not.
+    HostAnswer {
+        /// The member asked about.
+        about: NodeId,
+        /// What was said.
+        answer: HostAnswer,
+    },
+    /// The application wants it in the cluster of these members.
+    Join(&'a [Peer]),
+    /// The application wants it out.
+    Leave,
+}
+
+/// What a process asks for.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send a message.
+    Send {
+        /// To whom.
+        to: Peer,
+        /// By which way.
+        channel: Channel,
+        /// The encoded messages.
+        payload: Vec<u8>,
+    },
+    /// Close the connection to this member.
+    Disconnect(NodeId),
+    /// Ask the host of a member.
+    AskHost {
+        /// The member.
+        about: Peer,
+        /// What is asked.
+        question: Question,
+    },
+    /// What the application is told.
+    Notice(Notice),
+    /// The process goes on as a later generation.
+    Generation(Generation),
+}
+
+/// A change in what one member believes of another, or of itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Notice {
+    /// Of whom.
+    pub subject: NodeId,
+    /// What.
+    pub belief: Belief,
+    /// Of which version of it.
+    pub version: Version,
+}
+
+/// What a member is held for.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Belief {
+    /// It answers.
+    Alive,
+    /// It does not answer at present.
+    Suspect,
+    /// It is declared dead.
+    Dead,
+    /// It left.
+    Left,
+}
+
+impl Belief {
+    /// Whether the member is still counted in.
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Alive | Self::Suspect)
+    }
+}
+
+impl fmt::Display for Belief {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Left => "left",
+        })
+    }
+}
+
+/// One line of a member's list.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Line {
+    /// Who.
+    pub node: NodeId,
+    /// What it is held for.
+    pub belief: Belief,
+    /// Which version of it.
+    pub version: Version,
+}
+
+/// How much a process holds of what must stay bounded.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Usage {
+    /// Members in its list, dead ones included.
+    pub members: usize,
+    /// Links with an estimate of their own.
+    pub links: usize,
+}
+
+/// A protocol's member as a value: no clock, no randomness but its seed.
+pub trait Process: Send {
+    /// Takes an input at a moment of its host's clock, and appends what it asks for.
+    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>);
+
+    /// When it is next to be handed [`Input::Timeout`].
+    fn next_deadline(&self) -> Option<Instant>;
+
+    /// A hash of whom it holds for live, in which version; equal lists have equal ones.
+    fn fingerprint(&self) -> u64;
+
+    /// What it holds that member for, if it knows it.
+    fn belief(&self, node: NodeId) -> Option<Belief>;
+
+    /// How many members it holds for live, itself included.
+    fn live_len(&self) -> usize;
+
+    /// Its list.
+    fn lines(&self) -> Vec<Line>;
+
+    /// What it holds now.
+    fn usage(&self, now: Instant) -> Usage;
+}
+
+/// How a process is started.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    /// Who it is.
+    pub node: NodeId,
+    /// On which host.
+    pub host: HostId,
+    /// Which run of the process.
+    pub generation: Generation,
+    /// The moment on its host's clock.
+    pub now: Instant,
+    /// Its source of randomness.
+    pub rng_seed: u64,
+    /// What it knows.
+    pub knowledge: Knowledge,
+}
+
+/// What a process knows of the others when it starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Knowledge {
+    /// Itself.
+    Itself,
+    /// The first members, all of them, as if they had been together for long.
+    Everyone,
+}
+
+/// A protocol: how its processes are made.
+pub trait Protocol: Send + Sync {
+    /// Its name in tables.
+    fn name(&self) -> &str;
+
+    /// What carries its messages.
+    fn transport(&self) -> Transport;
+
+    /// What a message says, for traces.
+    fn describe(&self, payload: &[u8]) -> String {
+        format!("{} bytes", payload.len())
+    }
+
+    /// Starts a process.
+    fn start(&self, start: Start) -> Box<dyn Process>;
+}
+
+/// Seconds, for tests and tables.
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Milliseconds.
+pub const fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}

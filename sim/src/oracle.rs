@@ -1,0 +1,81 @@
+//! Oracles know the truth that members cannot see, and say what should never have happened. One file for each.
+
+use std::fmt;
+
+use crate::{
+    node::{Instant, NodeId, Notice},
+    simulation::Simulation,
+    truth::Truth,
+};
+
+mod accuracy;
+mod completeness;
+mod convergence;
+mod incarnations;
+mod limits;
+mod no_return;
+mod self_alive;
+
+pub use accuracy::Accuracy;
+pub use completeness::Completeness;
+pub use convergence::Convergence;
+pub use incarnations::Incarnations;
+pub use limits::Limits;
+pub use no_return::NoReturn;
+pub use self_alive::SelfAlive;
+
+/// Watches a run.
+pub trait Oracle: Send {
+    /// Sees what a member tells its application.
+    fn observe(&mut self, truth: &Truth, now: Instant, observer: NodeId, notice: Notice) {
+        let _ = (truth, now, observer, notice);
+    }
+
+    /// Looks at the run now and then.
+    fn inspect(&mut self, run: &Simulation) {
+        let _ = run;
+    }
+
+    /// Looks at the run when it is over.
+    fn finish(&mut self, run: &Simulation) {
+        let _ = run;
+    }
+
+    /// Hands over what it found.
+    fn take_violations(&mut self) -> Vec<Violation>;
+}
+
+/// What should never have happened.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Violation {
+    /// Which oracle found it.
+    pub oracle: &'static str,
+    /// When.
+    pub at: Instant,
+    /// What.
+    pub text: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.at, self.oracle, self.text)
+    }
+}
+
+/// Collects violations, and stops at a few: what follows the first is seldom news.
+#[derive(Debug, Default)]
+struct Findings(Vec<Violation>);
+
+impl Findings {
+    fn add(&mut self, oracle: &'static str, at: Instant, text: String) {
+        if self.0.len() < MAX_FINDINGS {
+            self.0.push(Violation { oracle, at, text });
+        }
+    }
+
+    fn take(&mut self) -> Vec<Violation> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+const MAX_FINDINGS: usize = 5;

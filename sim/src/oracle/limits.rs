@@ -1,0 +1,97 @@
+//! Memory, connections and traffic stay within their limits, whatever happens.
+
+use super::{Findings, Oracle, Violation};
+use crate::{node::Instant, simulation::Simulation};
+
+/// Finds members that hold or send too much.
+#[derive(Debug)]
+pub struct Limits {
+    /// The most links of one member.
+    pub max_links: usize,
+    /// The most connections of one member.
+    pub max_connections: usize,
+    /// The most messages of one member in a second, over at least ten.
+    pub max_messages_per_second: f64,
+    /// The most messages of all members together, for each of them and second, over at least ten.
+    pub max_mean_messages: f64,
+    since: Instant,
+    sent: Vec<u64>,
+    total: u64,
+    findings: Findings,
+}
+
+impl Limits {
+    /// What a member may hold and send.
+    pub fn new(max_links: usize, max_connections: usize, max_messages_per_second: f64) -> Self {
+        Self {
+            max_links,
+            max_connections,
+            max_messages_per_second,
+            max_mean_messages: max_messages_per_second,
+            since: Instant::START,
+            sent: Vec::new(),
+            total: 0,
+            findings: Findings::default(),
+        }
+    }
+
+    fn inspect_holdings(&mut self, run: &Simulation) {
+        let ever = run.truth().nodes().count();
+        for node in run.truth().running() {
+            let Some(process) = run.process(node) else {
+                continue;
+            };
+            let usage = process.usage(run.local_now(node));
+            let connections = run.open_connections(node);
+            let held = [
+                ("members", usage.members, ever),
+                ("links", usage.links, self.max_links),
+                ("connections", connections, self.max_connections),
+            ];
+            for (what, count, max) in held.into_iter().filter(|&(_, count, max)| count > max) {
+                let text = format!("{node} has {count} {what}, more than {max}");
+                self.findings.add("limits", run.now(), text);
+            }
+        }
+    }
+
+    fn inspect_traffic(&mut self, run: &Simulation) {
+        let seconds = (run.now() - self.since).as_secs_f64();
+        if seconds < 10.0 {
+            return;
+        }
+        let mut members = 0;
+        self.sent.resize(run.truth().nodes().count(), 0);
+        for (node, _) in run.truth().nodes() {
+            let (messages, _) = run.traffic().of(node);
+            let rate = (messages - self.sent[node.index()]) as f64 / seconds;
+            self.sent[node.index()] = messages;
+            members += u32::from(run.process(node).is_some());
+            if rate > self.max_messages_per_second {
+                let max = self.max_messages_per_second;
+                let text = format!("{node} sent {rate:.1} messages a second, more than {max}");
+                self.findings.add("limits", run.now(), text);
+            }
+        }
+        let mean =
+            (run.traffic().messages - self.total) as f64 / seconds / f64::from(members.max(1));
+        if mean > self.max_mean_messages {
+            let max = self.max_mean_messages;
+            let text = format!("members sent {mean:.1} messages a second each, more than {max}");
+            self.findings.add("limits", run.now(), text);
+        }
+        self.total = run.traffic().messages;
+        self.since = run.now();
+    }
+}
+
+impl Oracle for Limits {
+    fn inspect(&mut self, run: &Simulation) {
+        self.inspect_holdings(run);
+        self.inspect_traffic(run);
+    }
+
+    fn take_violations(&mut self) -> Vec<Violation> {
+        self.findings.take()
+    }
+}

@@ -1,0 +1,225 @@
+//! The driver of the real core: its outputs become actions, inputs become its inputs, and nothing else.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
+
+use phin_swim::{
+    Change, Config, ConfigError, Local, MemberId, MemberState, Name, Output, Swim, Template,
+};
+
+use crate::{
+    keys::SimKeys,
+    node::{
+        Action, Belief, Channel, Generation, HostId, Input, Instant, Knowledge, Line, NodeId,
+        Notice, Peer, Process, Protocol, Start, Transport, Usage,
+    },
+};
+
+/// phin itself.
+pub struct Phin {
+    name: String,
+    config: Config,
+    seed: u64,
+    template: Template,
+}
+
+impl Phin {
+    /// Processes that run with this configuration, in a cluster that begins with so many members.
+    ///
+    /// # Errors
+    /// Names the setting of `config` that cannot be used.
+    pub fn new(name: &str, config: Config, seed: u64, nodes: u32) -> Result<Self, ConfigError> {
+        let members = (0..nodes).map(|number| {
+            let keys = SimKeys { node: NodeId(number), seed };
+            (local(NodeId(number), HostId(number), Generation(1)), keys)
+        });
+        let template = Template::new(&config, members)?;
+        Ok(Self { name: name.to_owned(), config, seed, template })
+    }
+}
+
+impl Protocol for Phin {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn transport(&self) -> Transport {
+        Transport::Quic
+    }
+
+    fn describe(&self, payload: &[u8]) -> String {
+        let keys = SimKeys { node: NodeId(0), seed: self.seed };
+        let name = |id| keys.node_of(id).map_or("nobody".to_owned(), |node| node.to_string());
+        phin_swim::describe(payload, &keys, &name).join(", ")
+    }
+
+    fn start(&self, start: Start) -> Box<dyn Process> {
+        let Start { node, host, generation, now, rng_seed, knowledge } = start;
+        let keys = SimKeys { node, seed: self.seed };
+        let (config, me) = (self.config.clone(), local(node, host, generation));
+        let swim = Swim::new(now, me, config, Arc::new(keys), rng_seed);
+        let mut swim = swim.expect("the template was made with the same configuration");
+        if knowledge == Knowledge::Everyone {
+            swim.start_with(&self.template);
+        }
+        Box::new(PhinProcess { swim, keys })
+    }
+}
+
+struct PhinProcess {
+    swim: Swim,
+    keys: SimKeys,
+}
+
+impl PhinProcess {
+    fn node(&self, id: MemberId) -> Option<NodeId> {
+        self.keys.node_of(id)
+    }
+
+    fn peer(&self, peer: phin_swim::Peer) -> Option<Peer> {
+        Some(Peer { node: self.node(peer.id)?, host: host(peer.addr) })
+    }
+
+    fn swim_peer(&self, peer: Peer) -> phin_swim::Peer {
+        phin_swim::Peer { id: self.member_id(peer.node), addr: addr(peer.host) }
+    }
+
+    const fn member_id(&self, node: NodeId) -> MemberId {
+        SimKeys { node, ..self.keys }.id()
+    }
+
+    /// What an output asks for; nothing where it names somebody who never was in the run.
+    fn action(&self, output: Output) -> Option<Action> {
+        Some(match output {
+            Output::Datagram { to, payload } => {
+                Action::Send { to: self.peer(to)?, channel: Channel::Datagram, payload }
+            }
+            Output::Stream { to, payload } => {
+                Action::Send { to: self.peer(to)?, channel: Channel::Stream, payload }
+            }
+            Output::Disconnect(id) => Action::Disconnect(self.node(id)?),
+            Output::Event(event) => {
+                let belief = match event.change {
+                    Change::Joined | Change::Alive => Belief::Alive,
+                    Change::Suspect => Belief::Suspect,
+                    Change::Dead => Belief::Dead,
+                    Change::Left => Belief::Left,
+                    Change::Updated => return None,
+                };
+                let subject = self.node(event.member.id())?;
+                let version = event.member.version();
+                Action::Notice(Notice { subject, belief, version })
+            }
+            Output::Generation(generation) => Action::Generation(generation),
+            Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
+            Output::JoinEnded { .. } | Output::Isolated(_) | Output::LeaveConfirmed(_) => {
+                return None;
+            }
+        })
+    }
+
+    fn drain(&mut self, actions: &mut Vec<Action>) {
+        while let Some(output) = self.swim.poll_output() {
+            actions.extend(self.action(output));
+        }
+    }
+}
+
+impl Process for PhinProcess {
+    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>) {
+        match input {
+            Input::Message { from, channel: Channel::Datagram, payload } => {
+                self.swim.handle_datagram(now, self.swim_peer(from), payload);
+            }
+            Input::Message { from, channel: Channel::Stream, payload } => {
+                self.swim.handle_stream(now, self.swim_peer(from), payload);
+            }
+            Input::Timeout => self.swim.handle_timeout(now),
+            Input::Connected(peer) => self.swim.handle_connected(now, self.swim_peer(peer)),
+            Input::Disconnected(node, reason) => {
+                self.swim.handle_disconnected(now, self.member_id(node), reason);
+            }
+            Input::Unreachable(node, reason) => {
+                self.swim.handle_unreachable(now, self.member_id(node), reason);
+            }
+            Input::HostAnswer { about, answer } => {
+                self.swim.handle_host_answer(now, self.member_id(about), answer);
+            }
+            Input::Join(peers) => {
+                for &peer in peers {
+                    self.swim.join(now, self.swim_peer(peer));
+                    self.drain(actions);
+                }
+            }
+            Input::Leave => {
+                self.swim.leave(now);
+            }
+        }
+        self.drain(actions);
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        self.swim.poll_timeout()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.swim.fingerprint().0
+    }
+
+    fn belief(&self, node: NodeId) -> Option<Belief> {
+        let members = self.swim.members();
+        Some(belief(members.get(self.member_id(node))?.state()))
+    }
+
+    fn live_len(&self) -> usize {
+        self.swim.members().live_len()
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        let members = self.swim.members();
+        let lines = members.iter().filter_map(|member| {
+            let (node, version) = (self.node(member.id())?, member.version());
+            Some(Line { node, belief: belief(member.state()), version })
+        });
+        lines.collect()
+    }
+
+    fn usage(&self, now: Instant) -> Usage {
+        Usage { members: self.swim.members().len(), links: self.swim.links(now).len() }
+    }
+}
+
+const fn belief(state: MemberState) -> Belief {
+    match state {
+        MemberState::Alive => Belief::Alive,
+        MemberState::Suspect => Belief::Suspect,
+        MemberState::Dead => Belief::Dead,
+        MemberState::Left => Belief::Left,
+    }
+}
+
+fn local(node: NodeId, host: HostId, generation: Generation) -> Local {
+    let name = Name::try_from(node.to_string().as_str()).expect("a letter and a number is a name");
+    Local { name, addrs: vec![addr(host)], generation }
+}
+
+fn addr(host: HostId) -> SocketAddr {
+    let [_, a, b, c] = host.0.to_be_bytes();
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT)
+}
+
+fn host(addr: SocketAddr) -> HostId {
+    match addr.ip() {
+        IpAddr::V4(ip) => {
+            let [_, a, b, c] = ip.octets();
+            HostId(u32::from_be_bytes([0, a, b, c]))
+        }
+        // No member of a run has such an address; no host has this number.
+        IpAddr::V6(_) => HostId(u32::MAX),
+    }
+}
+
+/// phin's own port.
+const PORT: u16 = 7846;

@@ -1,0 +1,99 @@
+//! Reports: from samples to CSV, a Markdown table and SVG plots.
+
+use std::{collections::BTreeMap, fs, io, path::Path};
+
+use crate::{
+    experiment::{Experiment, Point, SampleLine},
+    protocols::ProtocolKind,
+    summary::Samples,
+};
+
+mod analytic;
+mod detection;
+mod others;
+mod plot;
+mod table;
+
+/// What the runs of one protocol at one point gave together.
+#[derive(Clone, Debug)]
+struct Row {
+    protocol: ProtocolKind,
+    point: Point,
+    runs: usize,
+    metrics: BTreeMap<String, Vec<f64>>,
+}
+
+impl Row {
+    fn samples(&self, metric: &str) -> Samples {
+        Samples::new(self.metrics.get(metric).cloned().unwrap_or_default())
+    }
+
+    fn sum(&self, metric: &str) -> f64 {
+        self.metrics.get(metric).map_or(0.0, |values| values.iter().sum())
+    }
+
+    fn n(&self) -> u32 {
+        self.point.count("n")
+    }
+}
+
+/// Writes the reports on all experiments that the samples are of, and names the files.
+///
+/// # Errors
+/// A file cannot be written.
+pub fn write_reports(lines: &[SampleLine], command: &str, out: &Path) -> io::Result<Vec<String>> {
+    fs::create_dir_all(out)?;
+    let mut files = Vec::new();
+    for &experiment in <Experiment as clap::ValueEnum>::value_variants() {
+        let rows = rows(lines, experiment);
+        if rows.is_empty() {
+            continue;
+        }
+        let pages = match experiment {
+            Experiment::Detection | Experiment::Loss => detection::pages(experiment, &rows),
+            Experiment::Slow => others::slow(&rows),
+            Experiment::Pause => others::pause(&rows),
+            Experiment::Bootstrap => others::bootstrap(&rows),
+            Experiment::Partition => others::partition(&rows),
+        };
+        for (name, mut text) in pages {
+            if name.ends_with(".md") {
+                text.push_str(&format!("\nMade with `{command}`.\n"));
+            }
+            fs::write(out.join(&name), text)?;
+            files.push(name);
+        }
+    }
+    Ok(files)
+}
+
+/// The samples of an experiment, by protocol and point, in order.
+fn rows(lines: &[SampleLine], experiment: Experiment) -> Vec<Row> {
+    let mut rows: BTreeMap<(ProtocolKind, Vec<u64>), Row> = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.experiment == experiment.as_str()) {
+        let protocol = <ProtocolKind as clap::ValueEnum>::from_str(&line.protocol, false);
+        let Ok(protocol) = protocol else {
+            continue;
+        };
+        let row = rows.entry((protocol, line.point.key())).or_insert_with(|| Row {
+            protocol,
+            point: line.point.clone(),
+            runs: 0,
+            metrics: BTreeMap::new(),
+        });
+        row.runs += usize::from(line.metric == line_metric(experiment));
+        row.metrics.entry(line.metric.clone()).or_default().extend(&line.values);
+    }
+    rows.into_values().collect()
+}
+
+/// A metric that each run has once.
+const fn line_metric(experiment: Experiment) -> &'static str {
+    match experiment {
+        Experiment::Detection | Experiment::Loss => "seconds",
+        Experiment::Slow => "false_positives",
+        Experiment::Pause => "declared",
+        Experiment::Bootstrap => "complete",
+        Experiment::Partition => "healed",
+    }
+}

@@ -1,0 +1,168 @@
+//! The reports on slow members, pauses, bootstrap and partitions.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Row,
+    plot::{Plot, Series, Style},
+    table::{Column, column, csv, markdown, number, time},
+};
+
+pub(super) fn slow(rows: &[Row]) -> Vec<(String, String)> {
+    let columns = vec![
+        column("protocol", "protocol", |row| row.protocol.to_string()),
+        column("n", "members", |row| row.n().to_string()),
+        column("slow", "slow", |row| row.point.count("c").to_string()),
+        column("blocked_s", "blocked, s", |row| row.point.get("d").to_string()),
+        column("open_s", "between, s", |row| row.point.get("i").to_string()),
+        column("runs", "runs", |row| row.runs.to_string()),
+        column("false_positives", "verdicts on healthy members", |row| {
+            row.sum("false_positives").to_string()
+        }),
+        column("false_positives_at_healthy", "of these at healthy members", |row| {
+            row.sum("false_positives_at_healthy").to_string()
+        }),
+        column("members_declared", "healthy members declared dead", |row| {
+            row.sum("members_declared").to_string()
+        }),
+        column("slow_declared", "verdicts on slow members", |row| {
+            row.sum("slow_declared").to_string()
+        }),
+        column("messages_per_member_s", "messages/s", |row| {
+            number(row.sum("messages") / row.sum("seconds"), 2)
+        }),
+    ];
+    let intro = "# Slow members\n\nLifeguard's experiment: for two minutes some members are blocked again and again (what they \
+                 send and receive waits, their timers run). A verdict is counted at each member that hears of it, as in the \
+                 paper; expected of a detector that doubts itself first is none on healthy members.\n\n";
+    let y = |row: &Row| row.sum("false_positives") / row.runs as f64;
+    let plot =
+        plot_by(rows, "slow", "slow members", "verdicts on healthy members in a run", "c", y);
+    pages("slow", intro, rows, &columns, plot)
+}
+
+pub(super) fn pause(rows: &[Row]) -> Vec<(String, String)> {
+    let columns = vec![
+        column("protocol", "protocol", |row| row.protocol.to_string()),
+        column("n", "members", |row| row.n().to_string()),
+        column("paused", "what stops", |row| {
+            if row.point.count("host") == 1 { "host" } else { "process" }.to_owned()
+        }),
+        column("seconds", "for, s", |row| row.point.get("seconds").to_string()),
+        column("runs", "runs", |row| row.runs.to_string()),
+        column("suspected_p50_ms", "suspected after, median", |row| {
+            time(row.samples("suspected").quantile(0.5))
+        }),
+        column("declared", "declared dead in", |row| {
+            format!("{:.0} %", 100.0 * row.samples("declared").mean())
+        }),
+        column("back_p50_ms", "alive everywhere after waking, median", |row| {
+            time(row.samples("back").quantile(0.5))
+        }),
+        column("back_max_ms", "at most", |row| time(row.samples("back").max())),
+        column("others_declared", "verdicts on others", |row| {
+            row.sum("others_declared").to_string()
+        }),
+    ];
+    let intro = "# Pauses\n\nOne member stops and goes on: its process alone (SIGSTOP: the kernel of its host goes on), or its \
+                 whole host.\n\n";
+    let y = |row: &Row| 100.0 * row.samples("declared").mean();
+    let plot =
+        plot_by(rows, "pause", "length of the pause, s", "declared dead, % of runs", "seconds", y);
+    pages("pause", intro, rows, &columns, plot)
+}
+
+pub(super) fn bootstrap(rows: &[Row]) -> Vec<(String, String)> {
+    let columns = vec![
+        column("protocol", "protocol", |row| row.protocol.to_string()),
+        column("n", "members", |row| row.n().to_string()),
+        column("runs", "runs", |row| row.runs.to_string()),
+        column("complete_p50_ms", "all lists complete, median", |row| {
+            time(row.samples("complete").quantile(0.5))
+        }),
+        column("complete_max_ms", "at most", |row| time(row.samples("complete").max())),
+        column("messages_per_member", "messages of a member", |row| {
+            number(row.samples("messages").mean(), 0)
+        }),
+        column("bytes_per_member", "bytes of a member", |row| {
+            number(row.samples("bytes").mean(), 0)
+        }),
+        column("false_positives", "false deaths", |row| row.sum("false_positives").to_string()),
+    ];
+    let intro = "# Bootstrap\n\nAll members start within 100 ms, each knowing nothing but where the first three are, on a \
+                 simulated LAN of 1 Gbit/s links.\n\n";
+    let y = |row: &Row| row.samples("complete").quantile(0.5);
+    let plot =
+        plot_by(rows, "bootstrap", "members", "milliseconds until all lists are complete", "n", y);
+    pages("bootstrap", intro, rows, &columns, plot)
+}
+
+pub(super) fn partition(rows: &[Row]) -> Vec<(String, String)> {
+    let columns = vec![
+        column("protocol", "protocol", |row| row.protocol.to_string()),
+        column("n", "members", |row| row.n().to_string()),
+        column("seconds", "split for, s", |row| row.point.get("seconds").to_string()),
+        column("runs", "runs", |row| row.runs.to_string()),
+        column("healed_p50_ms", "whole again after, median", |row| {
+            time(row.samples("healed").quantile(0.5))
+        }),
+        column("healed_max_ms", "at most", |row| time(row.samples("healed").max())),
+        column("false_positives_own_side", "verdicts on one's own side", |row| {
+            row.sum("false_positives_own_side").to_string()
+        }),
+        column("messages_per_member", "messages of a member until then", |row| {
+            number(row.samples("messages").mean(), 0)
+        }),
+    ];
+    let intro = "# Partition\n\nThe network is cut in two halves and healed; the time is that from healing until every list \
+                 holds every member again, without outside help. 30 minutes mean that it never happened.\n\n";
+    let y = |row: &Row| row.samples("healed").quantile(0.5);
+    let plot = plot_by(rows, "partition", "members", "milliseconds until whole again", "n", y);
+    pages("partition", intro, rows, &columns, plot)
+}
+
+fn pages(
+    name: &str,
+    intro: &str,
+    rows: &[Row],
+    columns: &[Column],
+    plot: Plot,
+) -> Vec<(String, String)> {
+    let mut text = intro.to_owned() + &markdown(rows, columns);
+    let mut pages = vec![(format!("{name}.csv"), csv(rows, columns))];
+    // A plot of nothing, as when no verdict was false, is left out.
+    let has_points = plot.series.iter().any(|series| !series.points.is_empty());
+    if let Some(svg) = has_points.then(|| plot.svg().ok()).flatten() {
+        text += &format!("\n![{}]({name}.svg)\n", plot.title);
+        pages.push((format!("{name}.svg"), svg));
+    }
+    pages.push((format!("{name}.md"), text));
+    pages
+}
+
+/// One line for each protocol; where something else differs too, the worst of each place.
+fn plot_by(
+    rows: &[Row],
+    name: &str,
+    x_label: &'static str,
+    y_label: &'static str,
+    x: &str,
+    y: impl Fn(&Row) -> f64,
+) -> Plot {
+    let protocols: BTreeSet<_> = rows.iter().map(|row| row.protocol).collect();
+    let mut series = Vec::new();
+    for (color, &protocol) in protocols.iter().enumerate() {
+        let mut points: Vec<(f64, f64)> = Vec::new();
+        for row in rows.iter().filter(|row| row.protocol == protocol) {
+            let (at, value) = (row.point.get(x), y(row));
+            match points.iter_mut().find(|point| point.0 == at) {
+                Some(point) => point.1 = point.1.max(value),
+                None => points.push((at, value)),
+            }
+        }
+        points.retain(|point| point.1 > 0.0);
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        series.push(Series { label: protocol.to_string(), color, style: Style::Measured, points });
+    }
+    Plot { title: format!("{name}: {y_label}, at worst"), x_label, y_label, series }
+}

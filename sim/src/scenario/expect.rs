@@ -1,0 +1,186 @@
+//! What must come out of a scenario, beside what the oracles always demand.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::{
+    Moment, Scenario,
+    settings::{Span, Who},
+};
+use crate::{
+    ledger::Death,
+    node::{Belief, Instant, NodeId, secs},
+    simulation::Simulation,
+};
+
+/// The expected outcome.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Expect {
+    /// Exactly these are declared dead by anyone, truly dead or not. Not looked at where it is missing.
+    pub declared: Option<Who>,
+    /// Nobody else is ever suspected by anyone.
+    pub suspected_only: Option<Who>,
+    /// Someone suspects each of these, no later than this after the first event.
+    pub suspected_within: Option<Span>,
+    /// Everybody knows of each death no later than this after it.
+    pub known_within: Span,
+    /// Nobody knows of a death earlier than this after it.
+    pub known_after: Option<Span>,
+    /// Whether all lists are equal at the end, and hold exactly those that live.
+    pub converged: bool,
+    /// For how long after a fault its consequences are excused.
+    pub grace: Span,
+    /// What some hold others for at some moment.
+    pub at: Vec<Held>,
+    /// The most links a member may have.
+    pub max_links: usize,
+    /// The most connections a member may have.
+    pub max_connections: usize,
+    /// The most messages a member may send in a second, over ten.
+    pub max_messages: f64,
+    /// The most messages all members may send for each of them in a second, over ten.
+    pub max_mean_messages: f64,
+    /// The highest incarnation any member has at the end.
+    pub max_incarnation: Option<u32>,
+}
+
+/// What some hold others for at a moment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Held {
+    /// When.
+    pub at: Span,
+    /// Who.
+    pub observers: Who,
+    /// Of whom.
+    pub subjects: Who,
+    /// What: "alive", "suspect", "dead", "left", or "unknown".
+    pub belief: String,
+}
+
+impl Default for Expect {
+    fn default() -> Self {
+        Self {
+            declared: None,
+            suspected_only: None,
+            suspected_within: None,
+            known_within: Span(secs(10)),
+            known_after: None,
+            converged: true,
+            grace: Span(secs(5)),
+            at: Vec::new(),
+            max_links: 64,
+            max_connections: 64,
+            max_messages: 100.0,
+            max_mean_messages: 20.0,
+            max_incarnation: None,
+        }
+    }
+}
+
+impl Expect {
+    pub(super) fn moments(&self, nodes: u32) -> Vec<Moment> {
+        let moments = self.at.iter().map(|held| Moment {
+            at: Instant::START + held.at.0,
+            observers: held.observers.of(nodes),
+            subjects: held.subjects.of(nodes),
+            belief: match held.belief.as_str() {
+                "alive" => Some(Belief::Alive),
+                "suspect" => Some(Belief::Suspect),
+                "dead" => Some(Belief::Dead),
+                "left" => Some(Belief::Left),
+                _ => None,
+            },
+        });
+        moments.collect()
+    }
+
+    pub(super) fn check_moment(
+        &self,
+        moment: &Moment,
+        run: &Simulation,
+        failures: &mut Vec<String>,
+    ) {
+        for &observer in &moment.observers {
+            let Some(process) = run.process(observer) else {
+                continue;
+            };
+            for &subject in moment.subjects.iter().filter(|&&subject| subject != observer) {
+                let held = process.belief(subject);
+                if held != moment.belief && failures.len() < MAX_FAILURES {
+                    let expected = moment.belief;
+                    failures.push(format!(
+                        "{} expect: {observer} holds {subject} for {held:?} and not {expected:?}",
+                        moment.at
+                    ));
+                }
+            }
+        }
+    }
+
+    pub(super) fn check(&self, scenario: &Scenario, run: &Simulation, failures: &mut Vec<String>) {
+        let mut fail = |text: String| failures.push(format!("{} expect: {text}", run.now()));
+        let ledger = run.ledger();
+        if let Some(who) = &self.declared {
+            let is_known = |death: &&Death| !death.has_left && !death.learnt.is_empty();
+            let known = ledger.deaths.iter().filter(is_known);
+            let declared: BTreeSet<_> = known
+                .map(|death| death.subject)
+                .chain(ledger.false_deaths.iter().map(|verdict| verdict.subject))
+                .collect();
+            let expected = who.of(scenario.nodes);
+            if declared != expected {
+                fail(format!("declared dead were {}, not {}", names(&declared), names(&expected)));
+            }
+        }
+        let suspected: BTreeSet<_> = ledger.first_suspected.iter().map(|&(_, node)| node).collect();
+        if let Some(who) = &self.suspected_only {
+            let others: BTreeSet<_> = &suspected - &who.of(scenario.nodes);
+            if !others.is_empty() {
+                fail(format!("suspected were also {}", names(&others)));
+            }
+            if let Some(Span(within)) = self.suspected_within {
+                let began = scenario
+                    .event
+                    .first()
+                    .map_or(Instant::START, |event| Instant::START + event.at.0);
+                for node in who.of(scenario.nodes) {
+                    let first = ledger.first_suspected.iter().find(|(_, id)| *id == node);
+                    match first {
+                        Some(&(at, _)) if at - began <= within => {}
+                        Some(&(at, _)) => fail(format!("{node} was suspected only at {at}")),
+                        None => fail(format!("{node} was never suspected")),
+                    }
+                }
+            }
+        }
+        for death in &ledger.deaths {
+            if let (Some(Span(after)), Some(first)) = (self.known_after, death.first())
+                && first < after
+            {
+                fail(format!("the death of {} was known after {first:?}", death.subject));
+            }
+        }
+        if let Some(max) = self.max_incarnation {
+            for node in run.truth().running() {
+                let lines = run.process(node).map(|process| process.lines()).unwrap_or_default();
+                for line in lines.iter().filter(|line| line.version.incarnation.0 > max) {
+                    fail(format!("{} is at {:?} with {node}", line.node, line.version));
+                }
+            }
+        }
+    }
+}
+
+fn names(nodes: &BTreeSet<NodeId>) -> String {
+    let mut names: Vec<_> = nodes.iter().take(12).map(NodeId::to_string).collect();
+    if nodes.len() > names.len() {
+        names.push(format!("… {} in all", nodes.len()));
+    }
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+}
+
+/// The most failures of moments that are told.
+const MAX_FAILURES: usize = 5;

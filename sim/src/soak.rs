@@ -1,0 +1,155 @@
+//! Random scenarios: a seed decides what happens; the oracles decide whether it went well.
+
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    node::{millis, secs},
+    scenario::{DataAs, Event, Expect, NetworkSettings, Scenario, Span, StartAs, TimedEvent, Who},
+};
+
+/// The scenario of a seed, without the kinds of events to avoid.
+pub fn random_scenario(seed: u64, avoid: &[String]) -> Scenario {
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x50a4));
+    let nodes = dice.nodes();
+    let mut event: Vec<TimedEvent> = Vec::new();
+    let begins = if nodes > 1 { 15 } else { 5 };
+    for _ in 0..dice.0.random_range(1..=6_u32) {
+        let at = Span(secs(begins) + millis(dice.0.random_range(0..60_000)));
+        let (name, happens) = dice.event(nodes);
+        if !avoid.iter().any(|avoided| avoided == name) {
+            event.push(TimedEvent { at, event: happens });
+        }
+    }
+    event.sort_by_key(|timed| timed.at);
+    let mut scenario = Scenario {
+        about: format!("The random scenario of seed {seed}."),
+        covers: Vec::new(),
+        needs: None,
+        seed,
+        runs: 1,
+        nodes,
+        protocol: "phin".to_owned(),
+        start: if dice.one_in(4) { StartAs::Alone } else { StartAs::Together },
+        network: dice.network(),
+        firewalled_every: *dice.one_of(&[0, 0, 1, 2, 5]),
+        lasts: Span::default(),
+        event,
+        expect: Expect {
+            grace: Span(secs(15)),
+            known_within: Span(CALM),
+            max_connections: 512,
+            max_messages: 5_000.0,
+            max_mean_messages: 1_000.0,
+            ..Expect::default()
+        },
+    };
+    scenario.lasts = Span(scenario.last_fault().max(secs(begins)) + CALM);
+    scenario
+}
+
+struct Dice(ChaCha8Rng);
+
+impl Dice {
+    fn one_in(&mut self, chances: u32) -> bool {
+        self.0.random_range(0..chances) == 0
+    }
+
+    fn one_of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+        &choices[self.0.random_range(0..choices.len())]
+    }
+
+    fn nodes(&mut self) -> u32 {
+        match self.0.random_range(0..10) {
+            0 => self.0.random_range(1..=3),
+            1..=7 => self.0.random_range(4..=40),
+            _ => self.0.random_range(41..=120),
+        }
+    }
+
+    fn network(&mut self) -> NetworkSettings {
+        let mut network = NetworkSettings::default();
+        if self.one_in(3) {
+            network.loss = *self.one_of(&[0.01, 0.05, 0.1]);
+        }
+        if self.one_in(4) {
+            network.duplicate = 0.05;
+            network.reorder = 0.1;
+        }
+        network
+    }
+
+    /// Some of the members, at most one in `share` of them and at least one.
+    fn some(&mut self, nodes: u32, share: u32) -> Vec<u32> {
+        let mut all: Vec<_> = (0..nodes).collect();
+        all.shuffle(&mut self.0);
+        let most = (nodes / share).max(1);
+        all.truncate(self.0.random_range(1..=most) as usize);
+        all
+    }
+
+    fn who(&mut self, nodes: u32, share: u32) -> Who {
+        Who::these(self.some(nodes, share))
+    }
+
+    fn lasts(&mut self, most: Duration) -> Span {
+        Span(most.mul_f64(self.0.random::<f64>().max(0.02)))
+    }
+
+    /// Those without the first, which is every newcomer's seed: a cluster whose seeds are gone for good cannot be found.
+    fn who_but_first(&mut self, nodes: u32, share: u32) -> Who {
+        let mut some = self.some(nodes, share);
+        some.retain(|&number| number != 0);
+        Who::these(some)
+    }
+
+    fn event(&mut self, nodes: u32) -> (&'static str, Event) {
+        let seeds = Who::these((0..nodes.min(3)).collect());
+        match self.0.random_range(0..16) {
+            0 => ("crash-process", Event::CrashProcess { who: self.who_but_first(nodes, 4) }),
+            1 => ("crash-host", Event::CrashHost { who: self.who_but_first(nodes, 4) }),
+            2 | 3 => {
+                let data = *self.one_of(&DataAs::ALL);
+                let (who, after) = (self.who_but_first(nodes, 3), self.lasts(secs(10)));
+                ("restart", Event::Restart { who, data, after })
+            }
+            4 => ("pause", Event::Pause { who: self.who(nodes, 4), lasts: self.lasts(secs(30)) }),
+            5 => {
+                let (who, lasts) = (self.who(nodes, 4), self.lasts(secs(30)));
+                ("pause-host", Event::PauseHost { who, lasts })
+            }
+            6 => {
+                let (blocked, open) = (self.lasts(secs(5)), self.lasts(secs(1)));
+                let (who, lasts) = (self.who(nodes, 4), self.lasts(secs(30)));
+                ("slow", Event::Slow { who, blocked, open, lasts })
+            }
+            7 => {
+                let (from, to) = (self.who(nodes, nodes), self.who(nodes, nodes));
+                let only_datagrams = self.one_in(2);
+                ("cut", Event::Cut { from, to, only_datagrams, lasts: self.lasts(secs(60)) })
+            }
+            8 => {
+                let mut side = self.some(nodes, 2);
+                side.sort_unstable();
+                let other = (0..nodes).filter(|node| side.binary_search(node).is_err()).collect();
+                let groups = vec![Who::these(side), Who::these(other)];
+                ("partition", Event::Partition { groups, lasts: self.lasts(secs(60)) })
+            }
+            9 => ("deaf", Event::Deaf { who: self.who(nodes, 5), lasts: self.lasts(secs(30)) }),
+            10 => ("mute", Event::Mute { who: self.who(nodes, 5), lasts: self.lasts(secs(30)) }),
+            11 => {
+                let millionths = self.0.random_range(-1_000..1_000);
+                ("drift", Event::Drift { who: self.who(nodes, 3), millionths })
+            }
+            12 => ("jump", Event::Jump { who: self.who(nodes, 4), by: self.lasts(secs(10)) }),
+            13 => ("leave", Event::Leave { who: self.who_but_first(nodes, 4) }),
+            14 => ("join", Event::Join { count: self.0.random_range(1..=20), seeds }),
+            _ => ("move", Event::Move { who: self.who(nodes, 5) }),
+        }
+    }
+}
+
+/// How long a run goes on after its last fault, and how long a death may then be unknown.
+const CALM: Duration = secs(120);

@@ -1,0 +1,147 @@
+//! What is true of the members, which none of them can see: for oracles and measurements.
+
+use std::time::Duration;
+
+use crate::node::{Generation, HostId, Instant, NodeId};
+
+/// The truth at one moment of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Truth {
+    nodes: Vec<TrueNode>,
+    separations: Vec<Separation>,
+}
+
+/// One member in truth.
+#[derive(Clone, Copy, Debug)]
+pub struct TrueNode {
+    /// Where it runs, or ran last.
+    pub host: HostId,
+    /// Whether it runs.
+    pub life: Life,
+    /// Since when.
+    pub since: Instant,
+    /// Which run of its process is the last, as it counts them.
+    pub generation: Generation,
+    /// The highest generation of its former runs, where this one may have begun below it.
+    pub former: Generation,
+    /// How often its process was started.
+    pub starts: u32,
+    /// How many faults that excuse a silence of its own are in force.
+    pub troubles: u32,
+    /// When the last of them ended.
+    pub trouble_ended: Option<Instant>,
+}
+
+/// Whether a member runs.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Life {
+    /// It does, even if paused.
+    Running,
+    /// It crashed, or its host did.
+    Crashed,
+    /// It was told to leave; its process may still run.
+    Left,
+}
+
+/// Two sides that cannot hear each other, or could not.
+#[derive(Clone, Debug)]
+struct Separation {
+    side_of: Vec<u16>,
+    id: u32,
+    ended: Option<Instant>,
+}
+
+impl Truth {
+    /// Every member there ever was.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &TrueNode)> {
+        (0..).map(NodeId).zip(&self.nodes)
+    }
+
+    /// One of them.
+    pub fn node(&self, id: NodeId) -> Option<&TrueNode> {
+        self.nodes.get(id.index())
+    }
+
+    /// The members that run and did not leave.
+    pub fn running(&self) -> impl Iterator<Item = NodeId> {
+        self.nodes().filter(|(_, node)| node.life == Life::Running).map(|(id, _)| id)
+    }
+
+    /// Whether it runs and did not leave.
+    pub fn is_running(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| node.life == Life::Running)
+    }
+
+    /// Whether it runs, and has for `grace` been free of faults of its own.
+    pub fn is_healthy(&self, id: NodeId, now: Instant, grace: Duration) -> bool {
+        self.node(id).is_some_and(|node| {
+            let was_troubled = node.trouble_ended.is_some_and(|ended| now - ended < grace);
+            node.life == Life::Running && node.troubles == 0 && !was_troubled
+        })
+    }
+
+    /// Whether the two could not hear each other at some moment of the last `grace`.
+    pub fn are_separated(&self, a: NodeId, b: NodeId, now: Instant, grace: Duration) -> bool {
+        let host = |id: NodeId| self.node(id).map(|node| node.host.index());
+        let (Some(a), Some(b)) = (host(a), host(b)) else {
+            return false;
+        };
+        self.separations.iter().any(|separation| {
+            let is_over = separation.ended.is_some_and(|ended| now - ended >= grace);
+            !is_over && separation.side_of.get(a) != separation.side_of.get(b)
+        })
+    }
+
+    /// Whether any fault between members is in force.
+    pub fn is_split(&self) -> bool {
+        self.separations.iter().any(|separation| separation.ended.is_none())
+    }
+
+    pub(crate) fn set(&mut self, id: NodeId, node: TrueNode) {
+        match self.nodes.get_mut(id.index()) {
+            Some(known) => *known = node,
+            None => self.nodes.push(node),
+        }
+    }
+
+    pub(crate) fn end_life(&mut self, id: NodeId, life: Life, now: Instant) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            (node.life, node.since) = (life, now);
+        }
+    }
+
+    pub(crate) fn set_generation(&mut self, id: NodeId, generation: Generation) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.generation = generation;
+        }
+    }
+
+    pub(crate) fn set_former(&mut self, id: NodeId, former: Generation) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.former = former;
+        }
+    }
+
+    pub(crate) fn begin_trouble(&mut self, id: NodeId) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.troubles += 1;
+        }
+    }
+
+    pub(crate) fn end_trouble(&mut self, id: NodeId, now: Instant) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.troubles = node.troubles.saturating_sub(1);
+            node.trouble_ended = Some(now);
+        }
+    }
+
+    pub(crate) fn separate(&mut self, id: u32, side_of: Vec<u16>) {
+        self.separations.push(Separation { side_of, id, ended: None });
+    }
+
+    pub(crate) fn unite(&mut self, id: u32, now: Instant) {
+        for separation in self.separations.iter_mut().filter(|s| s.id == id && s.ended.is_none()) {
+            separation.ended = Some(now);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Reports are whole, and shares of a sweep give the same as the sweep.
+
+use phin_sim::{
+    Experiment, Job, Point, ProtocolKind, SampleLine, Shard, cores, run_jobs, write_reports,
+};
+
+fn jobs() -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for protocol in [ProtocolKind::Phin, ProtocolKind::Lifeguard] {
+        for n in [8.0, 16.0] {
+            let point = Point::default()
+                .with("n", n)
+                .with("loss", 0.0)
+                .with("kills", 1.0)
+                .with("kill", 0.0);
+            for seed in 1..=3 {
+                let experiment = Experiment::Detection;
+                jobs.push(Job { experiment, protocol, point: point.clone(), seed });
+            }
+        }
+    }
+    jobs
+}
+
+#[test]
+fn shares_joined_are_the_whole() {
+    let whole = run_jobs(jobs(), Shard::WHOLE, cores());
+    let mut joined: Vec<SampleLine> = Vec::new();
+    for index in 0..3 {
+        let lines = run_jobs(jobs(), Shard { index, of: 3 }, 1);
+        joined.extend(lines.iter().map(|line| line.to_string().parse::<SampleLine>().unwrap()));
+    }
+    let sorted = |lines: &[SampleLine]| {
+        let mut text: Vec<_> = lines.iter().map(SampleLine::to_string).collect();
+        text.sort();
+        text
+    };
+    assert_eq!(sorted(&whole), sorted(&joined));
+
+    let folder = tempfile::tempdir().unwrap();
+    let files = write_reports(&whole, "phin-sim detect", folder.path()).unwrap();
+    let expected = ["detection.csv", "detection-all.svg", "detection-load.svg", "detection.md"];
+    assert_eq!(files, expected);
+    let csv = std::fs::read_to_string(folder.path().join("detection.csv")).unwrap();
+    let heading = "protocol,n,loss,kills,first_p50_ms,first_p99_ms,all_p50_ms,all_p99_ms,all_max_ms,\
+                   messages_per_member_s,bytes_per_member_s,false_positives";
+    assert_eq!(csv.lines().next(), Some(heading));
+    assert_eq!(csv.lines().count(), 5);
+    let plot = std::fs::read_to_string(folder.path().join("detection-all.svg")).unwrap();
+    assert!(plot.contains("<svg") && plot.contains("members") && plot.contains("expected"));
+}

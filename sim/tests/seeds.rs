@@ -1,0 +1,25 @@
+//! Random scenarios of fixed seeds: some of every kind, and by name those that once failed.
+
+use phin_sim::{cores, random_scenario, run_all};
+
+/// Seeds that found something, and what. They stay.
+const REGRESSIONS: &[(u64, &str)] = &[
+    (140, "a clear that voided nothing was passed on and went round among accusers for ever"),
+    (376, "the same, started by one deaf member"),
+];
+
+#[test]
+fn fixed_seeds_run_clean() {
+    let fixed = (0..40).map(|seed| (seed, "fixed"));
+    let seeds: Vec<_> = fixed.chain(REGRESSIONS.iter().copied()).collect();
+    let verdicts = run_all(&seeds, cores(), "seeds", |&(seed, _)| {
+        random_scenario(seed, &[]).run(seed, None).unwrap()
+    });
+    let mut failures = Vec::new();
+    for ((seed, why), verdict) in seeds.iter().zip(verdicts) {
+        failures.extend(verdict.failures.iter().take(3).map(|failure| {
+            format!("seed {seed} ({why}; phin-sim replay {seed} --trace): {failure}")
+        }));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
