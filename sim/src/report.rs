@@ -2,16 +2,16 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
+use phin_report::Samples;
+
 use crate::{
     experiment::{Experiment, Point, SampleLine},
     protocols::ProtocolKind,
-    summary::Samples,
 };
 
 mod analytic;
 mod detection;
 mod others;
-mod plot;
 mod table;
 
 /// What the runs of one protocol at one point gave together.

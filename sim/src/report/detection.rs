@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use phin_report::{Plot, Series, Style};
+
 use super::{
     Row,
     analytic::{first_known_ms, idle_messages},
-    plot::{Plot, Series, Style},
     table::{Column, column, csv, markdown, number, time, with_interval},
 };
 use crate::experiment::Experiment;

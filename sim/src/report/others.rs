@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use phin_report::{Plot, Series, Style};
+
 use super::{
     Row,
-    plot::{Plot, Series, Style},
     table::{Column, column, csv, markdown, number, time},
 };
 

@@ -52,7 +52,7 @@ pub(super) fn time(millis: f64) -> String {
 }
 
 /// A quantile in milliseconds with its 95 % confidence interval, for people.
-pub(super) fn with_interval(samples: &crate::summary::Samples, share: f64) -> String {
+pub(super) fn with_interval(samples: &phin_report::Samples, share: f64) -> String {
     if samples.is_empty() {
         return "–".to_owned();
     }

@@ -20,9 +20,10 @@ const EDGES: &[(&str, &[&str], Externals)] = &[
     ("phin-quic", &[], Externals::All),
     ("phin", &["phin-swim", "phin-quic"], Externals::All),
     ("phin-node", &["phin"], Externals::All),
+    ("phin-report", &[], Externals::AllBut(&["tokio", "quinn", "quinn-proto"])),
     (
         "phin-sim",
-        &["phin-swim", "phin-accrual"],
+        &["phin-swim", "phin-accrual", "phin-report"],
         Externals::AllBut(&["tokio", "quinn", "quinn-proto"]),
     ),
     ("phin-benches", &["phin", "phin-swim", "phin-quic", "phin-accrual"], Externals::All),

@@ -5,32 +5,49 @@ use plotters::{
     prelude::*,
 };
 
-/// A plot with logarithmic axes, or linear ones.
-pub(super) struct Plot {
-    pub(super) title: String,
-    pub(super) x_label: &'static str,
-    pub(super) y_label: &'static str,
-    pub(super) series: Vec<Series>,
+/// A plot; both axes are logarithmic.
+#[derive(Clone, Debug)]
+pub struct Plot {
+    /// What stands above it.
+    pub title: String,
+    /// What the horizontal axis is, with its unit.
+    pub x_label: &'static str,
+    /// What the vertical axis is, with its unit.
+    pub y_label: &'static str,
+    /// What is drawn, in this order in the legend.
+    pub series: Vec<Series>,
 }
 
 /// A line through points, or what was expected.
-pub(super) struct Series {
-    pub(super) label: String,
-    pub(super) color: usize,
-    pub(super) style: Style,
-    pub(super) points: Vec<(f64, f64)>,
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// What the legend calls it.
+    pub label: String,
+    /// The number of its colour; there are seven, and then again the first.
+    pub color: usize,
+    /// How it is drawn.
+    pub style: Style,
+    /// From left to right; both coordinates above zero.
+    pub points: Vec<(f64, f64)>,
 }
 
-#[derive(Clone, Copy, Eq, PartialEq)]
-pub(super) enum Style {
+/// How a series is drawn.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Style {
+    /// A line with dots.
     Measured,
+    /// Triangles without a line.
     Tail,
+    /// A dashed line.
     Expected,
 }
 
 impl Plot {
-    /// The plot as SVG text; both axes logarithmic.
-    pub(super) fn svg(&self) -> Result<String, String> {
+    /// The plot as SVG text.
+    ///
+    /// # Errors
+    /// What the plotter says; nothing that is known leads to one.
+    pub fn svg(&self) -> Result<String, String> {
         let mut text = String::new();
         let root = SVGBackend::with_string(&mut text, (900, 560)).into_drawing_area();
         self.draw(&root).map_err(|error| error.to_string())?;

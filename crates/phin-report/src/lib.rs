@@ -1,0 +1,7 @@
+//! What the simulator and the benchmarks report with: quantiles of samples, and plots. It measures nothing itself.
+
+mod plot;
+mod samples;
+
+pub use plot::{Plot, Series, Style};
+pub use samples::Samples;
