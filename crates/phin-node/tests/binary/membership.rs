@@ -34,7 +34,7 @@ fn a_node_that_hears_nobody_says_so_and_is_not_ready() {
     let n1 = Node::start(&["--name", "n1", "--ask-hosts", "false"]);
     let n2 = Node::join("n2", &n1);
     n1.event_of("joined", "n2");
-    n2.signal(Signal::STOP);
+    n2.stop();
     let isolated = n1.event("isolated", |line| line["event"] == "isolated");
     assert!(isolated.get("member").is_none() && text(&isolated["at"]).ends_with('Z'), "{isolated}");
     let refused = n1.get("/readyz");

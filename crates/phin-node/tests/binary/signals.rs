@@ -29,7 +29,7 @@ fn a_second_signal_ends_it_at_once() {
     let mut n2 = Node::join("n2", &n1);
     n2.event_of("joined", "n1");
     // Whoever should confirm the departure cannot.
-    n1.signal(Signal::STOP);
+    n1.stop();
     n2.signal(Signal::TERM);
     n2.log("leaving the cluster");
     n2.signal(Signal::TERM);
@@ -42,7 +42,7 @@ fn a_departure_that_nobody_confirms_has_an_end() {
     let n1 = Node::start(&["--name", "n1"]);
     let mut n2 = Node::join("n2", &n1);
     n2.event_of("joined", "n1");
-    n1.signal(Signal::STOP);
+    n1.stop();
     n2.signal(Signal::TERM);
     assert_eq!(n2.wait().code(), Some(0));
     assert_eq!(n2.rest().last().unwrap()["confirmed"], 0);

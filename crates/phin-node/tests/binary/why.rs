@@ -81,7 +81,7 @@ fn a_suspicion_is_told_while_it_is_open_and_when_it_is_cleared() {
     let n3 = start("n3", Some(&n1));
     n1.event_of("joined", "n3");
     n2.event_of("joined", "n3");
-    n3.signal(Signal::STOP);
+    n3.stop();
     n1.event_of("suspect", "n3");
     let suspicion = why(&n1, "n3")["suspicion"].clone();
     assert_eq!((&suspicion["outcome"], &suspicion["ended_at"]), (&"open".into(), &Value::Null));

@@ -188,7 +188,8 @@ fn a_restarted_peer_resets_old_connections() {
         one.transport.send_datagram(peer, vec![1; 100].into());
         assert_eq!(one.disconnected().await, DisconnectReason::Reset);
         one.transport.send_datagram(peer, "hello".into());
-        assert_eq!(again.message().await, b"hello");
+        // If a retransmission provoked the reset, the first message was sent anew too.
+        while again.message().await != b"hello" {}
     });
 }
 
