@@ -63,6 +63,7 @@ async fn start(count: usize, config: &Config) -> Result<(Vec<Cluster>, Duration)
 /// Counts what nodes of which none died are told for a while, and what that costs.
 async fn watch(nodes: &[Cluster], time: Duration) -> Result<(), Box<dyn Error>> {
     let deadline = tokio::time::Instant::now() + time;
+    let before = sums(nodes).await?;
     let mut watches = JoinSet::new();
     for node in nodes {
         watches.spawn(count_changes(node.subscribe(), deadline));
@@ -78,7 +79,27 @@ async fn watch(nodes: &[Cluster], time: Duration) -> Result<(), Box<dyn Error>> 
         connections += stats.transport.connections;
     }
     println!("latest wake {:.1} ms, pauses {pauses}, connections {connections}", millis(lag));
+    let after = sums(nodes).await?;
+    let per_node = |index: usize| {
+        (after[index] - before[index]) as f64 / nodes.len() as f64 / time.as_secs_f64()
+    };
+    let [messages, packets, bytes, handshakes] = [0, 1, 2, 3].map(per_node);
+    println!(
+        "per node and second: {messages:.2} messages, {packets:.2} packets, {bytes:.0} bytes, {handshakes:.3} handshakes"
+    );
     Ok(())
+}
+
+/// What all nodes have sent since their start: messages, packets, bytes in those, and handshakes.
+async fn sums(nodes: &[Cluster]) -> Result<[u64; 4], Box<dyn Error>> {
+    let mut sums = [0; 4];
+    for node in nodes {
+        let stats = node.stats().await?.transport;
+        let messages = stats.datagrams_sent + stats.streams_sent;
+        let sent = [messages, stats.udp_packets_sent, stats.udp_bytes_sent, stats.dials];
+        sums = std::array::from_fn(|index| sums[index] + sent[index]);
+    }
+    Ok(sums)
 }
 
 async fn count_changes(mut changes: Subscription, deadline: tokio::time::Instant) -> [u64; 2] {
