@@ -1,0 +1,177 @@
+//! A cluster with one node on each host of a segment.
+
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::{
+    lan::{Family, Lan},
+    node::{KEY, Node, PATIENCE, PORT},
+};
+
+/// Nodes `n1`, `n2` and so on, on the hosts of these numbers.
+pub(crate) struct Cluster {
+    pub(crate) lan: Lan,
+    nodes: Vec<Node>,
+    arguments: Vec<String>,
+}
+
+/// How much every node had told at one moment.
+#[derive(Clone)]
+pub(crate) struct Mark(Vec<usize>);
+
+impl Cluster {
+    /// Starts so many nodes, all of which know all when this returns; `None` where this machine cannot, which is said.
+    ///
+    /// # Panics
+    /// Where it cannot although `NEEDS_NETWORK` says that it must.
+    pub(crate) fn start(family: Family, size: usize, arguments: &[&str]) -> Option<Self> {
+        let lan = match Lan::new(family, size) {
+            Ok(lan) => lan,
+            Err(error) if std::env::var_os(NEEDS_NETWORK).is_some() => {
+                panic!("{NEEDS_NETWORK} is set, but: {error}")
+            }
+            Err(error) => {
+                let name = std::thread::current().name().unwrap_or("?").to_owned();
+                // Straight to standard error: what a test prints is not shown while it passes.
+                let line = format!("{name}: SKIPPED, for it needs root, ip and nft: {error}\n");
+                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+                return None;
+            }
+        };
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        let mut cluster = Self { lan, nodes: Vec::new(), arguments };
+        for number in 1..=size {
+            let node = cluster.process(number, KEY);
+            cluster.nodes.push(node);
+        }
+        cluster.await_all("joined", &cluster.names(), &cluster.beginning());
+        Some(cluster)
+    }
+
+    /// Starts a process on a host as the cluster's nodes are started, but for its key.
+    pub(crate) fn process(&self, number: usize, key: &str) -> Node {
+        let seed = SocketAddr::from((self.lan.ip(1), PORT)).to_string();
+        let mut all: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        // Every node has the same list of seeds.
+        all.extend(["--join", &seed]);
+        Node::start(self.lan.host(number), self.lan.ip(number), &format!("n{number}"), key, &all)
+    }
+
+    /// Starts a node anew whose process has ended; it is another member.
+    pub(crate) fn restart(&mut self, number: usize) {
+        self.nodes[number - 1] = self.process(number, KEY);
+    }
+
+    pub(crate) fn node(&self, number: usize) -> &Node {
+        &self.nodes[number - 1]
+    }
+
+    pub(crate) fn node_mut(&mut self, number: usize) -> &mut Node {
+        &mut self.nodes[number - 1]
+    }
+
+    fn names(&self) -> Vec<usize> {
+        (1..=self.nodes.len()).collect()
+    }
+
+    /// Every number but these.
+    pub(crate) fn all_but(&self, without: &[usize]) -> Vec<usize> {
+        self.lan.hosts().filter(|number| !without.contains(number)).collect()
+    }
+
+    pub(crate) fn beginning(&self) -> Mark {
+        Mark(vec![0; self.nodes.len()])
+    }
+
+    /// Now.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.nodes.iter().map(Node::mark).collect())
+    }
+
+    /// Waits until each of these has told this of `subject`.
+    pub(crate) fn await_event(
+        &self,
+        by: &[usize],
+        event: &str,
+        subject: usize,
+        since: &Mark,
+    ) -> Vec<Value> {
+        let subject = format!("n{subject}");
+        by.iter()
+            .map(|&number| self.node(number).event_of(since.0[number - 1], event, &subject))
+            .collect()
+    }
+
+    /// Waits until each of these has told this of all the others of them.
+    pub(crate) fn await_all(&self, event: &str, of: &[usize], since: &Mark) {
+        for &subject in of {
+            let others: Vec<usize> = of.iter().copied().filter(|&other| other != subject).collect();
+            self.await_event(&others, event, subject, since);
+        }
+    }
+
+    /// What one node told since then of members, as event and number.
+    pub(crate) fn told(&self, by: usize, since: &Mark) -> Vec<(String, String)> {
+        let events = self.node(by).since(since.0[by - 1]);
+        let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        events.iter().map(|line| (text(&line["event"]), text(&line["member"]["name"]))).collect()
+    }
+
+    /// Fails if one of these has told this of one of those since then.
+    #[track_caller]
+    pub(crate) fn assert_never(&self, by: &[usize], event: &str, of: &[usize], since: &Mark) {
+        for &number in by {
+            let told = self.told(number, since);
+            let is_forbidden = |(kind, name): &(String, String)| {
+                kind == event && of.iter().any(|subject| *name == format!("n{subject}"))
+            };
+            assert!(!told.iter().any(is_forbidden), "n{number} told {event}: {told:?}");
+        }
+    }
+
+    /// What a node answers over HTTP.
+    pub(crate) fn get(&self, number: usize, path: &str) -> (u16, String) {
+        self.node(number).get(self.lan.host(number), path)
+    }
+
+    /// What a node answers in JSON over HTTP.
+    pub(crate) fn json(&self, number: usize, path: &str) -> Value {
+        let (status, body) = self.get(number, path);
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    /// Waits until the lists of these are equal.
+    pub(crate) fn await_equal_lists(&self, of: &[usize]) {
+        let fingerprint = |number| self.json(number, "/v1/members")["fingerprint"].clone();
+        self.until("of one list with the others", &of[1..], |number| {
+            fingerprint(number) == fingerprint(of[0])
+        });
+    }
+
+    /// A metric of a node, by its whole name with labels.
+    pub(crate) fn metric(&self, number: usize, name: &str) -> f64 {
+        let (_, text) = self.get(number, "/metrics");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name}:\n{text}")).parse().unwrap()
+    }
+
+    /// Waits until a look at these nodes finds each as wanted.
+    pub(crate) fn until(&self, what: &str, by: &[usize], is_so: impl Fn(usize) -> bool) {
+        let start = Instant::now();
+        for &number in by {
+            while !is_so(number) {
+                assert!(start.elapsed() < PATIENCE, "n{number}: not {what}");
+                // tidy: allow sleep: between two looks, for there is no event to wait for
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+    }
+}
+
+/// Set where these tests must run and not be skipped.
+const NEEDS_NETWORK: &str = "PHIN_TESTS_NEED_NETWORK";

@@ -1,0 +1,94 @@
+//! Networks that split, lose, and carry one way only.
+
+use rustix::process::Signal;
+
+use crate::{cluster::Cluster, lan::Family};
+
+#[test]
+fn two_halves_of_a_split_go_on_alone_and_find_each_other_again() {
+    let Some(mut cluster) = Cluster::start(Family::V4, 6, &["--profile", "local"]) else { return };
+    let (left, right) = ([1, 2, 3], [4, 5, 6]);
+    a_split_heals(&cluster, &left, &right);
+    a_departure_during_a_split_is_told_truthfully(&mut cluster, &left, &right);
+}
+
+fn a_split_heals(cluster: &Cluster, left: &[usize], right: &[usize]) {
+    let mark = cluster.mark();
+    cluster.lan.split(left);
+    for (one, other) in [(left, right), (right, left)] {
+        other.iter().for_each(|&dead| drop(cluster.await_event(one, "dead", dead, &mark)));
+        cluster.assert_never(one, "dead", one, &mark);
+    }
+    let healed = cluster.mark();
+    cluster.lan.heal();
+    for (one, other) in [(left, right), (right, left)] {
+        other.iter().for_each(|&alive| drop(cluster.await_event(one, "alive", alive, &healed)));
+    }
+    cluster.await_equal_lists(&cluster.all_but(&[]));
+}
+
+fn a_departure_during_a_split_is_told_truthfully(
+    cluster: &mut Cluster,
+    left: &[usize],
+    right: &[usize],
+) {
+    let (mark, rest) = (cluster.mark(), &right[..2]);
+    cluster.lan.split(left);
+    cluster.node(6).signal(Signal::TERM);
+    assert_eq!(cluster.node_mut(6).wait().code(), Some(0));
+    let told = cluster.node(6).to_the_end();
+    let departed = told.last().unwrap();
+    assert_eq!(departed["event"], "departed", "{told:#?}");
+    assert_eq!((&departed["confirmed"], &departed["asked"]), (&2.into(), &5.into()), "{told:?}");
+    cluster.await_event(rest, "left", 6, &mark);
+    cluster.assert_never(rest, "dead", &[6], &mark);
+    cluster.lan.heal();
+    for (one, other) in [(left, rest), (rest, left)] {
+        other.iter().for_each(|&alive| drop(cluster.await_event(one, "alive", alive, &mark)));
+    }
+    cluster.await_equal_lists(&cluster.all_but(&[6]));
+    cluster.assert_never(left, "alive", &[6], &mark);
+}
+
+#[test]
+fn loss_and_cuts_of_one_way_kill_nobody() {
+    let Some(cluster) = Cluster::start(Family::V4, 5, &["--profile", "local"]) else { return };
+    a_member_that_one_cannot_reach_stays_alive(&cluster);
+    a_quarter_of_all_packets_may_be_lost(&cluster);
+    a_deaf_node_is_isolated_and_disturbs_nobody(&cluster);
+}
+
+fn a_member_that_one_cannot_reach_stays_alive(cluster: &Cluster) {
+    let (mark, all) = (cluster.mark(), cluster.all_but(&[]));
+    cluster.lan.cut_one_way(1, 2);
+    // The path that fails shows at its one end; the member is heard through others.
+    cluster.until("losing n2's replies", &[1], |n1| {
+        cluster.metric(n1, "phin_swim_pings_missed_total") > 20.0
+    });
+    cluster.assert_never(&all, "dead", &all, &mark);
+    cluster.lan.heal();
+}
+
+fn a_quarter_of_all_packets_may_be_lost(cluster: &Cluster) {
+    let (mark, all) = (cluster.mark(), cluster.all_but(&[]));
+    let missed = |number| cluster.metric(number, "phin_swim_pings_missed_total");
+    let before: Vec<f64> = all.iter().map(|&number| missed(number)).collect();
+    cluster.lan.lose(25);
+    cluster.until("missing replies", &all, |number| missed(number) > before[number - 1] + 20.0);
+    cluster.lan.heal();
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
+fn a_deaf_node_is_isolated_and_disturbs_nobody(cluster: &Cluster) {
+    let (mark, others) = (cluster.mark(), cluster.all_but(&[5]));
+    let all = cluster.all_but(&[]);
+    cluster.lan.deafen(5);
+    cluster.node(5).event(0, "isolated", |line| line["event"] == "isolated");
+    assert_eq!(cluster.get(5, "/readyz").0, 503);
+    others.iter().for_each(|&other| assert_eq!(cluster.get(other, "/readyz").0, 200));
+    cluster.lan.heal();
+    cluster.node(5).event(0, "reconnected", |line| line["event"] == "reconnected");
+    cluster.assert_never(&others, "dead", &others, &mark);
+    cluster.assert_never(&[5], "dead", &all, &mark);
+    cluster.await_equal_lists(&all);
+}

@@ -1,0 +1,65 @@
+//! What becomes of processes and hosts, and whose death takes how long.
+
+use std::time::SystemTime;
+
+use rustix::process::Signal;
+
+use crate::{cluster::Cluster, lan::Family, node::moment};
+
+#[test]
+fn a_silent_host_a_killed_and_a_stopped_process_are_told_apart() {
+    let Some(mut cluster) = Cluster::start(Family::V4, 5, &["--profile", "local"]) else { return };
+    a_killed_process_is_gone(&mut cluster);
+    a_stopped_process_hangs(&cluster);
+    a_silent_host_dies_of_silence(&cluster);
+}
+
+/// The pause is as long as the hosts' tolerance many times over.
+fn a_stopped_process_hangs(cluster: &Cluster) {
+    let (mark, others) = (cluster.mark(), cluster.all_but(&[3, 4]));
+    cluster.node(3).signal(Signal::STOP);
+    cluster.await_event(&others, "suspect", 3, &mark);
+    // tidy: allow sleep: the pause itself is what is tested
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    for &other in &others {
+        let why = cluster.json(other, "/v1/members/n3/why");
+        assert_eq!(why["suspicion"]["silence"], "hung", "{why}");
+    }
+    cluster.node(3).signal(Signal::CONT);
+    cluster.await_event(&others, "alive", 3, &mark);
+    let all = cluster.all_but(&[4]);
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
+fn a_silent_host_dies_of_silence(cluster: &Cluster) {
+    let (mark, others, cut_at) = (cluster.mark(), cluster.all_but(&[4, 5]), SystemTime::now());
+    cluster.lan.split(&[5]);
+    for dead in cluster.await_event(&others, "dead", 5, &mark) {
+        assert_eq!(dead["silence"], "silent", "{dead}");
+        let after = moment(&dead).duration_since(cut_at).unwrap();
+        assert!(after >= PAUSE_TOLERANCE, "{after:?}: {dead}");
+    }
+    cluster.node(5).event(0, "isolated", |line| line["event"] == "isolated");
+    assert_eq!(cluster.get(5, "/readyz").0, 503);
+    cluster.assert_never(&others, "dead", &others, &mark);
+    cluster.assert_never(&[5], "dead", &others, &mark);
+    let healed = cluster.mark();
+    cluster.lan.heal();
+    cluster.await_event(&others, "alive", 5, &healed);
+    cluster.node(5).event(0, "reconnected", |line| line["event"] == "reconnected");
+    cluster.assert_never(&others, "dead", &others, &mark);
+}
+
+fn a_killed_process_is_gone(cluster: &mut Cluster) {
+    let (mark, others) = (cluster.mark(), cluster.all_but(&[4]));
+    // What else is sent to a port that nobody has any more uses up what its host answers.
+    cluster.lan.lift_icmp_limit(4);
+    cluster.node_mut(4).kill();
+    for dead in cluster.await_event(&others, "dead", 4, &mark) {
+        assert_eq!(dead["silence"], "gone", "{dead}");
+    }
+    cluster.assert_never(&others, "dead", &others, &mark);
+}
+
+/// That of the profile `local`.
+const PAUSE_TOLERANCE: std::time::Duration = std::time::Duration::from_millis(300);

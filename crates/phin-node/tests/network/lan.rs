@@ -1,0 +1,162 @@
+//! Hosts on one segment, each a namespace, and what that segment does to their packets.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeSet,
+    fmt::Write,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
+
+use crate::namespace::Namespace;
+
+/// A bridge in a namespace of its own, and the hosts on it, numbered from 1.
+pub(crate) struct Lan {
+    bridge: Namespace,
+    hosts: Vec<Namespace>,
+    family: Family,
+    faults: RefCell<Faults>,
+}
+
+/// The addresses that the hosts have; never both.
+#[derive(Clone, Copy)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+#[derive(Default)]
+struct Faults {
+    /// From which host to which nothing passes.
+    cuts: BTreeSet<(usize, usize)>,
+    /// How many of a hundred packets are lost, anywhere.
+    loss_percent: u32,
+}
+
+impl Lan {
+    /// So many hosts that reach each other.
+    ///
+    /// # Errors
+    /// Where the rights or the tools for it are missing.
+    pub(crate) fn new(family: Family, hosts: usize) -> io::Result<Self> {
+        let bridge = Namespace::new()?;
+        let lines = "link add lan type bridge forward_delay 0 mcast_snooping 0\nlink set lan up\n";
+        bridge.try_command("ip", &["-batch", "-"], lines)?;
+        bridge.try_command("nft", &["-f", "-"], "add table bridge phin\n")?;
+        let mut lan = Self { bridge, hosts: Vec::new(), family, faults: RefCell::default() };
+        for _ in 0..hosts {
+            lan.add_host()?;
+        }
+        Ok(lan)
+    }
+
+    fn add_host(&mut self) -> io::Result<()> {
+        let host = Namespace::new()?;
+        let number = self.hosts.len() + 1;
+        let link = format!(
+            "link add h{number} type veth peer name eth0 netns {}\n\
+             link set h{number} master lan up\n",
+            host.path()
+        );
+        self.bridge.try_command("ip", &["-batch", "-"], &link)?;
+        let addr = match self.family {
+            Family::V4 => format!("addr add {}/16 dev eth0\n", self.ip(number)),
+            Family::V6 => format!("addr add {}/64 dev eth0 nodad\n", self.ip(number)),
+        };
+        let links = format!("link set lo up\nlink set eth0 up\n{addr}");
+        host.try_command("ip", &["-batch", "-"], &links)?;
+        self.hosts.push(host);
+        Ok(())
+    }
+
+    /// The address of a host.
+    pub(crate) fn ip(&self, number: usize) -> IpAddr {
+        let number = u16::try_from(number).unwrap();
+        let [high, low] = number.to_be_bytes();
+        match self.family {
+            Family::V4 => Ipv4Addr::new(10, 77, high, low).into(),
+            Family::V6 => Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, number).into(),
+        }
+    }
+
+    /// From now on a host's kernel answers as many questions as are asked.
+    pub(crate) fn lift_icmp_limit(&self, host: usize) {
+        let limit = match self.family {
+            Family::V4 => "/proc/sys/net/ipv4/icmp_ratelimit",
+            Family::V6 => "/proc/sys/net/ipv6/icmp/ratelimit",
+        };
+        self.host(host).run(|| std::fs::write(limit, "0")).unwrap();
+    }
+
+    pub(crate) fn host(&self, number: usize) -> &Namespace {
+        &self.hosts[number - 1]
+    }
+
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = usize> + use<> {
+        1..=self.hosts.len()
+    }
+
+    /// From now on nothing passes from one to the other; the way back is as it was.
+    pub(crate) fn cut_one_way(&self, from: usize, to: usize) {
+        self.change(|faults| {
+            faults.cuts.insert((from, to));
+        });
+    }
+
+    /// From now on nothing passes between one group and everybody else.
+    pub(crate) fn split(&self, group: &[usize]) {
+        let others: Vec<usize> = self.hosts().filter(|host| !group.contains(host)).collect();
+        self.change(|faults| {
+            for &one in group {
+                faults.cuts.extend(others.iter().flat_map(|&other| [(one, other), (other, one)]));
+            }
+        });
+    }
+
+    /// From now on a host receives nothing; what it sends arrives.
+    pub(crate) fn deafen(&self, host: usize) {
+        let others: Vec<usize> = self.hosts().filter(|&other| other != host).collect();
+        self.change(|faults| faults.cuts.extend(others.iter().map(|&other| (other, host))));
+    }
+
+    /// From now on so many of a hundred packets are lost.
+    pub(crate) fn lose(&self, percent: u32) {
+        self.change(|faults| faults.loss_percent = percent);
+    }
+
+    /// From now on all is well.
+    pub(crate) fn heal(&self) {
+        self.change(|faults| *faults = Faults::default());
+    }
+
+    /// All changes take effect at one moment.
+    fn change(&self, change: impl FnOnce(&mut Faults)) {
+        let mut faults = self.faults.borrow_mut();
+        change(&mut faults);
+        self.bridge.command("nft", &["-f", "-"], &faults.rules());
+    }
+}
+
+impl Faults {
+    fn rules(&self) -> String {
+        let mut rules = "delete table bridge phin\ntable bridge phin {\n\
+                         chain forward {\ntype filter hook forward priority 0\n"
+            .to_owned();
+        for &(from, to) in &self.cuts {
+            // What knows an address goes on knowing it unless both ways are cut: without, IPv4 has no one-way cut.
+            let what = match self.cuts.contains(&(to, from)) {
+                true => "",
+                false => "ether type != arp ",
+            };
+            let _ = writeln!(rules, "iifname \"h{from}\" oifname \"h{to}\" {what}drop");
+        }
+        if self.loss_percent > 0 {
+            let _ = writeln!(
+                rules,
+                "ether type != arp numgen random mod 100 < {} drop",
+                self.loss_percent
+            );
+        }
+        rules + "}\n}\n"
+    }
+}

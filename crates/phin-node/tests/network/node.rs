@@ -1,0 +1,220 @@
+//! Nodes, each a process on a host of its own, and everything they said.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream},
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::namespace::Namespace;
+
+/// The key of every cluster here that is not about keys.
+pub(crate) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+/// The UDP port of every node here.
+pub(crate) const PORT: u16 = 7646;
+
+/// A `phin run`.
+pub(crate) struct Node {
+    child: Child,
+    /// The node ends with it; [`Child::wait`] would close it.
+    _stdin: ChildStdin,
+    pub(crate) name: String,
+    events: Arc<Record>,
+    logs: Arc<Record>,
+}
+
+/// Lines that somebody wrote, and whether more may come.
+#[derive(Default)]
+struct Record {
+    lines: Mutex<(Vec<Value>, bool)>,
+    changed: Condvar,
+}
+
+impl Node {
+    /// Starts a node with this cluster key on a host, which has this address, and waits until it runs.
+    pub(crate) fn start(
+        host: &Namespace,
+        ip: IpAddr,
+        name: &str,
+        key: &str,
+        arguments: &[&str],
+    ) -> Self {
+        let bind = SocketAddr::from((ip, PORT)).to_string();
+        let mut command = phin();
+        command
+            .args(["run", "--exit-with-stdin", "--events", "json", "--log-format", "json"])
+            .args(["--name", name, "--bind", &bind, "--http", HTTP])
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.env("PHIN_CLUSTER_KEY", key);
+        let mut child = host.run(|| command.spawn()).unwrap();
+        let events = Record::of(child.stdout.take().unwrap());
+        let logs = Record::of(child.stderr.take().unwrap());
+        let _stdin = child.stdin.take().unwrap();
+        let node = Self { child, _stdin, name: name.to_owned(), events, logs };
+        node.log("node started");
+        node
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// How much it has told up to now.
+    pub(crate) fn mark(&self) -> usize {
+        self.events.lock().0.len()
+    }
+
+    /// Everything that it has told since then.
+    pub(crate) fn since(&self, mark: usize) -> Vec<Value> {
+        self.events.lock().0[mark..].to_vec()
+    }
+
+    /// Everything that it has told until its end.
+    pub(crate) fn to_the_end(&self) -> Vec<Value> {
+        let mut lines = self.events.lock();
+        while lines.1 {
+            lines = self.events.changed.wait(lines).unwrap();
+        }
+        lines.0.clone()
+    }
+
+    /// The first event since then that is as wanted; comes it not, the test has failed.
+    pub(crate) fn event(
+        &self,
+        mark: usize,
+        what: &str,
+        is_wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        self.events.wait(mark, is_wanted).unwrap_or_else(|told| {
+            let name = &self.name;
+            panic!("{name}: no {what}; it told:\n{}\n{}", lines(&told), lines(&self.logs.lock().0))
+        })
+    }
+
+    /// The first event of this kind about that member since then.
+    pub(crate) fn event_of(&self, mark: usize, event: &str, member: &str) -> Value {
+        let what = format!("{event} of {member}");
+        self.event(mark, &what, |line| is_of(line, event, member))
+    }
+
+    /// The fields of the first log whose message begins so.
+    pub(crate) fn log(&self, message: &str) -> Value {
+        let begins = |line: &Value| {
+            line["fields"]["message"].as_str().is_some_and(|text| text.starts_with(message))
+        };
+        let log = self.logs.wait(0, begins).unwrap_or_else(|logged| {
+            panic!("{}: did not log {message:?}; it logged:\n{}", self.name, lines(&logged))
+        });
+        log["fields"].clone()
+    }
+
+    /// Asks its HTTP: the status and the body.
+    pub(crate) fn get(&self, host: &Namespace, path: &str) -> (u16, String) {
+        let mut stream = host.run(|| TcpStream::connect(HTTP)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {HTTP}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.unwrap_or(0), body.to_owned())
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // An error means that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Record {
+    fn of(from: impl Read + Send + 'static) -> Arc<Self> {
+        let record = Arc::new(Self { lines: Mutex::new((Vec::new(), true)), ..Self::default() });
+        let writer = Arc::clone(&record);
+        thread::spawn(move || {
+            for line in BufReader::new(from).lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                writer.lock().0.push(line);
+                writer.changed.notify_all();
+            }
+            writer.lock().1 = false;
+            writer.changed.notify_all();
+        });
+        record
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<Value>, bool)> {
+        // A test that fails while it holds it leaves it as it was.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first line since the mark that is as wanted, or else all that came since.
+    fn wait(&self, mark: usize, is_wanted: impl Fn(&Value) -> bool) -> Result<Value, Vec<Value>> {
+        let start = Instant::now();
+        let mut lines = self.lock();
+        let mut seen = mark;
+        loop {
+            if let Some(line) = lines.0[seen..].iter().find(|line| is_wanted(line)) {
+                return Ok(line.clone());
+            }
+            seen = lines.0.len();
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            if left.is_zero() || !lines.1 {
+                return Err(lines.0[mark..].to_vec());
+            }
+            lines = self.changed.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}
+
+/// The binary, without what the environment of the tests may tell it.
+pub(crate) fn phin() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_phin"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PHIN_") {
+            command.env_remove(name);
+        }
+    }
+    command.env_remove("RUST_BACKTRACE");
+    command
+}
+
+pub(crate) fn is_of(line: &Value, event: &str, member: &str) -> bool {
+    line["event"] == event && line["member"]["name"] == member
+}
+
+/// When an event was, by the clock of this machine.
+pub(crate) fn moment(event: &Value) -> SystemTime {
+    let at: jiff::Timestamp = event["at"].as_str().unwrap().parse().unwrap();
+    at.into()
+}
+
+fn lines(values: &[Value]) -> String {
+    values.iter().map(|value| format!("  {value}\n")).collect()
+}
+
+const HTTP: &str = "127.0.0.1:7647";
+/// Only a failure takes as long.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
