@@ -124,7 +124,7 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
         .seeds(settings.join.clone())
         .config(settings.config.value.clone());
     builder = match &settings.admission {
-        Admission::Key(key) => builder.key(key.clone()),
+        Admission::Keys(keys) => builder.key(keys.clone()),
         Admission::Certificates(pem) => {
             builder.certificates(pem.ca.clone(), pem.cert.clone(), pem.key.clone())
         }

@@ -69,7 +69,8 @@ pub(crate) struct Flags {
     /// Keep identity and generation here, so that a restart is the same member
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// A file with the cluster's key, which its owner alone may read: see `phin key new`
+    /// A file with the cluster's key, which its owner alone may read: see `phin key new`. Further
+    /// keys in it admit their holders too, while one key takes the place of another
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
     /// The CA that admits members (PEM), in place of a cluster key: see `phin cert`

@@ -1,4 +1,4 @@
-//! What the nodes of one cluster share: its name and its key.
+//! What the nodes of one cluster share: its name and its keys.
 
 use std::{fmt, str::FromStr};
 
@@ -152,6 +152,79 @@ pub enum ClusterKeyError {
     },
 }
 
+/// The keys of a cluster that a node knows: its own, by which others admit it, and those whose
+/// holders it admits besides, so that one key can take the place of another while the cluster runs.
+///
+/// To change a key, give every node, one after the other, first old and new, then new and old,
+/// then the new one alone.
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    own: ClusterKey,
+    others: Vec<ClusterKey>,
+}
+
+impl Keyring {
+    /// How many keys there may be.
+    pub const MAX_KEYS: usize = 8;
+
+    /// This node's own key, which it admits too.
+    pub(crate) fn own(&self) -> &ClusterKey {
+        &self.own
+    }
+
+    /// All keys whose holders are admitted.
+    pub(crate) fn admitted(&self) -> impl Iterator<Item = &ClusterKey> {
+        std::iter::once(&self.own).chain(&self.others)
+    }
+}
+
+impl From<ClusterKey> for Keyring {
+    fn from(own: ClusterKey) -> Self {
+        Self { own, others: Vec::new() }
+    }
+}
+
+impl FromStr for Keyring {
+    type Err = KeyringError;
+
+    /// Reads keys as [`ClusterKey::to_text`] wrote them, with white space between them; the first
+    /// is the node's own. What follows a `#` in a line is passed over.
+    fn from_str(text: &str) -> Result<Self, KeyringError> {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
+        let mut keys = Vec::new();
+        for (index, word) in lines.flat_map(str::split_whitespace).enumerate() {
+            if index == Self::MAX_KEYS {
+                return Err(KeyringError::TooMany);
+            }
+            let read = word.parse();
+            keys.push(read.map_err(|source| KeyringError::Key { number: index + 1, source })?);
+        }
+        let mut keys = keys.into_iter();
+        let own = keys.next().ok_or(KeyringError::Empty)?;
+        Ok(Self { own, others: keys.collect() })
+    }
+}
+
+/// Why a text is not a [`Keyring`]. The text is not repeated.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyringError {
+    /// There is no key in it.
+    #[error("there is no key, where one of 64 hexadecimal digits is needed")]
+    Empty,
+    /// There are too many.
+    #[error("there are more than {} keys", Keyring::MAX_KEYS)]
+    TooMany,
+    /// One is none.
+    #[error("key {number}: {source}")]
+    Key {
+        /// Which one, counted from 1.
+        number: usize,
+        /// What is wrong with it.
+        source: ClusterKeyError,
+    },
+}
+
 /// Random bytes from the operating system.
 pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -193,6 +266,30 @@ mod tests {
         let odd = format!("{}é", "a".repeat(63)).parse::<ClusterKey>().unwrap_err();
         assert_eq!(odd, ClusterKeyError::Character { position: 63 });
         assert!(matches!("".parse::<ClusterKey>(), Err(ClusterKeyError::Length { found: 0 })));
+    }
+
+    #[test]
+    fn a_keyring_is_its_own_key_and_others() {
+        let [old, new] = [(); 2].map(|()| ClusterKey::generate());
+        let (old_text, new_text) = (old.to_text(), new.to_text());
+        let text = format!("{} # since March\n\n  {}\n# the end", *new_text, *old_text);
+        let keyring: Keyring = text.parse().unwrap();
+        assert_eq!(keyring.own().0, new.0);
+        let admitted: Vec<_> = keyring.admitted().map(|key| key.0.clone()).collect();
+        assert_eq!(admitted, [new.0.clone(), old.0.clone()]);
+    }
+
+    #[test]
+    fn a_bad_keyring_says_which_key_is_none() {
+        let key = "ab".repeat(32);
+        let parse = |text: &str| text.parse::<Keyring>().unwrap_err();
+        assert_eq!(parse(" # nothing\n"), KeyringError::Empty);
+        let short = parse(&format!("{key}\nabcdef"));
+        let source = ClusterKeyError::Length { found: 6 };
+        assert_eq!(short, KeyringError::Key { number: 2, source });
+        let many = format!("{key} ").repeat(Keyring::MAX_KEYS);
+        assert!(many.parse::<Keyring>().is_ok());
+        assert_eq!(parse(&format!("{many}{key}")), KeyringError::TooMany);
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
 //! let key = ClusterKey::generate();
-//! let credentials = Credentials::ClusterKey { cluster: "example".parse()?, key };
+//! let credentials = Credentials::ClusterKey { cluster: "example".parse()?, keys: key.into() };
 //! let config = TransportConfig::new("127.0.0.1:0".parse()?);
 //!
 //! let identity = Arc::new(Identity::generate());
@@ -57,7 +57,9 @@ mod streams;
 mod tls;
 mod transport;
 
-pub use cluster::{ClusterKey, ClusterKeyError, ClusterName, ClusterNameError};
+pub use cluster::{
+    ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, Keyring, KeyringError,
+};
 pub use config::{ConfigError, TransportConfig};
 pub use host::{HostAnswer, HostQuestion, HostQuestions};
 pub use identity::{Identity, IdentityError, PeerId, PeerIdError, PublicKey, Signature, verify};

@@ -23,7 +23,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
     certificates::{self, CertificateError},
-    cluster::{ClusterKey, ClusterName},
+    cluster::{ClusterName, Keyring},
     identity::{Identity, PublicKey},
     refusal::{NOT_ED25519, NOT_YET_VALID},
 };
@@ -32,12 +32,12 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Whoever knows the key belongs to the cluster.
+    /// Whoever knows a key of the ring belongs to the cluster.
     ClusterKey {
         /// The name of the cluster.
         cluster: ClusterName,
-        /// Its key.
-        key: ClusterKey,
+        /// The node's own key, and further ones while one replaces another.
+        keys: Keyring,
     },
     /// Whoever has a certificate from the CA belongs to the cluster. The private key is the
     /// node's [`Identity`].
@@ -139,10 +139,10 @@ fn resolve<'a>(
     credentials: &'a Credentials,
 ) -> Result<Resolved<'a>, CredentialsError> {
     match credentials {
-        Credentials::ClusterKey { cluster, key } => Ok(Resolved {
+        Credentials::ClusterKey { cluster, keys } => Ok(Resolved {
             cluster,
-            anchors: vec![certificates::cluster_ca(key)],
-            chain: vec![certificates::cluster_leaf(key, identity)],
+            anchors: keys.admitted().map(certificates::cluster_ca).collect(),
+            chain: vec![certificates::cluster_leaf(keys.own(), identity)],
         }),
         Credentials::Certificates { cluster, ca_pem, cert_chain_pem } => {
             let anchors = certificates::certificates(ca_pem).map_err(CredentialsError::Ca)?;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use phin_quic::{
-    ClusterKey, ClusterName, Credentials, HostQuestions, Identity, Transport, TransportConfig,
+    ClusterName, Credentials, HostQuestions, Identity, Keyring, Transport, TransportConfig,
 };
 use phin_swim::{Config, Generation, Local, Name, Swim};
 use tokio::{
@@ -54,7 +54,7 @@ pub struct Builder {
 /// What admits a node to its cluster.
 #[derive(Clone)]
 enum Admission {
-    Key(ClusterKey),
+    Key(Keyring),
     Certificates { ca_pem: String, cert_pem: String, key_pem: String },
 }
 
@@ -89,10 +89,10 @@ impl Builder {
         self
     }
 
-    /// The key that admits nodes to the cluster: who has it is in. It replaces certificates given
-    /// before.
-    pub fn key(mut self, key: ClusterKey) -> Self {
-        self.admission = Some(Admission::Key(key));
+    /// The key that admits nodes to the cluster: who has it is in. A [`Keyring`] holds further ones,
+    /// while one key replaces another. It replaces certificates given before.
+    pub fn key(mut self, key: impl Into<Keyring>) -> Self {
+        self.admission = Some(Admission::Key(key.into()));
         self
     }
 
@@ -270,7 +270,7 @@ impl Builder {
 impl Admission {
     fn credentials(self, cluster: ClusterName) -> Credentials {
         match self {
-            Self::Key(key) => Credentials::ClusterKey { cluster, key },
+            Self::Key(keys) => Credentials::ClusterKey { cluster, keys },
             Self::Certificates { ca_pem, cert_pem, .. } => {
                 Credentials::Certificates { cluster, ca_pem, cert_chain_pem: cert_pem }
             }

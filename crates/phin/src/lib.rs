@@ -54,8 +54,8 @@ pub use error::{JoinError, LeaveError, StartError, Stopped};
 pub use join::Joined;
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
-    DialError, Identity, IdentityError, IfExists, Refusal, RefusalStats, TransportStats,
-    certificates, write_private,
+    DialError, Identity, IdentityError, IfExists, Keyring, KeyringError, Refusal, RefusalStats,
+    TransportStats, certificates, write_private,
 };
 pub use phin_swim::{
     Change, Config, ConfigError, Detector, Event, Fingerprint, Generation, Incarnation, Instant,

@@ -1,8 +1,8 @@
-//! What admits the node to its cluster: the cluster's key, or a certificate from its CA.
+//! What admits the node to its cluster: the cluster's keys, or a certificate from its CA.
 
 use std::{fs, path::Path};
 
-use phin::ClusterKey;
+use phin::Keyring;
 
 use super::{
     Placed, SettingsError,
@@ -13,8 +13,8 @@ use crate::private_file;
 /// The secret that lets the node in.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// Knowing the key is being admitted.
-    Key(ClusterKey),
+    /// Knowing a key is being admitted.
+    Keys(Keyring),
     /// The CA's certificate, the node's own and its private key, each as PEM.
     Certificates(Certificates),
 }
@@ -43,8 +43,8 @@ impl Admission {
                 second: key.place,
                 why: "both give the cluster's key",
             }),
-            (Some(file), None, _) => Ok(Self::Key(read_key_file(&file)?)),
-            (None, Some(key), _) => Ok(Self::Key(parse_key(&key.value, &key.place, "")?)),
+            (Some(file), None, _) => Ok(Self::Keys(read_key_file(&file)?)),
+            (None, Some(key), _) => Ok(Self::Keys(parse_keys(&key.value, &key.place, "")?)),
             (None, None, Some(given)) => read_certificates(files, given).map(Self::Certificates),
             (None, None, None) => Err(SettingsError::NoAdmission),
         }
@@ -57,13 +57,13 @@ impl std::fmt::Debug for Certificates {
     }
 }
 
-fn read_key_file(file: &Placed<String>) -> Result<ClusterKey, SettingsError> {
-    parse_key(&read_secret(file)?, &file.place, &format!("{}: ", file.value))
+fn read_key_file(file: &Placed<String>) -> Result<Keyring, SettingsError> {
+    parse_keys(&read_secret(file)?, &file.place, &format!("{}: ", file.value))
 }
 
 /// The text is not repeated in the error: it may be nearly a key.
-fn parse_key(text: &str, place: &Place, file: &str) -> Result<ClusterKey, SettingsError> {
-    text.parse().map_err(|error: phin::ClusterKeyError| SettingsError::Secret {
+fn parse_keys(text: &str, place: &Place, file: &str) -> Result<Keyring, SettingsError> {
+    text.parse().map_err(|error: phin::KeyringError| SettingsError::Secret {
         place: place.clone(),
         problem: format!("{file}{error}"),
     })

@@ -258,7 +258,7 @@ fn http_that_others_reach_needs_a_word_of_its_own() {
 fn a_key_that_others_can_read_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(&directory, "cluster.key", KEY);
-    assert!(matches!(resolve(&["--key-file", &path], &[]).unwrap().admission, Admission::Key(_)));
+    assert!(matches!(resolve(&["--key-file", &path], &[]).unwrap().admission, Admission::Keys(_)));
     for mode in [0o644, 0o640, 0o604] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let message = error(&["--key-file", &path], &[]);

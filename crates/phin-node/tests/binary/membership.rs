@@ -100,3 +100,18 @@ fn a_node_with_another_key_stays_outside() {
     let members = n1.get("/v1/members").json();
     assert_eq!(members["members"].as_array().unwrap().len(), 1);
 }
+
+#[test]
+fn a_key_gives_way_to_another_node_by_node() {
+    let new_key = crate::harness::KEY.replace('0', "1");
+    let start = |name: &str, keys: &[&str], seed: &[&str]| {
+        let mut command = crate::harness::run(&[&["--name", name], seed].concat());
+        Node::spawn(command.env("PHIN_CLUSTER_KEY", keys.join("\n")))
+    };
+    let n1 = start("n1", &[crate::harness::KEY, &new_key], &[]);
+    let n2 = start("n2", &[&new_key, crate::harness::KEY], &["--join", &n1.addr]);
+    n1.event_of("joined", "n2");
+    let n3 = start("n3", &[&new_key], &["--join", &n2.addr]);
+    n1.event_of("joined", "n3");
+    n3.event_of("joined", "n1");
+}

@@ -158,6 +158,27 @@ async fn a_ca_can_be_replaced_while_both_are_trusted() {
 }
 
 #[tokio::test]
+async fn a_key_can_be_replaced_while_both_are_admitted() {
+    let [old, new] = [(); 2].map(|()| ClusterKey::generate().to_text());
+    let node = |keys: &[&str]| {
+        let keys = keys.join("\n").parse().unwrap();
+        Node::new(&Credentials::ClusterKey { cluster: "test".parse().unwrap(), keys })
+    };
+    // The stages of a change, each beside the next.
+    let stages = [&[&**old][..], &[&old, &new], &[&new, &old], &[&new]];
+    for pair in stages.windows(2) {
+        for (from, to) in [(pair[0], pair[1]), (pair[1], pair[0])] {
+            let (one, mut two) = (node(from), node(to));
+            one.transport.send_datagram(two.peer(), "hello".into());
+            assert_eq!(two.message().await, b"hello");
+        }
+    }
+    let counter = |stats: &TransportStats| stats.refusals.wrong_key;
+    let (client, server) = (node(&[&new]), node(&[&old]));
+    assert_refused(client, server, Refusal::WrongKey, RefusedBy::Us, counter).await;
+}
+
+#[tokio::test]
 async fn credentials_that_cannot_work_are_refused_at_once() {
     let ca = ca();
     let (one, two) = (Identity::generate(), Identity::generate());

@@ -139,7 +139,7 @@ pub(crate) async fn guard<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub(crate) fn with_key(cluster: &str, key: &ClusterKey) -> Credentials {
-    Credentials::ClusterKey { cluster: cluster.parse().unwrap(), key: key.clone() }
+    Credentials::ClusterKey { cluster: cluster.parse().unwrap(), keys: key.clone().into() }
 }
 
 /// A new cluster.

@@ -12,7 +12,7 @@ async fn garbage_is_counted_and_harms_nobody() {
     let all = nodes.start(3).await;
     let target = &all[0];
     let cluster = "phin".parse().unwrap();
-    let credentials = Credentials::ClusterKey { cluster, key: nodes.key.clone() };
+    let credentials = Credentials::ClusterKey { cluster, keys: nodes.key.clone().into() };
     let config = TransportConfig::new("127.0.0.1:0".parse().unwrap());
     let identity = Arc::new(Identity::generate());
     let (hostile, _receiver) = Transport::bind(identity, credentials, config).unwrap();
