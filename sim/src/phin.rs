@@ -114,9 +114,11 @@ impl PhinProcess {
             }
             Output::Generation(generation) => Action::Generation(generation),
             Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
-            Output::JoinEnded { .. } | Output::Isolated(_) | Output::LeaveConfirmed(_) => {
-                return None;
-            }
+            // No application is asked in a simulation.
+            Output::Newcomer { .. }
+            | Output::JoinEnded { .. }
+            | Output::Isolated(_)
+            | Output::LeaveConfirmed(_) => return None,
         })
     }
 

@@ -1,5 +1,6 @@
 //! `phin run`: one node, until a signal or an operator makes it leave.
 
+mod admit;
 mod output;
 mod signals;
 
@@ -137,6 +138,10 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
     }
     if let Some(advertise) = &settings.advertise {
         builder = builder.advertise(advertise.value);
+    }
+    if let Some(program) = &settings.admit {
+        let program = program.value.clone();
+        builder = builder.admit(move |newcomer| admit::decide(program.clone(), newcomer));
     }
     if let Some(closed_port) = settings.closed_port {
         builder = builder.closed_port(closed_port);

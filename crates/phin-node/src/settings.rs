@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) join: Vec<String>,
     pub(crate) data_dir: Option<Placed<PathBuf>>,
     pub(crate) admission: Admission,
+    /// The program that decides on newcomers.
+    pub(crate) admit: Option<Placed<PathBuf>>,
     pub(crate) http: Option<Placed<SocketAddr>>,
     pub(crate) config: Placed<phin::Config>,
     /// The port that members' hosts are asked for, where it is not the usual one.
@@ -82,6 +84,12 @@ pub(crate) struct Flags {
     /// The certificate's private key (PEM), which its owner alone may read
     #[arg(long, value_name = "FILE")]
     key: Option<String>,
+    /// A program that decides on each newcomer: success admits it, else its first line of output is the reason
+    ///
+    /// It is run as `PROGRAM ID NAME SEEN-AT ADDR[,ADDR]`, by the member through which the newcomer joins; so give it to
+    /// every node. It is given 5 s, and up to 64 newcomers at once.
+    #[arg(long, value_name = "PROGRAM")]
+    admit: Option<String>,
     /// Answer operators over HTTP here [default: off; `phin members` expects 127.0.0.1:7647]
     #[arg(long, value_name = "IP:PORT")]
     http: Option<String>,
@@ -150,6 +158,7 @@ impl Settings {
             join: layers.take("join", values::seeds)?.map_or_else(Vec::new, |join| join.value),
             data_dir: layers.take("data_dir", values::data_dir)?,
             admission,
+            admit: layers.take("admit", values::program)?,
             http,
             config,
             closed_port,
@@ -168,6 +177,7 @@ impl Flags {
         let join = (!self.join.is_empty()).then(|| self.join.join(","));
         let http_allow_remote = self.http_allow_remote.then(|| "true".to_owned());
         [
+            ("admit", self.admit.clone()),
             ("advertise", self.advertise.clone()),
             ("ask_hosts", self.ask_hosts.clone()),
             ("bind", self.bind.clone()),

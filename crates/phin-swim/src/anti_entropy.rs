@@ -3,6 +3,9 @@
 //! The fingerprint on every ack shows that a difference slipped through gossip. The pinger then sends the fingerprints
 //! of its buckets ([`Part::Compare`]), the other answers with what it has in those that differ ([`Part::Summary`]),
 //! and the pinger sends what it knows better and asks for the rest ([`Part::Want`]).
+//!
+//! Each message is a page: what does not fit is left for the exchange that follows, at once where the last one asked
+//! for as much as it could.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +14,7 @@ use std::{
 
 use crate::{
     Fingerprint, Instant, Member, MemberId, MemberState, Peer, Swim,
+    joining::MAX_PAGE_BYTES,
     membership::bucket_bit,
     wire::{BUCKETS, Claim, Entry, Part, Payload, SummaryLine},
 };
@@ -18,12 +22,12 @@ use crate::{
 /// Exchanges under way.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
-    /// Whom we asked to let us in.
-    pub(crate) joining: BTreeSet<MemberId>,
     /// When the list last changed.
     pub(crate) last_change: Instant,
     /// Whom we sent our buckets, and when.
     asked: BTreeMap<MemberId, Instant>,
+    /// Who was last asked for as much as one page holds, and has more.
+    unfinished: Option<MemberId>,
     /// Since when every fingerprint we saw differed from ours.
     differing_since: Option<Instant>,
     /// What we answered in the present period.
@@ -34,9 +38,9 @@ pub(crate) struct Exchanges {
 impl Default for Exchanges {
     fn default() -> Self {
         Self {
-            joining: BTreeSet::new(),
             last_change: Instant::START,
             asked: BTreeMap::new(),
+            unfinished: None,
             differing_since: None,
             answered: 0,
             answers_counted_since: Instant::START,
@@ -79,10 +83,17 @@ impl Swim {
             return;
         }
         let ours = self.list.buckets();
-        let differing = (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]);
-        let buckets = differing.fold(0, |buckets, bucket| buckets | 1 << bucket);
-        let lines = self.list.summary(buckets);
-        self.send_stream(from, Payload::of(&Part::Summary { buckets, lines }));
+        let (mut buckets, mut lines) = (0, Vec::new());
+        for bucket in (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]) {
+            lines.extend(self.list.summary(bucket));
+            buckets |= 1 << bucket;
+            if lines.len() >= MAX_SUMMARY_LINES {
+                break;
+            }
+        }
+        let payload = Payload::of(&Part::Summary { buckets, lines });
+        self.spend(now, payload.len());
+        self.send_stream(from, payload);
     }
 
     /// Sends what we know better, and asks for what the other does.
@@ -103,7 +114,9 @@ impl Swim {
             let is_compared = buckets & bucket_bit(member.id()) != 0;
             if is_compared && knows_better(member, theirs.get(&member.id()).copied()) {
                 let (state, record) = (member.state, member.record().clone());
-                payload.push(&Part::Entry(Entry { state, record }));
+                if !payload.push_within(&Part::Entry(Entry { state, record }), MAX_PAGE_BYTES) {
+                    break;
+                }
             }
         }
         let mut wanted = Vec::new();
@@ -120,7 +133,11 @@ impl Swim {
                 None | Some(_) => {}
             }
         }
-        wanted.truncate(self.params.max_members);
+        self.turn_page(now, from.id, wanted.is_empty());
+        if wanted.len() > MAX_WANTED {
+            self.exchanges.unfinished = Some(from.id);
+        }
+        wanted.truncate(MAX_WANTED);
         if !wanted.is_empty() {
             payload.push(&Part::Want(wanted));
         }
@@ -137,10 +154,20 @@ impl Swim {
         let mut payload = Payload::new();
         for member in ids.into_iter().filter_map(|id| self.list.get(id)) {
             let (state, record) = (member.state, member.record().clone());
-            payload.push(&Part::Entry(Entry { state, record }));
+            if !payload.push_within(&Part::Entry(Entry { state, record }), MAX_PAGE_BYTES) {
+                break;
+            }
         }
         if !payload.is_empty() {
+            self.spend(now, payload.len());
             self.send_stream(from, payload);
+        }
+    }
+
+    /// A page of records came by stream: where we had asked for as much as one holds, there is more.
+    pub(crate) fn ask_for_next_page(&mut self, now: Instant, from: Peer) {
+        if self.exchanges.unfinished.take_if(|of| *of == from.id).is_some() {
+            self.start_exchange(now, from);
         }
     }
 
@@ -150,7 +177,7 @@ impl Swim {
             self.exchanges.answers_counted_since = now;
             self.exchanges.answered = 0;
         }
-        if self.exchanges.answered == MAX_ANSWERS_PER_PERIOD {
+        if self.exchanges.answered == MAX_ANSWERS_PER_PERIOD || !self.may_tell_list(now) {
             self.stats.exchanges_refused += 1;
             return false;
         }
@@ -176,3 +203,7 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_EXCHANGES: usize = 4;
 /// How many exchanges of others we serve in a protocol period; the rest come back later.
 const MAX_ANSWERS_PER_PERIOD: u32 = 64;
+/// How many lines a summary has before no further bucket is begun: some 4 MB.
+const MAX_SUMMARY_LINES: usize = 131_072;
+/// How many records are asked for at once; as many of the longest fill a page.
+const MAX_WANTED: usize = 12_000;

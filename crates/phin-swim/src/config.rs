@@ -34,6 +34,9 @@ pub struct Config {
     pub hang_tolerance: Duration,
     /// Whether the hosts of silent members are asked what became of them. Default yes.
     pub ask_hosts: bool,
+    /// Whether newcomers wait for the application's word ([`Output::Newcomer`](crate::Output::Newcomer)); the crate
+    /// `phin` sets it where there is a hook. Default no: whoever the connection proves is let in.
+    pub ask_application: bool,
     /// How many members are asked to ping a member that does not answer us (the *k* of SWIM §4.1). Default 3; at most 16.
     pub indirect_probes: u8,
     /// Classic only. How long a suspect may refute, in protocol periods for each power of ten of the cluster's size (Lifeguard's α).
@@ -70,6 +73,7 @@ impl Config {
             pause_tolerance: Duration::from_secs(1),
             hang_tolerance: Duration::from_secs(10),
             ask_hosts: true,
+            ask_application: false,
             indirect_probes: 3,
             suspicion_multiplier: 4,
             max_suspicion_multiplier: 6,

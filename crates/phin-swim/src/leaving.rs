@@ -1,12 +1,12 @@
-//! Joining through a member, and leaving so that those who would miss us know.
+//! Leaving, so that those who would miss us know.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Instant, JoinRefusal, MemberId, MemberState, Output, Peer, Swim,
+    Instant, MemberId, MemberState, Output, Peer, Swim,
     record::Statement,
     swim::Timer,
-    wire::{Entry, Part, Payload, Sequence},
+    wire::{Part, Payload, Sequence},
 };
 
 /// A departure under way.
@@ -20,56 +20,6 @@ pub(crate) struct Departure {
 }
 
 impl Swim {
-    pub(crate) fn ask_to_join(&mut self, now: Instant, through: Peer) {
-        if self.list.me().state == MemberState::Left {
-            self.return_after_leaving(now);
-        }
-        let mut payload = Payload::of(&Part::Join);
-        payload.push(&self.entry_of_ourselves());
-        self.exchanges.joining.insert(through.id);
-        self.send_stream(through, payload);
-    }
-
-    /// A member asks to be let in. Its record has been taken already, if there was room for it.
-    pub(crate) fn handle_join(&mut self, from: Peer) {
-        let result = if self.departure.is_some() {
-            Err(JoinRefusal::Leaving)
-        } else if self.list.get(from.id).is_none() {
-            let is_full = self.list.snapshot().len() >= self.params.max_members;
-            Err(if is_full { JoinRefusal::Full } else { JoinRefusal::NotUnderstood })
-        } else {
-            Ok(())
-        };
-        let is_admitted = result.is_ok();
-        let mut payload = Payload::of(&Part::JoinReply(result));
-        if is_admitted {
-            for member in self.list.snapshot().iter() {
-                let (state, record) = (member.state, member.record().clone());
-                payload.push(&Part::Entry(Entry { state, record }));
-            }
-        }
-        self.send_stream(from, payload);
-    }
-
-    /// The answer to our join; the list that came with it has been taken already.
-    pub(crate) fn handle_join_reply(
-        &mut self,
-        now: Instant,
-        from: Peer,
-        result: Result<(), JoinRefusal>,
-    ) {
-        if !self.exchanges.joining.remove(&from.id) {
-            self.stats.misdirected_messages += 1;
-            return;
-        }
-        let is_admitted = result.is_ok();
-        self.output(Output::JoinEnded { through: from.id, result });
-        // What only we knew, the other side learns by comparing.
-        if is_admitted {
-            self.start_exchange(now, from);
-        }
-    }
-
     pub(crate) fn start_leaving(&mut self, now: Instant) -> usize {
         if let Some(departure) = &self.departure {
             return departure.asked;
@@ -129,17 +79,12 @@ impl Swim {
         }
     }
 
-    fn return_after_leaving(&mut self, now: Instant) {
+    pub(crate) fn return_after_leaving(&mut self, now: Instant) {
         self.departure = None;
         let statement = self.list.me().record.statement();
         if let Some(version) = statement.version.next() {
             self.restate(now, Statement { version, has_left: false, ..statement });
         }
-    }
-
-    fn entry_of_ourselves(&self) -> Part {
-        let me = self.list.me();
-        Part::Entry(Entry { state: me.state, record: me.record().clone() })
     }
 }
 

@@ -13,6 +13,7 @@ mod classic;
 mod config;
 mod describe;
 mod dissemination;
+mod joining;
 mod leaving;
 mod local_health;
 mod member;

@@ -142,9 +142,11 @@ impl MembershipList {
         &self.buckets
     }
 
-    /// The list in those buckets (a bit each), dead members included.
-    pub(crate) fn summary(&self, buckets: u64) -> Vec<SummaryLine> {
-        let members = self.snapshot.iter().filter(|member| buckets & bucket_bit(member.id()) != 0);
+    /// The list in that bucket, dead members included.
+    pub(crate) fn summary(&self, bucket: usize) -> Vec<SummaryLine> {
+        let first = MemberId::from_u128((bucket as u128) << 122);
+        let members = self.snapshot.members.range(first..).map(|(_, member)| member);
+        let members = members.take_while(|member| self::bucket(member.id()) == bucket);
         members.map(|m| SummaryLine { id: m.id(), version: m.version(), state: m.state }).collect()
     }
 

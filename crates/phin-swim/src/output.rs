@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{Generation, Member, MemberId, Silence};
+use crate::{Generation, Member, MemberId, Record, Silence};
 
 /// Whom a message goes to: an identity, and where it is to be found.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -40,6 +40,15 @@ pub enum Output {
         through: MemberId,
         /// Whether it let us in.
         result: Result<(), JoinRefusal>,
+    },
+    /// Ask the application whether this newcomer is to be let in, off the protocol's path, and answer with
+    /// [`Swim::handle_decision`](crate::Swim::handle_decision): always, and within some seconds, for the newcomer waits
+    /// and so may others. Only where [`Config::ask_application`](crate::Config::ask_application) is set.
+    Newcomer {
+        /// Whom the connection proved, and where it is seen to be.
+        from: Peer,
+        /// What it says of itself, under its own signature.
+        record: Record,
     },
     /// Ask the host of a member, off the protocol's path, and answer with
     /// [`Swim::handle_host_answer`](crate::Swim::handle_host_answer).
@@ -140,4 +149,18 @@ pub enum JoinRefusal {
     /// Its application said no.
     #[error("not admitted: {0}")]
     NotAdmitted(String),
+    /// More members ask it to let them in than it can serve at once. It was asked again for some seconds.
+    #[error("it is busy with others that join")]
+    Busy,
+}
+
+impl JoinRefusal {
+    /// How much of an application's reason reaches the joiner; control characters are left out.
+    pub const MAX_REASON_CHARS: usize = 200;
+
+    /// The application's reason, made fit to be sent and shown.
+    pub(crate) fn not_admitted(reason: &str) -> Self {
+        let reason = reason.chars().filter(|c| !c.is_control());
+        Self::NotAdmitted(reason.take(Self::MAX_REASON_CHARS).collect())
+    }
 }

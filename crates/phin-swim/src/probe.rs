@@ -325,7 +325,7 @@ impl Swim {
 
     pub(crate) fn unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
         self.probes.connected.remove(&id);
-        self.exchanges.joining.remove(&id);
+        self.joins.give_up(id);
         match reason {
             Unreachable::Refused | Unreachable::OtherIdentity => {
                 self.record_silence(now, id, Silence::Gone);
@@ -499,7 +499,7 @@ impl Swim {
         self.list.get(id).is_none_or(|member| generation >= member.generation())
     }
 
-    fn pulse(&self, now: Instant) -> Pulse {
+    pub(crate) fn pulse(&self, now: Instant) -> Pulse {
         Pulse {
             sequence: Sequence(0),
             generation: self.list.me().generation(),

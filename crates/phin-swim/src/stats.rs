@@ -41,6 +41,12 @@ pub struct Stats {
     pub unknown_senders: u64,
     /// New members not taken, because the list was full.
     pub members_refused: u64,
+    /// Requests to join answered with a request to come back: too many at once.
+    pub joins_busy: u64,
+    /// Newcomers that the application did not admit.
+    pub joins_refused: u64,
+    /// Parts of messages of strangers, whom the application has yet to admit; dropped.
+    pub stranger_parts: u64,
     /// Updates no longer piggybacked, because too many were waiting.
     pub updates_dropped: u64,
     /// Ping-reqs not carried out, because too many were under way.

@@ -13,6 +13,7 @@ use crate::{
     classic::Suspicions,
     config::Params,
     dissemination::Dissemination,
+    joining::Joins,
     leaving::Departure,
     local_health::LocalHealth,
     member::supersedes,
@@ -51,6 +52,7 @@ pub struct Swim {
     pub(crate) suspicions: Suspicions,
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
+    pub(crate) joins: Joins,
     pub(crate) departure: Option<Departure>,
     /// When we last had to take the generation after one we heard of.
     generation_taken_at: Option<Instant>,
@@ -78,6 +80,8 @@ pub(crate) enum Timer {
     Suspicion(MemberId, Version),
     /// Urgent updates have waited long enough for others to share their datagrams.
     Push,
+    /// A member that was too busy to let us in is asked again.
+    JoinRetry(MemberId),
     /// Members that have not confirmed our departure are told again.
     LeaveRetry,
     /// Members that died or left long ago are forgotten.
@@ -123,6 +127,7 @@ impl Swim {
             suspicions: Suspicions::default(),
             dissemination: Dissemination::new(now),
             exchanges: Exchanges::default(),
+            joins: Joins::new(now),
             departure: None,
             generation_taken_at: None,
             timers,
@@ -184,6 +189,7 @@ impl Swim {
                 Timer::Judge(id, _) => self.judge(now, id),
                 Timer::Suspicion(id, version) => self.end_suspicion(now, id, version),
                 Timer::Push => self.push_updates(now),
+                Timer::JoinRetry(id) => self.ask_again_to_join(now, id),
                 Timer::LeaveRetry => self.ask_to_confirm(now),
                 Timer::Sweep => self.sweep(now),
             }
@@ -195,6 +201,13 @@ impl Swim {
     pub fn join(&mut self, now: Instant, through: Peer) {
         self.assert_drained();
         self.ask_to_join(now, through);
+    }
+
+    /// The application has decided on a newcomer ([`Output::Newcomer`]): it is let in, or told the reason why not, of
+    /// which [`JoinRefusal::MAX_REASON_CHARS`] count. For one who is not waiting, nothing happens.
+    pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
+        self.assert_drained();
+        self.decided(now, id, decision);
     }
 
     /// Leaves the cluster: says so to the members that would miss us, again and again until each has confirmed
@@ -267,6 +280,10 @@ impl Swim {
             return;
         }
         self.stats.unknown_parts += decoded.unknown_parts;
+        let is_join = decoded.parts.iter().any(|part| matches!(part, Part::Join));
+        if !is_join && self.is_stranger(from.id) {
+            return self.handle_stranger(now, from, channel, decoded.parts);
+        }
         self.hear_anyone(now);
         if decoded.parts.iter().any(Part::is_answer) {
             self.health.record_answer(now);
@@ -278,18 +295,26 @@ impl Swim {
         }
         // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
+        let has_records = channel == Channel::Stream && !told.is_empty();
         let is_welcome = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
-        let source = match is_welcome && self.list.snapshot().live_len() == 1 {
+        let is_welcome = is_welcome && self.list.snapshot().live_len() == 1;
+        let is_page = channel == Channel::Stream && self.is_welcomed_by(now, from.id);
+        let source = match is_welcome || is_page {
             true => Source::Welcome(from.id),
             false => Source::Gossip(from.id),
         };
         let origin = Origin { peer: from, channel, source };
-        for part in told.into_iter().chain(asked) {
-            self.handle_part(now, origin, part);
+        let parts = told.into_iter().chain(asked);
+        if is_join {
+            return self.handle_join(now, origin, parts.collect());
+        }
+        parts.for_each(|part| self.handle_part(now, origin, part));
+        if has_records {
+            self.ask_for_next_page(now, from);
         }
     }
 
-    fn handle_part(&mut self, now: Instant, origin: Origin, part: Part) {
+    pub(crate) fn handle_part(&mut self, now: Instant, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
         match part {
             Part::Ping(pulse) => self.handle_ping(now, from, pulse, channel),
@@ -309,8 +334,9 @@ impl Swim {
             Part::Abstain { subject, version } => {
                 self.handle_abstain(now, from.id, subject, version);
             }
-            Part::Join => self.handle_join(from),
-            Part::JoinReply(result) => self.handle_join_reply(now, from, result),
+            // Answered once for its payload, by `handle_join`.
+            Part::Join => {}
+            Part::JoinReply(result) => self.handle_join_reply(now, origin, result),
             Part::Compare(buckets) => self.handle_compare(now, from, &buckets),
             Part::Summary { buckets, lines } => self.handle_summary(now, from, buckets, &lines),
             Part::Want(ids) => self.handle_want(now, from, &ids),
@@ -320,7 +346,7 @@ impl Swim {
     }
 
     /// A member's record: the one way by which members appear, change, return and leave.
-    fn handle_entry(&mut self, now: Instant, source: Source, entry: Entry) {
+    pub(crate) fn handle_entry(&mut self, now: Instant, source: Source, entry: Entry) {
         let Entry { state, record } = entry;
         let id = record.id();
         if id == self.id() {
@@ -558,10 +584,10 @@ fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
 
 /// Whence a message came.
 #[derive(Clone, Copy, Debug)]
-struct Origin {
-    peer: Peer,
+pub(crate) struct Origin {
+    pub(crate) peer: Peer,
     channel: Channel,
-    source: Source,
+    pub(crate) source: Source,
 }
 
 /// How an update came to us, which decides whom else it concerns.

@@ -667,6 +667,7 @@ impl From<&Result<(), JoinRefusal>> for JoinReplyBody {
             Err(JoinRefusal::Leaving) => Self(2, String::new()),
             Err(JoinRefusal::NotUnderstood) => Self(3, String::new()),
             Err(JoinRefusal::NotAdmitted(reason)) => Self(4, reason.clone()),
+            Err(JoinRefusal::Busy) => Self(5, String::new()),
         }
     }
 }
@@ -677,15 +678,11 @@ impl JoinReplyBody {
             0 => Ok(()),
             1 => Err(JoinRefusal::Full),
             2 => Err(JoinRefusal::Leaving),
-            4 => Err(JoinRefusal::NotAdmitted(readable(&self.1))),
+            4 => Err(JoinRefusal::not_admitted(&self.1)),
+            5 => Err(JoinRefusal::Busy),
             _ => Err(JoinRefusal::NotUnderstood),
         }
     }
-}
-
-/// A peer's text made fit for a log line.
-fn readable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 #[cfg(test)]

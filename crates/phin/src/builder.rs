@@ -22,8 +22,9 @@ use tokio::{
 use tracing::{debug, error};
 
 use crate::{
-    Cluster, StartError,
+    Cluster, Newcomer, StartError,
     address::advertised,
+    admission::{Decisions, Hook},
     clock::Clock,
     cluster::Shared,
     data_dir::DataDir,
@@ -49,6 +50,7 @@ pub struct Builder {
     config: Config,
     closed_port: u16,
     event_buffer: NonZeroUsize,
+    hook: Option<Hook>,
 }
 
 /// What admits a node to its cluster.
@@ -71,6 +73,7 @@ impl Default for Builder {
             closed_port: DISCARD_PORT,
             config: Config::default(),
             event_buffer: EVENT_BUFFER,
+            hook: None,
         }
     }
 }
@@ -179,6 +182,35 @@ impl Builder {
         self
     }
 
+    /// Asks the application about each newcomer that wants to join through this node: `Ok` lets it in, an error is the
+    /// reason why not, of which [`JoinRefusal::MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) reach the
+    /// newcomer as the error of its join. Default: whoever has the key or a certificate is let in.
+    ///
+    /// A newcomer is who is not in this node's list, be it as dead or left. It is asked about at the node through which
+    /// it joins, before anything of it is known to others; once one member has admitted it, it is a member for all,
+    /// so every node should have the same hook. A seed through which this node joins is admitted by that.
+    ///
+    /// The hook runs on a task of its own, for up to 64 newcomers at a time (others are told to come back, and do). One
+    /// that panics, or takes longer than 5 s, refuses. It must not block its thread.
+    ///
+    /// ```
+    /// # let key = phin::ClusterKey::generate();
+    /// let builder = phin::Cluster::builder().key(key).admit(|newcomer| async move {
+    ///     match newcomer.name.starts_with("db-") {
+    ///         true => Ok(()),
+    ///         false => Err(format!("{} is no database", newcomer.name)),
+    ///     }
+    /// });
+    /// ```
+    pub fn admit<F, D>(mut self, decide: F) -> Self
+    where
+        F: Fn(Newcomer) -> D + Send + Sync + 'static,
+        D: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.hook = Some(Hook::new(decide));
+        self
+    }
+
     /// Starts the node. It does not wait for a seed: see [`Cluster::joined`].
     ///
     /// # Errors
@@ -214,7 +246,9 @@ impl Builder {
         let keys = Arc::new(NodeKeys(identity));
         // A host answers within a round trip; twice a cautious guess of it is time enough.
         let patience = self.config.prior_round_trip * 2;
-        let swim = Swim::new(clock.now(), local, self.config, keys, rand::random())?;
+        let mut config = self.config;
+        config.ask_application = self.hook.is_some();
+        let swim = Swim::new(clock.now(), local, config, keys, rand::random())?;
 
         let publisher = Publisher::new(swim.members(), self.event_buffer);
         let source = publisher.source();
@@ -236,6 +270,7 @@ impl Builder {
             receiver,
             commands: commands_receiver,
             hosts: Hosts::new(HostQuestions::new(self.closed_port, patience)),
+            decisions: Decisions::new(self.hook),
             stop: stopped,
             publisher,
             source: source.clone(),

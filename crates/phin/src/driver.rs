@@ -27,6 +27,7 @@ use tracing::{debug, error, info, trace, warn};
 
 use crate::{
     Departure, DriverStats, Stats,
+    admission::{DECISIONS, Decision, Decisions},
     clock::Clock,
     join::{AfterLeaving, NotJoined},
     keys::{
@@ -56,6 +57,7 @@ pub(crate) struct Driver {
     pub(crate) receiver: Receiver,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) hosts: Hosts,
+    pub(crate) decisions: Decisions,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) publisher: Publisher,
     pub(crate) source: Source,
@@ -147,6 +149,7 @@ impl Driver {
                     None => break,
                 },
                 Some((id, answer)) = self.hosts.answers.recv() => self.on_host_answer(id, answer),
+                (id, decision) = self.decisions.next() => self.on_decision(id, decision),
                 () = self.clock.sleep_until(deadline) => {}
             }
             self.measure_lag(deadline);
@@ -191,6 +194,10 @@ impl Driver {
         for _ in 0..HOST_ANSWERS {
             let Ok((id, answer)) = self.hosts.answers.try_recv() else { break };
             self.on_host_answer(id, answer);
+        }
+        for _ in 0..DECISIONS {
+            let Some((id, decision)) = self.decisions.try_next() else { break };
+            self.on_decision(id, decision);
         }
     }
 
@@ -242,6 +249,11 @@ impl Driver {
     fn on_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
         debug!(member = %id, ?answer, "its host was asked");
         self.swim.handle_host_answer(self.clock.now(), id, answer);
+        self.flush_outputs();
+    }
+
+    fn on_decision(&mut self, id: MemberId, decision: Decision) {
+        self.swim.handle_decision(self.clock.now(), id, decision);
         self.flush_outputs();
     }
 
@@ -339,6 +351,7 @@ impl Driver {
                     self.state.batch.joins.push((through, result));
                 }
                 Output::AskHost { to, question } => self.hosts.ask(to, question),
+                Output::Newcomer { from, record } => self.decisions.ask(from, &record),
                 Output::Isolated(true) => {
                     warn!("no member is heard: this node is isolated and declares nobody dead");
                     self.isolated.send_replace(true);

@@ -137,5 +137,6 @@ fn telling(one: JoinError, other: JoinError) -> JoinError {
 const MAX_ADDRS: usize = 64;
 const MAX_RESOLVE_TIME: Duration = Duration::from_secs(10);
 const MAX_DIAL_TIME: Duration = Duration::from_secs(5);
-/// How long a seed that was reached may take to let us in.
-const MAX_ANSWER_TIME: Duration = Duration::from_secs(5);
+/// How long a seed that was reached may take to let us in: longer than its application, and than it is asked again
+/// while it is busy.
+const MAX_ANSWER_TIME: Duration = Duration::from_secs(15);

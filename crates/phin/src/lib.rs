@@ -36,6 +36,7 @@
 //! it is a new one.
 
 mod address;
+mod admission;
 mod builder;
 mod clock;
 mod cluster;
@@ -48,6 +49,7 @@ mod seeds;
 mod stats;
 mod subscription;
 
+pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
 pub use error::{JoinError, LeaveError, StartError, Stopped};

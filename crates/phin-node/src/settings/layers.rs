@@ -200,6 +200,7 @@ fn is_key(name: &str, lists: &[&[&'static str]]) -> Option<&'static str> {
 
 /// Every setting that a file can have; flags and variables have them too.
 pub(super) const KEYS: &[&str] = &[
+    "admit",
     "advertise",
     "ask_hosts",
     "bind",

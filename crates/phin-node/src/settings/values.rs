@@ -1,6 +1,6 @@
 //! What each setting may be: texts turned into values, and the pairs of values that do not go together.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use phin::{ClusterName, Name};
 use tracing_subscriber::EnvFilter;
@@ -74,6 +74,16 @@ pub(super) fn data_dir(text: &str) -> Result<PathBuf, String> {
         return Err("it is not a directory".into());
     }
     Ok(path)
+}
+
+/// A file that somebody may execute; whether this node may shows when it is run.
+pub(super) fn program(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let metadata = path.metadata().map_err(|error| error.to_string())?;
+    match metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
+        true => std::path::absolute(path).map_err(|error| error.to_string()),
+        false => Err("it is not a program: no file that can be executed".into()),
+    }
 }
 
 /// Seeds stay names: what they resolve to may be different at each try.

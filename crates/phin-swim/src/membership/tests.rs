@@ -121,18 +121,18 @@ fn a_snapshot_does_not_change_with_the_list() {
 }
 
 #[test]
-fn a_summary_has_the_members_of_its_buckets_and_no_others() {
+fn a_summary_has_the_members_of_its_bucket_and_no_others() {
     let mut list = list();
     (1..60).for_each(|node| {
         list.put(member(node, version(0, 0), MemberState::Dead));
     });
     let mut seen = 0;
     for bucket in 0..BUCKETS {
-        let lines = list.summary(1 << bucket);
+        let lines = list.summary(bucket);
         assert!(lines.iter().all(|line| bucket_bit(line.id) == 1 << bucket));
         seen += lines.len();
     }
-    assert_eq!((seen, list.summary(u64::MAX).len(), list.summary(0).len()), (60, 60, 0));
+    assert_eq!(seen, 60);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
         {
             swim.timers.set(now, timer);
         }
-        for timer in [Timer::Push, Timer::LeaveRetry, Timer::Sweep] {
+        for timer in [Timer::Push, Timer::LeaveRetry, Timer::Sweep, Timer::JoinRetry(id(1))] {
             swim.timers.set(now, timer);
         }
         for sequence in [Sequence(0), Sequence(1), Sequence(2), Sequence(9_999)] {

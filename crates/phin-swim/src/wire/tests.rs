@@ -42,6 +42,7 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::JoinReply(Err(JoinRefusal::Leaving)),
         Part::JoinReply(Err(JoinRefusal::NotUnderstood)),
         Part::JoinReply(Err(JoinRefusal::NotAdmitted("wrong rack".to_owned()))),
+        Part::JoinReply(Err(JoinRefusal::Busy)),
         Part::Compare(Box::new(std::array::from_fn(|bucket| bucket as u64 * 77))),
         Part::Summary { buckets: 1 << 63, lines: vec![line; 3] },
         Part::Want(vec![id(1), id(2)]),

@@ -49,6 +49,8 @@ pub(crate) struct Scenario {
     news: Vec<(String, Instant, Instant, Vec<usize>)>,
     seen: String,
     bytes: Vec<u8>,
+    /// While a cluster forms, applications admit everyone.
+    is_forming: bool,
 }
 
 struct Node {
@@ -119,6 +121,7 @@ impl Scenario {
             news: Vec::new(),
             seen: String::new(),
             bytes: Vec::new(),
+            is_forming: false,
         };
         for line in script.lines().map(|line| line.split('#').next().unwrap_or("").trim()) {
             if !line.is_empty() {
@@ -129,10 +132,11 @@ impl Scenario {
         scenario
     }
 
-    /// One line of a script:
+    /// One line of a script; with `nX..nY` in it, one for each of these nodes:
     /// - `config SETTING=VALUE…` holds for nodes started later; `config hosts=never` for hosts that answer no questions
     /// - `cluster nodes=N seed=S` starts N nodes that know one another; time begins when they agree
     /// - `node nX [generation=G]` starts one more, alone; `join nX nY` lets it join through nY; `leave nX`
+    /// - `admit nX nY`, `refuse nX nY REASON`: the application of nX decides on nY, after `config ask_application=true`
     /// - `kill nX`, `restart nX` (next generation), `restart nX generation=G`, `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
     /// - `drop A->B`, `duplicate A->B`, `delay A->B TIME`, each with `[kind=K] [count=C]`: what becomes of messages (`*`
@@ -149,6 +153,9 @@ impl Scenario {
     /// - `run TIME` goes on, `run until=PART` until such a part is sent; `members` prints every list; `stats nX COUNTER` prints a counter; `link nX nY` what nX
     ///   knows of its link; `why nX nY` what nX knows of the last suspicion of nY
     fn execute(&mut self, line: &str) {
+        if let Some((range, nodes)) = script::range(line) {
+            return nodes.for_each(|node| self.execute(&line.replace(range, &format!("n{node}"))));
+        }
         let words: Vec<_> = line.split_whitespace().collect();
         let (command, arguments) = words.split_first().unwrap();
         let node = |index: usize| number(arguments[index]);
@@ -162,6 +169,14 @@ impl Scenario {
             "join" => {
                 let through = self.peer(node(1));
                 self.input(node(0), |swim, now| swim.join(now, through));
+            }
+            "admit" => {
+                let newcomer = id(node(1));
+                self.input(node(0), |swim, now| swim.handle_decision(now, newcomer, Ok(())));
+            }
+            "refuse" => {
+                let (newcomer, reason) = (id(node(1)), arguments[2..].join(" "));
+                self.input(node(0), |swim, now| swim.handle_decision(now, newcomer, Err(reason)));
             }
             "leave" => self.input(node(0), |swim, now| {
                 swim.leave(now);
@@ -240,6 +255,7 @@ impl Scenario {
             "phi_threshold" => self.config.phi_threshold = value.parse().unwrap(),
             "suspicion_multiplier" => self.config.suspicion_multiplier = value.parse().unwrap(),
             "dead_retention" => self.config.dead_retention = duration(value),
+            "ask_application" => self.config.ask_application = value.parse().unwrap(),
             "max_members" => self.config.max_members = value.parse().unwrap(),
             _ => panic!("unknown setting {name}"),
         }
@@ -249,6 +265,7 @@ impl Scenario {
         self.seed = seed;
         self.rng = ChaCha8Rng::seed_from_u64(seed);
         let shown = std::mem::take(&mut self.shown);
+        self.is_forming = true;
         for node in 1..=nodes as usize {
             self.start(node, 0);
         }
@@ -258,6 +275,7 @@ impl Scenario {
         }
         // News is piggybacked for a while after everyone has it; scenarios begin when all is quiet.
         self.run_until(self.now + Duration::from_secs(60));
+        self.is_forming = false;
         let first = self.nodes[&1].swim.fingerprint();
         assert!(self.nodes.values().all(|node| node.swim.fingerprint() == first), "no agreement");
         self.shown = shown;
@@ -356,6 +374,13 @@ impl Scenario {
                     Err(refusal) => format!("refused: {refusal}"),
                 };
                 self.show_event(node, format!("join {} {result}", name(through)));
+            }
+            Output::Newcomer { from, .. } if self.is_forming => {
+                self.input(node, |swim, now| swim.handle_decision(now, from.id, Ok(())));
+            }
+            Output::Newcomer { from, record } => {
+                let text = format!("asked about {} called {}", name(from.id), record.name());
+                self.show_event(node, text);
             }
             Output::AskHost { to, question } => self.ask_host(node, to, question),
             Output::Isolated(isolated) => {

@@ -100,6 +100,13 @@ pub(crate) fn number(name: &str) -> usize {
     name.trim_start_matches('n').parse().unwrap_or_else(|_| panic!("no node: {name}"))
 }
 
+/// The first `nX..nY` in a line, and the nodes it stands for.
+pub(crate) fn range(line: &str) -> Option<(&str, std::ops::RangeInclusive<usize>)> {
+    let word = line.split_whitespace().find(|word| word.starts_with('n') && word.contains(".."))?;
+    let (first, last) = word.split_once("..")?;
+    Some((word, number(first)..=number(last)))
+}
+
 /// The value of `key=` in a line.
 pub(crate) fn text<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let mut pairs = line.split_whitespace().filter_map(|word| word.split_once('='));
