@@ -104,6 +104,7 @@ impl Shared {
     /// Makes a connection to whoever is at the address, and takes it up.
     async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
         add(&self.counters.dials, 1);
+        self.check_family(addr)?;
         let connecting = self
             .endpoint
             .connect(addr, tls::SERVER_NAME)
@@ -133,6 +134,18 @@ impl Shared {
         let link = Link::new(connection, id, standing, self.incoming_of_peer(), None);
         self.register(Arc::new(link));
         Ok(id)
+    }
+
+    /// A socket bound to one IPv6 address takes IPv4 addresses and then sends nothing to them.
+    fn check_family(&self, addr: SocketAddr) -> Result<(), DialError> {
+        let bound = self.endpoint.local_addr().map(|bound| bound.ip().to_canonical());
+        match bound {
+            Ok(bound) if addr.is_ipv4() && bound.is_ipv6() && !bound.is_unspecified() => {
+                let reason = format!("{addr} is IPv4, and this node is bound to {bound} alone");
+                Err(DialError::Unreachable { reason })
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn dial_refused(&self, addr: SocketAddr, error: HelloError) -> DialError {

@@ -313,6 +313,9 @@ async fn an_address_that_cannot_be_is_refused_at_once() {
         let result = guard(node.transport.dial(addr.parse().unwrap())).await;
         assert!(matches!(result, Err(DialError::Unreachable { .. })), "{addr}: {result:?}");
     }
+    let node = Node::with(&cluster(), |config| config.bind = "[::1]:0".parse().unwrap());
+    let result = guard(node.transport.dial("127.0.0.1:1".parse().unwrap())).await;
+    assert!(matches!(result, Err(DialError::Unreachable { .. })), "{result:?}");
 }
 
 #[tokio::test]
