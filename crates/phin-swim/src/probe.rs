@@ -71,9 +71,13 @@ pub(crate) struct Probes {
 struct Ping {
     target: MemberId,
     sent_at: Instant,
+    /// After how long a reply is overdue.
+    timeout: Duration,
     /// Whether the reply's time is the link's: not where a handshake comes first.
     is_sample: bool,
     is_overdue: bool,
+    /// Whether it is known that no reply will come.
+    is_lost: bool,
     purpose: Purpose,
 }
 
@@ -94,12 +98,35 @@ struct LinkState {
     estimator: LinkEstimator,
     /// When it was last alive, by what it sent us.
     last_heard: Option<Instant>,
+    /// When the last overdue reply came that counts as a round trip.
+    overdue_at: Option<Instant>,
     /// The longest stall it measured in itself lately, as it says.
     stall: Duration,
     /// Whether its host ever answered a question.
     host_answers: bool,
     /// When its host was last asked while the member was healthy.
     host_asked_at: Option<Instant>,
+}
+
+impl LinkState {
+    /// Learns from the reply to a ping. What is overdue may be the link, which became slow, or a pause of the other
+    /// side, which held up all replies of that time alike: so only the first of those that came together counts, and
+    /// as no more than twice what was waited for. A slow link is learnt step by step, a pause hardly at all.
+    fn record_reply(&mut self, now: Instant, ping: Ping) {
+        let Ping { sent_at, timeout, is_sample, is_overdue, .. } = ping;
+        let waited = now - sent_at;
+        // Our timer should have fired by now: it is we who paused, and the time is not the link's.
+        let is_ours = waited > timeout && !is_overdue;
+        let is_counted_already = is_overdue && self.overdue_at.is_some_and(|at| sent_at < at);
+        if !is_sample || is_ours || is_counted_already {
+            self.estimator.record_answered();
+            return;
+        }
+        self.estimator.record_reply(waited.min(timeout * 2));
+        if is_overdue {
+            self.overdue_at = Some(now);
+        }
+    }
 }
 
 impl Probes {
@@ -174,12 +201,19 @@ impl Swim {
         }
     }
 
-    /// A reply to this ping would come too late to matter.
+    /// A reply to this ping would come too late to matter. It was lost, unless it may be the member that was: a silence
+    /// that long is none of the link.
     pub(crate) fn end_probe(&mut self, now: Instant, sequence: Sequence) {
-        if let Some(ping) = self.probes.pings.remove(&sequence)
-            && self.is_classic()
-            && matches!(ping.purpose, Purpose::Probe)
+        let Some(ping) = self.probes.pings.remove(&sequence) else {
+            return;
+        };
+        if let Some(link) = self.probes.links.get_mut(&ping.target)
+            && link.last_heard.is_some_and(|heard_at| heard_at >= ping.sent_at)
+            && !ping.is_lost
         {
+            link.estimator.record_miss();
+        }
+        if self.is_classic() && matches!(ping.purpose, Purpose::Probe) {
             self.end_classic_probe(now, ping.target, ping.sent_at);
         }
     }
@@ -255,7 +289,7 @@ impl Swim {
             return;
         };
         if self.is_current(target, generation) {
-            self.probes.pings.remove(&sequence);
+            self.record_lost(target, sent_at);
             self.record_sign_of_life(now, target, sent_at);
         }
     }
@@ -278,10 +312,15 @@ impl Swim {
         self.probes.links.get(&id).map_or(0.0, |link| self.probes.estimate(link).weight(waited))
     }
 
-    /// So many messages to or from a living member were lost.
-    pub(crate) fn record_lost(&mut self, id: MemberId, messages: usize) {
-        if let Some(link) = self.probes.links.get_mut(&id) {
-            (0..messages).for_each(|_| link.estimator.record_miss());
+    /// Others heard the member at `until`: what of ours is overdue since before that was lost on our link.
+    pub(crate) fn record_lost(&mut self, id: MemberId, until: Instant) {
+        let Some(link) = self.probes.links.get_mut(&id) else {
+            return;
+        };
+        let pings = self.probes.pings.values_mut().filter(|ping| ping.target == id);
+        for ping in pings.filter(|ping| ping.is_overdue && !ping.is_lost && ping.sent_at <= until) {
+            ping.is_lost = true;
+            link.estimator.record_miss();
         }
     }
 
@@ -402,6 +441,7 @@ impl Swim {
         let link = self.probes.links.entry(to.id).or_insert_with(|| LinkState {
             estimator: LinkEstimator::new(prior),
             last_heard: None,
+            overdue_at: None,
             stall: Duration::ZERO,
             host_answers: false,
             host_asked_at: None,
@@ -409,8 +449,9 @@ impl Swim {
         let period = self.params.protocol_period;
         let link = link.clone();
         let timeout = probe_timeout(&self.probes.estimate(&link), period, is_sample);
-        let (target, sent_at, is_overdue) = (to.id, now, false);
-        let ping = Ping { target, sent_at, is_sample, is_overdue, purpose };
+        let (target, sent_at) = (to.id, now);
+        let (is_overdue, is_lost) = (false, false);
+        let ping = Ping { target, sent_at, timeout, is_sample, is_overdue, is_lost, purpose };
         self.probes.pings.insert(sequence, ping);
         self.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
         let end = if self.is_classic() { period } else { period * 2 };
@@ -456,16 +497,11 @@ impl Swim {
         };
         if let Some(link) = self.probes.links.get_mut(&from.id) {
             link.stall = Duration::from_millis(pulse.stall_ms.into());
-            match (channel, ping.is_sample) {
-                (Channel::Datagram, true) => link.estimator.record_reply(now - ping.sent_at),
-                (Channel::Datagram, false) => link.estimator.record_answered(),
+            match channel {
+                Channel::Datagram => link.record_reply(now, ping),
                 // It answers the retry by stream, which was sent later; the datagram counts as lost.
-                (Channel::Stream, _) => {}
+                Channel::Stream => link.estimator.record_miss(),
             }
-        }
-        if channel == Channel::Datagram {
-            // What comes late was not lost.
-            self.forgive_miss(from.id, ping.sent_at);
         }
         if matches!(ping.purpose, Purpose::Retry) {
             self.retry_ended(from.id);

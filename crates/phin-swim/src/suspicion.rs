@@ -157,7 +157,6 @@ impl Swim {
     ) -> bool {
         if self.link_heard_at(subject).is_some_and(|heard| heard >= sent_at) {
             // It was heard since by another way: the message was lost, not the member.
-            self.record_lost(subject, 1);
             return false;
         }
         let Some(case) = self.open_case(now, subject) else {
@@ -168,15 +167,6 @@ impl Swim {
             case.misses.sort_unstable();
         }
         true
-    }
-
-    /// The reply to a ping that was overdue has come after all.
-    pub(crate) fn forgive_miss(&mut self, subject: MemberId, sent_at: Instant) {
-        if let Some(case) = self.cases.0.get_mut(&subject)
-            && let Some(miss) = case.misses.iter().position(|&miss| miss == sent_at)
-        {
-            case.misses.remove(miss);
-        }
     }
 
     /// A retry was due or is over: whatever follows may set the next.
@@ -377,7 +367,11 @@ impl Swim {
         age: Duration,
     ) {
         if self.list.get(subject).is_some_and(|known| known.version() == version) {
-            self.void_evidence(now, subject, now.saturating_sub(age), from);
+            let until = now.saturating_sub(age);
+            if from != subject {
+                self.record_lost(subject, until);
+            }
+            self.void_evidence(now, subject, until, from);
         }
     }
 
@@ -392,13 +386,12 @@ impl Swim {
         let Some(case) = self.cases.0.get_mut(&subject) else {
             return;
         };
-        let before = case.misses.len();
+        let misses = case.misses.len();
         case.misses.retain(|&sent_at| sent_at > until);
-        let lost = before - case.misses.len();
         let mut told: BTreeSet<_> = case.votes.keys().chain(&case.accusers).copied().collect();
         let votes = case.votes.len();
         case.votes.retain(|_, vote| vote.silent_since > until);
-        let is_news = lost > 0 || case.votes.len() < votes;
+        let is_news = case.misses.len() < misses || case.votes.len() < votes;
         let (version, was_accused) = (case.version, case.stage == Stage::Accused);
         let is_closed = case.misses.is_empty() && case.votes.is_empty();
         if was_accused {
@@ -408,7 +401,6 @@ impl Swim {
         if is_closed {
             self.close_case(now, subject, Outcome::Cleared { by });
         }
-        self.record_lost(subject, lost);
         // Those who doubt it too learn at once, from whoever heard it first.
         // What voids nothing here is passed on by nobody, or it would go round among accusers for ever.
         if by == subject || (was_accused && is_news) {
