@@ -1,109 +1,177 @@
-//! One step of the protocol core, by cluster size: a protocol period, and the ping of a peer.
+//! One step of the protocol core for each of its inputs, by cluster size; and what its list and rings cost.
 
-use std::{
-    hint::black_box,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
+use std::{hint::black_box, time::Duration};
+
+use criterion::{
+    BatchSize, BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
-
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use phin_swim::{
-    Config, Generation, Instant, Keys, Local, MemberId, Name, Output, Peer, PublicKey, Signature,
-    Swim, Template,
+    Disconnection, HostAnswer, Instant, Output, Swim, Template, Unreachable,
+    measured::{List, messages},
 };
+
+use phin_benches::{alone, core, id, member, outputs, peer, template};
 
 fn steps(criterion: &mut Criterion) {
     for members in [100, 1_000, 10_000] {
+        let template = template(members);
         let mut group = criterion.benchmark_group(format!("{members} members"));
-        let config = Config::lan();
-        let template = Template::new(&config, (0..members).map(|n| (local(n), Stand(n))));
-        let template = template.expect("a preset is sound");
-        let start = || {
-            let keys = Arc::new(Stand(0));
-            let mut swim = Swim::new(Instant::START, local(0), config.clone(), keys, 1)
-                .expect("a preset is sound");
-            swim.start_with(&template);
-            swim
-        };
         group.bench_function("ten protocol periods", |bencher| {
+            let until = Instant::START + Duration::from_secs(10);
             bencher.iter_batched_ref(
-                start,
-                |swim| {
-                    run_until(swim, Instant::START + Duration::from_secs(10));
-                },
+                || core(&template),
+                |swim| run_until(swim, until),
                 BatchSize::SmallInput,
             );
         });
-        let ping = a_ping(start);
-        let from = Peer { id: Stand(1).member_id(&Stand(1).public_key()), addr: addr(1) };
-        let mut swim = start();
-        group.bench_function("answer a ping", |bencher| {
-            bencher.iter(|| {
-                swim.handle_datagram(Instant::START, from, black_box(&ping));
-                while swim.poll_output().is_some() {}
-            });
+        group.bench_function("take a snapshot", |bencher| {
+            let swim = core(&template);
+            bencher.iter(|| swim.members());
         });
-        group.bench_function("take a snapshot", |bencher| bencher.iter(|| swim.members()));
+        bench_messages(&mut group, &template);
+        bench_other_inputs(&mut group, &template);
+        bench_list(&mut group, &template);
         group.finish();
     }
 }
 
-/// Runs the timers, and returns the datagrams sent.
-fn run_until(swim: &mut Swim, until: Instant) -> Vec<Vec<u8>> {
-    let mut sent = Vec::new();
+/// A message of each kind arrives.
+fn bench_messages(group: &mut BenchmarkGroup<'_, WallTime>, template: &Template) {
+    let all = messages(&core(template), id(1), id(2)).expect("both are on the list");
+    for message in all {
+        let payload = message.encode();
+        let is_bulk = ["join", "join reply", "compare", "summary of a bucket", "want"]
+            .contains(&message.name);
+        step(group, template, &format!("receive {}", message.name), |swim| {
+            let payload = black_box(&payload);
+            match is_bulk {
+                true => swim.handle_stream(MOMENT, peer(1), payload),
+                false => swim.handle_datagram(MOMENT, peer(1), payload),
+            }
+        });
+    }
+}
+
+/// Everything else that can happen to a core.
+fn bench_other_inputs(group: &mut BenchmarkGroup<'_, WallTime>, template: &Template) {
+    step(group, template, "connected", |swim| swim.handle_connected(MOMENT, peer(1)));
+    step(group, template, "disconnected", |swim| {
+        swim.handle_disconnected(MOMENT, id(1), Disconnection::Reset);
+    });
+    step(group, template, "unreachable", |swim| {
+        swim.handle_unreachable(MOMENT, id(1), Unreachable::Refused);
+    });
+    step(group, template, "host answers", |swim| {
+        swim.handle_host_answer(MOMENT, id(1), HostAnswer::Answers);
+    });
+    step(group, template, "first timer", |swim| {
+        if let Some(due) = swim.poll_timeout() {
+            swim.handle_timeout(due);
+        }
+    });
+    step(group, template, "join", |swim| swim.join(MOMENT, peer(1)));
+    step(group, template, "leave", |swim| {
+        swim.leave(MOMENT);
+    });
+}
+
+/// One input to a fresh core of the cluster, and everything that the core wants done because of it.
+fn step(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    template: &Template,
+    name: &str,
+    input: impl Fn(&mut Swim),
+) {
+    group.bench_function(name, |bencher| {
+        bencher.iter_batched_ref(
+            || core(template),
+            |swim| {
+                input(swim);
+                outputs(swim)
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+/// The list, its fingerprint and its rings, when a member dies and returns.
+fn bench_list(group: &mut BenchmarkGroup<'_, WallTime>, template: &Template) {
+    let mut list = List::of(template).expect("the cluster has members");
+    group.bench_function("a change of the list and its fingerprint", |bencher| {
+        bencher.iter(|| {
+            list.change(id(3));
+            list.fingerprint()
+        });
+    });
+    group.bench_function("ring neighbours after a change", |bencher| {
+        bencher.iter_batched_ref(
+            || {
+                let mut list = List::of(template).expect("the cluster has members");
+                list.change(id(3));
+                list
+            },
+            |list| list.neighbours(id(0)),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+/// A newcomer takes a list of a thousand that a member sent it.
+fn merge(criterion: &mut Criterion) {
+    const NEWCOMER: u32 = 5_000;
+    let template = template(1_000);
+    let asked = || {
+        let mut newcomer = alone(NEWCOMER);
+        newcomer.join(MOMENT, peer(1));
+        let requests = streams(&mut newcomer);
+        (newcomer, requests)
+    };
+    let mut answering = member(1, &template);
+    for request in asked().1 {
+        answering.handle_stream(MOMENT, peer(NEWCOMER), &request);
+    }
+    let lists = streams(&mut answering);
+    criterion.bench_function("merge 1,000 records", |bencher| {
+        bencher.iter_batched_ref(
+            || asked().0,
+            |newcomer| {
+                for list in &lists {
+                    newcomer.handle_stream(MOMENT, peer(1), black_box(list));
+                    outputs(newcomer);
+                }
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    let mut newcomer = asked().0;
+    for list in &lists {
+        newcomer.handle_stream(MOMENT, peer(1), list);
+        outputs(&mut newcomer);
+    }
+    assert!(newcomer.members().live_len() > 1_000, "the list was merged");
+}
+
+fn streams(swim: &mut Swim) -> Vec<Vec<u8>> {
+    let payload = |output| match output {
+        Output::Stream { payload, .. } => Some(payload),
+        _ => None,
+    };
+    outputs(swim).into_iter().filter_map(payload).collect()
+}
+
+/// Runs the timers.
+fn run_until(swim: &mut Swim, until: Instant) {
     while let Some(due) = swim.poll_timeout().filter(|&due| due <= until) {
         swim.handle_timeout(due);
-        while let Some(output) = swim.poll_output() {
-            if let Output::Datagram { payload, .. } = output {
-                sent.push(payload);
-            }
-        }
-    }
-    sent
-}
-
-/// What a core sends first: a ping.
-fn a_ping(start: impl Fn() -> Swim) -> Vec<u8> {
-    let sent = run_until(&mut start(), Instant::START + Duration::from_secs(3));
-    sent.into_iter().next().expect("a core pings within two periods")
-}
-
-fn local(n: u32) -> Local {
-    let name = Name::try_from(format!("n{n}").as_str()).expect("a short name");
-    Local { name, addrs: vec![addr(n)], generation: Generation(1) }
-}
-
-fn addr(n: u32) -> SocketAddr {
-    (Ipv4Addr::from(0x0a00_0000 + n), 7_646).into()
-}
-
-/// Keys that cost nothing: signatures are the transport's to measure.
-struct Stand(u32);
-
-impl Keys for Stand {
-    fn public_key(&self) -> PublicKey {
-        let mut key = [0; 32];
-        key[..4].copy_from_slice(&self.0.to_be_bytes());
-        PublicKey(key)
-    }
-
-    fn member_id(&self, key: &PublicKey) -> MemberId {
-        let number = u32::from_be_bytes([key.0[0], key.0[1], key.0[2], key.0[3]]);
-        // An odd constant near 2¹²⁸ divided by the golden ratio spreads consecutive numbers over the rings.
-        let spread =
-            (u128::from(number) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
-        MemberId(spread.to_be_bytes())
-    }
-
-    fn sign(&self, _message: &[u8]) -> Signature {
-        Signature([0; 64])
-    }
-
-    fn verify(&self, _key: &PublicKey, _message: &[u8], _signature: &Signature) -> bool {
-        true
+        outputs(swim);
     }
 }
 
-criterion_group!(benches, steps);
+const MOMENT: Instant = Instant::START;
+
+criterion_group! {
+    name = benches;
+    config = phin_benches::quick();
+    targets = steps, merge
+}
 criterion_main!(benches);

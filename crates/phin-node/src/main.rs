@@ -1,5 +1,6 @@
 //! `phin`: a node of a cluster, and the commands that look after one.
 
+mod bench;
 mod cert;
 mod changes;
 mod client;
@@ -35,6 +36,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Args),
     Demo(demo::Args),
     Run(Box<run::Args>),
     Members(members::Args),
@@ -47,6 +49,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Bench(args) => bench::bench(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
         Command::Members(args) => members::members(&args),

@@ -16,6 +16,8 @@ mod dissemination;
 mod joining;
 mod leaving;
 mod local_health;
+#[cfg(feature = "measured")]
+pub mod measured;
 mod member;
 mod membership;
 mod output;

@@ -42,6 +42,11 @@ impl Template {
         }
         Ok(Self { list })
     }
+
+    #[cfg(feature = "measured")]
+    pub(crate) const fn list(&self) -> Option<&MembershipList> {
+        self.list.as_ref()
+    }
 }
 
 impl Swim {

@@ -19,14 +19,19 @@ const EDGES: &[(&str, &[&str], Externals)] = &[
     ),
     ("phin-quic", &[], Externals::All),
     ("phin", &["phin-swim", "phin-quic"], Externals::All),
-    ("phin-node", &["phin"], Externals::All),
+    ("phin-bench", &["phin", "phin-report"], Externals::All),
+    ("phin-node", &["phin", "phin-bench"], Externals::All),
     ("phin-report", &[], Externals::AllBut(&["tokio", "quinn", "quinn-proto"])),
     (
         "phin-sim",
         &["phin-swim", "phin-accrual", "phin-report"],
         Externals::AllBut(&["tokio", "quinn", "quinn-proto"]),
     ),
-    ("phin-benches", &["phin", "phin-swim", "phin-quic", "phin-accrual"], Externals::All),
+    (
+        "phin-benches",
+        &["phin", "phin-bench", "phin-swim", "phin-quic", "phin-accrual"],
+        Externals::All,
+    ),
     ("tidy", &[], Externals::All),
 ];
 

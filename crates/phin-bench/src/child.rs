@@ -1,0 +1,123 @@
+//! A child process: nodes that live and die together, and do what they are told over standard input.
+
+use std::{
+    io::{self, Read, Write},
+    net::SocketAddr,
+    sync::Arc,
+    thread,
+};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, stdin},
+    runtime,
+    task::JoinSet,
+};
+
+use crate::{
+    Node, Spec, System,
+    board::Board,
+    machine::now,
+    protocol::{Command, Place, Reply},
+};
+
+/// Runs nodes of this system as standard input says, until it ends.
+///
+/// # Errors
+/// The runtime cannot start, or standard input or output break.
+pub fn serve(system: &'static dyn System) -> io::Result<()> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let served = runtime.block_on(async {
+        let mut child = Child { system, board: Arc::default(), nodes: Vec::new() };
+        let mut lines = BufReader::new(stdin()).lines();
+        while let Some(line) = lines.next_line().await? {
+            let reply = match serde_json::from_str(&line) {
+                Ok(command) => child.handle(command).await,
+                Err(error) => Reply::Failed { reason: format!("not understood: {error}: {line}") },
+            };
+            let mut text = serde_json::to_vec(&reply).map_err(io::Error::other)?;
+            text.push(b'\n');
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&text)?;
+            stdout.flush()?;
+        }
+        Ok(())
+    });
+    runtime.shutdown_background();
+    served
+}
+
+/// Keeps one core busy until standard input ends.
+pub fn spin() {
+    let parent = thread::spawn(|| io::stdin().read_to_end(&mut Vec::new()));
+    while !parent.is_finished() {
+        for _ in 0..1_000 {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+struct Child {
+    system: &'static dyn System,
+    board: Arc<Board>,
+    nodes: Vec<Box<dyn Node>>,
+}
+
+impl Child {
+    async fn handle(&mut self, command: Command) -> Reply {
+        match command {
+            Command::Start { places, port, seed, members, secret } => {
+                let spec = |place: Place, seed| {
+                    let (Place { name, ip }, secret) = (place, secret.clone());
+                    Spec { name, ip, port, seed, members, secret }
+                };
+                let began = now();
+                match self.start(places, seed, spec).await {
+                    Ok(first) => Reply::Started { began, first, processes: self.processes() },
+                    Err(reason) => Reply::Failed { reason },
+                }
+            }
+            Command::Complete { members, within } => {
+                Reply::Complete { at: self.board.complete(members, within).await }
+            }
+            Command::Doom { name } => {
+                self.board.doom(name);
+                Reply::Doomed
+            }
+            Command::Known { name, within } => {
+                Reply::Known { at: self.board.known(&name, within).await }
+            }
+            Command::FalseDeaths => Reply::FalseDeaths { count: self.board.false_deaths() },
+        }
+    }
+
+    /// Starts the nodes, and returns through whom others may join.
+    async fn start(
+        &mut self,
+        places: Vec<Place>,
+        mut seed: Option<SocketAddr>,
+        spec: impl Fn(Place, Option<SocketAddr>) -> Spec,
+    ) -> Result<SocketAddr, String> {
+        let mut starts = JoinSet::new();
+        for place in places {
+            let told = self.board.add(&place.name);
+            let start = self.system.start(spec(place, seed), told);
+            if seed.is_some() {
+                starts.spawn(start);
+                continue;
+            }
+            let first = start.await?;
+            seed = Some(first.addr());
+            self.nodes.push(first);
+        }
+        while let Some(started) = starts.join_next().await {
+            self.nodes.push(started.map_err(|error| error.to_string())??);
+        }
+        let first = self.nodes.first().ok_or("there is no node to start")?;
+        Ok(first.addr())
+    }
+
+    fn processes(&self) -> Vec<u32> {
+        let others: Vec<u32> = self.nodes.iter().filter_map(|node| node.process()).collect();
+        if others.is_empty() { vec![std::process::id()] } else { others }
+    }
+}

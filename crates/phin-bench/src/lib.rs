@@ -1,0 +1,79 @@
+//! Measures clusters of real nodes on one machine: how soon the living know of a death, what a node costs when nothing
+//! happens, and how long a cluster takes to form.
+//!
+//! The nodes run in child processes, survivors together, each victim alone, and are told what to do over pipes. They are
+//! phin's, or another [`System`]'s: the same deaths, clocks and counters for all. Where the machine permits, everything
+//! happens in a network namespace of its own, in which every node has an address: its loopback then carries nothing
+//! else, so what it counts is what the nodes sent; and a host that falls silent is an address that is taken away.
+//! Linux only.
+
+mod board;
+mod child;
+mod children;
+mod experiment;
+mod machine;
+mod network;
+mod options;
+mod phin_system;
+mod protocol;
+mod report;
+mod row;
+
+pub use board::Told;
+pub use child::{serve, spin};
+pub use children::Launcher;
+pub use experiment::measure;
+pub use machine::Machine;
+pub use network::{Network, enter};
+pub use options::{Kill, Options};
+pub use phin_system::Phin;
+pub use report::Report;
+pub use row::{Idle, Row};
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    pin::Pin,
+};
+
+/// A membership system, with its settings.
+pub trait System: Sync {
+    /// What commands and reports call it: lower case, with hyphens.
+    fn name(&self) -> &'static str;
+
+    /// Its version, transport and every timing that was chosen, in a line.
+    fn settings(&self) -> String;
+
+    /// Starts a node, which from then on tells what it learns of others.
+    fn start(&'static self, spec: Spec, told: Told) -> Starting;
+}
+
+/// A node that is about to run, or why it does not.
+pub type Starting = Pin<Box<dyn Future<Output = Result<Box<dyn Node>, String>> + Send>>;
+
+/// A running node. Dropping it may end it.
+pub trait Node: Send {
+    /// Where others join through it.
+    fn addr(&self) -> SocketAddr;
+
+    /// The process it runs in, if that is not the one that started it.
+    fn process(&self) -> Option<u32> {
+        None
+    }
+}
+
+/// What a node is to be.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Its name, which no other node ever has.
+    pub name: String,
+    /// The address that it binds; no other node has it, unless all have the loopback's.
+    pub ip: IpAddr,
+    /// The port that it binds; 0 where all nodes share an address.
+    pub port: u16,
+    /// Through whom it joins; the first has nobody.
+    pub seed: Option<SocketAddr>,
+    /// How many members the cluster will have, for systems that want to know.
+    pub members: usize,
+    /// What all nodes of this cluster and no others know: 32 bytes in hexadecimal.
+    pub secret: String,
+}

@@ -1,0 +1,62 @@
+//! What the measuring process and its children say to each other: one JSON object a line. Moments are nanoseconds of the
+//! monotonic clock, which is one for all processes of a machine.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// What a child is to do. Each has one [`Reply`].
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) enum Command {
+    /// Start these nodes at once; without a seed, the first of them before the others, who join through it.
+    Start {
+        places: Vec<Place>,
+        port: u16,
+        seed: Option<SocketAddr>,
+        members: usize,
+        secret: String,
+    },
+    /// Wait until every node here lists so many live members.
+    Complete { members: usize, within: Duration },
+    /// This node is about to be killed.
+    Doom { name: String },
+    /// Wait until every node here has declared it dead.
+    Known { name: String, within: Duration },
+    /// Say how often nodes here declared the living dead.
+    FalseDeaths,
+}
+
+/// A node's name and address.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Place {
+    pub(crate) name: String,
+    pub(crate) ip: IpAddr,
+}
+
+/// What a child has done.
+#[derive(Debug, Deserialize, Serialize)]
+pub(crate) enum Reply {
+    Started {
+        began: u64,
+        first: SocketAddr,
+        processes: Vec<u32>,
+    },
+    /// When the last list was complete; nothing if not in time.
+    Complete {
+        at: Option<u64>,
+    },
+    Doomed,
+    /// When each node that knows of it in time knew.
+    Known {
+        at: Vec<u64>,
+    },
+    FalseDeaths {
+        count: u64,
+    },
+    Failed {
+        reason: String,
+    },
+}

@@ -1,0 +1,362 @@
+//! Reports: JSON with every sample, CSV and a Markdown table of their quantiles, and SVG plots.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use phin_report::{Plot, Samples, Series, Style};
+use serde::{Deserialize, Serialize};
+
+use crate::{Idle, Machine, Row};
+
+/// All that one command measured.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Report {
+    /// The command.
+    pub command: String,
+    /// How nodes were killed.
+    pub kill: String,
+    /// How many processes kept cores busy.
+    pub busy: usize,
+    /// Where it was measured.
+    pub machine: Machine,
+    /// The settings of each system, by its name.
+    pub settings: BTreeMap<String, String>,
+    /// What was measured, by system and size.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// Writes the report as `NAME.md`, `.csv`, `.json` and plots `NAME-….svg` into a folder, which is made if it is
+    /// missing. `simulated` is the CSV of `phin-sim detect`, whose curves the plots show dashed.
+    ///
+    /// # Errors
+    /// A file cannot be read or written.
+    pub fn write(
+        &self,
+        out: &Path,
+        name: &str,
+        simulated: Option<&Path>,
+    ) -> io::Result<Vec<PathBuf>> {
+        fs::create_dir_all(out)?;
+        let simulated = simulated.map(fs::read_to_string).transpose()?;
+        let simulated = simulated.map(|text| Simulated::read(&text)).unwrap_or_default();
+        let mut text = self.markdown();
+        let mut files = Vec::new();
+        for (kind, plot) in self.plots(&simulated) {
+            let file = format!("{name}-{kind}.svg");
+            text += &format!("\n![{}]({file})\n", plot.title);
+            files.push((file, plot.svg().map_err(io::Error::other)?));
+        }
+        files.push((format!("{name}.csv"), self.csv()));
+        files.push((format!("{name}.json"), self.json()? + "\n"));
+        files.push((format!("{name}.md"), text));
+        let write = |(file, text)| {
+            let path = out.join(file);
+            fs::write(&path, text).map(|()| path)
+        };
+        files.into_iter().map(write).collect()
+    }
+
+    /// One JSON object with every sample.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn json(&self) -> io::Result<String> {
+        serde_json::to_string(self).map_err(io::Error::other)
+    }
+
+    /// A table for people, with where and how it was measured.
+    pub fn markdown(&self) -> String {
+        let machine = &self.machine;
+        let killed = match &*self.kill {
+            "silent" => "their hosts fell silent",
+            _ => "their processes were killed on a host that lives",
+        };
+        let mut text = format!(
+            "# Real nodes on one machine\n\nMembers died without a word: {killed}. *First*, *half*, *all*: when so many of the living \
+             had declared the member dead; in brackets the 95 % confidence interval, in seconds. *False deaths*: how \
+             often a node declared a living one dead. Costs are those of one node of a calm cluster in a second, \
+             packets and bytes of all protocols as sent, headers of IP counted. *Start*: all nodes at once through \
+             one seed, until the last list is complete.\n\n"
+        );
+        text += &table(&self.rows);
+        text += "\n| system | settings |\n| --- | --- |\n";
+        for (system, settings) in &self.settings {
+            text += &format!("| {system} | {settings} |\n");
+        }
+        text += &format!(
+            "\n{} cores ({}), Linux {}, {} UTC, load {} before and {} after{}{}{}.\n",
+            machine.cores,
+            machine.processor,
+            machine.kernel,
+            machine.date,
+            machine.load_before,
+            machine.load_after,
+            if self.busy > 0 {
+                format!("; {} processes did nothing but keep cores busy", self.busy)
+            } else {
+                String::new()
+            },
+            if machine.own_network {
+                ""
+            } else {
+                "; the network was shared, so traffic is not known"
+            },
+            if machine.is_debug_build {
+                "; a debug build, by which nobody should judge the cost"
+            } else {
+                ""
+            },
+        );
+        text + &format!("Made with `{}`.\n", self.command)
+    }
+
+    /// One line for each row.
+    pub fn csv(&self) -> String {
+        let heading: Vec<_> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let line = |row: &Row| -> Vec<String> {
+            COLUMNS
+                .iter()
+                .map(|(_, value)| (value)(row).map(|v| format!("{v:.3}")).unwrap_or_default())
+                .collect()
+        };
+        let lines = self.rows.iter().map(|row| {
+            let mut cells = vec![row.system.clone(), self.kill.clone(), self.busy.to_string()];
+            cells.extend(line(row));
+            cells
+        });
+        let start =
+            ["system", "kill", "busy"].map(str::to_owned).into_iter().chain(heading).collect();
+        std::iter::once(start)
+            .chain(lines)
+            .map(|cells: Vec<String>| cells.join(",") + "\n")
+            .collect()
+    }
+
+    fn plots(&self, simulated: &Simulated) -> Vec<(&'static str, Plot)> {
+        let plot = |title: &str, y_label, series: Vec<Series>| Plot {
+            title: title.to_owned(),
+            x_label: "members",
+            y_label,
+            series,
+        };
+        let times =
+            |samples: fn(&Row) -> &Vec<f64>, column: &str| {
+                let mut series =
+                    self.series("median", Style::Measured, |r| Some(quantile(samples(r), 0.5)));
+                series.extend(self.series("longest", Style::Tail, |r| {
+                    Some(Samples::new(samples(r).clone()).max())
+                }));
+                series.extend(self.expected(simulated, column));
+                series
+            };
+        let cost = |value: fn(&Idle) -> Option<f64>| {
+            self.series("", Style::Measured, move |row: &Row| value(row.idle.as_ref()?))
+        };
+        let mut bytes = cost(|idle| idle.bytes_per_second);
+        bytes.extend(self.expected(simulated, "bytes_per_member_s"));
+        let title = "time until every live member knows of a death";
+        let plots = vec![
+            ("all", plot(title, "milliseconds", times(|row| &row.all_ms, "all_p50_ms"))),
+            (
+                "start",
+                plot(
+                    "time until all of a new cluster know all",
+                    "milliseconds",
+                    times(|row| &row.bootstrap_ms, ""),
+                ),
+            ),
+            (
+                "packets",
+                plot(
+                    "packets sent by a node of a calm cluster",
+                    "packets per second",
+                    cost(|idle| idle.packets_per_second),
+                ),
+            ),
+            ("bytes", plot("bytes sent by a node of a calm cluster", "bytes per second", bytes)),
+            (
+                "cpu",
+                plot(
+                    "CPU time of a node of a calm cluster",
+                    "milliseconds per second",
+                    cost(|idle| Some(idle.cpu_ms_per_second)),
+                ),
+            ),
+        ];
+        let has_points =
+            |(_, plot): &(_, Plot)| plot.series.iter().any(|series| !series.points.is_empty());
+        plots.into_iter().filter(has_points).collect()
+    }
+
+    /// A series for each system, of those rows that have the value.
+    fn series(
+        &self,
+        label: &str,
+        style: Style,
+        value: impl Fn(&Row) -> Option<f64>,
+    ) -> Vec<Series> {
+        let series = self.settings.keys().enumerate().map(|(color, system)| {
+            let own = self.rows.iter().filter(|row| row.system == *system);
+            let points = own.filter_map(|row| Some((row.members as f64, value(row)?)));
+            let points = points.filter(|(_, y)| y.is_finite() && *y > 0.0).collect();
+            let label =
+                if label.is_empty() { system.clone() } else { format!("{system}, {label}") };
+            Series { label, color, style, points }
+        });
+        series.filter(|series| !series.points.is_empty()).collect()
+    }
+
+    /// What the simulator says of the systems that it knows.
+    fn expected(&self, simulated: &Simulated, column: &str) -> Vec<Series> {
+        let series = self.settings.keys().enumerate().filter_map(|(color, system)| {
+            let points = simulated.curve(system, column);
+            let label = format!("{system}, simulated");
+            (!points.is_empty()).then_some(Series { label, color, style: Style::Expected, points })
+        });
+        series.collect()
+    }
+}
+
+/// The simulator's CSV.
+#[derive(Debug, Default)]
+struct Simulated {
+    lines: Vec<BTreeMap<String, String>>,
+}
+
+impl Simulated {
+    fn read(text: &str) -> Self {
+        let mut lines = text.lines().map(|line| line.split(',').map(str::to_owned));
+        let heading: Vec<_> = lines.next().into_iter().flatten().collect();
+        Self { lines: lines.map(|cells| heading.iter().cloned().zip(cells).collect()).collect() }
+    }
+
+    /// A column of the lines of one protocol, by members.
+    fn curve(&self, protocol: &str, column: &str) -> Vec<(f64, f64)> {
+        let own =
+            self.lines.iter().filter(|line| line.get("protocol").is_some_and(|p| p == protocol));
+        let points = own.filter_map(|line| {
+            Some((line.get("n")?.parse().ok()?, line.get(column)?.parse().ok()?))
+        });
+        points.collect()
+    }
+}
+
+type Column = (&'static str, fn(&Row) -> Option<f64>);
+
+/// The columns of CSV after system, kill and busy; a value that is not known is left empty.
+const COLUMNS: &[Column] = &[
+    ("members", |row| Some(row.members as f64)),
+    ("deaths", |row| Some(row.first_ms.len() as f64)),
+    ("first_p50_ms", |row| finite(quantile(&row.first_ms, 0.5))),
+    ("half_p50_ms", |row| finite(quantile(&row.half_ms, 0.5))),
+    ("all_p50_ms", |row| finite(quantile(&row.all_ms, 0.5))),
+    ("all_p90_ms", |row| finite(quantile(&row.all_ms, 0.9))),
+    ("all_max_ms", |row| finite(quantile(&row.all_ms, 1.0))),
+    ("unnoticed", |row| Some(row.unnoticed as f64)),
+    ("false_deaths", |row| Some(row.false_deaths as f64)),
+    ("packets_per_s", |row| row.idle?.packets_per_second),
+    ("bytes_per_s", |row| row.idle?.bytes_per_second),
+    ("cpu_ms_per_s", |row| Some(row.idle?.cpu_ms_per_second)),
+    ("resident_kib", |row| Some(row.idle?.resident_kib)),
+    ("starts", |row| Some((row.bootstrap_ms.len() + row.incomplete) as f64)),
+    ("start_p50_ms", |row| finite(quantile(&row.bootstrap_ms, 0.5))),
+    ("start_p90_ms", |row| finite(quantile(&row.bootstrap_ms, 0.9))),
+    ("start_max_ms", |row| finite(quantile(&row.bootstrap_ms, 1.0))),
+    ("incomplete", |row| Some(row.incomplete as f64)),
+];
+
+fn table(rows: &[Row]) -> String {
+    let headings = [
+        "system",
+        "members",
+        "deaths",
+        "first, median",
+        "half, median",
+        "all, median",
+        "all, p90",
+        "all, longest",
+        "not known to all",
+        "false deaths",
+        "packets/s",
+        "bytes/s",
+        "CPU ms/s",
+        "resident KiB",
+        "starts",
+        "start, median",
+        "start, p90",
+        "start, longest",
+        "incomplete",
+    ];
+    let mut text =
+        format!("| {} |\n| --- |{}\n", headings.join(" | "), " ---: |".repeat(headings.len() - 1));
+    for row in rows {
+        let number = |value: Option<f64>, decimals: usize| {
+            value.map_or("–".to_owned(), |value| format!("{value:.decimals$}"))
+        };
+        let idle = |value: fn(&Idle) -> Option<f64>| row.idle.as_ref().and_then(value);
+        let starts = |share| time(quantile(&row.bootstrap_ms, share));
+        let cells = [
+            row.system.clone(),
+            row.members.to_string(),
+            row.first_ms.len().to_string(),
+            with_interval(&row.first_ms),
+            time(quantile(&row.half_ms, 0.5)),
+            with_interval(&row.all_ms),
+            time(quantile(&row.all_ms, 0.9)),
+            time(quantile(&row.all_ms, 1.0)),
+            row.unnoticed.to_string(),
+            row.false_deaths.to_string(),
+            number(idle(|idle| idle.packets_per_second), 2),
+            number(idle(|idle| idle.bytes_per_second), 0),
+            number(idle(|idle| Some(idle.cpu_ms_per_second)), 3),
+            number(idle(|idle| Some(idle.resident_kib)), 0),
+            (row.bootstrap_ms.len() + row.incomplete).to_string(),
+            starts(0.5),
+            starts(0.9),
+            starts(1.0),
+            row.incomplete.to_string(),
+        ];
+        text += &format!("| {} |\n", cells.join(" | "));
+    }
+    for row in rows {
+        if let Some(failure) = &row.failure {
+            text += &format!(
+                "\n{} with {} members was not measured to its end: {failure}\n",
+                row.system, row.members
+            );
+        }
+    }
+    text
+}
+
+/// The smallest sample that this share of all is not above; not a number where there is none.
+fn quantile(samples: &[f64], share: f64) -> f64 {
+    Samples::new(samples.to_vec()).quantile(share)
+}
+
+fn finite(value: f64) -> Option<f64> {
+    value.is_finite().then_some(value)
+}
+
+/// The median with its 95 % confidence interval.
+fn with_interval(samples: &[f64]) -> String {
+    let samples = Samples::new(samples.to_vec());
+    if samples.is_empty() {
+        return "–".to_owned();
+    }
+    let (from, to) = samples.interval(0.5);
+    format!("{} ({:.2}–{:.2})", time(samples.quantile(0.5)), from / 1e3, to / 1e3)
+}
+
+/// Milliseconds for people.
+fn time(millis: f64) -> String {
+    match millis {
+        m if !m.is_finite() => "–".to_owned(),
+        m if m < 1_000.0 => format!("{m:.0} ms"),
+        m => format!("{:.2} s", m / 1e3),
+    }
+}
