@@ -38,6 +38,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
 impl Shared {
     /// Begins a handshake, if there is room for it.
     fn admit(self: &Arc<Self>, incoming: Incoming) {
+        if self.is_closed() {
+            return incoming.ignore();
+        }
         let handshakes = MAX_HANDSHAKES - self.handshake_slots.available_permits();
         if handshakes >= MAX_UNPROVEN_HANDSHAKES && incoming.may_retry() {
             // Whoever answers this receives at the address it sends from (RFC 9000 §8.1.2).

@@ -46,6 +46,12 @@ impl Refusal {
             ConnectionError::TransportError(error) => {
                 Some((Self::from_code(error.code, &error.reason), RefusedBy::Us))
             }
+            // Its transport was closed during the handshake (RFC 9000 §10.2.3): that refuses nobody.
+            ConnectionError::ConnectionClosed(close)
+                if close.error_code == TransportErrorCode::APPLICATION_ERROR =>
+            {
+                None
+            }
             ConnectionError::ConnectionClosed(close) => {
                 let reason = String::from_utf8_lossy(&close.reason);
                 Some((Self::from_code(close.error_code, &reason), RefusedBy::Peer))
@@ -171,11 +177,12 @@ impl DialError {
             {
                 Self::OwnIdentity
             }
-            ConnectionError::ApplicationClosed(_) | ConnectionError::Reset => Self::Closed,
+            ConnectionError::ApplicationClosed(_)
+            | ConnectionError::ConnectionClosed(_)
+            | ConnectionError::Reset => Self::Closed,
             ConnectionError::CidsExhausted
             | ConnectionError::VersionMismatch
-            | ConnectionError::TransportError(_)
-            | ConnectionError::ConnectionClosed(_) => {
+            | ConnectionError::TransportError(_) => {
                 Self::Unreachable { reason: error.to_string() }
             }
         }
@@ -243,6 +250,8 @@ const MAX_REASON_CHARS: usize = 200;
 
 #[cfg(test)]
 mod tests {
+    use quinn::ConnectionClose;
+
     use super::*;
 
     #[test]
@@ -268,6 +277,23 @@ mod tests {
         assert_eq!(log.logged.lock().unwrap().len(), MAX_LOGGED_ADDRS);
         let later = start + LOG_INTERVAL;
         assert!(log.admit(IpAddr::from([9, 9, 9, 9]), &Refusal::Full, later).is_some());
+    }
+
+    #[test]
+    fn who_shuts_down_during_a_handshake_refuses_nobody() {
+        let closed = |error_code| {
+            let reason = Default::default();
+            ConnectionError::ConnectionClosed(ConnectionClose {
+                error_code,
+                frame_type: None,
+                reason,
+            })
+        };
+        let shut_down = closed(TransportErrorCode::APPLICATION_ERROR);
+        assert_eq!(DialError::from_connection_error(&shut_down), DialError::Closed);
+        let refused = closed(TransportErrorCode::CONNECTION_REFUSED);
+        let expected = DialError::Refused { refusal: Refusal::Full, by: RefusedBy::Peer };
+        assert_eq!(DialError::from_connection_error(&refused), expected);
     }
 
     #[test]

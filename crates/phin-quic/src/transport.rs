@@ -300,6 +300,9 @@ impl Shared {
 
     fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
+        // A closed endpoint would turn newcomers away as a full one does. To hear nothing is nearer to
+        // the truth, and lets a dial that is under way reach the process that is started here next.
+        self.endpoint.set_server_config(None);
         self.endpoint.close(CloseCode::SHUTDOWN.0, b"");
     }
 }

@@ -346,6 +346,18 @@ async fn a_full_node_turns_others_away() {
 }
 
 #[tokio::test]
+async fn a_node_that_shuts_down_answers_newcomers_no_more() {
+    let credentials = cluster();
+    let server = Node::new(&credentials);
+    guard(server.transport.close()).await;
+    let client =
+        Node::with(&credentials, |config| config.handshake_timeout = Duration::from_millis(200));
+    assert_eq!(guard(client.transport.dial(server.addr())).await, Err(DialError::TimedOut));
+    assert_eq!(client.stats().refusals, server.stats().refusals);
+    assert_eq!(client.stats().refusals, Default::default());
+}
+
+#[tokio::test]
 async fn both_sides_are_told_of_the_connection() {
     let (mut one, mut two) = connected().await;
     assert_eq!(one.expect(connected_peer).await, two.peer());

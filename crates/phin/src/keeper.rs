@@ -1,0 +1,177 @@
+//! Keeping what lasts: tasks that write to the data directory, where a slow disk holds up nobody.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use phin_swim::{Generation, Members};
+use tokio::{
+    sync::watch,
+    task::{JoinHandle, spawn_blocking},
+    time::timeout,
+};
+use tracing::{debug, error, warn};
+
+use crate::{
+    DriverStats,
+    data_dir::DataDir,
+    peers::{KnownPeer, known_peers},
+};
+
+/// The tasks, and what they count.
+pub(crate) struct Keeper {
+    generation: watch::Sender<Generation>,
+    failures: Arc<Failures>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+/// How often something could not be written.
+#[derive(Debug, Default)]
+struct Failures {
+    generations: AtomicU64,
+    peers: AtomicU64,
+}
+
+impl Keeper {
+    /// Keeps later generations than this one, and the peers of the list and those not met again, until the senders of
+    /// both are gone. `kept` is what the directory has of the latter.
+    pub(crate) fn start(
+        data_dir: DataDir,
+        generation: Generation,
+        kept: Vec<KnownPeer>,
+        members: watch::Receiver<Members>,
+        unmet: watch::Receiver<Vec<KnownPeer>>,
+    ) -> Self {
+        let (newest, receiver) = watch::channel(generation);
+        let (data_dir, failures) = (Arc::new(data_dir), Arc::new(Failures::default()));
+        let peers =
+            Peers { data_dir: Arc::clone(&data_dir), failures: Arc::clone(&failures), kept, unmet };
+        let generations = keep_generations(data_dir, Arc::clone(&failures), receiver);
+        let tasks = [tokio::spawn(generations), tokio::spawn(peers.keep(members))];
+        Self { generation: newest, failures, tasks }
+    }
+
+    pub(crate) fn keep(&self, generation: Generation) {
+        self.generation.send_replace(generation);
+    }
+
+    pub(crate) fn count(&self, stats: &mut DriverStats) {
+        stats.generations_not_kept = self.failures.generations.load(Ordering::Relaxed);
+        stats.peers_not_kept = self.failures.peers.load(Ordering::Relaxed);
+    }
+
+    /// Ends when the last is written or cannot be, or the disk takes too long. The list's sender must be gone.
+    pub(crate) async fn finish(self) {
+        let Self { generation, tasks, .. } = self;
+        drop(generation);
+        let written = async {
+            for task in tasks {
+                // An error is a panic in it, which has been reported.
+                let _ = task.await;
+            }
+        };
+        if timeout(MAX_CLOSING_TIME, written).await.is_err() {
+            warn!("the data directory takes too long; the node ends without what it last knew");
+        }
+    }
+}
+
+async fn keep_generations(
+    data_dir: Arc<DataDir>,
+    failures: Arc<Failures>,
+    mut newest: watch::Receiver<Generation>,
+) {
+    while newest.changed().await.is_ok() {
+        let generation = *newest.borrow_and_update();
+        let this = Arc::clone(&data_dir);
+        let kept = spawn_blocking(move || this.keep_generation(generation)).await;
+        if let Ok(Err(error)) = kept {
+            failures.generations.fetch_add(1, Ordering::Relaxed);
+            let (path, generation) = (data_dir.generation_path(), generation.0);
+            error!(path = %path.display(), generation, %error, "a generation could not be kept");
+        }
+    }
+}
+
+/// The peers' task.
+struct Peers {
+    data_dir: Arc<DataDir>,
+    failures: Arc<Failures>,
+    /// What the directory has.
+    kept: Vec<KnownPeer>,
+    unmet: watch::Receiver<Vec<KnownPeer>>,
+}
+
+impl Peers {
+    async fn keep(mut self, mut members: watch::Receiver<Members>) {
+        let mut failing: Option<Failing> = None;
+        loop {
+            let has_ended = match &failing {
+                None => members.changed().await.is_err(),
+                Some(failing) => ends_within(&mut members, failing.delay).await,
+            };
+            // What changes soon after is written along.
+            let has_ended = has_ended || ends_within(&mut members, WRITE_DELAY).await;
+            let peers = known_peers(&members.borrow_and_update(), &self.unmet.borrow());
+            failing = match self.write(peers).await {
+                Ok(()) => None,
+                Err(error) => Some(self.record(failing, &error)),
+            };
+            if has_ended {
+                return;
+            }
+        }
+    }
+
+    async fn write(&mut self, peers: Vec<KnownPeer>) -> io::Result<()> {
+        if peers == self.kept {
+            return Ok(());
+        }
+        let this = Arc::clone(&self.data_dir);
+        let written = spawn_blocking(move || this.keep_peers(&peers).map(|()| peers)).await;
+        // An error is a panic in it, or the end of the runtime.
+        self.kept = written.map_err(io::Error::other)??;
+        debug!(peers = self.kept.len(), "the known peers are kept");
+        Ok(())
+    }
+
+    /// Counts a failure, and warns where it is a new one.
+    fn record(&self, before: Option<Failing>, error: &io::Error) -> Failing {
+        self.failures.peers.fetch_add(1, Ordering::Relaxed);
+        let (path, reason) = (self.data_dir.peers_path(), error.to_string());
+        let path = path.display();
+        match before {
+            Some(before) if before.reason == reason => {
+                debug!(%path, %error, "the known peers still cannot be kept");
+                Failing { delay: (before.delay * 2).min(MAX_RETRY_DELAY), reason }
+            }
+            _ => {
+                warn!(%path, %error, "the known peers could not be kept; trying again");
+                Failing { delay: MIN_RETRY_DELAY, reason }
+            }
+        }
+    }
+}
+
+/// Why the last write failed, and how long the next one waits.
+struct Failing {
+    delay: Duration,
+    reason: String,
+}
+
+/// Whether the node ends before the delay does.
+async fn ends_within(members: &mut watch::Receiver<Members>, delay: Duration) -> bool {
+    timeout(delay, async { while members.changed().await.is_ok() {} }).await.is_ok()
+}
+
+/// How long a change waits for others to be written with it, so that there is at most one write in that time.
+const WRITE_DELAY: Duration = Duration::from_secs(1);
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+/// How long the end of a node waits for its disk.
+const MAX_CLOSING_TIME: Duration = Duration::from_secs(2);
