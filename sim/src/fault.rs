@@ -69,6 +69,13 @@ pub enum Fault {
     Jump(Vec<NodeId>, Duration),
     /// The members leave by their own choice.
     Leave(Vec<NodeId>),
+    /// A member is asked to forget others.
+    Forget {
+        /// Who is asked.
+        by: Vec<NodeId>,
+        /// Whom it is to forget.
+        nodes: Vec<NodeId>,
+    },
     /// Members that left come back.
     Rejoin {
         /// Who.
@@ -196,6 +203,14 @@ impl Simulation {
                 self.change_clocks(nodes, |node| node.clock.jump(now, by));
             }
             Fault::Leave(nodes) => nodes.into_iter().for_each(|node| self.leave(node)),
+            Fault::Forget { by, nodes } => {
+                for by in by {
+                    for &node in &nodes {
+                        self.say(format_args!("{by} is asked to forget {node}"));
+                        self.input(by, Input::Forget(node));
+                    }
+                }
+            }
             Fault::Rejoin { nodes, seeds } => {
                 for node in nodes {
                     self.truth.end_life(node, Life::Running, self.now);

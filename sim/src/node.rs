@@ -92,6 +92,8 @@ pub enum Input<'a> {
     Join(&'a [Peer]),
     /// The application wants it out.
     Leave,
+    /// The application wants this member forgotten.
+    Forget(NodeId),
 }
 
 /// What a process asks for.

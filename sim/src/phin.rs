@@ -106,7 +106,7 @@ impl PhinProcess {
                     Change::Suspect => Belief::Suspect,
                     Change::Dead => Belief::Dead,
                     Change::Left => Belief::Left,
-                    Change::Updated => return None,
+                    Change::Updated | Change::Forgotten => return None,
                 };
                 let subject = self.node(event.member.id())?;
                 let version = event.member.version();
@@ -158,6 +158,8 @@ impl Process for PhinProcess {
             Input::Leave => {
                 self.swim.leave(now);
             }
+            // Of one that cannot be forgotten nothing changes, which is for the scenario to expect.
+            Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
         }
         self.drain(actions);
     }

@@ -120,6 +120,19 @@ impl Client {
     }
 }
 
+/// Where a node tells this of a member; whatever a name has that a path cannot is escaped (RFC 3986 §2.1).
+pub(crate) fn member_path(member: &str, what: &str) -> String {
+    let mut path = "/v1/members/".to_owned();
+    for byte in member.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => path.push(byte.into()),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    path.push('/');
+    path + what
+}
+
 /// Longer than a node takes to leave.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(20);
 /// Longer than the pauses between the comments that keep a stream alive.
@@ -127,3 +140,14 @@ const MAX_SILENCE: Duration = Duration::from_secs(40);
 /// Several times a list of 65,536 members.
 const MAX_ANSWER_BYTES: u64 = 128 * 1024 * 1024;
 const MAX_ERROR_CHARS: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_where_a_path_needs_it() {
+        assert_eq!(member_path("n-1", "why"), "/v1/members/n-1/why");
+        assert_eq!(member_path("a/..?ä", "forget"), "/v1/members/a%2F%2E%2E%3F%C3%A4/forget");
+    }
+}

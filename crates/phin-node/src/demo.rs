@@ -12,12 +12,11 @@ use std::{
 use tokio::{runtime, time::timeout};
 
 use crate::{
-    client::Client,
+    client::{Client, member_path},
     events::{Changed, What},
     failure::Failure,
     run::Signals,
     suspicion::Why,
-    why,
 };
 use fleet::{Fleet, Seen};
 use report::{Killed, Left, Report, Timeline, Told};
@@ -158,7 +157,7 @@ async fn why(fleet: &mut Fleet, victim: usize) -> Result<String, Failure> {
     let client = Client::at(fleet.http().await?);
     let victim = &fleet.nodes()[victim];
     // By id, which no restart and no other member shares.
-    let path = why::path_of(victim.me().map_or(victim.name(), |me| &me.id));
+    let path = member_path(victim.me().map_or(victim.name(), |me| &me.id), "why");
     let asked = tokio::task::spawn_blocking(move || client.get::<Why>(&path)).await;
     let why = asked.map_err(|error| Failure::runtime("asking why", &error))??;
     Ok(report::reason(&why, fleet.nodes()[0].name()))

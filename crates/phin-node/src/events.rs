@@ -26,6 +26,7 @@ pub(crate) enum What {
     Dead(Changed),
     Left(Changed),
     Updated(Changed),
+    Forgotten(Changed),
     /// The reader was too slow for this many changes; a snapshot follows in their place.
     Missed {
         events: u64,
@@ -114,6 +115,12 @@ pub(crate) struct Departed {
     pub(crate) asked: usize,
 }
 
+/// The answer of `/v1/members/{member}/forget`: the member as it was.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Forgotten {
+    pub(crate) forgotten: ListedMember,
+}
+
 impl Line {
     pub(crate) fn now(what: What) -> Self {
         Self { at: rfc3339(SystemTime::now()), what }
@@ -144,7 +151,8 @@ impl Line {
             | What::Alive(changed)
             | What::Dead(changed)
             | What::Left(changed)
-            | What::Updated(changed) => {
+            | What::Updated(changed)
+            | What::Forgotten(changed) => {
                 let Changed { member, version, silence } = changed;
                 let silence =
                     silence.as_ref().map_or(String::new(), |kind| format!(" silence={kind}"));
@@ -181,6 +189,7 @@ impl What {
             Change::Dead => Self::Dead(changed),
             Change::Left => Self::Left(changed),
             Change::Updated => Self::Updated(changed),
+            Change::Forgotten => Self::Forgotten(changed),
         }
     }
 
@@ -202,6 +211,7 @@ impl What {
             Self::Dead(_) => "dead",
             Self::Left(_) => "left",
             Self::Updated(_) => "updated",
+            Self::Forgotten(_) => "forgotten",
             Self::Missed { .. } => "missed",
             Self::Snapshot { .. } => "snapshot",
             Self::Isolated => "isolated",

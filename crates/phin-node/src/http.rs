@@ -5,7 +5,9 @@
 
 mod counters;
 mod events;
+mod forget;
 mod guard;
+mod lookup;
 mod metrics;
 mod why;
 
@@ -117,6 +119,7 @@ fn router(node: Node) -> Router {
     Router::new()
         .route("/v1/members", get(members))
         .route("/v1/members/{member}/why", get(why::why))
+        .route("/v1/members/{member}/forget", post(forget::forget))
         .route("/v1/events", get(events::events))
         .route("/v1/leave", post(leave))
         .route("/livez", get(live))

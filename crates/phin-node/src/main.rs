@@ -7,6 +7,7 @@ mod client;
 mod demo;
 mod events;
 mod failure;
+mod forget;
 mod http;
 mod key;
 mod leave;
@@ -43,6 +44,7 @@ enum Command {
     Why(why::Args),
     Watch(watch::Args),
     Leave(leave::Args),
+    Forget(forget::Args),
     Key(key::Args),
     Cert(cert::Args),
 }
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Why(args) => why::why(&args),
         Command::Watch(args) => watch::watch(&args),
         Command::Leave(args) => leave::leave(&args),
+        Command::Forget(args) => forget::forget(&args),
         Command::Key(args) => key::key(&args),
         Command::Cert(args) => cert::cert(&args),
     };

@@ -102,6 +102,9 @@ pub(crate) struct Flags {
     /// How often a member probes another, such as 200ms [default: as the profile says]
     #[arg(long, value_name = "DURATION")]
     period: Option<String>,
+    /// How long a member that died or left is remembered; the shortest of the cluster counts [default: 24h]
+    #[arg(long, value_name = "DURATION")]
+    retention: Option<String>,
     /// How long a member whose host is silent too may be silent before it is dead [default: as the profile says]
     ///
     /// Three times as long where nothing is known of its host.
@@ -124,8 +127,8 @@ pub(crate) struct Flags {
     detector: Option<String>,
     /// Write each change of the membership to standard output, a line each: json, text
     ///
-    /// `joined`, `suspect`, `alive`, `dead`, `left` and `updated` tell of a `member`, numbered by `version`; `suspect` and
-    /// `dead` with its `silence` where the node knows it: gone, hung, silent, unknown (see `phin why --help`). Of the
+    /// `joined`, `suspect`, `alive`, `dead`, `left`, `updated` and `forgotten` tell of a `member`, numbered by `version`;
+    /// `suspect` and `dead` with its `silence` where the node knows it: gone, hung, silent, unknown (see `phin why --help`). Of the
     /// node itself, without a member, tell `isolated` (it hears no other member, and declares nobody dead),
     /// `reconnected` (it does again) and, last, `departed`. A reader too slow is told `missed`, then a `snapshot`.
     #[arg(long, value_name = "FORMAT")]
@@ -202,6 +205,7 @@ impl Flags {
             ("period", self.period.clone()),
             ("phi_threshold", self.phi_threshold.clone()),
             ("profile", self.profile.clone()),
+            ("retention", self.retention.clone()),
         ]
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))

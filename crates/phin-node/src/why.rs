@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::{
-    client::{Client, Target},
+    client::{Client, Target, member_path},
     failure::Failure,
     suspicion::Why,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn why(args: &Args) -> Result<(), Failure> {
-    let why: Why = Client::new(&args.target)?.get(&path_of(&args.member))?;
+    let why: Why = Client::new(&args.target)?.get(&member_path(&args.member, "why"))?;
     let text = if args.json {
         let json = serde_json::to_string(&why).expect("an answer is plain data with text keys");
         format!("{json}\n")
@@ -41,27 +41,4 @@ pub(crate) fn why(args: &Args) -> Result<(), Failure> {
         why.to_text()
     };
     Ok(io::stdout().write_all(text.as_bytes())?)
-}
-
-/// Where a node tells of this member; whatever a name has that a path cannot is escaped (RFC 3986 §2.1).
-pub(crate) fn path_of(member: &str) -> String {
-    let mut path = "/v1/members/".to_owned();
-    for byte in member.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => path.push(byte.into()),
-            _ => path.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    path + "/why"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_escaped_where_a_path_needs_it() {
-        assert_eq!(path_of("n-1"), "/v1/members/n-1/why");
-        assert_eq!(path_of("a/..?ä"), "/v1/members/a%2F%2E%2E%3F%C3%A4/why");
-    }
 }

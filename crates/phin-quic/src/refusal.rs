@@ -182,9 +182,7 @@ impl DialError {
             | ConnectionError::Reset => Self::Closed,
             ConnectionError::CidsExhausted
             | ConnectionError::VersionMismatch
-            | ConnectionError::TransportError(_) => {
-                Self::Unreachable { reason: error.to_string() }
-            }
+            | ConnectionError::TransportError(_) => Self::Unreachable { reason: error.to_string() },
         }
     }
 }

@@ -91,7 +91,8 @@ impl Swim {
                 break;
             }
         }
-        let payload = Payload::of(&Part::Summary { buckets, lines });
+        let mut payload = Payload::of(&Part::Summary { buckets, lines });
+        self.push_forgotten(&mut payload, buckets);
         self.spend(now, payload.len());
         self.send_stream(from, payload);
     }
@@ -121,6 +122,10 @@ impl Swim {
         }
         let mut wanted = Vec::new();
         for line in theirs.values() {
+            if let Some(answer) = self.word_on_forgotten(line.id, line.version, line.state) {
+                payload.push(&answer);
+                continue;
+            }
             match self.list.get(line.id).map(|known| (known.version(), known.state)) {
                 None if line.state.is_live() => wanted.push(line.id),
                 Some((version, _)) if version < line.version => wanted.push(line.id),
@@ -172,7 +177,7 @@ impl Swim {
     }
 
     /// Whether another answer fits the budget of this period.
-    fn may_answer(&mut self, now: Instant) -> bool {
+    pub(crate) fn may_answer(&mut self, now: Instant) -> bool {
         if now - self.exchanges.answers_counted_since >= self.params.protocol_period {
             self.exchanges.answers_counted_since = now;
             self.exchanges.answered = 0;

@@ -34,6 +34,7 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
         Part::Dead(verdict) => {
             format!("{} votes={}", claim("dead", &verdict.claim), verdict.votes.len())
         }
+        Part::Forget(forgotten) => claim("forget", forgotten),
         Part::Vote(vote) => format!(
             "{} {} {} phi={:.1} silent_for={:?} {}",
             if vote.is_accusation { "accuse" } else { "vote" },

@@ -96,7 +96,8 @@ impl Swim {
             .list
             .get(to)
             .is_some_and(|m| matches!(m.state, MemberState::Suspect | MemberState::Dead));
-        if is_accused && let Some(claim) = self.update(now, to) {
+        let claim = if is_accused { self.update(now, to) } else { self.entry_of_forgotten(to) };
+        if let Some(claim) = claim {
             payload.push_within(&claim, max_bytes);
         }
         if self.dissemination.piggybacked.is_empty() {
@@ -163,7 +164,9 @@ impl Swim {
 
     /// The list's present word on a member.
     pub(crate) fn update(&self, now: Instant, id: MemberId) -> Option<Part> {
-        let member = self.list.get(id)?;
+        let Some(member) = self.list.get(id) else {
+            return self.news_of_forgotten(id);
+        };
         let claim = |by| Claim { subject: id, version: member.version(), by };
         Some(match member.state {
             MemberState::Alive | MemberState::Left => {

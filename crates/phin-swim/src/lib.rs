@@ -13,6 +13,7 @@ mod classic;
 mod config;
 mod describe;
 mod dissemination;
+mod forgetting;
 mod joining;
 mod leaving;
 mod local_health;
@@ -37,6 +38,7 @@ mod wire;
 
 pub use config::{Config, ConfigError, Detector};
 pub use describe::describe;
+pub use forgetting::ForgetRefusal;
 pub use member::{Generation, Incarnation, Member, MemberId, MemberState, Version};
 pub use membership::Members;
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};

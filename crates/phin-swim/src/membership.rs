@@ -110,10 +110,11 @@ impl MembershipList {
         member
     }
 
-    /// Forgets a member.
-    pub(crate) fn remove(&mut self, id: MemberId) {
+    /// Takes a member out.
+    pub(crate) fn remove(&mut self, id: MemberId) -> Option<Arc<Member>> {
         let before = self.snapshot.members.remove(&id);
         self.account(before.as_deref(), None);
+        before
     }
 
     /// Counts a change that is told to the application, and returns the list's version with it.

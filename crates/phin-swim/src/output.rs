@@ -96,7 +96,7 @@ pub struct Event {
     pub version: u64,
     /// What happened.
     pub change: Change,
-    /// The member as it is after the change.
+    /// The member as it is after the change; as it was last, where it is forgotten.
     pub member: Arc<Member>,
     /// For a death or a suspicion, what kind of silence it was, where this node knows; else `None`.
     pub silence: Option<Silence>,
@@ -117,6 +117,8 @@ pub enum Change {
     Left,
     /// It changed what it says of itself, such as its address.
     Updated,
+    /// It died or left, and is no longer in the list: that was long enough ago, or an operator asked for it.
+    Forgotten,
 }
 
 impl Change {
@@ -129,6 +131,7 @@ impl Change {
             Self::Dead => "dead",
             Self::Left => "left",
             Self::Updated => "updated",
+            Self::Forgotten => "forgotten",
         }
     }
 }

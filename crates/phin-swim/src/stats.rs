@@ -47,6 +47,8 @@ pub struct Stats {
     pub joins_refused: u64,
     /// Parts of messages of strangers, whom the application has yet to admit; dropped.
     pub stranger_parts: u64,
+    /// Forgotten members no longer remembered as such, because there were too many.
+    pub forgotten_dropped: u64,
     /// Updates no longer piggybacked, because too many were waiting.
     pub updates_dropped: u64,
     /// Ping-reqs not carried out, because too many were under way.

@@ -6,13 +6,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Change, Config, ConfigError, Detector, Disconnection, Event, Fingerprint, Generation,
-    HostAnswer, Incarnation, Instant, Keys, Link, Member, MemberId, MemberState, Members, Name,
-    Outcome, Output, Peer, Record, Report, Stats, Unreachable, Version,
+    Change, Config, ConfigError, Detector, Disconnection, Event, Fingerprint, ForgetRefusal,
+    Generation, HostAnswer, Incarnation, Instant, Keys, Link, Member, MemberId, MemberState,
+    Members, Name, Outcome, Output, Peer, Record, Report, Stats, Unreachable, Version,
     anti_entropy::Exchanges,
     classic::Suspicions,
     config::Params,
     dissemination::Dissemination,
+    forgetting::Forgotten,
     joining::Joins,
     leaving::Departure,
     local_health::LocalHealth,
@@ -52,6 +53,7 @@ pub struct Swim {
     pub(crate) suspicions: Suspicions,
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
+    pub(crate) forgotten: Forgotten,
     pub(crate) joins: Joins,
     pub(crate) departure: Option<Departure>,
     /// When we last had to take the generation after one we heard of.
@@ -84,7 +86,7 @@ pub(crate) enum Timer {
     JoinRetry(MemberId),
     /// Members that have not confirmed our departure are told again.
     LeaveRetry,
-    /// Members that died or left long ago are forgotten.
+    /// Members that died or left long ago are to be forgotten.
     Sweep,
 }
 
@@ -113,7 +115,6 @@ impl Swim {
         let mut timers = Timers::new();
         // The first round ends at random, so that members that start together are no burst.
         timers.set(now + params.protocol_period.mul_f64(rng.random()), Timer::Period(0));
-        timers.set(now + params.dead_retention / 10, Timer::Sweep);
         Ok(Self {
             list: MembershipList::new(member, params.rings),
             params,
@@ -127,6 +128,7 @@ impl Swim {
             suspicions: Suspicions::default(),
             dissemination: Dissemination::new(now),
             exchanges: Exchanges::default(),
+            forgotten: Forgotten::default(),
             joins: Joins::new(now),
             departure: None,
             generation_taken_at: None,
@@ -215,6 +217,16 @@ impl Swim {
     pub fn leave(&mut self, now: Instant) -> usize {
         self.assert_drained();
         self.start_leaving(now)
+    }
+
+    /// Forgets a member that died or left, here and at every member that holds it for dead or left too. It is no ban: if
+    /// the member returns, it is new.
+    ///
+    /// # Errors
+    /// When it is not in the list, or takes part in the cluster.
+    pub fn forget(&mut self, now: Instant, id: MemberId) -> Result<(), ForgetRefusal> {
+        self.assert_drained();
+        self.forget_on_request(now, id)
     }
 
     /// The next thing to do, in order. To be drained after every input.
@@ -316,6 +328,9 @@ impl Swim {
 
     pub(crate) fn handle_part(&mut self, now: Instant, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
+        if self.is_forgotten(now, from, &part) {
+            return;
+        }
         match part {
             Part::Ping(pulse) => self.handle_ping(now, from, pulse, channel),
             Part::Ack(pulse) => self.handle_ack(now, from, pulse, channel),
@@ -327,6 +342,7 @@ impl Swim {
             Part::Entry(entry) => self.handle_entry(now, source, entry),
             Part::Suspect(claim) => self.handle_suspect(now, source, claim),
             Part::Dead(verdict) => self.handle_dead(now, source, verdict),
+            Part::Forget(claim) => self.handle_forget(now, source, claim),
             Part::Vote(vote) => self.handle_vote(now, from, vote),
             Part::Clear { subject, version, age } => {
                 self.handle_clear(now, from.id, subject, version, age);
@@ -416,11 +432,14 @@ impl Swim {
             _ => now,
         };
         let member = self.list.put(Member { record: Arc::new(record), state, since });
+        self.forgotten.remove(id);
         let peer = Peer { id, addr: member.addr() };
         self.announce(change, member);
         self.spread(now, id, source);
         if state.is_live() {
             self.measure_if_new(now, peer);
+        } else {
+            self.plan_to_forget(now);
         }
     }
 
@@ -499,23 +518,12 @@ impl Swim {
         let member = self.list.put(member);
         self.announce(Some(change), member);
         self.spread(now, id, source);
-    }
-
-    /// Forgets members that died or left longer ago than they are retained.
-    fn sweep(&mut self, now: Instant) {
-        let retention = self.params.dead_retention;
-        let me = self.id();
-        let forgotten: Vec<_> = (self.list.snapshot().iter())
-            .filter(|m| !m.state.is_live() && now - m.since >= retention && m.id() != me)
-            .map(|m| m.id())
-            .collect();
-        for id in forgotten {
-            self.list.remove(id);
+        if !state.is_live() {
+            self.plan_to_forget(now);
         }
-        self.timers.set(now + retention / 10, Timer::Sweep);
     }
 
-    fn announce(&mut self, change: Option<Change>, member: Arc<Member>) {
+    pub(crate) fn announce(&mut self, change: Option<Change>, member: Arc<Member>) {
         let Some(change) = change else {
             return;
         };
@@ -523,7 +531,9 @@ impl Swim {
         let silence = match change {
             Change::Dead => self.reports.get(id).and_then(Report::silence),
             Change::Suspect => self.silence_of(id),
-            Change::Joined | Change::Alive | Change::Left | Change::Updated => None,
+            Change::Joined | Change::Alive | Change::Left | Change::Updated | Change::Forgotten => {
+                None
+            }
         };
         let version = self.list.next_version();
         self.output(Output::Event(Event { version, change, member, silence }));

@@ -182,6 +182,8 @@ pub(crate) enum Part {
     Clear { subject: MemberId, version: Version, age: Duration },
     /// I am not able to judge that member now.
     Abstain { subject: MemberId, version: Version },
+    /// I have forgotten a member that was dead or had left.
+    Forget(Claim),
 }
 
 /// Into how many buckets a list is divided for comparing, by the first bits of the members' ids.
@@ -209,6 +211,7 @@ impl Part {
             Self::Vote(_) => 16,
             Self::Clear { .. } => 17,
             Self::Abstain { .. } => 18,
+            Self::Forget(_) => 19,
         }
     }
 
@@ -229,6 +232,7 @@ impl Part {
             | Self::Entry(_)
             | Self::Suspect(_)
             | Self::Dead(_)
+            | Self::Forget(_)
             | Self::Join
             | Self::Compare(_)
             | Self::Want(_)
@@ -238,7 +242,7 @@ impl Part {
 
     /// Whether it tells of a member, rather than asking or answering.
     pub(crate) const fn is_telling(&self) -> bool {
-        matches!(self, Self::Entry(_) | Self::Suspect(_) | Self::Dead(_))
+        matches!(self, Self::Entry(_) | Self::Suspect(_) | Self::Dead(_) | Self::Forget(_))
     }
 
     fn encode(&self, bytes: &mut Vec<u8>) {
@@ -254,7 +258,7 @@ impl Part {
                 encode(&mut out, kind, (sequence, generation))
             }
             Self::Entry(entry) => encode(&mut out, kind, EntryBody::from(entry)),
-            Self::Suspect(claim) => encode(&mut out, kind, claim),
+            Self::Suspect(claim) | Self::Forget(claim) => encode(&mut out, kind, claim),
             Self::Dead(verdict) => {
                 let votes: Vec<_> = verdict.votes.iter().map(TalliedBody::from).collect();
                 encode(&mut out, kind, (verdict.claim, votes))
@@ -331,6 +335,7 @@ impl Part {
                 let (subject, version) = <_>::deserialize(input)?;
                 Self::Abstain { subject, version }
             }
+            19 => Self::Forget(Claim::deserialize(input)?),
             _ => {
                 IgnoredAny::deserialize(input)?;
                 return Ok(None);

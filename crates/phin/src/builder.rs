@@ -48,6 +48,7 @@ pub struct Builder {
     seeds: Vec<String>,
     data_dir: Option<PathBuf>,
     config: Config,
+    retention: Option<Duration>,
     closed_port: u16,
     event_buffer: NonZeroUsize,
     hook: Option<Hook>,
@@ -72,6 +73,7 @@ impl Default for Builder {
             data_dir: None,
             closed_port: DISCARD_PORT,
             config: Config::default(),
+            retention: None,
             event_buffer: EVENT_BUFFER,
             hook: None,
         }
@@ -167,6 +169,15 @@ impl Builder {
         self.config(Config::local())
     }
 
+    /// How long a member that died or left is remembered, whatever the [`config`](Self::config)
+    /// says: it is shown, redialled, and recognised when it returns. Then it is forgotten, here and at
+    /// all others, so the shortest retention in the cluster counts. Default 24 h; at least ten protocol
+    /// periods.
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = Some(retention);
+        self
+    }
+
     /// By how many changes a subscriber may lag before it misses some. More costs memory, 64 bytes
     /// each. Default 1,024.
     pub fn event_buffer(mut self, changes: NonZeroUsize) -> Self {
@@ -218,7 +229,10 @@ impl Builder {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
-    pub async fn start(self) -> Result<Cluster, StartError> {
+    pub async fn start(mut self) -> Result<Cluster, StartError> {
+        if let Some(retention) = self.retention {
+            self.config.dead_retention = retention;
+        }
         let cluster: ClusterName = self.cluster.parse()?;
         let name = self.name.as_deref().map(Name::try_from).transpose()?;
         let seeds = parse_seeds(&self.seeds)?;

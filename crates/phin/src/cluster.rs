@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    Builder, JoinError, Joined, LeaveError, Stats, Stopped, Subscription, clock::Clock,
-    driver::Command, join::Joiner, subscription::Source,
+    Builder, ForgetError, JoinError, Joined, LeaveError, Stats, Stopped, Subscription,
+    clock::Clock, driver::Command, join::Joiner, subscription::Source,
 };
 
 /// A running node: a handle to it, cheap to clone.
@@ -184,6 +184,17 @@ impl Cluster {
     /// When the node has been shut down.
     pub async fn why(&self, id: MemberId) -> Result<Option<Report>, Stopped> {
         self.ask(|reply| Command::Why { id, reply }).await
+    }
+
+    /// Forgets a member that died or left: here at once, and at every member that is told and holds it for dead or
+    /// left too. Who cannot be reached now keeps it until it compares lists with one that has forgotten it, or until its
+    /// own [retention](Builder::retention) ends. It is no ban: if the member returns, it is new.
+    ///
+    /// # Errors
+    /// When the member is not in the list, is alive or merely suspect, or is this node itself; when the node has been
+    /// shut down.
+    pub async fn forget(&self, id: MemberId) -> Result<(), ForgetError> {
+        Ok(self.ask(|reply| Command::Forget { id, reply }).await??)
     }
 
     /// The wall clock's time at a moment of this node's clock, such as a member's `since`.

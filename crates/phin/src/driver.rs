@@ -16,8 +16,8 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{CloseReason, HostQuestions, Received, Receiver, Transport};
 use phin_swim::{
-    Change, Event, Fingerprint, Generation, HostAnswer, Instant, JoinRefusal, Link, MemberId,
-    MemberState, Output, Peer, Question, Report, Silence, Swim,
+    Change, Event, Fingerprint, ForgetRefusal, Generation, HostAnswer, Instant, JoinRefusal, Link,
+    MemberId, MemberState, Output, Peer, Question, Report, Silence, Swim,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Leave { reply: oneshot::Sender<watch::Receiver<Departure>> },
     Links { reply: oneshot::Sender<Vec<Link>> },
     Stats { reply: oneshot::Sender<Stats> },
+    Forget { id: MemberId, reply: oneshot::Sender<Result<(), ForgetRefusal>> },
     Why { id: MemberId, reply: oneshot::Sender<Option<Report>> },
 }
 
@@ -273,6 +274,9 @@ impl Driver {
             Command::Stats { reply } => {
                 let _ = reply.send(self.stats());
             }
+            Command::Forget { id, reply } => {
+                let _ = reply.send(self.swim.forget(now, id));
+            }
             Command::Why { id, reply } => {
                 let _ = reply.send(self.swim.why(now, id));
             }
@@ -435,6 +439,7 @@ impl Driver {
             Change::Alive => log!(info, "member is alive"),
             Change::Left => log!(info, "member left"),
             Change::Updated => log!(info, "member changed what it says of itself"),
+            Change::Forgotten => log!(info, "member is forgotten"),
             Change::Suspect => log!(warn, "member is suspect"),
             Change::Dead => {
                 let report = self.swim.why(self.clock.now(), id);

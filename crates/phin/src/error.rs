@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
-use phin_swim::{ConfigError, JoinRefusal, NameError};
+use phin_swim::{ConfigError, ForgetRefusal, JoinRefusal, NameError};
 
 /// Why a node could not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -120,6 +120,18 @@ pub enum JoinError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaveError {
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a node could not forget a member.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForgetError {
+    /// The member is not known, or takes part in the cluster.
+    #[error(transparent)]
+    Refused(#[from] ForgetRefusal),
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -52,7 +52,7 @@ mod subscription;
 pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
-pub use error::{JoinError, LeaveError, StartError, Stopped};
+pub use error::{ForgetError, JoinError, LeaveError, StartError, Stopped};
 pub use join::Joined;
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
@@ -60,9 +60,9 @@ pub use phin_quic::{
     TransportStats, certificates, write_private,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Detector, Event, Fingerprint, Generation, Incarnation, Instant,
-    JoinRefusal, Link, Member, MemberId, MemberState, Members, Name, NameError, Outcome, Record,
-    Report, Silence, Version, Vote,
+    Change, Config, ConfigError, Detector, Event, Fingerprint, ForgetRefusal, Generation,
+    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members, Name,
+    NameError, Outcome, Record, Report, Silence, Version, Vote,
 };
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};

@@ -38,8 +38,7 @@ pub enum Notice {
 /// The membership list and each change to it, in order, without gap or repetition.
 ///
 /// Changes are what happens to members while this node knows them. One that had died or left before
-/// this node first heard of it is in later lists without a change, and one that is forgotten long
-/// after its death is missing from them without a change.
+/// this node first heard of it is in later lists without a change, until it is forgotten.
 #[derive(Debug)]
 pub struct Subscription {
     /// The first snapshot, until it is handed over.

@@ -217,7 +217,8 @@ impl Process for Node {
                     }
                 }
             }
-            Input::Connected(_)
+            Input::Forget(_)
+            | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)
             | Input::HostAnswer { .. } => {}

@@ -518,7 +518,8 @@ impl Process for Node {
                 self.speak_of_ourselves(Belief::Left, actions);
                 self.has_left = true;
             }
-            Input::Connected(_)
+            Input::Forget(_)
+            | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)
             | Input::HostAnswer { .. } => {}

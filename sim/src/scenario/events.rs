@@ -61,6 +61,8 @@ pub(crate) enum Event {
     Jump { who: Who, by: Span },
     /// Members leave.
     Leave { who: Who },
+    /// A member is asked to forget others.
+    Forget { who: Who, by: Who },
     /// Members that left come back.
     Rejoin { who: Who, seeds: Who },
     /// Processes end in order.
@@ -140,6 +142,9 @@ impl Event {
             Self::Drift { who, millionths } => (now, Fault::Drift(who.list(nodes), *millionths)),
             Self::Jump { who, by } => (now, Fault::Jump(who.list(nodes), by.0)),
             Self::Leave { who } => (now, Fault::Leave(who.list(nodes))),
+            Self::Forget { who, by } => {
+                (now, Fault::Forget { by: by.list(nodes), nodes: who.list(nodes) })
+            }
             Self::Rejoin { who, seeds } => {
                 (now, Fault::Rejoin { nodes: who.list(nodes), seeds: seeds.list(nodes) })
             }
@@ -174,6 +179,7 @@ impl Event {
             | Self::Drift { .. }
             | Self::Jump { .. }
             | Self::Leave { .. }
+            | Self::Forget { .. }
             | Self::Rejoin { .. }
             | Self::Stop { .. }
             | Self::Join { .. }

@@ -244,7 +244,10 @@ impl Node {
             What::Joined(changed) | What::Alive(changed) | What::Updated(changed) => {
                 (changed, true)
             }
-            What::Suspect(changed) | What::Dead(changed) | What::Left(changed) => (changed, false),
+            What::Suspect(changed)
+            | What::Dead(changed)
+            | What::Left(changed)
+            | What::Forgotten(changed) => (changed, false),
             What::Missed { .. }
             | What::Snapshot { .. }
             | What::Isolated

@@ -46,6 +46,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.joins_busy: "Requests to join answered with a request to come back: too many at once",
     swim.joins_refused: "Newcomers that the application did not admit",
     swim.stranger_parts: "Parts of messages dropped because nobody has admitted their sender yet",
+    swim.forgotten_dropped: "Forgotten members no longer remembered as such: too many",
     swim.updates_dropped: "Updates dropped because too many were waiting",
     swim.relays_refused: "Pings for others not sent because too many were under way",
     swim.exchanges_refused: "Exchanges of records refused because too many were under way",

@@ -24,6 +24,10 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
         config.value.hang_tolerance = config.value.hang_tolerance.max(period.value);
         config.place = period.place;
     }
+    let allowed = config.value.protocol_period * 10..=MAX_RETENTION;
+    if let Some(retention) = layers.take("retention", |text| duration(text, allowed))? {
+        config.value.dead_retention = retention.value;
+    }
     take_tolerances(layers, &mut config.value)?;
     if let Some(detector) = layers.take("detector", detector)? {
         config.value.detector = detector.value;
@@ -121,4 +125,5 @@ fn duration(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, S
 const MIN_PERIOD: Duration = Duration::from_millis(10);
 const MAX_PERIOD: Duration = Duration::from_secs(600);
 const MAX_PAUSE_TOLERANCE: Duration = Duration::from_secs(600);
+const MAX_RETENTION: Duration = Duration::from_secs(366 * 24 * 3_600);
 const MAX_HANG_TOLERANCE: Duration = Duration::from_secs(3_600);

@@ -224,6 +224,7 @@ pub(super) const KEYS: &[&str] = &[
     "period",
     "phi_threshold",
     "profile",
+    "retention",
 ];
 /// What the environment can tell besides: where the file is, and the key itself.
 pub(super) const VARIABLES_ONLY: &[&str] = &["cluster_key", "config"];

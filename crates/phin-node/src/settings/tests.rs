@@ -94,7 +94,8 @@ fn a_file_can_have_every_setting() {
          pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\n\
          events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\n\
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
-         log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nprofile = \"wan\"\n"
+         log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nprofile = \"wan\"\n\
+         retention = \"48h\"\n"
     );
     let config = file(&directory, "phin.toml", &text);
     let settings = resolve(&["--config", &config], &[]).unwrap();
@@ -110,7 +111,16 @@ fn a_file_can_have_every_setting() {
     assert_eq!(config.hang_tolerance, Duration::from_secs(20));
     assert_eq!((config.phi_threshold, config.ask_hosts), (9.5, true));
     assert_eq!(config.detector, phin::Detector::Classic);
+    assert_eq!(config.dead_retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
+}
+
+#[test]
+fn retention_has_room_for_ten_periods() {
+    let message = error(&["--retention", "9999ms"], &with_key(&[]));
+    assert_eq!(message, "--retention is \"9999ms\": allowed is 10s to 31622400s");
+    let settings = resolve(&["--retention", "2s", "--profile", "local"], &with_key(&[])).unwrap();
+    assert_eq!(settings.config.value.dead_retention, Duration::from_secs(2));
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bench;
 mod certificates;
 mod commands;
 mod demo;
+mod forget;
 mod harness;
 mod http;
 mod keys;

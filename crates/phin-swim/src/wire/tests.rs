@@ -60,6 +60,7 @@ pub(crate) fn samples() -> Vec<Part> {
         }),
         Part::Clear { subject, version, age: Duration::from_millis(20) },
         Part::Abstain { subject, version },
+        Part::Forget(claim),
     ]
 }
 
@@ -94,7 +95,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=18).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=19).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]
@@ -133,7 +134,7 @@ fn other_versions_and_empty_payloads_are_told_apart() {
 fn a_part_of_an_unknown_kind_is_skipped_and_counted_whatever_its_body() {
     let body = [0x93, 0x01, 0x81, 0xa1, b'k', 0xc3, 0xc4, 0x02, 0xc1, 0xc1];
     let mut payload = Payload::of(&Part::Nack { sequence: Sequence(1) }).into_bytes();
-    for kind in [0, 19, 127] {
+    for kind in [0, 100, 127] {
         payload.push(kind);
         payload.extend_from_slice(&body);
     }

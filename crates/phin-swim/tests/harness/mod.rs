@@ -137,6 +137,7 @@ impl Scenario {
     /// - `cluster nodes=N seed=S` starts N nodes that know one another; time begins when they agree
     /// - `node nX [generation=G]` starts one more, alone; `join nX nY` lets it join through nY; `leave nX`
     /// - `admit nX nY`, `refuse nX nY REASON`: the application of nX decides on nY, after `config ask_application=true`
+    /// - `forget nX nY`: an operator asks nX to forget nY
     /// - `kill nX`, `restart nX` (next generation), `restart nX generation=G`, `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
     /// - `drop A->B`, `duplicate A->B`, `delay A->B TIME`, each with `[kind=K] [count=C]`: what becomes of messages (`*`
@@ -181,6 +182,15 @@ impl Scenario {
             "leave" => self.input(node(0), |swim, now| {
                 swim.leave(now);
             }),
+            "forget" => {
+                let (member, mut result) = (id(node(1)), Ok(()));
+                self.input(node(0), |swim, now| result = swim.forget(now, member));
+                if let Err(error) = result {
+                    let line = format!("{} n{} refuses: {error}", self.now, node(0));
+                    self.print_news();
+                    writeln!(self.seen, "{line}").unwrap();
+                }
+            }
             "kill" => self.node(node(0)).process = Process::Killed,
             "restart" => {
                 let next = self.nodes[&node(0)].generation + 1;

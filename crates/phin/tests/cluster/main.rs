@@ -2,6 +2,7 @@
 //! waits for what should happen, under a guard that is far longer than it takes.
 
 mod admission;
+mod forget;
 mod hostile;
 mod join;
 mod leave;

@@ -1,0 +1,33 @@
+//! `phin forget`: makes a running node, and with it the cluster, forget a member that died or left.
+
+use std::io::{self, Write};
+
+use crate::{
+    client::{Client, Target, member_path},
+    events::Forgotten,
+    failure::Failure,
+    members::short,
+};
+
+/// Make the cluster forget a member that died or left
+///
+/// It vanishes from the lists of all members that hold it for dead or left too. Alive or suspect members are refused: they
+/// would be back at once. It is no ban: a member that returns is new. Members are forgotten by themselves after
+/// `phin run --retention`.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  phin forget n3 --http http://127.0.0.1:7647")]
+pub(crate) struct Args {
+    /// The member's name, its id, or the first 8 digits of its id or more
+    #[arg(value_name = "NAME")]
+    member: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+pub(crate) fn forget(args: &Args) -> Result<(), Failure> {
+    let path = member_path(&args.member, "forget");
+    let Forgotten { forgotten } = Client::new(&args.target)?.post(&path)?;
+    let member = &forgotten.member;
+    let text = format!("forgot {} ({}), {}\n", member.name, short(&member.id), forgotten.state);
+    Ok(io::stdout().write_all(text.as_bytes())?)
+}

@@ -1,0 +1,64 @@
+//! Which member a request is about.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use phin::{Member, Members};
+
+use super::Refusal;
+
+/// The one member of this name, or else of this id or beginning of one.
+pub(super) fn find<'a>(members: &'a Members, asked: &str) -> Result<&'a Arc<Member>, Refusal> {
+    one_of(&all_of(members, asked), asked)
+}
+
+/// The same, but where several have the name, of those that died or left: others are not to be forgotten.
+pub(super) fn find_departed<'a>(
+    members: &'a Members,
+    asked: &str,
+) -> Result<&'a Arc<Member>, Refusal> {
+    let found = all_of(members, asked);
+    let departed: Vec<_> =
+        found.iter().copied().filter(|member| !member.state().is_live()).collect();
+    one_of(if departed.is_empty() { &found } else { &departed }, asked)
+}
+
+fn all_of<'a>(members: &'a Members, asked: &str) -> Vec<&'a Arc<Member>> {
+    let named: Vec<_> = members.iter().filter(|member| member.name() == asked).collect();
+    if named.is_empty() { with_id(members, asked) } else { named }
+}
+
+fn one_of<'a>(found: &[&'a Arc<Member>], asked: &str) -> Result<&'a Arc<Member>, Refusal> {
+    match *found {
+        [member] => Ok(member),
+        [] => {
+            let error = format!("no member is called {asked:?}, and none has an id that begins so");
+            Err(Refusal::new(StatusCode::NOT_FOUND, error))
+        }
+        [..] => {
+            let several = found.len();
+            let shown = found.iter().take(MAX_SHOWN);
+            let shown = shown.map(|member| format!("{} ({})", member.id(), member.state()));
+            let mut shown: Vec<_> = shown.collect();
+            if several > MAX_SHOWN {
+                shown.push(format!("{} more", several - MAX_SHOWN));
+            }
+            let error =
+                format!("{asked:?} fits {several} members; ask by id: {}", shown.join(", "));
+            Err(Refusal::new(StatusCode::CONFLICT, error))
+        }
+    }
+}
+
+fn with_id<'a>(members: &'a Members, asked: &str) -> Vec<&'a Arc<Member>> {
+    if asked.len() < MIN_ID_DIGITS {
+        return Vec::new();
+    }
+    let asked = asked.to_ascii_lowercase();
+    members.iter().filter(|member| member.id().to_string().starts_with(&asked)).collect()
+}
+
+/// As many digits as tables show.
+const MIN_ID_DIGITS: usize = 8;
+/// As many as fit a line of an error.
+const MAX_SHOWN: usize = 8;
