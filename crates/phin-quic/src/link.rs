@@ -266,18 +266,19 @@ impl Drop for OpenStream {
 pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>) {
     let idle_timeout = shared.params.idle_timeout;
     let mut datagrams = 0_u64;
+    let mut take = |payload: Bytes| {
+        datagrams += 1;
+        link.touch();
+        add(&shared.counters.datagrams_received, 1);
+        add(&shared.counters.datagram_bytes_received, count(payload.len()));
+        shared.queue.push_datagram(link.peer, payload);
+    };
     let check = sleep_until(link.next_check(idle_timeout));
     tokio::pin!(check);
     let error = loop {
         tokio::select! {
             datagram = link.connection.read_datagram() => match datagram {
-                Ok(payload) => {
-                    datagrams += 1;
-                    link.touch();
-                    add(&shared.counters.datagrams_received, 1);
-                    add(&shared.counters.datagram_bytes_received, count(payload.len()));
-                    shared.queue.push_datagram(link.peer, payload);
-                }
+                Ok(payload) => take(payload),
                 Err(error) => break error,
             },
             stream = link.connection.accept_uni() => match stream {
@@ -297,6 +298,10 @@ pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>) {
             }
         }
     };
+    // Whatever came before the end is told before it: a peer that leaves and closes has left.
+    while let Ok(payload) = link.connection.read_datagram().await {
+        take(payload);
+    }
     shared.lost(&link, DisconnectReason::from(&error));
     shared.add_udp_stats(&link);
     let arrived = link.connection.stats().frame_rx.datagram;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use phin_quic::{Received, SendError};
 
-use crate::support::{Node, cluster, connected, connected_with, guard, pattern};
+use crate::support::{Node, cluster, connected, connected_peer, connected_with, guard, pattern};
 
 #[tokio::test]
 async fn datagrams_arrive_in_both_directions() {
@@ -56,6 +56,42 @@ async fn connected_comes_before_messages() {
     one.transport.send_datagram(two.peer(), "datagram".into());
     let first = guard(two.receiver.receive()).await;
     assert_eq!(first, Some(Received::Connected { peer: one.peer() }));
+}
+
+#[test]
+fn what_came_before_a_close_is_told_before_it() {
+    // Tasks of these run only while something is waited for on them.
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (here, there) = (runtime(), runtime());
+    let credentials = cluster();
+    let one = here.block_on(async { Node::new(&credentials) });
+    let mut two = there.block_on(async { Node::new(&credentials) });
+    let (addr, peer) = (two.addr(), two.peer());
+    std::thread::scope(|scope| {
+        scope.spawn(|| there.block_on(two.expect(connected_peer)));
+        here.block_on(guard(one.transport.dial(addr))).unwrap();
+    });
+    // All of this arrives while the other side does not read.
+    here.block_on(async {
+        let before = one.stats().udp_packets_sent;
+        for number in 0..COUNT {
+            one.transport.send_datagram(peer, vec![number].into());
+        }
+        one.until(|stats| stats.udp_packets_sent > before).await;
+        guard(one.transport.close()).await;
+    });
+    let told = there.block_on(guard(async {
+        let mut told = Vec::new();
+        loop {
+            let received = two.receiver.receive().await.expect("the transport is open");
+            if let Received::Disconnected { .. } = received {
+                break told;
+            }
+            told.extend(datagram(&received).map(|(_, payload)| payload[0]));
+        }
+    }));
+    assert_eq!(told, (0..COUNT).collect::<Vec<_>>());
+    const COUNT: u8 = 20;
 }
 
 #[tokio::test]
