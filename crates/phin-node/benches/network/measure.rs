@@ -8,6 +8,7 @@ use std::{
 
 use phin_report::Samples;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{
     cluster::{Cluster, Mark},
@@ -22,6 +23,8 @@ enum Fate {
     Silent,
     /// Its process is killed.
     Killed,
+    /// Its process is killed as another member leaves.
+    KilledAmidNews,
     /// Its process is stopped for [`PAUSE`].
     Stopped,
 }
@@ -30,7 +33,7 @@ enum Fate {
 struct Row {
     size: usize,
     profile: &'static str,
-    fate: Fate,
+    what: &'static str,
     trials: Vec<Trial>,
 }
 
@@ -55,17 +58,27 @@ pub(crate) fn main() {
     let trials = value_of("--trials", "20").parse().unwrap();
     println!("{HEAD}");
     for size in sizes {
-        for (profile, fates) in [
-            ("lan", &[Fate::Silent, Fate::Killed, Fate::Stopped][..]),
-            ("local", &[Fate::Silent, Fate::Killed]),
-        ] {
+        for profile in ["lan", "local"] {
             let Some(mut cluster) = Cluster::start(Family::V4, size, &["--profile", profile])
             else {
                 return;
             };
-            for &fate in fates {
-                let trials = (0..trials).map(|trial| fate.befalls(&mut cluster, trial)).collect();
-                println!("{}", Row { size, profile, fate, trials }.markdown());
+            let row = |what, trials| println!("{}", Row { size, profile, what, trials }.markdown());
+            for fate in [Fate::Silent, Fate::Killed, Fate::KilledAmidNews] {
+                row(
+                    fate.as_str(),
+                    (0..trials).map(|trial| fate.befalls(&mut cluster, trial)).collect(),
+                );
+            }
+            if profile == "lan" {
+                // Each takes long, and tells as much as many deaths.
+                let splits = (0..trials).step_by(4).map(|_| split(&cluster)).collect();
+                row("split for 15 s: whole again", splits);
+                let fate = Fate::Stopped;
+                row(
+                    fate.as_str(),
+                    (0..trials).map(|trial| fate.befalls(&mut cluster, trial)).collect(),
+                );
             }
         }
     }
@@ -76,7 +89,8 @@ impl Fate {
         match self {
             Self::Silent => "host silent",
             Self::Killed => "process killed",
-            Self::Stopped => "stopped for 5 s",
+            Self::KilledAmidNews => "process killed as another leaves",
+            Self::Stopped => "stopped for 5 s: suspect",
         }
     }
 
@@ -84,7 +98,11 @@ impl Fate {
     fn befalls(self, cluster: &mut Cluster, trial: usize) -> Trial {
         let size = cluster.lan.hosts().count();
         let subject = 2 + trial % (size - 1);
-        let others = cluster.all_but(&[subject]);
+        let leaver = (self == Self::KilledAmidNews).then(|| 2 + (trial + 1) % (size - 1));
+        let others = match leaver {
+            Some(leaver) => cluster.all_but(&[subject, leaver]),
+            None => cluster.all_but(&[subject]),
+        };
         // The moments of a period at which it happens are spread evenly; and what was mended before is at rest.
         thread::sleep(Duration::from_secs(3) + Duration::from_millis(97 * trial as u64 % 1_000));
         let (mark, at) = (cluster.mark(), SystemTime::now());
@@ -93,8 +111,9 @@ impl Fate {
                 cluster.lan.split(&[subject]);
                 cluster.await_event(&others, "dead", subject, &mark)
             }
-            Self::Killed => {
+            Self::Killed | Self::KilledAmidNews => {
                 cluster.node_mut(subject).kill();
+                leaver.iter().for_each(|&leaver| cluster.node(leaver).signal(Signal::TERM));
                 cluster.await_event(&others, "dead", subject, &mark)
             }
             Self::Stopped => {
@@ -116,21 +135,51 @@ impl Fate {
                 cluster.lan.heal();
                 cluster.await_event(&others, "alive", subject, &healed);
             }
-            Self::Killed => {
-                cluster.restart(subject);
-                cluster.await_event(&others, "joined", subject, &healed);
+            Self::Killed | Self::KilledAmidNews => {
+                for anew in [Some(subject), leaver].into_iter().flatten() {
+                    cluster.restart(anew);
+                    cluster.await_event(&others, "joined", anew, &healed);
+                }
             }
             Self::Stopped => {}
         }
+        Trial::of(&known, at, false_deaths)
+    }
+}
+
+/// Splits the cluster in two halves and heals it: from then until each has told of everyone on the other side that it
+/// is alive.
+fn split(cluster: &Cluster) -> Trial {
+    let all = cluster.all_but(&[]);
+    let (one, other) = all.split_at(all.len() / 2);
+    let mark = cluster.mark();
+    cluster.lan.split(one);
+    thread::sleep(SPLIT);
+    let mut false_deaths =
+        count_deaths(cluster, one, one, &mark) + count_deaths(cluster, other, other, &mark);
+    let (healed, at) = (cluster.mark(), SystemTime::now());
+    cluster.lan.heal();
+    let mut known = Vec::new();
+    for (by, of) in [(one, other), (other, one)] {
+        for &subject in of {
+            known.extend(cluster.await_event(by, "alive", subject, &healed));
+        }
+    }
+    false_deaths += count_deaths(cluster, &all, &all, &healed);
+    Trial::of(&known, at, false_deaths)
+}
+
+impl Trial {
+    fn of(known: &[Value], at: SystemTime, false_deaths: usize) -> Self {
         let mut known_after: Vec<_> =
             known.iter().map(|event| moment(event).duration_since(at).unwrap()).collect();
         known_after.sort_unstable();
         let mut silences = BTreeMap::new();
-        for event in &known {
-            let silence = event["silence"].as_str().unwrap_or("?");
-            *silences.entry(silence.to_owned()).or_default() += 1;
+        for event in known {
+            let told = event["silence"].as_str().or(event["event"].as_str()).unwrap_or("?");
+            *silences.entry(told.to_owned()).or_default() += 1;
         }
-        Trial { known_after, silences, false_deaths }
+        Self { known_after, silences, false_deaths }
     }
 }
 
@@ -142,7 +191,7 @@ fn count_deaths(cluster: &Cluster, by: &[usize], of: &[usize], since: &Mark) -> 
 
 impl Row {
     fn markdown(&self) -> String {
-        let Self { size, profile, fate, trials } = self;
+        let Self { size, profile, what, trials } = self;
         let of = |pick: fn(&Trial) -> Duration| Samples::of_millis(trials.iter().map(pick));
         let first = of(|trial| trial.known_after[0]);
         let all = of(|trial| trial.known_after[trial.known_after.len() - 1]);
@@ -157,8 +206,8 @@ impl Row {
             silences.iter().map(|(silence, count)| format!("{count} {silence}")).collect();
         let cells = [
             size.to_string(),
-            profile.to_string(),
-            fate.as_str().to_owned(),
+            (*profile).to_owned(),
+            (*what).to_owned(),
             trials.len().to_string(),
             millis(first.quantile(0.5)),
             millis(all.quantile(0.5)),
@@ -177,6 +226,7 @@ fn millis(value: f64) -> String {
 }
 
 const PAUSE: Duration = Duration::from_secs(5);
+const SPLIT: Duration = Duration::from_secs(15);
 const HEAD: &str = "\
 | members | profile | what happened | trials | first knows, median | all know, median | all know, p99 | from first to all, median | from first to all, max | told as | false deaths |
 | ---: | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: |";

@@ -61,8 +61,9 @@ impl Cluster {
         Node::start(self.lan.host(number), self.lan.ip(number), &format!("n{number}"), key, &all)
     }
 
-    /// Starts a node anew whose process has ended; it is another member.
+    /// Starts a node anew whose process ends; it is another member.
     pub(crate) fn restart(&mut self, number: usize) {
+        self.node_mut(number).wait();
         self.nodes[number - 1] = self.process(number, KEY);
     }
 
