@@ -102,11 +102,11 @@ impl PhinProcess {
             Output::Disconnect(id) => Action::Disconnect(self.node(id)?),
             Output::Event(event) => {
                 let belief = match event.change {
-                    Change::Joined | Change::Alive => Belief::Alive,
+                    Change::Joined | Change::Alive | Change::HeldBack => Belief::Alive,
                     Change::Suspect => Belief::Suspect,
                     Change::Dead => Belief::Dead,
                     Change::Left => Belief::Left,
-                    Change::Updated | Change::Forgotten => return None,
+                    Change::Updated | Change::Forgotten | Change::NameConflict => return None,
                 };
                 let subject = self.node(event.member.id())?;
                 let version = event.member.version();

@@ -32,7 +32,7 @@ pub(crate) fn ln_1p(x: f64) -> f64 {
 }
 
 /// `e^x`; 0 below the smallest normal number.
-pub(crate) fn exp(x: f64) -> f64 {
+pub fn exp(x: f64) -> f64 {
     if x.is_nan() {
         return x;
     }

@@ -79,7 +79,7 @@ mod phi;
 mod tail;
 mod window;
 
-pub use elementary::ln;
+pub use elementary::{exp, ln};
 pub use evidence::{Evidence, MAX_PHI};
 pub use link::{
     LONG_LOSS_GAIN, LOSS_GAIN, LinkEstimator, MAX_LONG_LOSS, MAX_ROUND_TRIP, MAX_WAIT, MAX_WEIGHT,

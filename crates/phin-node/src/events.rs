@@ -27,6 +27,12 @@ pub(crate) enum What {
     Left(Changed),
     Updated(Changed),
     Forgotten(Changed),
+    /// Another live member has its name.
+    #[serde(rename = "name-conflict")]
+    NameConflict(Changed),
+    /// It returned, but died and returned too often lately: nothing more is told of it for a while.
+    #[serde(rename = "held-back")]
+    HeldBack(Changed),
     /// The reader was too slow for this many changes; a snapshot follows in their place.
     Missed {
         events: u64,
@@ -94,6 +100,12 @@ pub(crate) struct DetailedMember {
     /// Since when it has had this state here.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
+    /// Until when it is held back, because it died and returned too often lately; else `null`.
+    #[serde(default, deserialize_with = "printable_option")]
+    pub(crate) held_back_until: Option<String>,
+    /// The ids of other live members with its name.
+    #[serde(default)]
+    pub(crate) namesakes: Vec<String>,
 }
 
 /// The answer of `/v1/members`.
@@ -152,7 +164,9 @@ impl Line {
             | What::Dead(changed)
             | What::Left(changed)
             | What::Updated(changed)
-            | What::Forgotten(changed) => {
+            | What::Forgotten(changed)
+            | What::NameConflict(changed)
+            | What::HeldBack(changed) => {
                 let Changed { member, version, silence } = changed;
                 let silence =
                     silence.as_ref().map_or(String::new(), |kind| format!(" silence={kind}"));
@@ -190,6 +204,8 @@ impl What {
             Change::Left => Self::Left(changed),
             Change::Updated => Self::Updated(changed),
             Change::Forgotten => Self::Forgotten(changed),
+            Change::NameConflict => Self::NameConflict(changed),
+            Change::HeldBack => Self::HeldBack(changed),
         }
     }
 
@@ -212,6 +228,8 @@ impl What {
             Self::Left(_) => "left",
             Self::Updated(_) => "updated",
             Self::Forgotten(_) => "forgotten",
+            Self::NameConflict(_) => "name-conflict",
+            Self::HeldBack(_) => "held-back",
             Self::Missed { .. } => "missed",
             Self::Snapshot { .. } => "snapshot",
             Self::Isolated => "isolated",
@@ -236,6 +254,12 @@ pub(crate) fn member_list(
                 .and_then(|link| link.round_trip)
                 .map(|round_trip| round_trip.as_secs_f64() * 1e3),
             since: rfc3339(cluster.wall_clock(member.since())),
+            held_back_until: held_back_until(cluster, members, member),
+            namesakes: members
+                .namesakes(member)
+                .iter()
+                .map(|other| other.id().to_string())
+                .collect(),
         }
     });
     MemberList {
@@ -244,6 +268,15 @@ pub(crate) fn member_list(
         fingerprint: members.fingerprint().to_string(),
         members: detailed.collect(),
     }
+}
+
+/// Until when a member's comings and goings are not told.
+pub(crate) fn held_back_until(
+    cluster: &phin::Cluster,
+    members: &Members,
+    member: &Member,
+) -> Option<String> {
+    members.held_back_until(member.id()).map(|until| rfc3339(cluster.wall_clock(until)))
 }
 
 /// RFC 3339 in UTC with microseconds.

@@ -44,10 +44,12 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
 fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let member = &detailed.listed.member;
     let is_me = if member.id == me { " (self)" } else { "" };
+    let is_unique = if detailed.namesakes.is_empty() { "" } else { " (not unique)" };
+    let is_held = if detailed.held_back_until.is_some() { " (held back)" } else { "" };
     let phi = detailed.phi.map_or("-".into(), |phi| format!("{phi:.1}"));
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
     vec![
-        format!("{}{is_me}", member.name).into(),
+        format!("{}{is_me}{is_unique}{is_held}", member.name).into(),
         table::state(&detailed.listed.state),
         member.addr.into(),
         since(&detailed.since).into(),

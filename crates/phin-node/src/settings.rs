@@ -122,6 +122,18 @@ pub(crate) struct Flags {
     /// A UDP port that nobody uses on any member's host, to ask for [default: 9]
     #[arg(long, value_name = "PORT", help_heading = DETECTOR)]
     closed_port: Option<String>,
+    /// From how many deaths within a half life on a member's returns are held back: a number, or off [default: 10]
+    ///
+    /// Each death, or start before anyone noticed one, counts one. A member held back is listed and probed as ever,
+    /// but no event tells of it until the count has decayed, unless it leaves.
+    #[arg(long, value_name = "DEATHS", help_heading = DETECTOR)]
+    flap_suppress: Option<String>,
+    /// To what that must have decayed for the member to be told of again [default: 0.3 of --flap-suppress]
+    #[arg(long, value_name = "DEATHS", help_heading = DETECTOR)]
+    flap_reuse: Option<String>,
+    /// In which time what a member's deaths count halves [default: 10m]
+    #[arg(long, value_name = "DURATION", help_heading = DETECTOR)]
+    flap_half_life: Option<String>,
     /// How suspicion becomes a verdict: observers, or, for comparison, classic SWIM [default: observers]
     #[arg(long, value_name = "DETECTOR", help_heading = DETECTOR)]
     detector: Option<String>,
@@ -192,6 +204,9 @@ impl Flags {
             ("data_dir", self.data_dir.clone()),
             ("detector", self.detector.clone()),
             ("events", self.events.clone()),
+            ("flap_half_life", self.flap_half_life.clone()),
+            ("flap_reuse", self.flap_reuse.clone()),
+            ("flap_suppress", self.flap_suppress.clone()),
             ("hang_tolerance", self.hang_tolerance.clone()),
             ("http", self.http.clone()),
             ("http_allow_remote", http_allow_remote),

@@ -6,7 +6,7 @@ use phin::{Cluster, Member, MemberId, Members, Outcome, Report, Silence};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    events::{ListedMember, listed_member, printable, printable_option, rfc3339},
+    events::{ListedMember, held_back_until, listed_member, printable, printable_option, rfc3339},
     members::short,
     table,
 };
@@ -18,6 +18,12 @@ pub(crate) struct Why {
     /// Since when it has had this state here.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
+    /// Until when it is held back, because it died and returned too often lately; else `null`.
+    #[serde(default, deserialize_with = "printable_option")]
+    pub(crate) held_back_until: Option<String>,
+    /// How often it died lately, as far as this node saw: one for each death, halved in each half life.
+    #[serde(default)]
+    pub(crate) flap_penalty: f64,
     /// Its last suspicion, open or ended; `null` if it was never suspected here.
     pub(crate) suspicion: Option<Suspicion>,
 }
@@ -90,11 +96,15 @@ impl Why {
         members: &Members,
         member: &Member,
         report: Option<&Report>,
+        flap_penalty: f64,
     ) -> Self {
         let wall = |at| cluster.wall_clock(at);
         Self {
             member: listed_member(member),
             since: rfc3339(wall(member.since())),
+            held_back_until: held_back_until(cluster, members, member),
+            // Tenths are enough for people, and stay the same from one look to the next.
+            flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
         }
     }
@@ -108,6 +118,13 @@ impl Why {
             "left" => format!("{name} ({id}) left at {since}.\n"),
             _ => format!("{name} ({id}) is {state} since {since}.\n"),
         };
+        if let Some(until) = &self.held_back_until {
+            text.push_str(&format!(
+                "It died and returned too often lately (penalty {:.1}); its comings and goings are not told until {}.\n",
+                self.flap_penalty,
+                readable(until)
+            ));
+        }
         let Some(suspicion) = &self.suspicion else {
             text.push_str(match state.as_str() {
                 "dead" => {

@@ -56,6 +56,16 @@ pub struct Config {
     /// The longest membership list, dead members included. A new member beyond it is refused and counted. Default
     /// 65,536; 2 to 1,000,000.
     pub max_members: usize,
+    /// How often a member may die, or be started anew, within about a half life before its returns are held back: each
+    /// death counts one, and what they count halves in each half life. Smaller spares the application more of a member
+    /// that comes and goes, and punishes an unlucky one. Default 10; at least 2; infinite turns it off.
+    pub flap_suppress: f64,
+    /// To what that must have decayed for the member to be told of again. Default 3; at least 0.1, below
+    /// `flap_suppress`.
+    pub flap_reuse: f64,
+    /// In which time it halves. Default 10 min, so a member is held back for at most 28 min after its last death; 1 s to
+    /// 24 h.
+    pub flap_half_life: Duration,
     /// How long a member that died or left is remembered. Longer recognises later returns and costs memory. Default
     /// 24 h; at least ten protocol periods.
     pub dead_retention: Duration,
@@ -81,6 +91,9 @@ impl Config {
             push_delay: Duration::from_millis(2),
             max_datagram_bytes: 1_100,
             max_members: 65_536,
+            flap_suppress: 10.0,
+            flap_reuse: 3.0,
+            flap_half_life: Duration::from_secs(600),
             dead_retention: Duration::from_secs(24 * 60 * 60),
         }
     }
@@ -174,13 +187,13 @@ impl TryFrom<Config> for Params {
         let (tenth, long) = (period / 10, Duration::from_secs(600));
         between_durations("pause_tolerance", tolerance, tenth, long)?;
         between_durations("hang_tolerance", config.hang_tolerance, tolerance, long * 6)?;
-        if !(1.0..=100.0).contains(&config.phi_threshold) {
-            return Err(ConfigError {
-                setting: "phi_threshold",
-                value: config.phi_threshold.to_string(),
-                allowed: "1 to 100".to_owned(),
-            });
-        }
+        between_numbers("phi_threshold", config.phi_threshold, 1.0..=100.0, "1 to 100")?;
+        let (suppress, reuse) = (config.flap_suppress, config.flap_reuse);
+        between_numbers("flap_suppress", suppress, 2.0..=f64::INFINITY, "at least 2")?;
+        let allowed = format!("0.1 to below flap_suppress, {suppress}");
+        between_numbers("flap_reuse", reuse, 0.1..=suppress.next_down(), &allowed)?;
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
+        between_durations("flap_half_life", config.flap_half_life, second, day)?;
         between("rings", config.rings.into(), 1, 32)?;
         between("indirect_probes", config.indirect_probes.into(), 0, 16)?;
         between("suspicion_multiplier", config.suspicion_multiplier.into(), 1, 64)?;
@@ -197,6 +210,18 @@ fn between(setting: &'static str, value: usize, min: usize, max: usize) -> Resul
         return Ok(());
     }
     Err(ConfigError { setting, value: value.to_string(), allowed: format!("{min} to {max}") })
+}
+
+fn between_numbers(
+    setting: &'static str,
+    value: f64,
+    range: std::ops::RangeInclusive<f64>,
+    allowed: &str,
+) -> Result<(), ConfigError> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError { setting, value: value.to_string(), allowed: allowed.to_owned() })
 }
 
 fn between_durations(

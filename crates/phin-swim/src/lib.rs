@@ -13,6 +13,7 @@ mod classic;
 mod config;
 mod describe;
 mod dissemination;
+mod flaps;
 mod forgetting;
 mod joining;
 mod leaving;

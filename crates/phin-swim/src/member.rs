@@ -63,6 +63,12 @@ impl Version {
         let incarnation = Incarnation(self.incarnation.0.checked_add(1)?);
         Some(Self { incarnation, ..self })
     }
+
+    /// The first version of the next generation, which the last has not.
+    pub(crate) const fn next_generation(self) -> Self {
+        let generation = Generation(self.generation.0.saturating_add(1));
+        Self { generation, incarnation: Incarnation(0) }
+    }
 }
 
 /// What the cluster holds a member for. The order is that of SWIM §4.2 within one version: the later state replaces

@@ -7,7 +7,7 @@ use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Fingerprint, Member, MemberId, MemberState, Version,
+    Fingerprint, Instant, Member, MemberId, MemberState, Name, Version,
     rings::Rings,
     wire::{BUCKETS, SummaryLine},
 };
@@ -21,6 +21,17 @@ pub struct Members {
     fingerprint: Fingerprint,
     live: usize,
     members: OrdMap<MemberId, Arc<Member>>,
+    /// How many live members have each name.
+    names: OrdMap<Name, u32>,
+    held: OrdMap<MemberId, Hold>,
+}
+
+/// A member that died and returned too often lately.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hold {
+    pub(crate) until: Instant,
+    /// Whether the application knows: from then on it is told nothing of the member.
+    pub(crate) is_told: bool,
 }
 
 impl Members {
@@ -52,6 +63,45 @@ impl Members {
     /// The members that are alive or merely suspect, this node included, in the order of their ids.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.iter().filter(|member| member.state.is_live())
+    }
+
+    /// The other live members with this member's name, in the order of their ids: a conflict, as names are to be
+    /// unique. One that says it is at an address of this member is none: it is an earlier run, not yet found to be gone.
+    pub fn namesakes(&self, member: &Member) -> Vec<&Arc<Member>> {
+        let others = match self.names.get(member.name()) {
+            Some(2..) => self.live(),
+            _ => return Vec::new(),
+        };
+        let addrs = member.record.addrs();
+        others
+            .filter(|other| other.name() == member.name() && other.id() != member.id())
+            .filter(|other| !other.record.addrs().iter().any(|addr| addrs.contains(addr)))
+            .collect()
+    }
+
+    /// How many live members have [`namesakes`](Self::namesakes).
+    pub fn name_conflicts(&self) -> usize {
+        let is_shared = |member: &&Arc<Member>| !self.namesakes(member).is_empty();
+        match self.names.values().any(|&members| members > 1) {
+            true => self.live().filter(is_shared).count(),
+            false => 0,
+        }
+    }
+
+    /// Until when a member is held back, because it died and returned too often lately; `None` of all others. It is in
+    /// the list with the state that it has, and takes part, but changes of that are not told: an application does
+    /// well not to rely on it.
+    pub fn held_back_until(&self, id: MemberId) -> Option<Instant> {
+        self.hold(id).map(|hold| hold.until)
+    }
+
+    /// How many members are held back.
+    pub fn held_back_len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(crate) fn hold(&self, id: MemberId) -> Option<Hold> {
+        self.held.get(&id).copied()
     }
 
     /// How many members are alive or merely suspect, this node included.
@@ -87,6 +137,8 @@ impl MembershipList {
                 fingerprint: Fingerprint(0),
                 live: 0,
                 members: OrdMap::new(),
+                names: OrdMap::new(),
+                held: OrdMap::new(),
             },
             rings: Rings::new(rings),
             buckets: [0; BUCKETS],
@@ -113,8 +165,17 @@ impl MembershipList {
     /// Takes a member out.
     pub(crate) fn remove(&mut self, id: MemberId) -> Option<Arc<Member>> {
         let before = self.snapshot.members.remove(&id);
+        self.snapshot.held.remove(&id);
         self.account(before.as_deref(), None);
         before
+    }
+
+    /// Holds a member back, or no longer.
+    pub(crate) fn hold_back(&mut self, id: MemberId, hold: Option<Hold>) {
+        match hold {
+            Some(hold) => drop(self.snapshot.held.insert(id, hold)),
+            None => drop(self.snapshot.held.remove(&id)),
+        }
     }
 
     /// Counts a change that is told to the application, and returns the list's version with it.
@@ -180,6 +241,22 @@ impl MembershipList {
         self.buckets[bucket(id)] ^= full_hash(before) ^ full_hash(after);
         self.snapshot.fingerprint.0 ^= live_hash(before) ^ live_hash(after);
         let is_live = |member: Option<&Member>| member.is_some_and(|m| m.state.is_live());
+        let name = |member: Option<&Member>| {
+            member.filter(|m| m.state.is_live()).map(|m| m.record.label().clone())
+        };
+        let (old, new) = (name(before), name(after));
+        if old != new {
+            let names = &mut self.snapshot.names;
+            if let Some(name) = old {
+                match names.get_mut(&name) {
+                    Some(members @ 2..) => *members -= 1,
+                    _ => drop(names.remove(&name)),
+                }
+            }
+            if let Some(name) = new {
+                *names.entry(name).or_default() += 1;
+            }
+        }
         match (is_live(before), is_live(after)) {
             (false, true) => {
                 self.rings.insert(id);

@@ -119,6 +119,12 @@ pub enum Change {
     Updated,
     /// It died or left, and is no longer in the list: that was long enough ago, or an operator asked for it.
     Forgotten,
+    /// Another live member has its name ([`Members::namesakes`](crate::Members::namesakes)). Both stay.
+    NameConflict,
+    /// It returned, but died and returned too often lately: until the penalty for that has decayed
+    /// ([`Members::held_back_until`](crate::Members::held_back_until)) nothing more is told of it, unless it leaves. Then
+    /// comes what it is by that time.
+    HeldBack,
 }
 
 impl Change {
@@ -132,6 +138,8 @@ impl Change {
             Self::Left => "left",
             Self::Updated => "updated",
             Self::Forgotten => "forgotten",
+            Self::NameConflict => "name-conflict",
+            Self::HeldBack => "held-back",
         }
     }
 }

@@ -62,6 +62,12 @@ impl TryFrom<&str> for Name {
     }
 }
 
+impl std::borrow::Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -208,6 +214,10 @@ impl Record {
     /// The member's label for people.
     pub fn name(&self) -> &str {
         self.name.as_str()
+    }
+
+    pub(crate) const fn label(&self) -> &Name {
+        &self.name
     }
 
     /// Where the member is reached: its first address.

@@ -49,6 +49,10 @@ pub struct Stats {
     pub stranger_parts: u64,
     /// Forgotten members no longer remembered as such, because there were too many.
     pub forgotten_dropped: u64,
+    /// Returns of members not told to the application as such, because they died and returned too often lately.
+    pub returns_held_back: u64,
+    /// Deaths that count for no penalty, because too many members died lately.
+    pub flaps_ignored: u64,
     /// Updates no longer piggybacked, because too many were waiting.
     pub updates_dropped: u64,
     /// Ping-reqs not carried out, because too many were under way.

@@ -13,6 +13,7 @@ use crate::{
     classic::Suspicions,
     config::Params,
     dissemination::Dissemination,
+    flaps::Flaps,
     forgetting::Forgotten,
     joining::Joins,
     leaving::Departure,
@@ -55,6 +56,7 @@ pub struct Swim {
     pub(crate) exchanges: Exchanges,
     pub(crate) forgotten: Forgotten,
     pub(crate) joins: Joins,
+    pub(crate) flaps: Flaps,
     pub(crate) departure: Option<Departure>,
     /// When we last had to take the generation after one we heard of.
     generation_taken_at: Option<Instant>,
@@ -86,6 +88,8 @@ pub(crate) enum Timer {
     JoinRetry(MemberId),
     /// Members that have not confirmed our departure are told again.
     LeaveRetry,
+    /// The penalty of a member that died too often has decayed.
+    Release(MemberId),
     /// Members that died or left long ago are to be forgotten.
     Sweep,
 }
@@ -130,6 +134,7 @@ impl Swim {
             exchanges: Exchanges::default(),
             forgotten: Forgotten::default(),
             joins: Joins::new(now),
+            flaps: Flaps::new(now),
             departure: None,
             generation_taken_at: None,
             timers,
@@ -193,6 +198,7 @@ impl Swim {
                 Timer::Push => self.push_updates(now),
                 Timer::JoinRetry(id) => self.ask_again_to_join(now, id),
                 Timer::LeaveRetry => self.ask_to_confirm(now),
+                Timer::Release(id) => self.release(now, id),
                 Timer::Sweep => self.sweep(now),
             }
         }
@@ -210,6 +216,19 @@ impl Swim {
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
         self.assert_drained();
         self.decided(now, id, decision);
+    }
+
+    /// Tells everybody that this member is reached at other addresses from now on, the preferred one first; of none,
+    /// nothing is told. Others dial these from then on.
+    pub fn move_to(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
+        self.assert_drained();
+        let mine = self.list.me().record.statement();
+        if addrs.is_empty() || addrs == mine.addrs {
+            return;
+        }
+        // A departure is said once more, with the new addresses.
+        let version = mine.version.next().unwrap_or_else(|| mine.version.next_generation());
+        self.restate(now, Statement { version, addrs, ..mine });
     }
 
     /// Leaves the cluster: says so to the members that would miss us, again and again until each has confirmed
@@ -424,17 +443,25 @@ impl Swim {
             self.forget_probes_of(id);
         }
         self.suspicions.clear(id);
+        if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
+            self.record_flap(now, id);
+        }
         if is_restart || !state.is_live() {
             self.cases.close(id);
         }
-        let since = match known {
+        let since = match &known {
             Some(known) if known.state == state && !is_restart => known.since,
             _ => now,
         };
         let member = self.list.put(Member { record: Arc::new(record), state, since });
         self.forgotten.remove(id);
         let peer = Peer { id, addr: member.addr() };
-        self.announce(change, member);
+        self.announce(change, Arc::clone(&member));
+        self.announce_conflict(known.as_deref(), &member);
+        if known.is_some_and(|known| has_moved(&known, &member)) {
+            // Whatever is still open leads to where it was.
+            self.output(Output::Disconnect(id));
+        }
         self.spread(now, id, source);
         if state.is_live() {
             self.measure_if_new(now, peer);
@@ -476,13 +503,7 @@ impl Swim {
         if claim.version != mine.version() || mine.has_left() {
             return;
         }
-        let version = match mine.version().next() {
-            Some(version) => version,
-            None => Version {
-                generation: Generation(mine.version().generation.0.saturating_add(1)),
-                incarnation: Incarnation(0),
-            },
-        };
+        let version = mine.version().next().unwrap_or_else(|| mine.version().next_generation());
         self.stats.refutations += 1;
         self.restate(now, Statement { version, ..mine.statement() });
     }
@@ -498,7 +519,8 @@ impl Swim {
             _ => change_of_alive(&before, &record),
         };
         let member = self.list.put(Member { record, state, since });
-        self.announce(change, member);
+        self.announce(change, Arc::clone(&member));
+        self.announce_conflict(Some(&before), &member);
         self.spread(now, self.id(), Source::Ourselves);
     }
 
@@ -516,6 +538,9 @@ impl Swim {
         };
         let member = Member { record: Arc::clone(&known.record), state, since: now };
         let member = self.list.put(member);
+        if state == MemberState::Dead {
+            self.record_flap(now, id);
+        }
         self.announce(Some(change), member);
         self.spread(now, id, source);
         if !state.is_live() {
@@ -528,17 +553,37 @@ impl Swim {
             return;
         };
         let id = member.id();
+        if let Some(told) = self.damp(id, change) {
+            self.tell(told, member);
+        }
+        if change == Change::Dead {
+            self.output(Output::Disconnect(id));
+        }
+    }
+
+    fn tell(&mut self, change: Change, member: Arc<Member>) {
+        let id = member.id();
         let silence = match change {
             Change::Dead => self.reports.get(id).and_then(Report::silence),
             Change::Suspect => self.silence_of(id),
-            Change::Joined | Change::Alive | Change::Left | Change::Updated | Change::Forgotten => {
-                None
-            }
+            Change::Joined
+            | Change::Alive
+            | Change::Left
+            | Change::Updated
+            | Change::Forgotten
+            | Change::NameConflict
+            | Change::HeldBack => None,
         };
         let version = self.list.next_version();
         self.output(Output::Event(Event { version, change, member, silence }));
-        if change == Change::Dead {
-            self.output(Output::Disconnect(id));
+    }
+
+    /// Tells of a member that has become live, or has another name, where that name is another's.
+    fn announce_conflict(&mut self, before: Option<&Member>, member: &Arc<Member>) {
+        let had_it = before.is_some_and(|b| b.state.is_live() && b.name() == member.name());
+        let is_new = member.state.is_live() && !had_it;
+        if is_new && !self.list.snapshot().namesakes(member).is_empty() {
+            self.announce(Some(Change::NameConflict), Arc::clone(member));
         }
     }
 
@@ -590,6 +635,12 @@ fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
             (!is_same).then_some(Change::Updated)
         }
     }
+}
+
+/// Whether a member says, in one run, that it is reached elsewhere now.
+fn has_moved(known: &Member, member: &Member) -> bool {
+    let are_live = known.state.is_live() && member.state.is_live();
+    are_live && known.generation() == member.generation() && known.addr() != member.addr()
 }
 
 /// Whence a message came.

@@ -303,7 +303,6 @@ impl Builder {
             clock,
             id: me,
             local_addr,
-            advertised,
             name,
             source,
             joined,

@@ -35,8 +35,9 @@ impl Clock {
     /// present.
     pub(crate) fn wall(&self, at: Instant) -> SystemTime {
         let by_start = self.start_on_wall + at.since_start();
-        let age = self.now().saturating_since(at);
-        let Some(by_now) = SystemTime::now().checked_sub(age) else {
+        let now = self.now();
+        let (age, ahead) = (now.saturating_since(at), at.saturating_since(now));
+        let Some(by_now) = (SystemTime::now() + ahead).checked_sub(age) else {
             return by_start;
         };
         let difference = by_now

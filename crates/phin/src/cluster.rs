@@ -13,8 +13,8 @@ use tokio::{
 };
 
 use crate::{
-    Builder, ForgetError, JoinError, Joined, LeaveError, Stats, Stopped, Subscription,
-    clock::Clock, driver::Command, join::Joiner, subscription::Source,
+    AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, Stats, Stopped,
+    Subscription, clock::Clock, driver::Command, join::Joiner, subscription::Source,
 };
 
 /// A running node: a handle to it, cheap to clone.
@@ -35,7 +35,6 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) id: MemberId,
     pub(crate) local_addr: SocketAddr,
-    pub(crate) advertised: SocketAddr,
     pub(crate) name: String,
     pub(crate) source: Source,
     pub(crate) joined: watch::Receiver<bool>,
@@ -79,7 +78,19 @@ impl Cluster {
 
     /// The address under which others are told to reach the node.
     pub fn advertised(&self) -> SocketAddr {
-        self.shared.advertised
+        self.members().me().addr()
+    }
+
+    /// Changes the address under which others are told to reach the node; port 0 stands for the bound one. They are
+    /// told at once, close what connections they have to the node, and dial the new address. The node itself
+    /// goes on listening where it is bound.
+    ///
+    /// # Errors
+    /// When nobody could reach the node there, or it has been shut down.
+    pub async fn advertise(&self, addr: SocketAddr) -> Result<(), AdvertiseError> {
+        let addr = crate::address::advertised(Some(addr), self.shared.local_addr)
+            .map_err(|_| AdvertiseError::Unusable { addr })?;
+        Ok(self.ask(|reply| Command::MoveTo { addr, reply }).await?)
     }
 
     /// The membership list as it is now: an immutable snapshot, which costs next to nothing. After
@@ -197,6 +208,17 @@ impl Cluster {
         Ok(self.ask(|reply| Command::Forget { id, reply }).await??)
     }
 
+    /// How often a member died lately, or was started anew before anyone noticed: one for each time, halved in each
+    /// [`Config::flap_half_life`](crate::Config::flap_half_life). From
+    /// [`Config::flap_suppress`](crate::Config::flap_suppress) on its returns are held back:
+    /// see [`Members::held_back_until`].
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn flap_penalty(&self, id: MemberId) -> Result<f64, Stopped> {
+        self.ask(|reply| Command::FlapPenalty { id, reply }).await
+    }
+
     /// The wall clock's time at a moment of this node's clock, such as a member's `since`.
     pub fn wall_clock(&self, at: Instant) -> SystemTime {
         self.shared.clock.wall(at)
@@ -217,7 +239,7 @@ impl std::fmt::Debug for Cluster {
         f.debug_struct("Cluster")
             .field("id", &self.id())
             .field("name", &self.shared.name)
-            .field("advertised", &self.shared.advertised)
+            .field("advertised", &self.advertised())
             .finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Stats { reply: oneshot::Sender<Stats> },
     Forget { id: MemberId, reply: oneshot::Sender<Result<(), ForgetRefusal>> },
     Why { id: MemberId, reply: oneshot::Sender<Option<Report>> },
+    FlapPenalty { id: MemberId, reply: oneshot::Sender<f64> },
+    MoveTo { addr: SocketAddr, reply: oneshot::Sender<()> },
 }
 
 pub(crate) type JoinResult = Result<(), NotJoined>;
@@ -79,8 +82,8 @@ pub(crate) struct State {
     /// Until when timers wait for the transport to hand over what arrived during a pause.
     settling: Option<Instant>,
     /// What the published list looks like; it also changes without an event, when a long dead
-    /// member is forgotten.
-    published: Option<(u64, Fingerprint, usize)>,
+    /// member is forgotten, or one dies that is held back.
+    published: Option<(u64, Fingerprint, usize, usize)>,
     batch: Batch,
     stats: DriverStats,
 }
@@ -277,6 +280,16 @@ impl Driver {
             Command::Forget { id, reply } => {
                 let _ = reply.send(self.swim.forget(now, id));
             }
+            Command::FlapPenalty { id, reply } => {
+                let _ = reply.send(self.swim.flap_penalty(now, id));
+            }
+            Command::MoveTo { addr, reply } => {
+                self.swim.move_to(now, vec![addr]);
+                self.flush_outputs();
+                // Whoever is told finds it in the list.
+                self.publish();
+                let _ = reply.send(());
+            }
             Command::Why { id, reply } => {
                 let _ = reply.send(self.swim.why(now, id));
             }
@@ -394,7 +407,8 @@ impl Driver {
     fn publish(&mut self) {
         let batch = std::mem::take(&mut self.state.batch);
         let members = self.swim.members();
-        let looks = (members.version(), members.fingerprint(), members.len());
+        let looks =
+            (members.version(), members.fingerprint(), members.len(), members.held_back_len());
         if self.state.published != Some(looks) {
             self.state.published = Some(looks);
             let is_alone = members.live_len() < 2;
@@ -440,6 +454,10 @@ impl Driver {
             Change::Left => log!(info, "member left"),
             Change::Updated => log!(info, "member changed what it says of itself"),
             Change::Forgotten => log!(info, "member is forgotten"),
+            Change::HeldBack => {
+                log!(warn, "member died and returned too often lately; it is held back");
+            }
+            Change::NameConflict => log!(warn, "another live member has this name; both stay"),
             Change::Suspect => log!(warn, "member is suspect"),
             Change::Dead => {
                 let report = self.swim.why(self.clock.now(), id);

@@ -137,6 +137,21 @@ pub enum ForgetError {
     Stopped(#[from] Stopped),
 }
 
+/// Why a node could not change its advertised address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdvertiseError {
+    /// Others could not reach the node under this address.
+    #[error("{addr} cannot be advertised: others would not reach this node there")]
+    Unusable {
+        /// The address given.
+        addr: SocketAddr,
+    },
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
 /// The node has been shut down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the node has been shut down")]

@@ -52,7 +52,7 @@ mod subscription;
 pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
-pub use error::{ForgetError, JoinError, LeaveError, StartError, Stopped};
+pub use error::{AdvertiseError, ForgetError, JoinError, LeaveError, StartError, Stopped};
 pub use join::Joined;
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,

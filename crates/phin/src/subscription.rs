@@ -38,7 +38,9 @@ pub enum Notice {
 /// The membership list and each change to it, in order, without gap or repetition.
 ///
 /// Changes are what happens to members while this node knows them. One that had died or left before
-/// this node first heard of it is in later lists without a change, until it is forgotten.
+/// this node first heard of it is in later lists without a change, until it is forgotten. Of one that
+/// is held back ([`Members::held_back_until`]) nothing is told until that has passed, unless it
+/// leaves.
 #[derive(Debug)]
 pub struct Subscription {
     /// The first snapshot, until it is handed over.

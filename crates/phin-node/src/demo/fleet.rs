@@ -241,13 +241,15 @@ impl Node {
 
     fn take(&mut self, what: &What) {
         let (changed, is_live) = match what {
-            What::Joined(changed) | What::Alive(changed) | What::Updated(changed) => {
-                (changed, true)
-            }
+            What::Joined(changed)
+            | What::Alive(changed)
+            | What::Updated(changed)
+            | What::NameConflict(changed) => (changed, true),
             What::Suspect(changed)
             | What::Dead(changed)
             | What::Left(changed)
-            | What::Forgotten(changed) => (changed, false),
+            | What::Forgotten(changed)
+            | What::HeldBack(changed) => (changed, false),
             What::Missed { .. }
             | What::Snapshot { .. }
             | What::Isolated

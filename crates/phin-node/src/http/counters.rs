@@ -47,6 +47,8 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.joins_refused: "Newcomers that the application did not admit",
     swim.stranger_parts: "Parts of messages dropped because nobody has admitted their sender yet",
     swim.forgotten_dropped: "Forgotten members no longer remembered as such: too many",
+    swim.returns_held_back: "Returns of members not told because they died and returned too often lately",
+    swim.flaps_ignored: "Deaths not counted against members because too many died lately",
     swim.updates_dropped: "Updates dropped because too many were waiting",
     swim.relays_refused: "Pings for others not sent because too many were under way",
     swim.exchanges_refused: "Exchanges of records refused because too many were under way",

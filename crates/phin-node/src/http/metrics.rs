@@ -76,6 +76,13 @@ impl Snapshot {
         encode_gauges(encoder, "members", "Members in the list, by state", None, counts)?;
         let version = [([], self.members.version() as f64)];
         encode_gauges(encoder, "list_version", "Version of the membership list", None, version)?;
+        let conflicts = [([], self.members.name_conflicts() as f64)];
+        let help = "Live members whose name is another live member's too";
+        encode_gauges(encoder, "name_conflicts", help, None, conflicts)?;
+        let held = [([], self.members.held_back_len() as f64)];
+        let help =
+            "Members whose returns are not told, for they died and returned too often lately";
+        encode_gauges(encoder, "members_held_back", help, None, held)?;
         let joined = [([], f64::from(u8::from(self.is_joined)))];
         encode_gauges(encoder, "joined", "Whether the node has joined its cluster", None, joined)?;
         let isolated = [([], f64::from(u8::from(self.is_isolated)))];

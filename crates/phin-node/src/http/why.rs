@@ -19,8 +19,9 @@ pub(super) async fn why(
         asked.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let found = Arc::clone(find(&node.cluster.members(), &asked)?);
     let report = node.cluster.why(found.id()).await.map_err(Refusal::stopped)?;
+    let penalty = node.cluster.flap_penalty(found.id()).await.map_err(Refusal::stopped)?;
     // Taken after the report, so that it has whatever the report ended in.
     let members = node.cluster.members();
     let member = members.get(found.id()).unwrap_or(&found);
-    Ok(Json(Why::new(&node.cluster, &members, member, report.as_ref())))
+    Ok(Json(Why::new(&node.cluster, &members, member, report.as_ref(), penalty)))
 }

@@ -29,6 +29,7 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
         config.value.dead_retention = retention.value;
     }
     take_tolerances(layers, &mut config.value)?;
+    take_damping(layers, &mut config.value)?;
     if let Some(detector) = layers.take("detector", detector)? {
         config.value.detector = detector.value;
     }
@@ -81,6 +82,30 @@ fn take_tolerances(layers: &mut Layers, config: &mut Config) -> Result<(), Setti
     Ok(())
 }
 
+fn take_damping(layers: &mut Layers, config: &mut Config) -> Result<(), SettingsError> {
+    let suppress = layers.take("flap_suppress", |text| match text {
+        "off" => Ok(f64::INFINITY),
+        _ => number(text, 2.0..=MAX_FLAPS, "off, or a number from 2 to 1000"),
+    })?;
+    let default_reuse = config.flap_reuse / config.flap_suppress;
+    if let Some(suppress) = suppress {
+        config.flap_suppress = suppress.value;
+        if suppress.value.is_finite() {
+            config.flap_reuse = suppress.value * default_reuse;
+        }
+    }
+    let highest = config.flap_suppress.min(MAX_FLAPS).next_down();
+    let expected = format!("a number from 0.1 to below --flap-suppress, {}", config.flap_suppress);
+    if let Some(reuse) = layers.take("flap_reuse", |text| number(text, 0.1..=highest, &expected))? {
+        config.flap_reuse = reuse.value;
+    }
+    let allowed = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+    if let Some(half_life) = layers.take("flap_half_life", |text| duration(text, allowed))? {
+        config.flap_half_life = half_life.value;
+    }
+    Ok(())
+}
+
 fn profile(text: &str) -> Result<Config, String> {
     match text {
         "lan" => Ok(Config::lan()),
@@ -99,9 +124,13 @@ fn detector(text: &str) -> Result<Detector, String> {
 }
 
 fn threshold(text: &str) -> Result<f64, String> {
+    number(text, 1.0..=100.0, "a number from 1 to 100")
+}
+
+fn number(text: &str, allowed: RangeInclusive<f64>, expected: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
-        Ok(threshold) if (1.0..=100.0).contains(&threshold) => Ok(threshold),
-        Ok(_) | Err(_) => Err("expected a number from 1 to 100".into()),
+        Ok(number) if allowed.contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("expected {expected}")),
     }
 }
 
@@ -126,4 +155,5 @@ const MIN_PERIOD: Duration = Duration::from_millis(10);
 const MAX_PERIOD: Duration = Duration::from_secs(600);
 const MAX_PAUSE_TOLERANCE: Duration = Duration::from_secs(600);
 const MAX_RETENTION: Duration = Duration::from_secs(366 * 24 * 3_600);
+const MAX_FLAPS: f64 = 1_000.0;
 const MAX_HANG_TOLERANCE: Duration = Duration::from_secs(3_600);

@@ -180,8 +180,13 @@ fn text_of(key: &str, value: DeValue<'_>) -> Result<String, &'static str> {
     match (key, value) {
         ("ask_hosts" | "http_allow_remote", DeValue::Boolean(value)) => Ok(value.to_string()),
         ("ask_hosts" | "http_allow_remote", _) => Err("true or false"),
-        ("closed_port" | "phi_threshold", DeValue::Integer(number)) => Ok(number.to_string()),
-        ("phi_threshold", DeValue::Float(number)) => Ok(number.to_string()),
+        (
+            "closed_port" | "flap_reuse" | "flap_suppress" | "phi_threshold",
+            DeValue::Integer(number),
+        ) => Ok(number.to_string()),
+        ("flap_reuse" | "flap_suppress" | "phi_threshold", DeValue::Float(number)) => {
+            Ok(number.to_string())
+        }
         ("join", DeValue::Array(seeds)) => {
             let texts = seeds.iter().map(|seed| seed.get_ref().as_str().map(str::to_owned));
             let texts: Option<Vec<_>> = texts.collect();
@@ -189,7 +194,8 @@ fn text_of(key: &str, value: DeValue<'_>) -> Result<String, &'static str> {
         }
         (_, DeValue::String(text)) => Ok(text.into_owned()),
         ("join", _) => Err("a text, or a list of texts"),
-        ("closed_port" | "phi_threshold", _) => Err("a number"),
+        ("closed_port" | "flap_reuse" | "phi_threshold", _) => Err("a number"),
+        ("flap_suppress", _) => Err("a number, or \"off\""),
         (_, _) => Err("a text in quotes"),
     }
 }
@@ -211,6 +217,9 @@ pub(super) const KEYS: &[&str] = &[
     "data_dir",
     "detector",
     "events",
+    "flap_half_life",
+    "flap_reuse",
+    "flap_suppress",
     "hang_tolerance",
     "http",
     "http_allow_remote",

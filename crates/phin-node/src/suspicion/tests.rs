@@ -40,7 +40,24 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
         outcome,
     });
     let member = ListedMember { member, state: state.into() };
-    Why { member, since: "2026-01-02T03:04:06.400000Z".into(), suspicion }
+    Why {
+        member,
+        since: "2026-01-02T03:04:06.400000Z".into(),
+        held_back_until: None,
+        flap_penalty: 0.0,
+        suspicion,
+    }
+}
+
+#[test]
+fn a_member_that_is_held_back_is_said_to_be_so() {
+    let mut why = why("alive", None);
+    why.held_back_until = Some("2026-01-02T03:14:06.400000Z".into());
+    why.flap_penalty = 10.44;
+    let text = why.to_text();
+    let held =
+        "(penalty 10.4); its comings and goings are not told until 2026-01-02T03:14:06.400Z.\n";
+    assert!(text.contains(held), "{text}");
 }
 
 #[test]

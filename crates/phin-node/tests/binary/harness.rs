@@ -70,7 +70,7 @@ impl Node {
 
     /// Starts a node whose HTTP has an address of its own.
     pub(crate) fn start_at(http: &str, arguments: &[&str]) -> Self {
-        let mut command = run_with_http(http, arguments);
+        let mut command = run_with("127.0.0.1:0", http, arguments);
         Self::spawn(command.env("PHIN_CLUSTER_KEY", KEY))
     }
 
@@ -158,12 +158,17 @@ impl Drop for Node {
 
 /// `phin run` as all nodes here run: fast, on a free port, ending with the test.
 pub(crate) fn run(arguments: &[&str]) -> Command {
-    run_with_http("127.0.0.1:0", arguments)
+    run_with("127.0.0.1:0", "127.0.0.1:0", arguments)
 }
 
-fn run_with_http(http: &str, arguments: &[&str]) -> Command {
+/// The same at a port of its own.
+pub(crate) fn run_at(bind: &str, arguments: &[&str]) -> Command {
+    run_with(bind, "127.0.0.1:0", arguments)
+}
+
+fn run_with(bind: &str, http: &str, arguments: &[&str]) -> Command {
     let common = ["run", "--exit-with-stdin", "--events", "json", "--log-format", "json"];
-    let place = ["--bind", "127.0.0.1:0", "--http", http, "--profile", "local"];
+    let place = ["--bind", bind, "--http", http, "--profile", "local"];
     let mut command = phin(&[&common[..], &place, arguments].concat());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -6,6 +6,7 @@ mod admission;
 mod bench;
 mod certificates;
 mod commands;
+mod conflicts;
 mod demo;
 mod forget;
 mod harness;

@@ -135,7 +135,8 @@ impl Scenario {
     /// One line of a script; with `nX..nY` in it, one for each of these nodes:
     /// - `config SETTING=VALUE…` holds for nodes started later; `config hosts=never` for hosts that answer no questions
     /// - `cluster nodes=N seed=S` starts N nodes that know one another; time begins when they agree
-    /// - `node nX [generation=G]` starts one more, alone; `join nX nY` lets it join through nY; `leave nX`
+    /// - `node nX [generation=G] [name=NAME] [addr=nY]` starts one more, alone; `move nX nY`: it is now at the address of
+    ///   nY; `join nX nY` lets it join through nY; `leave nX`
     /// - `admit nX nY`, `refuse nX nY REASON`: the application of nX decides on nY, after `config ask_application=true`
     /// - `forget nX nY`: an operator asks nX to forget nY
     /// - `kill nX`, `restart nX` (next generation), `restart nX generation=G`, `stop nX`, `continue nX`
@@ -151,7 +152,7 @@ impl Scenario {
     ///   or with its last byte changed
     /// - `show events` (each as it happens), `show news` (each change once, with when and to whom), `show PART…`,
     ///   `show all`, `show nothing`
-    /// - `run TIME` goes on, `run until=PART` until such a part is sent; `members` prints every list; `stats nX COUNTER` prints a counter; `link nX nY` what nX
+    /// - `run TIME` goes on, `run until=PART` until such a part is sent; `members` prints every list; `held nX nY` whether nX holds nY back; `stats nX COUNTER` prints a counter; `link nX nY` what nX
     ///   knows of its link; `why nX nY` what nX knows of the last suspicion of nY
     fn execute(&mut self, line: &str) {
         if let Some((range, nodes)) = script::range(line) {
@@ -165,7 +166,7 @@ impl Scenario {
             "cluster" => self.start_cluster(option(line, "nodes"), option(line, "seed")),
             "node" => {
                 let generation = text(line, "generation").map_or(0, |g| g.parse().unwrap());
-                self.start(node(0), generation);
+                self.start_as(node(0), generation, text(line, "name"), text(line, "addr"));
             }
             "join" => {
                 let through = self.peer(node(1));
@@ -178,6 +179,10 @@ impl Scenario {
             "refuse" => {
                 let (newcomer, reason) = (id(node(1)), arguments[2..].join(" "));
                 self.input(node(0), |swim, now| swim.handle_decision(now, newcomer, Err(reason)));
+            }
+            "move" => {
+                let addrs = vec![addr(node(1))];
+                self.input(node(0), |swim, now| swim.move_to(now, addrs));
             }
             "leave" => self.input(node(0), |swim, now| {
                 swim.leave(now);
@@ -195,7 +200,7 @@ impl Scenario {
             "restart" => {
                 let next = self.nodes[&node(0)].generation + 1;
                 let generation = text(line, "generation").map_or(next, |g| g.parse().unwrap());
-                self.start(node(0), generation);
+                self.start_as(node(0), generation, text(line, "name"), text(line, "addr"));
             }
             "stop" => self.node(node(0)).process = Process::Stopped,
             "continue" => self.resume(node(0)),
@@ -241,6 +246,7 @@ impl Scenario {
                 self.print_news();
             }
             "members" => self.print_members(),
+            "held" => self.print_hold(node(0), node(1)),
             "stats" => self.print_counter(node(0), arguments[1]),
             "link" => self.print_link(node(0), node(1)),
             "why" => self.print_why(node(0), node(1)),
@@ -266,6 +272,9 @@ impl Scenario {
             "suspicion_multiplier" => self.config.suspicion_multiplier = value.parse().unwrap(),
             "dead_retention" => self.config.dead_retention = duration(value),
             "ask_application" => self.config.ask_application = value.parse().unwrap(),
+            "flap_suppress" => self.config.flap_suppress = value.parse().unwrap(),
+            "flap_reuse" => self.config.flap_reuse = value.parse().unwrap(),
+            "flap_half_life" => self.config.flap_half_life = duration(value),
             "max_members" => self.config.max_members = value.parse().unwrap(),
             _ => panic!("unknown setting {name}"),
         }
@@ -293,9 +302,14 @@ impl Scenario {
     }
 
     fn start(&mut self, node: usize, generation: u32) {
+        self.start_as(node, generation, None, None);
+    }
+
+    fn start_as(&mut self, node: usize, generation: u32, as_name: Option<&str>, at: Option<&str>) {
+        let own_name = format!("n{node}");
         let local = Local {
-            name: Name::try_from(format!("n{node}").as_str()).unwrap(),
-            addrs: vec![addr(node)],
+            name: Name::try_from(as_name.unwrap_or(&own_name)).unwrap(),
+            addrs: vec![addr(at.map_or(node, number))],
             generation: Generation(generation),
         };
         let keys = Arc::new(TestKeys(node));

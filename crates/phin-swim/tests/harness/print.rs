@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use phin_swim::{MemberState, Outcome};
 
-use super::{Scenario, id, name, script};
+use super::{Scenario, id, keys, name, script};
 
 impl Scenario {
     pub(super) fn print_news(&mut self) {
@@ -35,6 +35,16 @@ impl Scenario {
             "{now} n{node}->n{subject} round_trip={round_trip:?} loss={loss:.0}% phi={phi:.1}"
         )
         .unwrap();
+    }
+
+    pub(super) fn print_hold(&mut self, node: usize, subject: usize) {
+        let (now, swim) = (self.now, &self.nodes[&node].swim);
+        let penalty = swim.flap_penalty(now, id(subject));
+        let hold = match swim.members().held_back_until(id(subject)) {
+            Some(until) => format!("held back until {until}"),
+            None => "not held back".to_owned(),
+        };
+        writeln!(self.seen, "{now} n{node}: n{subject} {hold}, penalty {penalty:.1}").unwrap();
     }
 
     pub(super) fn print_why(&mut self, node: usize, subject: usize) {
@@ -73,7 +83,7 @@ impl Scenario {
         for (node, state) in self.running() {
             let members = state.swim.members();
             let mut members: Vec<_> =
-                members.iter().map(|m| (script::number(m.name()), m)).collect();
+                members.iter().map(|m| (keys::node(m.id()).unwrap(), m)).collect();
             members.sort_by_key(|&(number, _)| number);
             let mut list = format!("{} members", members.len());
             for (_, m) in members {

@@ -1,6 +1,7 @@
 //! A few real nodes in one process, over QUIC on loopback. No test waits for time to pass: each
 //! waits for what should happen, under a guard that is far longer than it takes.
 
+mod addresses;
 mod admission;
 mod forget;
 mod hostile;

@@ -1,0 +1,127 @@
+//! Flap damping: a member that dies and returns again and again is held back, by a penalty that halves over time.
+//!
+//! Each member decides by what it saw itself. One that is held back is in the list and takes part as ever: it is probed,
+//! observes, votes. Only the application is not told of its comings and goings until the penalty has decayed.
+
+use std::{collections::BTreeMap, f64::consts::LN_2, time::Duration};
+
+use phin_accrual::{exp, ln};
+
+use crate::{Change, Config, Instant, MemberId, MemberState, Swim, membership::Hold, swim::Timer};
+
+/// How often members died lately: at most [`MAX_FLAPPING`] of them.
+#[derive(Debug)]
+pub(crate) struct Flaps {
+    penalties: BTreeMap<MemberId, Penalty>,
+    /// When those that had decayed were last forgotten.
+    pruned_at: Instant,
+}
+
+/// One for each death, halved in each half life.
+#[derive(Clone, Copy, Debug)]
+struct Penalty {
+    value: f64,
+    at: Instant,
+}
+
+impl Flaps {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { penalties: BTreeMap::new(), pruned_at: now }
+    }
+}
+
+impl Penalty {
+    /// What is left of it.
+    fn left(self, now: Instant, half_life: Duration) -> f64 {
+        let half_lives = (now - self.at).as_secs_f64() / half_life.as_secs_f64();
+        self.value * exp(-half_lives * LN_2)
+    }
+}
+
+impl Config {
+    /// The highest penalty that a member can have, so that its hold ends at some time after its last death.
+    fn max_flap_penalty(&self) -> f64 {
+        self.flap_suppress * 2.0
+    }
+
+    /// How long a penalty takes to decay to where a member is told of again.
+    fn hold_time(&self, penalty: f64) -> Duration {
+        self.flap_half_life.mul_f64((ln(penalty / self.flap_reuse) / LN_2).max(0.0))
+    }
+}
+
+impl Swim {
+    /// A member died, or was started anew before anyone noticed its death.
+    pub(crate) fn record_flap(&mut self, now: Instant, id: MemberId) {
+        let value = (self.flap_penalty(now, id) + 1.0).min(self.params.max_flap_penalty());
+        if !self.has_room_for_flap(now, id) {
+            self.stats.flaps_ignored += 1;
+            return;
+        }
+        self.flaps.penalties.insert(id, Penalty { value, at: now });
+        let hold = self.list.snapshot().hold(id);
+        if hold.is_some() || value >= self.params.flap_suppress {
+            let until = now + self.params.hold_time(value);
+            let is_told = hold.is_some_and(|hold| hold.is_told);
+            self.list.hold_back(id, Some(Hold { until, is_told }));
+            self.timers.set(until, Timer::Release(id));
+        }
+    }
+
+    /// The penalty of a member as it is now: one for each death, halved in each half life; zero of a steady one.
+    pub fn flap_penalty(&self, now: Instant, id: MemberId) -> f64 {
+        let half_life = self.params.flap_half_life;
+        self.flaps.penalties.get(&id).map_or(0.0, |penalty| penalty.left(now, half_life))
+    }
+
+    /// What the application is told instead of a change, if anything, where the member is held back.
+    pub(crate) fn damp(&mut self, id: MemberId, change: Change) -> Option<Change> {
+        let Some(hold) = self.list.snapshot().hold(id) else {
+            return Some(change);
+        };
+        match change {
+            Change::Left => {
+                self.list.hold_back(id, None);
+                Some(change)
+            }
+            _ if hold.is_told => None,
+            // It returns from the death for which it is held back.
+            Change::Alive => {
+                self.stats.returns_held_back += 1;
+                self.list.hold_back(id, Some(Hold { is_told: true, ..hold }));
+                Some(Change::HeldBack)
+            }
+            _ => Some(change),
+        }
+    }
+
+    /// The penalty of a member has decayed, unless it died again meanwhile: the application is told what it is now.
+    pub(crate) fn release(&mut self, now: Instant, id: MemberId) {
+        let Some(hold) = self.list.snapshot().hold(id).filter(|hold| hold.until <= now) else {
+            return;
+        };
+        self.list.hold_back(id, None);
+        if let Some(member) = self.list.get(id).filter(|_| hold.is_told).cloned() {
+            let change = match member.state {
+                MemberState::Alive => Change::Alive,
+                MemberState::Suspect => Change::Suspect,
+                MemberState::Dead => Change::Dead,
+                MemberState::Left => Change::Left,
+            };
+            self.announce(Some(change), member);
+        }
+    }
+
+    fn has_room_for_flap(&mut self, now: Instant, id: MemberId) -> bool {
+        let half_life = self.params.flap_half_life;
+        let Flaps { penalties, pruned_at } = &mut self.flaps;
+        if penalties.len() >= MAX_FLAPPING && now - *pruned_at >= half_life {
+            *pruned_at = now;
+            penalties.retain(|_, penalty| penalty.left(now, half_life) >= 0.5);
+        }
+        penalties.len() < MAX_FLAPPING || penalties.contains_key(&id)
+    }
+}
+
+/// How many members' penalties are kept; who dies beyond that is not held back.
+const MAX_FLAPPING: usize = 1_024;
