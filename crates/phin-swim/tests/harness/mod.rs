@@ -3,6 +3,7 @@
 
 mod keys;
 mod print;
+mod release;
 mod script;
 
 use std::{
@@ -20,6 +21,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use keys::{TestKeys, addr, id, name};
+use release::Release;
 use script::{Fate, Host, Rule, duration, host, number, option, text};
 
 /// Every message takes this long.
@@ -49,6 +51,8 @@ pub(crate) struct Scenario {
     news: Vec<(String, Instant, Instant, Vec<usize>)>,
     seen: String,
     bytes: Vec<u8>,
+    /// Which release members run that do not run this one.
+    releases: BTreeMap<usize, Release>,
     /// While a cluster forms, applications admit everyone.
     is_forming: bool,
 }
@@ -121,6 +125,7 @@ impl Scenario {
             news: Vec::new(),
             seen: String::new(),
             bytes: Vec::new(),
+            releases: BTreeMap::new(),
             is_forming: false,
         };
         for line in script.lines().map(|line| line.split('#').next().unwrap_or("").trim()) {
@@ -146,6 +151,7 @@ impl Scenario {
     ///   `split nX…` cuts these nodes, and their hosts, off from all others; `heal` ends all of that
     /// - `disconnected nX nY idle|closed|reset|lost`, `unreachable nX nY no-answer|refused|other-identity|not-admitted`:
     ///   what the transport of nX tells it of nY
+    /// - `release nX previous|this|next`: what nX says and understands from now on is that of a neighbouring release
     /// - `garbage nX->nY` sends bytes that mean nothing, `raw nX->nY HEX` a payload byte by byte, in which
     ///   `{nZ}` stands for an id
     /// - `replay nX->nY kind=K [as=nZ] [forged]` delivers the last payload with such a part again, as if nZ had sent it,
@@ -202,6 +208,7 @@ impl Scenario {
                 let generation = text(line, "generation").map_or(next, |g| g.parse().unwrap());
                 self.start_as(node(0), generation, text(line, "name"), text(line, "addr"));
             }
+            "release" => drop(self.releases.insert(node(0), Release::read(arguments[1]))),
             "stop" => self.node(node(0)).process = Process::Stopped,
             "continue" => self.resume(node(0)),
             "host" => self.node(node(0)).host = host(arguments[1]),
@@ -448,6 +455,13 @@ impl Scenario {
         let Some(receiver) = self.nodes.get(&to) else {
             return;
         };
+        let (sender, understands) = (self.release(from), self.release(to));
+        let translate = |payload: &[u8]| understands.understood(&sender.sent(payload));
+        let carried = match carried {
+            Carried::Datagram(payload) => Carried::Datagram(translate(&payload)),
+            Carried::Stream(payload) => Carried::Stream(translate(&payload)),
+            Carried::End(reason) => Carried::End(reason),
+        };
         let from_run = self.nodes[&from].run;
         let to_run = self.nodes[&from].connected.get(&to_id).copied().unwrap_or(receiver.run);
         let delivery = Delivery { from, from_run, to, to_run, carried };
@@ -460,6 +474,10 @@ impl Scenario {
             }
             Fate::Late(delay) => self.carry(LATENCY + delay, delivery),
         }
+    }
+
+    fn release(&self, node: usize) -> Release {
+        self.releases.get(&node).copied().unwrap_or_default()
     }
 
     fn carry(&mut self, delay: Duration, delivery: Delivery) {
