@@ -53,6 +53,7 @@ fn web_pages_make_nobody_forget() {
     let n1 = Node::start(&["--name", "n1"]);
     let n2 = Node::join("n2", &n1);
     n1.event_of("joined", "n2");
+    n2.event_of("joined", "n1");
     let answer = output_of(&["leave", "--http", &n2.http]);
     assert!(answer.status.success());
     n1.event_of("left", "n2");
@@ -72,6 +73,7 @@ fn retention_forgets_by_itself() {
     let n1 = Node::start(&["--name", "n1", "--retention", "2s"]);
     let mut n2 = Node::join("n2", &n1);
     n1.event_of("joined", "n2");
+    n2.event_of("joined", "n1");
     n2.signal(Signal::TERM);
     n2.wait();
     n1.event_of("left", "n2");
