@@ -397,7 +397,7 @@ impl Simulation {
         let waiting = std::mem::take(&mut ours.waiting);
         if is_first {
             let check = Event::CheckConnection(id, peer.node, connection);
-            self.queue.push(now + IDLE_TIMEOUT, Class::Timer, check);
+            self.queue.push(now + self.protocol.idle_timeout(), Class::Timer, check);
             self.input(id, Input::Connected(peer));
         }
         for (channel, payload) in waiting {
@@ -447,14 +447,15 @@ impl Simulation {
     pub(crate) fn check_connection(&mut self, id: NodeId, peer: NodeId, connection: ConnectionId) {
         let now = self.now;
         let is_stopped = self.is_stopped(id);
+        let idle_timeout = self.protocol.idle_timeout();
         let Some(ours) = self.nodes[id.index()].connections.get_mut(&peer) else {
             return;
         };
         if !ours.is_open() {
             return;
         }
-        let idle_at = ours.last_used.unwrap_or(now) + IDLE_TIMEOUT;
-        let lost_at = ours.unanswered_since.map_or(idle_at, |since| since + IDLE_TIMEOUT);
+        let idle_at = ours.last_used.unwrap_or(now) + idle_timeout;
+        let lost_at = ours.unanswered_since.map_or(idle_at, |since| since + idle_timeout);
         let due = idle_at.min(lost_at);
         if due > now || is_stopped {
             let check = Event::CheckConnection(id, peer, connection);
@@ -514,8 +515,6 @@ const MAX_HELD: usize = 4_096;
 const INITIAL_PTO: Duration = millis(999);
 /// When a dial is given up.
 const DIAL_TIMEOUT: Duration = secs(5);
-/// When a connection nobody uses is closed, and one whose peer is silent given up.
-const IDLE_TIMEOUT: Duration = secs(30);
 /// What a receiver may wait before it acknowledges (RFC 9000 §18.2), so what repeating costs beside a round trip.
 const MAX_ACK_DELAY: Duration = millis(25);
 /// After how many tries without any answer a TCP connection is given up.

@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod bootstrap;
+mod calm;
 mod detection;
 mod partition;
 mod pause;
@@ -21,6 +22,8 @@ pub enum Experiment {
     Detection,
     /// The same, by packet loss.
     Loss,
+    /// The same, beside the distribution that arithmetic leads one to expect; of phin with its LAN profile.
+    Distribution,
     /// Lifeguard's slow members.
     Slow,
     /// Paused processes and hosts.
@@ -29,6 +32,8 @@ pub enum Experiment {
     Bootstrap,
     /// A partition and its healing.
     Partition,
+    /// Longer periods while nothing happens.
+    Calm,
 }
 
 /// The values of what is varied, by name.
@@ -150,10 +155,12 @@ impl Experiment {
         match self {
             Self::Detection => "detection",
             Self::Loss => "loss",
+            Self::Distribution => "distribution",
             Self::Slow => "slow",
             Self::Pause => "pause",
             Self::Bootstrap => "bootstrap",
             Self::Partition => "partition",
+            Self::Calm => "calm",
         }
     }
 
@@ -164,11 +171,14 @@ impl Experiment {
 
     fn run(self, protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
         match self {
-            Self::Detection | Self::Loss => detection::run(protocol, point, seed),
+            Self::Detection | Self::Loss | Self::Distribution => {
+                detection::run(protocol, point, seed)
+            }
             Self::Slow => slow::run(protocol, point, seed),
             Self::Pause => pause::run(protocol, point, seed),
             Self::Bootstrap => bootstrap::run(protocol, point, seed),
             Self::Partition => partition::run(protocol, point, seed),
+            Self::Calm => calm::run(protocol, point, seed),
         }
     }
 }

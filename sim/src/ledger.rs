@@ -1,6 +1,6 @@
 //! Who learnt of which death when, and who was declared dead although alive.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     node::{Belief, Instant, NodeId, Notice},
@@ -20,6 +20,8 @@ pub struct Ledger {
     pub first_suspected: Vec<(Instant, NodeId)>,
     /// For how long after a fault its consequences are excused.
     pub grace: Duration,
+    /// Members that live and are to be declared dead by policy.
+    pub evicted: BTreeSet<NodeId>,
 }
 
 /// A death in truth and how it became known.
@@ -81,6 +83,7 @@ impl Default for Ledger {
             false_suspicions: 0,
             first_suspected: Vec::new(),
             grace: GRACE,
+            evicted: BTreeSet::new(),
         }
     }
 }
@@ -170,6 +173,7 @@ impl Ledger {
             let is_observer_healthy = truth.is_healthy(observer, now, grace);
             // An observer that was stopped or cut off first hears the news of that time, late.
             let is_excused = !truth.is_healthy(subject, now, grace)
+                || self.evicted.contains(&subject)
                 || !is_observer_healthy
                 || truth.are_separated(observer, subject, now, grace);
             let verdict =

@@ -243,6 +243,11 @@ pub trait Protocol: Send + Sync {
     /// What carries its messages.
     fn transport(&self) -> Transport;
 
+    /// After how long without use a connection is closed.
+    fn idle_timeout(&self) -> Duration {
+        secs(30)
+    }
+
     /// What a message says, for traces.
     fn describe(&self, payload: &[u8]) -> String {
         format!("{} bytes", payload.len())

@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use phin_swim::{
@@ -13,7 +14,7 @@ use crate::{
     keys::SimKeys,
     node::{
         Action, Belief, Channel, Generation, HostId, Input, Instant, Knowledge, Line, NodeId,
-        Notice, Peer, Process, Protocol, Start, Transport, Usage,
+        Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
     },
 };
 
@@ -47,6 +48,12 @@ impl Protocol for Phin {
 
     fn transport(&self) -> Transport {
         Transport::Quic
+    }
+
+    /// As the driver has it: twice the time between two probes of one link, and 30 s at least.
+    fn idle_timeout(&self) -> Duration {
+        let period = self.config.max_protocol_period.unwrap_or(self.config.protocol_period);
+        (period * (u32::from(self.config.rings) + 1) * 2).max(secs(30))
     }
 
     fn describe(&self, payload: &[u8]) -> String {
@@ -106,7 +113,11 @@ impl PhinProcess {
                     Change::Suspect => Belief::Suspect,
                     Change::Dead => Belief::Dead,
                     Change::Left => Belief::Left,
-                    Change::Updated | Change::Forgotten | Change::NameConflict => return None,
+                    Change::Updated
+                    | Change::Degraded
+                    | Change::Recovered
+                    | Change::Forgotten
+                    | Change::NameConflict => return None,
                 };
                 let subject = self.node(event.member.id())?;
                 let version = event.member.version();

@@ -11,6 +11,7 @@ use crate::{
 
 mod analytic;
 mod detection;
+mod distribution;
 mod others;
 mod table;
 
@@ -51,10 +52,12 @@ pub fn write_reports(lines: &[SampleLine], command: &str, out: &Path) -> io::Res
         }
         let pages = match experiment {
             Experiment::Detection | Experiment::Loss => detection::pages(experiment, &rows),
+            Experiment::Distribution => distribution::pages(&rows),
             Experiment::Slow => others::slow(&rows),
             Experiment::Pause => others::pause(&rows),
             Experiment::Bootstrap => others::bootstrap(&rows),
             Experiment::Partition => others::partition(&rows),
+            Experiment::Calm => others::calm(&rows),
         };
         for (name, mut text) in pages {
             if name.ends_with(".md") {
@@ -90,7 +93,9 @@ fn rows(lines: &[SampleLine], experiment: Experiment) -> Vec<Row> {
 /// A metric that each run has once.
 const fn line_metric(experiment: Experiment) -> &'static str {
     match experiment {
-        Experiment::Detection | Experiment::Loss => "seconds",
+        Experiment::Detection | Experiment::Loss | Experiment::Distribution | Experiment::Calm => {
+            "seconds"
+        }
         Experiment::Slow => "false_positives",
         Experiment::Pause => "declared",
         Experiment::Bootstrap => "complete",

@@ -152,6 +152,7 @@ impl Scenario {
             run.trace_to(trace);
         }
         run.ledger_mut().grace = self.expect.grace.0;
+        run.ledger_mut().evicted = self.expect.evicted.of(self.nodes);
         run.limit_events(MAX_EVENTS);
         self.watch(&mut run);
         self.schedule(&mut run);

@@ -49,3 +49,27 @@ fn shares_joined_are_the_whole() {
     let plot = std::fs::read_to_string(folder.path().join("detection-all.svg")).unwrap();
     assert!(plot.contains("<svg") && plot.contains("members") && plot.contains("expected"));
 }
+
+#[test]
+fn calm_and_distribution_have_pages_with_what_was_measured() {
+    let at = |n: f64| Point::default().with("n", n).with("loss", 0.0);
+    let job = |experiment, protocol, point| Job { experiment, protocol, point, seed: 1 };
+    let mut jobs: Vec<_> =
+        ProtocolKind::CALM.map(|protocol| job(Experiment::Calm, protocol, at(8.0))).into();
+    jobs.extend([0.0, 1.0, 2.0].map(|kind| {
+        let point = at(8.0).with("kills", 2.0).with("kill", kind);
+        job(Experiment::Distribution, ProtocolKind::Phin, point)
+    }));
+    let folder = tempfile::tempdir().unwrap();
+    let lines = run_jobs(jobs, Shard::WHOLE, cores());
+    let files = write_reports(&lines, "phin-sim sweep", folder.path()).unwrap();
+    let expected = ["distribution.csv", "distribution.svg", "distribution.md"];
+    assert_eq!(files[..3], expected);
+    let read = |file: &str| std::fs::read_to_string(folder.path().join(file)).unwrap();
+    assert_eq!(read("distribution.csv").lines().count(), 4);
+    let calm = read("calm.csv");
+    let messages = |line: &str| line.split(',').nth(4).unwrap().parse::<f64>().unwrap();
+    let messages: Vec<_> = calm.lines().skip(1).map(messages).collect();
+    let halves = messages.windows(2).all(|pair| (1.8..2.2).contains(&(pair[0] / pair[1])));
+    assert!(messages.len() == 4 && halves, "each saves half of the one before: {messages:?}");
+}

@@ -1,10 +1,12 @@
 //! Members and changes as others read them: the JSON of event lines and of HTTP, and the line for people.
 
-use std::{net::SocketAddr, time::SystemTime};
+use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
 use jiff::Timestamp;
-use phin::{Change, Event, Link, Member, Members};
+use phin::{Change, Event, Link, Member, MemberId, Members, Unreached};
 use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::members::{readable, short};
 
 /// One line of a stream of events.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -33,6 +35,8 @@ pub(crate) enum What {
     /// It returned, but died and returned too often lately: nothing more is told of it for a while.
     #[serde(rename = "held-back")]
     HeldBack(Changed),
+    Degraded(Changed),
+    Recovered(Changed),
     /// The reader was too slow for this many changes; a snapshot follows in their place.
     Missed {
         events: u64,
@@ -93,7 +97,8 @@ pub(crate) struct ListedMember {
 pub(crate) struct DetailedMember {
     #[serde(flatten)]
     pub(crate) listed: ListedMember,
-    /// How sure this node is that it is dead; `null` for members that this node does not observe.
+    /// How surprising its silence is to this node; `null` for members that are not live, and of which nothing is known
+    /// here: mostly those that this node does not observe.
     pub(crate) phi: Option<f64>,
     /// The usual round trip to it in milliseconds; `null` until one was measured.
     pub(crate) rtt_ms: Option<f64>,
@@ -106,6 +111,83 @@ pub(crate) struct DetailedMember {
     /// The ids of other live members with its name.
     #[serde(default)]
     pub(crate) namesakes: Vec<String>,
+    /// Which of its observers do not reach it, though it lives, as far as this node knows.
+    #[serde(flatten)]
+    pub(crate) failing: Failing,
+}
+
+/// The links to a member that fail; empty and `null` from earlier releases, and for members that a node does not observe.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Failing {
+    /// Since when most of its observers have not reached it; `null` while most do.
+    #[serde(default, deserialize_with = "printable_option")]
+    pub(crate) degraded_since: Option<String>,
+    #[serde(default)]
+    pub(crate) failing_links: Vec<FailingLink>,
+}
+
+/// One observer's link that fails.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct FailingLink {
+    pub(crate) observer: Someone,
+    /// When the first ping was sent that was not answered.
+    #[serde(deserialize_with = "printable")]
+    pub(crate) since: String,
+    /// How many pings were not answered, up to 255.
+    pub(crate) pings_missed: u8,
+}
+
+/// A member, named where its name is still known.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Someone {
+    #[serde(deserialize_with = "printable")]
+    pub(crate) id: String,
+    #[serde(deserialize_with = "printable_option")]
+    pub(crate) name: Option<String>,
+}
+
+impl Someone {
+    pub(crate) fn new(id: MemberId, members: &Members) -> Self {
+        let name = members.get(id).map(|member| member.name().to_owned());
+        Self { id: id.to_string(), name }
+    }
+
+    pub(crate) fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| short(&self.id))
+    }
+}
+
+impl Failing {
+    pub(crate) fn new(unreached: &Unreached, cluster: &phin::Cluster, members: &Members) -> Self {
+        let time = |at| rfc3339(cluster.wall_clock(at));
+        let links = unreached.links.iter().map(|link| FailingLink {
+            observer: Someone::new(link.observer, members),
+            since: time(link.since),
+            pings_missed: link.attempts,
+        });
+        Self { degraded_since: unreached.degraded_since.map(time), failing_links: links.collect() }
+    }
+
+    /// What it means, a line for each link; empty where none fails.
+    pub(crate) fn to_text(&self) -> String {
+        if self.failing_links.is_empty() {
+            return String::new();
+        }
+        let mut text = match &self.degraded_since {
+            Some(since) => format!(
+                "It is degraded since {}: it lives, but most of its observers do not reach it.\n",
+                readable(since)
+            ),
+            None => "It lives, but some of its observers do not reach it.\n".to_owned(),
+        };
+        for FailingLink { observer, since, pings_missed } in &self.failing_links {
+            let (observer, since) = (observer.label(), readable(since));
+            text.push_str(&format!(
+                "  {observer} does not reach it since {since}: {pings_missed} pings without direct reply\n"
+            ));
+        }
+        text
+    }
 }
 
 /// The answer of `/v1/members`.
@@ -117,6 +199,9 @@ pub(crate) struct MemberList {
     /// Equal lists have equal fingerprints.
     #[serde(deserialize_with = "printable")]
     pub(crate) fingerprint: String,
+    /// Whether the members that this node heard lately have an equal list; not told by earlier releases.
+    #[serde(default)]
+    pub(crate) converged: Option<bool>,
     pub(crate) members: Vec<DetailedMember>,
 }
 
@@ -166,7 +251,9 @@ impl Line {
             | What::Updated(changed)
             | What::Forgotten(changed)
             | What::NameConflict(changed)
-            | What::HeldBack(changed) => {
+            | What::HeldBack(changed)
+            | What::Degraded(changed)
+            | What::Recovered(changed) => {
                 let Changed { member, version, silence } = changed;
                 let silence =
                     silence.as_ref().map_or(String::new(), |kind| format!(" silence={kind}"));
@@ -206,6 +293,8 @@ impl What {
             Change::Forgotten => Self::Forgotten(changed),
             Change::NameConflict => Self::NameConflict(changed),
             Change::HeldBack => Self::HeldBack(changed),
+            Change::Degraded => Self::Degraded(changed),
+            Change::Recovered => Self::Recovered(changed),
         }
     }
 
@@ -230,6 +319,8 @@ impl What {
             Self::Forgotten(_) => "forgotten",
             Self::NameConflict(_) => "name-conflict",
             Self::HeldBack(_) => "held-back",
+            Self::Degraded(_) => "degraded",
+            Self::Recovered(_) => "recovered",
             Self::Missed { .. } => "missed",
             Self::Snapshot { .. } => "snapshot",
             Self::Isolated => "isolated",
@@ -244,12 +335,14 @@ pub(crate) fn member_list(
     cluster: &phin::Cluster,
     members: &Members,
     links: &[Link],
+    phis: &BTreeMap<MemberId, f64>,
+    unreached: &[Unreached],
 ) -> MemberList {
     let detailed = members.iter().map(|member| {
         let link = links.iter().find(|link| link.id == member.id());
         DetailedMember {
             listed: listed_member(member),
-            phi: link.map(|link| link.phi),
+            phi: phis.get(&member.id()).copied(),
             rtt_ms: link
                 .and_then(|link| link.round_trip)
                 .map(|round_trip| round_trip.as_secs_f64() * 1e3),
@@ -260,12 +353,16 @@ pub(crate) fn member_list(
                 .iter()
                 .map(|other| other.id().to_string())
                 .collect(),
+            failing: (unreached.iter().find(|unreached| unreached.id == member.id()))
+                .map(|unreached| Failing::new(unreached, cluster, members))
+                .unwrap_or_default(),
         }
     });
     MemberList {
         me: cluster.id().to_string(),
         version: members.version(),
         fingerprint: members.fingerprint().to_string(),
+        converged: Some(cluster.is_converged()),
         members: detailed.collect(),
     }
 }

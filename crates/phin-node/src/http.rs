@@ -136,7 +136,10 @@ fn router(node: Node) -> Router {
 
 async fn members(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
     let links = node.cluster.links().await.map_err(Refusal::stopped)?;
-    Ok(Json(lines::member_list(&node.cluster, &node.cluster.members(), &links)))
+    let phis = node.cluster.phis().await.map_err(Refusal::stopped)?;
+    let unreached = node.cluster.unreached().await.map_err(Refusal::stopped)?;
+    let members = node.cluster.members();
+    Ok(Json(lines::member_list(&node.cluster, &members, &links, &phis, &unreached)))
 }
 
 async fn leave(State(node): State<Node>) -> Result<Json<Departed>, Refusal> {

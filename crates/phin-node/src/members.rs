@@ -38,7 +38,11 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
     for member in &list.members {
         shown.add_row(row(member, &list.me));
     }
-    Ok(io::stdout().write_all(table::text(&shown).as_bytes())?)
+    let mut text = table::text(&shown);
+    for member in list.members.iter().filter(|member| !member.failing.failing_links.is_empty()) {
+        text.push_str(&format!("\n{}: {}", member.listed.member.name, member.failing.to_text()));
+    }
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
@@ -48,9 +52,12 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let is_held = if detailed.held_back_until.is_some() { " (held back)" } else { "" };
     let phi = detailed.phi.map_or("-".into(), |phi| format!("{phi:.1}"));
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
+    let is_degraded = detailed.failing.degraded_since.is_some();
+    let degraded = if is_degraded { ", degraded" } else { "" };
+    let state = format!("{}{degraded}", detailed.listed.state);
     vec![
         format!("{}{is_me}{is_unique}{is_held}", member.name).into(),
-        table::state(&detailed.listed.state),
+        table::state(&state),
         member.addr.into(),
         since(&detailed.since).into(),
         phi.into(),
@@ -64,6 +71,14 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
 /// As much of an id as people compare; programs read the whole of it with `--json`.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()
+}
+
+/// To the millisecond: the rest is for programs.
+pub(crate) fn readable(at: &str) -> String {
+    match at.char_indices().nth("2026-01-02T03:04:05.678".len()) {
+        Some((end, _)) => format!("{}Z", &at[..end]),
+        None => at.to_owned(),
+    }
 }
 
 /// To the second: the rest is for programs.

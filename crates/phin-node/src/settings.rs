@@ -105,6 +105,11 @@ pub(crate) struct Flags {
     /// How long a member that died or left is remembered; the shortest of the cluster counts [default: 24h]
     #[arg(long, value_name = "DURATION")]
     retention: Option<String>,
+    /// Up to how long a period becomes while nothing happens, which saves messages [default: never longer]
+    ///
+    /// The first death after a calm is noticed later, by half a period of that length in the median.
+    #[arg(long, value_name = "DURATION", help_heading = DETECTOR)]
+    max_period: Option<String>,
     /// How long a member whose host is silent too may be silent before it is dead [default: as the profile says]
     ///
     /// Three times as long where nothing is known of its host.
@@ -113,6 +118,11 @@ pub(crate) struct Flags {
     /// How long a member whose host still answers may be silent before it is dead [default: as the profile says]
     #[arg(long, value_name = "DURATION", help_heading = DETECTOR)]
     hang_tolerance: Option<String>,
+    /// After how long a member is evicted that lives but that most of its observers do not reach [default: never]
+    ///
+    /// Set it alike at all nodes: those without it bring an evicted member back.
+    #[arg(long, value_name = "DURATION", help_heading = DETECTOR)]
+    evict_degraded_after: Option<String>,
     /// How improbable a member's silence must be before it is dead: 8 is one mistake in 10^8 [default: 8]
     #[arg(long, value_name = "PHI", help_heading = DETECTOR)]
     phi_threshold: Option<String>,
@@ -207,6 +217,7 @@ impl Flags {
             ("flap_half_life", self.flap_half_life.clone()),
             ("flap_reuse", self.flap_reuse.clone()),
             ("flap_suppress", self.flap_suppress.clone()),
+            ("evict_degraded_after", self.evict_degraded_after.clone()),
             ("hang_tolerance", self.hang_tolerance.clone()),
             ("http", self.http.clone()),
             ("http_allow_remote", http_allow_remote),
@@ -215,6 +226,7 @@ impl Flags {
             ("key_file", self.key_file.clone()),
             ("log", self.log.clone()),
             ("log_format", self.log_format.clone()),
+            ("max_period", self.max_period.clone()),
             ("name", self.name.clone()),
             ("pause_tolerance", self.pause_tolerance.clone()),
             ("period", self.period.clone()),

@@ -2,12 +2,15 @@
 
 use std::time::SystemTime;
 
-use phin::{Cluster, Member, MemberId, Members, Outcome, Report, Silence};
+use phin::{Cluster, Member, Members, Outcome, Report, Silence};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    events::{ListedMember, held_back_until, listed_member, printable, printable_option, rfc3339},
-    members::short,
+    events::{
+        Failing, ListedMember, Someone, held_back_until, listed_member, printable,
+        printable_option, rfc3339,
+    },
+    members::{readable, short},
     table,
 };
 
@@ -26,6 +29,9 @@ pub(crate) struct Why {
     pub(crate) flap_penalty: f64,
     /// Its last suspicion, open or ended; `null` if it was never suspected here.
     pub(crate) suspicion: Option<Suspicion>,
+    /// Which of its observers do not reach it, though it lives, as far as this node knows.
+    #[serde(flatten)]
+    pub(crate) failing: Failing,
 }
 
 /// One suspicion, from the first ping that was not answered.
@@ -81,15 +87,6 @@ pub(crate) struct Ballot {
     pub(crate) silence: String,
 }
 
-/// A member, named where its name is still known.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Someone {
-    #[serde(deserialize_with = "printable")]
-    pub(crate) id: String,
-    #[serde(deserialize_with = "printable_option")]
-    pub(crate) name: Option<String>,
-}
-
 impl Why {
     pub(crate) fn new(
         cluster: &Cluster,
@@ -106,6 +103,7 @@ impl Why {
             // Tenths are enough for people, and stay the same from one look to the next.
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
+            failing: Failing::default(),
         }
     }
 
@@ -125,6 +123,7 @@ impl Why {
                 readable(until)
             ));
         }
+        text.push_str(&self.failing.to_text());
         let Some(suspicion) = &self.suspicion else {
             text.push_str(match state.as_str() {
                 "dead" => {
@@ -268,17 +267,6 @@ impl Ballot {
     }
 }
 
-impl Someone {
-    fn new(id: MemberId, members: &Members) -> Self {
-        let name = members.get(id).map(|member| member.name().to_owned());
-        Self { id: id.to_string(), name }
-    }
-
-    fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| short(&self.id))
-    }
-}
-
 fn votes_of(outcome: &Outcome) -> &[phin::Vote] {
     match outcome {
         Outcome::Open { votes } | Outcome::Dead { votes } => votes,
@@ -294,14 +282,6 @@ fn meaning(silence: &str) -> &'static str {
         "silent" => "its host used to answer and does no longer; host or network is down",
         "unknown" => "nothing is known of its host; it was not asked, or never answered",
         _ => "a kind that this release does not know",
-    }
-}
-
-/// To the millisecond: the rest is for programs.
-fn readable(at: &str) -> String {
-    match at.char_indices().nth("2026-01-02T03:04:05.678".len()) {
-        Some((end, _)) => format!("{}Z", &at[..end]),
-        None => at.to_owned(),
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) fn new(columns: &[&str]) -> Table {
 pub(crate) fn state(state: &str) -> Cell {
     let colour = match state {
         "alive" => Color::Green,
-        "suspect" => Color::Yellow,
+        "suspect" | "alive, degraded" | "suspect, degraded" => Color::Yellow,
         "dead" => Color::Red,
         _ => Color::DarkGrey,
     };

@@ -83,7 +83,8 @@ impl Swim {
             return;
         }
         let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
-        if !self.is_classic() && !self.believes(subject, &votes) {
+        let is_believed = self.believes(subject, &votes) || self.agrees_to_evict(now, subject);
+        if !self.is_classic() && !is_believed {
             self.look_into(now, claim, votes);
             return;
         }

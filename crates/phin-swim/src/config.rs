@@ -15,6 +15,11 @@ pub struct Config {
     /// The interval in which each member probes one other (SWIM §3.1). Shorter detects sooner and costs messages in
     /// proportion. Default 1 s; 10 ms to 10 min.
     pub protocol_period: Duration,
+    /// Up to how long the protocol period becomes while nothing happens: it is doubled after eight periods in which no
+    /// probe failed and the list did not change, as long as it does not exceed this, and is `protocol_period` again as soon as
+    /// either happens. Longer saves messages in a calm cluster, and has the first death after a calm noticed later, by half
+    /// of the longer period in the median. Default never longer; one to 64 times the protocol period.
+    pub max_protocol_period: Option<Duration>,
     /// The round trip assumed of a link that was never measured. Too short means needless ping-reqs to a new member,
     /// too long a slower first detection. Default 50 ms on a LAN; at most half the protocol period.
     pub prior_round_trip: Duration,
@@ -32,6 +37,11 @@ pub struct Config {
     /// How long a member's silence is given when its host answers: a process that is stopped, swapping or starved.
     /// Default 10 s; at least the pause tolerance.
     pub hang_tolerance: Duration,
+    /// After how long a member is evicted (declared dead) that lives but is degraded: most of its observers do not reach
+    /// it, some do. Shorter rids the cluster sooner of a member that few can talk to; it stays away for as long again before
+    /// it tries once more. Set it alike at all members: those without it bring an evicted member back. Default never;
+    /// at least the pause tolerance, at most a day.
+    pub evict_degraded_after: Option<Duration>,
     /// Whether the hosts of silent members are asked what became of them. Default yes.
     pub ask_hosts: bool,
     /// Whether newcomers wait for the application's word ([`Output::Newcomer`](crate::Output::Newcomer)); the crate
@@ -76,12 +86,14 @@ impl Config {
     pub const fn lan() -> Self {
         Self {
             protocol_period: Duration::from_secs(1),
+            max_protocol_period: None,
             prior_round_trip: Duration::from_millis(50),
             rings: 8,
             detector: Detector::Observers,
             phi_threshold: 8.0,
             pause_tolerance: Duration::from_secs(1),
             hang_tolerance: Duration::from_secs(10),
+            evict_degraded_after: None,
             ask_hosts: true,
             ask_application: false,
             indirect_probes: 3,
@@ -175,6 +187,9 @@ impl TryFrom<Config> for Params {
             Duration::from_millis(10),
             Duration::from_secs(600),
         )?;
+        if let Some(longest) = config.max_protocol_period {
+            between_durations("max_protocol_period", longest, period, period * 64)?;
+        }
         between_durations(
             "prior_round_trip",
             config.prior_round_trip,
@@ -194,6 +209,9 @@ impl TryFrom<Config> for Params {
         between_numbers("flap_reuse", reuse, 0.1..=suppress.next_down(), &allowed)?;
         let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
         between_durations("flap_half_life", config.flap_half_life, second, day)?;
+        if let Some(after) = config.evict_degraded_after {
+            between_durations("evict_degraded_after", after, tolerance, DAY)?;
+        }
         between("rings", config.rings.into(), 1, 32)?;
         between("indirect_probes", config.indirect_probes.into(), 0, 16)?;
         between("suspicion_multiplier", config.suspicion_multiplier.into(), 1, 64)?;
@@ -204,6 +222,8 @@ impl TryFrom<Config> for Params {
         Ok(Self(config))
     }
 }
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn between(setting: &'static str, value: usize, min: usize, max: usize) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) {

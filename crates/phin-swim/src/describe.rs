@@ -50,6 +50,10 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
         Part::Abstain { subject, version: of } => {
             format!("abstain {} {}", name(*subject), version(*of))
         }
+        Part::Failing { subject, version: of, links } => {
+            let links: Vec<_> = links.iter().map(|link| name(link.observer)).collect();
+            format!("failing {} {} links={}", name(*subject), version(*of), links.join(","))
+        }
         Part::Join => "join".to_owned(),
         Part::JoinReply(Ok(())) => "join-reply admitted".to_owned(),
         Part::JoinReply(Err(refusal)) => format!("join-reply refused: {refusal}"),

@@ -35,6 +35,7 @@ impl Swim {
     /// Makes news of a member's present state.
     pub(crate) fn spread(&mut self, now: Instant, id: MemberId, source: Source) {
         self.exchanges.last_change = now;
+        self.quicken(now);
         let learnt_from = match source {
             Source::Ourselves => None,
             Source::Gossip(from) => Some(from),

@@ -11,6 +11,8 @@
 mod anti_entropy;
 mod classic;
 mod config;
+mod convergence;
+mod degraded;
 mod describe;
 mod dissemination;
 mod flaps;
@@ -23,6 +25,7 @@ pub mod measured;
 mod member;
 mod membership;
 mod output;
+mod phi;
 mod probe;
 mod record;
 mod redial;
@@ -38,6 +41,7 @@ mod warm;
 mod wire;
 
 pub use config::{Config, ConfigError, Detector};
+pub use degraded::{FailingLink, Unreached};
 pub use describe::describe;
 pub use forgetting::ForgetRefusal;
 pub use member::{Generation, Incarnation, Member, MemberId, MemberState, Version};

@@ -1,7 +1,7 @@
 //! Our own health: a member that cannot trust its own view does not judge others (after Lifeguard's local health).
 //!
-//! *Impaired*: our own timers ran late, so what we missed may be our own doing. *Isolated*: nobody at all was heard, so
-//! the fault is on our side. Both abstain; neither stops probing.
+//! *Impaired*: our own timers ran late, or helpers that we asked send not even nacks, so what we missed may be our own
+//! doing. *Isolated*: nobody at all was heard, so the fault is on our side. Both abstain; neither stops probing.
 
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ pub(crate) struct LocalHealth {
     last_answer: Instant,
     impaired_until: Instant,
     is_isolated: bool,
+    /// How many helpers sent not even a nack, less those that sent something and one in each period; at most
+    /// [`MAX_SILENT_HELPERS`] (after Lifeguard's local health multiplier, LHM).
+    silent_helpers: u32,
     /// The longest stall of the present window and of the one before.
     stalls: [Duration; 2],
     window_began_at: Instant,
@@ -28,6 +31,7 @@ impl LocalHealth {
             last_answer: now,
             impaired_until: now,
             is_isolated: false,
+            silent_helpers: 0,
             stalls: [Duration::ZERO; 2],
             window_began_at: now,
         }
@@ -40,6 +44,21 @@ impl LocalHealth {
 
     pub(crate) const fn record_answer(&mut self, now: Instant) {
         self.last_answer = now;
+    }
+
+    /// So many helpers sent not even a nack in time (Lifeguard §IV.A).
+    pub(crate) fn record_silent_helpers(&mut self, helpers: u32) {
+        self.silent_helpers = (self.silent_helpers + helpers).min(MAX_SILENT_HELPERS);
+    }
+
+    /// A helper or a probed member answered us, or a period has passed.
+    pub(crate) const fn forgive_silent_helper(&mut self) {
+        self.silent_helpers = self.silent_helpers.saturating_sub(1);
+    }
+
+    /// Whether so few of the helpers that we asked sent anything that it is us who do not hear.
+    const fn is_hard_of_hearing(&self) -> bool {
+        self.silent_helpers >= DOUBTFUL_HELPERS
     }
 
     /// The longest stall of ours in the last half a minute or more.
@@ -57,9 +76,12 @@ impl LocalHealth {
 }
 
 impl Swim {
-    /// Whether this member abstains from judging others for now, because it stalled itself or is isolated.
+    /// Whether this member abstains from judging others for now, because it stalled itself, is isolated, or asked
+    /// helpers that sent not even nacks.
     pub fn is_impaired(&self, now: Instant) -> bool {
-        self.health.is_isolated || now < self.health.impaired_until
+        self.health.is_isolated
+            || self.health.is_hard_of_hearing()
+            || now < self.health.impaired_until
     }
 
     /// Whether we cannot judge this kind of silence now. Isolated, a member still sees what a host says of a process that
@@ -71,7 +93,8 @@ impl Swim {
             Silence::Hung => is_few,
             Silence::Silent | Silence::Unknown => false,
         };
-        now < self.health.impaired_until || (self.health.is_isolated && !is_told)
+        let hears_little = self.health.is_isolated || self.health.is_hard_of_hearing();
+        now < self.health.impaired_until || (hears_little && !is_told)
     }
 
     /// Whether this member hears nobody at all: it declares nobody dead until it does.
@@ -88,6 +111,7 @@ impl Swim {
             return;
         }
         self.stats.stalls += 1;
+        self.quicken(now);
         self.health.impaired_until = now + lag.min(tolerance) / 2;
         self.ask_anew(now);
     }
@@ -115,10 +139,11 @@ impl Swim {
     pub(crate) fn check_isolation(&mut self, now: Instant) {
         // Nobody talks to who has left.
         let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
-        let silence = now - self.health.last_heard;
-        let patience = (self.params.protocol_period + self.params.pause_tolerance) * 2;
+        let silence = now - self.health.last_heard.max(self.rounds.quickened_at());
+        let patience = (self.period() + self.params.pause_tolerance) * 2;
         if !is_alone && !self.health.is_isolated && silence >= patience {
             self.health.is_isolated = true;
+            self.quicken(now);
             self.output(Output::Isolated(true));
         }
     }
@@ -134,6 +159,10 @@ impl Swim {
 
 /// In a cluster of so few, hearing nobody may well be the others' doing.
 const FEW_MEMBERS: usize = 3;
+/// So many silent helpers are no chance any more: those of two members that were asked about, and all but one of them.
+const DOUBTFUL_HELPERS: u32 = 5;
+/// More count no further, so that the doubt is over this many periods after the last of them.
+const MAX_SILENT_HELPERS: u32 = 8;
 /// How long a stall is remembered: at least this, at most twice.
 const STALL_WINDOW: Duration = Duration::from_secs(30);
 /// What is less late than this is ordinary scheduling.

@@ -125,6 +125,10 @@ pub enum Change {
     /// ([`Members::held_back_until`](crate::Members::held_back_until)) nothing more is told of it, unless it leaves. Then
     /// comes what it is by that time.
     HeldBack,
+    /// Most of its observers, of whom this member is one, do not reach it, though it lives; or this is itself.
+    Degraded,
+    /// Most of its observers reach it again.
+    Recovered,
 }
 
 impl Change {
@@ -140,6 +144,8 @@ impl Change {
             Self::Forgotten => "forgotten",
             Self::NameConflict => "name-conflict",
             Self::HeldBack => "held-back",
+            Self::Degraded => "degraded",
+            Self::Recovered => "recovered",
         }
     }
 }

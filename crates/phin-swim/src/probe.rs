@@ -10,6 +10,7 @@ use rand::{RngExt, seq::SliceRandom};
 
 use crate::{
     Generation, HostAnswer, Instant, MemberId, MemberState, Peer, Question, Silence, Swim,
+    degraded::Run,
     swim::Timer,
     wire::{Part, Payload, Pulse, Round, Sequence},
 };
@@ -48,7 +49,7 @@ pub enum Unreachable {
 pub struct Link {
     /// Whom it leads to.
     pub id: MemberId,
-    /// How surprising its present silence is: −log10 of the probability that a live member would be as silent.
+    /// How surprising its present silence is, as [`Swim::phi`] says.
     pub phi: f64,
     /// The typical round trip; `None` before the first reply.
     pub round_trip: Option<Duration>,
@@ -79,6 +80,8 @@ struct Ping {
     /// Whether it is known that no reply will come.
     is_lost: bool,
     purpose: Purpose,
+    /// How many helpers were asked and have sent nothing yet.
+    silent_helpers: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +109,10 @@ struct LinkState {
     host_answers: bool,
     /// When its host was last asked while the member was healthy.
     host_asked_at: Option<Instant>,
+    /// When it was last alive, by whatever way that became known.
+    known_alive_at: Option<Instant>,
+    /// Our last pings, if they have no direct reply.
+    unanswered: Option<Run>,
 }
 
 impl LinkState {
@@ -177,6 +184,10 @@ impl Swim {
         ping.is_overdue = true;
         let Ping { target, sent_at, purpose, .. } = *ping;
         self.stats.pings_missed += 1;
+        if !matches!(purpose, Purpose::Redial) {
+            self.quicken(now);
+            self.record_unanswered(now, target, sent_at);
+        }
         match purpose {
             Purpose::Relay { requester, sequence } => {
                 self.send(requester, &Part::Nack { sequence });
@@ -220,6 +231,7 @@ impl Swim {
 
     pub(crate) fn handle_ping(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) {
         self.hear_round(now, &pulse);
+        self.hear_fingerprint(now, from.id, pulse.fingerprint);
         if self.list.get(from.id).is_none() {
             self.stats.unknown_senders += 1;
         }
@@ -236,6 +248,7 @@ impl Swim {
 
     pub(crate) fn handle_ack(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) {
         self.hear_round(now, &pulse);
+        self.hear_fingerprint(now, from.id, pulse.fingerprint);
         if !self.end_ping(now, from, pulse, channel) {
             self.stats.late_acks += 1;
         }
@@ -266,8 +279,20 @@ impl Swim {
         }
     }
 
+    /// Helpers that were asked to ping a member have had time to send at least a nack. Where somebody reached the member
+    /// it does not matter any more.
+    pub(crate) fn count_silent_helpers(&mut self, sequence: Sequence) {
+        let silent = self.probes.pings.get(&sequence).map_or(0, |ping| ping.silent_helpers);
+        self.stats.nacks_missed += u64::from(silent);
+        self.health.record_silent_helpers(silent);
+    }
+
     /// A helper is there, but could not reach the member either.
     pub(crate) fn handle_nack(&mut self, now: Instant, sequence: Sequence) {
+        self.health.forgive_silent_helper();
+        if let Some(ping) = self.probes.pings.get_mut(&sequence) {
+            ping.silent_helpers = ping.silent_helpers.saturating_sub(1);
+        }
         match self.probes.pings.get(&sequence) {
             Some(ping) if !self.is_classic() => self.escalate(now, ping.target, None),
             Some(_) => {}
@@ -289,6 +314,10 @@ impl Swim {
             return;
         };
         if self.is_current(target, generation) {
+            self.health.forgive_silent_helper();
+            if let Some(ping) = self.probes.pings.get_mut(&sequence) {
+                ping.silent_helpers = 0;
+            }
             self.record_lost(target, sent_at);
             self.record_sign_of_life(now, target, sent_at);
         }
@@ -307,9 +336,37 @@ impl Swim {
         self.probes.links.get(&id)?.last_heard
     }
 
+    /// When a member that we ping was last known alive, by whatever way.
+    pub(crate) fn known_alive_at(&self, id: MemberId) -> Option<Instant> {
+        self.probes.links.get(&id)?.known_alive_at
+    }
+
+    pub(crate) fn record_known_alive(&mut self, id: MemberId, at: Instant) {
+        if let Some(link) = self.probes.links.get_mut(&id) {
+            link.known_alive_at = link.known_alive_at.max(Some(at));
+        }
+    }
+
+    /// Our pings in a row without direct reply.
+    pub(crate) fn run(&self, id: MemberId) -> Option<Run> {
+        self.probes.links.get(&id)?.unanswered
+    }
+
+    /// Forgets them: one was answered.
+    pub(crate) fn take_run(&mut self, id: MemberId) -> Option<Run> {
+        self.probes.links.get_mut(&id)?.unanswered.take()
+    }
+
+    /// Those of a member that we observe, to change.
+    pub(crate) fn run_mut(&mut self, id: MemberId) -> Option<&mut Option<Run>> {
+        let is_observed = self.list.rings().subjects(self.list.me().id()).contains(&id);
+        let link = self.probes.links.get_mut(&id).filter(|_| is_observed)?;
+        Some(&mut link.unanswered)
+    }
+
     /// What a reply's absence is worth on the link to a member.
     pub(crate) fn weight(&self, id: MemberId, waited: Duration) -> f64 {
-        self.probes.links.get(&id).map_or(0.0, |link| self.probes.estimate(link).weight(waited))
+        self.estimate_of(id).map_or(0.0, |link| link.weight(waited))
     }
 
     /// Others heard the member at `until`: what of ours is overdue since before that was lost on our link.
@@ -420,18 +477,27 @@ impl Swim {
         let subjects = self.list.rings().subjects(self.id());
         let links = subjects.into_iter().filter_map(|id| Some((id, self.probes.links.get(&id)?)));
         links
-            .map(|(id, link)| {
-                let waiting = self.probes.pings.values();
-                let waiting = waiting.filter(|ping| ping.target == id && !ping.is_overdue);
-                let longest = waiting.map(|ping| now - ping.sent_at).max().unwrap_or_default();
-                Link {
-                    id,
-                    phi: self.own_phi(now, id) + link.estimator.weight(longest),
-                    round_trip: link.estimator.round_trip(),
-                    loss: link.estimator.loss(),
-                }
+            .map(|(id, link)| Link {
+                id,
+                phi: self.phi(now, id).unwrap_or_default(),
+                round_trip: link.estimator.round_trip(),
+                loss: link.estimator.loss(),
             })
             .collect()
+    }
+
+    /// When the first ping of a member was sent that still waits for its reply, and is not overdue. One that was
+    /// followed by a sign of life was lost on its way.
+    pub(crate) fn waiting_since(&self, id: MemberId) -> Option<Instant> {
+        let heard_at = self.link_heard_at(id);
+        let waiting = self.probes.pings.values().filter(|ping| ping.target == id);
+        let waiting = waiting.filter(|ping| !ping.is_overdue && heard_at < Some(ping.sent_at));
+        waiting.map(|ping| ping.sent_at).min()
+    }
+
+    /// What to expect of the link to a member, if it was ever pinged.
+    pub(crate) fn estimate_of(&self, id: MemberId) -> Option<LinkEstimator> {
+        self.probes.links.get(&id).map(|link| self.probes.estimate(link))
     }
 
     pub(crate) fn ping(&mut self, now: Instant, to: Peer, purpose: Purpose) {
@@ -445,13 +511,24 @@ impl Swim {
             stall: Duration::ZERO,
             host_answers: false,
             host_asked_at: None,
+            known_alive_at: None,
+            unanswered: None,
         });
         let period = self.params.protocol_period;
         let link = link.clone();
         let timeout = probe_timeout(&self.probes.estimate(&link), period, is_sample);
-        let (target, sent_at) = (to.id, now);
+        let (target, sent_at, silent_helpers) = (to.id, now, 0);
         let (is_overdue, is_lost) = (false, false);
-        let ping = Ping { target, sent_at, timeout, is_sample, is_overdue, is_lost, purpose };
+        let ping = Ping {
+            target,
+            sent_at,
+            timeout,
+            is_sample,
+            is_overdue,
+            is_lost,
+            purpose,
+            silent_helpers,
+        };
         self.probes.pings.insert(sequence, ping);
         self.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
         let end = if self.is_classic() { period } else { period * 2 };
@@ -473,6 +550,13 @@ impl Swim {
         observers.shuffle(&mut self.rng);
         observers.truncate(self.params.indirect_probes.into());
         let helpers: Vec<_> = observers.into_iter().filter_map(|id| self.peer(id)).collect();
+        if !self.is_classic()
+            && let Some(ping) = self.probes.pings.get_mut(&sequence)
+        {
+            ping.silent_helpers = helpers.len() as u32;
+            let patience = self.params.protocol_period;
+            self.timers.set(now + patience, Timer::NackTimeout(sequence));
+        }
         for helper in helpers {
             self.stats.ping_reqs_sent += 1;
             self.send(helper, &Part::PingReq { sequence, target });
@@ -502,6 +586,10 @@ impl Swim {
                 // It answers the retry by stream, which was sent later; the datagram counts as lost.
                 Channel::Stream => link.estimator.record_miss(),
             }
+        }
+        if channel == Channel::Datagram {
+            self.health.forgive_silent_helper();
+            self.record_reached(now, from);
         }
         if matches!(ping.purpose, Purpose::Retry) {
             self.retry_ended(from.id);

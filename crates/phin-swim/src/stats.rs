@@ -10,10 +10,16 @@ pub struct Stats {
     pub pings_missed: u64,
     /// Members asked to ping another for us.
     pub ping_reqs_sent: u64,
+    /// Helpers that sent not even a nack, while nobody reached the member that they were asked about.
+    pub nacks_missed: u64,
     /// Acks that came when nobody waited for them any more.
     pub late_acks: u64,
     /// Suspicions and verdicts about ourselves that we answered with a higher incarnation.
     pub refutations: u64,
+    /// Suspicions and verdicts about ourselves that we let stand for a while, as a degraded member that is evicted.
+    pub refutations_held: u64,
+    /// Members that we declared dead for being degraded too long.
+    pub evictions: u64,
     /// Members we accused to their other observers.
     pub accusations: u64,
     /// Members not doubted, because too many cases were open.

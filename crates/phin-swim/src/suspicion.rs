@@ -87,6 +87,16 @@ impl Cases {
         self.0.keys().copied().collect()
     }
 
+    /// When our pings of a member were sent that are overdue since its last sign of life.
+    pub(crate) fn misses_of(&self, id: MemberId) -> &[Instant] {
+        self.0.get(&id).map_or(&[], |case| &case.misses)
+    }
+
+    /// What other observers told against a member since its last sign of life.
+    pub(crate) fn votes_of(&self, id: MemberId) -> impl Iterator<Item = &Vote> {
+        self.0.get(&id).into_iter().flat_map(|case| case.votes.values())
+    }
+
     /// Forgets our own misses, of which we no longer know whether they were the subjects'.
     pub(crate) fn void_own_misses(&mut self) {
         for case in self.0.values_mut() {
@@ -289,6 +299,7 @@ impl Swim {
             self.send(from, &Part::Clear { subject, version, age: now - heard_at });
             return;
         }
+        self.quicken(now);
         let is_observer = body.is_observer && self.may_observe(from.id, subject);
         let is_impaired = self.is_impaired(now);
         let mut must_ask_again = false;
@@ -383,6 +394,7 @@ impl Swim {
         until: Instant,
         by: MemberId,
     ) {
+        self.record_known_alive(subject, until);
         let Some(case) = self.cases.0.get_mut(&subject) else {
             return;
         };
@@ -646,11 +658,14 @@ impl Swim {
 
     fn schedule_retry(&mut self, now: Instant, subject: MemberId, phi: f64) {
         let tolerance = self.params.pause_tolerance;
+        let is_cut_off = self.own_failing_link(now, subject).is_some();
         let case = self.cases.0.get_mut(&subject).filter(|case| case.retry == Retry::None);
         let Some(case) = case else {
             return;
         };
         let gap = match case.misses.len() {
+            // That this link fails is known, and nobody who reaches the member doubts it.
+            _ if is_cut_off && case.accusers.is_empty() => tolerance * 4,
             0 | 1 => Duration::ZERO,
             misses if phi < ACCUSE_PHI && misses < MANY_MISSES => tolerance / 16,
             _ if now - case.opened_at < tolerance * 2 => tolerance / 4,
@@ -681,7 +696,7 @@ impl Swim {
     }
 
     /// Whether a member's vote counts: it is an observer, or next in turn, as it may be in a list that is ahead of ours.
-    fn may_observe(&self, observer: MemberId, subject: MemberId) -> bool {
+    pub(crate) fn may_observe(&self, observer: MemberId, subject: MemberId) -> bool {
         self.list.rings().is_near_predecessor(observer, subject)
     }
 
@@ -721,7 +736,7 @@ const MASS_SILENCE_FACTOR: u32 = 3;
 /// So many misses are looked into whatever they are worth, and without haste.
 const MANY_MISSES: usize = 8;
 /// How many misses of ours are kept for a case; with retries at their widest, more than any tolerance takes.
-const MAX_MISSES: usize = 16;
+pub(crate) const MAX_MISSES: usize = 16;
 /// How many cases can be open; beyond, further members are not doubted until one closes.
 const MAX_CASES: usize = 1_024;
 /// How many accusers and abstaining observers are remembered for a case: more than any configuration has observers.

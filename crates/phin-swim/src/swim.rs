@@ -12,6 +12,8 @@ use crate::{
     anti_entropy::Exchanges,
     classic::Suspicions,
     config::Params,
+    convergence::Convergence,
+    degraded::Failing,
     dissemination::Dissemination,
     flaps::Flaps,
     forgetting::Forgotten,
@@ -57,6 +59,8 @@ pub struct Swim {
     pub(crate) forgotten: Forgotten,
     pub(crate) joins: Joins,
     pub(crate) flaps: Flaps,
+    pub(crate) convergence: Convergence,
+    pub(crate) failing: Failing,
     pub(crate) departure: Option<Departure>,
     /// When we last had to take the generation after one we heard of.
     generation_taken_at: Option<Instant>,
@@ -74,6 +78,8 @@ pub(crate) enum Timer {
     Probe(u16),
     /// The reply to this ping is later than nearly all before it.
     ProbeTimeout(Sequence),
+    /// Helpers asked about this ping would have sent a nack by now.
+    NackTimeout(Sequence),
     /// A reply to this ping would come too late to matter.
     ProbeEnd(Sequence),
     /// A member that does not answer is pinged again.
@@ -135,6 +141,8 @@ impl Swim {
             forgotten: Forgotten::default(),
             joins: Joins::new(now),
             flaps: Flaps::new(now),
+            convergence: Convergence::default(),
+            failing: Failing::default(),
             departure: None,
             generation_taken_at: None,
             timers,
@@ -186,11 +194,9 @@ impl Swim {
         while let Some(timer) = self.timers.pop_due(now) {
             match timer {
                 Timer::Period(round) => self.start_round(now, Round(round)),
-                Timer::Probe(round) if self.rounds.round() == Round(round) => {
-                    self.ping_planned(now);
-                }
-                Timer::Probe(_) => {}
+                Timer::Probe(round) => self.ping_in_round(now, Round(round)),
                 Timer::ProbeTimeout(sequence) => self.reply_overdue(now, sequence),
+                Timer::NackTimeout(sequence) => self.count_silent_helpers(sequence),
                 Timer::ProbeEnd(sequence) => self.end_probe(now, sequence),
                 Timer::Retry(id, version) => self.retry(now, id, version),
                 Timer::Judge(id, _) => self.judge(now, id),
@@ -369,6 +375,9 @@ impl Swim {
             Part::Abstain { subject, version } => {
                 self.handle_abstain(now, from.id, subject, version);
             }
+            Part::Failing { subject, version, links } => {
+                self.handle_failing(now, from.id, subject, version, &links);
+            }
             // Answered once for its payload, by `handle_join`.
             Part::Join => {}
             Part::JoinReply(result) => self.handle_join_reply(now, origin, result),
@@ -503,6 +512,10 @@ impl Swim {
         if claim.version != mine.version() || mine.has_left() {
             return;
         }
+        if self.holds_off(now) {
+            self.stats.refutations_held += 1;
+            return;
+        }
         let version = mine.version().next().unwrap_or_else(|| mine.version().next_generation());
         self.stats.refutations += 1;
         self.restate(now, Statement { version, ..mine.statement() });
@@ -572,7 +585,9 @@ impl Swim {
             | Change::Updated
             | Change::Forgotten
             | Change::NameConflict
-            | Change::HeldBack => None,
+            | Change::HeldBack
+            | Change::Degraded
+            | Change::Recovered => None,
         };
         let version = self.list.next_version();
         self.output(Output::Event(Event { version, change, member, silence }));

@@ -128,6 +128,15 @@ impl Vote {
     }
 }
 
+/// A link on which its observer does not reach a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FailingLinkBody {
+    pub(crate) observer: MemberId,
+    /// How long ago the first ping was sent that was not answered.
+    pub(crate) age: Duration,
+    pub(crate) attempts: u8,
+}
+
 /// A member's record with the state that the sender holds it for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
@@ -184,6 +193,8 @@ pub(crate) enum Part {
     Abstain { subject: MemberId, version: Version },
     /// I have forgotten a member that was dead or had left.
     Forget(Claim),
+    /// These links to a member fail, though it lives; mine among them, or else mine works.
+    Failing { subject: MemberId, version: Version, links: Vec<FailingLinkBody> },
 }
 
 /// Into how many buckets a list is divided for comparing, by the first bits of the members' ids.
@@ -212,6 +223,7 @@ impl Part {
             Self::Clear { .. } => 17,
             Self::Abstain { .. } => 18,
             Self::Forget(_) => 19,
+            Self::Failing { .. } => 20,
         }
     }
 
@@ -236,7 +248,8 @@ impl Part {
             | Self::Join
             | Self::Compare(_)
             | Self::Want(_)
-            | Self::Leave { .. } => false,
+            | Self::Leave { .. }
+            | Self::Failing { .. } => false,
         }
     }
 
@@ -268,6 +281,10 @@ impl Part {
                 encode(&mut out, kind, (subject, version, to_millis(*age)))
             }
             Self::Abstain { subject, version } => encode(&mut out, kind, (subject, version)),
+            Self::Failing { subject, version, links } => {
+                let links = links.iter().map(|l| (l.observer, to_millis(l.age), l.attempts));
+                encode(&mut out, kind, (subject, version, links.collect::<Vec<_>>()))
+            }
             Self::Join => encode(&mut out, kind, ()),
             Self::JoinReply(result) => encode(&mut out, kind, JoinReplyBody::from(result)),
             Self::Compare(buckets) => encode(&mut out, kind, &buckets[..]),
@@ -336,6 +353,18 @@ impl Part {
                 Self::Abstain { subject, version }
             }
             19 => Self::Forget(Claim::deserialize(input)?),
+            20 => {
+                let (subject, version, links) =
+                    <(_, _, Vec<(MemberId, u32, u8)>)>::deserialize(input)?;
+                if links.len() > MAX_VOTES {
+                    return Err(DecodeError::TooLong { what: "failing links", bytes: links.len() });
+                }
+                let links = links.into_iter().map(|(observer, age_ms, attempts)| {
+                    let age = Duration::from_millis(age_ms.into());
+                    FailingLinkBody { observer, age, attempts }
+                });
+                Self::Failing { subject, version, links: links.collect() }
+            }
             _ => {
                 IgnoredAny::deserialize(input)?;
                 return Ok(None);

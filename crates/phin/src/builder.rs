@@ -154,6 +154,20 @@ impl Builder {
         self
     }
 
+    /// Has members evicted that live but are degraded for so long ([`Config::evict_degraded_after`]). Default: they
+    /// are kept. Set it alike at all nodes, and after a preset.
+    pub fn evict_degraded_after(mut self, after: Duration) -> Self {
+        self.config.evict_degraded_after = Some(after);
+        self
+    }
+
+    /// Lets the protocol period become so long while nothing happens ([`Config::max_protocol_period`]). Default: it
+    /// stays as it is. After a preset.
+    pub fn max_period(mut self, longest: Duration) -> Self {
+        self.config.max_protocol_period = Some(longest);
+        self
+    }
+
     /// Members in one data centre: [`Config::lan`], the default.
     pub fn lan(self) -> Self {
         self.config(Config::lan())
@@ -270,6 +284,7 @@ impl Builder {
         let (stop, stopped) = watch::channel(false);
         let (joined, is_joined) = watch::channel(seeds.is_empty());
         let (isolated, is_isolated) = watch::channel(false);
+        let (converged, is_converged) = watch::channel(true);
         let joiner =
             Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
         let seeding = (!seeds.is_empty()).then(|| {
@@ -290,6 +305,7 @@ impl Builder {
             source: source.clone(),
             joined,
             isolated,
+            converged,
             seeding,
             keeper: data_dir.map(|dir| keep_generations(dir, generation)),
             state: Default::default(),
@@ -298,7 +314,7 @@ impl Builder {
         debug!(member = %me, %name, addr = %advertised, bound = %local_addr, generation = number, "started");
         tokio::spawn(driver.run());
         let name = name.to_string();
-        let (joined, isolated) = (is_joined, is_isolated);
+        let (joined, isolated, converged) = (is_joined, is_isolated, is_converged);
         let shared = Shared {
             clock,
             id: me,
@@ -307,6 +323,7 @@ impl Builder {
             source,
             joined,
             isolated,
+            converged,
             stop,
             commands,
             joiner,
@@ -394,7 +411,8 @@ fn keep_generations(data_dir: DataDir, generation: Generation) -> Keeper {
 /// How long a connection of two ring neighbours is silent when all is well: they meet once in each
 /// turn through the rings. Ending it sooner would cost a handshake for each probe.
 fn between_probes(config: &Config) -> Duration {
-    config.protocol_period.saturating_mul(u32::from(config.rings) + 1)
+    let period = config.max_protocol_period.unwrap_or(config.protocol_period);
+    period.saturating_mul(u32::from(config.rings) + 1)
 }
 
 /// Seeds of the right form, each once.

@@ -1,20 +1,22 @@
 //! [`Cluster`]: the handle that applications hold.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use phin_swim::{Instant, Link, MemberId, Members, Report};
+use phin_swim::{Instant, Link, MemberId, Members, Report, Unreached};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
 use crate::{
-    AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, Stats, Stopped,
-    Subscription, clock::Clock, driver::Command, join::Joiner, subscription::Source,
+    AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, PhiSubscription, Stats,
+    Stopped, SubscribePhiError, Subscription, clock::Clock, driver::Command, join::Joiner,
+    subscription::Source,
 };
 
 /// A running node: a handle to it, cheap to clone.
@@ -39,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) source: Source,
     pub(crate) joined: watch::Receiver<bool>,
     pub(crate) isolated: watch::Receiver<bool>,
+    pub(crate) converged: watch::Receiver<bool>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) joiner: Joiner,
@@ -138,6 +141,26 @@ impl Cluster {
         changed.map(|isolated| *isolated).map_err(|_| Stopped)
     }
 
+    /// Whether the members that this node exchanges pings with hold the same live members in the same versions.
+    ///
+    /// That is: of all from whom a ping or an ack came since this node's own list last changed, but in the last two
+    /// protocol periods, the last fingerprint of each is this node's, and there is at least one. So it is false from
+    /// each change until the change is known to be shared, half a period later when all is well; and it stays false
+    /// where nobody is heard. A node that knows no other member is converged, one that has left is not. It says nothing
+    /// of members that were not heard: lists far away may differ for as long as news and repairs are on their way.
+    pub fn is_converged(&self) -> bool {
+        *self.shared.converged.borrow()
+    }
+
+    /// Waits until [`is_converged`](Self::is_converged).
+    ///
+    /// # Errors
+    /// When the node is shut down before.
+    pub async fn converged(&self) -> Result<(), Stopped> {
+        let mut converged = self.shared.converged.clone();
+        converged.wait_for(|converged| *converged).await.map(drop).map_err(|_| Stopped)
+    }
+
     /// Waits until [`is_joined`](Self::is_joined).
     ///
     /// # Errors
@@ -180,6 +203,16 @@ impl Cluster {
         self.ask(|reply| Command::Links { reply }).await
     }
 
+    /// The live members that some of their observers do not reach, with the links that fail, and whether so many fail
+    /// that the member is degraded ([`Change::Degraded`](crate::Change::Degraded)). A node knows this of itself, and
+    /// of the members that it observes; in a cluster of more than K + 1 members it knows nothing of the others.
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn unreached(&self) -> Result<Vec<Unreached>, Stopped> {
+        self.ask(|reply| Command::Unreached { reply }).await
+    }
+
     /// What the node has counted since its start.
     ///
     /// # Errors
@@ -217,6 +250,48 @@ impl Cluster {
     /// When the node has been shut down.
     pub async fn flap_penalty(&self, id: MemberId) -> Result<f64, Stopped> {
         self.ask(|reply| Command::FlapPenalty { id, reply }).await
+    }
+
+    /// How surprising a member's silence is to this node now, as −log10 of the probability that a live member would be
+    /// as silent.
+    ///
+    /// Of a live member that this node observes (see [`links`](Self::links)): what its unanswered pings are worth,
+    /// and what other observers told of theirs. It is 0 while nothing waits, rises steadily while a reply is missing,
+    /// and falls to 0 at any sign of life. Of a member that this node does not observe nothing is known but what others
+    /// told: `None` while they told nothing, which is nearly always. Infinite for a dead member; `None` for one
+    /// that left, for this node itself, and for one not in the list.
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn phi(&self, id: MemberId) -> Result<Option<f64>, Stopped> {
+        self.ask(|reply| Command::Phi { id, reply }).await
+    }
+
+    /// [`phi`](Self::phi) of each live member of which it is known: those that this node observes, and those that
+    /// others told of.
+    ///
+    /// # Errors
+    /// When the node has been shut down.
+    pub async fn phis(&self) -> Result<BTreeMap<MemberId, f64>, Stopped> {
+        self.ask(|reply| Command::Phis { reply }).await
+    }
+
+    /// Is told each time that a member's [`phi`](Self::phi) comes to `threshold`, and each time that it falls below it
+    /// again.
+    ///
+    /// The subscription begins below: where phi is at the threshold already, the first crossing comes at once. A member
+    /// of which no phi is known is below every threshold, a dead one above every one; so for a member that this
+    /// node does not observe, a subscription tells of its death and its return. The member need not be known yet. A node
+    /// watches at most 256 thresholds at once; dropping the subscription makes room.
+    ///
+    /// # Errors
+    /// Where the threshold is not a positive number, too many are watched, or the node has been shut down.
+    pub async fn subscribe_phi(
+        &self,
+        member: MemberId,
+        threshold: f64,
+    ) -> Result<PhiSubscription, SubscribePhiError> {
+        self.ask(|reply| Command::WatchPhi { id: member, threshold, reply }).await?
     }
 
     /// The wall clock's time at a moment of this node's clock, such as a member's `since`.

@@ -1,6 +1,6 @@
 //! The one task that owns the protocol and the transport's receiver.
 //!
-//! It waits for three things: a message, a command, a deadline. Whatever woke it, it handles
+//! It waits for four things: a message, a command, a host's answer, a deadline. Whatever woke it, it handles
 //! everything received first and fires timers last, so that a reply that has arrived is no miss.
 //! Nothing it does can wait for a subscriber, a dial or a disk.
 
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use phin_quic::{CloseReason, HostQuestions, Received, Receiver, Transport};
 use phin_swim::{
     Change, Event, Fingerprint, ForgetRefusal, Generation, HostAnswer, Instant, JoinRefusal, Link,
-    MemberId, MemberState, Output, Peer, Question, Report, Silence, Swim,
+    MemberId, MemberState, Output, Peer, Question, Report, Silence, Swim, Unreached,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -27,7 +27,7 @@ use tokio::{
 use tracing::{debug, error, info, trace, warn};
 
 use crate::{
-    Departure, DriverStats, Stats,
+    Departure, DriverStats, PhiSubscription, Stats, SubscribePhiError,
     admission::{DECISIONS, Decision, Decisions},
     clock::Clock,
     join::{AfterLeaving, NotJoined},
@@ -35,6 +35,7 @@ use crate::{
         disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
         unreachable,
     },
+    phi::PhiWatches,
     subscription::{Published, Publisher, Source},
 };
 
@@ -49,9 +50,14 @@ pub(crate) enum Command {
     Why { id: MemberId, reply: oneshot::Sender<Option<Report>> },
     FlapPenalty { id: MemberId, reply: oneshot::Sender<f64> },
     MoveTo { addr: SocketAddr, reply: oneshot::Sender<()> },
+    Unreached { reply: oneshot::Sender<Vec<Unreached>> },
+    Phis { reply: oneshot::Sender<BTreeMap<MemberId, f64>> },
+    Phi { id: MemberId, reply: oneshot::Sender<Option<f64>> },
+    WatchPhi { id: MemberId, threshold: f64, reply: oneshot::Sender<WatchPhiResult> },
 }
 
 pub(crate) type JoinResult = Result<(), NotJoined>;
+pub(crate) type WatchPhiResult = Result<PhiSubscription, SubscribePhiError>;
 
 /// Owns the protocol, runs until it is told to stop or nobody can command it any more.
 pub(crate) struct Driver {
@@ -67,6 +73,7 @@ pub(crate) struct Driver {
     pub(crate) source: Source,
     pub(crate) joined: watch::Sender<bool>,
     pub(crate) isolated: watch::Sender<bool>,
+    pub(crate) converged: watch::Sender<bool>,
     /// The tasks that live no longer than this one.
     pub(crate) seeding: Option<JoinHandle<()>>,
     pub(crate) keeper: Option<Keeper>,
@@ -85,6 +92,7 @@ pub(crate) struct State {
     /// member is forgotten, or one dies that is held back.
     published: Option<(u64, Fingerprint, usize, usize)>,
     batch: Batch,
+    phi_watches: PhiWatches,
     stats: DriverStats,
 }
 
@@ -160,13 +168,15 @@ impl Driver {
             self.drain_inputs();
             self.fire_timers();
             self.publish();
+            self.publish_phi();
         }
         self.shut_down().await;
     }
 
     /// When to wake although nothing happens.
     fn deadline(&self) -> Option<Instant> {
-        let due = self.swim.poll_timeout()?;
+        let due = [self.swim.poll_timeout(), self.state.phi_watches.next()];
+        let due = due.into_iter().flatten().min()?;
         Some(self.state.settling.map_or(due, |settled| due.max(settled)))
     }
 
@@ -293,6 +303,18 @@ impl Driver {
             Command::Why { id, reply } => {
                 let _ = reply.send(self.swim.why(now, id));
             }
+            Command::Unreached { reply } => {
+                let _ = reply.send(self.swim.unreached(now));
+            }
+            Command::Phis { reply } => {
+                let _ = reply.send(self.swim.phis(now));
+            }
+            Command::Phi { id, reply } => {
+                let _ = reply.send(self.swim.phi(now, id));
+            }
+            Command::WatchPhi { id, threshold, reply } => {
+                let _ = reply.send(self.state.phi_watches.add(id, threshold));
+            }
         }
         self.flush_outputs();
     }
@@ -345,6 +367,7 @@ impl Driver {
     fn stats(&self) -> Stats {
         let mut driver = self.state.stats;
         driver.events_missed = self.source.events_missed();
+        driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
         if let Some(keeper) = &self.keeper {
             driver.generations_not_kept = keeper.failures.load(Ordering::Relaxed);
         }
@@ -409,6 +432,11 @@ impl Driver {
         let members = self.swim.members();
         let looks =
             (members.version(), members.fingerprint(), members.len(), members.held_back_len());
+        let is_converged = self.swim.is_converged(self.clock.now());
+        // Whoever reads a list finds it no sooner converged than it is.
+        if !is_converged {
+            self.tell_converged(false);
+        }
         if self.state.published != Some(looks) {
             self.state.published = Some(looks);
             let is_alone = members.live_len() < 2;
@@ -422,6 +450,7 @@ impl Driver {
             let changes = batch.events.into_iter().map(|event| Published { at, event });
             self.publisher.publish_changes(changes);
         }
+        self.tell_converged(is_converged);
         for (through, result) in batch.joins {
             for reply in self.state.joining.remove(&through).unwrap_or_default() {
                 let _ = reply.send(result.clone().map_err(NotJoined::Refused));
@@ -433,6 +462,18 @@ impl Driver {
             leaving.progress.send_if_modified(|departure| {
                 std::mem::replace(&mut departure.confirmed, confirmed) != confirmed
             });
+        }
+    }
+
+    fn tell_converged(&self, is_converged: bool) {
+        let known = |known: &mut bool| std::mem::replace(known, is_converged) != is_converged;
+        self.converged.send_if_modified(known);
+    }
+
+    /// Tells who watches phi, once what arrived during a pause has been handled.
+    fn publish_phi(&mut self) {
+        if self.state.settling.is_none() {
+            self.state.phi_watches.publish(&self.clock, &self.swim);
         }
     }
 
@@ -459,6 +500,8 @@ impl Driver {
             }
             Change::NameConflict => log!(warn, "another live member has this name; both stay"),
             Change::Suspect => log!(warn, "member is suspect"),
+            Change::Degraded => log!(warn, "member is degraded"),
+            Change::Recovered => log!(info, "member is no longer degraded"),
             Change::Dead => {
                 let report = self.swim.why(self.clock.now(), id);
                 let silence = report.and_then(|report| report.silence()).map(Silence::as_str);

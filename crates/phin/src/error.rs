@@ -152,6 +152,27 @@ pub enum AdvertiseError {
     Stopped(#[from] Stopped),
 }
 
+/// Why a member's phi cannot be watched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribePhiError {
+    /// Phi never crosses such a threshold.
+    #[error("a threshold of {threshold} is not a positive number")]
+    Threshold {
+        /// The threshold given.
+        threshold: f64,
+    },
+    /// This node watches as many thresholds as it may; drop a subscription.
+    #[error("{limit} thresholds are watched already")]
+    TooMany {
+        /// How many one node watches at once.
+        limit: usize,
+    },
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
 /// The node has been shut down.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("the node has been shut down")]

@@ -45,6 +45,7 @@ mod driver;
 mod error;
 mod join;
 mod keys;
+mod phi;
 mod seeds;
 mod stats;
 mod subscription;
@@ -52,17 +53,20 @@ mod subscription;
 pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
-pub use error::{AdvertiseError, ForgetError, JoinError, LeaveError, StartError, Stopped};
+pub use error::{
+    AdvertiseError, ForgetError, JoinError, LeaveError, StartError, Stopped, SubscribePhiError,
+};
 pub use join::Joined;
+pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
     DialError, Identity, IdentityError, IfExists, Keyring, KeyringError, Refusal, RefusalStats,
     TransportStats, certificates, write_private,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Detector, Event, Fingerprint, ForgetRefusal, Generation,
-    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members, Name,
-    NameError, Outcome, Record, Report, Silence, Version, Vote,
+    Change, Config, ConfigError, Detector, Event, FailingLink, Fingerprint, ForgetRefusal,
+    Generation, Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members,
+    Name, NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote,
 };
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};

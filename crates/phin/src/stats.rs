@@ -29,6 +29,8 @@ pub struct DriverStats {
     pub max_lag: Duration,
     /// Changes that subscribers were not told of one by one, because they fell behind.
     pub events_missed: u64,
+    /// Crossings of a phi threshold that subscribers were not told of, because they read too slowly.
+    pub phi_crossings_missed: u64,
     /// Generations that could not be written to the data directory.
     pub generations_not_kept: u64,
 }

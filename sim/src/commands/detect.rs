@@ -92,7 +92,13 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<ExitCode, Error> {
 
 fn measure(experiment: Experiment, kill: Kill, common: &Common) -> Result<ExitCode, Error> {
     let mut jobs = Vec::new();
-    for protocol in protocols(&common.protocol)? {
+    let protocols = match experiment {
+        // What is expected is that of these alone.
+        Experiment::Distribution => vec![ProtocolKind::Phin],
+        Experiment::Calm => ProtocolKind::CALM.to_vec(),
+        _ => protocols(&common.protocol)?,
+    };
+    for protocol in protocols {
         for (point, runs) in points(experiment, kill, common) {
             if point.count("n") <= protocol.max_nodes() {
                 for seed in (common.seed..).take(runs as usize) {
@@ -155,6 +161,18 @@ fn points(experiment: Experiment, kill: Kill, common: &Common) -> Vec<(Point, u3
                 }
             }
         }
+        Experiment::Distribution => {
+            for n in sizes(&[64]) {
+                for kind in [Kill::Process, Kill::Host, Kill::Firewalled] {
+                    let kills = (n / 8).clamp(1, 20).min(runs(800));
+                    let point = at(n).with("loss", 0.0).with("kills", kills.into());
+                    points.push((
+                        point.with("kill", f64::from(kind as u8)),
+                        runs(800).div_ceil(kills),
+                    ));
+                }
+            }
+        }
         Experiment::Slow => {
             for n in sizes(&[128]) {
                 for slow in [1.0, 4.0, 8.0, 16.0, 32.0] {
@@ -178,6 +196,13 @@ fn points(experiment: Experiment, kill: Kill, common: &Common) -> Vec<(Point, u3
         }
         Experiment::Bootstrap => {
             points.extend(sizes(&[8, 32, 128, 512, 1000]).into_iter().map(|n| (at(n), runs(10))));
+        }
+        Experiment::Calm => {
+            for n in sizes(&[128]) {
+                for &loss in &losses(&[0.0, 0.001, 0.01, 0.05]) {
+                    points.push((at(n).with("loss", loss), runs(100)));
+                }
+            }
         }
         Experiment::Partition => {
             for n in sizes(&[8, 50, 200]) {

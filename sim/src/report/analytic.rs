@@ -20,7 +20,10 @@ pub(super) fn first_known_ms(protocol: ProtocolKind, point: &Point) -> Option<f6
     };
     Some(
         1e3 * match protocol {
-            ProtocolKind::Phin => phin(1.0, 1.0),
+            ProtocolKind::Phin | ProtocolKind::PhinEvict => phin(1.0, 1.0),
+            ProtocolKind::PhinCalm2 => phin(2.0, 1.0),
+            ProtocolKind::PhinCalm4 => phin(4.0, 1.0),
+            ProtocolKind::PhinCalm8 => phin(8.0, 1.0),
             ProtocolKind::PhinEager => phin(1.0, 0.3),
             ProtocolKind::PhinFast => phin(0.2, 0.3),
             ProtocolKind::PhinWan => phin(3.0, 3.0),
@@ -41,9 +44,13 @@ pub(super) fn idle_messages(protocol: ProtocolKind, point: &Point) -> f64 {
         // A ping and an ack a period.
         ProtocolKind::Phin
         | ProtocolKind::PhinEager
+        | ProtocolKind::PhinEvict
         | ProtocolKind::Lifeguard
         | ProtocolKind::Swim => 2.0,
         ProtocolKind::PhinFast => 10.0,
+        ProtocolKind::PhinCalm2 => 1.0,
+        ProtocolKind::PhinCalm4 => 0.5,
+        ProtocolKind::PhinCalm8 => 0.25,
         ProtocolKind::PhinWan => 2.0 / 3.0,
         ProtocolKind::Heartbeat | ProtocolKind::HeartbeatPhi => point.get("n") - 1.0,
     }

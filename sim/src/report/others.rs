@@ -122,6 +122,44 @@ pub(super) fn partition(rows: &[Row]) -> Vec<(String, String)> {
     pages("partition", intro, rows, &columns, plot)
 }
 
+pub(super) fn calm(rows: &[Row]) -> Vec<(String, String)> {
+    let per_second = |row: &Row, metric| row.sum(metric) / row.sum("seconds");
+    let columns = vec![
+        column("protocol", "protocol", |row| row.protocol.to_string()),
+        column("n", "members", |row| row.n().to_string()),
+        column("loss", "packets lost", |row| format!("{} %", row.point.get("loss") * 100.0)),
+        column("runs", "runs", |row| row.runs.to_string()),
+        column("messages_per_member_s", "messages/s while calm", move |row| {
+            number(per_second(row, "messages"), 2)
+        }),
+        column("bytes_per_member_s", "bytes/s while calm", move |row| {
+            number(per_second(row, "bytes"), 0)
+        }),
+        column("first_p50_ms", "first death known by all, median", |row| {
+            time(row.samples("first").quantile(0.5))
+        }),
+        column("first_p99_ms", "p99", |row| time(row.samples("first").quantile(0.99))),
+        column("second_p50_ms", "a second one after it, median", |row| {
+            time(row.samples("second").quantile(0.5))
+        }),
+        column("second_p99_ms", "p99", |row| time(row.samples("second").quantile(0.99))),
+        column("false_positives", "false deaths", |row| row.sum("false_positives").to_string()),
+    ];
+    let intro = "# Calm\n\nNothing happens for 80 s, so periods become as long as they may; then messages are counted for 64 \
+                 s, and the hosts of two members go down one after the other. `phin` has its period of 1 s always; `phin-calm2`, \
+                 `4` and `8` let it grow to 2, 4 and 8 s while no probe fails and the list does not change.\n\n";
+    let y = |row: &Row| row.samples("first").quantile(0.5);
+    let plot = plot_by(
+        rows,
+        "calm",
+        "packets lost",
+        "milliseconds until all know of a first death",
+        "loss",
+        y,
+    );
+    pages("calm", intro, rows, &columns, plot)
+}
+
 fn pages(
     name: &str,
     intro: &str,

@@ -20,6 +20,8 @@ use crate::{
 pub struct Expect {
     /// Exactly these are declared dead by anyone, truly dead or not. Not looked at where it is missing.
     pub declared: Option<Who>,
+    /// These live and may be declared dead, by the policy for degraded members.
+    pub evicted: Who,
     /// Nobody else is ever suspected by anyone.
     pub suspected_only: Option<Who>,
     /// Someone suspects each of these, no later than this after the first event.
@@ -64,6 +66,7 @@ impl Default for Expect {
     fn default() -> Self {
         Self {
             declared: None,
+            evicted: Who::default(),
             suspected_only: None,
             suspected_within: None,
             known_within: Span(secs(10)),

@@ -253,6 +253,8 @@ impl Node {
             What::Missed { .. }
             | What::Snapshot { .. }
             | What::Isolated
+            | What::Degraded(_)
+            | What::Recovered(_)
             | What::Reconnected
             | What::Departed { .. } => return,
         };

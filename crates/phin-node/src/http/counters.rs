@@ -28,8 +28,11 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.pings_sent: "Pings sent, retries and those for others included",
     swim.pings_missed: "Pings whose reply did not come in time",
     swim.ping_reqs_sent: "Members asked to ping another for us",
+    swim.nacks_missed: "Helpers that sent not even a nack",
     swim.late_acks: "Acks that nobody waited for any more",
     swim.refutations: "Suspicions of this node that it refuted",
+    swim.refutations_held: "Suspicions of this node that it let stand for a while, as it is degraded and evicted",
+    swim.evictions: "Members declared dead for being degraded too long",
     swim.accusations: "Members accused to their other observers",
     swim.cases_refused: "Members not doubted because too many cases were open",
     swim.outbid: "Later versions of this node not outbid at once: a second process runs with its key",
@@ -90,6 +93,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.wakes: "How often the node woke",
     driver.pauses: "How often the node woke so late that it counts as a pause",
     driver.events_missed: "Changes that slow subscribers were not told of one by one",
+    driver.phi_crossings_missed: "Crossings of a phi threshold that slow subscribers were not told of",
     driver.generations_not_kept: "Generations that could not be written to the data directory",
 };
 

@@ -71,7 +71,9 @@ impl Subscriber {
 
     async fn snapshot(&self, members: &Members) -> Option<Event> {
         let links = self.changes.cluster().links().await.ok()?;
-        let list = member_list(self.changes.cluster(), members, &links);
+        let phis = self.changes.cluster().phis().await.ok()?;
+        let unreached = self.changes.cluster().unreached().await.ok()?;
+        let list = member_list(self.changes.cluster(), members, &links, &phis, &unreached);
         json_event("snapshot", &list).map(|sent| sent.id(list.version.to_string()))
     }
 }

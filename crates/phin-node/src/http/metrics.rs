@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use phin::{Link, MemberState, Members, Stats};
+use phin::{Link, MemberState, Members, Stats, Unreached};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
@@ -25,9 +25,11 @@ use super::{
 pub(super) struct Snapshot {
     members: Members,
     links: Vec<Link>,
+    unreached: Vec<Unreached>,
     stats: Stats,
     is_joined: bool,
     is_isolated: bool,
+    is_converged: bool,
 }
 
 pub(super) async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
@@ -60,9 +62,11 @@ impl Snapshot {
         Ok(Self {
             members: node.cluster.members(),
             links: node.cluster.links().await.map_err(Refusal::stopped)?,
+            unreached: node.cluster.unreached().await.map_err(Refusal::stopped)?,
             stats: node.cluster.stats().await.map_err(Refusal::stopped)?,
             is_joined: node.cluster.is_joined(),
             is_isolated: node.cluster.is_isolated(),
+            is_converged: node.cluster.is_converged(),
         })
     }
 
@@ -88,6 +92,9 @@ impl Snapshot {
         let isolated = [([], f64::from(u8::from(self.is_isolated)))];
         let help = "Whether the node hears no other member, and so declares nobody dead";
         encode_gauges(encoder, "isolated", help, None, isolated)?;
+        let converged = [([], f64::from(u8::from(self.is_converged)))];
+        let help = "Whether the members heard lately hold the same list of live members";
+        encode_gauges(encoder, "converged", help, None, converged)?;
         let build = [([("version", Cow::from(env!("CARGO_PKG_VERSION")))], 1.0)];
         encode_gauges(encoder, "build_info", "Release that the node runs; always 1", None, build)
     }
@@ -104,11 +111,19 @@ impl Snapshot {
         });
         let help = "Typical round trip of probes to a member observed";
         encode_gauges(encoder, "probe_round_trip", help, Some(&Unit::Seconds), round_trips)?;
-        let help = "Evidence that a member observed is dead";
+        let help =
+            "How surprising the silence of a member observed is, as -log10 of its probability";
         encode_gauges(encoder, "phi", help, None, links().map(|link| (label(link), link.phi)))?;
         let losses = links().map(|link| (label(link), link.loss));
         let help = "Estimated share of probes lost on the way to a member observed";
-        encode_gauges(encoder, "probe_loss_ratio", help, None, losses)
+        encode_gauges(encoder, "probe_loss_ratio", help, None, losses)?;
+        let degraded = self.unreached.iter().filter(|unreached| unreached.degraded_since.is_some());
+        let degraded = [([], degraded.count() as f64)];
+        let help = "Members that live, but that most of their observers do not reach";
+        encode_gauges(encoder, "degraded_members", help, None, degraded)?;
+        let failing = [([], self.unreached.iter().map(|u| u.links.len()).sum::<usize>() as f64)];
+        let help = "Links on which a member that lives is not reached, as far as this node knows";
+        encode_gauges(encoder, "failing_links", help, None, failing)
     }
 
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

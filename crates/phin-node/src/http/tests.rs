@@ -47,6 +47,7 @@ async fn metrics_follow_the_conventions() {
     assert!(text.contains("phin_members{state=\"dead\"} 0"), "{text}");
     assert!(text.contains("\nphin_joined 1"), "{text}");
     assert!(text.contains("\nphin_isolated 0"), "{text}");
+    assert!(text.contains("\nphin_converged 1"), "{text}");
     assert!(text.contains("\nphin_swim_pings_sent_total 0\n"), "{text}");
     assert!(text.contains("\nphin_transport_refusals_total{reason=\"wrong_key\"} 0\n"), "{text}");
     let mut families = std::collections::BTreeSet::new();

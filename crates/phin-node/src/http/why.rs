@@ -9,7 +9,7 @@ use axum::{
 };
 
 use super::{Node, Refusal, lookup::find};
-use crate::suspicion::Why;
+use crate::{events::Failing, suspicion::Why};
 
 pub(super) async fn why(
     State(node): State<Node>,
@@ -20,8 +20,12 @@ pub(super) async fn why(
     let found = Arc::clone(find(&node.cluster.members(), &asked)?);
     let report = node.cluster.why(found.id()).await.map_err(Refusal::stopped)?;
     let penalty = node.cluster.flap_penalty(found.id()).await.map_err(Refusal::stopped)?;
+    let unreached = node.cluster.unreached().await.map_err(Refusal::stopped)?;
     // Taken after the report, so that it has whatever the report ended in.
     let members = node.cluster.members();
     let member = members.get(found.id()).unwrap_or(&found);
-    Ok(Json(Why::new(&node.cluster, &members, member, report.as_ref(), penalty)))
+    let failing = unreached.iter().find(|unreached| unreached.id == found.id());
+    let failing = failing.map(|failing| Failing::new(failing, &node.cluster, &members));
+    let why = Why::new(&node.cluster, &members, member, report.as_ref(), penalty);
+    Ok(Json(Why { failing: failing.unwrap_or_default(), ..why }))
 }

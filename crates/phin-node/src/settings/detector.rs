@@ -28,10 +28,22 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     if let Some(retention) = layers.take("retention", |text| duration(text, allowed))? {
         config.value.dead_retention = retention.value;
     }
+    let allowed = config.value.protocol_period..=config.value.protocol_period * MAX_SLOWDOWN;
+    if let Some(longest) = layers.take("max_period", |text| duration(text, allowed))? {
+        config.value.max_protocol_period = Some(longest.value);
+    }
     take_tolerances(layers, &mut config.value)?;
     take_damping(layers, &mut config.value)?;
     if let Some(detector) = layers.take("detector", detector)? {
         config.value.detector = detector.value;
+    }
+    let allowed = config.value.pause_tolerance..=MAX_EVICTION;
+    let evict = |text: &str| match text {
+        "never" => Ok(None),
+        _ => duration(text, allowed).map(Some),
+    };
+    if let Some(after) = layers.take("evict_degraded_after", evict)? {
+        config.value.evict_degraded_after = after.value;
     }
     if let Some(threshold) = layers.take("phi_threshold", threshold)? {
         config.value.phi_threshold = threshold.value;
@@ -156,4 +168,6 @@ const MAX_PERIOD: Duration = Duration::from_secs(600);
 const MAX_PAUSE_TOLERANCE: Duration = Duration::from_secs(600);
 const MAX_RETENTION: Duration = Duration::from_secs(366 * 24 * 3_600);
 const MAX_FLAPS: f64 = 1_000.0;
+const MAX_SLOWDOWN: u32 = 64;
+const MAX_EVICTION: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_HANG_TOLERANCE: Duration = Duration::from_secs(3_600);

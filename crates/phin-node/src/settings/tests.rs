@@ -91,10 +91,10 @@ fn a_file_can_have_every_setting() {
     let text = format!(
         "advertise = \"10.0.0.1:7\"\nbind = \"0.0.0.0:7\"\ncluster = \"c\"\ndata_dir = \"d\"\n\
          ask_hosts = true\nclosed_port = 10\ndetector = \"classic\"\nphi_threshold = 9.5\n\
-         pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\n\
+         pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\nevict_degraded_after = \"2m\"\n\
          events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\n\
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
-         log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nprofile = \"wan\"\n\
+         log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\n"
     );
     let config = file(&directory, "phin.toml", &text);
@@ -109,6 +109,8 @@ fn a_file_can_have_every_setting() {
     assert!(config.prior_round_trip <= Duration::from_millis(10), "it fits into the period");
     assert_eq!(config.pause_tolerance, Duration::from_secs(2));
     assert_eq!(config.hang_tolerance, Duration::from_secs(20));
+    assert_eq!(config.max_protocol_period, Some(Duration::from_millis(160)));
+    assert_eq!(config.evict_degraded_after, Some(Duration::from_secs(120)));
     assert_eq!((config.phi_threshold, config.ask_hosts), (9.5, true));
     assert_eq!(config.detector, phin::Detector::Classic);
     assert_eq!(config.dead_retention, Duration::from_secs(48 * 3_600));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::events::MemberLine;
+use crate::events::{FailingLink, MemberLine};
 
 const ID: &str = "00112233445566778899aabbccddeeff";
 
@@ -46,6 +46,7 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
         held_back_until: None,
         flap_penalty: 0.0,
         suspicion,
+        failing: Failing::default(),
     }
 }
 
@@ -141,4 +142,28 @@ fn every_ending_survives_json() {
     }
     let json = serde_json::to_string(&why("alive", None)).unwrap();
     assert!(json.contains("\"suspicion\":null"), "{json}");
+}
+
+#[test]
+fn failing_links_are_told_with_the_member_that_lives() {
+    let mut why = why("alive", None);
+    why.failing = Failing {
+        degraded_since: Some("2026-01-02T03:05:06.400000Z".into()),
+        failing_links: vec![FailingLink {
+            observer: someone("n1", "ffeeddccbbaa99887766554433221100"),
+            since: "2026-01-02T03:04:06.400000Z".into(),
+            pings_missed: 9,
+        }],
+    };
+    let text = why.to_text();
+    assert!(text.contains("It is degraded since 2026-01-02T03:05:06.400Z"), "{text}");
+    let line =
+        "  n1 does not reach it since 2026-01-02T03:04:06.400Z: 9 pings without direct reply\n";
+    assert!(text.contains(line), "{text}");
+    let json = serde_json::to_string(&why).unwrap();
+    assert!(json.contains("\"degraded_since\":\"2026-01-02T03:05:06.400000Z\""), "{json}");
+    assert_eq!(serde_json::from_str::<Why>(&json).unwrap(), why);
+    // An earlier release tells nothing of it.
+    let json = json.replace("degraded_since", "x").replace("failing_links", "y");
+    assert_eq!(serde_json::from_str::<Why>(&json).unwrap().failing, Failing::default());
 }

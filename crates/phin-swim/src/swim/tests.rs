@@ -4,7 +4,9 @@ use super::*;
 use crate::{
     Disconnection, Question, Silence,
     record::tests::{TestKeys, addr, id, record, version},
-    wire::{Fingerprint, Pulse, Round, Verdict, VerdictVote, VoteBody, tests::samples},
+    wire::{
+        FailingLinkBody, Fingerprint, Pulse, Round, Verdict, VerdictVote, VoteBody, tests::samples,
+    },
 };
 
 fn swim(node: u8, config: Config) -> Swim {
@@ -107,6 +109,7 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
         }
         for sequence in [Sequence(0), Sequence(1), Sequence(2), Sequence(9_999)] {
             swim.timers.set(now, Timer::ProbeTimeout(sequence));
+            swim.timers.set(now, Timer::NackTimeout(sequence));
             swim.timers.set(now, Timer::ProbeEnd(sequence));
         }
     };
@@ -240,7 +243,12 @@ impl Torment {
             fingerprint: Fingerprint(self.rng.random_range(0..3)),
             stall_ms: self.rng.random_range(0..3_000),
         };
-        match self.rng.random_range(0..12) {
+        match self.rng.random_range(0..13) {
+            12 => {
+                let link = || FailingLinkBody { observer: by, age: silent_for, attempts: 3 };
+                let links = (0..self.rng.random_range(0..3)).map(|_| link()).collect();
+                Part::Failing { subject, version, links }
+            }
             0 => Part::Ping(pulse),
             1 => Part::Ack(pulse),
             2 => Part::PingReq { sequence, target: subject },
@@ -387,4 +395,59 @@ fn whatever_arrives_a_core_neither_panics_nor_breaks_its_word() {
         let stats = torment.swim.stats();
         assert!(stats.malformed_messages > 0 && stats.pings_sent > 100, "{stats:?}");
     }
+}
+
+/// A core that has pinged a member which does not answer, and the member.
+fn doubting() -> (Swim, MemberId) {
+    let mut swim = acquainted(4, Config::lan());
+    swim.handle_connected(at(0), peer(2));
+    outputs(&mut swim);
+    assert_eq!(swim.phi(at(0), id(2)), Some(0.0));
+    (swim, id(2))
+}
+
+#[test]
+fn phi_never_falls_between_inputs_and_comes_to_a_threshold_when_foretold() {
+    let (mut swim, silent) = doubting();
+    let step = Duration::from_micros(100);
+    for threshold in [0.3, 0.9, 2.5, 6.0] {
+        let mut now = at(0);
+        let foretold = loop {
+            let next = swim.poll_timeout().unwrap();
+            let samples = (0..=20).map(|i| swim.phi(now + (next - now) * i / 20, silent).unwrap());
+            assert!(samples.is_sorted(), "phi falls between {now} and {next}");
+            match swim.phi_reaches(now, silent, threshold) {
+                Some(foretold) if foretold <= next => break foretold,
+                Some(_) | None => now = next,
+            }
+            swim.handle_timeout(now);
+            outputs(&mut swim);
+        };
+        assert!(swim.phi(foretold, silent).unwrap() >= threshold);
+        let just_before = foretold.saturating_sub(step * 2);
+        assert!(foretold == now || swim.phi(just_before, silent).unwrap() < threshold);
+    }
+}
+
+#[test]
+fn phi_of_those_who_are_not_doubted_and_of_those_beyond_doubt() {
+    let (mut swim, silent) = doubting();
+    for _ in 0..20 {
+        let now = swim.poll_timeout().unwrap();
+        swim.handle_timeout(now);
+        outputs(&mut swim);
+    }
+    let now = swim.poll_timeout().unwrap();
+    assert!(swim.phi(now, silent).unwrap() > 1.0);
+    assert_eq!(swim.phis(now).get(&silent), swim.phi(now, silent).as_ref());
+    assert_eq!(swim.phi(now, swim.id()), None, "of itself");
+    assert_eq!(swim.phi(now, id(99)), None, "of somebody unknown");
+    swim.handle_datagram(now, peer(2), &Payload::of(&entry(2, version(0, 0))).into_bytes());
+    outputs(&mut swim);
+    assert_eq!(swim.phi(now, silent), Some(0.0), "it was heard");
+    assert_eq!(swim.phi_reaches(now, silent, 1.0), None);
+    swim.declare(now, silent, MemberState::Dead, Change::Dead, Source::Ourselves);
+    assert_eq!(swim.phi(now, silent), Some(f64::INFINITY));
+    assert_eq!(swim.phi_reaches(now, silent, 1e9), Some(now));
+    assert!(!swim.phis(now).contains_key(&silent));
 }

@@ -61,6 +61,15 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::Clear { subject, version, age: Duration::from_millis(20) },
         Part::Abstain { subject, version },
         Part::Forget(claim),
+        Part::Failing {
+            subject,
+            version,
+            links: vec![FailingLinkBody {
+                observer: id(5),
+                age: Duration::from_millis(61_000),
+                attempts: 9,
+            }],
+        },
     ]
 }
 
@@ -118,7 +127,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=19).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=20).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]

@@ -159,7 +159,8 @@ impl Scenario {
     /// - `show events` (each as it happens), `show news` (each change once, with when and to whom), `show PART…`,
     ///   `show all`, `show nothing`
     /// - `run TIME` goes on, `run until=PART` until such a part is sent; `members` prints every list; `held nX nY` whether nX holds nY back; `stats nX COUNTER` prints a counter; `link nX nY` what nX
-    ///   knows of its link; `why nX nY` what nX knows of the last suspicion of nY
+    ///   knows of its link; `phi nX nY` what nX has against nY; `unreached nX` which links nX knows
+    ///   to fail; `converged` who finds its list shared; `why nX nY` what nX knows of the last suspicion of nY
     fn execute(&mut self, line: &str) {
         if let Some((range, nodes)) = script::range(line) {
             return nodes.for_each(|node| self.execute(&line.replace(range, &format!("n{node}"))));
@@ -254,6 +255,9 @@ impl Scenario {
             }
             "members" => self.print_members(),
             "held" => self.print_hold(node(0), node(1)),
+            "unreached" => self.print_unreached(node(0)),
+            "converged" => self.print_converged(),
+            "phi" => self.print_phi(node(0), node(1)),
             "stats" => self.print_counter(node(0), arguments[1]),
             "link" => self.print_link(node(0), node(1)),
             "why" => self.print_why(node(0), node(1)),
@@ -265,6 +269,7 @@ impl Scenario {
         let (name, value) = setting.split_once('=').unwrap();
         match name {
             "protocol_period" => self.config.protocol_period = duration(value),
+            "max_protocol_period" => self.config.max_protocol_period = Some(duration(value)),
             "detector" => {
                 self.config.detector = match value {
                     "observers" => Detector::Observers,
@@ -275,6 +280,7 @@ impl Scenario {
             "hosts" => self.default_host = host(value),
             "pause_tolerance" => self.config.pause_tolerance = duration(value),
             "hang_tolerance" => self.config.hang_tolerance = duration(value),
+            "evict_degraded_after" => self.config.evict_degraded_after = Some(duration(value)),
             "phi_threshold" => self.config.phi_threshold = value.parse().unwrap(),
             "suspicion_multiplier" => self.config.suspicion_multiplier = value.parse().unwrap(),
             "dead_retention" => self.config.dead_retention = duration(value),

@@ -47,6 +47,51 @@ impl Scenario {
         writeln!(self.seen, "{now} n{node}: n{subject} {hold}, penalty {penalty:.1}").unwrap();
     }
 
+    /// Which of the running nodes find their lists to be those of the others.
+    pub(super) fn print_converged(&mut self) {
+        let now = self.now;
+        let running = self.running();
+        let is_converged = |(_, node): &(usize, &super::Node)| node.swim.is_converged(now);
+        let (are, are_not): (Vec<_>, Vec<_>) = running.into_iter().partition(is_converged);
+        let names = |nodes: Vec<(usize, _)>| {
+            let names: Vec<_> = nodes.into_iter().map(|(node, _)| node).collect();
+            if names.is_empty() { "nobody".to_owned() } else { script::nodes(&names) }
+        };
+        let (are, are_not) = (names(are), names(are_not));
+        writeln!(self.seen, "{now} converged: {are}; not: {are_not}").unwrap();
+    }
+
+    pub(super) fn print_unreached(&mut self, node: usize) {
+        let now = self.now;
+        let all = self.nodes[&node].swim.unreached(now);
+        if all.is_empty() {
+            writeln!(self.seen, "{now} n{node} knows of no failing link").unwrap();
+        }
+        for unreached in all {
+            let degraded = unreached
+                .degraded_since
+                .map_or(String::new(), |since| format!(", degraded since {since}"));
+            let links = unreached.links.iter().map(|link| {
+                format!("{} since {} ({} pings)", name(link.observer), link.since, link.attempts)
+            });
+            let links: Vec<_> = links.collect();
+            let id = name(unreached.id);
+            writeln!(
+                self.seen,
+                "{now} n{node}: {id} is not reached by {}{degraded}",
+                links.join(", ")
+            )
+            .unwrap();
+        }
+    }
+
+    pub(super) fn print_phi(&mut self, node: usize, subject: usize) {
+        let now = self.now;
+        let phi = self.nodes[&node].swim.phi(now, id(subject));
+        let phi = phi.map_or("unknown".to_owned(), |phi| format!("{phi:.1}"));
+        writeln!(self.seen, "{now} n{node}: phi of n{subject} is {phi}").unwrap();
+    }
+
     pub(super) fn print_why(&mut self, node: usize, subject: usize) {
         let now = self.now;
         let Some(report) = self.nodes[&node].swim.why(now, id(subject)) else {

@@ -3,6 +3,7 @@
 
 mod addresses;
 mod admission;
+mod doubt;
 mod forget;
 mod hostile;
 mod join;

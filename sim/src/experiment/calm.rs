@@ -1,0 +1,56 @@
+//! What longer periods save while nothing happens, and what they cost when something does.
+
+use super::{Metrics, Point, in_millis, metrics};
+use crate::{
+    fault::Fault,
+    network::NetworkConfig,
+    node::{Instant, Knowledge, NodeId, millis, secs},
+    protocols::ProtocolKind,
+    simulation::{Setup, Simulation},
+    trace::mix,
+};
+
+pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+    let nodes = point.count("n");
+    let setup = Setup {
+        seed,
+        nodes,
+        knowledge: Knowledge::Everyone,
+        network: NetworkConfig { loss: point.get("loss"), ..NetworkConfig::lan() },
+        firewalled_every: 0,
+    };
+    let mut run = Simulation::new(setup, protocol.make(seed, nodes));
+    run.run_until(Instant::START + CALM);
+    let before = (run.traffic().messages, run.traffic().bytes);
+    run.run_until(run.now() + MEASURED);
+    let after = (run.traffic().messages, run.traffic().bytes);
+    // The first at any moment of a period of whatever length; the second while the first is fresh news.
+    let phase = mix(seed) % millis(8_192).as_millis() as u64;
+    let mut at = run.now() + millis(phase);
+    for victim in [0, nodes / 2] {
+        run.schedule(at, Fault::CrashHost(vec![NodeId(victim)]));
+        run.run_until(at);
+        let is_open =
+            |run: &Simulation| run.ledger().deaths.last().is_some_and(|death| death.unaware > 0);
+        run.run_while(at + PATIENCE, millis(100), is_open);
+        at = run.now() + secs(1) + millis(mix(phase) % 1_000);
+    }
+    let known: Vec<_> =
+        run.ledger().deaths.iter().map(|death| death.all().unwrap_or(PATIENCE)).collect();
+    let [first, second] = known[..] else {
+        return Metrics::new();
+    };
+    metrics([
+        ("messages", vec![(after.0 - before.0) as f64]),
+        ("bytes", vec![(after.1 - before.1) as f64]),
+        ("seconds", vec![MEASURED.as_secs_f64() * f64::from(nodes)]),
+        ("first", in_millis(&[first])),
+        ("second", in_millis(&[second])),
+        ("false_positives", vec![run.ledger().false_deaths.len() as f64]),
+    ])
+}
+
+/// Longer than it takes until periods are as long as they may be: eight each of 1, 2 and 4 s.
+const CALM: std::time::Duration = secs(80);
+const MEASURED: std::time::Duration = secs(64);
+const PATIENCE: std::time::Duration = secs(120);

@@ -1,0 +1,104 @@
+//! The report on the distribution of the time until a death is known, beside what the reasoning in `docs/detector.md`
+//! leads one to expect: a wait for the next ping that is uniform over a period, then the tolerance.
+
+use phin_report::{Plot, Samples, Series, Style};
+
+use super::{
+    Row,
+    table::{Column, column, csv, markdown, number, time},
+};
+
+/// What dies, as the points of the experiment number it, and the tolerance for it, in milliseconds.
+const KINDS: [(&str, f64); 3] =
+    [("a process", 0.0), ("a host", 1_000.0), ("a host behind a firewall", 3_000.0)];
+/// The protocol period in milliseconds.
+const PERIOD: f64 = 1_000.0;
+
+pub(super) fn pages(rows: &[Row]) -> Vec<(String, String)> {
+    let mut text = "# Distribution of the time until a death is known\n\nMembers of a cluster with the LAN profile die one \
+                    after the other at random moments; measured is when the last of the others knows. *Expected* is the wait \
+                    for the next ping, uniform over T = 1 s, plus the tolerance: none for a process whose host lives, P = 1 s \
+                    for a host that used to answer, 3 P for one that never did. *Distance* is the largest difference between \
+                    the two distributions (Kolmogorov and Smirnov); chance alone makes it exceed the last column in one case \
+                    of a hundred.\n\n"
+        .to_owned();
+    text += &markdown(rows, &columns());
+    let plot = Plot {
+        title: "share of deaths not yet known to all".to_owned(),
+        x_label: "milliseconds since the death",
+        y_label: "share of deaths",
+        series: rows.iter().flat_map(series).collect(),
+    };
+    let mut pages = vec![("distribution.csv".to_owned(), csv(rows, &columns()))];
+    if let Ok(svg) = plot.svg() {
+        text += &format!("\n![{}](distribution.svg)\n", plot.title);
+        pages.push(("distribution.svg".to_owned(), svg));
+    }
+    pages.push(("distribution.md".to_owned(), text));
+    pages
+}
+
+fn columns() -> Vec<Column> {
+    let expected = |row: &Row, share: f64| kind(row).1 + share * PERIOD;
+    vec![
+        column("died", "died", |row| kind(row).0.to_owned()),
+        column("n", "members", |row| row.n().to_string()),
+        column("deaths", "deaths", |row| row.samples("all").len().to_string()),
+        column("p10_ms", "10 %", |row| time(row.samples("all").quantile(0.1))),
+        column("p10_expected_ms", "expected", move |row| time(expected(row, 0.1))),
+        column("p50_ms", "median", |row| time(row.samples("all").quantile(0.5))),
+        column("p50_expected_ms", "expected", move |row| time(expected(row, 0.5))),
+        column("p90_ms", "90 %", |row| time(row.samples("all").quantile(0.9))),
+        column("p90_expected_ms", "expected", move |row| time(expected(row, 0.9))),
+        column("p99_ms", "99 %", |row| time(row.samples("all").quantile(0.99))),
+        column("p99_expected_ms", "expected", move |row| time(expected(row, 0.99))),
+        column("distance", "distance", |row| number(distance(row), 3)),
+        column("distance_by_chance", "by chance", |row| {
+            number(1.63 / (row.samples("all").len() as f64).sqrt(), 3)
+        }),
+    ]
+}
+
+fn kind(row: &Row) -> (&'static str, f64) {
+    match row.point.count("kill") {
+        0 => KINDS[1],
+        1 => KINDS[0],
+        _ => KINDS[2],
+    }
+}
+
+/// The largest difference between the shares measured and expected to be known, over all moments.
+fn distance(row: &Row) -> f64 {
+    let samples = row.samples("all");
+    let count = samples.len() as f64;
+    let sorted = (0..samples.len()).map(|rank| samples.quantile((rank as f64 + 0.5) / count));
+    let differences = sorted.enumerate().map(|(rank, at)| {
+        let expected = ((at - kind(row).1) / PERIOD).clamp(0.0, 1.0);
+        let (before, after) = (rank as f64 / count, (rank as f64 + 1.0) / count);
+        (expected - before).abs().max((after - expected).abs())
+    });
+    differences.fold(0.0, f64::max)
+}
+
+fn series(row: &Row) -> [Series; 2] {
+    let ((died, tolerance), color) = (kind(row), row.point.count("kill") as usize);
+    let shares = || (1..100).map(|percent| f64::from(percent) / 100.0);
+    let samples: Samples = row.samples("all");
+    let measured = shares().map(|share| (samples.quantile(share), 1.0 - share));
+    let expected = shares().map(|share| (tolerance + share * PERIOD, 1.0 - share));
+    let is_drawable = |point: &(f64, f64)| point.0.is_finite() && point.0 > 0.0;
+    [
+        Series {
+            label: format!("{died}, n = {}", row.n()),
+            color,
+            style: Style::Measured,
+            points: measured.filter(is_drawable).collect(),
+        },
+        Series {
+            label: format!("{died}, expected"),
+            color,
+            style: Style::Expected,
+            points: expected.filter(is_drawable).collect(),
+        },
+    ]
+}
