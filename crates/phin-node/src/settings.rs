@@ -68,7 +68,7 @@ pub(crate) struct Flags {
     /// A member to join through, tried until one lets us in; may be repeated, or several with commas
     #[arg(long, value_name = "HOST:PORT")]
     join: Vec<String>,
-    /// Keep identity and generation here, so that a restart is the same member
+    /// Keep identity, generation and known peers here, so that a restart is the same member and finds back
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
     /// A file with the cluster's key, which its owner alone may read: see `phin key new`. Further

@@ -4,10 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -19,7 +16,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::spawn_blocking,
 };
-use tracing::{debug, error};
+use tracing::debug;
 
 use crate::{
     Cluster, Newcomer, StartError,
@@ -28,9 +25,12 @@ use crate::{
     clock::Clock,
     cluster::Shared,
     data_dir::DataDir,
-    driver::{COMMANDS, Driver, Hosts, Keeper},
+    driver::{COMMANDS, Driver, Hosts},
     join::Joiner,
+    keeper::Keeper,
     keys::{NodeKeys, member_id},
+    peers::KnownPeer,
+    returning::Returning,
     seeds::{Company, Seed, Seeding},
     subscription::Publisher,
 };
@@ -140,8 +140,8 @@ impl Builder {
         self
     }
 
-    /// Where the node keeps its identity and its generation, so that after a restart it is the same
-    /// member. Made if it does not exist; no two nodes can use one. Default: nowhere, each start is
+    /// Where the node keeps its identity, its generation and the peers it knows, so that after a
+    /// restart it is the same member, and finds back through any of these peers. Made if it does not exist; no two nodes can use one. Default: nowhere, each start is
     /// a new member.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
@@ -252,7 +252,7 @@ impl Builder {
         let seeds = parse_seeds(&self.seeds)?;
         let admission = self.admission.ok_or(StartError::NoCredentials)?;
         // The generation is kept before the node speaks.
-        let Persisted { identity, generation, data_dir } =
+        let Persisted { identity, generation, peers, data_dir } =
             Persisted::open(self.data_dir, &admission).await?;
         let credentials = admission.credentials(cluster);
         let me = member_id(identity.id());
@@ -274,6 +274,7 @@ impl Builder {
         let keys = Arc::new(NodeKeys(identity));
         // A host answers within a round trip; twice a cautious guess of it is time enough.
         let patience = self.config.prior_round_trip * 2;
+        let retention = self.config.dead_retention;
         let mut config = self.config;
         config.ask_application = self.hook.is_some();
         let swim = Swim::new(clock.now(), local, config, keys, rand::random())?;
@@ -287,11 +288,19 @@ impl Builder {
         let (converged, is_converged) = watch::channel(true);
         let joiner =
             Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
-        let seeding = (!seeds.is_empty()).then(|| {
-            let company = Company { members: source.watch(), isolated: is_isolated.clone() };
-            let (joiner, joined) = (joiner.clone(), joined.clone());
-            tokio::spawn(Seeding { seeds, joiner, company, joined }.run())
-        });
+        let company = Company { members: source.watch(), isolated: is_isolated.clone() };
+        let mut seeking = Vec::new();
+        if !seeds.is_empty() {
+            let (joiner, company, joined) = (joiner.clone(), company.clone(), joined.clone());
+            seeking.push(tokio::spawn(Seeding { seeds, joiner, company, joined }.run()));
+        }
+        let (unmet, still_unmet) = watch::channel(peers.clone());
+        if !peers.is_empty() {
+            let joiner = joiner.clone();
+            seeking.push(tokio::spawn(Returning { unmet, joiner, company, retention }.run()));
+        }
+        let keeper =
+            data_dir.map(|dir| Keeper::start(dir, generation, peers, source.watch(), still_unmet));
         let driver = Driver {
             clock,
             swim,
@@ -306,8 +315,8 @@ impl Builder {
             joined,
             isolated,
             converged,
-            seeding,
-            keeper: data_dir.map(|dir| keep_generations(dir, generation)),
+            seeking,
+            keeper,
             state: Default::default(),
         };
         let number = generation.0;
@@ -364,6 +373,7 @@ impl std::fmt::Debug for Admission {
 struct Persisted {
     identity: Arc<Identity>,
     generation: Generation,
+    peers: Vec<KnownPeer>,
     data_dir: Option<DataDir>,
 }
 
@@ -372,7 +382,8 @@ impl Persisted {
         let given = admission.identity()?;
         let Some(path) = path else {
             let identity = given.unwrap_or_else(|| Arc::new(Identity::generate()));
-            return Ok(Self { identity, generation: Generation(1), data_dir: None });
+            let (generation, peers) = (Generation(1), Vec::new());
+            return Ok(Self { identity, generation, peers, data_dir: None });
         };
         let opened = spawn_blocking(move || {
             let data_dir = DataDir::open(path)?;
@@ -381,31 +392,11 @@ impl Persisted {
                 None => data_dir.identity()?,
             };
             let generation = data_dir.next_generation()?;
-            Ok(Self { identity, generation, data_dir: Some(data_dir) })
+            let peers = data_dir.peers();
+            Ok(Self { identity, generation, peers, data_dir: Some(data_dir) })
         });
         opened.await.expect("opening a data directory does not panic")
     }
-}
-
-/// Starts the task that writes later generations down, where a slow disk holds up nobody.
-fn keep_generations(data_dir: DataDir, generation: Generation) -> Keeper {
-    let (newest, mut receiver) = watch::channel(generation);
-    let failures = Arc::new(AtomicU64::new(0));
-    let counted = Arc::clone(&failures);
-    let data_dir = Arc::new(data_dir);
-    let task = tokio::spawn(async move {
-        while receiver.changed().await.is_ok() {
-            let generation = *receiver.borrow_and_update();
-            let this = Arc::clone(&data_dir);
-            let kept = spawn_blocking(move || this.keep_generation(generation)).await;
-            if let Ok(Err(error)) = kept {
-                counted.fetch_add(1, Ordering::Relaxed);
-                let (path, generation) = (data_dir.generation_path(), generation.0);
-                error!(path = %path.display(), generation, %error, "a generation could not be kept");
-            }
-        }
-    });
-    Keeper { newest, failures, task }
 }
 
 /// How long a connection of two ring neighbours is silent when all is well: they meet once in each

@@ -1,8 +1,8 @@
-//! What a node keeps between its runs: its identity and how often it has started.
+//! What a node keeps between its runs: its identity, how often it has started, and the peers it knew.
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,7 +11,10 @@ use phin_quic::{Identity, IdentityError};
 use phin_swim::Generation;
 use tracing::warn;
 
-use crate::StartError;
+use crate::{
+    StartError,
+    peers::{self, KnownPeer},
+};
 
 /// A data directory that this node alone uses, for as long as the value lives. Every method blocks.
 #[derive(Debug)]
@@ -81,16 +84,49 @@ impl DataDir {
 
     /// Replaces the kept generation; after a crash the file holds the old or the new one, whole.
     pub(crate) fn keep_generation(&self, generation: Generation) -> io::Result<()> {
-        let new = self.path.join(GENERATION_NEW);
-        let mut file = File::create(&new)?;
-        file.write_all(encode_generation(generation).as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, self.generation_path())?;
-        sync_dir(&self.path)
+        self.replace(GENERATION, GENERATION_NEW, &encode_generation(generation))
     }
 
     pub(crate) fn generation_path(&self) -> PathBuf {
         self.path.join(GENERATION)
+    }
+
+    /// The peers that the last run knew. Where they cannot be read they are set aside; the node can do without.
+    pub(crate) fn peers(&self) -> Vec<KnownPeer> {
+        let path = self.peers_path();
+        let content = match read_at_most(&path, peers::MAX_FILE_BYTES) {
+            Ok(content) => content,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    warn!(path = %path.display(), %error, "the known peers cannot be read");
+                }
+                return Vec::new();
+            }
+        };
+        peers::decode(&content).unwrap_or_else(|| {
+            if let Err(error) = set_aside(&path) {
+                warn!(path = %path.display(), %error, "a damaged file cannot be set aside");
+            }
+            Vec::new()
+        })
+    }
+
+    /// Replaces the kept peers, as [`keep_generation`](Self::keep_generation) does.
+    pub(crate) fn keep_peers(&self, peers: &[KnownPeer]) -> io::Result<()> {
+        self.replace(PEERS, PEERS_NEW, &peers::encode(peers))
+    }
+
+    pub(crate) fn peers_path(&self) -> PathBuf {
+        self.path.join(PEERS)
+    }
+
+    fn replace(&self, name: &str, new_name: &str, content: &str) -> io::Result<()> {
+        let new = self.path.join(new_name);
+        let mut file = File::create(&new)?;
+        file.write_all(content.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&new, self.path.join(name))?;
+        sync_dir(&self.path)
     }
 }
 
@@ -109,10 +145,20 @@ fn decode_generation(content: &[u8]) -> Option<Generation> {
 }
 
 /// FNV-1a, 64 bits: it is to find torn files, not forged ones.
-fn checksum(bytes: &[u8]) -> u64 {
+pub(crate) fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
+}
+
+/// The content of a file; of one that is longer, or is no file, enough to be found damaged.
+fn read_at_most(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    // Reading a pipe would wait for whoever writes.
+    if fs::metadata(path)?.is_file() {
+        File::open(path)?.take(max_bytes + 1).read_to_end(&mut content)?;
+    }
+    Ok(content)
 }
 
 /// Renames a file that cannot be read to the first free `<name>.corrupt-N`.
@@ -142,6 +188,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError {
 const LOCK: &str = "lock";
 const GENERATION: &str = "generation";
 const GENERATION_NEW: &str = "generation.new";
+const PEERS: &str = "peers";
+const PEERS_NEW: &str = "peers.new";
 const FORMAT: &str = "phin-generation 1";
 
 #[cfg(test)]

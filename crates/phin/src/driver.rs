@@ -7,10 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,6 +28,7 @@ use crate::{
     admission::{DECISIONS, Decision, Decisions},
     clock::Clock,
     join::{AfterLeaving, NotJoined},
+    keeper::Keeper,
     keys::{
         disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
         unreachable,
@@ -75,7 +73,7 @@ pub(crate) struct Driver {
     pub(crate) isolated: watch::Sender<bool>,
     pub(crate) converged: watch::Sender<bool>,
     /// The tasks that live no longer than this one.
-    pub(crate) seeding: Option<JoinHandle<()>>,
+    pub(crate) seeking: Vec<JoinHandle<()>>,
     pub(crate) keeper: Option<Keeper>,
     pub(crate) state: State,
 }
@@ -132,13 +130,6 @@ impl Hosts {
             let _ = answered.send((to.id, answer)).await;
         });
     }
-}
-
-/// The way to the task that keeps generations, and its end.
-pub(crate) struct Keeper {
-    pub(crate) newest: watch::Sender<Generation>,
-    pub(crate) failures: Arc<AtomicU64>,
-    pub(crate) task: JoinHandle<()>,
 }
 
 impl Driver {
@@ -369,7 +360,7 @@ impl Driver {
         driver.events_missed = self.source.events_missed();
         driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
         if let Some(keeper) = &self.keeper {
-            driver.generations_not_kept = keeper.failures.load(Ordering::Relaxed);
+            keeper.count(&mut driver);
         }
         Stats { swim: *self.swim.stats(), transport: self.transport.stats(), driver }
     }
@@ -421,7 +412,7 @@ impl Driver {
             "an earlier run was known by a later generation; going on after it"
         );
         if let Some(keeper) = &self.keeper {
-            keeper.newest.send_replace(generation);
+            keeper.keep(generation);
         }
     }
 
@@ -513,16 +504,12 @@ impl Driver {
     /// Ends what belongs to the node. The commands' receiver goes last: when it is closed, all is
     /// over.
     async fn shut_down(self) {
-        let Self { transport, receiver, commands, keeper, seeding, .. } = self;
-        if let Some(seeding) = seeding {
-            seeding.abort();
-        }
+        let Self { transport, receiver, commands, keeper, seeking, publisher, .. } = self;
+        seeking.iter().for_each(JoinHandle::abort);
         transport.close().await;
-        drop((transport, receiver));
-        if let Some(Keeper { newest, task, .. }) = keeper {
-            drop(newest);
-            // An error is a panic in it, which has been reported.
-            let _ = task.await;
+        drop((transport, receiver, publisher));
+        if let Some(keeper) = keeper {
+            keeper.finish().await;
         }
         debug!("the node has been shut down");
         drop(commands);

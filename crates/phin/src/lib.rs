@@ -32,8 +32,8 @@
 //!
 //! # Seeds and restarts
 //! Seeds are tried in the background until one lets the node in, and again whenever the node is
-//! alone. With a data directory a restarted node is the same member in a later generation; without,
-//! it is a new one.
+//! alone. With a data directory a restarted node is the same member in a later generation, and finds
+//! back through any peer that it knew, also where no seed is reachable; without, it is a new one.
 
 mod address;
 mod admission;
@@ -44,8 +44,11 @@ mod data_dir;
 mod driver;
 mod error;
 mod join;
+mod keeper;
 mod keys;
+mod peers;
 mod phi;
+mod returning;
 mod seeds;
 mod stats;
 mod subscription;

@@ -56,7 +56,7 @@ impl Seeding {
         let mut known = Round::default();
         let mut delay = MIN_DELAY;
         loop {
-            if self.wait_until_staying().await.is_err() {
+            if self.company.wait_until_staying().await.is_err() {
                 return;
             }
             if self.company.is_alone() {
@@ -116,12 +116,6 @@ impl Seeding {
         round
     }
 
-    /// A node that has left does not return by itself.
-    async fn wait_until_staying(&mut self) -> Result<(), RecvError> {
-        let has_left = |members: &Members| members.me().state() == MemberState::Left;
-        self.company.members.wait_for(|members| !has_left(members)).await.map(drop)
-    }
-
     /// Ends early when another member appears, which may be known to no seed: then what is left is
     /// tried once more.
     async fn sleep_while_alone(&mut self, delay: Duration) -> Result<(), RecvError> {
@@ -153,12 +147,18 @@ pub(crate) struct Company {
 }
 
 impl Company {
+    /// A node that has left does not return by itself.
+    pub(crate) async fn wait_until_staying(&mut self) -> Result<(), RecvError> {
+        let has_left = |members: &Members| members.me().state() == MemberState::Left;
+        self.members.wait_for(|members| !has_left(members)).await.map(drop)
+    }
+
     /// Whether seeds are needed: no other member is live, or none is heard.
-    fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         *self.isolated.borrow() || is_alone(&self.members.borrow())
     }
 
-    async fn wait_until(&mut self, alone: bool) -> Result<(), RecvError> {
+    pub(crate) async fn wait_until(&mut self, alone: bool) -> Result<(), RecvError> {
         while self.is_alone() != alone {
             tokio::select! {
                 changed = self.members.changed() => changed?,
@@ -169,7 +169,7 @@ impl Company {
     }
 
     /// Whether the address is that of a member that is live, as far as anyone is heard.
-    fn has(&self, addr: SocketAddr) -> bool {
+    pub(crate) fn has(&self, addr: SocketAddr) -> bool {
         if self.is_alone() {
             return false;
         }
@@ -256,7 +256,7 @@ fn is_alone(members: &Members) -> bool {
 }
 
 /// A node of many that lost the same seed does not return at the same moment as the others.
-fn jittered(delay: Duration) -> Duration {
+pub(crate) fn jittered(delay: Duration) -> Duration {
     delay.mul_f64(rand::random_range(0.75..1.25))
 }
 

@@ -33,4 +33,6 @@ pub struct DriverStats {
     pub phi_crossings_missed: u64,
     /// Generations that could not be written to the data directory.
     pub generations_not_kept: u64,
+    /// Times that the known peers could not be written to the data directory.
+    pub peers_not_kept: u64,
 }

@@ -95,6 +95,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.events_missed: "Changes that slow subscribers were not told of one by one",
     driver.phi_crossings_missed: "Crossings of a phi threshold that slow subscribers were not told of",
     driver.generations_not_kept: "Generations that could not be written to the data directory",
+    driver.peers_not_kept: "Times the known peers could not be written to the data directory",
 };
 
 /// What goes up and down: its name without the prefix, its help, and its value.

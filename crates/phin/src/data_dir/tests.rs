@@ -77,6 +77,30 @@ fn damaged_files_are_set_aside() {
 }
 
 #[test]
+fn known_peers_are_kept_and_damaged_ones_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = DataDir::open(dir.path().to_owned()).unwrap();
+    assert_eq!(data_dir.peers(), []);
+    let addrs = vec![([10, 0, 0, 1], 7_646).into()];
+    let peers = [KnownPeer { id: phin_swim::MemberId([7; 16]), is_dead: true, addrs }];
+    data_dir.keep_peers(&peers).unwrap();
+    assert_eq!(data_dir.peers(), peers);
+    let too_long = vec![b'a'; usize::try_from(peers::MAX_FILE_BYTES).unwrap() + 2];
+    for garbage in [&b""[..], b"phin-peers 1\n", b"phin-peers 2\n0000000000000000\n", &too_long] {
+        fs::write(data_dir.peers_path(), garbage).unwrap();
+        assert_eq!(data_dir.peers(), []);
+        assert!(!data_dir.peers_path().exists());
+    }
+    fs::create_dir(data_dir.peers_path()).unwrap();
+    assert_eq!(data_dir.peers(), []);
+    assert!(dir.path().join("peers.corrupt-5").is_dir());
+    data_dir.keep_peers(&peers).unwrap();
+    assert_eq!(data_dir.peers(), peers);
+    data_dir.keep_peers(&[]).unwrap();
+    assert_eq!(data_dir.peers(), []);
+}
+
+#[test]
 fn a_directory_has_one_user() {
     let dir = tempfile::tempdir().unwrap();
     let first = DataDir::open(dir.path().to_owned()).unwrap();
