@@ -6,6 +6,13 @@ use phin_sim::{cores, random_scenario, run_all};
 const REGRESSIONS: &[(u64, &str)] = &[
     (140, "a clear that voided nothing was passed on and went round among accusers for ever"),
     (376, "the same, started by one deaf member"),
+    (238, "a verdict of the other side of a split was believed through members that hear both"),
+    (396, "the same, on two members of nineteen"),
+    (429, "the same, at the loss of a tenth"),
+    (493, "one lost ping and the votes of the other side were a verdict"),
+    (577, "a refutation that reached nobody was not repeated to who repeated the claim"),
+    (647, "verdicts of the other side arrived before the refutations when a split healed"),
+    (701, "the same, between two large parts"),
 ];
 
 #[test]

@@ -16,6 +16,7 @@ use crate::{
     Fingerprint, Instant, Member, MemberId, MemberState, Peer, Swim,
     joining::MAX_PAGE_BYTES,
     membership::bucket_bit,
+    swim::Source,
     wire::{BUCKETS, Claim, Entry, Part, Payload, SummaryLine},
 };
 
@@ -132,7 +133,8 @@ impl Swim {
                 Some((version, state)) if version == line.version => {
                     if line.state == MemberState::Dead && state.is_live() {
                         let (subject, by) = (line.id, from.id);
-                        self.verify_death(now, Claim { subject, version, by });
+                        let source = Source::Gossip(from.id);
+                        self.handle_death_elsewhere(now, source, Claim { subject, version, by });
                     }
                 }
                 None | Some(_) => {}

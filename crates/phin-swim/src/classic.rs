@@ -11,9 +11,9 @@ use std::{
 use rand::seq::SliceRandom;
 
 use crate::{
-    Change, Instant, MemberId, MemberState, Outcome, Report, Swim, Version,
+    Change, Instant, MemberId, MemberState, Swim, Version,
     swim::{Source, Timer},
-    wire::{Claim, Verdict},
+    wire::Claim,
 };
 
 /// The suspicions under way: one for each suspect of the list, so bounded by it.
@@ -46,7 +46,7 @@ impl Swim {
     pub(crate) fn handle_suspect(&mut self, now: Instant, source: Source, claim: Claim) {
         let Claim { subject, version, by } = claim;
         if subject == self.id() {
-            self.refute(now, claim);
+            self.refute(now, source, claim);
             return;
         }
         let Some(state) = self.state_claimed_of(claim) else {
@@ -69,29 +69,6 @@ impl Swim {
             MemberState::Suspect => self.confirm_suspicion(now, claim),
             MemberState::Dead | MemberState::Left => {}
         }
-    }
-
-    /// A verdict of others arrives.
-    pub(crate) fn handle_dead(&mut self, now: Instant, source: Source, verdict: Verdict) {
-        let Verdict { claim, votes } = verdict;
-        let Claim { subject, version, .. } = claim;
-        if subject == self.id() {
-            self.refute(now, claim);
-            return;
-        }
-        if !self.state_claimed_of(claim).is_some_and(MemberState::is_live) {
-            return;
-        }
-        let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
-        let is_believed = self.believes(subject, &votes) || self.agrees_to_evict(now, subject);
-        if !self.is_classic() && !is_believed {
-            self.look_into(now, claim, votes);
-            return;
-        }
-        let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
-        let outcome = Outcome::Dead { votes: votes.into() };
-        self.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
-        self.bury(now, subject, source);
     }
 
     /// Classic only: the period of a probe is over without any ack.
@@ -137,6 +114,7 @@ impl Swim {
     pub(crate) fn bury(&mut self, now: Instant, id: MemberId, source: Source) {
         self.suspicions.clear(id);
         self.cases.close(id);
+        self.doubts.end(id);
         self.forget_probes_of(id);
         self.declare(now, id, MemberState::Dead, Change::Dead, source);
     }
@@ -161,7 +139,7 @@ impl Swim {
     }
 
     /// The state of the member that a claim is about, if it is about the version of it that we know.
-    fn state_claimed_of(&mut self, claim: Claim) -> Option<MemberState> {
+    pub(crate) fn state_claimed_of(&mut self, claim: Claim) -> Option<MemberState> {
         let known = self.list.get(claim.subject).map(|known| (known.version(), known.state));
         match known {
             Some((version, state)) if version == claim.version => Some(state),

@@ -58,14 +58,20 @@ impl Swim {
         self.dissemination.push_at = None;
         let unpushed = std::mem::take(&mut self.dissemination.unpushed);
         let me = self.id();
-        let mut receivers = self.list.rings().subjects(me);
-        // A suspect hears of it at once, so that it can refute.
-        receivers.extend(unpushed.iter().filter_map(|(&id, from)| {
+        let receivers = self.list.rings().subjects(me);
+        // A suspect hears of it at once, so that it can refute: from who found it so, and from those it observes, where
+        // all who observe it are cut off from it.
+        let observers = self.list.rings().observers(me);
+        for (&id, from) in &unpushed {
             let is_suspect = self.list.get(id).is_some_and(|m| m.state == MemberState::Suspect);
-            (is_suspect && from.is_none()).then_some(id)
-        }));
-        receivers.sort_unstable();
-        receivers.dedup();
+            if is_suspect
+                && (from.is_none() || observers.contains(&id))
+                && !receivers.contains(&id)
+                && let Some((peer, claim)) = self.peer(id).zip(self.update(now, id))
+            {
+                self.send(peer, &claim);
+            }
+        }
         for receiver in receivers {
             let Some(peer) = self.peer(receiver) else {
                 continue;
@@ -100,6 +106,7 @@ impl Swim {
         let claim = if is_accused { self.update(now, to) } else { self.entry_of_forgotten(to) };
         if let Some(claim) = claim {
             payload.push_within(&claim, max_bytes);
+            self.contacts.record_told(to, now);
         }
         if self.dissemination.piggybacked.is_empty() {
             return;

@@ -89,18 +89,18 @@ impl Swim {
     }
 
     /// Another member has forgotten this one. We do the same if we hold it for dead or left in that version or an earlier
-    /// one; where we hold it for alive, others knew of its death, so we look.
+    /// one; where we hold it for alive, others knew of its death, which we doubt.
     pub(crate) fn handle_forget(&mut self, now: Instant, source: Source, claim: Claim) {
         let Claim { subject, version, .. } = claim;
         if subject == self.id() {
-            return self.refute(now, claim);
+            return self.refute(now, source, claim);
         }
         match self.list.get(subject).map(|known| (known.state, known.version())) {
             Some((state, known)) if !state.is_live() && known <= version => {
                 self.remove_member(now, subject, source);
             }
             Some((state, known)) if state.is_live() && known == version => {
-                self.verify_death(now, claim);
+                self.handle_death_elsewhere(now, source, claim);
             }
             // We know a later word of it than those who forgot.
             Some(_) => {}

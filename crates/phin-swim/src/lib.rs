@@ -37,6 +37,7 @@ mod suspicion;
 mod swim;
 mod time;
 mod timers;
+mod verdicts;
 mod warm;
 mod wire;
 

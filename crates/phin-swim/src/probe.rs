@@ -328,7 +328,13 @@ impl Swim {
         if let Some(link) = self.probes.links.get_mut(&id) {
             link.last_heard = link.last_heard.max(Some(at));
         }
+        self.contacts.record_heard(id, at);
         self.void_evidence(now, id, at, id);
+    }
+
+    /// Whether a connection to it is open, so that a word to it costs no handshake.
+    pub(crate) fn is_connected(&self, id: MemberId) -> bool {
+        self.probes.connected.contains(&id)
     }
 
     /// When a member that we ping was last known alive by what it sent us.

@@ -24,6 +24,8 @@ pub struct Stats {
     pub accusations: u64,
     /// Members not doubted, because too many cases were open.
     pub cases_refused: u64,
+    /// Verdicts that we doubt not kept, because too many were.
+    pub doubts_refused: u64,
     /// Times our own timers ran so late that we abstained from judging.
     pub stalls: u64,
     /// Urgent updates that waited longer than the push delay, because the budget was spent.

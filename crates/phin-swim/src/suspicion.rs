@@ -19,7 +19,7 @@ use crate::{
     probe::Purpose,
     reports::{Outcome, Report, Silence, Vote},
     swim::{Source, Timer},
-    wire::{Claim, Part, Sequence, VoteBody},
+    wire::{Part, Sequence, VoteBody},
 };
 
 /// The subjects that do not answer, or did not answer others: one case for each, at most [`MAX_CASES`].
@@ -216,6 +216,7 @@ impl Swim {
             return;
         }
         if phi >= ACCUSE_PHI {
+            self.contacts.record_silent(subject, now);
             self.accuse_or_vote(now, subject, phi);
         }
         self.judge(now, subject);
@@ -449,66 +450,6 @@ impl Swim {
         }
     }
 
-    /// Whether a verdict is to be believed as it comes: unless we heard from the member since, and if those who voted
-    /// are a majority by our own list too. Elsewhere the network may be split, and we be on the member's side.
-    pub(crate) fn believes(&self, subject: MemberId, votes: &[Vote]) -> bool {
-        let silent_since = votes.iter().map(|vote| vote.silent_since).min();
-        let was_heard = self.link_heard_at(subject).max(silent_since) != silent_since;
-        // Who hears few of its subjects was perhaps apart from those who voted.
-        if was_heard || self.is_most_silent() {
-            return false;
-        }
-        // Who was dead or suspect to us when the silence began was on the other side.
-        let is_counted = |vote: &&Vote| {
-            self.may_observe(vote.observer, subject)
-                && self.list.get(vote.observer).is_some_and(|member| {
-                    member.state == MemberState::Alive && member.since <= vote.silent_since
-                })
-        };
-        let counted: BTreeMap<_, _> =
-            votes.iter().filter(is_counted).map(|vote| (vote.observer, *vote)).collect();
-        let counted: Vec<_> = counted.into_values().collect();
-        counted.len() > self.able_observers(subject).len() / 2
-            || Silence::of(&counted) == Silence::Gone
-    }
-
-    /// A verdict that is not believed as it comes: we ping the member, and judge by the same votes if it does not answer.
-    pub(crate) fn look_into(&mut self, now: Instant, claim: Claim, votes: Vec<Vote>) {
-        let heard_at = self.link_heard_at(claim.subject);
-        let observers: Vec<_> = (votes.into_iter())
-            .filter(|vote| self.may_observe(vote.observer, claim.subject))
-            .filter(|vote| heard_at.is_none_or(|heard_at| heard_at < vote.silent_since))
-            .map(|vote| Vote { phi: vote.phi.min(MAX_VOTE_PHI), ..vote })
-            .collect();
-        if let Some(case) = self.open_case(now, claim.subject) {
-            case.votes.extend(observers.into_iter().map(|vote| (vote.observer, vote)));
-        }
-        self.verify_death(now, claim);
-    }
-
-    /// Another list has a member dead that ours has alive: it is not believed but looked into, and the member is told,
-    /// so that it can refute.
-    pub(crate) fn verify_death(&mut self, now: Instant, claim: Claim) {
-        if self.is_classic() {
-            self.handle_suspect(now, Source::Gossip(claim.by), claim);
-            return;
-        }
-        let is_doubted = self
-            .list
-            .get(claim.subject)
-            .is_some_and(|known| known.version() == claim.version && known.state.is_live());
-        // However often it is claimed, one look is under way; more would make misses of one moment count as many.
-        let is_looked_into =
-            self.cases.0.get(&claim.subject).is_some_and(|case| case.retry != Retry::None);
-        if !is_doubted || is_looked_into || claim.subject == self.id() {
-            return;
-        }
-        if let Some(peer) = self.peer(claim.subject) {
-            self.send(peer, &Part::Suspect(claim));
-        }
-        self.verify(now, claim.subject);
-    }
-
     /// Decides, as far as the evidence goes: `Suspect` when a second observer agrees, `Dead` when all three conditions
     /// hold. Harmless at any time.
     pub(crate) fn judge(&mut self, now: Instant, subject: MemberId) {
@@ -686,7 +627,7 @@ impl Swim {
     }
 
     /// The observers of a member that are held able to judge it: alive, and not abstaining.
-    fn able_observers(&self, subject: MemberId) -> Vec<MemberId> {
+    pub(crate) fn able_observers(&self, subject: MemberId) -> Vec<MemberId> {
         let mut observers = self.list.rings().observers(subject);
         let abstaining = self.cases.0.get(&subject).map(|case| &case.abstaining);
         observers.retain(|observer| {
@@ -700,12 +641,12 @@ impl Swim {
         self.list.rings().is_near_predecessor(observer, subject)
     }
 
-    fn is_alive(&self, id: MemberId) -> bool {
+    pub(crate) fn is_alive(&self, id: MemberId) -> bool {
         self.list.get(id).is_some_and(|member| member.state == MemberState::Alive)
     }
 
     /// Whether more than half of our subjects are silent to us.
-    fn is_most_silent(&self) -> bool {
+    pub(crate) fn is_most_silent(&self) -> bool {
         let subjects = self.list.rings().subjects(self.id());
         let is_silent = |id: &&MemberId| self.cases.0.get(id).is_some_and(|c| !c.misses.is_empty());
         let silent = subjects.iter().filter(is_silent).count();

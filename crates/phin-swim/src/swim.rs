@@ -28,6 +28,7 @@ use crate::{
     rounds::Rounds,
     suspicion::Cases,
     timers::Timers,
+    verdicts::{Contacts, Doubts},
     wire::{self, Claim, DecodeError, Entry, Part, Payload, Round, Sequence},
 };
 
@@ -51,6 +52,8 @@ pub struct Swim {
     pub(crate) rounds: Rounds,
     pub(crate) probes: Probes,
     pub(crate) cases: Cases,
+    pub(crate) doubts: Doubts,
+    pub(crate) contacts: Contacts,
     pub(crate) reports: Reports,
     pub(crate) health: LocalHealth,
     pub(crate) suspicions: Suspicions,
@@ -86,6 +89,8 @@ pub(crate) enum Timer {
     Retry(MemberId, Version),
     /// The silence of a member may have lasted long enough for a verdict.
     Judge(MemberId, Version),
+    /// The member's time to refute a verdict that we doubt may be over.
+    Doubt(MemberId, Version),
     /// Classic only: the suspicion of this version of a member has lasted as long as it may.
     Suspicion(MemberId, Version),
     /// Urgent updates have waited long enough for others to share their datagrams.
@@ -133,6 +138,8 @@ impl Swim {
             rounds: Rounds::new(now),
             probes: Probes::default(),
             cases: Cases::default(),
+            doubts: Doubts::default(),
+            contacts: Contacts::default(),
             reports: Reports::default(),
             health: LocalHealth::new(now),
             suspicions: Suspicions::default(),
@@ -200,6 +207,7 @@ impl Swim {
                 Timer::ProbeEnd(sequence) => self.end_probe(now, sequence),
                 Timer::Retry(id, version) => self.retry(now, id, version),
                 Timer::Judge(id, _) => self.judge(now, id),
+                Timer::Doubt(id, version) => self.end_doubt(now, id, version),
                 Timer::Suspicion(id, version) => self.end_suspicion(now, id, version),
                 Timer::Push => self.push_updates(now),
                 Timer::JoinRetry(id) => self.ask_again_to_join(now, id),
@@ -349,6 +357,7 @@ impl Swim {
         if has_records {
             self.ask_for_next_page(now, from);
         }
+        self.tell_accused(now, from);
     }
 
     pub(crate) fn handle_part(&mut self, now: Instant, origin: Origin, part: Part) {
@@ -397,7 +406,7 @@ impl Swim {
             self.handle_own_record(now, &record);
             if matches!(state, MemberState::Suspect | MemberState::Dead) {
                 let (version, by) = (record.version(), source.from());
-                self.refute(now, Claim { subject: id, version, by });
+                self.refute(now, source, Claim { subject: id, version, by });
             }
             return;
         }
@@ -429,8 +438,8 @@ impl Swim {
             self.accept_record(now, source, record, believed);
         }
         if state == MemberState::Dead {
-            let by = source.from();
-            self.verify_death(now, Claim { subject: id, version, by });
+            let claim = Claim { subject: id, version, by: source.from() };
+            self.handle_death_elsewhere(now, source, claim);
         }
     }
 
@@ -450,6 +459,9 @@ impl Swim {
             known.as_ref().is_some_and(|k| k.generation() < record.version().generation);
         if is_restart || !state.is_live() {
             self.forget_probes_of(id);
+        }
+        if is_restart {
+            self.contacts.forget(id);
         }
         self.suspicions.clear(id);
         if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
@@ -505,10 +517,15 @@ impl Swim {
         self.restate(now, Statement { version, ..mine.statement() });
     }
 
-    /// Answers a claim that we are suspect or dead with a later incarnation (SWIM §4.2). A claim about any other version
-    /// of us than the present one is worth nothing: the present one has already answered it.
-    pub(crate) fn refute(&mut self, now: Instant, claim: Claim) {
+    /// Answers a claim that we are suspect or dead with a later incarnation (SWIM §4.2). A claim about an earlier version
+    /// of us has been answered already: whoever makes it has not heard, and is told.
+    pub(crate) fn refute(&mut self, now: Instant, source: Source, claim: Claim) {
         let mine = self.list.me().record.clone();
+        if claim.version < mine.version()
+            && let Some(peer) = self.peer(source.from())
+        {
+            self.send(peer, &self.entry_of_ourselves());
+        }
         if claim.version != mine.version() || mine.has_left() {
             return;
         }
@@ -518,6 +535,7 @@ impl Swim {
         }
         let version = mine.version().next().unwrap_or_else(|| mine.version().next_generation());
         self.stats.refutations += 1;
+        self.contacts.record_refuted(now);
         self.restate(now, Statement { version, ..mine.statement() });
     }
 

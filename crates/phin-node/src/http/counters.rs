@@ -35,6 +35,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.evictions: "Members declared dead for being degraded too long",
     swim.accusations: "Members accused to their other observers",
     swim.cases_refused: "Members not doubted because too many cases were open",
+    swim.doubts_refused: "Verdicts not kept to be doubted because too many were",
     swim.outbid: "Later versions of this node not outbid at once: a second process runs with its key",
     swim.redials: "Dead members that were pinged, to find those that returned",
     swim.stalls: "How often this node's timers ran so late that it abstained from judging",

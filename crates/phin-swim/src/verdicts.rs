@@ -1,0 +1,245 @@
+//! What others say of deaths: taken at once where our own list and ears bear it out; else doubted, which means that the
+//! member is held for suspect, is told so, and has a while to refute before we take their word (SWIM §4.2).
+//!
+//! A doubt costs time and no pings, and always ends. It is for the members of a part of the network that was split off:
+//! what was found out about them on the other side arrives at the same moment as they themselves do.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{
+    Change, Instant, MemberId, MemberState, Outcome, Peer, Report, Silence, Swim, Version, Vote,
+    swim::{Source, Timer},
+    wire::{Claim, Verdict},
+};
+
+/// The verdicts that are doubted: one for each suspect, at most [`MAX_DOUBTS`].
+#[derive(Debug, Default)]
+pub(crate) struct Doubts(BTreeMap<MemberId, Doubt>);
+
+/// A verdict on one version of a member, and from whom it came.
+#[derive(Debug)]
+struct Doubt {
+    version: Version,
+    votes: Vec<Vote>,
+    source: Source,
+}
+
+/// Whom we heard and whom we found silent lately, each with the last moment: at most [`MAX_CONTACTS`] of each.
+#[derive(Debug, Default)]
+pub(crate) struct Contacts {
+    heard: BTreeMap<MemberId, Instant>,
+    silent: BTreeMap<MemberId, Instant>,
+    /// Whom we told what we hold them for.
+    told: BTreeMap<MemberId, Instant>,
+    /// When we last refuted what others held us for.
+    refuted_at: Option<Instant>,
+}
+
+impl Contacts {
+    pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
+        record(&mut self.heard, id, at);
+    }
+
+    /// What we miss of a member makes us accuse it.
+    pub(crate) fn record_silent(&mut self, id: MemberId, now: Instant) {
+        record(&mut self.silent, id, now);
+    }
+
+    /// A member is told that we hold it for suspect or dead.
+    pub(crate) fn record_told(&mut self, id: MemberId, now: Instant) {
+        record(&mut self.told, id, now);
+    }
+
+    pub(crate) const fn record_refuted(&mut self, now: Instant) {
+        self.refuted_at = Some(now);
+    }
+
+    /// Another run of a member's process begins: what was of the former says nothing of it.
+    pub(crate) fn forget(&mut self, id: MemberId) {
+        self.heard.remove(&id);
+        self.silent.remove(&id);
+    }
+
+    fn heard_at(&self, id: MemberId) -> Option<Instant> {
+        self.heard.get(&id).copied()
+    }
+
+    /// Whether, since then, we were perhaps apart from most: others held us for suspect or dead, or we found silent, this
+    /// member aside, half as many as we heard.
+    fn were_apart(&self, since: Instant, aside: MemberId) -> bool {
+        let is_since = |&(id, &at): &(&MemberId, &Instant)| *id != aside && at >= since;
+        let silent = self.silent.iter().filter(is_since).count();
+        let is_heard = |&(id, _): &(&MemberId, &Instant)| {
+            self.silent.get(id).is_none_or(|&silent_at| silent_at < since)
+        };
+        let heard = self.heard.iter().filter(is_since).filter(is_heard).count();
+        self.refuted_at.is_some_and(|at| at >= since) || (silent > 0 && silent * 2 >= heard)
+    }
+}
+
+fn record(contacts: &mut BTreeMap<MemberId, Instant>, id: MemberId, at: Instant) {
+    if contacts.len() >= MAX_CONTACTS && !contacts.contains_key(&id) {
+        // What is of the past says nothing of the present.
+        if let Some(oldest) = contacts.iter().min_by_key(|&(_, at)| at).map(|(&id, _)| id) {
+            contacts.remove(&oldest);
+        }
+    }
+    let last = contacts.entry(id).or_insert(at);
+    *last = at.max(*last);
+}
+
+impl Swim {
+    /// A verdict of others arrives.
+    pub(crate) fn handle_dead(&mut self, now: Instant, source: Source, verdict: Verdict) {
+        let Verdict { claim, votes } = verdict;
+        let Claim { subject, version, .. } = claim;
+        if subject == self.id() {
+            self.refute(now, source, claim);
+            return;
+        }
+        if !self.state_claimed_of(claim).is_some_and(MemberState::is_live) {
+            return;
+        }
+        let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
+        let is_taken = self.is_classic()
+            || self.is_borne_out(subject, &votes)
+            || self.agrees_to_evict(now, subject);
+        match is_taken {
+            true => self.take_verdict(now, source, subject, version, votes),
+            false => self.doubt_verdict(now, source, claim, votes),
+        }
+    }
+
+    /// Another list has a member dead that ours has alive: nobody's votes stand beside that.
+    pub(crate) fn handle_death_elsewhere(&mut self, now: Instant, source: Source, claim: Claim) {
+        let is_ours = self
+            .list
+            .get(claim.subject)
+            .is_some_and(|known| known.version() == claim.version && known.state.is_live());
+        if !is_ours || claim.subject == self.id() {
+            return;
+        }
+        match self.is_classic() {
+            true => self.handle_suspect(now, source, claim),
+            false => self.doubt_verdict(now, source, claim, Vec::new()),
+        }
+    }
+
+    /// Tells a member that we hear, and hold for suspect or dead, so; then it refutes.
+    pub(crate) fn tell_accused(&mut self, now: Instant, peer: Peer) {
+        let Some(member) = self.list.get(peer.id) else {
+            return;
+        };
+        let is_accused = matches!(member.state, MemberState::Suspect | MemberState::Dead);
+        let told_at = self.contacts.told.get(&peer.id).copied();
+        let interval = self.params.protocol_period / TOLD_PER_PERIOD;
+        if !is_accused || told_at.is_some_and(|told_at| now - told_at < interval) {
+            return;
+        }
+        if let Some(claim) = self.update(now, peer.id) {
+            self.contacts.record_told(peer.id, now);
+            self.send(peer, &claim);
+        }
+    }
+
+    /// Whether a verdict is to be taken as it comes: if we have not heard from the member since its silence began, nor
+    /// were perhaps apart from those who voted, and if these are a majority by our own list too.
+    fn is_borne_out(&self, subject: MemberId, votes: &[Vote]) -> bool {
+        let Some(silent_since) = votes.iter().map(|vote| vote.silent_since).min() else {
+            return false;
+        };
+        let was_heard = self.contacts.heard_at(subject).is_some_and(|heard| heard > silent_since);
+        if was_heard || self.is_most_silent() || self.contacts.were_apart(silent_since, subject) {
+            return false;
+        }
+        // Who was dead or suspect to us when the silence began was on the other side.
+        let is_counted = |vote: &&Vote| {
+            self.may_observe(vote.observer, subject)
+                && self.list.get(vote.observer).is_some_and(|member| {
+                    member.state == MemberState::Alive && member.since <= vote.silent_since
+                })
+        };
+        let counted: BTreeMap<_, _> =
+            votes.iter().filter(is_counted).map(|vote| (vote.observer, *vote)).collect();
+        let counted: Vec<_> = counted.into_values().collect();
+        counted.len() > self.able_observers(subject).len() / 2
+            || Silence::of(&counted) == Silence::Gone
+    }
+
+    /// Holds a member for suspect, so that it hears of the verdict, and keeps that until its time to refute is over.
+    fn doubt_verdict(&mut self, now: Instant, source: Source, claim: Claim, votes: Vec<Vote>) {
+        let Claim { subject, version, .. } = claim;
+        if self.doubts.0.len() >= MAX_DOUBTS && !self.doubts.0.contains_key(&subject) {
+            self.stats.doubts_refused += 1;
+            return;
+        }
+        let doubt = self.doubts.0.get(&subject).filter(|doubt| doubt.version == version);
+        if doubt.is_none_or(|doubt| doubt.votes.len() < votes.len()) {
+            self.doubts.0.insert(subject, Doubt { version, votes, source });
+        }
+        if self.is_alive(subject) {
+            // As if we had found it out: whoever finds a suspect tells it so.
+            let source = Source::Ourselves;
+            self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);
+        } else if self.is_connected(subject)
+            && let Some(peer) = self.peer(subject)
+        {
+            self.tell_accused(now, peer);
+        }
+        self.end_doubt(now, subject, version);
+    }
+
+    /// Takes a doubted verdict if the member's time to refute is over.
+    pub(crate) fn end_doubt(&mut self, now: Instant, subject: MemberId, version: Version) {
+        if self.doubts.0.get(&subject).is_none_or(|doubt| doubt.version != version) {
+            return;
+        }
+        let suspect = self.list.get(subject);
+        let suspect = suspect.filter(|m| m.version() == version && m.state.is_live());
+        let Some(since) = suspect.map(|member| member.since) else {
+            self.doubts.0.remove(&subject);
+            return;
+        };
+        // Whoever is heard is told what it is held for.
+        let told_at = self.contacts.heard_at(subject).unwrap_or(since).max(since);
+        let is_ours = self.is_impaired(now);
+        let ends_at = if is_ours { now } else { told_at } + self.time_to_refute();
+        if ends_at > now {
+            self.timers.set(ends_at, Timer::Doubt(subject, version));
+        } else if let Some(Doubt { votes, source, .. }) = self.doubts.0.remove(&subject) {
+            self.take_verdict(now, source, subject, version, votes);
+        }
+    }
+
+    fn take_verdict(
+        &mut self,
+        now: Instant,
+        source: Source,
+        subject: MemberId,
+        version: Version,
+        votes: Vec<Vote>,
+    ) {
+        let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
+        let outcome = Outcome::Dead { votes: votes.into() };
+        self.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
+        self.bury(now, subject, source);
+    }
+
+    /// How long a member has to refute a verdict that we doubt: in two periods it sends to somebody who tells it.
+    fn time_to_refute(&self) -> Duration {
+        self.params.protocol_period * 2
+    }
+}
+
+impl Doubts {
+    pub(crate) fn end(&mut self, id: MemberId) {
+        self.0.remove(&id);
+    }
+}
+
+/// How many verdicts can be doubted at a time; further ones are heard of again when lists are compared.
+const MAX_DOUBTS: usize = 4_096;
+/// How often a member that does nothing but send is told what it is held for in a protocol period.
+const TOLD_PER_PERIOD: u32 = 4;
+/// How many members are remembered as heard, and as silent: more than a member talks to in the time that counts.
+const MAX_CONTACTS: usize = 64;
