@@ -192,6 +192,8 @@ impl Scenario {
         }
         let mut limits = Limits::new(expect.max_links, expect.max_connections, expect.max_messages);
         limits.max_mean_messages = expect.max_mean_messages;
+        limits.averaged_over = expect.messages_over.0;
+        limits.counted_after = Instant::START + expect.messages_after.0;
         run.watch(Box::new(limits));
     }
 

@@ -13,6 +13,11 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (577, "a refutation that reached nobody was not repeated to who repeated the claim"),
     (647, "verdicts of the other side arrived before the refutations when a split healed"),
     (701, "the same, between two large parts"),
+    (
+        516,
+        "members that both sides of a split hear passed rumours and refutations round without end",
+    ),
+    (988, "the same, by a single member"),
 ];
 
 #[test]

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Swim,
+    Incarnation, Instant, MemberId, MemberState, Swim,
     swim::{Source, Timer},
     wire::{Claim, Entry, MAX_VOTES, Part, Payload, Verdict},
 };
@@ -20,14 +20,42 @@ pub(crate) struct Dissemination {
     unpushed: BTreeMap<MemberId, Option<MemberId>>,
     /// When it is pushed.
     push_at: Option<Instant>,
-    /// Up to when the budget for news of deaths and suspicions is spent.
+    /// The budget for news of deaths and suspicions.
+    bad_news: Budget,
+    /// The budget for refutations.
+    refutations: Budget,
+}
+
+/// So many pushes at once, then so many in a protocol period.
+#[derive(Debug)]
+struct Budget {
+    at_once: u32,
+    per_period: u32,
+    /// Up to when it is spent.
     spent_until: Instant,
+}
+
+impl Budget {
+    /// How long one push waits at most.
+    fn gap(&self, period: Duration) -> Duration {
+        period / self.per_period
+    }
+
+    /// Takes one push from the budget; returns how long it has to wait.
+    fn take(&mut self, now: Instant, period: Duration) -> Duration {
+        let gap = self.gap(period);
+        self.spent_until = self.spent_until.max(now) + gap;
+        (self.spent_until - now).saturating_sub(gap * self.at_once)
+    }
 }
 
 impl Dissemination {
     pub(crate) fn new(now: Instant) -> Self {
         let (piggybacked, unpushed) = Default::default();
-        Self { piggybacked, unpushed, push_at: None, spent_until: now }
+        let budget = |at_once, per_period| Budget { at_once, per_period, spent_until: now };
+        let bad_news = budget(PUSHES_AT_ONCE, PUSHES_PER_PERIOD);
+        let refutations = budget(REFUTATIONS_AT_ONCE, REFUTATIONS_PER_PERIOD);
+        Self { piggybacked, unpushed, push_at: None, bad_news, refutations }
     }
 }
 
@@ -42,11 +70,7 @@ impl Swim {
             Source::Welcome(_) => return,
         };
         self.queue(id);
-        let push_at = now + self.push_delay(now, id);
-        if self.dissemination.push_at.is_none_or(|planned| push_at < planned) {
-            self.dissemination.push_at = Some(push_at);
-            self.timers.set(push_at, Timer::Push);
-        }
+        self.plan_push(now, id);
         self.dissemination.unpushed.insert(id, learnt_from);
     }
 
@@ -137,24 +161,37 @@ impl Swim {
         }
     }
 
-    /// How long this news may wait for more. Where many die at once their news is collected, so that one push carries
-    /// much: a few pushes go at once, then so many in a period. Who joins, returns or leaves is told of at once.
-    fn push_delay(&mut self, now: Instant, id: MemberId) -> Duration {
-        let delay = self.params.push_delay;
-        let is_bad_news = self.list.get(id).is_some_and(|member| {
-            matches!(member.state(), MemberState::Suspect | MemberState::Dead)
-        });
-        if !is_bad_news || self.dissemination.push_at.is_some() {
-            return delay;
+    /// Decides how long this news may wait for more. Where many die at once their news is collected, so that one push
+    /// carries much: a few pushes go at once, then so many in a period; likewise where many refute, only more of them,
+    /// as a refutation races with a verdict. Who joins, returns or leaves is told of at once.
+    fn plan_push(&mut self, now: Instant, id: MemberId) {
+        let planned = self.dissemination.push_at;
+        let known = self.list.get(id).map(|member| (member.state(), member.incarnation()));
+        let budget = match known {
+            Some((MemberState::Suspect | MemberState::Dead, _)) => {
+                Some(&mut self.dissemination.bad_news)
+            }
+            Some((MemberState::Alive, incarnation)) if incarnation > Incarnation(0) => {
+                Some(&mut self.dissemination.refutations)
+            }
+            Some((MemberState::Alive | MemberState::Left, _)) | None => None,
+        };
+        let (delay, period) = (self.params.push_delay, self.params.protocol_period);
+        let wait = match budget {
+            // What a push carries besides costs nothing more.
+            Some(budget) if planned.is_some_and(|at| at <= now + budget.gap(period)) => return,
+            Some(budget) => budget.take(now, period).max(delay),
+            None => delay,
+        };
+        let push_at = now + wait;
+        if planned.is_some_and(|planned| planned <= push_at) {
+            return;
         }
-        let gap = self.params.protocol_period / PUSHES_PER_PERIOD;
-        let spent_until = self.dissemination.spent_until.max(now) + gap;
-        self.dissemination.spent_until = spent_until;
-        let wait = (spent_until - now).saturating_sub(gap * PUSHES_AT_ONCE);
         if wait > delay {
             self.stats.pushes_delayed += 1;
         }
-        wait.max(delay)
+        self.dissemination.push_at = Some(push_at);
+        self.timers.set(push_at, Timer::Push);
     }
 
     fn queue(&mut self, id: MemberId) {
@@ -210,7 +247,11 @@ impl Part {
 /// How many pushes of deaths and suspicions go out at once before they are collected.
 const PUSHES_AT_ONCE: u32 = 6;
 /// How many go out in a protocol period then.
-const PUSHES_PER_PERIOD: u32 = 2;
+const PUSHES_PER_PERIOD: u32 = 4;
+/// How many pushes of refutations go out at once.
+const REFUTATIONS_AT_ONCE: u32 = 12;
+/// How many go out in a protocol period then.
+const REFUTATIONS_PER_PERIOD: u32 = 8;
 /// How many members can have news waiting to be piggybacked.
 const MAX_UPDATES: usize = 4_096;
 /// No update is smaller than a claim, so nothing fits what is less.

@@ -197,8 +197,12 @@ impl Swim {
                 }
             }
             Purpose::Retry => {
+                // It is followed up: what was missed before counts too.
+                let is_evidence = self.record_miss(now, target, sent_at);
                 self.retry_ended(target);
-                self.handle_miss(now, sequence, target, sent_at);
+                if is_evidence {
+                    self.escalate(now, target, Some(sequence));
+                }
             }
             Purpose::Redial => {}
             Purpose::Probe => self.member_missed(now, sequence, target, sent_at),

@@ -46,6 +46,8 @@ struct Case {
     abstaining: BTreeSet<MemberId>,
     /// What we last told of it.
     told: Option<Told>,
+    /// How often it refuted while we did not hear it: others do, so it is our side of the network that is at fault.
+    refuted: u32,
 }
 
 /// A vote that was sent.
@@ -129,6 +131,7 @@ impl Case {
             accusers: BTreeSet::new(),
             abstaining: BTreeSet::new(),
             told: None,
+            refuted: 0,
         }
     }
 
@@ -249,15 +252,8 @@ impl Swim {
             (false, false) => others.into_iter().chain([subject]).collect(),
         };
         let is_accusation = is_accuser || !has_accuser;
-        let body = VoteBody {
-            subject,
-            version: case.version,
-            is_accusation,
-            is_observer: observers.contains(&self.id()),
-            phi,
-            silent_for: age,
-            silence: case.silence,
-            attempts: case.misses.len() as u8,
+        let Some(body) = self.vote_body(now, subject, phi, is_accusation) else {
+            return;
         };
         if let Some(case) = self.cases.0.get_mut(&subject) {
             case.told = Some(Told { at: now, phi, silence: case.silence });
@@ -271,6 +267,42 @@ impl Swim {
                 self.send(peer, &Part::Vote(body));
             }
         }
+    }
+
+    /// A repeated accusation means that our vote was lost: it is sent again, to that accuser alone.
+    fn vote_again(&mut self, now: Instant, to: Peer, subject: MemberId, told: Option<Told>) {
+        let case = self.cases.0.get(&subject).filter(|case| case.stage != Stage::Accused);
+        let is_lost = case.is_some_and(|case| {
+            told.is_some() && case.told.map(|told| told.at) == told.map(|told| told.at)
+        });
+        if is_lost
+            && let phi = self.own_phi(now, subject)
+            && phi >= ACCUSE_PHI
+            && let Some(body) = self.vote_body(now, subject, phi, false)
+        {
+            self.send(to, &Part::Vote(body));
+        }
+    }
+
+    /// What we have against a member, as others are told.
+    fn vote_body(
+        &self,
+        now: Instant,
+        subject: MemberId,
+        phi: f64,
+        is_accusation: bool,
+    ) -> Option<VoteBody> {
+        let case = self.cases.0.get(&subject)?;
+        Some(VoteBody {
+            subject,
+            version: case.version,
+            is_accusation,
+            is_observer: self.list.rings().observers(subject).contains(&self.id()),
+            phi,
+            silent_for: now - *case.misses.first()?,
+            silence: case.silence,
+            attempts: case.misses.len() as u8,
+        })
     }
 
     /// An observer tells what it has against a member.
@@ -340,12 +372,9 @@ impl Swim {
             self.verify(now, subject);
         }
         if body.is_accusation {
-            if let Some(case) = self.cases.0.get_mut(&subject).filter(|c| c.stage != Stage::Accused)
-            {
-                // A repeated accusation means that our vote was lost.
-                case.told = None;
-            }
+            let before = self.cases.0.get(&subject).and_then(|case| case.told);
             self.escalate(now, subject, None);
+            self.vote_again(now, from, subject, before);
         } else {
             self.judge(now, subject);
         }
@@ -487,6 +516,10 @@ impl Swim {
         // Everyone hears of a suspicion only if no verdict or sign of life is as quick.
         let tolerance = self.params.pause_tolerance;
         let suspect_at = silent_since + if agreed { tolerance / 8 } else { tolerance * 3 };
+        // Who refuted is doubted again, but not in the same breath: where some hear it and others do not, the rumour and
+        // its refutation would go round without end.
+        let alive_since = self.list.get(subject).map_or(now, |member| member.since);
+        let suspect_at = suspect_at.max(alive_since + tolerance / 2);
         let is_alive = self.is_alive(subject);
         if is_alive && now >= suspect_at {
             let source = Source::Ourselves;
@@ -543,7 +576,8 @@ impl Swim {
         votes: usize,
         able: usize,
     ) -> Duration {
-        let pause = self.pause_tolerance_for(subject);
+        let refuted = self.cases.0.get(&subject).map_or(0, |case| case.refuted);
+        let pause = self.pause_tolerance_for(subject) * (1 + refuted.min(MAX_REFUTED));
         let base = match silence {
             Silence::Gone => return Duration::ZERO,
             Silence::Hung => self.params.hang_tolerance.max(pause),
@@ -580,15 +614,20 @@ impl Swim {
     /// The case of a live member, opened if there is room.
     fn open_case(&mut self, now: Instant, subject: MemberId) -> Option<&mut Case> {
         let known = self.list.get(subject).filter(|known| known.state.is_live())?;
-        let version = known.version();
+        let (version, refuted_at) = (known.version(), known.since);
         let recent = self.params.pause_tolerance / 4;
         if self.cases.0.len() >= MAX_CASES && !self.cases.0.contains_key(&subject) {
             self.stats.cases_refused += 1;
             return None;
         }
+        if self.cases.0.get(&subject).is_some_and(|case| case.version != version) {
+            // It refuted, others heard it and we still do not: what of ours is overdue since before that was lost.
+            self.record_lost(subject, refuted_at);
+        }
         let case = self.cases.0.entry(subject).or_insert_with(|| Case::new(version, now));
         if case.version != version {
-            *case = Case::new(version, now);
+            let refuted = case.refuted + 1;
+            *case = Case { refuted, ..Case::new(version, now) };
         } else if case.is_dormant() {
             // What we missed for another long ago, and nobody followed up, is no part of a silence that begins now.
             case.misses.retain(|&sent_at| now - sent_at <= recent);
@@ -674,6 +713,8 @@ const MAX_VOTE_PHI: f64 = 6.0;
 const MAX_STRETCH: f64 = 6.0;
 /// How much longer silence is given when most of what we observe is silent.
 const MASS_SILENCE_FACTOR: u32 = 3;
+/// So many refutations of one that we do not hear lengthen its tolerance, each by one of it.
+const MAX_REFUTED: u32 = 4;
 /// So many misses are looked into whatever they are worth, and without haste.
 const MANY_MISSES: usize = 8;
 /// How many misses of ours are kept for a case; with retries at their widest, more than any tolerance takes.

@@ -1,7 +1,12 @@
 //! Memory, connections and traffic stay within their limits, whatever happens.
 
+use std::time::Duration;
+
 use super::{Findings, Oracle, Violation};
-use crate::{node::Instant, simulation::Simulation};
+use crate::{
+    node::{Instant, secs},
+    simulation::Simulation,
+};
 
 /// Finds members that hold or send too much.
 #[derive(Debug)]
@@ -10,10 +15,14 @@ pub struct Limits {
     pub max_links: usize,
     /// The most connections of one member.
     pub max_connections: usize,
-    /// The most messages of one member in a second, over at least ten.
+    /// The most messages of one member in a second.
     pub max_messages_per_second: f64,
-    /// The most messages of all members together, for each of them and second, over at least ten.
+    /// The most messages of all members together, for each of them and second.
     pub max_mean_messages: f64,
+    /// Over how long both are averaged, at least.
+    pub averaged_over: Duration,
+    /// From when on messages are counted.
+    pub counted_after: Instant,
     since: Instant,
     sent: Vec<u64>,
     total: u64,
@@ -28,6 +37,8 @@ impl Limits {
             max_connections,
             max_messages_per_second,
             max_mean_messages: max_messages_per_second,
+            averaged_over: secs(10),
+            counted_after: Instant::START,
             since: Instant::START,
             sent: Vec::new(),
             total: 0,
@@ -56,10 +67,11 @@ impl Limits {
     }
 
     fn inspect_traffic(&mut self, run: &Simulation) {
-        let seconds = (run.now() - self.since).as_secs_f64();
-        if seconds < 10.0 {
+        if run.now() - self.since < self.averaged_over {
             return;
         }
+        let is_counted = self.since >= self.counted_after;
+        let seconds = (run.now() - self.since).as_secs_f64();
         let mut members = 0;
         self.sent.resize(run.truth().nodes().count(), 0);
         for (node, _) in run.truth().nodes() {
@@ -67,7 +79,7 @@ impl Limits {
             let rate = (messages - self.sent[node.index()]) as f64 / seconds;
             self.sent[node.index()] = messages;
             members += u32::from(run.process(node).is_some());
-            if rate > self.max_messages_per_second {
+            if is_counted && rate > self.max_messages_per_second {
                 let max = self.max_messages_per_second;
                 let text = format!("{node} sent {rate:.1} messages a second, more than {max}");
                 self.findings.add("limits", run.now(), text);
@@ -75,7 +87,7 @@ impl Limits {
         }
         let mean =
             (run.traffic().messages - self.total) as f64 / seconds / f64::from(members.max(1));
-        if mean > self.max_mean_messages {
+        if is_counted && mean > self.max_mean_messages {
             let max = self.max_mean_messages;
             let text = format!("members sent {mean:.1} messages a second each, more than {max}");
             self.findings.add("limits", run.now(), text);

@@ -40,10 +40,14 @@ pub struct Expect {
     pub max_links: usize,
     /// The most connections a member may have.
     pub max_connections: usize,
-    /// The most messages a member may send in a second, over ten.
+    /// The most messages a member may send in a second.
     pub max_messages: f64,
-    /// The most messages all members may send for each of them in a second, over ten.
+    /// The most messages all members may send for each of them in a second.
     pub max_mean_messages: f64,
+    /// Over how long messages are averaged.
+    pub messages_over: Span,
+    /// From when on messages are counted: before, the members get to know their links.
+    pub messages_after: Span,
     /// The highest incarnation any member has at the end.
     pub max_incarnation: Option<u32>,
 }
@@ -78,6 +82,8 @@ impl Default for Expect {
             max_connections: 64,
             max_messages: 100.0,
             max_mean_messages: 20.0,
+            messages_over: Span(secs(10)),
+            messages_after: Span::default(),
             max_incarnation: None,
         }
     }
