@@ -226,7 +226,7 @@ impl Swim {
     }
 
     /// The application has decided on a newcomer ([`Output::Newcomer`]): it is let in, or told the reason why not, of
-    /// which [`JoinRefusal::MAX_REASON_CHARS`] count. For one who is not waiting, nothing happens.
+    /// which [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) count. For one who is not waiting, nothing happens.
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
         self.assert_drained();
         self.decided(now, id, decision);
