@@ -4,8 +4,11 @@
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use crate::{
+    network::NetworkConfig,
+    node::Knowledge,
     protocols::ProtocolKind,
     runner::{Shard, run_all},
+    simulation::{Setup, Simulation},
 };
 
 mod bootstrap;
@@ -34,6 +37,19 @@ pub enum Experiment {
     Partition,
     /// Longer periods while nothing happens.
     Calm,
+}
+
+/// A cluster of as many members as the point says, on hosts that answer.
+fn simulation(
+    protocol: ProtocolKind,
+    point: &Point,
+    seed: u64,
+    knowledge: Knowledge,
+    network: NetworkConfig,
+) -> Simulation {
+    let nodes = point.count("n");
+    let setup = Setup { seed, nodes, knowledge, network, firewalled_every: 0 };
+    Simulation::new(setup, protocol.make(seed, nodes))
 }
 
 /// The values of what is varied, by name.

@@ -16,7 +16,7 @@ use phin::{
 use crate::{
     events::rfc3339,
     failure::{Failure, with_causes},
-    private_file,
+    private_file, text_file,
 };
 
 /// Make and show certificates, for a cluster that admits its members one by one
@@ -160,7 +160,7 @@ fn write_pair(dir: &Path, name: &str, certificate: &str, key: &str) -> Result<()
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path)
+    text_file::read(path)
         .map_err(|error| Failure::runtime(format!("cannot read {}", path.display()), &error))
 }
 

@@ -19,6 +19,7 @@ mod run;
 mod settings;
 mod suspicion;
 mod table;
+mod text_file;
 mod watch;
 mod why;
 

@@ -358,6 +358,7 @@ impl Driver {
     fn stats(&self) -> Stats {
         let mut driver = self.state.stats;
         driver.events_missed = self.source.events_missed();
+        driver.hosts_not_asked = self.hosts.questions.not_asked();
         driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
         if let Some(keeper) = &self.keeper {
             keeper.count(&mut driver);

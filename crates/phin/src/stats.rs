@@ -35,4 +35,7 @@ pub struct DriverStats {
     pub generations_not_kept: u64,
     /// Times that the known peers could not be written to the data directory.
     pub peers_not_kept: u64,
+    /// Questions to hosts that were not asked, because too many were under way or the host's budget
+    /// was spent.
+    pub hosts_not_asked: u64,
 }

@@ -1,24 +1,18 @@
 //! All members start at once, knowing nothing but three seeds.
 
-use super::{Metrics, Point, metrics};
+use super::{Metrics, Point, metrics, simulation};
 use crate::{
     fault::Fault,
     network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, millis, secs},
     protocols::ProtocolKind,
-    simulation::{Setup, Simulation},
+    simulation::Simulation,
 };
 
 pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
     let nodes = point.count("n");
-    let setup = Setup {
-        seed,
-        nodes,
-        knowledge: Knowledge::Itself,
-        network: NetworkConfig { bandwidth: GIGABIT, ..NetworkConfig::lan() },
-        firewalled_every: 0,
-    };
-    let mut run = Simulation::new(setup, protocol.make(seed, nodes));
+    let network = NetworkConfig { bandwidth: GIGABIT, ..NetworkConfig::lan() };
+    let mut run = simulation(protocol, point, seed, Knowledge::Itself, network);
     let seeds: Vec<_> = (0..nodes.min(3)).map(NodeId).collect();
     for number in 0..nodes {
         // Processes of a cluster start within a tenth of a second.

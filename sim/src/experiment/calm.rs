@@ -1,25 +1,19 @@
 //! What longer periods save while nothing happens, and what they cost when something does.
 
-use super::{Metrics, Point, in_millis, metrics};
+use super::{Metrics, Point, in_millis, metrics, simulation};
 use crate::{
     fault::Fault,
     network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, millis, secs},
     protocols::ProtocolKind,
-    simulation::{Setup, Simulation},
+    simulation::Simulation,
     trace::mix,
 };
 
 pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
     let nodes = point.count("n");
-    let setup = Setup {
-        seed,
-        nodes,
-        knowledge: Knowledge::Everyone,
-        network: NetworkConfig { loss: point.get("loss"), ..NetworkConfig::lan() },
-        firewalled_every: 0,
-    };
-    let mut run = Simulation::new(setup, protocol.make(seed, nodes));
+    let network = NetworkConfig { loss: point.get("loss"), ..NetworkConfig::lan() };
+    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, network);
     run.run_until(Instant::START + CALM);
     let before = (run.traffic().messages, run.traffic().bytes);
     run.run_until(run.now() + MEASURED);

@@ -1,24 +1,17 @@
 //! The cluster is cut in two halves and healed: how long until all lists are whole again, with no outside help.
 
-use super::{Metrics, Point, metrics};
+use super::{Metrics, Point, metrics, simulation};
 use crate::{
     fault::Fault,
     network::{NetworkConfig, RuleId},
     node::{Instant, Knowledge, NodeId, millis, secs},
     protocols::ProtocolKind,
-    simulation::{Setup, Simulation},
+    simulation::Simulation,
 };
 
 pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
     let nodes = point.count("n");
-    let setup = Setup {
-        seed,
-        nodes,
-        knowledge: Knowledge::Everyone,
-        network: NetworkConfig::lan(),
-        firewalled_every: 0,
-    };
-    let mut run = Simulation::new(setup, protocol.make(seed, nodes));
+    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, NetworkConfig::lan());
     let begins = Instant::START + secs(15);
     let lasts = secs(1).mul_f64(point.get("seconds"));
     let half: Vec<_> = (0..nodes / 2).map(NodeId).collect();

@@ -2,26 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Metrics, Point, metrics};
+use super::{Metrics, Point, metrics, simulation};
 use crate::{
     fault::{Fault, Scope},
     network::NetworkConfig,
     node::{Belief, Instant, Knowledge, NodeId, secs},
     protocols::ProtocolKind,
-    simulation::{Setup, Simulation},
+    simulation::Simulation,
     trace::mix,
 };
 
 pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
     let nodes = point.count("n");
-    let setup = Setup {
-        seed,
-        nodes,
-        knowledge: Knowledge::Everyone,
-        network: NetworkConfig::lan(),
-        firewalled_every: 0,
-    };
-    let mut run = Simulation::new(setup, protocol.make(seed, nodes));
+    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, NetworkConfig::lan());
     // Not a whole number of periods, so that seeds begin at different phases of them.
     let begins = Instant::START + secs(20) + Duration::from_millis(mix(seed) % 1_000);
     let lasts = secs(1).mul_f64(point.get("seconds"));

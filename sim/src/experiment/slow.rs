@@ -3,25 +3,17 @@
 
 use std::collections::BTreeSet;
 
-use super::{Metrics, Point, metrics};
+use super::{Metrics, Point, metrics, simulation};
 use crate::{
     fault::Fault,
     network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, secs},
     protocols::ProtocolKind,
-    simulation::{Setup, Simulation},
 };
 
 pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
     let nodes = point.count("n");
-    let setup = Setup {
-        seed,
-        nodes,
-        knowledge: Knowledge::Everyone,
-        network: NetworkConfig::lan(),
-        firewalled_every: 0,
-    };
-    let mut run = Simulation::new(setup, protocol.make(seed, nodes));
+    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, NetworkConfig::lan());
     let begins = Instant::START + secs(15);
     let ends = begins + secs(120);
     // Members are alike, so the first are as good as any.

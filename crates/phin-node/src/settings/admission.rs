@@ -1,6 +1,6 @@
 //! What admits the node to its cluster: the cluster's keys, or a certificate from its CA.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use phin::Keyring;
 
@@ -8,7 +8,7 @@ use super::{
     Placed, SettingsError,
     layers::{Layers, Place, flag_of},
 };
-use crate::private_file;
+use crate::{private_file, text_file};
 
 /// The secret that lets the node in.
 #[derive(Debug)]
@@ -88,7 +88,7 @@ fn read_secret(file: &Placed<String>) -> Result<String, SettingsError> {
 }
 
 fn read_public(file: &Placed<String>) -> Result<String, SettingsError> {
-    fs::read_to_string(&file.value).map_err(|error| SettingsError::Secret {
+    text_file::read(&file.value).map_err(|error| SettingsError::Secret {
         place: file.place.clone(),
         problem: format!("cannot read {}: {error}", file.value),
     })

@@ -1,10 +1,11 @@
 //! The layers of settings: which text was given for which setting, and where.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, fs, sync::Arc};
+use std::{collections::BTreeMap, ffi::OsString, fmt, sync::Arc};
 
 use toml::de::{DeTable, DeValue};
 
 use super::{Flags, Placed, SettingsError};
+use crate::text_file;
 
 /// The text given for each setting by the layer that counts, until the setting is taken.
 pub(crate) struct Layers(BTreeMap<&'static str, Placed<String>>);
@@ -141,7 +142,7 @@ fn read_file(
     config: &Placed<String>,
 ) -> Result<BTreeMap<&'static str, Placed<String>>, SettingsError> {
     let path: Arc<str> = config.value.as_str().into();
-    let text = fs::read_to_string(&*path).map_err(|source| SettingsError::FileUnreadable {
+    let text = text_file::read(&*path).map_err(|source| SettingsError::FileUnreadable {
         path: path.to_string(),
         place: config.place.clone(),
         source,

@@ -70,6 +70,15 @@ fn no_key_at_all() {
 }
 
 #[test]
+fn a_file_without_end() {
+    for flags in [&["run", "--config", "/dev/zero"][..], &["cert", "show", "/dev/zero"]] {
+        let output = phin(flags).env("PHIN_CLUSTER_KEY", KEY).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && error.contains("longer than"), "{error}");
+    }
+}
+
+#[test]
 fn a_malformed_file_and_an_unknown_setting() {
     let directory = tempfile::tempdir().unwrap();
     let config = file(&directory, "malformed.toml", "name = \"n\"\nbind = [", 0o644);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use phin_quic::{
-    Identity,
+    Identity, TransportConfig,
     certificates::{CertificateAuthority, Validity, issue},
 };
 use quinn::{
@@ -25,7 +25,7 @@ use crate::support::{Node, ca, certified, connected, connected_peer, guard, patt
 #[tokio::test]
 async fn a_stream_that_never_ends_is_stopped_and_the_connection_stays() {
     let ca = ca();
-    let mut node = node(&ca, Duration::from_millis(200));
+    let mut node = node(&ca, |config| config.stream_timeout = Duration::from_millis(200));
     let intruder = Intruder::member(&ca, node.addr()).await;
     let mut endless = intruder.connection.open_uni().await.unwrap();
     endless.write_all(b"x").await.unwrap();
@@ -39,7 +39,7 @@ async fn a_stream_that_never_ends_is_stopped_and_the_connection_stays() {
 #[tokio::test]
 async fn a_stream_that_is_broken_off_is_not_delivered() {
     let ca = ca();
-    let mut node = node(&ca, Duration::from_secs(10));
+    let mut node = node(&ca, |config| config.stream_timeout = Duration::from_secs(10));
     let intruder = Intruder::member(&ca, node.addr()).await;
     let mut broken = intruder.connection.open_uni().await.unwrap();
     broken.write_all(&pattern(5000)).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_stream_that_is_broken_off_is_not_delivered() {
 #[tokio::test]
 async fn streams_beyond_the_limit_wait_at_the_peer() {
     let ca = ca();
-    let node = node(&ca, Duration::from_secs(10));
+    let node = node(&ca, |config| config.stream_timeout = Duration::from_secs(10));
     let intruder = Intruder::member(&ca, node.addr()).await;
     let mut open = Vec::new();
     let patience = Duration::from_millis(300);
@@ -74,9 +74,7 @@ async fn streams_beyond_the_limit_wait_at_the_peer() {
 #[tokio::test]
 async fn a_flood_of_datagrams_is_bounded_and_counted() {
     let ca = ca();
-    let identity = Identity::generate();
-    let credentials = certified(&ca, &identity, Validity::days(1));
-    let mut node = Node::of(identity, &credentials, |config| config.max_received_datagrams = 10);
+    let mut node = node(&ca, |config| config.max_received_datagrams = 10);
     let intruder = Intruder::member(&ca, node.addr()).await;
     for _ in 0..5000 {
         intruder.connection.send_datagram_wait(vec![1; 1000].into()).await.unwrap();
@@ -90,7 +88,7 @@ async fn a_flood_of_datagrams_is_bounded_and_counted() {
 #[tokio::test]
 async fn a_member_without_a_certificate_is_refused() {
     let ca = ca();
-    let node = node(&ca, Duration::from_secs(10));
+    let node = node(&ca, |config| config.stream_timeout = Duration::from_secs(10));
     let config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
@@ -109,7 +107,7 @@ async fn a_member_without_a_certificate_is_refused() {
 #[tokio::test]
 async fn another_protocol_is_refused() {
     let ca = ca();
-    let node = node(&ca, Duration::from_secs(10));
+    let node = node(&ca, |config| config.stream_timeout = Duration::from_secs(10));
     let (_endpoint, result) = connect(Intruder::config(&ca), b"h3", node.addr()).await;
     assert!(result.is_err());
     node.until(|stats| stats.refusals.other_cluster == 1).await;
@@ -118,7 +116,7 @@ async fn another_protocol_is_refused() {
 #[tokio::test]
 async fn a_peer_that_reconnects_for_ever_holds_little() {
     let ca = ca();
-    let mut node = node(&ca, Duration::from_secs(10));
+    let mut node = node(&ca, |config| config.stream_timeout = Duration::from_secs(10));
     let config = Intruder::config(&ca);
     let mut held = Vec::new();
     for _ in 0..20 {
@@ -142,7 +140,7 @@ async fn a_peer_that_reconnects_for_ever_holds_little() {
 #[tokio::test]
 async fn when_the_connection_in_use_ends_one_that_lost_to_it_is_used_again() {
     let ca = ca();
-    let mut node = node(&ca, Duration::from_secs(10));
+    let mut node = node(&ca, |config| config.stream_timeout = Duration::from_secs(10));
     let config = Intruder::config(&ca);
     let first = Intruder::with(config.clone(), node.addr()).await;
     let second = Intruder::with(config, node.addr()).await;
@@ -190,7 +188,7 @@ async fn garbage_from_strangers_changes_nothing() {
 #[tokio::test]
 async fn a_hello_that_is_none_is_refused() {
     let ca = ca();
-    let node = node(&ca, Duration::from_secs(10));
+    let node = node(&ca, |config| config.stream_timeout = Duration::from_secs(10));
     for (n, hello) in [&b""[..], b"hello", &[0; 17], &[1; 10_000]].into_iter().enumerate() {
         let (endpoint, result) = connect(Intruder::config(&ca), PROTOCOL, node.addr()).await;
         let intruder = Intruder { connection: result.unwrap(), _endpoint: endpoint };
@@ -204,9 +202,7 @@ async fn a_hello_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_member_that_never_says_hello_is_let_go() {
     let ca = ca();
-    let identity = Identity::generate();
-    let credentials = certified(&ca, &identity, Validity::days(1));
-    let node = Node::of(identity, &credentials, |config| {
+    let node = node(&ca, |config| {
         config.handshake_timeout = Duration::from_millis(300);
         config.idle_timeout = Duration::from_secs(3600);
         config.max_connections = 1;
@@ -220,9 +216,7 @@ async fn a_member_that_never_says_hello_is_let_go() {
 #[tokio::test]
 async fn handshakes_that_are_only_begun_hold_their_place_for_a_while_only() {
     let ca = ca();
-    let identity = Identity::generate();
-    let credentials = certified(&ca, &identity, Validity::days(1));
-    let node = Node::of(identity, &credentials, |config| {
+    let node = node(&ca, |config| {
         config.handshake_timeout = Duration::from_millis(500);
         config.idle_timeout = Duration::from_secs(3600);
         config.max_connections = 4;
@@ -238,9 +232,7 @@ async fn handshakes_that_are_only_begun_hold_their_place_for_a_while_only() {
 #[tokio::test]
 async fn when_many_handshakes_are_under_way_strangers_must_prove_their_address() {
     let ca = ca();
-    let identity = Identity::generate();
-    let credentials = certified(&ca, &identity, Validity::days(1));
-    let node = Node::of(identity, &credentials, |config| {
+    let node = node(&ca, |config| {
         config.handshake_timeout = Duration::from_secs(50);
     });
     let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -328,10 +320,10 @@ fn client_config(mut config: rustls::ClientConfig, protocol: &[u8]) -> ClientCon
     config
 }
 
-fn node(ca: &CertificateAuthority, stream_timeout: Duration) -> Node {
+fn node(ca: &CertificateAuthority, adjust: impl FnOnce(&mut TransportConfig)) -> Node {
     let identity = Identity::generate();
     let credentials = certified(ca, &identity, Validity::days(1));
-    Node::of(identity, &credentials, |config| config.stream_timeout = stream_timeout)
+    Node::of(identity, &credentials, adjust)
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
