@@ -50,6 +50,8 @@ pub struct Measured {
     pub median: Vec<Duration>,
     /// When all knew; the patience where they did not.
     pub all: Vec<Duration>,
+    /// How long the verdict took from the first to the last, where all knew.
+    pub spread: Vec<Duration>,
     /// When somebody first suspected it.
     pub suspected: Vec<Duration>,
     /// Kills that not everybody knew of in time.
@@ -70,6 +72,7 @@ impl Measured {
         self.first.extend(other.first);
         self.median.extend(other.median);
         self.all.extend(other.all);
+        self.spread.extend(other.spread);
         self.suspected.extend(other.suspected);
         self.unnoticed += other.unnoticed;
         let (messages, bytes, seconds) = other.idle;
@@ -124,6 +127,7 @@ impl Measurement {
         for death in &run.ledger().deaths {
             measured.first.extend(death.first());
             measured.median.extend(death.median());
+            measured.spread.extend(death.first().zip(death.all()).map(|(first, all)| all - first));
             measured.suspected.extend(death.suspected);
             measured.all.push(death.all().unwrap_or(self.patience));
             measured.unnoticed += u32::from(death.all().is_none());

@@ -90,6 +90,11 @@ fn rows(lines: &[SampleLine], experiment: Experiment) -> Vec<Row> {
     rows.into_values().collect()
 }
 
+/// The rows of each protocol.
+fn by_protocol(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
+    rows.chunk_by(|a, b| a.protocol == b.protocol)
+}
+
 /// A metric that each run has once.
 const fn line_metric(experiment: Experiment) -> &'static str {
     match experiment {

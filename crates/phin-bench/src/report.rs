@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use phin_report::{Plot, Samples, Series, Style};
+use phin_report::{Axis, Plot, Samples, Series, Style};
 use serde::{Deserialize, Serialize};
 
 use crate::{Idle, Machine, Row};
@@ -137,55 +137,37 @@ impl Report {
     }
 
     fn plots(&self, simulated: &Simulated) -> Vec<(&'static str, Plot)> {
-        let plot = |title: &str, y_label, series: Vec<Series>| Plot {
+        let plot = |title: &str, unit, series: Vec<Series>| Plot {
             title: title.to_owned(),
-            x_label: "members",
-            y_label,
+            x: Axis::log("members"),
+            y: Axis::log(unit),
             series,
         };
-        let times =
-            |samples: fn(&Row) -> &Vec<f64>, column: &str| {
-                let mut series =
-                    self.series("median", Style::Measured, |r| Some(quantile(samples(r), 0.5)));
-                series.extend(self.series("longest", Style::Tail, |r| {
-                    Some(Samples::new(samples(r).clone()).max())
-                }));
-                series.extend(self.expected(simulated, column));
-                series
-            };
+        let times = |samples: fn(&Row) -> &Vec<f64>, column: &str| {
+            let seconds = move |row: &Row, share| Some(quantile(samples(row), share) / 1e3);
+            let mut series = self.series("median", Style::Measured, |row| seconds(row, 0.5));
+            series.extend(self.series("longest", Style::Tail, |row| seconds(row, 1.0)));
+            series.extend(self.simulated(simulated, column, 1e3));
+            series
+        };
         let cost = |value: fn(&Idle) -> Option<f64>| {
-            self.series("", Style::Measured, move |row: &Row| value(row.idle.as_ref()?))
+            self.series("measured", Style::Measured, move |row| value(row.idle.as_ref()?))
         };
         let mut bytes = cost(|idle| idle.bytes_per_second);
-        bytes.extend(self.expected(simulated, "bytes_per_member_s"));
-        let title = "time until every live member knows of a death";
+        bytes.extend(self.simulated(simulated, "bytes_per_member_s", 1.0));
+        let packets = cost(|idle| idle.packets_per_second);
+        let cpu = cost(|idle| Some(idle.cpu_ms_per_second));
+        let all = times(|row| &row.all_ms, "all_p50_ms");
+        let start = times(|row| &row.bootstrap_ms, "");
         let plots = vec![
-            ("all", plot(title, "milliseconds", times(|row| &row.all_ms, "all_p50_ms"))),
-            (
-                "start",
-                plot(
-                    "time until all of a new cluster know all",
-                    "milliseconds",
-                    times(|row| &row.bootstrap_ms, ""),
-                ),
-            ),
+            ("all", plot("time until every live member knows of a death", "seconds", all)),
+            ("start", plot("time until all of a new cluster know all", "seconds", start)),
             (
                 "packets",
-                plot(
-                    "packets sent by a node of a calm cluster",
-                    "packets per second",
-                    cost(|idle| idle.packets_per_second),
-                ),
+                plot("packets sent by a node of a calm cluster", "packets per second", packets),
             ),
             ("bytes", plot("bytes sent by a node of a calm cluster", "bytes per second", bytes)),
-            (
-                "cpu",
-                plot(
-                    "CPU time of a node of a calm cluster",
-                    "milliseconds per second",
-                    cost(|idle| Some(idle.cpu_ms_per_second)),
-                ),
-            ),
+            ("cpu", plot("CPU time of a node of a calm cluster", "ms per second", cpu)),
         ];
         let has_points =
             |(_, plot): &(_, Plot)| plot.series.iter().any(|series| !series.points.is_empty());
@@ -195,29 +177,27 @@ impl Report {
     /// A series for each system, of those rows that have the value.
     fn series(
         &self,
-        label: &str,
+        what: &'static str,
         style: Style,
         value: impl Fn(&Row) -> Option<f64>,
     ) -> Vec<Series> {
-        let series = self.settings.keys().enumerate().map(|(color, system)| {
+        let series = self.settings.keys().map(|system| {
             let own = self.rows.iter().filter(|row| row.system == *system);
             let points = own.filter_map(|row| Some((row.members as f64, value(row)?)));
-            let points = points.filter(|(_, y)| y.is_finite() && *y > 0.0).collect();
-            let label =
-                if label.is_empty() { system.clone() } else { format!("{system}, {label}") };
-            Series { label, color, style, points }
+            let points = points.filter(|(_, y)| y.is_finite()).collect();
+            Series { system: system.clone(), what, style, points }
         });
         series.filter(|series| !series.points.is_empty()).collect()
     }
 
     /// What the simulator says of the systems that it knows.
-    fn expected(&self, simulated: &Simulated, column: &str) -> Vec<Series> {
-        let series = self.settings.keys().enumerate().filter_map(|(color, system)| {
+    fn simulated(&self, simulated: &Simulated, column: &str, divisor: f64) -> Vec<Series> {
+        let series = self.settings.keys().map(|system| {
             let points = simulated.curve(system, column);
-            let label = format!("{system}, simulated");
-            (!points.is_empty()).then_some(Series { label, color, style: Style::Expected, points })
+            let points = points.into_iter().map(|(x, y)| (x, y / divisor)).collect();
+            Series { system: system.clone(), what: "simulated", style: Style::Expected, points }
         });
-        series.collect()
+        series.filter(|series: &Series| !series.points.is_empty()).collect()
     }
 }
 

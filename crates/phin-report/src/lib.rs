@@ -1,7 +1,9 @@
 //! What the simulator and the benchmarks report with: quantiles of samples, and plots. It measures nothing itself.
 
+mod axis;
 mod plot;
 mod samples;
 
+pub use axis::{Axis, Scale};
 pub use plot::{Plot, Series, Style};
 pub use samples::Samples;

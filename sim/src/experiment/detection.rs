@@ -28,6 +28,7 @@ pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
         ("first", in_millis(&measured.first)),
         ("median", in_millis(&measured.median)),
         ("all", in_millis(&measured.all)),
+        ("spread", in_millis(&measured.spread)),
         ("suspected", in_millis(&measured.suspected)),
         ("unnoticed", vec![f64::from(measured.unnoticed)]),
         ("messages", vec![messages as f64]),

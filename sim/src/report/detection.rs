@@ -1,21 +1,20 @@
 //! The report on detection: by size, or by loss.
 
-use std::collections::BTreeSet;
-
-use phin_report::{Plot, Series, Style};
+use phin_report::{Axis, Plot, Series, Style};
 
 use super::{
     Row,
     analytic::{first_known_ms, idle_messages},
+    by_protocol,
     table::{Column, column, csv, markdown, number, time, with_interval},
 };
 use crate::experiment::Experiment;
 
 pub(super) fn pages(experiment: Experiment, rows: &[Row]) -> Vec<(String, String)> {
     let name = experiment.as_str();
-    let (x, x_label) = match experiment {
-        Experiment::Loss => ("loss", "packets lost, %"),
-        _ => ("n", "members"),
+    let (x, x_axis) = match experiment {
+        Experiment::Loss => ("loss", Axis::linear("packets lost, %")),
+        _ => ("n", Axis::log("members")),
     };
     let scale = if x == "loss" { 100.0 } else { 1.0 };
     let at = |row: &Row| row.point.get(x) * scale;
@@ -27,30 +26,28 @@ pub(super) fn pages(experiment: Experiment, rows: &[Row]) -> Vec<(String, String
     let mut pages = vec![(format!("{name}.csv"), csv(rows, &csv_columns()))];
     let mut text = format!(
         "# Time until a death is known, by {}\n\nMembers' {what}, one after the other, on a simulated LAN (one-way delay \
-         log-normal around 0.25 ms). *First*: one member declared it dead; *half*, *all*: so many of the living knew. In \
-         brackets the 95 % confidence interval, in seconds. *Expected*: what papers and arithmetic give for the first. \
-         Bytes are those of IP packets of a calm cluster; the handshakes of new connections are counted, transport \
-         acknowledgements are not.\n\n",
+         log-normal around 0.25 ms). *First*: one member declared it dead; *half*, *all*: so many of the living knew; \
+         *from first to all*: how long the verdict itself took. In brackets the 95 % confidence interval, in seconds. \
+         *Expected*: what papers and arithmetic give for the first. Bytes are those of IP packets of a calm cluster; the \
+         handshakes of new connections are counted, transport acknowledgements are not.\n\n",
         if x == "loss" { "packet loss" } else { "cluster size" },
     );
     text += &markdown(rows, &columns());
-    let series = |tail: bool| latency_series(rows, at, tail);
-    let mut plots = vec![(
-        "all",
-        "time until every live member knows of a death",
-        "milliseconds",
-        series(true),
-    )];
-    let load = load_series(rows, at);
-    plots.push((
-        "load",
-        "messages sent by a member of a calm cluster",
-        "messages per second",
-        load,
-    ));
-    for (kind, title, y_label, series) in plots {
-        let title = title.to_owned();
-        let plot = Plot { title, x_label, y_label, series };
+    let load_axis = match experiment {
+        Experiment::Loss => Axis::linear("messages per second"),
+        _ => Axis::log("messages per second"),
+    };
+    let plots = [
+        (
+            "all",
+            "time until every live member knows of a death",
+            Axis::log("seconds"),
+            latency_series(rows, at),
+        ),
+        ("load", "messages sent by a member of a calm cluster", load_axis, load_series(rows, at)),
+    ];
+    for (kind, title, y, series) in plots {
+        let plot = Plot { title: title.to_owned(), x: x_axis, y, series };
         // A plot that cannot be drawn is left out; the numbers are in the table.
         if let Ok(svg) = plot.svg() {
             text += &format!("\n![{}]({name}-{kind}.svg)\n", plot.title);
@@ -95,6 +92,7 @@ fn columns() -> Vec<Column> {
         column("", "all, median", |row| with_interval(&row.samples("all"), 0.5)),
         column("", "all, p99", |row| with_interval(&row.samples("all"), 0.99)),
         column("", "all, max", |row| time(row.samples("all").max())),
+        column("", "from first to all, p99", |row| time(row.samples("spread").quantile(0.99))),
         column("", "not known to all in 2 min", |row| row.sum("unnoticed").to_string()),
         column("", "messages/s", |row| number(per_second(row, "messages"), 2)),
         column("", "bytes/s", |row| number(per_second(row, "bytes"), 0)),
@@ -106,44 +104,36 @@ fn per_second(row: &Row, metric: &str) -> f64 {
     row.sum(metric) / row.sum("seconds")
 }
 
-fn latency_series(rows: &[Row], at: impl Fn(&Row) -> f64, tail: bool) -> Vec<Series> {
+fn latency_series(rows: &[Row], at: impl Fn(&Row) -> f64) -> Vec<Series> {
+    let seconds = |row: &Row, share| row.samples("all").quantile(share) / 1e3;
     let mut series = Vec::new();
-    let protocols: BTreeSet<_> = rows.iter().map(|row| row.protocol).collect();
-    for (color, &protocol) in protocols.iter().enumerate() {
-        let own = || rows.iter().filter(|row| row.protocol == protocol);
-        let mut add = |label: String, style, points: Vec<(f64, f64)>| {
-            let mut points: Vec<_> =
-                points.into_iter().filter(|(x, y)| *x > 0.0 && y.is_finite()).collect();
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            series.push(Series { label, color, style, points });
+    for own in by_protocol(rows) {
+        let protocol = own[0].protocol;
+        let points =
+            |value: &dyn Fn(&Row) -> f64| own.iter().map(|row| (at(row), value(row))).collect();
+        let mut add = |what, style, points| {
+            series.push(Series { system: protocol.to_string(), what, style, points });
         };
-        let quantile = |share| own().map(|r| (at(r), r.samples("all").quantile(share))).collect();
-        add(format!("{protocol}, median"), Style::Measured, quantile(0.5));
-        if tail {
-            add(format!("{protocol}, p99"), Style::Tail, quantile(0.99));
-        }
-        let expected: Vec<_> =
-            own().filter_map(|r| Some((at(r), first_known_ms(protocol, &r.point)?))).collect();
-        if !expected.is_empty() {
-            add(format!("{protocol}, first, expected"), Style::Expected, expected);
-        }
+        add("median", Style::Measured, points(&|row| seconds(row, 0.5)));
+        add("p99", Style::Tail, points(&|row| seconds(row, 0.99)));
+        let expected =
+            |row: &Row| first_known_ms(protocol, &row.point).map_or(f64::NAN, |ms| ms / 1e3);
+        add("the first knows, expected", Style::Expected, points(&expected));
     }
     series
 }
 
 fn load_series(rows: &[Row], at: impl Fn(&Row) -> f64) -> Vec<Series> {
     let mut series = Vec::new();
-    let protocols: BTreeSet<_> = rows.iter().map(|row| row.protocol).collect();
-    for (color, &protocol) in protocols.iter().enumerate() {
-        let own = || rows.iter().filter(|row| row.protocol == protocol && at(row) > 0.0);
-        let mut points: Vec<_> = own().map(|r| (at(r), per_second(r, "messages"))).collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        series.push(Series { label: protocol.to_string(), color, style: Style::Measured, points });
-        let mut points: Vec<_> =
-            own().map(|r| (at(r), idle_messages(protocol, &r.point))).collect();
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        let label = format!("{protocol}, expected");
-        series.push(Series { label, color, style: Style::Expected, points });
+    for own in by_protocol(rows) {
+        let system = own[0].protocol.to_string();
+        let measured = own.iter().map(|row| (at(row), per_second(row, "messages"))).collect();
+        let (what, style) = ("measured", Style::Measured);
+        series.push(Series { system: system.clone(), what, style, points: measured });
+        let expected =
+            own.iter().map(|row| (at(row), idle_messages(row.protocol, &row.point))).collect();
+        let (what, style) = ("expected without loss", Style::Expected);
+        series.push(Series { system, what, style, points: expected });
     }
     series
 }

@@ -1,7 +1,7 @@
 //! The report on the distribution of the time until a death is known, beside what the reasoning in `docs/detector.md`
 //! leads one to expect: a wait for the next ping that is uniform over a period, then the tolerance.
 
-use phin_report::{Plot, Samples, Series, Style};
+use phin_report::{Axis, Plot, Samples, Series, Style};
 
 use super::{
     Row,
@@ -25,8 +25,8 @@ pub(super) fn pages(rows: &[Row]) -> Vec<(String, String)> {
     text += &markdown(rows, &columns());
     let plot = Plot {
         title: "share of deaths not yet known to all".to_owned(),
-        x_label: "milliseconds since the death",
-        y_label: "share of deaths",
+        x: Axis::linear("seconds since the death"),
+        y: Axis::linear("share of deaths"),
         series: rows.iter().flat_map(series).collect(),
     };
     let mut pages = vec![("distribution.csv".to_owned(), csv(rows, &columns()))];
@@ -81,24 +81,14 @@ fn distance(row: &Row) -> f64 {
 }
 
 fn series(row: &Row) -> [Series; 2] {
-    let ((died, tolerance), color) = (kind(row), row.point.count("kill") as usize);
-    let shares = || (1..100).map(|percent| f64::from(percent) / 100.0);
+    let (died, tolerance) = kind(row);
+    let shares = || (0..=100).map(|percent| f64::from(percent) / 100.0);
     let samples: Samples = row.samples("all");
-    let measured = shares().map(|share| (samples.quantile(share), 1.0 - share));
-    let expected = shares().map(|share| (tolerance + share * PERIOD, 1.0 - share));
-    let is_drawable = |point: &(f64, f64)| point.0.is_finite() && point.0 > 0.0;
+    let measured = shares().map(|share| (samples.quantile(share) / 1e3, 1.0 - share));
+    let expected = shares().map(|share| ((tolerance + share * PERIOD) / 1e3, 1.0 - share));
+    let series = |what, style, points| Series { system: died.to_owned(), what, style, points };
     [
-        Series {
-            label: format!("{died}, n = {}", row.n()),
-            color,
-            style: Style::Measured,
-            points: measured.filter(is_drawable).collect(),
-        },
-        Series {
-            label: format!("{died}, expected"),
-            color,
-            style: Style::Expected,
-            points: expected.filter(is_drawable).collect(),
-        },
+        series("measured", Style::Measured, measured.collect()),
+        series("expected", Style::Expected, expected.collect()),
     ]
 }

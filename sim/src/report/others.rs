@@ -1,11 +1,9 @@
 //! The reports on slow members, pauses, bootstrap and partitions.
 
-use std::collections::BTreeSet;
-
-use phin_report::{Plot, Series, Style};
+use phin_report::{Axis, Plot, Series, Style};
 
 use super::{
-    Row,
+    Row, by_protocol,
     table::{Column, column, csv, markdown, number, time},
 };
 
@@ -37,8 +35,9 @@ pub(super) fn slow(rows: &[Row]) -> Vec<(String, String)> {
                  send and receive waits, their timers run). A verdict is counted at each member that hears of it, as in the \
                  paper; expected of a detector that doubts itself first is none on healthy members.\n\n";
     let y = |row: &Row| row.sum("false_positives") / row.runs as f64;
-    let plot =
-        plot_by(rows, "slow", "slow members", "verdicts on healthy members in a run", "c", y);
+    let title = "verdicts on healthy members while others are slow, at worst";
+    let (x_axis, y_axis) = (Axis::log("slow members"), Axis::log("verdicts in a run"));
+    let plot = plot_by(rows, title, ("c", x_axis), (y_axis, y));
     pages("slow", intro, rows, &columns, plot)
 }
 
@@ -68,8 +67,9 @@ pub(super) fn pause(rows: &[Row]) -> Vec<(String, String)> {
     let intro = "# Pauses\n\nOne member stops and goes on: its process alone (SIGSTOP: the kernel of its host goes on), or its \
                  whole host.\n\n";
     let y = |row: &Row| 100.0 * row.samples("declared").mean();
-    let plot =
-        plot_by(rows, "pause", "length of the pause, s", "declared dead, % of runs", "seconds", y);
+    let title = "paused processes and hosts that are declared dead, at worst";
+    let (x_axis, y_axis) = (Axis::log("length of the pause, seconds"), Axis::linear("% of runs"));
+    let plot = plot_by(rows, title, ("seconds", x_axis), (y_axis, y));
     pages("pause", intro, rows, &columns, plot)
 }
 
@@ -92,9 +92,9 @@ pub(super) fn bootstrap(rows: &[Row]) -> Vec<(String, String)> {
     ];
     let intro = "# Bootstrap\n\nAll members start within 100 ms, each knowing nothing but where the first three are, on a \
                  simulated LAN of 1 Gbit/s links.\n\n";
-    let y = |row: &Row| row.samples("complete").quantile(0.5);
-    let plot =
-        plot_by(rows, "bootstrap", "members", "milliseconds until all lists are complete", "n", y);
+    let y = |row: &Row| row.samples("complete").quantile(0.5) / 1e3;
+    let title = "all start at once: time until all lists are complete, median";
+    let plot = plot_by(rows, title, ("n", Axis::log("members")), (Axis::log("seconds"), y));
     pages("bootstrap", intro, rows, &columns, plot)
 }
 
@@ -117,8 +117,9 @@ pub(super) fn partition(rows: &[Row]) -> Vec<(String, String)> {
     ];
     let intro = "# Partition\n\nThe network is cut in two halves and healed; the time is that from healing until every list \
                  holds every member again, without outside help. 30 minutes mean that it never happened.\n\n";
-    let y = |row: &Row| row.samples("healed").quantile(0.5);
-    let plot = plot_by(rows, "partition", "members", "milliseconds until whole again", "n", y);
+    let y = |row: &Row| row.samples("healed").quantile(0.5) / 1e3;
+    let title = "time until the halves of a split are whole again, median, at worst";
+    let plot = plot_by(rows, title, ("n", Axis::log("members")), (Axis::log("seconds"), y));
     pages("partition", intro, rows, &columns, plot)
 }
 
@@ -148,15 +149,10 @@ pub(super) fn calm(rows: &[Row]) -> Vec<(String, String)> {
     let intro = "# Calm\n\nNothing happens for 80 s, so periods become as long as they may; then messages are counted for 64 \
                  s, and the hosts of two members go down one after the other. `phin` has its period of 1 s always; `phin-calm2`, \
                  `4` and `8` let it grow to 2, 4 and 8 s while no probe fails and the list does not change.\n\n";
-    let y = |row: &Row| row.samples("first").quantile(0.5);
-    let plot = plot_by(
-        rows,
-        "calm",
-        "packets lost",
-        "milliseconds until all know of a first death",
-        "loss",
-        y,
-    );
+    let y = |row: &Row| row.samples("first").quantile(0.5) / 1e3;
+    let title = "time until all know of the first death after a calm, median";
+    let x = ("loss", Axis::linear("share of packets lost"));
+    let plot = plot_by(rows, title, x, (Axis::linear("seconds"), y));
     pages("calm", intro, rows, &columns, plot)
 }
 
@@ -169,9 +165,7 @@ fn pages(
 ) -> Vec<(String, String)> {
     let mut text = intro.to_owned() + &markdown(rows, columns);
     let mut pages = vec![(format!("{name}.csv"), csv(rows, columns))];
-    // A plot of nothing, as when no verdict was false, is left out.
-    let has_points = plot.series.iter().any(|series| !series.points.is_empty());
-    if let Some(svg) = has_points.then(|| plot.svg().ok()).flatten() {
+    if let Ok(svg) = plot.svg() {
         text += &format!("\n![{}]({name}.svg)\n", plot.title);
         pages.push((format!("{name}.svg"), svg));
     }
@@ -182,26 +176,21 @@ fn pages(
 /// One line for each protocol; where something else differs too, the worst of each place.
 fn plot_by(
     rows: &[Row],
-    name: &str,
-    x_label: &'static str,
-    y_label: &'static str,
-    x: &str,
-    y: impl Fn(&Row) -> f64,
+    title: &str,
+    (x, x_axis): (&str, Axis),
+    (y_axis, y): (Axis, impl Fn(&Row) -> f64),
 ) -> Plot {
-    let protocols: BTreeSet<_> = rows.iter().map(|row| row.protocol).collect();
-    let mut series = Vec::new();
-    for (color, &protocol) in protocols.iter().enumerate() {
+    let series = by_protocol(rows).map(|own| {
         let mut points: Vec<(f64, f64)> = Vec::new();
-        for row in rows.iter().filter(|row| row.protocol == protocol) {
+        for row in own {
             let (at, value) = (row.point.get(x), y(row));
             match points.iter_mut().find(|point| point.0 == at) {
                 Some(point) => point.1 = point.1.max(value),
                 None => points.push((at, value)),
             }
         }
-        points.retain(|point| point.1 > 0.0);
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        series.push(Series { label: protocol.to_string(), color, style: Style::Measured, points });
-    }
-    Plot { title: format!("{name}: {y_label}, at worst"), x_label, y_label, series }
+        Series { system: own[0].protocol.to_string(), what: "", style: Style::Measured, points }
+    });
+    Plot { title: title.to_owned(), x: x_axis, y: y_axis, series: series.collect() }
 }
