@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::event::{PollFd, PollFlags, poll};
+
 use crate::{
     client::{Client, RequestError, Stream, Target},
     events::{Line, MemberList, What},
@@ -41,6 +43,7 @@ enum Ended {
 
 pub(crate) fn watch(args: &Args) -> Result<(), Failure> {
     let client = Client::new(&args.target)?;
+    thread::spawn(exit_with_reader);
     let mut stream = client.stream(PATH)?;
     loop {
         match follow(&mut stream, args.json) {
@@ -119,6 +122,23 @@ impl Arriving {
         let list: MemberList = serde_json::from_str(&self.data)?;
         let members = list.members.into_iter().map(|member| member.listed).collect();
         Ok(Some(Line::now(What::Snapshot { version: list.version, members })))
+    }
+}
+
+/// Whoever read standard output may go while nothing happens, as `head` does; the next change would tell, but may be long
+/// in coming.
+fn exit_with_reader() {
+    let stdout = io::stdout();
+    let mut reader = [PollFd::new(&stdout, PollFlags::empty())];
+    loop {
+        match poll(&mut reader, None) {
+            Ok(_) if reader[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => {
+                std::process::exit(0)
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            // It is nothing that can be waited for.
+            Ok(_) | Err(_) => return,
+        }
     }
 }
 

@@ -78,6 +78,16 @@ fn watch_follows_changes_and_comes_back_after_a_restart() {
 }
 
 #[test]
+fn watch_ends_when_its_reader_has_gone_though_nothing_happens() {
+    let n1 = Node::start(&["--name", "n1"]);
+    let mut watch = phin(&["watch", "--http", &n1.http]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut reader = BufReader::new(watch.stdout.take().unwrap());
+    assert!(reader.read_line(&mut String::new()).unwrap() > 0);
+    drop(reader);
+    assert!(watch.wait().unwrap().success());
+}
+
+#[test]
 fn a_node_that_is_not_there_is_said_to_be() {
     // Nobody listens on the port of a listener that has gone.
     let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
