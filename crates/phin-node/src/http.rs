@@ -3,6 +3,7 @@
 //! It knows no passwords, so it listens on loopback unless told otherwise, and refuses what a web page of another
 //! origin could send through a browser on this machine. Everything a client can hold is bounded.
 
+mod connections;
 mod counters;
 mod events;
 mod forget;
@@ -21,7 +22,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use hyper::server::conn::http1;
+use hyper::{
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -31,7 +35,6 @@ use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tracing::{debug, info, warn};
@@ -40,6 +43,7 @@ use crate::{
     events::{self as lines, Departed},
     run::LEAVE_DEADLINE,
 };
+use connections::{Connections, Counts, Usage};
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -47,6 +51,7 @@ pub(crate) struct Node {
     cluster: Cluster,
     stage: watch::Sender<Stage>,
     subscribers: Arc<Semaphore>,
+    connections: Arc<Counts>,
 }
 
 /// How far the node is on its way out.
@@ -73,7 +78,8 @@ pub(crate) struct Refusal {
 
 impl Node {
     pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
-        Self { cluster, stage, subscribers: Arc::new(Semaphore::new(MAX_SUBSCRIBERS)) }
+        let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
+        Self { cluster, stage, subscribers, connections: Arc::default() }
     }
 }
 
@@ -81,7 +87,8 @@ impl Server {
     /// Answers on `listener` until [`Server::close`].
     pub(crate) fn start(listener: TcpListener, node: Node) -> Self {
         let (closing, closed) = watch::channel(false);
-        let task = tokio::spawn(accept(listener, router(node), closed));
+        let connections = Connections::new(Arc::clone(&node.connections));
+        let task = tokio::spawn(accept(listener, router(node), connections, closed));
         Self { closing, task }
     }
 
@@ -190,22 +197,21 @@ async fn harden(mut response: Response) -> Response {
     response
 }
 
-async fn accept(listener: TcpListener, router: Router, mut closing: watch::Receiver<bool>) {
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    mut connections: Connections,
+    mut closing: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
-            accepted = accept_one(&listener, &slots) => accepted,
-            Some(_) = connections.join_next() => continue,
+            accepted = listener.accept() => accepted,
+            Some(()) = connections.ended() => continue,
             () = closed(&mut closing) => break,
         };
         match accepted {
-            Ok((stream, slot)) => {
-                let connection = serve(stream, router.clone(), closing.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
+            Ok((stream, _)) => {
+                connections.start(|usage| serve(stream, router.clone(), usage, closing.clone()));
             }
             Err(error) => {
                 // Out of descriptors, most likely: trying again at once would only burn the processor.
@@ -215,26 +221,27 @@ async fn accept(listener: TcpListener, router: Router, mut closing: watch::Recei
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    while connections.ended().await.is_some() {}
 }
 
-/// Further connections wait in the kernel until one of the accepted has ended.
-async fn accept_one(
-    listener: &TcpListener,
-    slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let slot = Arc::clone(slots).acquire_owned().await.expect("the semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, slot))
-}
-
-async fn serve(stream: TcpStream, router: Router, mut closing: watch::Receiver<bool>) {
+async fn serve(
+    stream: TcpStream,
+    router: Router,
+    usage: Usage,
+    mut closing: watch::Receiver<bool>,
+) {
+    let router = TowerToHyperService::new(router);
+    let answer = service_fn(|mut request| {
+        usage.used();
+        request.extensions_mut().insert(usage.clone());
+        router.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(MAX_HEADER_TIME)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     let result: Result<(), hyper::Error> = tokio::select! {
         result = connection.as_mut() => result,
@@ -254,8 +261,6 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
-/// Connections that are served at a time, subscribers included.
-const MAX_CONNECTIONS: usize = 64;
 /// Subscribers to `/v1/events` at a time; those beyond are refused with 503.
 const MAX_SUBSCRIBERS: usize = 32;
 /// How long a client may take to send its request, and keep an idle connection.

@@ -1,6 +1,7 @@
 //! `GET /v1/events`: the whole list first, then every change, as server-sent events numbered by the list's version.
 
 use axum::{
+    Extension,
     extract::State,
     http::StatusCode,
     response::{
@@ -12,7 +13,7 @@ use futures::stream::{self, Stream};
 use phin::{Members, Notice};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Never, Node, Refusal};
+use super::{Never, Node, Refusal, connections::Usage};
 use crate::{
     changes::{Changes, Told},
     events::{Line, What, member_list},
@@ -26,10 +27,14 @@ struct Subscriber {
     _slot: OwnedSemaphorePermit,
 }
 
-pub(super) async fn events(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
+pub(super) async fn events(
+    State(node): State<Node>,
+    Extension(usage): Extension<Usage>,
+) -> Result<impl IntoResponse, Refusal> {
     let slot = node.subscribers.try_acquire_owned().map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
     })?;
+    usage.goes_on();
     let changes = Changes::new(&node.cluster);
     let subscriber = Subscriber { changes, due: None, _slot: slot };
     Ok(Sse::new(subscriber.into_stream()).keep_alive(KeepAlive::default()))

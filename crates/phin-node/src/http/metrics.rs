@@ -30,6 +30,7 @@ pub(super) struct Snapshot {
     is_joined: bool,
     is_isolated: bool,
     is_converged: bool,
+    http_connections_closed: u64,
 }
 
 pub(super) async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
@@ -67,6 +68,7 @@ impl Snapshot {
             is_joined: node.cluster.is_joined(),
             is_isolated: node.cluster.is_isolated(),
             is_converged: node.cluster.is_converged(),
+            http_connections_closed: node.connections.closed_for_others(),
         })
     }
 
@@ -128,15 +130,10 @@ impl Snapshot {
 
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for Counter { name, help, count } in COUNTERS {
-            let counter = ConstCounter::new(count(&self.stats));
-            counter.encode(encoder.encode_descriptor(
-                name,
-                help,
-                None,
-                counter.metric_type(),
-            )?)?;
+            encode_counter(encoder, name, help, count(&self.stats))?;
         }
-        Ok(())
+        let help = "Connections of operators closed to make room for others";
+        encode_counter(encoder, "http_connections_closed", help, self.http_connections_closed)
     }
 
     fn encode_transport(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
@@ -162,6 +159,16 @@ impl Snapshot {
         let help = "The longest that the node woke after its deadline";
         encode_gauges(encoder, "driver_max_lag", help, unit, [([], driver.max_lag.as_secs_f64())])
     }
+}
+
+fn encode_counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    count: u64,
+) -> Result<(), fmt::Error> {
+    let counter = ConstCounter::new(count);
+    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
 }
 
 fn encode_gauges<const N: usize>(

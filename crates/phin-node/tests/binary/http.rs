@@ -77,6 +77,25 @@ fn too_many_subscribers_are_turned_away() {
 }
 
 #[test]
+fn connections_that_ask_nothing_make_way_for_those_that_do() {
+    let n1 = Node::start(&["--name", "n1"]);
+    let mut events = events(&n1);
+    assert_eq!(events.next().unwrap().0, "snapshot");
+    let idle: Vec<_> = (0..100).map(|_| connect(&n1.http)).collect();
+    assert_eq!(n1.get("/livez").status, 200);
+    // At most 64 are served, the subscriber among them.
+    let metrics = n1.get("/metrics").body;
+    let closed = metrics.lines().find_map(|line| {
+        line.strip_prefix("phin_http_connections_closed_total ")?.parse::<u32>().ok()
+    });
+    assert!(closed.unwrap() > 0, "{metrics}");
+    let mut first = &idle[0];
+    assert!(matches!(first.read(&mut [0]), Ok(0) | Err(_)), "the first makes way first");
+    let _n2 = Node::join("n2", &n1);
+    assert_eq!(events.next().unwrap().0, "joined", "and a subscriber for nobody");
+}
+
+#[test]
 fn a_node_is_ready_once_a_seed_let_it_in() {
     // A socket that is there and never answers.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
