@@ -5,7 +5,10 @@ use std::{io::BufReader, net::SocketAddr, time::Duration};
 use serde::de::DeserializeOwned;
 use ureq::{Agent, Body, BodyReader, http::Response};
 
-use crate::failure::{Failure, with_causes};
+use crate::{
+    failure::{Failure, with_causes},
+    run::LEAVE_DEADLINE,
+};
 
 /// Which node a command asks.
 #[derive(clap::Args)]
@@ -29,6 +32,10 @@ pub(crate) struct Client {
 pub(crate) enum RequestError {
     #[error("{base} does not answer; does a node run there with --http?")]
     NoAnswer { base: String, source: ureq::Error },
+    #[error(
+        "{base} took the request but does not answer: its process is stopped or starved, or is no node"
+    )]
+    Silent { base: String },
     #[error("{base} answered {status}: {error}")]
     Refused { base: String, status: u16, error: String },
     #[error("{base} answered something that is not of phin")]
@@ -97,16 +104,22 @@ impl Client {
         response: Result<Response<Body>, ureq::Error>,
     ) -> Result<Response<Body>, RequestError> {
         let base = || self.base.clone();
-        let response =
-            response.map_err(|source| RequestError::NoAnswer { base: base(), source })?;
+        let response = response.map_err(|source| match source {
+            ureq::Error::Timeout(ureq::Timeout::RecvResponse) => {
+                RequestError::Silent { base: base() }
+            }
+            source => RequestError::NoAnswer { base: base(), source },
+        })?;
         if response.status().is_success() {
             return Ok(response);
         }
-        let status = response.status().as_u16();
-        let error = match self.json::<serde_json::Value>(response) {
-            Ok(body) => body["error"].as_str().unwrap_or_default().to_owned(),
-            Err(_) => String::new(),
+        let status = response.status();
+        let body = self.json::<serde_json::Value>(response).unwrap_or_default();
+        let Some(error) = body["error"].as_str() else {
+            let source = format!("it is {status}, without a reason").into();
+            return Err(RequestError::NotPhin { base: base(), source });
         };
+        let status = status.as_u16();
         let error = error.chars().filter(|c| !c.is_control()).take(MAX_ERROR_CHARS).collect();
         Err(RequestError::Refused { base: base(), status, error })
     }
@@ -133,8 +146,8 @@ pub(crate) fn member_path(member: &str, what: &str) -> String {
     path + what
 }
 
-/// Longer than a node takes to leave.
-const MAX_ANSWER_TIME: Duration = Duration::from_secs(20);
+/// Leaving takes a node the longest.
+const MAX_ANSWER_TIME: Duration = LEAVE_DEADLINE.saturating_mul(2);
 /// Longer than the pauses between the comments that keep a stream alive.
 const MAX_SILENCE: Duration = Duration::from_secs(40);
 /// Several times a list of 65,536 members.

@@ -61,7 +61,11 @@ fn reconnect(client: &Client) -> Result<Stream, Failure> {
         thread::sleep(delay);
         match client.stream(PATH) {
             Ok(stream) => return Ok(stream),
-            Err(RequestError::NoAnswer { .. } | RequestError::Refused { status: 503, .. }) => {
+            Err(
+                RequestError::NoAnswer { .. }
+                | RequestError::Silent { .. }
+                | RequestError::Refused { status: 503, .. },
+            ) => {
                 delay = (delay * 2).min(MAX_DELAY);
             }
             Err(error) => return Err(error.into()),

@@ -1,8 +1,10 @@
-//! `phin members`, `watch` and `leave`, against a running node.
+//! `phin members`, `watch` and `leave`, against a running node, a stopped one, none, and something else.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
     process::Stdio,
+    thread,
 };
 
 use rustix::process::Signal;
@@ -90,11 +92,37 @@ fn watch_ends_when_its_reader_has_gone_though_nothing_happens() {
 #[test]
 fn a_node_that_is_not_there_is_said_to_be() {
     // Nobody listens on the port of a listener that has gone.
-    let addr = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for command in [&["members"][..], &["watch"], &["leave"], &["why", "n1"]] {
         let error = failure_of(phin(command).args(["--http", &addr.to_string()]), 1);
         assert!(error.contains(&addr.to_string()) && error.contains("does not answer"), "{error}");
     }
     let error = failure_of(&mut phin(&["members", "--http", "https://127.0.0.1"]), 2);
     assert!(error.contains("http://HOST:PORT"), "{error}");
+}
+
+#[test]
+fn a_node_that_is_stopped_is_told_from_one_that_is_not_there() {
+    let n1 = Node::start(&["--name", "n1"]);
+    n1.stop();
+    let error = failure_of(&mut phin(&["members", "--http", &n1.http]), 1);
+    assert!(error.contains("took the request but does not answer"), "{error}");
+}
+
+#[test]
+fn what_answers_but_is_no_node_is_said_to_be_none() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let page = "HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n<p/>";
+            let _ = stream.write_all(page.as_bytes());
+        }
+    });
+    for command in [&["members"][..], &["watch"], &["leave"], &["why", "n1"], &["forget", "n1"]] {
+        let error = failure_of(phin(command).args(["--http", &addr]), 1);
+        assert!(error.contains("not of phin") && error.contains("404 Not Found"), "{error}");
+    }
 }
