@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// Print one JSON object: self, version, fingerprint, members
+    /// Print one JSON object: self, version, fingerprint, converged, members
     #[arg(long)]
     json: bool,
 }

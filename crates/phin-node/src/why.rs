@@ -27,7 +27,7 @@ pub(crate) struct Args {
     member: String,
     #[command(flatten)]
     target: Target,
-    /// Print one JSON object: member, since, suspicion
+    /// Print one JSON object: member, since, held_back_until, flap_penalty, suspicion, degraded_since, failing_links
     #[arg(long)]
     json: bool,
 }
