@@ -66,7 +66,7 @@ impl DataDir {
     /// set aside and begins anew; the members that knew this node tell it the rest.
     pub(crate) fn next_generation(&self) -> Result<Generation, StartError> {
         let path = self.generation_path();
-        let last = match fs::read(&path) {
+        let last = match read_at_most(&path, MAX_GENERATION_BYTES) {
             Ok(content) => match decode_generation(&content) {
                 Some(last) => last,
                 None => {
@@ -187,6 +187,8 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> StartError {
 
 const LOCK: &str = "lock";
 const GENERATION: &str = "generation";
+/// Longer than any file of [`encode_generation`].
+const MAX_GENERATION_BYTES: u64 = 256;
 const GENERATION_NEW: &str = "generation.new";
 const PEERS: &str = "peers";
 const PEERS_NEW: &str = "peers.new";

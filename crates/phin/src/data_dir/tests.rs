@@ -76,6 +76,17 @@ fn damaged_files_are_set_aside() {
     assert_eq!(fs::read(dir.path().join("generation.corrupt-2")).unwrap(), b"\xff\xfe");
 }
 
+#[cfg(unix)]
+#[test]
+fn a_generation_without_end_is_not_read_to_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = DataDir::open(dir.path().to_owned()).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", data_dir.generation_path()).unwrap();
+    assert_eq!(data_dir.next_generation().unwrap(), Generation(1));
+    fs::write(data_dir.generation_path(), [b'1'; 1_000_000]).unwrap();
+    assert_eq!(data_dir.next_generation().unwrap(), Generation(1));
+}
+
 #[test]
 fn known_peers_are_kept_and_damaged_ones_set_aside() {
     let dir = tempfile::tempdir().unwrap();
