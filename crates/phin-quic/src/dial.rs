@@ -3,7 +3,7 @@
 use std::{
     future::{Future, pending},
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -104,7 +104,7 @@ impl Shared {
     /// Makes a connection to whoever is at the address, and takes it up.
     async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
         add(&self.counters.dials, 1);
-        self.check_family(addr)?;
+        self.check_way(addr)?;
         let connecting = self
             .endpoint
             .connect(addr, tls::SERVER_NAME)
@@ -136,16 +136,24 @@ impl Shared {
         Ok(id)
     }
 
-    /// A socket bound to one IPv6 address takes IPv4 addresses and then sends nothing to them.
-    fn check_family(&self, addr: SocketAddr) -> Result<(), DialError> {
-        let bound = self.endpoint.local_addr().map(|bound| bound.ip().to_canonical());
-        match bound {
-            Ok(bound) if addr.is_ipv4() && bound.is_ipv6() && !bound.is_unspecified() => {
-                let reason = format!("{addr} is IPv4, and this node is bound to {bound} alone");
-                Err(DialError::Unreachable { reason })
+    /// A socket takes addresses that cannot be reached from where it is bound, and then sends nothing to them, or what is
+    /// said of it helps nobody.
+    fn check_way(&self, addr: SocketAddr) -> Result<(), DialError> {
+        let Ok(bound) = self.endpoint.local_addr().map(|bound| bound.ip().to_canonical()) else {
+            return Ok(());
+        };
+        let is_ipv4_alone = bound.is_ipv4();
+        let is_ipv6_alone = bound.is_ipv6() && !bound.is_unspecified();
+        let what = match addr.ip() {
+            IpAddr::V6(_) if is_ipv4_alone => "IPv6",
+            IpAddr::V4(_) if is_ipv6_alone => "IPv4",
+            ip if bound.is_loopback() && !ip.is_loopback() && !is_reached(bound, addr) => {
+                "another machine's"
             }
-            Ok(_) | Err(_) => Ok(()),
-        }
+            _ => return Ok(()),
+        };
+        let reason = format!("{addr} is {what}, and this node is bound to {bound} alone");
+        Err(DialError::Unreachable { reason })
     }
 
     fn dial_refused(&self, addr: SocketAddr, error: HelloError) -> DialError {
@@ -160,6 +168,11 @@ impl Shared {
         }
         error
     }
+}
+
+/// Whether the system would send from here to there; asking sends nothing.
+fn is_reached(from: IpAddr, to: SocketAddr) -> bool {
+    std::net::UdpSocket::bind((from, 0)).and_then(|socket| socket.connect(to)).is_ok()
 }
 
 /// Completes the handshake: the connection exists when the server has said hello.
