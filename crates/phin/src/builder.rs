@@ -118,7 +118,8 @@ impl Builder {
         self
     }
 
-    /// The address to listen on. Default `127.0.0.1:0`: this machine only, a free port.
+    /// The address to listen on, and to send from. Default `127.0.0.1:0`: a free port that is reached from this machine
+    /// alone, and reaches no other; `0.0.0.0:7646` is a port of all its IPv4 addresses.
     pub fn bind(mut self, addr: SocketAddr) -> Self {
         self.bind = addr;
         self

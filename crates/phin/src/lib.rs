@@ -31,9 +31,11 @@
 //!   as a network is parted.
 //!
 //! # Seeds and restarts
-//! Seeds are tried in the background until one lets the node in, and again whenever the node is
-//! alone. With a data directory a restarted node is the same member in a later generation, and finds
-//! back through any peer that it knew, also where no seed is reachable; without, it is a new one.
+//! A node listens on loopback, and so reaches no other machine, unless told otherwise with
+//! [`Builder::bind`]. Seeds are tried in the background until one lets the node in, and again
+//! whenever the node is alone. With a data directory a restarted node is the same member in a later
+//! generation, and finds back through any peer that it knew, also where no seed is reachable;
+//! without, it is a new one.
 
 mod address;
 mod admission;
@@ -63,8 +65,8 @@ pub use join::Joined;
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
-    DialError, Identity, IdentityError, IfExists, Keyring, KeyringError, Refusal, RefusalStats,
-    TransportStats, certificates, write_private,
+    DialError, Identity, IdentityError, IfExists, Keyring, KeyringError, PeerId, Refusal,
+    RefusalStats, RefusedBy, TransportStats, certificates, write_private,
 };
 pub use phin_swim::{
     Change, Config, ConfigError, Detector, Event, FailingLink, Fingerprint, ForgetRefusal,
