@@ -5,6 +5,7 @@
 //! Time and randomness come from the run alone, so a seed gives one [trace hash](TraceHash) on every machine.
 //! `docs/simulator.md` says how to use the binary.
 
+pub mod arbitrary;
 mod asking;
 pub mod baselines;
 mod clock;

@@ -1,0 +1,174 @@
+//! One member under arbitrary inputs, and what always holds of it.
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use phin_swim::{
+    Change, Config, Event, Generation, Instant, Local, MemberId, MemberState, Name, Output, Peer,
+    Swim, Template, Version,
+};
+
+use crate::{keys::SimKeys, node::NodeId};
+
+/// How many members there are; the number itself stands for somebody whom nobody knows.
+pub(super) const MEMBERS: usize = 5;
+pub(super) const SEED: u64 = 7;
+
+/// A member, and what was seen of it before.
+pub(super) struct Core {
+    swim: Swim,
+    config: Arc<Config>,
+    pub(super) generation: Generation,
+    /// The latest that its list said of each.
+    known: BTreeMap<MemberId, (Version, MemberState)>,
+    list_version: u64,
+}
+
+impl Core {
+    /// A member that starts alone.
+    pub(super) fn start(
+        now: Instant,
+        number: usize,
+        generation: u32,
+        config: &Arc<Config>,
+    ) -> Self {
+        let generation = Generation(generation);
+        let (me, keys) = (local(number, generation), Arc::new(keys(number)));
+        let swim = Swim::new(now, me, Config::clone(config), keys, number as u64);
+        let swim = swim.expect("scripts choose among sound configurations");
+        let config = Arc::clone(config);
+        Self { swim, config, generation, known: BTreeMap::new(), list_version: 0 }
+    }
+
+    /// Has it know all members from the start.
+    pub(super) fn know(&mut self, template: &Template) {
+        self.swim.start_with(template);
+    }
+
+    /// Gives it an input, checks what always holds, and returns what it asks for.
+    pub(super) fn input(
+        &mut self,
+        now: Instant,
+        input: impl FnOnce(&mut Swim, Instant),
+    ) -> Vec<Output> {
+        input(&mut self.swim, now);
+        let outputs: Vec<_> = std::iter::from_fn(|| self.swim.poll_output()).collect();
+        assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
+        outputs.iter().for_each(|output| self.check_output(output));
+        self.check_list();
+        outputs
+    }
+
+    /// Its timers fire. Afterwards the next is yet to come, or its driver would spin.
+    pub(super) fn timeout(&mut self, now: Instant) -> Vec<Output> {
+        let outputs = self.input(now, Swim::handle_timeout);
+        let next = self.swim.poll_timeout();
+        assert!(next.is_none_or(|next| next > now), "at {now} the next deadline is {next:?}");
+        outputs
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.swim.poll_timeout()
+    }
+
+    fn check_output(&mut self, output: &Output) {
+        match output {
+            Output::Datagram { to, payload } => {
+                assert_ne!(to.id, self.swim.id(), "a member sends nothing to itself");
+                assert!(payload.len() <= self.config.max_datagram_bytes, "{}", payload.len());
+            }
+            Output::Stream { to, payload } => {
+                assert_ne!(to.id, self.swim.id(), "a member sends nothing to itself");
+                assert!(payload.len() <= MAX_STREAM_BYTES, "{}", payload.len());
+            }
+            Output::Event(Event { version, change, member, .. }) => {
+                assert_eq!(*version, self.list_version + 1, "events are numbered one by one");
+                self.list_version = *version;
+                if *change == Change::Forgotten {
+                    self.known.remove(&member.id());
+                }
+            }
+            Output::Generation(generation) => {
+                assert!(
+                    *generation > self.generation,
+                    "{generation:?} after {:?}",
+                    self.generation
+                );
+                self.generation = *generation;
+            }
+            Output::Disconnect(_)
+            | Output::JoinEnded { .. }
+            | Output::Newcomer { .. }
+            | Output::AskHost { .. }
+            | Output::Isolated(_)
+            | Output::LeaveConfirmed(_) => {}
+        }
+    }
+
+    fn check_list(&mut self) {
+        let members = self.swim.members();
+        assert_eq!(members.version(), self.list_version, "each change is an event");
+        assert!(members.len() <= self.config.max_members, "{} members", members.len());
+        assert_eq!(members.live_len(), members.live().count());
+        let me = members.me();
+        assert!(matches!(me.state(), MemberState::Alive | MemberState::Left), "{:?}", me.state());
+        for member in members.iter() {
+            let now = (member.version(), member.state());
+            let before = self.known.insert(member.id(), now);
+            assert!(before.is_none_or(|before| before <= now), "{before:?}, then {now:?}");
+        }
+        assert!(self.known.keys().all(|&id| members.get(id).is_some()), "forgotten untold");
+    }
+
+    /// Whatever it can be asked has an answer, and none of them changes anything.
+    pub(super) fn check_answers(&self, now: Instant) {
+        let links = self.swim.links(now);
+        assert!(links.len() <= 2 * usize::from(self.config.rings));
+        assert!(links.iter().all(|link| link.phi >= 0.0 && (0.0..=1.0).contains(&link.loss)));
+        assert!(self.swim.phis(now).values().all(|&phi| phi >= 0.0));
+        self.swim.unreached(now);
+        for number in 0..=MEMBERS {
+            let id = peer(number).id;
+            self.swim.why(now, id);
+            let reached = self.swim.phi_reaches(now, id, 8.0);
+            assert!(reached.is_none_or(|at| at >= now));
+        }
+    }
+}
+
+/// The list of all members, as those who have long been together have it.
+pub(super) fn template(config: &Config) -> Template {
+    let members = (0..MEMBERS).map(|number| (local(number, Generation(1)), keys(number)));
+    Template::new(config, members).expect("scripts choose among sound configurations")
+}
+
+/// Where a member is.
+pub(super) fn peer(number: usize) -> Peer {
+    Peer { id: keys(number).id(), addr: addr(number) }
+}
+
+pub(super) fn addr(number: usize) -> SocketAddr {
+    let last = u8::try_from(number).unwrap_or(u8::MAX);
+    ([10, 0, 0, last], 7_646).into()
+}
+
+/// Which member that is.
+pub(super) fn number(id: MemberId) -> Option<usize> {
+    (0..MEMBERS).find(|&number| keys(number).id() == id)
+}
+
+fn keys(number: usize) -> SimKeys {
+    let number = u32::try_from(number).expect("there are few members");
+    SimKeys { node: NodeId(number), seed: SEED }
+}
+
+fn local(number: usize, generation: Generation) -> Local {
+    // Two have one name: it is told, and changes nothing.
+    let name = format!("n{}", number / 2);
+    let name = Name::try_from(name.as_str()).expect("a letter and a number is a name");
+    Local { name, addrs: vec![addr(number)], generation }
+}
+
+/// What one input may ask for: more would mean that somebody makes us work for little.
+const MAX_OUTPUTS: usize = 1_000;
+/// A page of a list of so few members is far shorter.
+const MAX_STREAM_BYTES: usize = 64 * 1024;

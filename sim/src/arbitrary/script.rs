@@ -1,0 +1,333 @@
+//! What happens to a few members, as bytes say.
+
+use std::{sync::Arc, time::Duration};
+
+use phin_swim::{
+    Config, Detector, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, Swim, Unreachable,
+};
+
+use super::{
+    bytes::Bytes,
+    core::{self, Core, MEMBERS, addr, peer},
+};
+
+/// A script under way.
+pub(super) struct Script<'a> {
+    bytes: Bytes<'a>,
+    now: Instant,
+    config: Arc<Config>,
+    members: Vec<Core>,
+    /// What was sent and not yet delivered, the oldest first.
+    sent: Vec<Message>,
+}
+
+#[derive(Clone)]
+struct Message {
+    from: usize,
+    to: usize,
+    channel: Channel,
+    payload: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Channel {
+    Datagram,
+    Stream,
+}
+
+impl<'a> Script<'a> {
+    pub(super) fn start(mut bytes: Bytes<'a>) -> Self {
+        let config = Arc::new(config(&mut bytes));
+        let now = Instant::START;
+        let mut members: Vec<_> =
+            (0..MEMBERS).map(|number| Core::start(now, number, 1, &config)).collect();
+        if bytes.below(2) == 0 && config.max_members >= MEMBERS {
+            let template = core::template(&config);
+            members.iter_mut().for_each(|member| member.know(&template));
+        }
+        Self { bytes, now, config, members, sent: Vec::new() }
+    }
+
+    pub(super) fn run(mut self) {
+        for _ in 0..MAX_STEPS {
+            if self.bytes.are_used_up() {
+                return;
+            }
+            self.step();
+            self.members.iter().for_each(|member| member.check_answers(self.now));
+        }
+    }
+
+    fn step(&mut self) {
+        match self.bytes.below(16) {
+            0 => self.go_on(),
+            1 => self.pass_time(),
+            2 => self.deliver_one(),
+            3 => self.deliver_changed(),
+            4 => self.deliver_spliced(),
+            5 => self.lose(),
+            6 => self.repeat(),
+            7 => self.deliver_as_another(),
+            8 => self.deliver_bytes(),
+            9 => self.answer_of_host(),
+            10 => self.connection(),
+            11 => self.join(),
+            12 => self.depart(),
+            13 => self.forget_or_move(),
+            14 => self.decide(),
+            _ => self.restart(),
+        }
+    }
+
+    /// Everything is delivered, and time goes on from deadline to deadline, as on a good day.
+    fn go_on(&mut self) {
+        for _ in 0..=self.bytes.byte() {
+            let next = self.members.iter().filter_map(Core::next_deadline).min();
+            if !self.sent.is_empty() {
+                let message = self.sent.remove(0);
+                self.deliver(message);
+            } else if let Some(next) = next {
+                self.now = self.now.max(next);
+                self.fire_all();
+            }
+        }
+    }
+
+    /// Time passes, some microseconds or some years; timers of all, of one or of none fire.
+    fn pass_time(&mut self) {
+        let passed = Duration::from_micros(u64::from(self.bytes.byte()) << self.bytes.below(48));
+        self.now = self.now + passed;
+        match self.bytes.below(MEMBERS + 2) {
+            number if number < MEMBERS => self.fire(number),
+            MEMBERS => self.fire_all(),
+            _ => {}
+        }
+    }
+
+    fn deliver_one(&mut self) {
+        if let Some(message) = self.take() {
+            self.deliver(message);
+        }
+    }
+
+    /// Bytes are changed, left out or added.
+    fn deliver_changed(&mut self) {
+        let Some(mut message) = self.take() else { return };
+        for _ in 0..=self.bytes.below(4) {
+            let place = usize::from(self.bytes.number()) % message.payload.len().max(1);
+            let byte = self.bytes.byte();
+            match self.bytes.below(4) {
+                0 => message.payload.truncate(place),
+                1 => message.payload.insert(place.min(message.payload.len()), byte),
+                2 if place < message.payload.len() => drop(message.payload.remove(place)),
+                _ => message.payload.iter_mut().skip(place).take(1).for_each(|b| *b ^= byte),
+            }
+        }
+        self.deliver(message);
+    }
+
+    /// The parts of two payloads in one.
+    fn deliver_spliced(&mut self) {
+        let (Some(mut message), Some(other)) = (self.take(), self.look()) else { return };
+        message.payload.extend_from_slice(other.payload.get(1..).unwrap_or_default());
+        self.deliver(message);
+    }
+
+    fn lose(&mut self) {
+        self.take();
+    }
+
+    fn repeat(&mut self) {
+        if let Some(message) = self.look() {
+            self.deliver(message);
+        }
+    }
+
+    /// Somebody sends what another had sent, to whomever, by either way.
+    fn deliver_as_another(&mut self) {
+        let Some(message) = self.look() else { return };
+        let (from, to) = (self.bytes.below(MEMBERS + 1), self.bytes.below(MEMBERS));
+        let channel = self.channel();
+        self.deliver(Message { from, to, channel, ..message });
+    }
+
+    fn deliver_bytes(&mut self) {
+        let (from, to) = (self.bytes.below(MEMBERS + 1), self.bytes.below(MEMBERS));
+        let (channel, len) = (self.channel(), self.bytes.byte());
+        let payload = self.bytes.slice(len.into()).to_vec();
+        self.deliver(Message { from, to, channel, payload });
+    }
+
+    fn answer_of_host(&mut self) {
+        let answers = [
+            HostAnswer::Nothing,
+            HostAnswer::Answers,
+            HostAnswer::PortRefused,
+            HostAnswer::Unknown,
+        ];
+        let (member, about, answer) = (self.member(), self.anyone().id, self.bytes.pick(&answers));
+        self.input(member, |swim, now| swim.handle_host_answer(now, about, answer));
+    }
+
+    fn connection(&mut self) {
+        let (member, other) = (self.member(), self.anyone());
+        // The transport has none to itself.
+        if other.id == peer(member).id {
+            return;
+        }
+        let disconnections =
+            [Disconnection::Idle, Disconnection::Closed, Disconnection::Reset, Disconnection::Lost];
+        let unreachable = [
+            Unreachable::NoAnswer,
+            Unreachable::Refused,
+            Unreachable::OtherIdentity,
+            Unreachable::NotAdmitted,
+        ];
+        match self.bytes.below(9) {
+            0 => self.input(member, |swim, now| swim.handle_connected(now, other)),
+            which if which <= 4 => {
+                let reason = disconnections[which - 1];
+                self.input(member, |swim, now| swim.handle_disconnected(now, other.id, reason));
+            }
+            which => {
+                let reason = unreachable[which - 5];
+                self.input(member, |swim, now| swim.handle_unreachable(now, other.id, reason));
+            }
+        }
+    }
+
+    fn join(&mut self) {
+        let (member, through) = (self.member(), self.anyone());
+        // As the driver has it, which drops its own address.
+        if through.id != peer(member).id {
+            self.input(member, |swim, now| swim.join(now, through));
+        }
+    }
+
+    fn depart(&mut self) {
+        let member = self.member();
+        self.input(member, |swim, now| _ = swim.leave(now));
+    }
+
+    fn forget_or_move(&mut self) {
+        let (member, other) = (self.member(), self.bytes.below(MEMBERS + 1));
+        if self.bytes.below(2) == 0 {
+            self.input(member, |swim, now| _ = swim.forget(now, peer(other).id));
+        } else {
+            self.input(member, |swim, now| swim.move_to(now, vec![addr(other)]));
+        }
+    }
+
+    fn decide(&mut self) {
+        let (member, newcomer) = (self.member(), self.anyone().id);
+        let decision = match self.bytes.below(2) {
+            0 => Ok(()),
+            _ => Err("no".to_owned()),
+        };
+        self.input(member, |swim, now| swim.handle_decision(now, newcomer, decision));
+    }
+
+    /// A process dies, and another begins with its key: as its next run, or as one that forgot how often it had run.
+    fn restart(&mut self) {
+        let member = self.member();
+        let last = self.members[member].generation.0;
+        let generation = [last.saturating_add(1), last, 0, u32::MAX][self.bytes.below(4)];
+        self.members[member] = Core::start(self.now, member, generation, &self.config);
+    }
+
+    fn member(&mut self) -> usize {
+        self.bytes.below(MEMBERS)
+    }
+
+    fn anyone(&mut self) -> Peer {
+        peer(self.bytes.below(MEMBERS + 1))
+    }
+
+    fn channel(&mut self) -> Channel {
+        self.bytes.pick(&[Channel::Datagram, Channel::Stream])
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        (!self.sent.is_empty()).then(|| self.sent.remove(self.bytes.below(self.sent.len())))
+    }
+
+    fn look(&mut self) -> Option<Message> {
+        (!self.sent.is_empty()).then(|| self.sent[self.bytes.below(self.sent.len())].clone())
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let Message { from, to, channel, payload } = message;
+        let from = peer(from);
+        self.input(to, |swim, now| match channel {
+            Channel::Datagram => swim.handle_datagram(now, from, &payload),
+            Channel::Stream => swim.handle_stream(now, from, &payload),
+        });
+    }
+
+    fn input(&mut self, member: usize, input: impl FnOnce(&mut Swim, Instant)) {
+        let outputs = self.members[member].input(self.now, input);
+        self.take_outputs(member, outputs);
+    }
+
+    fn fire(&mut self, member: usize) {
+        let outputs = self.members[member].timeout(self.now);
+        self.take_outputs(member, outputs);
+    }
+
+    fn fire_all(&mut self) {
+        (0..MEMBERS).for_each(|member| self.fire(member));
+    }
+
+    fn take_outputs(&mut self, from: usize, outputs: Vec<Output>) {
+        let message = |to: MemberId, channel, payload| {
+            Some(Message { from, to: core::number(to)?, channel, payload })
+        };
+        self.sent.extend(outputs.into_iter().filter_map(|output| match output {
+            Output::Datagram { to, payload } => message(to.id, Channel::Datagram, payload),
+            Output::Stream { to, payload } => message(to.id, Channel::Stream, payload),
+            Output::Disconnect(_)
+            | Output::Event(_)
+            | Output::JoinEnded { .. }
+            | Output::Newcomer { .. }
+            | Output::AskHost { .. }
+            | Output::Isolated(_)
+            | Output::LeaveConfirmed(_)
+            | Output::Generation(_) => None,
+        }));
+        // The oldest are lost.
+        let excess = self.sent.len().saturating_sub(MAX_UNDER_WAY);
+        self.sent.drain(..excess);
+    }
+}
+
+fn config(bytes: &mut Bytes<'_>) -> Config {
+    let choice = bytes.byte();
+    let has = |bit: u32| choice & (1 << bit) != 0;
+    let mut config = if has(0) { Config::local() } else { Config::lan() };
+    if has(1) {
+        config.detector = Detector::Classic;
+    }
+    config.ask_application = has(2);
+    if has(3) {
+        config.evict_degraded_after = Some(config.pause_tolerance * 4);
+    }
+    if has(4) {
+        config.max_protocol_period = Some(config.protocol_period * 16);
+    }
+    if has(5) {
+        config.max_members = MEMBERS - 1;
+    }
+    if has(6) {
+        (config.flap_suppress, config.flap_reuse) = (2.0, 1.0);
+    }
+    if has(7) {
+        config.rings = 1;
+        config.dead_retention = config.protocol_period * 10;
+    }
+    config
+}
+
+/// Longer scripts find nothing that shorter ones do not.
+const MAX_STEPS: usize = 2_000;
+/// More than all members send in a period.
+const MAX_UNDER_WAY: usize = 128;
