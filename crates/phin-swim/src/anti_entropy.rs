@@ -4,11 +4,15 @@
 //! of its buckets ([`Part::Compare`]), the other answers with what it has in those that differ ([`Part::Summary`]),
 //! and the pinger sends what it knows better and asks for the rest ([`Part::Want`]).
 //!
+//! Fingerprints are of the living. What is known of the departed may differ too: who left on one side of a split is dead to
+//! the other. So lists are also compared, once, with each member that returns from death, and now and then while any
+//! is held for dead.
+//!
 //! Each message is a page: what does not fit is left for the exchange that follows, at once where the last one asked
 //! for as much as it could.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
 };
 
@@ -31,6 +35,10 @@ pub(crate) struct Exchanges {
     unfinished: Option<MemberId>,
     /// Since when every fingerprint we saw differed from ours.
     differing_since: Option<Instant>,
+    /// Who returned from death, and may know another end of some that we hold for dead; at most [`MAX_RETURNED`].
+    returned: VecDeque<MemberId>,
+    /// Whether what is known of the departed is compared with the next member that agrees with us on the living.
+    is_review_due: bool,
     /// What we answered in the present period.
     answered: u32,
     answers_counted_since: Instant,
@@ -43,9 +51,28 @@ impl Default for Exchanges {
             asked: BTreeMap::new(),
             unfinished: None,
             differing_since: None,
+            returned: VecDeque::new(),
+            is_review_due: false,
             answered: 0,
             answers_counted_since: Instant::START,
         }
+    }
+}
+
+impl Exchanges {
+    /// A member that was dead is back.
+    pub(crate) fn record_return(&mut self, id: MemberId) {
+        self.returned.retain(|&known| known != id);
+        if self.returned.len() >= MAX_RETURNED {
+            // Who was not pinged since may be no subject of ours; where many return, others compare.
+            self.returned.pop_front();
+        }
+        self.returned.push_back(id);
+    }
+
+    /// What is known of the departed is to be compared with whoever agrees with us next.
+    pub(crate) const fn plan_review(&mut self) {
+        self.is_review_due = true;
     }
 }
 
@@ -55,12 +82,22 @@ impl Swim {
     pub(crate) fn compare_fingerprints(&mut self, now: Instant, with: Peer, theirs: Fingerprint) {
         if theirs == self.fingerprint() {
             self.exchanges.differing_since = None;
-            return;
+            return self.review_departed(now, with);
         }
         let period = self.params.protocol_period;
         let since = *self.exchanges.differing_since.get_or_insert(now);
         let is_settled = now - self.exchanges.last_change >= period / 4;
         if is_settled || now - since >= period * 2 {
+            self.start_exchange(now, with);
+        }
+    }
+
+    /// Our lists agree on the living; where that may not be all, they are compared nevertheless.
+    fn review_departed(&mut self, now: Instant, with: Peer) {
+        let exchanges = &mut self.exchanges;
+        let is_back = exchanges.returned.contains(&with.id);
+        exchanges.returned.retain(|&id| id != with.id);
+        if is_back || std::mem::take(&mut exchanges.is_review_due) {
             self.start_exchange(now, with);
         }
     }
@@ -208,6 +245,8 @@ fn knows_better(ours: &Member, theirs: Option<&SummaryLine>) -> bool {
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many exchanges we have begun may be under way.
 const MAX_EXCHANGES: usize = 4;
+/// How many that returned from death are remembered until they are pinged: more than are subjects. The first gives way.
+const MAX_RETURNED: usize = 64;
 /// How many exchanges of others we serve in a protocol period; the rest come back later.
 const MAX_ANSWERS_PER_PERIOD: u32 = 64;
 /// How many lines a summary has before no further bucket is begun: some 4 MB.

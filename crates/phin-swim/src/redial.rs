@@ -22,6 +22,9 @@ impl Swim {
         }
         if let Some(peer) = self.choose_dead(now).and_then(|id| self.peer(id)) {
             self.stats.redials += 1;
+            if self.stats.redials.is_multiple_of(REDIALS_PER_REVIEW) {
+                self.exchanges.plan_review();
+            }
             self.ping(now, peer, Purpose::Redial);
         }
     }
@@ -42,5 +45,7 @@ impl Swim {
 /// In how many protocol periods all members together redial one dead member, so that two parts find each other within
 /// a few.
 const PERIODS_PER_REDIAL: u32 = 2;
+/// After how many redials what is known of the departed is compared too.
+const REDIALS_PER_REVIEW: u64 = 4;
 /// How many of those that died last get half of the redials.
 const RECENT: usize = 32;

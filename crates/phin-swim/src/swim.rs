@@ -470,6 +470,9 @@ impl Swim {
         if is_restart || !state.is_live() {
             self.cases.close(id);
         }
+        if state.is_live() && known.as_ref().is_some_and(|known| known.state == MemberState::Dead) {
+            self.exchanges.record_return(id);
+        }
         let since = match &known {
             Some(known) if known.state == state && !is_restart => known.since,
             _ => now,

@@ -47,6 +47,8 @@ fn a_departure_during_a_split_is_told_truthfully(
         other.iter().for_each(|&alive| drop(cluster.await_event(one, "alive", alive, &mark)));
     }
     cluster.await_equal_lists(&cluster.all_but(&[6]));
+    // Who left is dead to the other side until the sides meet, and then has left.
+    cluster.await_event(left, "left", 6, &mark);
     cluster.assert_never(left, "alive", &[6], &mark);
 }
 
