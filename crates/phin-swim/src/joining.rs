@@ -2,7 +2,7 @@
 //!
 //! Where the application is asked ([`Config::ask_application`](crate::Config::ask_application)), a *stranger* is who is
 //! neither in our list nor asked by us to let us in. What a stranger sends has no effect but two: its pings are
-//! answered, without news, and its join is put to the application. Everybody else's word on newcomers counts: whom one
+//! answered, without news, and its join is put to the application, until it leaves again. Everybody else's word on newcomers counts: whom one
 //! member has admitted, all have.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -50,6 +50,11 @@ impl Joins {
         Self { asked: BTreeMap::new(), undecided: BTreeMap::new(), welcome: None, spent_until: now }
     }
 
+    /// Whom we asked to let us in, and who has not answered.
+    pub(crate) fn asked(&self) -> impl Iterator<Item = Peer> {
+        self.asked.values().map(|asked| asked.peer)
+    }
+
     /// The member cannot be reached: its answer will not come.
     pub(crate) fn give_up(&mut self, through: MemberId) {
         self.asked.remove(&through);
@@ -71,8 +76,20 @@ impl Swim {
         if let Some(asked) = asked.filter(|asked| asked.again_at.is_some_and(|at| at <= now)) {
             asked.again_at = None;
             let peer = asked.peer;
-            self.send_join(peer);
+            match self.departure {
+                None => self.send_join(peer),
+                Some(_) => self.end_join(through, Err(JoinRefusal::Busy)),
+            }
         }
+    }
+
+    fn end_join(&mut self, through: MemberId, result: Result<(), JoinRefusal>) {
+        self.joins.asked.remove(&through);
+        if result.is_err() {
+            // Who did not let us in does not miss us.
+            self.confirm_departure(through);
+        }
+        self.output(Output::JoinEnded { through, result });
     }
 
     fn send_join(&mut self, through: Peer) {
@@ -97,6 +114,13 @@ impl Swim {
         parts: Vec<Part>,
     ) {
         for part in parts {
+            if let Part::Leave { sequence } = part
+                && self.joins.undecided.remove(&from.id).is_some()
+            {
+                // It would not be there any more when the application has decided.
+                self.send(from, &Part::LeaveAck { sequence });
+                continue;
+            }
             let Part::Ping(pulse) = part else {
                 self.stats.stranger_parts += 1;
                 continue;
@@ -229,9 +253,8 @@ impl Swim {
             self.timers.set(again_at, Timer::JoinRetry(from.id));
             return;
         }
-        self.joins.asked.remove(&from.id);
         let is_admitted = result.is_ok();
-        self.output(Output::JoinEnded { through: from.id, result });
+        self.end_join(from.id, result);
         if is_admitted {
             if matches!(origin.source, Source::Welcome(_)) {
                 self.joins.welcome = Some((from.id, now + WELCOME_TIMEOUT));

@@ -1,6 +1,6 @@
 //! Leaving, so that those who would miss us know.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Instant, MemberId, MemberState, Output, Peer, Swim,
@@ -13,8 +13,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Departure {
     sequence: Sequence,
-    /// Who has not confirmed yet.
-    unconfirmed: BTreeSet<MemberId>,
+    /// Who has not confirmed yet, and where it was when we began.
+    unconfirmed: BTreeMap<MemberId, Peer>,
     asked: usize,
     attempts: u32,
 }
@@ -29,8 +29,12 @@ impl Swim {
             return 0;
         };
         let id = self.id();
-        let mut unconfirmed: BTreeSet<_> = self.list.rings().subjects(id).into_iter().collect();
-        unconfirmed.extend(self.list.rings().observers(id));
+        let rings = self.list.rings();
+        let neighbours = rings.subjects(id).into_iter().chain(rings.observers(id));
+        let neighbours = neighbours.filter_map(|id| self.peer(id));
+        // Who has yet to answer our join may let us in after we have gone.
+        let unconfirmed = neighbours.chain(self.joins.asked()).map(|peer| (peer.id, peer));
+        let unconfirmed: BTreeMap<_, _> = unconfirmed.collect();
         let asked = unconfirmed.len();
         let sequence = self.probes.next_sequence();
         self.departure = Some(Departure { sequence, unconfirmed, asked, attempts: 0 });
@@ -51,11 +55,8 @@ impl Swim {
         departure.attempts += 1;
         let sequence = departure.sequence;
         let retry_at = now + LEAVE_RETRY * departure.attempts;
-        let unconfirmed: Vec<_> = departure.unconfirmed.iter().copied().collect();
-        for peer in unconfirmed {
-            let Some(peer) = self.peer(peer) else {
-                continue;
-            };
+        for (id, peer) in departure.unconfirmed.clone() {
+            let peer = self.peer(id).unwrap_or(peer);
             let mut payload = Payload::of(&Part::Leave { sequence });
             payload.push(&entry);
             self.send_datagram(peer, payload);
@@ -71,11 +72,16 @@ impl Swim {
     }
 
     pub(crate) fn handle_leave_ack(&mut self, from: MemberId, sequence: Sequence) {
-        let Some(departure) = &mut self.departure else {
-            return;
-        };
-        if departure.sequence == sequence && departure.unconfirmed.remove(&from) {
-            self.output(Output::LeaveConfirmed(from));
+        if self.departure.as_ref().is_some_and(|departure| departure.sequence == sequence) {
+            self.confirm_departure(from);
+        }
+    }
+
+    /// This member does not, or no longer, hold us for one of the cluster.
+    pub(crate) fn confirm_departure(&mut self, by: MemberId) {
+        let departure = self.departure.as_mut();
+        if departure.is_some_and(|departure| departure.unconfirmed.remove(&by).is_some()) {
+            self.output(Output::LeaveConfirmed(by));
         }
     }
 

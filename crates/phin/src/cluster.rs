@@ -51,7 +51,7 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Departure {
-    /// How many members confirmed that they know.
+    /// How many members confirmed that they know, or refused to let this node in at all.
     pub confirmed: usize,
     /// How many members were asked: those that would otherwise find this node silent. None if it
     /// was alone.

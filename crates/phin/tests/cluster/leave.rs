@@ -1,9 +1,9 @@
 //! Leaving, and what it says of who knows.
 
-use std::{pin::pin, time::Duration};
+use std::{future::pending, pin::pin, time::Duration};
 
 use phin::{Departure, LeaveError, MemberState};
-use tokio::select;
+use tokio::{select, sync::mpsc};
 
 use crate::nodes::{GUARD, Nodes, all_hold, all_know, within};
 
@@ -64,6 +64,24 @@ async fn the_deadline_is_kept_and_the_number_true() {
     assert!(departure.confirmed <= departure.asked && departure.asked == 2);
     let departure = within("leaving", leaver.leave(GUARD)).await.unwrap();
     assert_eq!(numbers(departure), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_before_its_join_was_answered_tells_whom_it_asked() {
+    let nodes = Nodes::new();
+    // The application never decides, so the join is not answered.
+    let (asked, mut newcomers) = mpsc::channel(1);
+    let seed = nodes.builder("seed").admit(move |_| {
+        let _ = asked.try_send(());
+        pending()
+    });
+    let seed = seed.start().await.unwrap();
+    let node = nodes.builder("node").seeds([seed.local_addr().to_string()]);
+    let node = node.start().await.unwrap();
+    within("the question", newcomers.recv()).await.unwrap();
+    let departure = within("leaving", node.leave(GUARD)).await.unwrap();
+    assert_eq!(numbers(departure), (1, 1));
+    assert_eq!(seed.members().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
