@@ -304,8 +304,9 @@ impl Simulation {
                 let dialled =
                     ours.filter(|(_, c)| c.dial.is_some_and(|dial| dial.id == connection));
                 let dialled: Vec<_> = dialled.map(|(&peer, _)| peer).collect();
-                for peer in dialled {
-                    self.end_dial(id, peer, Unreachable::OtherIdentity);
+                for sought in dialled {
+                    self.end_dial(id, sought, Unreachable::OtherIdentity);
+                    self.input(id, Input::OtherMember { sought, found: from });
                 }
             }
             Content::Close(connection) => {

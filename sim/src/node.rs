@@ -81,6 +81,13 @@ pub enum Input<'a> {
     Disconnected(NodeId, Disconnection),
     /// No connection could be made.
     Unreachable(NodeId, Unreachable),
+    /// Where one member was dialled, another answered.
+    OtherMember {
+        /// Who was dialled.
+        sought: NodeId,
+        /// Who answered.
+        found: Peer,
+    },
     /// A host has answered, or not.
     HostAnswer {
         /// The member asked about.

@@ -157,6 +157,10 @@ impl Process for PhinProcess {
             Input::Unreachable(node, reason) => {
                 self.swim.handle_unreachable(now, self.member_id(node), reason);
             }
+            Input::OtherMember { sought, found } => {
+                let found = self.swim_peer(found);
+                self.swim.handle_other_member(now, self.member_id(sought), found);
+            }
             Input::HostAnswer { about, answer } => {
                 self.swim.handle_host_answer(now, self.member_id(about), answer);
             }

@@ -186,6 +186,12 @@ impl Swim {
         self.unreachable(now, id, reason);
     }
 
+    /// Where we dialled one member, another answered.
+    pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
+        self.assert_drained();
+        self.found_instead(now, sought, found);
+    }
+
     /// What a member's host said when we asked ([`Output::AskHost`]).
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
         self.assert_drained();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use phin_quic::{CloseReason, HostQuestions, Received, Receiver, Transport};
+use phin_quic::{CloseReason, DialError, HostQuestions, Received, Receiver, Transport};
 use phin_swim::{
     Change, Event, Fingerprint, ForgetRefusal, Generation, HostAnswer, Instant, JoinRefusal, Link,
     MemberId, MemberState, Output, Peer, Question, Report, Silence, Swim, Unreached,
@@ -239,6 +239,11 @@ impl Driver {
                 debug!(peer = %peer.id, addr = %peer.addr, %error, "unreachable");
                 let id = member_id(peer.id);
                 self.swim.handle_unreachable(now, id, unreachable(&error));
+                self.flush_outputs();
+                if let DialError::WrongPeer { found, .. } = error {
+                    let found = swim_peer(phin_quic::Peer { id: found, ..peer });
+                    self.swim.handle_other_member(now, id, found);
+                }
                 self.give_up_joining(id);
             }
             Received::SendFailed { peer, error, payload_bytes } => {

@@ -522,6 +522,7 @@ impl Process for Node {
             | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)
+            | Input::OtherMember { .. }
             | Input::HostAnswer { .. } => {}
         }
     }

@@ -150,7 +150,7 @@ impl Scenario {
     ///   is anyone; `kind=datagram`, `kind=stream`, or a part's name); `loss P%` loses datagrams at random;
     ///   `split nX…` cuts these nodes, and their hosts, off from all others; `heal` ends all of that
     /// - `disconnected nX nY idle|closed|reset|lost`, `unreachable nX nY no-answer|refused|other-identity|not-admitted`:
-    ///   what the transport of nX tells it of nY
+    ///   what the transport of nX tells it of nY; `found nX nY nZ`: where nX dialled nY, nZ answered
     /// - `release nX previous|this|next`: what nX says and understands from now on is that of a neighbouring release
     /// - `garbage nX->nY` sends bytes that mean nothing, `raw nX->nY HEX` a payload byte by byte, in which
     ///   `{nZ}` stands for an id
@@ -231,6 +231,10 @@ impl Scenario {
             "unreachable" => {
                 let (peer, reason) = (id(node(1)), script::unreachable(arguments[2]));
                 self.input(node(0), |swim, now| swim.handle_unreachable(now, peer, reason));
+            }
+            "found" => {
+                let (sought, found) = (id(node(1)), self.peer(node(2)));
+                self.input(node(0), |swim, now| swim.handle_other_member(now, sought, found));
             }
             "garbage" => {
                 for garbage in [&b""[..], b"\x01\x01", b"\x01\x01\xff", b"\x01\xc1", &[0xff; 2_000]]
