@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     network::{Hosts, Rule, RuleId},
-    node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer},
+    node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, secs},
     queue::Class,
     simulation::{Event, HostState, Simulation},
     truth::Life,
@@ -326,12 +326,13 @@ impl Simulation {
         self.input(id, Input::Leave);
     }
 
-    /// Asks the seeds to be let in: again and again while alone, rarely while a seed is not known.
+    /// Asks the seeds to be let in: again and again while alone, more and more rarely while a seed is not known.
     fn seek(&mut self, id: NodeId, seeds: Vec<NodeId>, delay: Duration) {
         let Some(process) = &self.nodes[id.index()].process else {
             return;
         };
-        let is_alone = process.live_len() < 2;
+        let live = process.live_len();
+        let is_alone = live < 2;
         let peers: Vec<Peer> = (seeds.iter())
             .filter_map(|&seed| {
                 let host = self.nodes.get(seed.index())?.host;
@@ -343,9 +344,9 @@ impl Simulation {
         if !peers.is_empty() && !self.is_stopped(id) && self.truth.is_running(id) {
             self.input(id, Input::Join(&peers));
         }
-        let next = if is_alone { (delay * 2).min(MAX_DELAY) } else { SLOW_DELAY };
-        let now_in = if is_alone { delay } else { SLOW_DELAY };
-        self.later(now_in, Fault::Seek { nodes: vec![id], seeds, delay: next });
+        let max_delay = secs(live as u64).clamp(MAX_DELAY, MAX_DELAY_OF_MANY);
+        let next = (delay * 2).min(max_delay);
+        self.later(delay, Fault::Seek { nodes: vec![id], seeds, delay: next });
     }
 
     fn pause(&mut self, nodes: Vec<NodeId>, scope: Scope, lasts: Duration) {
@@ -428,8 +429,8 @@ impl Simulation {
 
 /// The first members are every member's seeds.
 const SEEDS: u32 = 3;
-/// As phin's: tries follow each other at this delay, doubled each time up to the longest, while alone.
+/// As phin's: tries follow each other at this delay, doubled each time up to the longest, which is a second for each live
+/// member within these bounds.
 const MIN_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(10);
-/// How often seeds that are not known are tried by a member that is not alone.
-const SLOW_DELAY: Duration = Duration::from_secs(60);
+const MAX_DELAY_OF_MANY: Duration = Duration::from_secs(60);

@@ -134,8 +134,9 @@ impl Builder {
     }
 
     /// Where to find members, each "host:port"; added to those given before. A task tries them
-    /// until one lets the node in, and again whenever it is alone. One that is this node itself is
-    /// skipped, so all nodes can have the same.
+    /// until each has let the node in, or is a member's: soon again at first, then every 10 s, or every
+    /// minute in a large cluster; and all again whenever the node is alone. One that is this node
+    /// itself is skipped, so all nodes can have the same.
     pub fn seeds(mut self, seeds: impl IntoIterator<Item: Into<String>>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));
         self

@@ -25,8 +25,8 @@ use crate::{
 ///
 /// One that let us in is not enough: nodes that start together may each find only a part of the
 /// others, so every seed address is tried until it has let us in, is a member's, or is our own.
-/// While the node is alone the tries follow each other quickly, then rarely. Names are resolved
-/// anew each time.
+/// The tries follow each other quickly at first, then rarely, in large company most rarely. Names are
+/// resolved anew each time.
 pub(crate) struct Seeding {
     pub(crate) seeds: Vec<Seed>,
     pub(crate) joiner: Joiner,
@@ -55,11 +55,16 @@ impl Seeding {
     pub(crate) async fn run(mut self) {
         let mut known = Round::default();
         let mut delay = MIN_DELAY;
+        let mut was_alone = true;
         loop {
             if self.company.wait_until_staying().await.is_err() {
                 return;
             }
-            if self.company.is_alone() {
+            let is_alone = self.company.is_alone();
+            if std::mem::replace(&mut was_alone, is_alone) != is_alone {
+                delay = MIN_DELAY;
+            }
+            if is_alone {
                 // Whoever let us in is gone; whoever is at its address now may not be.
                 known.met.clear();
                 known.ours.clear();
@@ -74,19 +79,16 @@ impl Seeding {
             if !round.met.is_empty() || is_ours_alone {
                 self.joined.send_replace(true);
             }
-            if self.company.is_alone() {
-                // Doubled from the start of a round, so that a slow one does not add to the delay.
-                let rest = jittered(delay).saturating_sub(began.elapsed()).max(MIN_DELAY / 2);
-                delay = (delay * 2).min(MAX_DELAY);
-                if self.sleep_while_alone(rest).await.is_err() {
-                    return;
-                }
+            // Doubled from the start of a round, so that a slow one does not add to the delay.
+            let rest = jittered(delay).saturating_sub(began.elapsed()).max(MIN_DELAY / 2);
+            delay = (delay * 2).min(self.company.max_delay());
+            let slept = if self.company.is_alone() {
+                self.sleep_while_alone(rest).await
             } else {
-                delay = MIN_DELAY;
-                let rest = if known.failures.is_empty() { None } else { Some(SLOW_DELAY) };
-                if self.sleep_unless_alone(rest.map(jittered)).await.is_err() {
-                    return;
-                }
+                self.sleep_unless_alone((!known.failures.is_empty()).then_some(rest)).await
+            };
+            if slept.is_err() {
+                return;
             }
         }
     }
@@ -156,6 +158,11 @@ impl Company {
     /// Whether seeds are needed: no other member is live, or none is heard.
     pub(crate) fn is_alone(&self) -> bool {
         *self.isolated.borrow() || is_alone(&self.members.borrow())
+    }
+
+    /// The longest delay between two tries.
+    fn max_delay(&self) -> Duration {
+        if self.is_alone() { MAX_DELAY } else { max_delay(self.members.borrow().live_len()) }
     }
 
     pub(crate) async fn wait_until(&mut self, alone: bool) -> Result<(), RecvError> {
@@ -260,8 +267,29 @@ pub(crate) fn jittered(delay: Duration) -> Duration {
     delay.mul_f64(rand::random_range(0.75..1.25))
 }
 
-/// The first delay after a round that let us in nowhere; it doubles up to [`MAX_DELAY`].
+/// The longest delay in the company of so many: all of them together try a missing seed about once a second. Where one
+/// of them finds it, all have found it.
+fn max_delay(live: usize) -> Duration {
+    let one_each_second = Duration::from_secs(live.try_into().unwrap_or(u64::MAX));
+    one_each_second.clamp(MAX_DELAY, MAX_DELAY_OF_MANY)
+}
+
+/// The first delay after a round in which a seed did not let us in; it doubles.
 const MIN_DELAY: Duration = Duration::from_millis(200);
+/// The longest delay, alone or in small company.
 const MAX_DELAY: Duration = Duration::from_secs(10);
-/// The delay before seeds that never answered are tried again by a node that is in.
-const SLOW_DELAY: Duration = Duration::from_secs(60);
+/// The longest delay of all.
+const MAX_DELAY_OF_MANY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_seed_is_tried_about_once_a_second_by_all_together() {
+        let seconds = [(2, 10), (10, 10), (30, 30), (60, 60), (10_000, 60)];
+        for (live, delay) in seconds {
+            assert_eq!(max_delay(live), Duration::from_secs(delay), "{live} members");
+        }
+    }
+}

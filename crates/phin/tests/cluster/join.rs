@@ -69,6 +69,20 @@ async fn parts_that_share_no_first_contact_become_one_cluster() {
     all_know(&[one, two, three, four], 4).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_that_was_away_is_found_by_nodes_in_company() {
+    let nodes = Nodes::new();
+    let [a, b] = [closed_addr(), closed_addr()];
+    let seeds = [a.to_string(), b.to_string()];
+    let one = nodes.builder("one").bind(a).seeds(&seeds).start().await.unwrap();
+    let two = nodes.builder("two").seeds(&seeds).start().await.unwrap();
+    all_know(&[one.clone(), two.clone()], 2).await;
+    // The other half knows nothing of the first.
+    let three = nodes.builder("three").bind(b).start().await.unwrap();
+    let four = nodes.builder("four").seeds(&seeds[1..]).start().await.unwrap();
+    all_know(&[one, two, three, four], 4).await;
+}
+
 #[tokio::test]
 async fn an_unresolvable_seed_is_named() {
     let node = Nodes::new().builder("node").start().await.unwrap();
