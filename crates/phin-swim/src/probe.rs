@@ -284,11 +284,16 @@ impl Swim {
     }
 
     /// Helpers that were asked to ping a member have had time to send at least a nack. Where somebody reached the member
-    /// it does not matter any more.
+    /// it does not matter any more. Where another observer told us that it misses the member too, we hear well: the
+    /// helpers may be as silent as the member, when many are stopped at once.
     pub(crate) fn count_silent_helpers(&mut self, sequence: Sequence) {
-        let silent = self.probes.pings.get(&sequence).map_or(0, |ping| ping.silent_helpers);
-        self.stats.nacks_missed += u64::from(silent);
-        self.health.record_silent_helpers(silent);
+        let Some(&Ping { target, silent_helpers, .. }) = self.probes.pings.get(&sequence) else {
+            return;
+        };
+        self.stats.nacks_missed += u64::from(silent_helpers);
+        if self.cases.votes_of(target).next().is_none() {
+            self.health.record_silent_helpers(silent_helpers);
+        }
     }
 
     /// A helper is there, but could not reach the member either.
