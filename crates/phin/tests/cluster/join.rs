@@ -234,3 +234,18 @@ async fn a_node_whose_seed_restarted_rejoins() {
     // The one that was there is dead, or was never known.
     all_know(&[seed, node], 2).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_at_the_address_of_a_dead_member_is_met() {
+    let nodes = Nodes::new();
+    let node = nodes.builder("node").start().await.unwrap();
+    let seeds = [node.local_addr().to_string()];
+    let other = Killable::start(nodes.builder("other").seeds(seeds)).await;
+    let (id, addr) = (other.cluster.id(), other.cluster.local_addr());
+    all_know(std::slice::from_ref(&node), 2).await;
+    other.kill().await;
+    all_hold(std::slice::from_ref(&node), id, MemberState::Dead).await;
+    // It knows nobody and has no seed, nor has the node that remembers the dead one.
+    let newcomer = nodes.builder("newcomer").bind(addr).start().await.unwrap();
+    all_know(&[node, newcomer], 2).await;
+}
