@@ -546,8 +546,7 @@ impl Swim {
         };
         self.probes.pings.insert(sequence, ping);
         self.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
-        let end = if self.is_classic() { period } else { period * 2 };
-        self.timers.set(now + end, Timer::ProbeEnd(sequence));
+        self.timers.set(now + self.probe_lifetime(), Timer::ProbeEnd(sequence));
         self.stats.pings_sent += 1;
         let mut payload = Payload::of(&Part::Ping(Pulse { sequence, ..self.pulse(now) }));
         self.piggyback(now, &mut payload, to.id);
@@ -594,6 +593,10 @@ impl Swim {
         let Some(ping) = self.probes.pings.remove(&sequence) else {
             return false;
         };
+        let (timeout_at, end_at) =
+            (ping.sent_at + ping.timeout, ping.sent_at + self.probe_lifetime());
+        self.timers.cancel(now, timeout_at, Timer::ProbeTimeout(sequence));
+        self.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
         if let Some(link) = self.probes.links.get_mut(&from.id) {
             link.stall = Duration::from_millis(pulse.stall_ms.into());
             match channel {
@@ -620,6 +623,11 @@ impl Swim {
         self.record_sign_of_life(now, from.id, ping.sent_at);
         self.learn_whether_host_answers(now, from.id);
         true
+    }
+
+    /// After how long a reply to a ping is too late to matter.
+    fn probe_lifetime(&self) -> Duration {
+        self.params.protocol_period * if self.is_classic() { 1 } else { 2 }
     }
 
     /// Asks a healthy member's host once in a long while, so that its silence will mean something.

@@ -1,5 +1,5 @@
 //! The one deadline queue. A timer names the fact it was set for, so that one firing late, twice, or for something
-//! gone is recognised by whoever handles it; nothing depends on cancelling.
+//! gone is recognised by whoever handles it; nothing depends on cancelling, which only saves waking for nothing.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +17,13 @@ impl<T: Copy + Ord> Timers<T> {
     /// Sets a timer. The same timer at the same moment is set once.
     pub(crate) fn set(&mut self, at: Instant, timer: T) {
         self.0.insert((at, timer));
+    }
+
+    /// Takes back a timer whose fact is gone, unless it is due already: then it still says how late we are.
+    pub(crate) fn cancel(&mut self, now: Instant, at: Instant, timer: T) {
+        if now < at {
+            self.0.remove(&(at, timer));
+        }
     }
 
     /// Takes the earliest timer that is due.
@@ -53,6 +60,18 @@ mod tests {
         assert_eq!(timers.pop_due(at(30)), Some('a'));
         assert_eq!(timers.pop_due(at(30)), Some('b'));
         assert_eq!(timers.pop_due(at(30)), None);
+        assert_eq!(timers.next(), None);
+    }
+
+    #[test]
+    fn a_cancelled_timer_wakes_nobody_but_one_that_is_due_tells_how_late_it_is() {
+        let at = |millis| Instant::START + Duration::from_millis(millis);
+        let mut timers = Timers::new();
+        timers.set(at(10), 'a');
+        timers.set(at(20), 'a');
+        timers.cancel(at(10), at(10), 'a');
+        timers.cancel(at(10), at(20), 'a');
+        assert_eq!(timers.pop_due(at(30)), Some('a'));
         assert_eq!(timers.next(), None);
     }
 }

@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     Disconnection, Question, Silence,
+    probe::Purpose,
     record::tests::{TestKeys, addr, id, record, version},
     wire::{
         FailingLinkBody, Fingerprint, Pulse, Round, Verdict, VerdictVote, VoteBody, tests::samples,
@@ -127,6 +128,26 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
     outputs(&mut swim);
     assert_eq!(swim.members().live_len(), 12);
     assert!(swim.is_impaired(at(3_600_000)));
+}
+
+#[test]
+fn an_answered_ping_leaves_no_timer_behind_but_one_that_tells_of_a_pause() {
+    let mut swim = acquainted(3, Config::lan());
+    let left = |swim: &mut Swim, sent_at: Instant, answered_at: Instant, sequence: u32| {
+        swim.ping(sent_at, peer(1), Purpose::Probe);
+        outputs(swim);
+        let pulse = Pulse { sequence: Sequence(sequence), ..swim.pulse(answered_at) };
+        let ack = Payload::of(&Part::Ack(pulse)).into_bytes();
+        swim.handle_datagram(answered_at, peer(1), &ack);
+        outputs(swim);
+        let timers = std::iter::from_fn(|| swim.timers.pop_due(at(100_000)));
+        let of_pings = |timer: &Timer| matches!(timer, Timer::ProbeTimeout(_) | Timer::ProbeEnd(_));
+        timers.filter(of_pings).collect::<Vec<_>>()
+    };
+    assert_eq!(left(&mut swim, at(0), at(0), 1), []);
+    // The reply was there when we woke, and the timer was due long ago: how late we are is still found.
+    let timer = Timer::ProbeTimeout(Sequence(2));
+    assert_eq!(left(&mut swim, at(1_000), at(2_900), 2), [timer]);
 }
 
 #[test]
