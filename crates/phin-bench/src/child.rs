@@ -87,6 +87,13 @@ impl Child {
                 Reply::Known { at: self.board.known(&name, within).await }
             }
             Command::FalseDeaths => Reply::FalseDeaths { count: self.board.false_deaths() },
+            Command::Connections => {
+                let mut counts = Vec::new();
+                for node in &self.nodes {
+                    counts.extend(node.connections().await);
+                }
+                Reply::Connections { counts }
+            }
         }
     }
 

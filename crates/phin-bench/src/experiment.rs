@@ -102,7 +102,7 @@ impl Bench<'_> {
                 for _ in 0..self.options.busy {
                     busy.push(self.launcher.launch(Launcher::BUSY)?);
                 }
-                row.idle = Some(self.idle(&cluster, present, survivors));
+                row.idle = Some(self.idle(&mut cluster, present, survivors)?);
                 self.say(row, "its cost when calm is known");
             }
             if self.options.kills == 0 {
@@ -124,7 +124,12 @@ impl Bench<'_> {
     }
 
     /// What a node costs while nothing happens.
-    fn idle(&self, cluster: &Cluster, members: usize, survivors: usize) -> Idle {
+    fn idle(
+        &self,
+        cluster: &mut Cluster,
+        members: usize,
+        survivors: usize,
+    ) -> Result<Idle, String> {
         let processes: Vec<u32> =
             cluster.children().flat_map(|child| &child.processes).copied().collect();
         let look = || (now(), self.network.traffic(), cpu_millis(&processes));
@@ -136,13 +141,17 @@ impl Bench<'_> {
         let traffic = traffic_before.zip(traffic_after);
         let packets = traffic.map(|(before, after)| each((after.0 - before.0) as f64));
         let bytes = traffic.map(|(before, after)| each((after.1 - before.1) as f64));
-        Idle {
+        let connections = cluster.connections()?;
+        let count = (!connections.is_empty()).then_some(connections.len() as f64);
+        Ok(Idle {
             seconds,
             packets_per_second: packets,
             bytes_per_second: bytes,
             cpu_ms_per_second: each(cpu_after - cpu_before),
             resident_kib: resident_kib(&cluster.survivors.processes) / survivors as f64,
-        }
+            connections: count.map(|count| connections.iter().sum::<u64>() as f64 / count),
+            max_connections: connections.iter().max().map(|&most| most as f64),
+        })
     }
 
     fn say(&self, row: &Row, what: &str) {
@@ -240,6 +249,18 @@ impl Cluster {
             last = last.zip(at).map(|(last, at)| at.max(last));
         }
         Ok(last)
+    }
+
+    /// How many connections each node has, of those that know.
+    fn connections(&mut self) -> Result<Vec<u64>, String> {
+        let mut all = Vec::new();
+        for reply in self.ask_all(&Command::Connections)? {
+            let Reply::Connections { counts } = reply else {
+                return Err(format!("unexpected: {reply:?}"));
+            };
+            all.extend(counts);
+        }
+        Ok(all)
     }
 
     /// Kills the next victim, and notes when the others knew.

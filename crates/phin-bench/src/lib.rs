@@ -50,6 +50,9 @@ pub trait System: Sync {
 /// A node that is about to run, or why it does not.
 pub type Starting = Pin<Box<dyn Future<Output = Result<Box<dyn Node>, String>> + Send>>;
 
+/// A count that is asked for.
+pub type Counting<'a> = Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>>;
+
 /// A running node. Dropping it may end it.
 pub trait Node: Send {
     /// Where others join through it.
@@ -58,6 +61,11 @@ pub trait Node: Send {
     /// The process it runs in, if that is not the one that started it.
     fn process(&self) -> Option<u32> {
         None
+    }
+
+    /// How many connections it has now, where it has any and knows.
+    fn connections(&self) -> Counting<'_> {
+        Box::pin(std::future::ready(None))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use phin::{Change, Cluster, ClusterKey, Config, Notice, Subscription};
 
-use crate::{Node, Spec, Starting, System, Told};
+use crate::{Counting, Node, Spec, Starting, System, Told};
 
 /// phin with one of its presets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,6 +67,13 @@ struct Started(Cluster);
 impl Node for Started {
     fn addr(&self) -> std::net::SocketAddr {
         self.0.local_addr()
+    }
+
+    fn connections(&self) -> Counting<'_> {
+        Box::pin(async {
+            let transport = self.0.stats().await.ok()?.transport;
+            Some(transport.connections + transport.connections_draining)
+        })
     }
 }
 

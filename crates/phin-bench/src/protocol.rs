@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Known { name: String, within: Duration },
     /// Say how often nodes here declared the living dead.
     FalseDeaths,
+    /// Say how many connections each node here has.
+    Connections,
 }
 
 /// A node's name and address.
@@ -55,6 +57,10 @@ pub(crate) enum Reply {
     },
     FalseDeaths {
         count: u64,
+    },
+    /// Those of each node, as far as nodes know.
+    Connections {
+        counts: Vec<u64>,
     },
     Failed {
         reason: String,

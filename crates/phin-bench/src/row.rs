@@ -42,4 +42,8 @@ pub struct Idle {
     pub cpu_ms_per_second: f64,
     /// Resident memory in KiB: that of the process with the survivors, divided by their number.
     pub resident_kib: f64,
+    /// Connections of one node at the end, on average; not known of systems that have none.
+    pub connections: Option<f64>,
+    /// The most connections that a node had at the end.
+    pub max_connections: Option<f64>,
 }
