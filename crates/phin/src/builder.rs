@@ -194,8 +194,8 @@ impl Builder {
         self
     }
 
-    /// By how many changes a subscriber may lag before it misses some. More costs memory, 64 bytes
-    /// each. Default 1,024.
+    /// By how many changes a subscriber may lag before it misses some. More costs memory: 32 bytes
+    /// each, and some 100 for each change that has come. Default 1,024.
     pub fn event_buffer(mut self, changes: NonZeroUsize) -> Self {
         self.event_buffer = changes;
         self

@@ -48,7 +48,7 @@ pub struct Subscription {
     /// The version of the list that the subscriber knows.
     version: u64,
     /// `None` where the driver had ended already.
-    events: Option<broadcast::Receiver<Published>>,
+    events: Option<broadcast::Receiver<Arc<Published>>>,
     members: watch::Receiver<Members>,
     events_missed: Arc<AtomicU64>,
 }
@@ -62,8 +62,9 @@ impl Subscription {
         }
         loop {
             match self.events.as_mut()?.recv().await {
-                Ok(Published { at, event }) if event.version > self.version => {
-                    self.version = event.version;
+                Ok(published) if published.event.version > self.version => {
+                    self.version = published.event.version;
+                    let Published { at, event } = Arc::unwrap_or_clone(published);
                     return Some(Notice::Event { at, event });
                 }
                 // The snapshot that the subscriber has holds this change.
@@ -103,8 +104,9 @@ pub(crate) struct Published {
 #[derive(Debug)]
 pub(crate) struct Publisher {
     members: watch::Sender<Members>,
-    /// Holds the last changes for those who have not read them; the oldest give way.
-    events: broadcast::Sender<Published>,
+    /// Holds the last changes for those who have not read them; the oldest give way. Room for each is
+    /// there from the beginning, so it is room for a pointer.
+    events: broadcast::Sender<Arc<Published>>,
 }
 
 impl Publisher {
@@ -130,7 +132,7 @@ impl Publisher {
     pub(crate) fn publish_changes(&self, changes: impl IntoIterator<Item = Published>) {
         for change in changes {
             // An error means that nobody subscribes.
-            let _ = self.events.send(change);
+            let _ = self.events.send(Arc::new(change));
         }
     }
 }
@@ -140,7 +142,7 @@ impl Publisher {
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
     members: watch::Receiver<Members>,
-    events: broadcast::WeakSender<Published>,
+    events: broadcast::WeakSender<Arc<Published>>,
     events_missed: Arc<AtomicU64>,
 }
 
