@@ -19,7 +19,7 @@ use crate::{
     transport::Shared,
 };
 
-/// Accepts until the endpoint is closed, then ends the receiver.
+/// Accepts, and hears of refused ports, until the endpoint is closed; then ends the receiver.
 pub(crate) async fn run(shared: Arc<Shared>) {
     let mut sweep = interval(SWEEP_INTERVAL);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -29,6 +29,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 Some(incoming) => shared.admit(incoming),
                 None => break,
             },
+            Ok(refusal) = shared.socket.refusal() => shared.port_refused(refusal),
             _ = sweep.tick() => shared.sweep(),
         }
     }

@@ -11,6 +11,7 @@ use crate::{
     pending::{Message, Pending, Pushed},
     queue::Received,
     refusal::DialError,
+    socket::PortRefusal,
     stats::add,
     transport::Shared,
 };
@@ -43,6 +44,16 @@ pub(crate) struct BackOff {
     until: Instant,
     /// How long to back off if the next dial fails, too.
     next_delay: Duration,
+}
+
+impl PeerState {
+    fn peer(&self) -> Peer {
+        match self {
+            Self::Connected { link, .. } => link.peer,
+            Self::Dialling(dialling) => dialling.peer,
+            Self::BackingOff(back_off) => back_off.peer,
+        }
+    }
 }
 
 /// Where a message goes.
@@ -286,6 +297,19 @@ impl Shared {
                 }
             }
             PeerState::BackingOff(_) => drop(entry.remove()),
+        }
+    }
+
+    /// A packet to some address was refused: who was there is there no longer.
+    pub(crate) fn port_refused(&self, refusal: PortRefusal) {
+        let PortRefusal::Of(addr) = refusal else {
+            return add(&self.counters.ports_refused_doubtful, 1);
+        };
+        add(&self.counters.ports_refused, 1);
+        let peers = self.peers.iter().map(|state| state.peer());
+        // Told when no entry is locked.
+        for peer in peers.filter(|peer| peer.addr == addr).collect::<Vec<_>>() {
+            self.queue.push_event(Received::PortRefused { peer });
         }
     }
 

@@ -52,6 +52,8 @@ mod precedence;
 mod private_file;
 mod queue;
 mod refusal;
+#[cfg_attr(not(target_os = "linux"), path = "socket/other.rs")]
+mod socket;
 mod stats;
 mod streams;
 mod tls;

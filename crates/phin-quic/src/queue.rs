@@ -57,6 +57,12 @@ pub enum Received {
         /// Why.
         error: DialError,
     },
+    /// The host of a peer refused a packet, connected or dialling: no process has the peer's port.
+    /// Each packet that is refused is told, as far as its host says so.
+    PortRefused {
+        /// Whom the packet was for.
+        peer: Peer,
+    },
     /// A stream may not have reached the peer.
     SendFailed {
         /// Whom it was for.

@@ -72,6 +72,10 @@ counters! {
     connections_turned_away,
     /// Incoming handshakes that did not end in time or broke off.
     handshakes_abandoned,
+    /// Packets that a host refused because nobody has the port.
+    ports_refused,
+    /// Refusals that quote no packet sent lately, and so count for nothing: forged, or very late.
+    ports_refused_doubtful,
     /// Incoming connections asked to prove their address first, because many were under way.
     retries_demanded,
     /// Datagrams dropped because the receive queue was full: the oldest.

@@ -19,7 +19,7 @@ use quinn::{
     NoneTokenStore, TokioRuntime, ValidationTokenConfig, VarInt,
 };
 use ring::hmac;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -38,6 +38,7 @@ use crate::{
     pending::Message,
     queue::{Queue, Receiver},
     refusal::{DialError, Refusal, RefusalLog, RefusedBy},
+    socket::Socket,
     stats::{Counters, TransportStats, add, count},
     tls::{Credentials, CredentialsError, Tls},
 };
@@ -66,14 +67,17 @@ impl Transport {
         let params = Params::try_from(config)?;
         let tls = Tls::new(&identity, &credentials)?;
         let socket = bind_socket(params.bind)?;
-        let (endpoint, local_addr) = open_endpoint(&identity, tls, &params, socket)
-            .map_err(|source| bind_failed(params.bind, source))?;
+        let failed = |source| bind_failed(params.bind, source);
+        let local_addr = socket.local_addr().map_err(failed)?;
+        let socket = Socket::new(socket).map_err(failed)?;
+        let endpoint = open_endpoint(&identity, tls, &params, &socket).map_err(failed)?;
         let counters = Arc::new(Counters::default());
         let queue = Arc::new(Queue::new(params.max_received_datagrams, counters.clone()));
         let shared = Arc::new(Shared {
             own_id: identity.id(),
             instance: u64::from_be_bytes(random()),
             local_addr,
+            socket,
             endpoint,
             peers: DashMap::new(),
             seed_dials: DashMap::new(),
@@ -225,6 +229,7 @@ pub(crate) struct Shared {
     /// This run of this process: see [`Hello`](crate::hello::Hello).
     pub(crate) instance: u64,
     local_addr: SocketAddr,
+    pub(crate) socket: Arc<Socket>,
     pub(crate) endpoint: Endpoint,
     pub(crate) params: Params,
     pub(crate) peers: DashMap<PeerId, PeerState>,
@@ -309,7 +314,8 @@ impl Shared {
 
 fn bind_socket(addr: SocketAddr) -> Result<UdpSocket, BindError> {
     let bind = || {
-        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+        let (domain, protocol) = (Domain::for_address(addr), Some(Protocol::UDP));
+        let socket = socket2::Socket::new(domain, Type::DGRAM, protocol)?;
         if addr.is_ipv6() {
             // Where the system cannot do it, IPv6 alone is still of use.
             let _ = socket.set_only_v6(false);
@@ -335,9 +341,8 @@ fn open_endpoint(
     identity: &Identity,
     tls: Tls,
     params: &Params,
-    socket: UdpSocket,
-) -> io::Result<(Endpoint, SocketAddr)> {
-    let local_addr = socket.local_addr()?;
+    socket: &Arc<Socket>,
+) -> io::Result<Endpoint> {
     let transport = Arc::new(quic_config(params));
     let mut tokens = ValidationTokenConfig::default();
     // They save a round trip only to clients that were asked for a proof of their address.
@@ -357,9 +362,10 @@ fn open_endpoint(
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &*identity.reset_key());
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(|| Box::new(RandomIds));
-    let mut endpoint = Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime))?;
+    let (socket, runtime) = (socket.for_endpoint(), Arc::new(TokioRuntime));
+    let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
     endpoint.set_default_client_config(client);
-    Ok((endpoint, local_addr))
+    Ok(endpoint)
 }
 
 fn quic_config(params: &Params) -> quinn::TransportConfig {

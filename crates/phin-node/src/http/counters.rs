@@ -74,6 +74,8 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     transport.connections_superseded: "Connections that lost to another one to the same peer",
     transport.connections_turned_away: "Connections turned away because there were too many",
     transport.handshakes_abandoned: "Incoming handshakes that did not end in time or broke off",
+    transport.ports_refused: "Packets that a host refused because nobody has the port",
+    transport.ports_refused_doubtful: "Refusals that quote no packet sent lately, and count for nothing",
     transport.retries_demanded: "Incoming connections asked to prove their address first",
     transport.datagrams_dropped_receive_queue: "Datagrams dropped: receive queue full",
     transport.datagrams_dropped_receive_buffer: "Datagrams dropped: receive buffer full",

@@ -6,7 +6,9 @@ use phin_quic::{
     CloseReason, DialError, DisconnectReason, Identity, Peer, PeerId, Received, SendError,
 };
 
-use crate::support::{Node, cluster, connected, connected_with, guard, payload, silent};
+use crate::support::{
+    Node, cluster, connected, connected_peer, connected_with, guard, payload, silent,
+};
 
 #[tokio::test]
 async fn simultaneous_dials_end_in_one_connection_and_lose_nothing() {
@@ -309,5 +311,82 @@ impl Node {
     async fn take_connected(&mut self) {
         let first = guard(self.receiver.receive()).await;
         assert!(matches!(first, Some(Received::Connected { .. })), "{first:?}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_is_sent_to_a_process_that_has_ended_is_refused_and_told() {
+    for bind in ["127.0.0.78:0", "[::1]:0", "[::]:0"] {
+        let bind: std::net::SocketAddr = bind.parse().unwrap();
+        let credentials = cluster();
+        // Both sides are bound alike, so that a wildcard has IPv4 go through a socket of IPv6.
+        let mut node = Node::with(&credentials, |config| config.bind = bind);
+        let (peer, ended) = Ending::start(&credentials, bind);
+        node.transport.send_datagram(peer, "first".into());
+        assert_eq!(node.expect(connected_peer).await, peer, "{bind}");
+        ended.end();
+        assert_eq!(node.stats().ports_refused, 0);
+        node.transport.send_datagram(peer, "to nobody".into());
+        assert_eq!(node.expect(refused_peer).await, peer, "{bind}");
+        assert_eq!(node.stats().ports_refused_doubtful, 0);
+        // The connection stays: the refusal may come of a process that is being replaced.
+        assert!(node.transport.is_connected(peer.id));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_refused_dial_is_told_and_other_traffic_is_not_disturbed() {
+    let (mut one, mut two) = connected().await;
+    // An address of its own, so that no other test can get the port meanwhile.
+    let addr = std::net::UdpSocket::bind("127.0.0.79:0").unwrap().local_addr().unwrap();
+    let nobody = Peer { id: Identity::generate().id(), addr };
+    one.transport.send_datagram(nobody, "hello".into());
+    assert_eq!(one.expect(refused_peer).await, nobody);
+    // The kernel tells of a refused packet in place of sending the next one, which is then sent again.
+    for n in 0..100_u8 {
+        one.transport.send_datagram(Peer { id: Identity::generate().id(), addr }, "x".into());
+        one.transport.send_datagram(two.peer(), vec![n].into());
+    }
+    for n in 0..100 {
+        assert_eq!(two.message().await, [n]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn refused_peer(received: &Received) -> Option<Peer> {
+    match received {
+        Received::PortRefused { peer } => Some(*peer),
+        _ => None,
+    }
+}
+
+/// A node that ends as a process that is killed does: without a word.
+#[cfg(target_os = "linux")]
+struct Ending(tokio::runtime::Runtime, Node);
+
+#[cfg(target_os = "linux")]
+impl Ending {
+    /// The node, where IPv4 reaches it if it may.
+    fn start(credentials: &phin_quic::Credentials, bind: std::net::SocketAddr) -> (Peer, Self) {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build().unwrap();
+        let node = {
+            let _guard = runtime.enter();
+            Node::with(credentials, |config| config.bind = bind)
+        };
+        let mut peer = node.peer();
+        if peer.addr.ip().is_unspecified() {
+            peer.addr.set_ip([127, 0, 0, 1].into());
+        }
+        (peer, Self(runtime, node))
+    }
+
+    fn end(self) {
+        let Self(runtime, node) = self;
+        // Its tasks first: nothing is left that could say farewell.
+        std::thread::spawn(move || drop(runtime)).join().unwrap();
+        drop(node);
     }
 }
