@@ -464,9 +464,10 @@ impl Swim {
             link.host_answers = true;
             self.health.record_answer(now);
         }
-        if !matches!(answer, HostAnswer::Unknown) {
-            self.record_silence(now, id, silence);
+        if answer == HostAnswer::PortRefused {
+            self.doubt_refused(now, id);
         }
+        self.record_silence(now, id, silence);
     }
 
     /// Whether a member that came later has this one's address.

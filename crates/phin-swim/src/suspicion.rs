@@ -34,8 +34,10 @@ struct Case {
     stage: Stage,
     /// When our pings were sent that are overdue since the last sign of life.
     misses: Vec<Instant>,
-    /// What the subject's host said to us.
+    /// What the subject's host said to us: of several answers the one that says most.
     silence: Silence,
+    /// When we last asked it.
+    host_asked_at: Option<Instant>,
     /// The next ping of the subject.
     retry: Retry,
     /// What other observers found.
@@ -74,7 +76,7 @@ enum Retry {
 enum Stage {
     /// Pinging again.
     Watching,
-    /// Others were asked to ping it, and its host was asked.
+    /// Others were asked to ping it, and its host is asked.
     Asked,
     /// The other observers were told.
     Accused,
@@ -106,6 +108,7 @@ impl Cases {
             case.retry = Retry::None;
             // Its host is asked again as well.
             case.stage = Stage::Watching;
+            case.host_asked_at = None;
         }
     }
 }
@@ -126,6 +129,7 @@ impl Case {
             stage: Stage::Watching,
             misses: Vec::new(),
             silence: Silence::Unknown,
+            host_asked_at: None,
             retry: Retry::None,
             votes: BTreeMap::new(),
             accusers: BTreeSet::new(),
@@ -213,7 +217,9 @@ impl Swim {
             if let Some(sequence) = sequence.filter(|_| case.accusers.is_empty()) {
                 self.ask_helpers(now, subject, sequence);
             }
-            self.ask_host(subject, Question::Silence);
+        }
+        if is_doubtful {
+            self.ask_host_of_silent(now, subject);
         }
         if self.cannot_judge(now, silence) {
             return;
@@ -243,7 +249,11 @@ impl Swim {
         let has_accuser = case.accusers.iter().any(|a| self.is_alive(*a)) && age < tolerance * 2;
         let is_accuser = case.stage == Stage::Accused;
         let told_for = case.told.map(|told| now - told.at);
+        // Those who have voted may have taken it for one that hangs.
+        let is_gone_now = case.silence == Silence::Gone
+            && case.told.is_some_and(|told| told.silence != Silence::Gone);
         let receivers: Vec<_> = match (is_accuser, has_accuser) {
+            (true, _) if is_gone_now => others,
             // Those who have not answered may not have heard.
             (true, _) if told_for.is_some_and(|told_for| told_for < tolerance / 4) => return,
             (true, _) => others.into_iter().filter(|o| !case.votes.contains_key(o)).collect(),
@@ -357,7 +367,8 @@ impl Swim {
             case.accusers.insert(from.id);
         }
         if must_ask_again {
-            self.ask_host(subject, Question::Silence);
+            case.host_asked_at = None;
+            self.ask_host_of_silent(now, subject);
         }
         if is_impaired {
             self.send(from, &Part::Abstain { subject, version });
@@ -454,16 +465,26 @@ impl Swim {
         }
     }
 
-    /// What the subject's host, or its network, said of it.
+    /// A packet to the member was refused, perhaps before any reply is overdue: whoever hears that looks at once.
+    pub(crate) fn doubt_refused(&mut self, now: Instant, subject: MemberId) {
+        if self.params.ask_hosts && !self.is_classic() {
+            self.open_case(now, subject);
+        }
+    }
+
+    /// What the subject's host, or its network, said of it. What says less changes nothing: an answer may be lost, or not
+    /// be given for want of quota.
     pub(crate) fn record_silence(&mut self, now: Instant, subject: MemberId, silence: Silence) {
-        let Some(case) = self.cases.0.get_mut(&subject) else {
+        let is_waiting = self.waiting_since(subject).is_some();
+        let Some(case) = self.cases.0.get_mut(&subject).filter(|case| case.silence < silence)
+        else {
             return;
         };
-        if case.silence == silence {
-            return;
-        }
         case.silence = silence;
-        self.escalate(now, subject, None);
+        // A ping that is under way need not be sent again.
+        if !case.misses.is_empty() || !is_waiting {
+            self.escalate(now, subject, None);
+        }
     }
 
     /// Pings a subject that others doubt, as the first of our own attempts.
@@ -690,6 +711,25 @@ impl Swim {
         let is_silent = |id: &&MemberId| self.cases.0.get(id).is_some_and(|c| !c.misses.is_empty());
         let silent = subjects.iter().filter(is_silent).count();
         subjects.len() >= 4 && silent * 2 > subjects.len()
+    }
+
+    /// Asks the host of a silent member, and again while it has not said that the process is gone: an answer may be lost, a
+    /// quota fills up again, and a process that hangs may end.
+    fn ask_host_of_silent(&mut self, now: Instant, subject: MemberId) {
+        let tolerance = self.params.pause_tolerance;
+        let Some(case) = self.cases.0.get_mut(&subject) else {
+            return;
+        };
+        let pause = match case.silence {
+            Silence::Gone => return,
+            Silence::Hung => tolerance,
+            // The second answer comes before the verdict.
+            Silence::Silent | Silence::Unknown => tolerance / 2,
+        };
+        if case.host_asked_at.is_none_or(|asked_at| now - asked_at >= pause) {
+            case.host_asked_at = Some(now);
+            self.ask_host(subject, Question::Silence);
+        }
     }
 
     pub(crate) fn ask_host(&mut self, subject: MemberId, question: Question) {

@@ -192,7 +192,7 @@ impl Swim {
         self.found_instead(now, sought, found);
     }
 
-    /// What a member's host said when we asked ([`Output::AskHost`]).
+    /// What a member's host said when we asked ([`Output::AskHost`]), or of its own when it refused any packet of ours.
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
         self.assert_drained();
         self.host_answered(now, id, answer);

@@ -246,6 +246,11 @@ impl Driver {
                 }
                 self.give_up_joining(id);
             }
+            Received::PortRefused { peer } => {
+                debug!(peer = %peer.id, addr = %peer.addr, "a packet was refused");
+                let (id, refused) = (member_id(peer.id), HostAnswer::PortRefused);
+                self.swim.handle_host_answer(now, id, refused);
+            }
             Received::SendFailed { peer, error, payload_bytes } => {
                 debug!(peer = %peer.id, %error, payload_bytes, "a stream may not have arrived");
                 self.give_up_joining(member_id(peer.id));
