@@ -29,6 +29,11 @@ fn refusals_that_somebody_forges_kill_nobody_who_answers() {
     }
     cluster.lan.heal();
     cluster.assert_never(&all, "dead", &all, &mark);
+    for observer in observers {
+        let count = |name: &str| cluster.metric(observer, &format!("phin_transport_{name}_total"));
+        assert!(count("ports_refused_doubtful") > 0.0, "the node hears the forgeries");
+        assert_eq!(count("ports_refused"), 0.0, "and takes none for a refusal");
+    }
     cluster.await_equal_lists(&all);
 }
 
@@ -47,12 +52,14 @@ impl Forger {
         (32_768..=60_999).chain([PORT]).for_each(|port| self.refuse(from, to, port));
     }
 
-    /// An ICMP *port unreachable* (RFC 792) about a datagram from `to` on `port` to `from` on the cluster's port.
+    /// An ICMP *port unreachable* (RFC 792) about a datagram from `to` on `port` to `from` on the cluster's port. Its
+    /// content can only be guessed.
     fn refuse(&self, from: Ipv4Addr, to: Ipv4Addr, port: u16) {
-        let ip = [0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0, 0];
+        let ip = [0x45, 0, 0, 28 + 32, 0, 0, 0x40, 0, 64, 17, 0, 0];
         let [port, closed] = [port, PORT].map(u16::to_be_bytes);
-        let udp = [port[0], port[1], closed[0], closed[1], 0, 8, 0, 0];
-        let mut message = [&[3, 3, 0, 0, 0, 0, 0, 0], &ip[..], &to.octets(), &from.octets(), &udp];
+        let udp = [port[0], port[1], closed[0], closed[1], 0, 8 + 32, 0, 0];
+        let [head, guess] = [&[3, 3, 0, 0, 0, 0, 0, 0][..], &[0x40; 32]];
+        let mut message = [head, &ip, &to.octets(), &from.octets(), &udp, guess];
         let mut packet = message.concat();
         let sum = checksum(&packet).to_be_bytes();
         let head = [3, 3, sum[0], sum[1], 0, 0, 0, 0];

@@ -12,6 +12,24 @@ fn a_silent_host_a_killed_and_a_stopped_process_are_told_apart() {
     a_killed_process_is_gone(&mut cluster);
     a_stopped_process_hangs(&cluster);
     a_silent_host_dies_of_silence(&cluster);
+    a_stopped_process_that_is_killed_is_gone(&mut cluster);
+}
+
+#[test]
+fn a_process_killed_as_another_leaves_is_gone() {
+    let Some(mut cluster) = Cluster::start(Family::V6, 8, &["--profile", "local"]) else { return };
+    let (mark, others) = (cluster.mark(), cluster.all_but(&[4, 6, 7]));
+    // News is told to the very ports that nobody has any more.
+    cluster.node_mut(4).kill();
+    cluster.node(7).signal(Signal::TERM);
+    cluster.node_mut(6).kill();
+    for killed in [4, 6] {
+        for dead in cluster.await_event(&others, "dead", killed, &mark) {
+            assert_eq!(dead["silence"], "gone", "{dead}");
+        }
+    }
+    cluster.assert_never(&others, "dead", &others, &mark);
+    cluster.assert_never(&others, "dead", &[7], &mark);
 }
 
 /// The pause is as long as the hosts' tolerance many times over.
@@ -52,13 +70,21 @@ fn a_silent_host_dies_of_silence(cluster: &Cluster) {
 
 fn a_killed_process_is_gone(cluster: &mut Cluster) {
     let (mark, others) = (cluster.mark(), cluster.all_but(&[4]));
-    // What else is sent to a port that nobody has any more uses up what its host answers.
-    cluster.lan.lift_icmp_limit(4);
     cluster.node_mut(4).kill();
     for dead in cluster.await_event(&others, "dead", 4, &mark) {
         assert_eq!(dead["silence"], "gone", "{dead}");
     }
     cluster.assert_never(&others, "dead", &others, &mark);
+}
+
+fn a_stopped_process_that_is_killed_is_gone(cluster: &mut Cluster) {
+    let (mark, others) = (cluster.mark(), cluster.all_but(&[3, 4]));
+    cluster.node(3).signal(Signal::STOP);
+    cluster.await_event(&others, "suspect", 3, &mark);
+    cluster.node_mut(3).kill();
+    for dead in cluster.await_event(&others, "dead", 3, &mark) {
+        assert_eq!(dead["silence"], "gone", "{dead}");
+    }
 }
 
 /// That of the profile `local`.

@@ -79,15 +79,6 @@ impl Lan {
         }
     }
 
-    /// From now on a host's kernel answers as many questions as are asked.
-    pub(crate) fn lift_icmp_limit(&self, host: usize) {
-        let limit = match self.family {
-            Family::V4 => "/proc/sys/net/ipv4/icmp_ratelimit",
-            Family::V6 => "/proc/sys/net/ipv6/icmp/ratelimit",
-        };
-        self.host(host).run(|| std::fs::write(limit, "0")).unwrap();
-    }
-
     pub(crate) fn host(&self, number: usize) -> &Namespace {
         &self.hosts[number - 1]
     }
