@@ -133,7 +133,7 @@ impl LinkEstimator {
     }
 
     /// Phi worth of no reply after waiting: 0 for no wait, never falling, at most [`MAX_WEIGHT`] or
-    /// what the link's loss allows, `−log10 loss`.
+    /// what the link's loss allows, `−log10 loss`, where loss beyond [`MAX_LOSS`] counts as that.
     pub fn weight(&self, waited: Duration) -> f64 {
         let on_the_way = waited.saturating_sub(TIMER_JITTER);
         if on_the_way.is_zero() {
@@ -142,7 +142,7 @@ impl LinkEstimator {
         let deviations = (ln(on_the_way.as_secs_f64()) - self.mean) / self.log_deviation();
         // The complement of the argument in the formula above, which keeps its digits where weights
         // are small.
-        let replied = (1.0 - self.loss()) * survival(-deviations);
+        let replied = (1.0 - self.loss().min(MAX_LOSS)) * survival(-deviations);
         (-ln_1p(-replied) * LOG10_E).min(MAX_WEIGHT)
     }
 
@@ -157,7 +157,7 @@ impl LinkEstimator {
             return Some(Duration::ZERO);
         }
         // The weight's formula solved for the wait.
-        let loss = self.loss();
+        let loss = self.loss().min(MAX_LOSS);
         let still_to_come = ((exp(-phi * LN_10) - loss) / (1.0 - loss)).max(LEAST_REMAINDER);
         let mut wait = self.wait_of(upper_quantile(still_to_come));
         // Rounding may have left the wait a little short.
@@ -216,6 +216,9 @@ pub const MAX_WEIGHT: f64 = 3.0;
 /// The least loss believed of any link: no history rules out that one message in a thousand is
 /// lost.
 pub const MIN_LOSS: f64 = 1e-3;
+/// The most loss that counts: a link that was cut for long would else expect nothing, and what is
+/// missed on it would never say that the subject died. A miss weighs 1/8 at least.
+pub const MAX_LOSS: f64 = 0.75;
 /// The loss believed of a new link, counted as one outcome. A single miss on it is worth no more
 /// than 1.
 pub const PRIOR_LOSS: f64 = 0.1;

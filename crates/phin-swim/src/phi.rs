@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use phin_accrual::{Evidence, LinkEstimator, MAX_WAIT};
 
-use crate::{Instant, MemberId, MemberState, Swim, suspicion::MAX_MISSES};
+use crate::{Instant, MemberId, MemberState, Swim};
 
 /// What there is against a member, as a function of time.
 struct Doubt {
@@ -85,7 +85,7 @@ impl Swim {
         let mut told = Evidence::default();
         self.cases.votes_of(id).for_each(|vote| told.record(vote.phi));
         let mut sent = self.cases.misses_of(id).to_vec();
-        if sent.len() < MAX_MISSES {
+        if sent.len() < self.max_misses() {
             sent.extend(self.waiting_since(id));
         }
         let link = self.estimate_of(id).filter(|_| !sent.is_empty());

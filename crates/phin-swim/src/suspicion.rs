@@ -8,11 +8,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    f64::consts::LOG10_E,
     sync::Arc,
     time::Duration,
 };
 
-use phin_accrual::Evidence;
+use phin_accrual::{Evidence, MAX_LOSS};
 
 use crate::{
     Change, Instant, MemberId, MemberState, Output, Peer, Question, Swim, Version,
@@ -144,6 +145,11 @@ impl Case {
         self.retry == Retry::None && self.accusers.is_empty() && self.stage == Stage::Watching
     }
 
+    /// How many pings of ours were missed, as far as others are told.
+    fn attempts(&self) -> u8 {
+        u8::try_from(self.misses.len()).unwrap_or(u8::MAX)
+    }
+
     /// When the silence began, as far as anyone who counts has found.
     fn silent_since(&self) -> Option<Instant> {
         let votes = self.votes.values().map(|vote| vote.silent_since);
@@ -176,10 +182,11 @@ impl Swim {
             // It was heard since by another way: the message was lost, not the member.
             return false;
         }
+        let max_misses = self.max_misses();
         let Some(case) = self.open_case(now, subject) else {
             return false;
         };
-        if case.misses.len() < MAX_MISSES {
+        if case.misses.len() < max_misses {
             case.misses.push(sent_at);
             case.misses.sort_unstable();
         }
@@ -311,7 +318,7 @@ impl Swim {
             phi,
             silent_for: now - *case.misses.first()?,
             silence: case.silence,
-            attempts: case.misses.len() as u8,
+            attempts: case.attempts(),
         })
     }
 
@@ -563,7 +570,7 @@ impl Swim {
             && self.may_observe(self.id(), subject)
         {
             let (observer, silence) = (self.id(), case.silence);
-            let attempts = case.misses.len() as u8;
+            let attempts = case.attempts();
             votes.push(Vote { observer, phi: own_phi, silent_since, silence, attempts });
         }
         votes.retain(|vote| self.list.get(vote.observer).is_some_and(|m| m.state.is_live()));
@@ -676,6 +683,13 @@ impl Swim {
         self.timers.set(now + gap, Timer::Retry(subject, case.version));
     }
 
+    /// How many misses of ours are kept for a case: as many as take the link that loses most to the threshold, so that no
+    /// death stays a suspicion for ever.
+    pub(crate) fn max_misses(&self) -> usize {
+        let least_weight = -phin_accrual::ln(MAX_LOSS) * LOG10_E;
+        (self.params.phi_threshold / least_weight).ceil() as usize
+    }
+
     /// What our own misses are worth by now.
     pub(crate) fn own_phi(&self, now: Instant, subject: MemberId) -> f64 {
         let Some(case) = self.cases.0.get(&subject) else {
@@ -757,8 +771,6 @@ const MASS_SILENCE_FACTOR: u32 = 3;
 const MAX_REFUTED: u32 = 4;
 /// So many misses are looked into whatever they are worth, and without haste.
 const MANY_MISSES: usize = 8;
-/// How many misses of ours are kept for a case; with retries at their widest, more than any tolerance takes.
-pub(crate) const MAX_MISSES: usize = 16;
 /// How many cases can be open; beyond, further members are not doubted until one closes.
 const MAX_CASES: usize = 1_024;
 /// How many accusers and abstaining observers are remembered for a case: more than any configuration has observers.
