@@ -150,8 +150,8 @@ impl Scenario {
     ///   is anyone; `kind=datagram`, `kind=stream`, or a part's name); `loss P%` loses datagrams at random;
     ///   `split nX…` cuts these nodes, and their hosts, off from all others; `heal` ends all of that
     /// - `disconnected nX nY idle|closed|reset|lost`, `unreachable nX nY no-answer|refused|other-identity|not-admitted`:
-    ///   what the transport of nX tells it of nY; `found nX nY nZ`: where nX dialled nY, nZ answered; `refused nX nY`: the host of nY refused a packet
-    ///   of nX
+    ///   what the transport of nX tells it of nY; `found nX nY nZ`: where nX dialled nY, nZ answered;
+    ///   `refused nX nY`: the host of nY refused a packet of nX
     /// - `release nX previous|this|next`: what nX says and understands from now on is that of a neighbouring release
     /// - `garbage nX->nY` sends bytes that mean nothing, `raw nX->nY HEX` a payload byte by byte, in which
     ///   `{nZ}` stands for an id
