@@ -1,9 +1,9 @@
-//! Asking a host whether a port of it is refused: what tells *gone*, *hung* and *silent* apart.
+//! Asking a host whether a port of it is refused, and hearing that it is: what tells *gone*, *hung* and *silent* apart.
 
 use std::time::Duration;
 
 use crate::{
-    node::{HostAnswer, HostId, Input, NodeId, Peer, Question, millis, secs},
+    node::{HostAnswer, HostId, Input, Instant, NodeId, Peer, Question, Transport, millis, secs},
     queue::Class,
     simulation::{Content, Event, HostState, Packet, Simulation},
 };
@@ -24,6 +24,30 @@ pub(crate) enum Port {
     Closed,
 }
 
+/// So many at once, and then one a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quota {
+    left: u32,
+    since: Instant,
+}
+
+impl Quota {
+    /// A full one of this size.
+    const fn new(size: u32, now: Instant) -> Self {
+        Self { left: size, since: now }
+    }
+
+    /// Takes one, if there is one left.
+    fn take(&mut self, size: u32, now: Instant) -> bool {
+        let refilled = u32::try_from((now - self.since).as_secs()).unwrap_or(size);
+        self.left = self.left.saturating_add(refilled).min(size);
+        self.since = if self.left == size { now } else { self.since + secs(1) * refilled };
+        let is_left = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        is_left
+    }
+}
+
 impl Simulation {
     pub(crate) fn ask_host(&mut self, asker: NodeId, about: Peer, question: Question) {
         let port = match question {
@@ -31,16 +55,17 @@ impl Simulation {
             Question::Silence => Port::Own,
         };
         self.say(format_args!("{asker} asks the host of {}: {question:?}", about.node));
-        let asking_host = self.nodes[asker.index()].host;
-        if self.has_quota(about.host, asking_host) {
-            self.knock(asker, Asking { about, port });
-        } else {
-            let (about, answer) = (about.node, HostAnswer::Unknown);
-            self.input(asker, Input::HostAnswer { about, answer });
-        }
+        self.knock(asker, Asking { about, port });
     }
 
+    /// Who has asked so often that silence may mean this knows it, and does not ask.
     fn knock(&mut self, asker: NodeId, asking: Asking) {
+        let (now, host) = (self.now, asking.about.host);
+        let asking_host = &mut self.hosts[self.nodes[asker.index()].host.index()];
+        let quota = asking_host.asks.entry(host).or_insert(Quota::new(ASKS, now));
+        if !quota.take(ASKS, now) {
+            return self.answered(asker, asking, HostAnswer::Unknown);
+        }
         self.last_question += 1;
         let number = self.last_question;
         self.nodes[asker.index()].questions.insert(number, asking);
@@ -49,18 +74,35 @@ impl Simulation {
         self.queue.push(self.now + ASK_TIMEOUT, Class::Timer, Event::AskTimeout(asker, number));
     }
 
-    /// What the kernel of a host that is up says; a paused one says nothing, nor one behind a firewall.
-    pub(crate) fn answer_from_kernel(&mut self, packet: &Packet, number: u64, port: Port) {
-        let host = &self.hosts[packet.to.host.index()];
-        let has_process =
-            host.occupant.is_some_and(|occupant| self.nodes[occupant.index()].process.is_some());
-        let is_refused = match port {
-            Port::Own => !has_process,
-            Port::Closed => true,
+    /// The kernel of a host has a packet for a port that nobody has. Of what is not asked, those hear that listen for it.
+    pub(crate) fn refuse(&mut self, packet: &Packet) {
+        let content = match packet.content {
+            Content::Knock(number, _) => Content::Refusal(number),
+            // A refusal is none that could be refused (RFC 1122 §3.2.2).
+            Content::Refusal(_) | Content::PortRefused => return,
+            _ if self.protocol.transport() == Transport::Quic => Content::PortRefused,
+            _ => return,
         };
-        if host.state == HostState::Up && host.pauses == 0 && host.answers && is_refused {
+        if self.may_refuse(packet.to.host, packet.from.host) {
             let (from, to) = (packet.to, packet.from);
-            self.emit(Packet { from, to, content: Content::Refusal(number) });
+            self.emit(Packet { from, to, content });
+        }
+    }
+
+    /// A paused host says nothing, nor one behind a firewall. Linux refuses about six packets of one address at once, then
+    /// one a second, whatever they are.
+    fn may_refuse(&mut self, host: HostId, asker: HostId) -> bool {
+        let (host, now) = (&mut self.hosts[host.index()], self.now);
+        let can_answer = host.state == HostState::Up && host.pauses == 0 && host.answers;
+        let quota = host.refusals.entry(asker).or_insert(Quota::new(REFUSALS, now));
+        can_answer && quota.take(REFUSALS, now)
+    }
+
+    /// A packet to a member was refused, of whatever kind it was.
+    pub(crate) fn port_refused(&mut self, sender: NodeId, about: NodeId) {
+        if self.nodes[sender.index()].connections.contains_key(&about) {
+            self.say(format_args!("{sender} hears that the port of {about} is refused"));
+            self.input(sender, Input::HostAnswer { about, answer: HostAnswer::PortRefused });
         }
     }
 
@@ -100,28 +142,11 @@ impl Simulation {
         self.say(format_args!("{asker} hears of the host of {about}: {answer:?}"));
         self.input(asker, Input::HostAnswer { about, answer });
     }
-
-    /// Linux refuses about six datagrams of one address at once, then one a second. Who has asked so often that silence
-    /// may mean this knows it, and does not ask.
-    fn has_quota(&mut self, host: HostId, asker: HostId) -> bool {
-        let now = self.now;
-        let (left, since) = self.hosts[host.index()].quota.entry(asker).or_insert((QUOTA, now));
-        let refilled = u32::try_from((now - *since).as_secs()).unwrap_or(QUOTA);
-        if refilled > 0 {
-            *left = left.saturating_add(refilled).min(QUOTA);
-            *since = if *left == QUOTA { now } else { *since + secs(1) * refilled };
-        }
-        let has_quota = *left >= KNOCKS;
-        if has_quota {
-            *left -= KNOCKS;
-        }
-        has_quota
-    }
 }
 
 /// How long an answer is waited for at each port.
 const ASK_TIMEOUT: Duration = millis(50);
-/// How many refusals one address gets at once.
-const QUOTA: u32 = 6;
-/// How many datagrams a question may take.
-const KNOCKS: u32 = 2;
+/// How many packets one address gets refused at once.
+const REFUSALS: u32 = 6;
+/// How many datagrams one host asks another at once.
+const ASKS: u32 = 5;

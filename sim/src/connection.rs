@@ -9,6 +9,7 @@ use std::{sync::Arc, time::Duration};
 use rand::RngExt;
 
 use crate::{
+    asking::Port,
     node::{
         Channel, Disconnection, HostId, Input, Instant, NodeId, Peer, Transport, Unreachable,
         millis, secs,
@@ -176,9 +177,10 @@ impl Simulation {
             | Content::Accept(_)
             | Content::WrongIdentity(_)
             | Content::Close(_)
-            | Content::Reset(_)
-            | Content::Knock(..)
-            | Content::Refusal(_) => (Channel::Stream, 0),
+            | Content::Reset(_) => (Channel::Stream, 0),
+            Content::Knock(..) | Content::Refusal(_) | Content::PortRefused => {
+                (Channel::Datagram, 0)
+            }
         };
         let departs = self.network.depart(self.now.since_start(), from, channel, bytes);
         let Some(mut delay) = self.pass(from, to, channel) else {
@@ -321,6 +323,8 @@ impl Simulation {
                 }
             }
             Content::Refusal(number) => self.refused(id, number),
+            Content::PortRefused => self.port_refused(id, from.node),
+            // One of no QUIC packet's length: nobody takes notice.
             Content::Knock(..) => {}
         }
     }
@@ -477,12 +481,9 @@ impl Simulation {
         if host.state == HostState::Down {
             return;
         }
-        if let Content::Knock(number, port) = packet.content {
-            self.answer_from_kernel(&packet, number, port);
-            return;
-        }
-        let Some(occupant) = host.occupant else {
-            return;
+        let is_to_closed_port = matches!(packet.content, Content::Knock(_, Port::Closed));
+        let Some(occupant) = host.occupant.filter(|_| !is_to_closed_port) else {
+            return self.refuse(&packet);
         };
         let is_paused = host.pauses > 0;
         let node = &mut self.nodes[occupant.index()];

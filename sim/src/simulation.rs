@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    asking::{Asking, Port},
+    asking::{Asking, Port, Quota},
     clock::Clock,
     connection::{Connection, ConnectionId},
     fault::Fault,
@@ -74,8 +74,10 @@ pub(crate) struct Host {
     pub(crate) answers: bool,
     /// Whose process has the port.
     pub(crate) occupant: Option<NodeId>,
-    /// By asking host: how many more refusals it gets, and as of when.
-    pub(crate) quota: BTreeMap<HostId, (u32, Instant)>,
+    /// By sending host: how many more refusals it gets.
+    pub(crate) refusals: BTreeMap<HostId, Quota>,
+    /// By host: how often it may still be asked from here.
+    pub(crate) asks: BTreeMap<HostId, Quota>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -139,6 +141,8 @@ pub(crate) enum Content {
     /// A datagram to the member's own port, or to a closed one.
     Knock(u64, Port),
     Refusal(u64),
+    /// To whom a packet of another kind was refused.
+    PortRefused,
 }
 
 impl Simulation {
@@ -308,7 +312,8 @@ impl Simulation {
             pauses: 0,
             answers,
             occupant: None,
-            quota: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            asks: BTreeMap::new(),
         });
         HostId(self.hosts.len() as u32 - 1)
     }
