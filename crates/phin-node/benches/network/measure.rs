@@ -25,6 +25,8 @@ enum Fate {
     Killed,
     /// Its process is killed as another member leaves.
     KilledAmidNews,
+    /// Its process is stopped, and killed when all suspect it.
+    KilledWhileStopped,
     /// Its process is stopped for [`PAUSE`].
     Stopped,
 }
@@ -65,7 +67,9 @@ pub(crate) fn main() {
                 return;
             };
             let row = |what, trials| println!("{}", Row { size, profile, what, trials }.markdown());
-            for fate in [Fate::Silent, Fate::Killed, Fate::KilledAmidNews] {
+            let deaths =
+                [Fate::Silent, Fate::Killed, Fate::KilledAmidNews, Fate::KilledWhileStopped];
+            for fate in deaths {
                 row(
                     fate.as_str(),
                     (0..trials).map(|trial| fate.befalls(&mut cluster, trial)).collect(),
@@ -91,6 +95,7 @@ impl Fate {
             Self::Silent => "host silent",
             Self::Killed => "process killed",
             Self::KilledAmidNews => "process killed as another leaves",
+            Self::KilledWhileStopped => "process killed while stopped",
             Self::Stopped => "stopped for 5 s: suspect",
         }
     }
@@ -106,7 +111,7 @@ impl Fate {
         };
         // The moments of a period at which it happens are spread evenly; and what was mended before is at rest.
         thread::sleep(Duration::from_secs(3) + Duration::from_millis(97 * trial as u64 % 1_000));
-        let (mark, at) = (cluster.mark(), SystemTime::now());
+        let (mark, mut at) = (cluster.mark(), SystemTime::now());
         let known = match self {
             Self::Silent => {
                 cluster.lan.split(&[subject]);
@@ -115,6 +120,13 @@ impl Fate {
             Self::Killed | Self::KilledAmidNews => {
                 cluster.node_mut(subject).kill();
                 leaver.iter().for_each(|&leaver| cluster.node(leaver).signal(Signal::TERM));
+                cluster.await_event(&others, "dead", subject, &mark)
+            }
+            Self::KilledWhileStopped => {
+                cluster.node(subject).signal(Signal::STOP);
+                cluster.await_event(&others, "suspect", subject, &mark);
+                at = SystemTime::now();
+                cluster.node_mut(subject).kill();
                 cluster.await_event(&others, "dead", subject, &mark)
             }
             Self::Stopped => {
@@ -136,7 +148,7 @@ impl Fate {
                 cluster.lan.heal();
                 cluster.await_event(&others, "alive", subject, &healed);
             }
-            Self::Killed | Self::KilledAmidNews => {
+            Self::Killed | Self::KilledAmidNews | Self::KilledWhileStopped => {
                 for anew in [Some(subject), leaver].into_iter().flatten() {
                     cluster.restart(anew);
                     cluster.await_event(&others, "joined", anew, &healed);
