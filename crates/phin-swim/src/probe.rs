@@ -113,6 +113,8 @@ struct LinkState {
     known_alive_at: Option<Instant>,
     /// Our last pings, if they have no direct reply.
     unanswered: Option<Run>,
+    /// The longest silence that it ended by itself lately, and when that was.
+    silence: Option<(Duration, Instant)>,
 }
 
 impl LinkState {
@@ -211,7 +213,10 @@ impl Swim {
 
     fn member_missed(&mut self, now: Instant, sequence: Sequence, target: MemberId, at: Instant) {
         match self.is_classic() {
-            true => self.ask_helpers(now, target, sequence),
+            true => {
+                self.ask_helpers(now, target, sequence);
+                self.ping_by_stream(now, target, sequence);
+            }
             false => self.handle_miss(now, sequence, target, at),
         }
     }
@@ -401,6 +406,21 @@ impl Swim {
         self.probes.links.get(&id).map_or(Duration::ZERO, |link| link.stall)
     }
 
+    /// A member that was silent for so long is heard again.
+    pub(crate) fn record_silence_ended(&mut self, now: Instant, id: MemberId, lasted: Duration) {
+        let longest = self.longest_silence(now, id);
+        if let Some(link) = self.probes.links.get_mut(&id).filter(|_| lasted >= longest) {
+            link.silence = Some((lasted, now));
+        }
+    }
+
+    /// The longest silence that a member ended by itself lately.
+    pub(crate) fn longest_silence(&self, now: Instant, id: MemberId) -> Duration {
+        let silence = self.probes.links.get(&id).and_then(|link| link.silence);
+        let recent = silence.filter(|&(_, ended_at)| now - ended_at < SILENCE_REMEMBERED);
+        recent.map_or(Duration::ZERO, |(lasted, _)| lasted)
+    }
+
     pub(crate) fn connected(&mut self, now: Instant, peer: Peer) {
         if self.probes.connected.len() < self.params.max_members {
             self.probes.connected.insert(peer.id);
@@ -529,6 +549,7 @@ impl Swim {
             host_asked_at: None,
             known_alive_at: None,
             unanswered: None,
+            silence: None,
         });
         let period = self.params.protocol_period;
         let link = link.clone();
@@ -554,7 +575,7 @@ impl Swim {
         self.send_datagram(to, payload);
     }
 
-    /// Asks other observers of a member to ping it, and pings it by the one way that datagram loss does not touch.
+    /// Asks other observers of a member to ping it.
     pub(crate) fn ask_helpers(&mut self, now: Instant, target: MemberId, sequence: Sequence) {
         let me = self.id();
         let mut observers = self.list.rings().observers(target);
@@ -576,6 +597,10 @@ impl Swim {
             self.stats.ping_reqs_sent += 1;
             self.send(helper, &Part::PingReq { sequence, target });
         }
+    }
+
+    /// Pings a member again by the one way that datagram loss does not touch.
+    pub(crate) fn ping_by_stream(&mut self, now: Instant, target: MemberId, sequence: Sequence) {
         if let Some(target) = self.peer(target) {
             let mut ping = Payload::of(&Part::Ping(Pulse { sequence, ..self.pulse(now) }));
             // Where datagrams do not arrive, this is how a suspect learns that it is one.
@@ -702,5 +727,7 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 const RANDOM_PROBE_ONE_IN: u32 = 128;
 /// How often a healthy member's host is asked whether it answers.
 const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
+/// How long it is remembered of a member that it was silent for a while.
+const SILENCE_REMEMBERED: Duration = Duration::from_secs(60);
 /// How many pings for others may be under way; further ping-reqs are refused, and others are asked as well.
 const MAX_RELAYS: usize = 64;

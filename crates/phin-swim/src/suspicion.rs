@@ -73,11 +73,13 @@ enum Retry {
 }
 
 /// How far our own doubt has gone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Stage {
     /// Pinging again.
     Watching,
-    /// Others were asked to ping it, and its host is asked.
+    /// It was pinged by stream, and its host is asked.
+    Insisting,
+    /// Others were asked to ping it.
     Asked,
     /// The other observers were told.
     Accused,
@@ -142,7 +144,7 @@ impl Case {
 
     /// Whether nobody follows it up: a ping for another member was missed, and no accusation came.
     fn is_dormant(&self) -> bool {
-        self.retry == Retry::None && self.accusers.is_empty() && self.stage == Stage::Watching
+        self.retry == Retry::None && self.accusers.is_empty() && self.stage < Stage::Asked
     }
 
     /// How many pings of ours were missed, as far as others are told.
@@ -218,24 +220,50 @@ impl Swim {
         let silence = case.silence;
         // On a link that loses nearly everything no number of misses says much; others know more.
         let is_doubtful = phi >= ASK_PHI || case.misses.len() >= MANY_MISSES;
-        if is_doubtful && case.stage == Stage::Watching {
-            case.stage = Stage::Asked;
-            // Where others accuse it, they have asked already.
-            if let Some(sequence) = sequence.filter(|_| case.accusers.is_empty()) {
-                self.ask_helpers(now, subject, sequence);
+        // Where others accuse it, they have asked already; a link that loses much is asked by stream all the same.
+        let asked = sequence.filter(|_| case.accusers.is_empty());
+        if case.stage == Stage::Watching && (is_doubtful || case.misses.len() >= 2) {
+            case.stage = Stage::Insisting;
+            let insisted = if phi < ACCUSE_PHI { sequence } else { asked };
+            if let Some(sequence) = insisted {
+                self.ping_by_stream(now, subject, sequence);
             }
         }
-        if is_doubtful {
+        if self.cases.0.get(&subject).is_some_and(|case| case.stage >= Stage::Insisting) {
             self.ask_host_of_silent(now, subject);
+        }
+        let is_early = self.is_early(now, subject);
+        if is_doubtful
+            && !is_early
+            && let Some(case) = self.cases.0.get_mut(&subject).filter(|c| c.stage < Stage::Asked)
+        {
+            case.stage = Stage::Asked;
+            if let Some(sequence) = asked {
+                self.ask_helpers(now, subject, sequence);
+            }
         }
         if self.cannot_judge(now, silence) {
             return;
         }
         if phi >= ACCUSE_PHI {
             self.contacts.record_silent(subject, now);
-            self.accuse_or_vote(now, subject, phi);
+            if !is_early {
+                self.accuse_or_vote(now, subject, phi);
+            }
         }
         self.judge(now, subject);
+    }
+
+    /// Whether a member was as silent as this lately, and lived: it is looked at, but others are not asked until it was
+    /// silent for longer, or for half the time that its kind of silence is given.
+    fn is_early(&self, now: Instant, subject: MemberId) -> bool {
+        let Some(case) = self.cases.0.get(&subject).filter(|case| case.accusers.is_empty()) else {
+            return false;
+        };
+        let pause = self.params.pause_tolerance;
+        let most = self.tolerance_of(case.silence, pause) / 2;
+        let patience = self.longest_silence(now, subject).min(most);
+        case.misses.first().is_some_and(|&first| now - first < patience)
     }
 
     /// Tells our evidence to those who need it: to every observer if nobody has accused yet, else to the accusers.
@@ -447,6 +475,7 @@ impl Swim {
             return;
         };
         let misses = case.misses.len();
+        let silent_since = case.silent_since();
         case.misses.retain(|&sent_at| sent_at > until);
         let mut told: BTreeSet<_> = case.votes.keys().chain(&case.accusers).copied().collect();
         let votes = case.votes.len();
@@ -460,6 +489,8 @@ impl Swim {
         }
         if is_closed {
             self.close_case(now, subject, Outcome::Cleared { by });
+            let lasted = silent_since.map_or(Duration::ZERO, |since| until.saturating_since(since));
+            self.record_silence_ended(now, subject, lasted);
         }
         // Those who doubt it too learn at once, from whoever heard it first.
         // What voids nothing here is passed on by nobody, or it would go round among accusers for ever.
@@ -583,7 +614,7 @@ impl Swim {
         now: Instant,
         subject: MemberId,
     ) -> Option<(Version, Instant, Arc<[Vote]>)> {
-        let case = self.cases.0.get(&subject).filter(|case| case.stage != Stage::Watching)?;
+        let case = self.cases.0.get(&subject).filter(|case| case.stage >= Stage::Asked)?;
         let votes = self.valid_votes(subject, self.own_phi(now, subject));
         Some((case.version, case.silent_since()?, votes.into()))
     }
@@ -606,12 +637,7 @@ impl Swim {
     ) -> Duration {
         let refuted = self.cases.0.get(&subject).map_or(0, |case| case.refuted);
         let pause = self.pause_tolerance_for(subject) * (1 + refuted.min(MAX_REFUTED));
-        let base = match silence {
-            Silence::Gone => return Duration::ZERO,
-            Silence::Hung => self.params.hang_tolerance.max(pause),
-            Silence::Silent => pause,
-            Silence::Unknown => pause * 3,
-        };
+        let base = self.tolerance_of(silence, pause);
         // Where most of what we observe falls silent at once, the fault may be on our side.
         let base = if self.is_most_silent() { base * MASS_SILENCE_FACTOR } else { base };
         let majority = able / 2 + 1;
@@ -620,6 +646,16 @@ impl Swim {
         }
         let agreed = phin_accrual::ln(votes as f64) / phin_accrual::ln(majority as f64);
         base.mul_f64(MAX_STRETCH - (MAX_STRETCH - 1.0) * agreed)
+    }
+
+    /// How long this kind of silence is given at least, where a pause is given so long.
+    fn tolerance_of(&self, silence: Silence, pause: Duration) -> Duration {
+        match silence {
+            Silence::Gone => Duration::ZERO,
+            Silence::Hung => self.params.hang_tolerance.max(pause),
+            Silence::Silent => pause,
+            Silence::Unknown => pause * 3,
+        }
     }
 
     fn declare_dead(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
@@ -632,7 +668,7 @@ impl Swim {
             return;
         };
         // A single lost message is nobody's concern; what others were asked about is.
-        if case.stage != Stage::Watching || !case.votes.is_empty() {
+        if case.stage >= Stage::Asked || !case.votes.is_empty() {
             let began_at = case.misses.first().copied().unwrap_or(case.opened_at);
             let report = Report { version: case.version, began_at, ended_at: now, outcome };
             self.reports.keep(subject, report);
@@ -667,6 +703,8 @@ impl Swim {
     fn schedule_retry(&mut self, now: Instant, subject: MemberId, phi: f64) {
         let tolerance = self.params.pause_tolerance;
         let is_cut_off = self.own_failing_link(now, subject).is_some();
+        let is_early = self.is_early(now, subject);
+        let patience = self.longest_silence(now, subject);
         let case = self.cases.0.get_mut(&subject).filter(|case| case.retry == Retry::None);
         let Some(case) = case else {
             return;
@@ -675,7 +713,8 @@ impl Swim {
             // That this link fails is known, and nobody who reaches the member doubts it.
             _ if is_cut_off && case.accusers.is_empty() => tolerance * 4,
             0 | 1 => Duration::ZERO,
-            misses if phi < ACCUSE_PHI && misses < MANY_MISSES => tolerance / 16,
+            misses if phi < ACCUSE_PHI && misses < MANY_MISSES && !is_early => tolerance / 16,
+            _ if is_early => (tolerance / 4).max(patience / 4),
             _ if now - case.opened_at < tolerance * 2 => tolerance / 4,
             _ => tolerance,
         };
