@@ -153,7 +153,8 @@ impl Scenario {
         }
         run.ledger_mut().grace = self.expect.grace.0;
         run.ledger_mut().evicted = self.expect.evicted.of(self.nodes);
-        run.limit_events(MAX_EVENTS);
+        let max_events = self.max_events();
+        run.limit_events(max_events);
         self.watch(&mut run);
         self.schedule(&mut run);
         let mut failures = Vec::new();
@@ -171,12 +172,18 @@ impl Scenario {
             run.inspect();
         }
         if run.is_exhausted() {
-            failures.push(format!("{} a storm: {MAX_EVENTS} events and no end", run.now()));
+            failures.push(format!("{} a storm: {max_events} events and no end", run.now()));
         }
         self.expect.check(self, &run, &mut failures);
         failures.extend(run.finish().iter().map(ToString::to_string));
         let (trace, events) = (run.trace_hash(), run.events());
         Ok(Verdict { seed, failures, trace, events })
+    }
+
+    /// After how many events the run is taken for a storm.
+    fn max_events(&self) -> u64 {
+        let member_seconds = u64::from(self.nodes) * self.lasts.0.as_secs();
+        (member_seconds * MAX_EVENTS_OF_A_MEMBER).max(MIN_MAX_EVENTS)
     }
 
     fn watch(&self, run: &mut Simulation) {
@@ -229,8 +236,10 @@ pub(crate) struct Moment {
     pub(crate) belief: Option<Belief>,
 }
 
-/// Many times what any scenario takes.
-const MAX_EVENTS: u64 = 5_000_000;
+/// Many times what a short scenario takes.
+const MIN_MAX_EVENTS: u64 = 5_000_000;
+/// Many times what a member causes in a second when something happens all the time.
+const MAX_EVENTS_OF_A_MEMBER: u64 = 100;
 
 const fn one() -> u64 {
     1
