@@ -255,13 +255,17 @@ impl Swim {
     }
 
     /// Whether a member was as silent as this lately, and lived: it is looked at, but others are not asked until it was
-    /// silent for longer, or for half the time that its kind of silence is given.
+    /// silent for longer, or for half of what silence is given. One that hangs is given more, but is to be suspect as soon.
     fn is_early(&self, now: Instant, subject: MemberId) -> bool {
         let Some(case) = self.cases.0.get(&subject).filter(|case| case.accusers.is_empty()) else {
             return false;
         };
         let pause = self.params.pause_tolerance;
-        let most = self.tolerance_of(case.silence, pause) / 2;
+        let most = match case.silence {
+            Silence::Gone => Duration::ZERO,
+            Silence::Hung | Silence::Silent => pause / 2,
+            Silence::Unknown => pause * 3 / 2,
+        };
         let patience = self.longest_silence(now, subject).min(most);
         case.misses.first().is_some_and(|&first| now - first < patience)
     }
@@ -637,7 +641,12 @@ impl Swim {
     ) -> Duration {
         let refuted = self.cases.0.get(&subject).map_or(0, |case| case.refuted);
         let pause = self.pause_tolerance_for(subject) * (1 + refuted.min(MAX_REFUTED));
-        let base = self.tolerance_of(silence, pause);
+        let base = match silence {
+            Silence::Gone => return Duration::ZERO,
+            Silence::Hung => self.params.hang_tolerance.max(pause),
+            Silence::Silent => pause,
+            Silence::Unknown => pause * 3,
+        };
         // Where most of what we observe falls silent at once, the fault may be on our side.
         let base = if self.is_most_silent() { base * MASS_SILENCE_FACTOR } else { base };
         let majority = able / 2 + 1;
@@ -646,16 +655,6 @@ impl Swim {
         }
         let agreed = phin_accrual::ln(votes as f64) / phin_accrual::ln(majority as f64);
         base.mul_f64(MAX_STRETCH - (MAX_STRETCH - 1.0) * agreed)
-    }
-
-    /// How long this kind of silence is given at least, where a pause is given so long.
-    fn tolerance_of(&self, silence: Silence, pause: Duration) -> Duration {
-        match silence {
-            Silence::Gone => Duration::ZERO,
-            Silence::Hung => self.params.hang_tolerance.max(pause),
-            Silence::Silent => pause,
-            Silence::Unknown => pause * 3,
-        }
     }
 
     fn declare_dead(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
@@ -704,7 +703,6 @@ impl Swim {
         let tolerance = self.params.pause_tolerance;
         let is_cut_off = self.own_failing_link(now, subject).is_some();
         let is_early = self.is_early(now, subject);
-        let patience = self.longest_silence(now, subject);
         let case = self.cases.0.get_mut(&subject).filter(|case| case.retry == Retry::None);
         let Some(case) = case else {
             return;
@@ -714,7 +712,7 @@ impl Swim {
             _ if is_cut_off && case.accusers.is_empty() => tolerance * 4,
             0 | 1 => Duration::ZERO,
             misses if phi < ACCUSE_PHI && misses < MANY_MISSES && !is_early => tolerance / 16,
-            _ if is_early => (tolerance / 4).max(patience / 4),
+            _ if is_early => tolerance / 4,
             _ if now - case.opened_at < tolerance * 2 => tolerance / 4,
             _ => tolerance,
         };
