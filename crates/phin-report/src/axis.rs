@@ -49,7 +49,8 @@ impl Axis {
     /// The axis for these values, where few are different: they themselves stand beside it.
     pub(crate) fn ticks_at(self, values: &[f64]) -> Ticks {
         let different: BTreeSet<_> = values.iter().map(|value| value.to_bits()).collect();
-        if different.len() > MAX_LABELS {
+        // On a linear axis those next to zero would stand on each other.
+        if self.scale == Scale::Linear || different.len() > MAX_LABELS {
             return self.ticks(values);
         }
         Ticks::new(self.scale, values, different.into_iter().map(f64::from_bits).collect())
@@ -189,6 +190,12 @@ mod tests {
         assert_eq!(labels(&narrow), ["2", "3", "4", "5"]);
         let linear = Axis::linear("%").ticks(&[3.0, 100.0]);
         assert_eq!(labels(&linear), ["0", "20", "40", "60", "80", "100"]);
+    }
+
+    #[test]
+    fn a_linear_axis_has_round_numbers_whatever_was_measured() {
+        let ticks = Axis::linear("loss").ticks_at(&[0.1, 1.0, 25.0]);
+        assert_eq!(labels(&ticks), ["0", "5", "10", "15", "20", "25"]);
     }
 
     #[test]
