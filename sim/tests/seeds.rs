@@ -18,6 +18,9 @@ const REGRESSIONS: &[(u64, &str)] = &[
         "members that both sides of a split hear passed rumours and refutations round without end",
     ),
     (988, "the same, by a single member"),
+    (351, "a refutation was not sent to who told of the suspicion, as it was new to the suspect"),
+    (765, "the same, as it was no subject of the suspect"),
+    (1499, "the same, in a split of four and seventy-three"),
 ];
 
 #[test]

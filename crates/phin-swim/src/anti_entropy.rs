@@ -170,7 +170,7 @@ impl Swim {
                 Some((version, state)) if version == line.version => {
                     if line.state == MemberState::Dead && state.is_live() {
                         let (subject, by) = (line.id, from.id);
-                        let source = Source::Gossip(from.id);
+                        let source = Source::Gossip(from);
                         self.handle_death_elsewhere(now, source, Claim { subject, version, by });
                     }
                 }

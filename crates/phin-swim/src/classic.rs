@@ -66,7 +66,7 @@ impl Swim {
                 self.timers.set(ends_at, Timer::Suspicion(subject, version));
                 self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);
             }
-            MemberState::Suspect => self.confirm_suspicion(now, claim),
+            MemberState::Suspect => self.confirm_suspicion(now, source, claim),
             MemberState::Dead | MemberState::Left => {}
         }
     }
@@ -120,7 +120,7 @@ impl Swim {
     }
 
     /// A further member found the same by itself, so less time to refute is needed.
-    fn confirm_suspicion(&mut self, now: Instant, claim: Claim) {
+    fn confirm_suspicion(&mut self, now: Instant, source: Source, claim: Claim) {
         let expected = self.expected_confirmations();
         let Some(suspicion) = self.suspicions.0.get_mut(&claim.subject) else {
             return;
@@ -135,7 +135,7 @@ impl Swim {
             suspicion.ends_at = ends_at;
         }
         self.timers.set(ends_at, Timer::Suspicion(claim.subject, claim.version));
-        self.spread(now, claim.subject, Source::Gossip(claim.by));
+        self.spread(now, claim.subject, source);
     }
 
     /// The state of the member that a claim is about, if it is about the version of it that we know.

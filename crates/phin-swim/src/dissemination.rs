@@ -66,7 +66,7 @@ impl Swim {
         self.quicken(now);
         let learnt_from = match source {
             Source::Ourselves => None,
-            Source::Gossip(from) => Some(from),
+            Source::Gossip(from) => Some(from.id),
             Source::Welcome(_) => return,
         };
         self.queue(id);

@@ -205,7 +205,7 @@ impl Swim {
             return self.refuse(peer, JoinRefusal::not_admitted(&reason));
         }
         let state = MemberState::Alive;
-        self.handle_entry(now, Source::Gossip(id), Entry { state, record });
+        self.handle_entry(now, Source::Gossip(peer), Entry { state, record });
         self.answer_join(now, peer);
     }
 

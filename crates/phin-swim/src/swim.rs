@@ -351,8 +351,8 @@ impl Swim {
         let is_welcome = is_welcome && self.list.snapshot().live_len() == 1;
         let is_page = channel == Channel::Stream && self.is_welcomed_by(now, from.id);
         let source = match is_welcome || is_page {
-            true => Source::Welcome(from.id),
-            false => Source::Gossip(from.id),
+            true => Source::Welcome(from),
+            false => Source::Gossip(from),
         };
         let origin = Origin { peer: from, channel, source };
         let parts = told.into_iter().chain(asked);
@@ -526,26 +526,26 @@ impl Swim {
         self.restate(now, Statement { version, ..mine.statement() });
     }
 
-    /// Answers a claim that we are suspect or dead with a later incarnation (SWIM §4.2). A claim about an earlier version
-    /// of us has been answered already: whoever makes it has not heard, and is told.
+    /// Answers a claim that we are suspect or dead with a later incarnation (SWIM §4.2). Whoever makes it is told by
+    /// ourselves: it may be the only one that we reach. A claim about an earlier version was answered before.
     pub(crate) fn refute(&mut self, now: Instant, source: Source, claim: Claim) {
         let mine = self.list.me().record.clone();
-        if claim.version < mine.version()
-            && let Some(peer) = self.peer(source.from())
-        {
+        if claim.version > mine.version() {
+            return;
+        }
+        if claim.version == mine.version() && !mine.has_left() {
+            if self.holds_off(now) {
+                self.stats.refutations_held += 1;
+                return;
+            }
+            let version = mine.version().next().unwrap_or_else(|| mine.version().next_generation());
+            self.stats.refutations += 1;
+            self.contacts.record_refuted(now);
+            self.restate(now, Statement { version, ..mine.statement() });
+        }
+        if let Source::Gossip(peer) | Source::Welcome(peer) = source {
             self.send(peer, &self.entry_of_ourselves());
         }
-        if claim.version != mine.version() || mine.has_left() {
-            return;
-        }
-        if self.holds_off(now) {
-            self.stats.refutations_held += 1;
-            return;
-        }
-        let version = mine.version().next().unwrap_or_else(|| mine.version().next_generation());
-        self.stats.refutations += 1;
-        self.contacts.record_refuted(now);
-        self.restate(now, Statement { version, ..mine.statement() });
     }
 
     /// Says something new of ourselves.
@@ -699,9 +699,9 @@ pub(crate) enum Source {
     /// We found it out.
     Ourselves,
     /// This member told us what it had just heard: news.
-    Gossip(MemberId),
+    Gossip(Peer),
     /// This member told us its whole list when we joined, alone: known to everyone there.
-    Welcome(MemberId),
+    Welcome(Peer),
 }
 
 impl Source {
@@ -709,7 +709,7 @@ impl Source {
     const fn from(self) -> MemberId {
         match self {
             Self::Ourselves => MemberId([0; 16]),
-            Self::Gossip(from) | Self::Welcome(from) => from,
+            Self::Gossip(from) | Self::Welcome(from) => from.id,
         }
     }
 }

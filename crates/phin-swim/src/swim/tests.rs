@@ -151,6 +151,21 @@ fn an_answered_ping_leaves_no_timer_behind_but_one_that_tells_of_a_pause() {
 }
 
 #[test]
+fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
+    // In a list of one the rings lead nowhere, and none of these is in it.
+    let mut swim = swim(0, Config::lan());
+    let claim = Claim { subject: swim.id(), version: version(0, 0), by: id(7) };
+    let accusations = [Part::Suspect(claim), Part::Dead(Verdict { claim, votes: Vec::new() })];
+    for (accusation, (millis, accuser)) in accusations.iter().zip([(10, 7), (20, 8)]) {
+        swim.handle_datagram(at(millis), peer(accuser), &Payload::of(accusation).into_bytes());
+        let refutation = Payload::of(&swim.entry_of_ourselves()).into_bytes();
+        let told = messages(swim.id(), &mut swim);
+        assert!(told.contains(&(id(0), id(accuser), refutation)), "{told:?}");
+        assert_eq!(swim.list.me().incarnation(), Incarnation(1), "one incarnation answers both");
+    }
+}
+
+#[test]
 fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
     let mut swim = acquainted(3, Config::lan());
     let tolerance = swim.params.pause_tolerance;
