@@ -96,18 +96,24 @@ impl Swim {
                 self.send(peer, &claim);
             }
         }
+        let news: Vec<_> = unpushed
+            .iter()
+            .filter_map(|(&id, &from)| Some((id, from, self.update(now, id)?)))
+            .collect();
         for receiver in receivers {
             let Some(peer) = self.peer(receiver) else {
                 continue;
             };
-            let news = unpushed.iter().filter(|&(_, &from)| from != Some(peer.id));
-            let parts: Vec<_> = news
-                .filter_map(|(&id, _)| {
-                    self.update(now, id).filter(|part| part.concerns(id, peer.id))
-                })
-                .collect();
+            // One that does not answer is most likely not there; if it is, others push to it.
+            let is_silent = self.cases.misses_of(receiver).len() >= SILENT_MISSES;
             let mut payload = Payload::new();
-            for part in &parts {
+            for (id, from, part) in &news {
+                if *from == Some(receiver)
+                    || !part.concerns(*id, receiver)
+                    || (is_silent && *id != receiver)
+                {
+                    continue;
+                }
                 if !payload.push_within(part, self.params.max_datagram_bytes) {
                     let full = std::mem::replace(&mut payload, Payload::of(part));
                     self.send_datagram(peer, full);
@@ -139,8 +145,9 @@ impl Swim {
         let mut queue: Vec<_> =
             self.dissemination.piggybacked.iter().map(|(&id, &sent)| (sent, id)).collect();
         queue.sort_unstable();
+        let mut refused = 0;
         for (_, id) in queue {
-            if payload.len() + SMALLEST_UPDATE_BYTES > max_bytes {
+            if payload.len() + SMALLEST_UPDATE_BYTES > max_bytes || refused >= MAX_REFUSED {
                 break;
             }
             if id == to {
@@ -150,9 +157,9 @@ impl Swim {
                 self.dissemination.piggybacked.remove(&id);
                 continue;
             };
-            if payload.push_within(&part, max_bytes)
-                && let Some(sent) = self.dissemination.piggybacked.get_mut(&id)
-            {
+            if !payload.push_within(&part, max_bytes) {
+                refused += 1;
+            } else if let Some(sent) = self.dissemination.piggybacked.get_mut(&id) {
                 *sent += 1;
                 if *sent >= limit {
                     self.dissemination.piggybacked.remove(&id);
@@ -252,7 +259,11 @@ const PUSHES_PER_PERIOD: u32 = 4;
 const REFUTATIONS_AT_ONCE: u32 = 12;
 /// How many go out in a protocol period then.
 const REFUTATIONS_PER_PERIOD: u32 = 8;
+/// Who missed so many pings of ours is pushed nothing but the news of itself.
+const SILENT_MISSES: usize = 2;
 /// How many members can have news waiting to be piggybacked.
 const MAX_UPDATES: usize = 4_096;
+/// After so many updates that do not fit into what is left of a message, no smaller one is looked for.
+const MAX_REFUSED: usize = 4;
 /// No update is smaller than a claim, so nothing fits what is less.
 const SMALLEST_UPDATE_BYTES: usize = 40;
