@@ -1,9 +1,8 @@
 //! Who is let in, who is not, and that both sides learn why.
 
 use std::{
-    io::{self, Write},
     net::UdpSocket,
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -13,9 +12,12 @@ use phin_quic::{
     certificates::{CertificateAuthority, Validity, create_ca},
 };
 
-use crate::support::{
-    Node, ca, certified, certified_node, cluster, config, connected, connected_peer, guard,
-    with_key,
+use crate::{
+    log,
+    support::{
+        Node, ca, certified, certified_node, cluster, config, connected, connected_peer, guard,
+        with_key,
+    },
 };
 
 /// The client is refused or refuses, for this reason, and both sides count and log it.
@@ -26,19 +28,13 @@ async fn assert_refused(
     by: RefusedBy,
     counter: fn(&TransportStats) -> u64,
 ) {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer({
-        let log = log.clone();
-        move || log.clone()
-    });
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
-
+    log::take();
     let expected = DialError::Refused { refusal: refusal.clone(), by };
     assert_eq!(guard(client.transport.dial(server.addr())).await, Err(expected.clone()));
     client.until(|stats| counter(stats) == 1).await;
     server.until(|stats| counter(stats) == 1).await;
 
-    let text = log.text();
+    let text = log::take();
     let told = |by: &str| {
         text.lines().any(|line| {
             line.contains("WARN")
@@ -382,23 +378,4 @@ fn expired() -> Validity {
 fn future() -> Validity {
     let hours = |n: u64| SystemTime::now() + Duration::from_secs(n * 3600);
     Validity { not_before: hours(24), not_after: hours(48) }
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -5,5 +5,6 @@
 mod connections;
 mod handshakes;
 mod hostile;
+mod log;
 mod messages;
 mod support;

@@ -13,6 +13,8 @@ use phin_quic::{
     certificates::{CertificateAuthority, Validity, create_ca, issue},
 };
 
+use crate::log;
+
 /// A transport, its receiver, and who it is.
 pub(crate) struct Node {
     pub(crate) transport: Transport,
@@ -37,6 +39,7 @@ impl Node {
         credentials: &Credentials,
         change: impl FnOnce(&mut TransportConfig),
     ) -> Self {
+        log::listen();
         let mut config = config();
         change(&mut config);
         let id = identity.id();

@@ -2,15 +2,16 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
     pin::pin,
-    sync::{Arc, Mutex},
     task::Poll,
 };
 
 use phin::{Cluster, ClusterKey, DialError, JoinError, MemberState};
 
-use crate::nodes::{Killable, Nodes, all_hold, all_know, closed_addr, within};
+use crate::{
+    log,
+    nodes::{Killable, Nodes, all_hold, all_know, closed_addr, within},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_says_through_whom() {
@@ -121,57 +122,24 @@ async fn a_stranger_is_refused_with_the_reason() {
 /// On one thread, so that what is logged can be heard.
 #[tokio::test]
 async fn a_seed_that_refuses_is_logged_and_tried_again() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::ERROR)
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
     let nodes = Nodes::new();
     let stranger = Nodes::new().builder("stranger").start().await.unwrap();
     let addr = stranger.local_addr();
     let node = nodes.builder("node").seeds([addr.to_string()]).start().await.unwrap();
     let logged = async {
-        while !log.text().contains("refuses this node") {
+        let mut text = log::take();
+        while !text.contains("refuses this node") {
             tokio::task::yield_now().await;
+            text += &log::take();
         }
+        text
     };
-    within("the refusal in the log", logged).await;
-    let text = log.text();
+    let text = within("the refusal in the log", logged).await;
     assert!(text.contains(&addr.to_string()) && text.contains("another cluster key"), "{text}");
     assert!(!node.is_joined());
     stranger.shutdown().await;
     let seed = nodes.builder("seed").bind(addr).start().await.unwrap();
     all_know(&[seed, node], 2).await;
-}
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().expect("nobody panics here")).into_owned()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().expect("nobody panics here").write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,6 +9,7 @@ mod hostile;
 mod join;
 mod leave;
 mod lifecycle;
+mod log;
 mod membership;
 mod nodes;
 mod restart;

@@ -6,6 +6,8 @@ use std::{future::Future, net::SocketAddr, time::Duration};
 use phin::{Builder, Cluster, ClusterKey, MemberId, MemberState, Members};
 use tokio::{runtime::Runtime, time::timeout};
 
+use crate::log;
+
 /// The nodes of one test: a key of their own, timing for one machine.
 pub(crate) struct Nodes {
     pub(crate) key: ClusterKey,
@@ -13,6 +15,7 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) fn new() -> Self {
+        log::listen();
         Self { key: ClusterKey::generate() }
     }
 
