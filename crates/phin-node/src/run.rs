@@ -28,7 +28,8 @@ pub(crate) use signals::Signals;
 ///
 /// Each setting is a flag, an environment variable, or a key of the --config file; the first of these that has it counts.
 /// `--data-dir` is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given
-/// as `PHIN_CLUSTER_KEY`. SIGTERM and Ctrl-C make the node leave; a second one ends it at once.
+/// as `PHIN_CLUSTER_KEY`. SIGTERM, Ctrl-C, and SIGHUP, as when the terminal closes, make the node leave; a second SIGTERM or
+/// Ctrl-C ends it at once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -80,7 +81,7 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
     };
     tokio::select! {
         () = depart(&cluster, deadline, server, output) => Ok(()),
-        signal = signals.next() => {
+        signal = signals.next_insistent() => {
             Err(Failure::Runtime(format!("ended at once by a second signal ({signal})")))
         }
     }

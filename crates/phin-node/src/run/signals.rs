@@ -1,33 +1,74 @@
 //! The signals that ask a process to end.
 
+use std::{fs, future::pending};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// SIGTERM and Ctrl-C. From its making on they no longer end the process by themselves.
+/// SIGTERM, Ctrl-C, and SIGHUP when the terminal closes. From its making on they no longer end the process by themselves.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// None where whoever started the process had it ignored, as `nohup` does, or where that is not known.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
+        // Asked before any is listened for.
+        let hangup = is_hangup_ignored() == Some(false);
         let listen = |kind| {
             signal(kind).map_err(|error| Failure::runtime("cannot listen for signals", &error))
         };
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            hangup: hangup.then(|| listen(SignalKind::hangup())).transpose()?,
         })
     }
 
     /// The next signal's name.
     pub(crate) async fn next(&mut self) -> &'static str {
-        // `None` would mean that no more signals can come.
+        let Self { terminate, interrupt, hangup } = self;
+        let hung_up = async {
+            match hangup {
+                Some(hangup) => received(hangup).await,
+                None => pending().await,
+            }
+        };
         tokio::select! {
-            Some(()) = self.terminate.recv() => "SIGTERM",
-            Some(()) = self.interrupt.recv() => "SIGINT",
-            else => std::future::pending().await,
+            name = insistent(terminate, interrupt) => name,
+            () = hung_up => "SIGHUP",
         }
     }
+
+    /// The same when one has come already. SIGHUP does not count then: the terminal and the shell both send it, and
+    /// systemd sends it after SIGTERM (`SendSIGHUP=`).
+    pub(crate) async fn next_insistent(&mut self) -> &'static str {
+        insistent(&mut self.terminate, &mut self.interrupt).await
+    }
+}
+
+async fn insistent(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
+    tokio::select! {
+        () = received(terminate) => "SIGTERM",
+        () = received(interrupt) => "SIGINT",
+    }
+}
+
+async fn received(signal: &mut Signal) {
+    if signal.recv().await.is_none() {
+        // No more can come.
+        pending::<()>().await;
+    }
+}
+
+/// Whether SIGHUP is ignored, where the system tells (proc(5), `SigIgn`).
+fn is_hangup_ignored() -> Option<bool> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
+    // The lowest bit is the first signal, SIGHUP.
+    Some(ignored & 1 == 1)
 }

@@ -1,14 +1,14 @@
 //! How a node ends.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
 use crate::harness::{KEY, Node, run};
 
 #[test]
-fn both_signals_make_it_leave() {
-    for signal in [Signal::TERM, Signal::INT] {
+fn each_signal_makes_it_leave() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let n1 = Node::start(&["--name", "n1"]);
         let mut n2 = Node::join("n2", &n1);
         n1.event_of("joined", "n2");
@@ -35,6 +35,44 @@ fn a_second_signal_ends_it_at_once() {
     n2.signal(Signal::TERM);
     assert_eq!(n2.wait().code(), Some(1));
     assert!(!n2.rest().iter().any(|line| line["event"] == "departed"));
+}
+
+/// A terminal that closes and its shell both send it, and systemd sends it after SIGTERM.
+#[test]
+fn a_hangup_while_leaving_hurries_nobody() {
+    for first in [Signal::TERM, Signal::HUP] {
+        let n1 = Node::start(&["--name", "n1"]);
+        let mut n2 = Node::join("n2", &n1);
+        n2.event_of("joined", "n1");
+        // It has to wait for who cannot confirm its departure.
+        n1.stop();
+        n2.signal(first);
+        n2.log("leaving the cluster");
+        n2.signal(Signal::HUP);
+        assert_eq!(n2.wait().code(), Some(0));
+        assert_eq!(n2.rest().last().unwrap()["event"], "departed");
+    }
+}
+
+#[test]
+fn under_nohup_a_hangup_stays_ignored() {
+    let plain = run(&["--name", "n1"]);
+    let mut command = Command::new("nohup");
+    command.arg(plain.get_program()).args(plain.get_args());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut n1 = Node::spawn(command.env("PHIN_CLUSTER_KEY", KEY));
+    n1.signal(Signal::HUP);
+    let _n2 = Node::join("n2", &n1);
+    n1.event_of("joined", "n2");
+    n1.signal(Signal::TERM);
+    assert_eq!(n1.log("leaving the cluster")["signal"], "SIGTERM");
+    assert_eq!(n1.wait().code(), Some(0));
 }
 
 #[test]
