@@ -25,7 +25,12 @@ pub(crate) fn read(path: &Path) -> Result<String, PrivateFileError> {
     let shown = || path.display().to_string();
     let unreadable = |source| PrivateFileError::Unreadable { path: shown(), source };
     let file = File::open(path).map_err(unreadable)?;
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
+    let metadata = file.metadata().map_err(unreadable)?;
+    if metadata.is_dir() {
+        // Its mode is not what is wrong with it.
+        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+    }
+    let mode = metadata.mode() & 0o7777;
     if mode & OTHERS != 0 {
         return Err(PrivateFileError::Exposed { path: shown(), mode });
     }

@@ -221,6 +221,10 @@ impl Identity {
 
     fn load(path: &Path) -> Result<Self, IdentityError> {
         let failed = |source| IdentityError::Io { path: path.to_owned(), source };
+        // Opening a pipe would wait for whoever writes; the mode of a directory is not what is wrong with it.
+        if !fs::metadata(path).map_err(failed)?.is_file() {
+            return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
+        }
         let file = File::open(path).map_err(failed)?;
         if let Some(mode) = mode_open_to_others(&file).map_err(failed)? {
             return Err(IdentityError::OpenToOthers { path: path.to_owned(), mode });
