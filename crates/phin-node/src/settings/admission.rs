@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use phin::Keyring;
+use phin::{Identity, Keyring};
 
 use super::{
     Placed, SettingsError,
@@ -79,7 +79,17 @@ fn read_certificates(
         let missing = missing.collect::<Vec<_>>().join(" and ");
         return Err(SettingsError::Incomplete { place: given, missing });
     };
-    Ok(Certificates { ca: read_public(ca)?, cert: read_public(cert)?, key: read_secret(key)? })
+    Ok(Certificates { ca: read_public(ca)?, cert: read_public(cert)?, key: read_private_key(key)? })
+}
+
+/// The PEM of a private key that can be a node's.
+fn read_private_key(file: &Placed<String>) -> Result<String, SettingsError> {
+    let pem = read_secret(file)?;
+    Identity::from_pem(&pem).map_err(|error| SettingsError::Secret {
+        place: file.place.clone(),
+        problem: format!("{}: {error}", file.value),
+    })?;
+    Ok(pem)
 }
 
 fn read_secret(file: &Placed<String>) -> Result<String, SettingsError> {

@@ -295,6 +295,15 @@ fn a_key_that_is_none_is_not_repeated() {
 }
 
 #[test]
+fn a_private_key_that_is_none_is_named_with_its_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let [ca, cert] = ["ca.pem", "n1.pem"].map(|name| file(&directory, name, "read later"));
+    let key = file(&directory, "n1.key", "no key");
+    let message = error(&["--ca", &ca, "--cert", &cert, "--key", &key], &[]);
+    assert!(message.starts_with(&format!("--key: {key}: not a private key")), "{message}");
+}
+
+#[test]
 fn without_a_key_there_is_a_hint() {
     assert!(error(&[], &[]).contains("phin key new"));
 }
