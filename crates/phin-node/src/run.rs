@@ -158,7 +158,8 @@ fn start_failure(settings: &Settings, error: &StartError) -> Failure {
     let place = match error {
         StartError::Bind { .. } => Some(&settings.bind.place),
         StartError::Config(_) => Some(&settings.config.place),
-        StartError::DataDir { .. } | StartError::DataDirInUse { .. } => {
+        // Of a certificate's private key the settings know already that it is one.
+        StartError::Identity(_) | StartError::DataDir { .. } | StartError::DataDirInUse { .. } => {
             settings.data_dir.as_ref().map(|data_dir| &data_dir.place)
         }
         StartError::Advertise { .. } => {

@@ -57,6 +57,7 @@ fn a_key_that_is_no_file_is_said_to_be_none_and_waited_for_by_nobody() {
     assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&identity).status().unwrap().success());
     let of_pipe = failure();
     for error in [of_directory, of_pipe] {
+        assert!(error.starts_with("error: --data-dir: "), "{error}");
         assert!(error.contains("identity.key") && error.contains("not a file"), "{error}");
         assert!(!error.contains("make it 600"), "{error}");
     }
