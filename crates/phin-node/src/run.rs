@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use phin::{Cluster, Departure, StartError};
+use phin::{BindError, Cluster, CredentialsError, Departure, StartError};
 use tokio::{net::TcpListener, runtime, sync::watch};
 use tracing::{info, warn};
 
@@ -19,7 +19,7 @@ use crate::{
     failure::{Failure, with_causes},
     http::{self, Node, Server, Stage},
     logging::Log,
-    settings::{Admission, Flags, Placed, Settings},
+    settings::{Admission, Flags, Place, Placed, Settings},
 };
 use output::Output;
 pub(crate) use signals::Signals;
@@ -127,9 +127,11 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
         .config(settings.config.value.clone());
     builder = match &settings.admission {
         Admission::Keys(keys) => builder.key(keys.clone()),
-        Admission::Certificates(pem) => {
-            builder.certificates(pem.ca.clone(), pem.cert.clone(), pem.key.clone())
-        }
+        Admission::Certificates(pem) => builder.certificates(
+            pem.ca.value.clone(),
+            pem.cert.value.clone(),
+            pem.key.value.clone(),
+        ),
     };
     if let Some(name) = &settings.name {
         builder = builder.name(name.value.clone());
@@ -155,7 +157,21 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
 
 /// Names the setting at fault where there is one.
 fn start_failure(settings: &Settings, error: &StartError) -> Failure {
-    let place = match error {
+    let (place, message) = match error {
+        // No address is at fault.
+        StartError::Bind { source: BindError::Credentials(error), .. } => {
+            (credential_at_fault(settings, error), with_causes(error))
+        }
+        _ => (setting_at_fault(settings, error), with_causes(error)),
+    };
+    Failure::Runtime(match place {
+        Some(place) => format!("{place}: {message}"),
+        None => message,
+    })
+}
+
+fn setting_at_fault<'a>(settings: &'a Settings, error: &StartError) -> Option<&'a Place> {
+    match error {
         StartError::Bind { .. } => Some(&settings.bind.place),
         StartError::Config(_) => Some(&settings.config.place),
         // Of a certificate's private key the settings know already that it is one.
@@ -166,12 +182,20 @@ fn start_failure(settings: &Settings, error: &StartError) -> Failure {
             Some(settings.advertise.as_ref().map_or(&settings.bind.place, |set| &set.place))
         }
         _ => None,
+    }
+}
+
+fn credential_at_fault<'a>(settings: &'a Settings, error: &CredentialsError) -> Option<&'a Place> {
+    let Admission::Certificates(pem) = &settings.admission else {
+        return None;
     };
-    let message = with_causes(error);
-    Failure::Runtime(match place {
-        Some(place) => format!("{place}: {message}"),
-        None => message,
-    })
+    match error {
+        CredentialsError::Ca(_) => Some(&pem.ca.place),
+        CredentialsError::Certificate(_)
+        | CredentialsError::NotEd25519
+        | CredentialsError::OtherKey => Some(&pem.cert.place),
+        _ => None,
+    }
 }
 
 fn log_start(settings: &Settings, cluster: &Cluster, http: Option<&TcpListener>) {

@@ -19,11 +19,11 @@ pub(crate) enum Admission {
     Certificates(Certificates),
 }
 
-/// Three PEM texts. `Debug` shows none of them: one is a secret.
+/// Three PEM texts, and where their files were named. `Debug` shows no text: one is a secret.
 pub(crate) struct Certificates {
-    pub(crate) ca: String,
-    pub(crate) cert: String,
-    pub(crate) key: String,
+    pub(crate) ca: Placed<String>,
+    pub(crate) cert: Placed<String>,
+    pub(crate) key: Placed<String>,
 }
 
 impl Admission {
@@ -79,7 +79,12 @@ fn read_certificates(
         let missing = missing.collect::<Vec<_>>().join(" and ");
         return Err(SettingsError::Incomplete { place: given, missing });
     };
-    Ok(Certificates { ca: read_public(ca)?, cert: read_public(cert)?, key: read_private_key(key)? })
+    let placed = |file: &Placed<String>, value| Placed { value, place: file.place.clone() };
+    Ok(Certificates {
+        ca: placed(ca, read_public(ca)?),
+        cert: placed(cert, read_public(cert)?),
+        key: placed(key, read_private_key(key)?),
+    })
 }
 
 /// The PEM of a private key that can be a node's.

@@ -59,6 +59,29 @@ fn a_certificate_of_another_ca_is_refused() {
 }
 
 #[test]
+fn the_file_that_does_not_fit_is_named_and_no_address() {
+    let directory = tempfile::tempdir().unwrap();
+    ca(directory.path());
+    for name in ["n1", "n2"] {
+        assert!(issue(name, directory.path()).status.success());
+    }
+    let empty = directory.path().join("empty.pem");
+    fs::write(&empty, "no certificate").unwrap();
+    for (ca, cert, flag) in [
+        ("ca.pem", "n2.pem", "--cert"),
+        ("ca.pem", "empty.pem", "--cert"),
+        ("empty.pem", "n1.pem", "--ca"),
+    ] {
+        let [ca, cert, key] = [ca, cert, "n1.key"].map(|file| directory.path().join(file));
+        let [ca, cert, key] = [&ca, &cert, &key].map(|path| path.to_str().unwrap());
+        let files = ["run", "--bind", "127.0.0.1:0", "--ca", ca, "--cert", cert, "--key", key];
+        let error = failure_of(&mut phin(&files), 1);
+        assert!(error.starts_with(&format!("error: {flag}: ")), "{error}");
+        assert!(!error.contains("listen"), "{error}");
+    }
+}
+
+#[test]
 fn private_keys_are_for_their_owner_alone_and_nothing_is_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     ca(directory.path());
