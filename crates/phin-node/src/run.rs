@@ -63,7 +63,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 async fn run_node(settings: &Settings) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let listener = bind_http(settings).await?;
-    let cluster = start(settings).await?;
+    let cluster = tokio::select! {
+        biased;
+        started = start(settings) => started?,
+        // A file system may keep the start waiting. Nobody knows of this node yet, so there is nothing to leave.
+        signal = signals.next() => {
+            info!(signal, "ended before the node had started");
+            return Ok(());
+        }
+    };
     let (stage, mut stages) = watch::channel(Stage::Member);
     log_start(settings, &cluster, listener.as_ref());
     let server =

@@ -1,8 +1,13 @@
 //! How a node ends.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{KEY, Node, run};
 
@@ -21,6 +26,32 @@ fn each_signal_makes_it_leave() {
         assert_eq!(departed["event"], "departed", "{rest:?}");
         assert_eq!((&departed["confirmed"], &departed["asked"]), (&1.into(), &1.into()));
     }
+}
+
+#[test]
+fn a_start_that_waits_for_a_file_ends_too() {
+    let directory = tempfile::tempdir().unwrap();
+    // Opening a pipe waits for whoever reads.
+    let lock = directory.path().join("lock");
+    assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
+    let mut command = run(&["--data-dir", directory.path().to_str().unwrap()]);
+    let mut child = command.env("PHIN_CLUSTER_KEY", KEY).stderr(Stdio::null()).spawn().unwrap();
+    // Waiting for the child would close it, and so end the child.
+    let _stdin = child.stdin.take();
+    let started = Instant::now();
+    while !catches_sigterm(child.id()) {
+        assert!(started.elapsed() < Duration::from_secs(60), "it does not listen for signals");
+        thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+/// Whether a process has a handler for SIGTERM, which is signal 15 (proc(5), `SigCgt`).
+fn catches_sigterm(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+    u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << 14) != 0
 }
 
 #[test]
