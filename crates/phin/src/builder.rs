@@ -264,7 +264,8 @@ impl Builder {
         };
 
         let mut config = TransportConfig::new(self.bind);
-        config.idle_timeout = config.idle_timeout.max(between_probes(&self.config) * 2);
+        let idle = between_probes(&self.config).saturating_mul(2).min(MAX_IDLE_TIMEOUT);
+        config.idle_timeout = config.idle_timeout.max(idle);
         let (transport, receiver) = Transport::bind(Arc::clone(&identity), credentials, config)
             .map_err(|source| StartError::Bind { addr: self.bind, source })?;
         let transport = Arc::new(transport);
@@ -275,7 +276,7 @@ impl Builder {
         let local = Local { name: name.clone(), addrs: vec![advertised], generation };
         let keys = Arc::new(NodeKeys(identity));
         // A host answers within a round trip; twice a cautious guess of it is time enough.
-        let patience = self.config.prior_round_trip * 2;
+        let patience = self.config.prior_round_trip.saturating_mul(2);
         let retention = self.config.dead_retention;
         let mut config = self.config;
         config.ask_application = self.hook.is_some();
@@ -425,6 +426,9 @@ fn parse_seeds(seeds: &[String]) -> Result<Vec<Seed>, StartError> {
 }
 
 const EVENT_BUFFER: NonZeroUsize = NonZeroUsize::new(1_024).expect("it is not zero");
+
+/// The longest that the transport takes. Where probes of one link are further apart, each costs a handshake.
+const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 /// RFC 863; nobody serves it any more.
 const DISCARD_PORT: u16 = 9;

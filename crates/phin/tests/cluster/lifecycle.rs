@@ -1,6 +1,6 @@
 //! Starting with unusable settings, and stopping.
 
-use std::{error::Error, net::SocketAddr};
+use std::{error::Error, net::SocketAddr, time::Duration};
 
 use phin::{Cluster, ClusterKey, Config, JoinError, Notice, StartError, Stopped};
 
@@ -24,11 +24,29 @@ async fn unusable_settings_are_named() {
     config.rings = 0;
     let error = start(nodes.builder("a").config(config)).await;
     assert!(matches!(error, StartError::Config(_)) && error.source().is_some(), "{error}");
+    for change in [
+        |config: &mut Config| config.protocol_period = Duration::MAX,
+        |config: &mut Config| config.prior_round_trip = Duration::MAX,
+    ] {
+        let mut config = Config::lan();
+        change(&mut config);
+        let error = start(nodes.builder("a").config(config)).await;
+        assert!(matches!(error, StartError::Config(_)), "{error}");
+    }
     let wildcard: SocketAddr = "0.0.0.0:1".parse().unwrap();
     let error = start(nodes.builder("a").advertise(wildcard)).await;
     assert!(matches!(error, StartError::Advertise { .. }), "{error}");
     let error = start(Cluster::builder().certificates("no CA", "no certificate", "no key")).await;
     assert!(matches!(error, StartError::Identity(_)), "{error}");
+}
+
+#[tokio::test]
+async fn the_longest_periods_can_be_used() {
+    let mut config = Config::lan();
+    config.protocol_period = Duration::from_secs(600);
+    config.max_protocol_period = Some(config.protocol_period * 64);
+    let node = Nodes::new().builder("a").config(config).start().await.unwrap();
+    node.shutdown().await;
 }
 
 #[tokio::test]
