@@ -75,3 +75,8 @@ pub use phin_swim::{
 };
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};
+
+/// What the README shows has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
