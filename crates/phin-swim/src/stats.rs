@@ -67,8 +67,8 @@ pub struct Stats {
     pub relays_refused: u64,
     /// Exchanges of records not answered or not begun, because too many were under way.
     pub exchanges_refused: u64,
-    /// Exchanges of records begun because fingerprints differed.
+    /// Exchanges of records begun: after a join, because fingerprints differed, or because members died.
     pub exchanges_started: u64,
-    /// Requests meant for another run of this process, or for another member; dropped.
+    /// Answers that nobody asked for, and messages of whoever has our own id; dropped.
     pub misdirected_messages: u64,
 }

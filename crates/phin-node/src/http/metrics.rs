@@ -101,7 +101,7 @@ impl Snapshot {
         encode_gauges(encoder, "build_info", "Release that the node runs; always 1", None, build)
     }
 
-    /// One line for each member observed: twice the number of rings at most, however large the cluster is.
+    /// One line for each member observed: as many as rings at most, however large the cluster is.
     fn encode_links(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let label = |link: &Link| {
             let name = self.members.get(link.id).map_or("", |member| member.name());
