@@ -35,7 +35,7 @@ pub struct Config {
     /// of its host. Larger forgives longer pauses and detects later. Default 1 s; a tenth of the period to 10 min.
     pub pause_tolerance: Duration,
     /// How long a member's silence is given when its host answers: a process that is stopped, swapping or starved.
-    /// Default 10 s; at least the pause tolerance.
+    /// Default 10 s; at least the pause tolerance, at most an hour.
     pub hang_tolerance: Duration,
     /// After how long a member is evicted (declared dead) that lives but is degraded: most of its observers do not reach
     /// it, some do. Shorter rids the cluster sooner of a member that few can talk to; it stays away for as long again before
