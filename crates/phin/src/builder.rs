@@ -88,7 +88,8 @@ impl Builder {
         self
     }
 
-    /// The cluster's name. Nodes of different clusters refuse each other. Default `phin`.
+    /// The cluster's name: 1 to 64 letters, digits, `-`, `_` and `.`. Nodes of different clusters refuse each other.
+    /// Default `phin`.
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
         self.cluster = name.into();
         self
@@ -135,7 +136,7 @@ impl Builder {
 
     /// Where to find members, each "host:port"; added to those given before. A task tries them
     /// until each has let the node in, or is a member's: soon again at first, then every 10 s, or every
-    /// minute in a large cluster; and all again whenever the node is alone. One that is this node
+    /// minute in a cluster of 60 members or more; and all again whenever the node is alone. One that is this node
     /// itself is skipped, so all nodes can have the same.
     pub fn seeds(mut self, seeds: impl IntoIterator<Item: Into<String>>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));
@@ -143,8 +144,8 @@ impl Builder {
     }
 
     /// Where the node keeps its identity, its generation and the peers it knows, so that after a
-    /// restart it is the same member, and finds back through any of these peers. Made if it does not exist; no two nodes can use one. Default: nowhere, each start is
-    /// a new member.
+    /// restart it is the same member, and finds back through any of these peers. Made if it does not
+    /// exist; no two nodes can use one. Default: nowhere, each start is a new member.
     pub fn data_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(path.into());
         self
