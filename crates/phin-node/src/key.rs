@@ -23,7 +23,8 @@ pub(crate) struct Args {
 enum Command {
     /// Make a new key: 32 random bytes as 64 hexadecimal digits
     ///
-    /// Whoever knows the key can join the cluster, and read and join in all that its members say.
+    /// Whoever knows the key can join the cluster, under as many identities as it likes, and read the list and what is
+    /// gossiped.
     #[command(after_help = "Example:\n  phin key new --out cluster.key\n  \
                             phin run --key-file cluster.key")]
     New {
