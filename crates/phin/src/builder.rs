@@ -403,7 +403,7 @@ impl Persisted {
     }
 }
 
-/// How long a connection of two ring neighbours is silent when all is well: they meet once in each
+/// How long a connection of an observer and its subject is silent when all is well: they meet once in each
 /// turn through the rings. Ending it sooner would cost a handshake for each probe.
 fn between_probes(config: &Config) -> Duration {
     let period = config.max_protocol_period.unwrap_or(config.protocol_period);
