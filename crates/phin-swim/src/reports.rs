@@ -53,7 +53,7 @@ pub struct Vote {
     pub silent_since: Instant,
     /// What the member's host said to this observer.
     pub silence: Silence,
-    /// How many pings were not answered.
+    /// How many pings were not answered, up to 255.
     pub attempts: u8,
 }
 
