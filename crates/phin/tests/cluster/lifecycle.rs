@@ -44,6 +44,8 @@ async fn unusable_settings_are_named() {
 async fn the_longest_periods_can_be_used() {
     let mut config = Config::lan();
     config.protocol_period = Duration::from_secs(600);
+    config.pause_tolerance = config.protocol_period / 10;
+    config.hang_tolerance = config.pause_tolerance;
     config.max_protocol_period = Some(config.protocol_period * 64);
     let node = Nodes::new().builder("a").config(config).start().await.unwrap();
     node.shutdown().await;
