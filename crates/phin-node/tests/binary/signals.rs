@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{self, Write},
     process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -58,7 +57,7 @@ fn catches_sigterm(pid: u32) -> bool {
 fn hangups_are_ignored() -> bool {
     let is_ignored = signals_of("self", "SigIgn:") & 1 != 0;
     if is_ignored {
-        writeln!(io::stdout(), "SIGHUP is not tested: it is ignored here").unwrap();
+        eprintln!("SIGHUP is not tested: it is ignored here");
     }
     is_ignored
 }
