@@ -543,7 +543,9 @@ impl Swim {
             self.contacts.record_refuted(now);
             self.restate(now, Statement { version, ..mine.statement() });
         }
-        if let Source::Gossip(peer) | Source::Welcome(peer) = source {
+        if let Source::Gossip(peer) | Source::Welcome(peer) = source
+            && self.contacts.is_first_answer(now, peer.id, self.list.me().version())
+        {
             self.send(peer, &self.entry_of_ourselves());
         }
     }

@@ -33,6 +33,8 @@ pub(crate) struct Contacts {
     told: BTreeMap<MemberId, Instant>,
     /// When we last refuted what others held us for.
     refuted_at: Option<Instant>,
+    /// The last answer to who held us for suspect or dead: when, to whom, and our version.
+    answered: Option<(Instant, MemberId, Version)>,
 }
 
 impl Contacts {
@@ -58,6 +60,11 @@ impl Contacts {
     pub(crate) fn forget(&mut self, id: MemberId) {
         self.heard.remove(&id);
         self.silent.remove(&id);
+    }
+
+    /// Whether this version of us is no answer yet to what this member says at this moment: a message may accuse us often.
+    pub(crate) fn is_first_answer(&mut self, now: Instant, to: MemberId, with: Version) -> bool {
+        self.answered.replace((now, to, with)) != Some((now, to, with))
     }
 
     fn heard_at(&self, id: MemberId) -> Option<Instant> {
