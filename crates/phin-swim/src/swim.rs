@@ -544,7 +544,7 @@ impl Swim {
             self.restate(now, Statement { version, ..mine.statement() });
         }
         if let Source::Gossip(peer) | Source::Welcome(peer) = source
-            && self.contacts.is_first_answer(now, peer.id, self.list.me().version())
+            && self.contacts.may_answer(now, peer.id)
         {
             self.send(peer, &self.entry_of_ourselves());
         }

@@ -33,8 +33,9 @@ pub(crate) struct Contacts {
     told: BTreeMap<MemberId, Instant>,
     /// When we last refuted what others held us for.
     refuted_at: Option<Instant>,
-    /// The last answer to who held us for suspect or dead: when, to whom, and our version.
-    answered: Option<(Instant, MemberId, Version)>,
+    /// Whom we last answered that we live, when, and how often at that moment.
+    answered: Option<(MemberId, Instant)>,
+    answers: u32,
 }
 
 impl Contacts {
@@ -62,9 +63,12 @@ impl Contacts {
         self.silent.remove(&id);
     }
 
-    /// Whether this version of us is no answer yet to what this member says at this moment: a message may accuse us often.
-    pub(crate) fn is_first_answer(&mut self, now: Instant, to: MemberId, with: Version) -> bool {
-        self.answered.replace((now, to, with)) != Some((now, to, with))
+    /// Whether who holds us for suspect or dead is answered once more at this moment: one message may say it any number of
+    /// times.
+    pub(crate) fn may_answer(&mut self, now: Instant, to: MemberId) -> bool {
+        let is_another = self.answered.replace((to, now)) != Some((to, now));
+        self.answers = if is_another { 1 } else { self.answers.saturating_add(1) };
+        self.answers <= MAX_ANSWERS
     }
 
     fn heard_at(&self, id: MemberId) -> Option<Instant> {
@@ -246,6 +250,8 @@ impl Doubts {
 
 /// How many verdicts can be doubted at a time; further ones are heard of again when lists are compared.
 const MAX_DOUBTS: usize = 4_096;
+/// How often one member is answered at one moment that we live: more often than it accuses us while we pause.
+const MAX_ANSWERS: u32 = 64;
 /// How often a member that does nothing but send is told what it is held for in a protocol period.
 const TOLD_PER_PERIOD: u32 = 4;
 /// How many members are remembered as heard, and as silent: more than a member talks to in the time that counts.

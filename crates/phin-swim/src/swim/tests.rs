@@ -158,11 +158,12 @@ fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
     let accusations = [Part::Suspect(claim), Part::Dead(Verdict { claim, votes: Vec::new() })];
     for (accusation, (millis, accuser)) in accusations.iter().zip([(10, 7), (20, 8)]) {
         let mut payload = Payload::of(accusation);
-        (0..10).for_each(|_| payload.push(accusation));
-        swim.handle_datagram(at(millis), peer(accuser), &payload.into_bytes());
+        (0..1_000).for_each(|_| payload.push(accusation));
+        swim.handle_stream(at(millis), peer(accuser), &payload.into_bytes());
         let refutation = Payload::of(&swim.entry_of_ourselves()).into_bytes();
         let told = messages(swim.id(), &mut swim);
-        assert_eq!(told, [(id(0), id(accuser), refutation)], "however often one message says it");
+        assert!(told.contains(&(id(0), id(accuser), refutation)), "{told:?}");
+        assert!(told.len() <= 64, "however often one message says it: {}", told.len());
         assert_eq!(swim.list.me().incarnation(), Incarnation(1), "one incarnation answers both");
     }
 }
