@@ -1,4 +1,4 @@
-//! What a test logs, for tests on one thread each.
+//! What a test logs, for tests on one thread each. phin's tests of whole nodes use this file too.
 //!
 //! One subscriber hears all threads, from before the first node on. With one for each test, tests would be deaf now and
 //! then: whether a line is logged at all is decided where it is reached first, and while there is but one subscriber,
@@ -18,13 +18,13 @@ pub(crate) fn listen() {
             .with_max_level(tracing::Level::WARN)
             .with_ansi(false)
             .with_writer(|| OfThisThread);
-        tracing::subscriber::set_global_default(subscriber.finish()).unwrap();
+        tracing::subscriber::set_global_default(subscriber.finish()).expect("nobody else sets one");
     });
 }
 
 /// What this thread logged since it was asked last.
 pub(crate) fn take() -> String {
-    String::from_utf8(LOG.take()).unwrap()
+    String::from_utf8(LOG.take()).expect("logs are text")
 }
 
 struct OfThisThread;

@@ -9,6 +9,7 @@ mod hostile;
 mod join;
 mod leave;
 mod lifecycle;
+#[path = "../../../phin-quic/tests/it/log.rs"]
 mod log;
 mod membership;
 mod nodes;
