@@ -20,42 +20,55 @@ pub(crate) struct Dissemination {
     unpushed: BTreeMap<MemberId, Option<MemberId>>,
     /// When it is pushed.
     push_at: Option<Instant>,
-    /// The budget for news of deaths and suspicions.
-    bad_news: Budget,
-    /// The budget for refutations.
-    refutations: Budget,
+    /// What each kind of news may cost, in the order of [`Kind`].
+    budgets: [Budget; 2],
+    /// Whose turn it is to be pushed to where not all are.
+    turn: usize,
 }
 
-/// So many pushes at once, then so many in a protocol period.
-#[derive(Debug)]
+/// News there can be much of at once; each has a budget of its own, so that neither waits for the other.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    /// Suspicions and deaths.
+    Fall,
+    Refutation,
+}
+
+/// [`MESSAGES_AT_ONCE`], then [`MESSAGES_PER_PERIOD`].
+#[derive(Clone, Copy, Debug)]
 struct Budget {
-    at_once: u32,
-    per_period: u32,
     /// Up to when it is spent.
     spent_until: Instant,
 }
 
 impl Budget {
-    /// How long one push waits at most.
-    fn gap(&self, period: Duration) -> Duration {
-        period / self.per_period
+    /// How long it takes until so many messages can be sent.
+    fn wait(self, messages: usize, now: Instant, period: Duration) -> Duration {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        let backlog = self.spent_until.saturating_since(now);
+        (backlog + gap(period).saturating_mul(messages))
+            .saturating_sub(gap(period) * MESSAGES_AT_ONCE)
     }
 
-    /// Takes one push from the budget; returns how long it has to wait.
-    fn take(&mut self, now: Instant, period: Duration) -> Duration {
-        let gap = self.gap(period);
-        self.spent_until = self.spent_until.max(now) + gap;
-        (self.spent_until - now).saturating_sub(gap * self.at_once)
+    fn take(&mut self, messages: u32, now: Instant, period: Duration) {
+        self.spent_until = self.spent_until.max(now) + gap(period).saturating_mul(messages);
     }
+}
+
+/// What one message takes of a budget.
+fn gap(period: Duration) -> Duration {
+    period / MESSAGES_PER_PERIOD
 }
 
 impl Dissemination {
     pub(crate) fn new(now: Instant) -> Self {
         let (piggybacked, unpushed) = Default::default();
-        let budget = |at_once, per_period| Budget { at_once, per_period, spent_until: now };
-        let bad_news = budget(PUSHES_AT_ONCE, PUSHES_PER_PERIOD);
-        let refutations = budget(REFUTATIONS_AT_ONCE, REFUTATIONS_PER_PERIOD);
-        Self { piggybacked, unpushed, push_at: None, bad_news, refutations }
+        let budgets = [Budget { spent_until: now }; 2];
+        Self { piggybacked, unpushed, push_at: None, budgets, turn: 0 }
+    }
+
+    const fn budget(&self, kind: Kind) -> Budget {
+        self.budgets[kind as usize]
     }
 }
 
@@ -72,57 +85,83 @@ impl Swim {
         self.queue(id);
         self.plan_push(now, id);
         self.dissemination.unpushed.insert(id, learnt_from);
+        self.tell_suspect(now, id, learnt_from);
     }
 
-    /// Pushes what is new to our subjects in all rings, each update once; they push it on.
+    /// A suspect hears of it at once, so that it can refute: from who found it so, and from its neighbours, as all who
+    /// observe it may be cut off from it.
+    fn tell_suspect(&mut self, now: Instant, id: MemberId, learnt_from: Option<MemberId>) {
+        let is_suspect = self.list.get(id).is_some_and(|m| m.state == MemberState::Suspect);
+        let (me, rings) = (self.id(), self.list.rings());
+        let is_mine = || learnt_from.is_none() || rings.observers(me).contains(&id);
+        if is_suspect
+            && (is_mine() || rings.subjects(me).contains(&id))
+            && let Some((peer, claim)) = self.peer(id).zip(self.update(now, id))
+        {
+            self.send(peer, &claim);
+        }
+    }
+
+    /// Pushes what is new to our subjects in all rings, each update once; they push it on. What the budget is short for goes
+    /// to few of them, in turn; the others hear of it by another way, or by what is piggybacked.
     pub(crate) fn push_updates(&mut self, now: Instant) {
         if self.dissemination.push_at.is_none_or(|planned| planned > now) {
             return;
         }
         self.dissemination.push_at = None;
         let unpushed = std::mem::take(&mut self.dissemination.unpushed);
-        let me = self.id();
-        let receivers = self.list.rings().subjects(me);
-        // A suspect hears of it at once, so that it can refute: from who found it so, and from those it observes, where
-        // all who observe it are cut off from it.
-        let observers = self.list.rings().observers(me);
-        for (&id, from) in &unpushed {
-            let is_suspect = self.list.get(id).is_some_and(|m| m.state == MemberState::Suspect);
-            if is_suspect
-                && (from.is_none() || observers.contains(&id))
-                && !receivers.contains(&id)
-                && let Some((peer, claim)) = self.peer(id).zip(self.update(now, id))
-            {
-                self.send(peer, &claim);
-            }
-        }
         let news: Vec<_> = unpushed
             .iter()
             .filter_map(|(&id, &from)| Some((id, from, self.update(now, id)?)))
             .collect();
-        for receiver in receivers {
+        let kinds: Vec<_> = unpushed.keys().map(|&id| self.kind_of_news(id)).collect();
+        let mut sent = 0;
+        for receiver in self.receivers(now, &kinds) {
             let Some(peer) = self.peer(receiver) else {
                 continue;
             };
-            // One that does not answer is most likely not there; if it is, others push to it.
-            let is_silent = self.cases.misses_of(receiver).len() >= SILENT_MISSES;
             let mut payload = Payload::new();
             for (id, from, part) in &news {
-                if *from == Some(receiver)
-                    || !part.concerns(*id, receiver)
-                    || (is_silent && *id != receiver)
-                {
+                if *from == Some(receiver) || *id == receiver {
                     continue;
                 }
                 if !payload.push_within(part, self.params.max_datagram_bytes) {
                     let full = std::mem::replace(&mut payload, Payload::of(part));
                     self.send_datagram(peer, full);
+                    sent += 1;
                 }
             }
             if !payload.is_empty() {
                 self.send_datagram(peer, payload);
+                sent += 1;
             }
         }
+        for kind in [Kind::Fall, Kind::Refutation] {
+            if kinds.contains(&Some(kind)) {
+                let period = self.params.protocol_period;
+                self.dissemination.budgets[kind as usize].take(sent, now, period);
+            }
+        }
+    }
+
+    /// Whom these kinds of news are pushed to. A subject that does not answer is most likely not there; if it is, others
+    /// push to it.
+    fn receivers(&mut self, now: Instant, kinds: &[Option<Kind>]) -> Vec<MemberId> {
+        let mut subjects = self.list.rings().subjects(self.id());
+        let (all, period) = (subjects.len(), self.params.protocol_period);
+        // What a push carries besides costs nothing more.
+        let is_for_all = kinds.iter().any(|kind| {
+            kind.is_none_or(|kind| self.dissemination.budget(kind).wait(all, now, period).is_zero())
+        });
+        let most_misses = if is_for_all { MAX_MISSES } else { 0 };
+        subjects.retain(|&id| self.cases.misses_of(id).len() <= most_misses);
+        if !is_for_all && subjects.len() > FEW {
+            let turn = self.dissemination.turn % subjects.len();
+            self.dissemination.turn = turn + FEW;
+            subjects.rotate_left(turn);
+            subjects.truncate(FEW);
+        }
+        subjects
     }
 
     /// Fills what is left of a ping or ack with updates: what the receiver is held for, where that is not alive, then
@@ -169,29 +208,15 @@ impl Swim {
     }
 
     /// Decides how long this news may wait for more. Where many die at once their news is collected, so that one push
-    /// carries much: a few pushes go at once, then so many in a period; likewise where many refute, only more of them,
-    /// as a refutation races with a verdict. Who joins, returns or leaves is told of at once.
+    /// carries much; likewise where many refute. Who joins, returns or leaves is told of at once.
     fn plan_push(&mut self, now: Instant, id: MemberId) {
-        let planned = self.dissemination.push_at;
-        let known = self.list.get(id).map(|member| (member.state(), member.incarnation()));
-        let budget = match known {
-            Some((MemberState::Suspect | MemberState::Dead, _)) => {
-                Some(&mut self.dissemination.bad_news)
-            }
-            Some((MemberState::Alive, incarnation)) if incarnation > Incarnation(0) => {
-                Some(&mut self.dissemination.refutations)
-            }
-            Some((MemberState::Alive | MemberState::Left, _)) | None => None,
-        };
         let (delay, period) = (self.params.push_delay, self.params.protocol_period);
-        let wait = match budget {
-            // What a push carries besides costs nothing more.
-            Some(budget) if planned.is_some_and(|at| at <= now + budget.gap(period)) => return,
-            Some(budget) => budget.take(now, period).max(delay),
-            None => delay,
-        };
+        let wait = self.kind_of_news(id).map_or(delay, |kind| {
+            let wait = self.dissemination.budget(kind).wait(FEW, now, period);
+            wait.min(period).max(delay)
+        });
         let push_at = now + wait;
-        if planned.is_some_and(|planned| planned <= push_at) {
+        if self.dissemination.push_at.is_some_and(|planned| planned <= push_at) {
             return;
         }
         if wait > delay {
@@ -199,6 +224,15 @@ impl Swim {
         }
         self.dissemination.push_at = Some(push_at);
         self.timers.set(push_at, Timer::Push);
+    }
+
+    fn kind_of_news(&self, id: MemberId) -> Option<Kind> {
+        let known = self.list.get(id)?;
+        match known.state {
+            MemberState::Suspect | MemberState::Dead => Some(Kind::Fall),
+            MemberState::Alive if known.incarnation() > Incarnation(0) => Some(Kind::Refutation),
+            MemberState::Alive | MemberState::Left => None,
+        }
     }
 
     fn queue(&mut self, id: MemberId) {
@@ -244,23 +278,14 @@ impl Swim {
     }
 }
 
-impl Part {
-    /// Whether this update about `subject` tells `receiver` something: that it lives, nobody needs to be told.
-    fn concerns(&self, subject: MemberId, receiver: MemberId) -> bool {
-        subject != receiver || matches!(self, Self::Suspect(_) | Self::Dead(_))
-    }
-}
-
-/// How many pushes of deaths and suspicions go out at once before they are collected.
-const PUSHES_AT_ONCE: u32 = 6;
-/// How many go out in a protocol period then.
-const PUSHES_PER_PERIOD: u32 = 4;
-/// How many pushes of refutations go out at once.
-const REFUTATIONS_AT_ONCE: u32 = 12;
-/// How many go out in a protocol period then.
-const REFUTATIONS_PER_PERIOD: u32 = 8;
-/// Who missed so many pings of ours is pushed nothing but the news of itself.
-const SILENT_MISSES: usize = 2;
+/// How many messages a kind of news may take at once: news of a death or two goes to all subjects.
+const MESSAGES_AT_ONCE: u32 = 24;
+/// How many in a protocol period then, where no single push takes more; none waits longer than a period.
+const MESSAGES_PER_PERIOD: u32 = 12;
+/// To how many subjects goes what the budget is short for.
+const FEW: usize = 4;
+/// Who missed more pings of ours is pushed nothing.
+const MAX_MISSES: usize = 1;
 /// How many members can have news waiting to be piggybacked.
 const MAX_UPDATES: usize = 4_096;
 /// After so many updates that do not fit into what is left of a message, no smaller one is looked for.

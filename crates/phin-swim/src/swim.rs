@@ -469,6 +469,9 @@ impl Swim {
         if is_restart {
             self.contacts.forget(id);
         }
+        if change == Some(Change::Alive) && !is_restart {
+            self.contacts.record_risen(now);
+        }
         self.suspicions.clear(id);
         if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
             self.record_flap(now, id);
@@ -578,6 +581,9 @@ impl Swim {
         let Some(known) = self.list.get(id) else {
             return;
         };
+        if known.state == MemberState::Alive && state != MemberState::Left {
+            self.contacts.record_fall(now);
+        }
         let member = Member { record: Arc::clone(&known.record), state, since: now };
         let member = self.list.put(member);
         if state == MemberState::Dead {

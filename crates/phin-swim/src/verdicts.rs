@@ -4,7 +4,10 @@
 //! A doubt costs time and no pings, and always ends. It is for the members of a part of the network that was split off:
 //! what was found out about them on the other side arrives at the same moment as they themselves do.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     Change, Instant, MemberId, MemberState, Outcome, Peer, Report, Silence, Swim, Version, Vote,
@@ -22,6 +25,8 @@ struct Doubt {
     version: Version,
     votes: Vec<Vote>,
     source: Source,
+    /// When its time to refute was over and the member was asked once more.
+    asked_at: Option<Instant>,
 }
 
 /// Whom we heard and whom we found silent lately, each with the last moment: at most [`MAX_CONTACTS`] of each.
@@ -36,6 +41,10 @@ pub(crate) struct Contacts {
     /// Whom we last answered that we live, when, and how often at that moment.
     answered: Option<(MemberId, Instant)>,
     answers: u32,
+    /// When members fell, that is became suspect or dead here, latest first: at most [`MAX_CONTACTS`].
+    falls: VecDeque<Instant>,
+    /// When one of them last refuted.
+    risen_at: Option<Instant>,
 }
 
 impl Contacts {
@@ -69,6 +78,25 @@ impl Contacts {
         let is_another = self.answered.replace((to, now)) != Some((to, now));
         self.answers = if is_another { 1 } else { self.answers.saturating_add(1) };
         self.answers <= MAX_ANSWERS
+    }
+
+    pub(crate) fn record_fall(&mut self, now: Instant) {
+        self.falls.truncate(MAX_CONTACTS - 1);
+        self.falls.push_front(now);
+    }
+
+    pub(crate) const fn record_risen(&mut self, now: Instant) {
+        self.risen_at = Some(now);
+    }
+
+    /// Whether so many members or more fell since then, of a list of so many.
+    fn have_many_fallen(&self, since: Instant, members: usize) -> bool {
+        let many = (FEW_FALLS + members / FALLS_OF_MEMBERS).min(MAX_CONTACTS - 1);
+        self.falls.get(many).is_some_and(|&at| at >= since)
+    }
+
+    fn has_risen(&self, since: Instant) -> bool {
+        self.risen_at.is_some_and(|at| at >= since)
     }
 
     fn heard_at(&self, id: MemberId) -> Option<Instant> {
@@ -154,7 +182,7 @@ impl Swim {
     }
 
     /// Whether a verdict is to be taken as it comes: if we have not heard from the member since its silence began, nor
-    /// were perhaps apart from those who voted, and if these are a majority by our own list too.
+    /// were perhaps apart from those who voted, if these are a majority by our own list too, and if few fell at that time.
     fn is_borne_out(&self, subject: MemberId, votes: &[Vote]) -> bool {
         let Some(silent_since) = votes.iter().map(|vote| vote.silent_since).min() else {
             return false;
@@ -173,8 +201,11 @@ impl Swim {
         let counted: BTreeMap<_, _> =
             votes.iter().filter(is_counted).map(|vote| (vote.observer, *vote)).collect();
         let counted: Vec<_> = counted.into_values().collect();
-        counted.len() > self.able_observers(subject).len() / 2
-            || Silence::of(&counted) == Silence::Gone
+        // A split silences many at once and refuses no packet.
+        let members = self.list.rings().len();
+        Silence::of(&counted) == Silence::Gone
+            || (counted.len() > self.able_observers(subject).len() / 2
+                && !self.contacts.have_many_fallen(silent_since, members))
     }
 
     /// Holds a member for suspect, so that it hears of the verdict, and keeps that until its time to refute is over.
@@ -186,7 +217,8 @@ impl Swim {
         }
         let doubt = self.doubts.0.get(&subject).filter(|doubt| doubt.version == version);
         if doubt.is_none_or(|doubt| doubt.votes.len() < votes.len()) {
-            self.doubts.0.insert(subject, Doubt { version, votes, source });
+            let asked_at = doubt.and_then(|doubt| doubt.asked_at);
+            self.doubts.0.insert(subject, Doubt { version, votes, source, asked_at });
         }
         if self.is_alive(subject) {
             // As if we had found it out: whoever finds a suspect tells it so.
@@ -200,7 +232,8 @@ impl Swim {
         self.end_doubt(now, subject, version);
     }
 
-    /// Takes a doubted verdict if the member's time to refute is over.
+    /// Takes a doubted verdict if the member's time to refute is over. Where others have refuted since it became suspect, it
+    /// may live as they do, and not have heard: then we tell it ourselves first, and give it one period more.
     pub(crate) fn end_doubt(&mut self, now: Instant, subject: MemberId, version: Version) {
         if self.doubts.0.get(&subject).is_none_or(|doubt| doubt.version != version) {
             return;
@@ -214,7 +247,20 @@ impl Swim {
         // Whoever is heard is told what it is held for.
         let told_at = self.contacts.heard_at(subject).unwrap_or(since).max(since);
         let is_ours = self.is_impaired(now);
-        let ends_at = if is_ours { now } else { told_at } + self.time_to_refute();
+        let mut ends_at = if is_ours { now } else { told_at } + self.time_to_refute();
+        let (period, is_risen) = (self.params.protocol_period, self.contacts.has_risen(since));
+        let Some(doubt) = self.doubts.0.get_mut(&subject) else {
+            return;
+        };
+        if is_risen && ends_at <= now {
+            let is_asked = doubt.asked_at.is_some();
+            ends_at = *doubt.asked_at.get_or_insert(now) + period;
+            if !is_asked
+                && let Some((peer, claim)) = self.peer(subject).zip(self.update(now, subject))
+            {
+                self.send(peer, &claim);
+            }
+        }
         if ends_at > now {
             self.timers.set(ends_at, Timer::Doubt(subject, version));
         } else if let Some(Doubt { votes, source, .. }) = self.doubts.0.remove(&subject) {
@@ -250,6 +296,9 @@ impl Doubts {
 
 /// How many verdicts can be doubted at a time; further ones are heard of again when lists are compared.
 const MAX_DOUBTS: usize = 4_096;
+/// So many members that fall within one silence are no sign of a split, and one more of so many in the list.
+const FEW_FALLS: usize = 3;
+const FALLS_OF_MEMBERS: usize = 32;
 /// How often one member is answered at one moment that we live: more often than it accuses us while we pause.
 const MAX_ANSWERS: u32 = 64;
 /// How often a member that does nothing but send is told what it is held for in a protocol period.

@@ -10,6 +10,8 @@ use crate::{
     },
 };
 
+mod many;
+
 fn swim(node: u8, config: Config) -> Swim {
     let name = Name::try_from(format!("n{node}").as_str()).unwrap();
     let me = Local { name, addrs: vec![addr(node)], generation: Generation(0) };
