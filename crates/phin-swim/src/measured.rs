@@ -34,7 +34,7 @@ pub fn is_readable(payload: &[u8], keys: &dyn Keys) -> bool {
 /// A message of each kind that `by` may send about another member on this core's list. Nothing if one of them is not on
 /// it.
 pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Message>> {
-    let record = core.list.get(subject)?.record.as_ref().clone();
+    let record = core.list.get(subject)?.record.clone();
     let (version, sequence) = (record.version(), Sequence(70_000));
     let generation = core.list.get(by)?.version().generation;
     let claim = Claim { subject, version, by };

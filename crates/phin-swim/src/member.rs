@@ -1,7 +1,7 @@
 //! What is known of a member: its identity, its signed record, its state, and the order in which states replace one
 //! another.
 
-use std::{cmp::Ordering, fmt, net::SocketAddr, sync::Arc};
+use std::{cmp::Ordering, fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,7 @@ pub(crate) fn supersedes(heard: (Version, MemberState), known: (Version, MemberS
 /// One member as this node knows it.
 #[derive(Clone, Debug)]
 pub struct Member {
-    pub(crate) record: Arc<Record>,
+    pub(crate) record: Record,
     pub(crate) state: MemberState,
     pub(crate) since: Instant,
 }
@@ -142,7 +142,7 @@ impl Member {
     }
 
     /// What it said of itself last, under its own signature.
-    pub fn record(&self) -> &Record {
+    pub const fn record(&self) -> &Record {
         &self.record
     }
 

@@ -7,7 +7,7 @@ use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Fingerprint, Instant, Member, MemberId, MemberState, Name, Version,
+    Fingerprint, Instant, Member, MemberId, MemberState, Version,
     rings::Rings,
     wire::{BUCKETS, SummaryLine},
 };
@@ -21,8 +21,8 @@ pub struct Members {
     fingerprint: Fingerprint,
     live: usize,
     members: OrdMap<MemberId, Arc<Member>>,
-    /// How many live members have each name.
-    names: OrdMap<Name, u32>,
+    /// How many live members have a name of each hash.
+    names: OrdMap<u32, u32>,
     held: OrdMap<MemberId, Hold>,
 }
 
@@ -68,14 +68,14 @@ impl Members {
     /// The other live members with this member's name, in the order of their ids: a conflict, as names are to be
     /// unique. One that says it is at an address of this member is none: it is an earlier run, not yet found to be gone.
     pub fn namesakes(&self, member: &Member) -> Vec<&Arc<Member>> {
-        let others = match self.names.get(member.name()) {
+        let others = match self.names.get(&name_hash(member.name())) {
             Some(2..) => self.live(),
             _ => return Vec::new(),
         };
-        let addrs = member.record.addrs();
+        let addrs: Vec<_> = member.record.addrs().collect();
         others
             .filter(|other| other.name() == member.name() && other.id() != member.id())
-            .filter(|other| !other.record.addrs().iter().any(|addr| addrs.contains(addr)))
+            .filter(|other| !other.record.addrs().any(|addr| addrs.contains(&addr)))
             .collect()
     }
 
@@ -242,7 +242,7 @@ impl MembershipList {
         self.snapshot.fingerprint.0 ^= live_hash(before) ^ live_hash(after);
         let is_live = |member: Option<&Member>| member.is_some_and(|m| m.state.is_live());
         let name = |member: Option<&Member>| {
-            member.filter(|m| m.state.is_live()).map(|m| m.record.label().clone())
+            member.filter(|m| m.state.is_live()).map(|m| name_hash(m.name()))
         };
         let (old, new) = (name(before), name(after));
         if old != new {
@@ -285,6 +285,12 @@ fn entry_hash(id: MemberId, version: Version) -> u64 {
     let id = id.as_u128();
     let version = (u64::from(version.generation.0) << 32) | u64::from(version.incarnation.0);
     [(id >> 64) as u64, id as u64, version].into_iter().fold(0, |hash, word| mix(hash ^ word))
+}
+
+/// A hash of a name: few members share one without sharing the name.
+fn name_hash(name: &str) -> u32 {
+    let hash = name.bytes().fold(0, |hash, byte| mix(hash ^ u64::from(byte)));
+    (hash >> 32) as u32
 }
 
 const fn mix(word: u64) -> u64 {

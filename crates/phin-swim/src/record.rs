@@ -6,6 +6,7 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    ops::Range,
     sync::Arc,
 };
 
@@ -116,18 +117,17 @@ pub enum NameError {
     },
 }
 
-/// What a member says of itself, and its signature.
+/// What a member says of itself, and its signature. Clones share both.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Record {
     id: MemberId,
     version: Version,
     has_left: bool,
-    name: Name,
-    addrs: Box<[SocketAddr]>,
+    /// Where in `signed` the name is; the addresses follow it.
+    name: Range<u16>,
     /// The signed bytes: public key, generation, incarnation, has left, name, addresses, and whatever a later
-    /// release appends.
-    body: Box<[u8]>,
-    signature: Signature,
+    /// release appends. The signature follows them.
+    signed: Arc<[u8]>,
 }
 
 /// What the owner of a record states in it.
@@ -149,10 +149,10 @@ impl Record {
     pub(crate) fn sign(statement: Statement, keys: &dyn Keys) -> Self {
         let Statement { name, addrs, version, has_left } = statement;
         let key = keys.public_key();
-        let addrs: Box<[_]> = addrs.into_iter().take(Self::MAX_ADDRS).collect();
-        let body = encode_body(&key, version, has_left, &name, &addrs).into_boxed_slice();
+        let addrs = &addrs[..addrs.len().min(Self::MAX_ADDRS)];
+        let body = encode_body(&key, version, has_left, &name, addrs);
         let signature = keys.sign(&signed_message(&body));
-        Self { id: keys.member_id(&key), version, has_left, name, addrs, body, signature }
+        Self::decode(&body, signature, keys).expect("a statement has an address")
     }
 
     /// Decodes a record without checking its signature: see [`Record::is_authentic`].
@@ -171,29 +171,31 @@ impl Record {
             incarnation: Incarnation::deserialize(&mut fields)?,
         };
         let has_left = bool::deserialize(&mut fields)?;
-        let name = Name::deserialize(&mut fields)?;
-        let addrs = Vec::<Addr>::deserialize(&mut fields)?;
-        if addrs.is_empty() || addrs.len() > Self::MAX_ADDRS {
+        let name = Name::deserialize(&mut fields)?.as_str().len();
+        let name_ends = body.len() - fields.get_ref().len();
+        let addrs = read_addrs(fields.get_ref());
+        if addrs.len() == 0 || addrs.len() > Self::MAX_ADDRS {
             return Err(DecodeError::Invalid("number of addresses"));
         }
+        if addrs.into_iter().any(|addr| addr.is_none()) {
+            return Err(DecodeError::Invalid("address"));
+        }
+        let at = |index| u16::try_from(index).expect("a body has no more than 512 bytes");
         Ok(Self {
             id: keys.member_id(&key),
             version,
             has_left,
-            name,
-            addrs: addrs.into_iter().map(|addr| addr.0).collect(),
-            body: body.into(),
-            signature,
+            name: at(name_ends - name)..at(name_ends),
+            signed: [body, &signature.0].concat().into(),
         })
     }
 
     /// Whether the member it speaks of signed it.
     pub(crate) fn is_authentic(&self, keys: &dyn Keys) -> bool {
-        let mut fields = Deserializer::new(&*self.body);
-        let Ok(key) = Bytes::deserialize(&mut fields) else {
+        let Ok(key) = Bytes::deserialize(&mut Deserializer::new(self.body())) else {
             return false;
         };
-        keys.verify(&PublicKey(key.0), &signed_message(&self.body), &self.signature)
+        keys.verify(&PublicKey(key.0), &signed_message(self.body()), &self.signature())
     }
 
     /// Who it speaks of.
@@ -213,38 +215,41 @@ impl Record {
 
     /// The member's label for people.
     pub fn name(&self) -> &str {
-        self.name.as_str()
-    }
-
-    pub(crate) const fn label(&self) -> &Name {
-        &self.name
+        let Range { start, end } = self.name;
+        let name = &self.signed[start.into()..end.into()];
+        str::from_utf8(name).expect("names are checked as they are decoded")
     }
 
     /// Where the member is reached: its first address.
     pub fn addr(&self) -> SocketAddr {
-        self.addrs[0]
+        self.addrs().next().expect("a record has an address")
     }
 
     /// Every address of the member, the preferred one first; 1 to [`Record::MAX_ADDRS`].
-    pub fn addrs(&self) -> &[SocketAddr] {
-        &self.addrs
+    pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        let addrs = read_addrs(&self.signed[self.name.end.into()..]);
+        addrs.map(|addr| addr.expect("addresses are checked as they are decoded"))
     }
 
     pub(crate) fn body(&self) -> &[u8] {
-        &self.body
+        self.split().0
     }
 
-    pub(crate) const fn signature(&self) -> &Signature {
-        &self.signature
+    pub(crate) fn signature(&self) -> Signature {
+        Signature(*self.split().1)
     }
 
     pub(crate) fn statement(&self) -> Statement {
         Statement {
-            name: self.name.clone(),
-            addrs: self.addrs.to_vec(),
+            name: self.name().try_into().expect("names are checked as they are decoded"),
+            addrs: self.addrs().collect(),
             version: self.version,
             has_left: self.has_left,
         }
+    }
+
+    fn split(&self) -> (&[u8], &[u8; 64]) {
+        self.signed.split_last_chunk().expect("a signature follows the body")
     }
 }
 
@@ -254,8 +259,8 @@ impl fmt::Debug for Record {
             .field("id", &self.id)
             .field("version", &self.version)
             .field("has_left", &self.has_left)
-            .field("name", &self.name)
-            .field("addrs", &self.addrs)
+            .field("name", &self.name())
+            .field("addrs", &self.addrs().collect::<Vec<_>>())
             .finish_non_exhaustive()
     }
 }
@@ -279,6 +284,22 @@ fn encode_body(
         .and_then(|()| addrs.serialize(&mut fields))
         .expect("writing to a vector cannot fail");
     body
+}
+
+/// The addresses that these bytes begin with, or `None` in place of one that is none.
+fn read_addrs(mut bytes: &[u8]) -> impl ExactSizeIterator<Item = Option<SocketAddr>> {
+    let addrs = rmp::decode::read_array_len(&mut bytes).unwrap_or_default();
+    (0..addrs).map(move |_| read_addr(&mut bytes))
+}
+
+fn read_addr(bytes: &mut &[u8]) -> Option<SocketAddr> {
+    let length = rmp::decode::read_bin_len(bytes).ok()?;
+    let (ip, port) = bytes.split_off(..length as usize)?.split_last_chunk()?;
+    let ip = match <[u8; 4]>::try_from(ip) {
+        Ok(ip) => IpAddr::from(ip),
+        Err(_) => IpAddr::from(<[u8; 16]>::try_from(ip).ok()?).to_canonical(),
+    };
+    Some(SocketAddr::new(ip, u16::from_be_bytes(*port)))
 }
 
 /// Keeps a signature over a record from being one over anything else.
@@ -324,34 +345,6 @@ impl Serialize for Addr {
             IpAddr::V4(ip) => serializer.serialize_bytes(&[&ip.octets()[..], &port].concat()),
             IpAddr::V6(ip) => serializer.serialize_bytes(&[&ip.octets()[..], &port].concat()),
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Addr {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Addr;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("6 or 18 bytes of address and port")
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Addr, E> {
-                let Some((ip, port)) = bytes.split_last_chunk::<2>() else {
-                    return Err(E::invalid_length(bytes.len(), &self));
-                };
-                let ip: IpAddr = if let Ok(ip) = <[u8; 4]>::try_from(ip) {
-                    ip.into()
-                } else if let Ok(ip) = <[u8; 16]>::try_from(ip) {
-                    ip.into()
-                } else {
-                    return Err(E::invalid_length(bytes.len(), &self));
-                };
-                Ok(Addr(SocketAddr::new(ip.to_canonical(), u16::from_be_bytes(*port))))
-            }
-        }
-        deserializer.deserialize_bytes(Visitor)
     }
 }
 

@@ -101,7 +101,7 @@ mod tests {
 
     /// Puts one that was at this address, since so many seconds in that state.
     fn put(swim: &mut Swim, node: u8, at: u8, state: MemberState, since: u64) {
-        let record = Arc::new(Record::sign(statement(node, at), &TestKeys(node)));
+        let record = Record::sign(statement(node, at), &TestKeys(node));
         let since = Instant::START + Duration::from_secs(since);
         swim.list.put(Member { record, state, since });
     }

@@ -125,7 +125,7 @@ impl Swim {
         let mut rng = ChaCha8Rng::seed_from_u64(rng_seed);
         let version = Version { generation: me.generation, incarnation: Incarnation(0) };
         let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
-        let record = Arc::new(Record::sign(statement, &*keys));
+        let record = Record::sign(statement, &*keys);
         let member = Member { record, state: MemberState::Alive, since: now };
         let mut timers = Timers::new();
         // The first round ends at random, so that members that start together are no burst.
@@ -486,7 +486,7 @@ impl Swim {
             Some(known) if known.state == state && !is_restart => known.since,
             _ => now,
         };
-        let member = self.list.put(Member { record: Arc::new(record), state, since });
+        let member = self.list.put(Member { record, state, since });
         self.forgotten.remove(id);
         let peer = Peer { id, addr: member.addr() };
         self.announce(change, Arc::clone(&member));
@@ -507,7 +507,7 @@ impl Swim {
     /// remembered with a later one: this run takes the generation after it (a member never shouts itself down).
     fn handle_own_record(&mut self, now: Instant, record: &Record) {
         let mine = self.list.me().record.clone();
-        if record.version() < mine.version() || *record == *mine {
+        if record.version() < mine.version() || *record == mine {
             return;
         }
         if !record.is_authentic(&*self.keys) {
@@ -557,7 +557,7 @@ impl Swim {
     pub(crate) fn restate(&mut self, now: Instant, statement: Statement) {
         let state = if statement.has_left { MemberState::Left } else { MemberState::Alive };
         let before = self.list.me().clone();
-        let record = Arc::new(Record::sign(statement, &*self.keys));
+        let record = Record::sign(statement, &*self.keys);
         let since = if before.state == state { before.since } else { now };
         let change = match state {
             MemberState::Left => Some(Change::Left),
@@ -584,7 +584,7 @@ impl Swim {
         if known.state == MemberState::Alive && state != MemberState::Left {
             self.contacts.record_fall(now);
         }
-        let member = Member { record: Arc::clone(&known.record), state, since: now };
+        let member = Member { record: known.record.clone(), state, since: now };
         let member = self.list.put(member);
         if state == MemberState::Dead {
             self.record_flap(now, id);
@@ -681,7 +681,7 @@ fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
             Some(Change::Alive)
         }
         MemberState::Alive => {
-            let is_same = known.record.addrs() == record.addrs() && known.name() == record.name();
+            let is_same = known.record.addrs().eq(record.addrs()) && known.name() == record.name();
             (!is_same).then_some(Change::Updated)
         }
     }

@@ -1,8 +1,6 @@
 //! Starting with a full list: for simulators, where ten thousand members joining one by one would take longer than the
 //! run itself. A node never needs this.
 
-use std::sync::Arc;
-
 use crate::{
     Config, ConfigError, Incarnation, Instant, Keys, Local, Member, MemberState, Swim, Version,
     config::Params,
@@ -31,7 +29,7 @@ impl Template {
         for (me, keys) in members {
             let version = Version { generation: me.generation, incarnation: Incarnation(0) };
             let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
-            let record = Arc::new(Record::sign(statement, &keys));
+            let record = Record::sign(statement, &keys);
             let member = Member { record, state: MemberState::Alive, since: Instant::START };
             match &mut list {
                 None => list = Some(MembershipList::new(member, params.rings)),
@@ -53,7 +51,7 @@ impl Swim {
     /// Takes a template's list for its own, without a word to anyone. Does nothing unless this core is in it, as the
     /// same generation; to be called before any input.
     pub fn start_with(&mut self, template: &Template) {
-        let me = self.list.me().record.clone();
+        let me = self.list.me();
         if let Some(list) = &template.list
             && list.get(me.id()).is_some_and(|member| member.version() == me.version())
         {

@@ -66,7 +66,7 @@ impl Decisions {
         self.ask_about(Newcomer {
             id: from.id,
             name: record.name().to_owned(),
-            addrs: record.addrs().to_vec(),
+            addrs: record.addrs().collect(),
             generation: record.version().generation,
             seen_at: from.addr,
         });

@@ -24,7 +24,7 @@ pub(crate) fn known_peers(members: &Members, unmet: &[KnownPeer]) -> Vec<KnownPe
     let listed = listed.map(|member| KnownPeer {
         id: member.id(),
         is_dead: member.state() == MemberState::Dead,
-        addrs: member.record().addrs().to_vec(),
+        addrs: member.record().addrs().collect(),
     });
     let unmet = unmet.iter().filter(|peer| members.get(peer.id).is_none()).cloned();
     let mut peers: Vec<_> = listed.chain(unmet).collect();

@@ -182,7 +182,7 @@ impl Company {
         }
         let members = self.members.borrow();
         let me = members.me().id();
-        let has_addr = |member: &Member| member.record().addrs().contains(&addr);
+        let has_addr = |member: &Member| member.record().addrs().any(|known| known == addr);
         members.live().any(|member| member.id() != me && has_addr(member))
     }
 }

@@ -9,7 +9,7 @@ use crate::{
 };
 
 fn member(node: u8, version: Version, state: MemberState) -> Member {
-    Member { record: Arc::new(record(node, version)), state, since: Instant::START }
+    Member { record: record(node, version), state, since: Instant::START }
 }
 
 fn list() -> MembershipList {

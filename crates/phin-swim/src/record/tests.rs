@@ -66,10 +66,10 @@ fn a_signed_record_decodes_to_itself_and_is_authentic() {
     let mut said = statement(3, version(5, 9));
     said.addrs.push((Ipv6Addr::LOCALHOST, 80).into());
     let record = Record::sign(said, &TestKeys(3));
-    let decoded = decode(record.body(), *record.signature()).unwrap();
+    let decoded = decode(record.body(), record.signature()).unwrap();
     assert_eq!(decoded, record);
     assert!(decoded.is_authentic(&TestKeys(0)));
-    assert_eq!(decoded.addrs(), [addr(3), (Ipv6Addr::LOCALHOST, 80).into()]);
+    assert_eq!(decoded.addrs().collect::<Vec<_>>(), [addr(3), (Ipv6Addr::LOCALHOST, 80).into()]);
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn the_signature_covers_every_byte_and_the_key() {
             let mut body = record.body().to_vec();
             body[at] ^= 1 << bit;
             // Where it still decodes, it is nobody's word.
-            if let Ok(forged) = decode(&body, *record.signature()) {
+            if let Ok(forged) = decode(&body, record.signature()) {
                 assert!(!forged.is_authentic(&TestKeys(0)), "byte {at}, bit {bit}");
             }
         }
@@ -100,7 +100,7 @@ fn the_signature_covers_each_field() {
         Statement { addrs: vec![addr(4)], ..said() },
         Statement { addrs: vec![addr(3), addr(4)], ..said() },
     ];
-    let signature = *record(3, version(5, 9)).signature();
+    let signature = record(3, version(5, 9)).signature();
     for changed in changes {
         let record = Record::sign(changed, &TestKeys(3));
         let forged = decode(record.body(), signature).unwrap();
@@ -123,7 +123,7 @@ fn fields_of_a_later_release_keep_the_signature_and_are_relayed_unchanged() {
 fn a_truncated_record_is_an_error_at_every_byte() {
     let record = record(3, version(1, 2));
     for length in 0..record.body().len() {
-        assert!(decode(&record.body()[..length], *record.signature()).is_err(), "{length} bytes");
+        assert!(decode(&record.body()[..length], record.signature()).is_err(), "{length} bytes");
     }
 }
 
@@ -142,9 +142,9 @@ fn the_longest_statement_fits() {
     said.name = Name::try_from("x".repeat(Name::MAX_BYTES).as_str()).unwrap();
     said.addrs = vec![(Ipv6Addr::LOCALHOST, u16::MAX).into(); 9];
     let record = Record::sign(said, &TestKeys(3));
-    assert_eq!(record.addrs().len(), Record::MAX_ADDRS, "further ones are not taken");
+    assert_eq!(record.addrs().count(), Record::MAX_ADDRS, "further ones are not taken");
     assert!(record.body().len() <= Record::MAX_BODY_BYTES / 2, "room is left for later fields");
-    assert_eq!(decode(record.body(), *record.signature()).unwrap(), record);
+    assert_eq!(decode(record.body(), record.signature()).unwrap(), record);
 }
 
 #[test]
@@ -163,13 +163,13 @@ fn an_address_has_6_or_18_bytes_and_is_kept_in_its_shortest_form() {
     let decode = |bytes: &[u8]| {
         let mut encoded = vec![0xc4, bytes.len() as u8];
         encoded.extend_from_slice(bytes);
-        Addr::deserialize(&mut Deserializer::new(&*encoded)).map(|addr| addr.0)
+        read_addr(&mut &*encoded)
     };
     assert_eq!(decode(&[10, 0, 0, 1, 0x1b, 0x58]).unwrap(), addr(1));
     let mapped = Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped().octets();
     assert_eq!(decode(&[&mapped[..], &[0x1b, 0x58]].concat()).unwrap(), addr(1));
     for length in [0, 1, 2, 5, 7, 17, 19, 200] {
-        assert!(decode(&vec![0; length]).is_err(), "{length} bytes");
+        assert!(decode(&vec![0; length]).is_none(), "{length} bytes");
     }
 }
 
