@@ -4,43 +4,56 @@
 //! their id rotated by *r* of K equal steps. A member's neighbours in all rings are found in O(K log n), and a join or
 //! a death changes only its own links.
 
-use std::ops::Bound::{Excluded, Unbounded};
+use std::{
+    ops::Bound::{Excluded, Unbounded},
+    sync::Arc,
+};
 
-use imbl::OrdSet;
+use imbl::OrdMap;
 
 use crate::MemberId;
 
 /// The live members in K orders. Clones share what they have in common.
 #[derive(Clone, Debug)]
-pub(crate) struct Rings(Vec<OrdSet<u128>>);
+pub(crate) struct Rings {
+    ids: Ids,
+    rings: Vec<Ring>,
+}
 
 impl Rings {
     pub(crate) fn new(rings: u8) -> Self {
-        Self(vec![OrdSet::new(); rings.into()])
+        let rotations = (0..u32::from(rings)).map(|ring| ring * 128 / u32::from(rings));
+        Self { ids: Ids::default(), rings: rotations.map(Ring::new).collect() }
     }
 
     pub(crate) fn insert(&mut self, id: MemberId) {
-        for ring in 0..self.0.len() {
-            let place = self.place(ring, id);
-            self.0[ring].insert(place);
+        let index = self.ids.insert(id);
+        for ring in &mut self.rings {
+            ring.edit(&self.ids, id, |stretch, at| {
+                stretch.reserve_exact(1);
+                stretch.insert(at, index);
+            });
         }
     }
 
     pub(crate) fn remove(&mut self, id: MemberId) {
-        for ring in 0..self.0.len() {
-            let place = self.place(ring, id);
-            self.0[ring].remove(&place);
+        let Some(index) = self.rings[0].index(&self.ids, id) else {
+            return;
+        };
+        for ring in &mut self.rings {
+            ring.edit(&self.ids, id, |stretch, at| _ = stretch.remove(at));
         }
+        self.ids.remove(index);
     }
 
     /// How many members are on the rings.
     pub(crate) fn len(&self) -> usize {
-        self.0[0].len()
+        self.ids.len as usize
     }
 
     /// Whether there are so few members that everyone observes everyone.
     pub(crate) fn are_complete(&self) -> bool {
-        self.len() <= self.0.len() + 1
+        self.len() <= self.rings.len() + 1
     }
 
     /// The member that `id` observes in this round: its successor in ring `round mod K`, or, where everyone observes
@@ -48,7 +61,7 @@ impl Rings {
     pub(crate) fn subject_in_round(&self, id: MemberId, round: u16) -> Option<MemberId> {
         let round = usize::from(round);
         if !self.are_complete() {
-            return self.successor(round % self.0.len(), id);
+            return self.successor(round % self.rings.len(), id);
         }
         let others = self.len().checked_sub(1).filter(|&others| others > 0)?;
         (0..=round % others).try_fold(id, |at, _| self.successor(0, at))
@@ -71,7 +84,7 @@ impl Rings {
             return false;
         }
         self.are_complete()
-            || (0..self.0.len()).any(|ring| {
+            || (0..self.rings.len()).any(|ring| {
                 let first = self.predecessor(ring, subject);
                 let second = first.and_then(|first| self.predecessor(ring, first));
                 [first, second].contains(&Some(observer))
@@ -80,8 +93,7 @@ impl Rings {
 
     /// The live member at or after a random place, which makes every member about equally likely.
     pub(crate) fn at_or_after(&self, place: u128) -> Option<MemberId> {
-        let ring = self.0.first()?;
-        ring.range(place..).next().or_else(|| ring.get_min()).copied().map(MemberId::from_u128)
+        self.rings[0].from(&self.ids, place)
     }
 
     fn neighbours(
@@ -89,13 +101,13 @@ impl Rings {
         id: MemberId,
         next: impl Fn(&Self, usize, MemberId) -> Option<MemberId>,
     ) -> Vec<MemberId> {
-        let mut found = Vec::with_capacity(self.0.len());
+        let mut found = Vec::with_capacity(self.rings.len());
         if self.are_complete() {
-            let members = self.0[0].iter().copied().map(MemberId::from_u128);
+            let members = self.rings[0].iter().map(|index| self.ids.get(index));
             found.extend(members.filter(|&member| member != id));
             return found;
         }
-        for ring in 0..self.0.len() {
+        for ring in 0..self.rings.len() {
             if let Some(member) = next(self, ring, id)
                 && !found.contains(&member)
             {
@@ -106,43 +118,128 @@ impl Rings {
     }
 
     fn successor(&self, ring: usize, id: MemberId) -> Option<MemberId> {
-        let place = self.place(ring, id);
-        let members = &self.0[ring];
-        let next = members.range((Excluded(place), Unbounded)).next();
-        self.member_at(ring, next.or_else(|| members.get_min()), id)
+        let ring = &self.rings[ring];
+        let next = ring.from(&self.ids, ring.place(id).wrapping_add(1));
+        next.filter(|&next| next != id)
     }
 
     fn predecessor(&self, ring: usize, id: MemberId) -> Option<MemberId> {
-        let place = self.place(ring, id);
-        let members = &self.0[ring];
-        let next = members.range(..place).next_back();
-        self.member_at(ring, next.or_else(|| members.get_max()), id)
+        let ring = &self.rings[ring];
+        ring.before(&self.ids, ring.place(id)).filter(|&previous| previous != id)
+    }
+}
+
+/// One order: the members' indices, cut into stretches, because a whole tree of ids would take four times the memory.
+#[derive(Clone, Debug)]
+struct Ring {
+    rotation: u32,
+    /// Each has the places from its key up to the next one's. The first, whose key is 0, may be empty.
+    stretches: OrdMap<u128, Arc<Vec<u32>>>,
+}
+
+/// Where one stretch becomes two: longer ones take less memory, shorter ones are searched and changed sooner.
+const MAX_STRETCH: usize = 64;
+
+impl Ring {
+    fn new(rotation: u32) -> Self {
+        Self { rotation, stretches: OrdMap::unit(0, Arc::default()) }
     }
 
-    fn member_at(
-        &self,
-        ring: usize,
-        place: Option<&u128>,
-        other_than: MemberId,
-    ) -> Option<MemberId> {
-        let id = MemberId::from_u128(place?.rotate_right(self.rotation(ring)));
-        (id != other_than).then_some(id)
+    /// Changes the stretch that has this member's place, given how many in it are before that.
+    fn edit(&mut self, ids: &Ids, id: MemberId, change: impl FnOnce(&mut Vec<u32>, usize)) {
+        let place = |id: MemberId| id.as_u128().rotate_left(self.rotation);
+        let found = self.stretches.get_prev_mut(&place(id));
+        let (&start, stretch) = found.expect("the first stretch starts at 0");
+        let stretch = Arc::make_mut(stretch);
+        let at = stretch.partition_point(|&index| place(ids.get(index)) < place(id));
+        change(stretch, at);
+        if stretch.len() > MAX_STRETCH {
+            let rest = stretch.split_off(MAX_STRETCH / 2);
+            stretch.shrink_to_fit();
+            self.stretches.insert(place(ids.get(rest[0])), Arc::new(rest));
+        } else if stretch.is_empty() && start > 0 {
+            self.stretches.remove(&start);
+        }
     }
 
-    fn place(&self, ring: usize, id: MemberId) -> u128 {
-        id.as_u128().rotate_left(self.rotation(ring))
+    fn index(&self, ids: &Ids, id: MemberId) -> Option<u32> {
+        let (_, stretch, at) = self.find(ids, self.place(id));
+        stretch.get(at).copied().filter(|&index| ids.get(index) == id)
     }
 
-    fn rotation(&self, ring: usize) -> u32 {
-        (ring * 128 / self.0.len()) as u32
+    /// The first member from a place on, all around the ring.
+    fn from(&self, ids: &Ids, place: u128) -> Option<MemberId> {
+        let (start, stretch, at) = self.find(ids, place);
+        let first = |(_, stretch): (_, &Arc<Vec<u32>>)| stretch.first().copied();
+        let following = || self.stretches.range((Excluded(start), Unbounded)).find_map(first);
+        let found = stretch.get(at).copied().or_else(following);
+        found.or_else(|| self.iter().next()).map(|index| ids.get(index))
+    }
+
+    /// The last member before a place, all around the ring.
+    fn before(&self, ids: &Ids, place: u128) -> Option<MemberId> {
+        let (start, stretch, at) = self.find(ids, place);
+        let last = |(_, stretch): (_, &Arc<Vec<u32>>)| stretch.last().copied();
+        let preceding = || self.stretches.range(..start).rev().find_map(last);
+        let found = stretch[..at].last().copied().or_else(preceding);
+        found.or_else(|| self.iter().next_back()).map(|index| ids.get(index))
+    }
+
+    fn iter(&self) -> impl DoubleEndedIterator<Item = u32> {
+        self.stretches.values().flat_map(|stretch| stretch.iter().copied())
+    }
+
+    /// The stretch that has a place: its key, itself, and how many in it are before the place.
+    fn find(&self, ids: &Ids, place: u128) -> (u128, &[u32], usize) {
+        let found = self.stretches.get_prev(&place);
+        let (&start, stretch) = found.expect("the first stretch starts at 0");
+        (start, stretch, stretch.partition_point(|&index| self.place(ids.get(index)) < place))
+    }
+
+    fn place(&self, id: MemberId) -> u128 {
+        id.as_u128().rotate_left(self.rotation)
+    }
+}
+
+/// The ids of the members, each under an index that is a quarter as long and stays the same.
+#[derive(Clone, Debug, Default)]
+struct Ids {
+    blocks: Vec<Arc<[MemberId; BLOCK]>>,
+    len: u32,
+    /// What members had that are gone.
+    free: Vec<u32>,
+}
+
+/// How many ids are copied when one changes that a clone shares.
+const BLOCK: usize = 64;
+
+impl Ids {
+    fn insert(&mut self, id: MemberId) -> u32 {
+        // Where nobody's is free, as many are taken as there are members.
+        let index = self.free.pop().unwrap_or(self.len);
+        self.len += 1;
+        match self.blocks.get_mut(index as usize / BLOCK) {
+            Some(block) => Arc::make_mut(block)[index as usize % BLOCK] = id,
+            None => self.blocks.push(Arc::new([id; BLOCK])),
+        }
+        index
+    }
+
+    fn remove(&mut self, index: u32) {
+        self.len -= 1;
+        self.free.push(index);
+    }
+
+    fn get(&self, index: u32) -> MemberId {
+        self.blocks[index as usize / BLOCK][index as usize % BLOCK]
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use rand::{RngExt, SeedableRng};
+    use rand::{RngExt, SeedableRng, seq::IndexedRandom};
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
@@ -216,6 +313,53 @@ mod tests {
         reversed.reverse();
         let again = self::rings(&reversed);
         assert!(reversed.iter().all(|&id| again.subjects(id) == rings.subjects(id)));
+    }
+
+    /// Ids of chance, and some that share half of their bits, which anyone can make who tries many keys.
+    fn hostile_ids(rng: &mut ChaCha8Rng) -> Vec<MemberId> {
+        let few = || (0..80).chain([u64::MAX]).map(u128::from);
+        let numbers =
+            few().chain(few().map(|bits| !0 << 64 | bits)).chain(few().map(|bits| bits << 64));
+        let chance = (0..400).map(|_| MemberId(rng.random()));
+        numbers.map(MemberId::from_u128).chain(chance).collect()
+    }
+
+    #[test]
+    fn whoever_comes_and_goes_a_ring_is_the_order_of_its_places() {
+        const STEPS: u32 = 6_000;
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let ids = hostile_ids(&mut rng);
+        let mut rings = Rings::new(8);
+        let mut present = BTreeSet::new();
+        for step in 0..STEPS {
+            let id = *ids.choose(&mut rng).unwrap();
+            // The rings fill, and then empty.
+            if rng.random_ratio(step, STEPS) {
+                rings.remove(id);
+                present.remove(&id);
+            } else if present.insert(id) {
+                rings.insert(id);
+            }
+            assert_eq!(rings.len(), present.len());
+            if step % 20 == 0 {
+                (0..8).for_each(|ring| assert_order(&rings, ring, &present));
+            }
+        }
+    }
+
+    fn assert_order(rings: &Rings, ring: usize, present: &BTreeSet<MemberId>) {
+        let mut order: Vec<_> = present.iter().copied().collect();
+        order.sort_by_key(|id| id.as_u128().rotate_left(ring as u32 * 16));
+        let found = rings.rings[ring].iter().map(|index| rings.ids.get(index));
+        assert_eq!(found.collect::<Vec<_>>(), order);
+        let lengths: Vec<_> = rings.rings[ring].stretches.values().map(|s| s.len()).collect();
+        assert!(lengths.iter().all(|&length| length <= MAX_STRETCH));
+        assert!(lengths[1..].iter().all(|&length| length > 0));
+        let following = order.iter().cycle().skip(1);
+        for (&id, &next) in order.iter().zip(following).filter(|(id, next)| id != next) {
+            assert_eq!(rings.successor(ring, id), Some(next));
+            assert_eq!(rings.predecessor(ring, next), Some(id));
+        }
     }
 
     #[test]
