@@ -1,5 +1,5 @@
 //! What a core holds in memory for each member that it knows, as the allocator is asked for it: the record, its place in
-//! the list, in the rings and by address. `cargo bench -p phin-benches --bench memory`; connections are the transport's.
+//! the list, in the rings and by name. `cargo bench -p phin-benches --bench memory`; connections are the transport's.
 
 use std::{
     alloc::System,
