@@ -492,10 +492,11 @@ impl Swim {
 
     /// Whether a member that came later has this one's address.
     fn is_address_taken(&self, id: MemberId) -> bool {
-        let Some(addr) = self.list.get(id).map(|member| member.addr()) else {
+        let Some(known) = self.list.get(id) else {
             return false;
         };
-        self.list.snapshot().live().any(|member| member.id() != id && member.addr() == addr)
+        let mut live = self.list.snapshot().live();
+        live.any(|member| member.id() != id && member.record.has_addr_of(&known.record))
     }
 
     /// Forgets the pings to a member that is gone, or whose process is another one now.

@@ -5,6 +5,7 @@
 
 use std::{
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     net::{IpAddr, SocketAddr},
     ops::Range,
     sync::Arc,
@@ -123,6 +124,8 @@ pub struct Record {
     id: MemberId,
     version: Version,
     has_left: bool,
+    /// A hash of the first address, which tells nearly all others from it without a look at them.
+    addr_hash: u16,
     /// Where in `signed` the name is; the addresses follow it.
     name: Range<u16>,
     /// The signed bytes: public key, generation, incarnation, has left, name, addresses, and whatever a later
@@ -173,11 +176,12 @@ impl Record {
         let has_left = bool::deserialize(&mut fields)?;
         let name = Name::deserialize(&mut fields)?.as_str().len();
         let name_ends = body.len() - fields.get_ref().len();
-        let addrs = read_addrs(fields.get_ref());
+        let mut addrs = read_addrs(fields.get_ref());
         if addrs.len() == 0 || addrs.len() > Self::MAX_ADDRS {
             return Err(DecodeError::Invalid("number of addresses"));
         }
-        if addrs.into_iter().any(|addr| addr.is_none()) {
+        let first = addrs.next().flatten().ok_or(DecodeError::Invalid("address"))?;
+        if addrs.any(|addr| addr.is_none()) {
             return Err(DecodeError::Invalid("address"));
         }
         let at = |index| u16::try_from(index).expect("a body has no more than 512 bytes");
@@ -185,6 +189,7 @@ impl Record {
             id: keys.member_id(&key),
             version,
             has_left,
+            addr_hash: addr_hash(first),
             name: at(name_ends - name)..at(name_ends),
             signed: [body, &signature.0].concat().into(),
         })
@@ -223,6 +228,11 @@ impl Record {
     /// Where the member is reached: its first address.
     pub fn addr(&self) -> SocketAddr {
         self.addrs().next().expect("a record has an address")
+    }
+
+    /// Whether both say that they are reached at one address.
+    pub(crate) fn has_addr_of(&self, other: &Self) -> bool {
+        self.addr_hash == other.addr_hash && self.addr() == other.addr()
     }
 
     /// Every address of the member, the preferred one first; 1 to [`Record::MAX_ADDRS`].
@@ -290,6 +300,12 @@ fn encode_body(
 fn read_addrs(mut bytes: &[u8]) -> impl ExactSizeIterator<Item = Option<SocketAddr>> {
     let addrs = rmp::decode::read_array_len(&mut bytes).unwrap_or_default();
     (0..addrs).map(move |_| read_addr(&mut bytes))
+}
+
+fn addr_hash(addr: SocketAddr) -> u16 {
+    let mut hasher = DefaultHasher::new();
+    addr.hash(&mut hasher);
+    (hasher.finish() >> 48) as u16
 }
 
 fn read_addr(bytes: &mut &[u8]) -> Option<SocketAddr> {
