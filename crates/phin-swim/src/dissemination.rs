@@ -34,9 +34,10 @@ enum Kind {
     Refutation,
 }
 
-/// [`MESSAGES_AT_ONCE`], then [`MESSAGES_PER_PERIOD`].
+/// So many messages at once, then [`MESSAGES_PER_PERIOD`].
 #[derive(Clone, Copy, Debug)]
 struct Budget {
+    at_once: u32,
     /// Up to when it is spent.
     spent_until: Instant,
 }
@@ -46,8 +47,7 @@ impl Budget {
     fn wait(self, messages: usize, now: Instant, period: Duration) -> Duration {
         let messages = u32::try_from(messages).unwrap_or(u32::MAX);
         let backlog = self.spent_until.saturating_since(now);
-        (backlog + gap(period).saturating_mul(messages))
-            .saturating_sub(gap(period) * MESSAGES_AT_ONCE)
+        (backlog + gap(period).saturating_mul(messages)).saturating_sub(gap(period) * self.at_once)
     }
 
     fn take(&mut self, messages: u32, now: Instant, period: Duration) {
@@ -61,9 +61,10 @@ fn gap(period: Duration) -> Duration {
 }
 
 impl Dissemination {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant, rings: u8) -> Self {
         let (piggybacked, unpushed) = Default::default();
-        let budgets = [Budget { spent_until: now }; 2];
+        let at_once = u32::from(rings) * PUSHES_AT_ONCE;
+        let budgets = [Budget { at_once, spent_until: now }; 2];
         Self { piggybacked, unpushed, push_at: None, budgets, turn: 0 }
     }
 
@@ -93,9 +94,9 @@ impl Swim {
     fn tell_suspect(&mut self, now: Instant, id: MemberId, learnt_from: Option<MemberId>) {
         let is_suspect = self.list.get(id).is_some_and(|m| m.state == MemberState::Suspect);
         let (me, rings) = (self.id(), self.list.rings());
-        let is_mine = || learnt_from.is_none() || rings.observers(me).contains(&id);
+        let is_neighbour = || rings.observers(me).contains(&id) || rings.subjects(me).contains(&id);
         if is_suspect
-            && (is_mine() || rings.subjects(me).contains(&id))
+            && (learnt_from.is_none() || is_neighbour())
             && let Some((peer, claim)) = self.peer(id).zip(self.update(now, id))
         {
             self.send(peer, &claim);
@@ -278,9 +279,9 @@ impl Swim {
     }
 }
 
-/// How many messages a kind of news may take at once: news of a death or two goes to all subjects.
-const MESSAGES_AT_ONCE: u32 = 24;
-/// How many in a protocol period then, where no single push takes more; none waits longer than a period.
+/// How many pushes to all subjects a kind of news has at once, as many as a death or two take.
+const PUSHES_AT_ONCE: u32 = 3;
+/// How many messages in a protocol period then, where no single push takes more; none waits longer than a period.
 const MESSAGES_PER_PERIOD: u32 = 12;
 /// To how many subjects goes what the budget is short for.
 const FEW: usize = 4;

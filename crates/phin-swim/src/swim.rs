@@ -130,6 +130,7 @@ impl Swim {
         let mut timers = Timers::new();
         // The first round ends at random, so that members that start together are no burst.
         timers.set(now + params.protocol_period.mul_f64(rng.random()), Timer::Period(0));
+        let dissemination = Dissemination::new(now, params.rings);
         Ok(Self {
             list: MembershipList::new(member, params.rings),
             params,
@@ -143,7 +144,7 @@ impl Swim {
             reports: Reports::default(),
             health: LocalHealth::new(now),
             suspicions: Suspicions::default(),
-            dissemination: Dissemination::new(now),
+            dissemination,
             exchanges: Exchanges::default(),
             forgotten: Forgotten::default(),
             joins: Joins::new(now),

@@ -63,8 +63,10 @@ fn pushes(sent: &[(MemberId, Vec<u8>)]) -> usize {
 
 #[test]
 fn one_suspicion_goes_to_all_subjects_and_sixty_within_the_budget() {
-    for (suspects, at_least, at_most) in [(1, 7, 8), (60, 24, 24 + 2 * 12 + 12)] {
-        let mut swim = one_of_many();
+    for (rings, suspects, at_least, at_most) in
+        [(8, 1, 7, 8), (32, 1, 20, 32), (8, 60, 24, 24 + 2 * 12 + 12)]
+    {
+        let mut swim = acquainted(100, Config { rings, ..Config::lan() });
         run(&mut swim, at(SILENT));
         let mut sent = Vec::new();
         for node in 1..=suspects {
@@ -74,7 +76,7 @@ fn one_suspicion_goes_to_all_subjects_and_sixty_within_the_budget() {
         }
         sent.extend(run(&mut swim, at(SILENT + 2_000)));
         let pushes = pushes(&sent);
-        assert!((at_least..=at_most).contains(&pushes), "{suspects} suspects: {pushes} pushes");
+        assert!((at_least..=at_most).contains(&pushes), "{rings} rings, {suspects}: {pushes}");
     }
 }
 
