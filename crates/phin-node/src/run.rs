@@ -172,10 +172,19 @@ fn start_failure(settings: &Settings, error: &StartError) -> Failure {
         }
         _ => (setting_at_fault(settings, error), with_causes(error)),
     };
-    Failure::Runtime(match place {
+    let message = match place {
         Some(place) => format!("{place}: {message}"),
         None => message,
-    })
+    };
+    match error {
+        StartError::Bind { source: BindError::Credentials(_), .. } => Failure::Usage(message),
+        StartError::Bind { .. }
+        | StartError::Identity(_)
+        | StartError::DataDir { .. }
+        | StartError::DataDirInUse { .. } => Failure::Runtime(message),
+        // What was asked for can be done at no time and on no machine.
+        _ => Failure::Usage(message),
+    }
 }
 
 fn setting_at_fault<'a>(settings: &'a Settings, error: &StartError) -> Option<&'a Place> {

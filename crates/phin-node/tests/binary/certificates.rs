@@ -75,7 +75,7 @@ fn the_file_that_does_not_fit_is_named_and_no_address() {
         let [ca, cert, key] = [ca, cert, "n1.key"].map(|file| directory.path().join(file));
         let [ca, cert, key] = [&ca, &cert, &key].map(|path| path.to_str().unwrap());
         let files = ["run", "--bind", "127.0.0.1:0", "--ca", ca, "--cert", cert, "--key", key];
-        let error = failure_of(&mut phin(&files), 1);
+        let error = failure_of(&mut phin(&files), 2);
         assert!(error.starts_with(&format!("error: {flag}: ")), "{error}");
         assert!(!error.contains("listen"), "{error}");
     }
