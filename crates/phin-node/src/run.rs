@@ -165,19 +165,16 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
 
 /// Names the setting at fault where there is one.
 fn start_failure(settings: &Settings, error: &StartError) -> Failure {
-    let (place, message) = match error {
-        // No address is at fault.
-        StartError::Bind { source: BindError::Credentials(error), .. } => {
-            (credential_at_fault(settings, error), with_causes(error))
-        }
-        _ => (setting_at_fault(settings, error), with_causes(error)),
-    };
-    let message = match place {
+    let placed = |place: Option<&Place>, message: String| match place {
         Some(place) => format!("{place}: {message}"),
         None => message,
     };
+    let message = placed(setting_at_fault(settings, error), with_causes(error));
     match error {
-        StartError::Bind { source: BindError::Credentials(_), .. } => Failure::Usage(message),
+        // No address is at fault.
+        StartError::Bind { source: BindError::Credentials(error), .. } => {
+            Failure::Usage(placed(credential_at_fault(settings, error), with_causes(error)))
+        }
         StartError::Bind { .. }
         | StartError::Identity(_)
         | StartError::DataDir { .. }

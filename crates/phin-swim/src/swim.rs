@@ -471,7 +471,7 @@ impl Swim {
             self.contacts.forget(id);
         }
         if change == Some(Change::Alive) && !is_restart {
-            self.contacts.record_risen(now);
+            self.contacts.record_other_refuted(now);
         }
         self.suspicions.clear(id);
         if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
@@ -582,7 +582,9 @@ impl Swim {
         let Some(known) = self.list.get(id) else {
             return;
         };
-        if known.state == MemberState::Alive && state != MemberState::Left {
+        if known.state == MemberState::Alive
+            && matches!(state, MemberState::Suspect | MemberState::Dead)
+        {
             self.contacts.record_fall(now);
         }
         let member = Member { record: known.record.clone(), state, since: now };

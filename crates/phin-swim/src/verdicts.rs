@@ -44,7 +44,7 @@ pub(crate) struct Contacts {
     /// When members fell, that is became suspect or dead here, latest first: at most [`MAX_CONTACTS`].
     falls: VecDeque<Instant>,
     /// When one of them last refuted.
-    risen_at: Option<Instant>,
+    other_refuted_at: Option<Instant>,
 }
 
 impl Contacts {
@@ -85,8 +85,8 @@ impl Contacts {
         self.falls.push_front(now);
     }
 
-    pub(crate) const fn record_risen(&mut self, now: Instant) {
-        self.risen_at = Some(now);
+    pub(crate) const fn record_other_refuted(&mut self, now: Instant) {
+        self.other_refuted_at = Some(now);
     }
 
     /// Whether so many members or more fell since then, of a list of so many.
@@ -95,8 +95,8 @@ impl Contacts {
         self.falls.get(many).is_some_and(|&at| at >= since)
     }
 
-    fn has_risen(&self, since: Instant) -> bool {
-        self.risen_at.is_some_and(|at| at >= since)
+    fn has_other_refuted(&self, since: Instant) -> bool {
+        self.other_refuted_at.is_some_and(|at| at >= since)
     }
 
     fn heard_at(&self, id: MemberId) -> Option<Instant> {
@@ -248,11 +248,12 @@ impl Swim {
         let told_at = self.contacts.heard_at(subject).unwrap_or(since).max(since);
         let is_ours = self.is_impaired(now);
         let mut ends_at = if is_ours { now } else { told_at } + self.time_to_refute();
-        let (period, is_risen) = (self.params.protocol_period, self.contacts.has_risen(since));
+        let (period, has_refuted) =
+            (self.params.protocol_period, self.contacts.has_other_refuted(since));
         let Some(doubt) = self.doubts.0.get_mut(&subject) else {
             return;
         };
-        if is_risen && ends_at <= now {
+        if has_refuted && ends_at <= now {
             let is_asked = doubt.asked_at.is_some();
             ends_at = *doubt.asked_at.get_or_insert(now) + period;
             if !is_asked
