@@ -430,6 +430,29 @@ impl Swim {
         }
     }
 
+    /// Others judged by fewer votes than we ask for: an observer weighs them with what it finds itself.
+    pub(crate) fn adopt_votes(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
+        let me = self.id();
+        if votes.is_empty() || !self.may_observe(me, subject) {
+            return;
+        }
+        let known_alive_at = self.known_alive_at(subject);
+        let Some(case) = self.open_case(now, subject) else {
+            return;
+        };
+        let votes = votes.into_iter().filter(|vote| {
+            vote.observer != me && known_alive_at.is_none_or(|alive_at| alive_at < vote.silent_since)
+        });
+        for vote in votes {
+            let phi = vote.phi.clamp(0.0, MAX_VOTE_PHI);
+            case.votes.entry(vote.observer).or_insert(Vote { phi, ..vote });
+        }
+        if case.retry == Retry::None && case.misses.is_empty() {
+            self.verify(now, subject);
+        }
+        self.judge(now, subject);
+    }
+
     /// An observer does not hold itself able to judge.
     pub(crate) fn handle_abstain(
         &mut self,

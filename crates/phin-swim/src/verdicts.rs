@@ -140,13 +140,17 @@ impl Swim {
             return;
         }
         let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
+        let credible = self.credible_votes(subject, &votes);
         let is_taken = self.is_classic()
-            || self.is_borne_out(subject, &votes)
+            || self.is_borne_out(subject, &credible)
             || self.agrees_to_evict(now, subject);
-        match is_taken {
-            true => self.take_verdict(now, source, subject, version, votes),
-            false => self.doubt_verdict(now, source, claim, votes),
+        if is_taken {
+            self.take_verdict(now, source, subject, version, votes);
+            return;
         }
+        self.doubt_verdict(now, source, claim, votes);
+        // With what we have ourselves they may be a majority, whose verdict nobody doubts.
+        self.adopt_votes(now, subject, credible);
     }
 
     /// Another list has a member dead that ours has alive: nobody's votes stand beside that.
@@ -181,16 +185,25 @@ impl Swim {
         }
     }
 
-    /// Whether a verdict is to be taken as it comes: if we have not heard from the member since its silence began, nor
-    /// were perhaps apart from those who voted, if these are a majority by our own list too, and if few fell at that time.
-    fn is_borne_out(&self, subject: MemberId, votes: &[Vote]) -> bool {
+    /// Whether a verdict is to be taken as it comes: if those who voted are a majority by our own list too.
+    fn is_borne_out(&self, subject: MemberId, credible: &[Vote]) -> bool {
+        Silence::of(credible) == Silence::Gone
+            || credible.len() > self.able_observers(subject).len() / 2
+    }
+
+    /// The votes of a verdict that we have no reason to doubt: if we have not heard from the member since its silence
+    /// began, nor were perhaps apart from those who voted, and if few fell at that time.
+    fn credible_votes(&self, subject: MemberId, votes: &[Vote]) -> Vec<Vote> {
         let Some(silent_since) = votes.iter().map(|vote| vote.silent_since).min() else {
-            return false;
+            return Vec::new();
         };
         let was_heard = self.contacts.heard_at(subject).is_some_and(|heard| heard > silent_since);
         if was_heard || self.is_most_silent() || self.contacts.were_apart(silent_since, subject) {
-            return false;
+            return Vec::new();
         }
+        // A split silences many at once and refuses no packet.
+        let have_many_fallen =
+            self.contacts.have_many_fallen(silent_since, self.list.rings().len());
         // Who was dead or suspect to us when the silence began was on the other side.
         let is_counted = |vote: &&Vote| {
             self.may_observe(vote.observer, subject)
@@ -201,11 +214,10 @@ impl Swim {
         let counted: BTreeMap<_, _> =
             votes.iter().filter(is_counted).map(|vote| (vote.observer, *vote)).collect();
         let counted: Vec<_> = counted.into_values().collect();
-        // A split silences many at once and refuses no packet.
-        let members = self.list.rings().len();
-        Silence::of(&counted) == Silence::Gone
-            || (counted.len() > self.able_observers(subject).len() / 2
-                && !self.contacts.have_many_fallen(silent_since, members))
+        match have_many_fallen && Silence::of(&counted) != Silence::Gone {
+            true => Vec::new(),
+            false => counted,
+        }
     }
 
     /// Holds a member for suspect, so that it hears of the verdict, and keeps that until its time to refute is over.
