@@ -100,8 +100,12 @@ impl LinkEstimator {
         }
         let gain = (1.0 / f64::from(self.samples)).max(ROUND_TRIP_GAIN);
         let difference = sample - self.mean;
+        let square = difference * difference;
+        // Far sooner than expected means that what came before was slow, not that the link scatters. With the factor,
+        // normal deviations have their own variance all the same.
+        let square = if difference > 0.0 { square } else { 2.0 * square.min(self.variance) };
         self.mean += gain * difference;
-        self.variance = (1.0 - gain) * (self.variance + gain * difference * difference);
+        self.variance = (1.0 - gain) * (self.variance + gain * square);
     }
 
     /// A message was answered, in a time that says nothing of the link (a handshake was part of

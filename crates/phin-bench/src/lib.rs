@@ -23,7 +23,7 @@ pub use board::Told;
 pub use child::{serve, spin};
 pub use children::Launcher;
 pub use experiment::measure;
-pub use machine::Machine;
+pub use machine::{Machine, cpu_millis};
 pub use network::{Network, enter};
 pub use options::{Kill, Options};
 pub use phin_system::Phin;

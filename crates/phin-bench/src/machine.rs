@@ -18,7 +18,7 @@ pub(crate) fn millis_between(from: u64, to: u64) -> f64 {
 }
 
 /// How long these processes have been on a CPU, in milliseconds: all their threads that still run.
-pub(crate) fn cpu_millis(processes: &[u32]) -> f64 {
+pub fn cpu_millis(processes: &[u32]) -> f64 {
     let threads = |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     let schedules = processes.iter().flat_map(threads).filter_map(Result::ok);
     let nanos = schedules.filter_map(|thread| {

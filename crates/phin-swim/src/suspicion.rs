@@ -441,7 +441,8 @@ impl Swim {
             return;
         };
         let votes = votes.into_iter().filter(|vote| {
-            vote.observer != me && known_alive_at.is_none_or(|alive_at| alive_at < vote.silent_since)
+            vote.observer != me
+                && known_alive_at.is_none_or(|alive_at| alive_at < vote.silent_since)
         });
         for vote in votes {
             let phi = vote.phi.clamp(0.0, MAX_VOTE_PHI);

@@ -66,7 +66,7 @@ fn the_first_sample_replaces_the_guess() {
 #[test]
 fn the_first_samples_count_alike() {
     let mut link = LinkEstimator::new(PRIOR);
-    for exponent in [2.0, 4.0, 1.0, 5.0] {
+    for exponent in [1.0, 2.0, 4.0, 5.0] {
         link.record_reply(MILLISECOND.mul_f64(f64::exp(exponent)));
     }
     // Mean 3, sum of squared differences 10, and one sample's worth of the prior's variance.
@@ -76,6 +76,33 @@ fn the_first_samples_count_alike() {
         1e-6,
     );
     assert!((link.variance - (10.0 + PRIOR_LOG_DEVIATION.powi(2)) / 4.0).abs() < 1e-6);
+}
+
+#[test]
+fn a_slow_beginning_is_no_scatter() {
+    for (round_trips, at_most, at_least) in [
+        // Began while the machine was busy: late is soon what it is for a link of a typical 4 ms.
+        ([100.0, 0.5, 0.5, 0.5], 30.0, 0.5),
+        // The link takes that long now and then, or by now.
+        ([0.5, 0.5, 0.5, 100.0], f64::INFINITY, 100.0),
+    ] {
+        let mut link = LinkEstimator::new(PRIOR);
+        for trip in round_trips {
+            link.record_reply(MILLISECOND.mul_f64(trip));
+        }
+        let late = link.late_after(0.99).as_secs_f64() * 1e3;
+        assert!((at_least..=at_most).contains(&late), "{late} ms after {round_trips:?}");
+    }
+}
+
+#[test]
+fn the_scatter_of_a_steady_link_is_its_own() {
+    let (mut lcg, mut sum) = (Lcg::new(24), 0.0);
+    for _ in 0..500 {
+        sum += measured(MILLISECOND, 0.8, &mut lcg).variance;
+    }
+    let ratio = sum / 500.0 / 0.8_f64.powi(2);
+    assert!((0.9..1.1).contains(&ratio), "{ratio}");
 }
 
 #[test]
