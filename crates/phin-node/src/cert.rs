@@ -95,13 +95,28 @@ fn issue(name: &str, ca: &Path, ca_key: &Path, made: &Made<365>) -> Result<(), F
         return Err(usage(name, "the CA's own files have that name"));
     }
     let ca_key = private_file::read(ca_key).map_err(failed)?;
-    let ca = CertificateAuthority::new(read(ca)?, ca_key.into());
+    let (ca_path, ca_pem) = (ca, read(ca)?);
+    let ca = CertificateAuthority::new(ca_pem.clone(), ca_key.into());
     let identity = Identity::generate();
     let validity = Validity::days(made.days);
     let certificate =
         certificates::issue(&ca, member_name.as_str(), &identity.public_key(), validity)
             .map_err(failed)?;
-    write_pair(&made.dir, name, &certificate, &identity.to_pem())
+    write_pair(&made.dir, name, &certificate, &identity.to_pem())?;
+    warn_if_outlived(ca_path, &ca_pem, validity.not_after);
+    Ok(())
+}
+
+/// A certificate counts no longer than its CA's.
+fn warn_if_outlived(ca: &Path, ca_pem: &str, not_after: SystemTime) {
+    let described = certificates::describe(ca_pem).unwrap_or_default();
+    let Some(ends) = described.first().map(|ca| ca.validity.not_after) else { return };
+    if ends < not_after {
+        let until = rfc3339(ends);
+        let warning =
+            format!("warning: {} is valid until {until}, and so is what it signed\n", ca.display());
+        let _ = io::stderr().write_all(warning.as_bytes());
+    }
 }
 
 fn show(file: &Path) -> Result<(), Failure> {

@@ -6,17 +6,23 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use serde_json::json;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
-use crate::{lines::Lines, settings::LogFormat, settings::Settings};
+use crate::{
+    events::rfc3339,
+    lines::Lines,
+    settings::{LogFormat, Settings},
+};
 
 /// What keeps the logs; flushed when the node ends.
 #[derive(Clone)]
 pub(crate) struct Log {
     lines: Lines,
+    format: LogFormat,
     dropped: Arc<AtomicU64>,
 }
 
@@ -29,12 +35,13 @@ pub(crate) struct LogLine {
 impl Log {
     /// Sets up logging for the whole process.
     pub(crate) fn start(settings: &Settings) -> Self {
-        let log = Self { lines: Lines::start(io::stderr()), dropped: Arc::default() };
+        let (lines, format) = (Lines::start(io::stderr()), settings.log_format);
+        let log = Self { lines, format, dropped: Arc::default() };
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(&settings.log))
             .with_writer(log.clone());
         // An error means that there is a subscriber already, and then that one logs.
-        let _ = match settings.log_format {
+        let _ = match format {
             LogFormat::Json => builder.json().try_init(),
             LogFormat::Text => builder.with_ansi(is_colourful(&io::stderr())).try_init(),
         };
@@ -70,7 +77,7 @@ impl Drop for LogLine {
     fn drop(&mut self) {
         let dropped = self.log.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let notice = format!("… {dropped} log lines dropped: nobody read them in time …\n");
+            let notice = notice(self.log.format, dropped, SystemTime::now());
             self.text.splice(0..0, notice.into_bytes());
         }
         if self.log.lines.try_send(std::mem::take(&mut self.text)).is_err() {
@@ -79,7 +86,36 @@ impl Drop for LogLine {
     }
 }
 
+/// Stands where lines were dropped.
+fn notice(format: LogFormat, dropped: u64, at: SystemTime) -> String {
+    let message = "log lines dropped: nobody read them in time";
+    match format {
+        LogFormat::Text => format!("… {dropped} {message} …\n"),
+        LogFormat::Json => {
+            let fields = json!({ "message": message, "dropped": dropped });
+            let (timestamp, target) = (rfc3339(at), "phin::logging");
+            let line = json!({ "timestamp": timestamp, "level": "WARN", "fields": fields, "target": target });
+            format!("{line}\n")
+        }
+    }
+}
+
 /// Whether colours are welcome: on a terminal, unless <https://no-color.org> says otherwise.
 pub(crate) fn is_colourful(to: &impl IsTerminal) -> bool {
     to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_for_dropped_lines_is_in_the_format_of_the_others() {
+        let at = SystemTime::UNIX_EPOCH;
+        let line = notice(LogFormat::Json, 7, at);
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["fields"]["dropped"], 7);
+        assert_eq!(value["timestamp"], "1970-01-01T00:00:00.000000Z");
+        assert!(notice(LogFormat::Text, 7, at).contains("7 log lines dropped"));
+    }
 }

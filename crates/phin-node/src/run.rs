@@ -176,6 +176,7 @@ fn start_failure(settings: &Settings, error: &StartError) -> Failure {
             Failure::Usage(placed(credential_at_fault(settings, error), with_causes(error)))
         }
         StartError::Bind { .. }
+        | StartError::NoRoute { .. }
         | StartError::Identity(_)
         | StartError::DataDir { .. }
         | StartError::DataDirInUse { .. } => Failure::Runtime(message),
@@ -192,7 +193,7 @@ fn setting_at_fault<'a>(settings: &'a Settings, error: &StartError) -> Option<&'
         StartError::Identity(_) | StartError::DataDir { .. } | StartError::DataDirInUse { .. } => {
             settings.data_dir.as_ref().map(|data_dir| &data_dir.place)
         }
-        StartError::Advertise { .. } => {
+        StartError::Advertise { .. } | StartError::NoRoute { .. } => {
             Some(settings.advertise.as_ref().map_or(&settings.bind.place, |set| &set.place))
         }
         _ => None,
@@ -207,7 +208,8 @@ fn credential_at_fault<'a>(settings: &'a Settings, error: &CredentialsError) -> 
         CredentialsError::Ca(_) => Some(&pem.ca.place),
         CredentialsError::Certificate(_)
         | CredentialsError::NotEd25519
-        | CredentialsError::OtherKey => Some(&pem.cert.place),
+        | CredentialsError::OtherKey
+        | CredentialsError::OtherCa => Some(&pem.cert.place),
         _ => None,
     }
 }

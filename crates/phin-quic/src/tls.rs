@@ -67,6 +67,9 @@ pub enum CredentialsError {
     /// The node's certificate is for another key.
     #[error("the certificate of this node is for another key than its identity")]
     OtherKey,
+    /// The node's certificate is of none of the CAs by which it admits others, so none of those would admit it.
+    #[error("the certificate of this node was issued by none of the CAs given")]
+    OtherCa,
     /// TLS did not accept them.
     #[error("TLS does not accept the credentials: {reason}")]
     Tls {
@@ -89,6 +92,7 @@ impl Tls {
         let Resolved { cluster, anchors, chain } = resolve(identity, credentials)?;
         let provider = Arc::new(provider());
         let verifier = Arc::new(Verifier::new(&anchors, &provider)?);
+        verifier.check_own(&chain)?;
         let protocols = vec![cluster.protocol()];
         let rejected = |error: rustls::Error| CredentialsError::Tls { reason: error.to_string() };
         let no_suite = |_| CredentialsError::Tls { reason: "no initial cipher suite".to_owned() };
@@ -152,29 +156,8 @@ fn resolve<'a>(
             match leaf.map_err(CredentialsError::Certificate)?.flatten() {
                 None => Err(CredentialsError::NotEd25519),
                 Some(key) if key != identity.public_key() => Err(CredentialsError::OtherKey),
-                Some(_) => {
-                    warn_unless_valid(&chain);
-                    Ok(Resolved { cluster, anchors, chain })
-                }
+                Some(_) => Ok(Resolved { cluster, anchors, chain }),
             }
-        }
-    }
-}
-
-/// Says at the start what every peer will say later. It may be the clock, so it is no error.
-fn warn_unless_valid(chain: &[CertificateDer<'static>]) {
-    let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
-    for certificate in chain {
-        match certificates::unix_validity(certificate) {
-            Ok((from, to)) if !(from..=to).contains(&now) => {
-                tracing::warn!(
-                    not_before = from,
-                    not_after = to,
-                    now,
-                    "the certificate of this node is not valid now: peers will refuse it"
-                );
-            }
-            Ok(_) | Err(_) => {}
         }
     }
 }
@@ -213,6 +196,22 @@ impl Verifier {
         let anchors: Result<Vec<_>, _> =
             anchors.iter().map(|anchor| Anchor::new(anchor, provider)).collect();
         Ok(Self { anchors: anchors?, algorithms: provider.signature_verification_algorithms })
+    }
+
+    /// Says at the start what every peer would say later. It may be the clock that is wrong, which is no error.
+    fn check_own(&self, chain: &[CertificateDer<'static>]) -> Result<(), CredentialsError> {
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return Ok(());
+        };
+        let unknown = rustls::Error::from(TlsCertificateError::UnknownIssuer);
+        match self.verify_client_cert(leaf, intermediates, UnixTime::now()) {
+            Ok(_) => {}
+            Err(error) if error == unknown => return Err(CredentialsError::OtherCa),
+            Err(error) => {
+                tracing::warn!(%error, "peers will refuse the certificate of this node");
+            }
+        }
+        Ok(())
     }
 
     /// Whether one of the CAs vouches for the certificate, by the check that is given.

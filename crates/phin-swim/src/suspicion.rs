@@ -430,28 +430,43 @@ impl Swim {
         }
     }
 
-    /// Others judged by fewer votes than we ask for: an observer weighs them with what it finds itself.
-    pub(crate) fn adopt_votes(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
-        let me = self.id();
-        if votes.is_empty() || !self.may_observe(me, subject) {
+    /// Others judged by fewer votes than we ask for. An observer looks for itself: with what it finds they may be a majority.
+    pub(crate) fn weigh_doubted(&mut self, now: Instant, subject: MemberId) {
+        if self.credible_votes_of_doubted(subject).is_empty()
+            || !self.list.rings().observers(subject).contains(&self.id())
+        {
             return;
         }
-        let known_alive_at = self.known_alive_at(subject);
-        let Some(case) = self.open_case(now, subject) else {
-            return;
-        };
-        let votes = votes.into_iter().filter(|vote| {
-            vote.observer != me
-                && known_alive_at.is_none_or(|alive_at| alive_at < vote.silent_since)
-        });
-        for vote in votes {
-            let phi = vote.phi.clamp(0.0, MAX_VOTE_PHI);
-            case.votes.entry(vote.observer).or_insert(Vote { phi, ..vote });
-        }
-        if case.retry == Retry::None && case.misses.is_empty() {
+        let case = self.open_case(now, subject);
+        if case.is_some_and(|case| case.retry == Retry::None && case.misses.is_empty()) {
             self.verify(now, subject);
         }
         self.judge(now, subject);
+    }
+
+    /// Our evidence and, where that makes a majority, the votes of a verdict that we doubt. They count beside an accusation
+    /// of ours only: one lost ping and the word of others would be hearsay.
+    fn votes_to_judge(&self, subject: MemberId, own_phi: f64) -> Vec<Vote> {
+        let votes = self.valid_votes(subject, own_phi);
+        let Some(case) = self.cases.0.get(&subject) else {
+            return votes;
+        };
+        let mut all: BTreeMap<_, _> = self
+            .credible_votes_of_doubted(subject)
+            .into_iter()
+            .filter(|vote| vote.observer != self.id() && !case.abstaining.contains(&vote.observer))
+            .map(|vote| (vote.observer, Vote { phi: vote.phi.clamp(0.0, MAX_VOTE_PHI), ..vote }))
+            .collect();
+        if all.is_empty() || own_phi < ACCUSE_PHI || case.misses.len() < 2 {
+            return votes;
+        }
+        for vote in &votes {
+            all.entry(vote.observer).or_insert(*vote);
+        }
+        match all.len() > self.able_observers(subject).len() / 2 {
+            true => all.into_values().collect(),
+            false => votes,
+        }
     }
 
     /// An observer does not hold itself able to judge.
@@ -583,10 +598,11 @@ impl Swim {
             return;
         }
         let version = case.version;
-        let votes = self.valid_votes(subject, own_phi);
-        if votes.is_empty() {
+        let votes = self.votes_to_judge(subject, own_phi);
+        let Some(begun) = votes.iter().map(|vote| vote.silent_since).min() else {
             return;
-        }
+        };
+        let silent_since = silent_since.min(begun);
         let able = self.able_observers(subject).len().max(votes.len());
         let silence = Silence::of(&votes);
         let tolerance = self.tolerance(subject, silence, votes.len(), able);

@@ -1,8 +1,8 @@
 //! What others say of deaths: taken at once where our own list and ears bear it out; else doubted, which means that the
 //! member is held for suspect, is told so, and has a while to refute before we take their word (SWIM §4.2).
 //!
-//! A doubt costs time and no pings, and always ends. It is for the members of a part of the network that was split off:
-//! what was found out about them on the other side arrives at the same moment as they themselves do.
+//! A doubt costs time and no pings but those of observers, and always ends. It is for the members of a part of the network
+//! that was split off: what was found out about them on the other side arrives at the same moment as they themselves do.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -149,8 +149,23 @@ impl Swim {
             return;
         }
         self.doubt_verdict(now, source, claim, votes);
-        // With what we have ourselves they may be a majority, whose verdict nobody doubts.
-        self.adopt_votes(now, subject, credible);
+        self.weigh_doubted(now, subject);
+    }
+
+    /// The votes of a verdict that we doubt for want of a majority, and for no other reason.
+    pub(crate) fn credible_votes_of_doubted(&self, subject: MemberId) -> Vec<Vote> {
+        let version = self.list.get(subject).map(|member| member.version());
+        let doubt = self.doubts.0.get(&subject).filter(|doubt| Some(doubt.version) == version);
+        let Some((doubt, silent_since)) = doubt.and_then(|doubt| {
+            Some((doubt, doubt.votes.iter().map(|vote| vote.silent_since).min()?))
+        }) else {
+            return Vec::new();
+        };
+        let was_alive = self.known_alive_at(subject).is_some_and(|at| at >= silent_since);
+        match was_alive || self.contacts.has_other_refuted(silent_since) {
+            true => Vec::new(),
+            false => self.credible_votes(subject, &doubt.votes),
+        }
     }
 
     /// Another list has a member dead that ours has alive: nobody's votes stand beside that.

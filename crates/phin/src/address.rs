@@ -16,7 +16,7 @@ pub(crate) fn advertised(
         addr.set_port(bound.port());
     }
     if given.is_none() && addr.ip().is_unspecified() {
-        let outward = outward_addr(addr.is_ipv6()).ok_or(StartError::Advertise { addr })?;
+        let outward = outward_addr(addr.is_ipv6()).ok_or(StartError::NoRoute { addr })?;
         addr.set_ip(outward);
     }
     let is_usable = !addr.ip().is_unspecified() && !addr.ip().is_multicast();

@@ -44,6 +44,15 @@ pub enum StartError {
         /// The address given, or found.
         addr: SocketAddr,
     },
+    /// The node listens on all addresses, and the host has no route to others, perhaps not yet: so none of them is one to
+    /// advertise.
+    #[error(
+        "no address to advertise for {addr}: this host has no route to others (yet); wait for one, or set the address"
+    )]
+    NoRoute {
+        /// The address asked for.
+        addr: SocketAddr,
+    },
     /// A file of the data directory cannot be read or written.
     #[error("cannot use {}", path.display())]
     DataDir {

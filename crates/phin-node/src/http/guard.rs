@@ -31,7 +31,7 @@ fn check(method: &Method, uri_authority: Option<&str>, headers: &HeaderMap) -> R
     if !is_ours(host) || !uri_authority.is_none_or(is_ours) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "the Host must be localhost or an IP address: any other name may be another's",
+            "ask by IP address, or as localhost: any other name of the Host may be another's",
         ));
     }
     let origin = only(headers, &header::ORIGIN)?;

@@ -107,7 +107,7 @@ fn take_damping(layers: &mut Layers, config: &mut Config) -> Result<(), Settings
         }
     }
     let highest = config.flap_suppress.min(MAX_FLAPS).next_down();
-    let expected = format!("a number from 0.1 to below --flap-suppress, {}", config.flap_suppress);
+    let expected = format!("a number from 0.1 to below {}", config.flap_suppress.min(MAX_FLAPS));
     if let Some(reuse) = layers.take("flap_reuse", |text| number(text, 0.1..=highest, &expected))? {
         config.flap_reuse = reuse.value;
     }
@@ -159,7 +159,12 @@ fn duration(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, S
     if allowed.contains(&duration) {
         return Ok(duration);
     }
-    Err(format!("allowed is {:?} to {:?}", allowed.start(), allowed.end()))
+    let in_words = |bound: &Duration| match (bound.as_secs() / DAY, bound.as_secs() % DAY) {
+        (days @ 1.., 0) => format!("{days}d"),
+        _ => humantime::format_duration(*bound).to_string(),
+    };
+    let [least, most] = [allowed.start(), allowed.end()].map(in_words);
+    Err(format!("allowed is {least} to {most}"))
 }
 
 /// These bounds are those of [`Config`]; checked here so that the error can name the setting's place.
@@ -167,6 +172,7 @@ const MIN_PERIOD: Duration = Duration::from_millis(10);
 const MAX_PERIOD: Duration = Duration::from_secs(600);
 const MAX_PAUSE_TOLERANCE: Duration = Duration::from_secs(600);
 const MAX_RETENTION: Duration = Duration::from_secs(366 * 24 * 3_600);
+const DAY: u64 = 24 * 3_600;
 const MAX_FLAPS: f64 = 1_000.0;
 const MAX_SLOWDOWN: u32 = 64;
 const MAX_EVICTION: Duration = Duration::from_secs(24 * 60 * 60);

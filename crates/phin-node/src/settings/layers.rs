@@ -1,6 +1,11 @@
 //! The layers of settings: which text was given for which setting, and where.
 
-use std::{collections::BTreeMap, ffi::OsString, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    fmt,
+    sync::Arc,
+};
 
 use toml::de::{DeTable, DeValue};
 
@@ -110,7 +115,7 @@ fn read_environment(
         let lower_case = name["PHIN_".len()..].to_lowercase();
         let known = is_key(&lower_case, &[KEYS, VARIABLES_ONLY]);
         let Some(key) = known.filter(|key| variable_of(key) == name) else {
-            if is_service_link(name) {
+            if is_service_link(name, &value) {
                 continue;
             }
             let keys = KEYS.iter().chain(VARIABLES_ONLY).map(|key| variable_of(key));
@@ -128,11 +133,12 @@ fn read_environment(
 }
 
 /// Whether Kubernetes made this variable, as it does for each service of a namespace: with a service called `phin`,
-/// every pod has a `PHIN_SERVICE_HOST` and a `PHIN_PORT_7646_UDP_ADDR`.
-fn is_service_link(name: &str) -> bool {
+/// every pod has a `PHIN_SERVICE_HOST`, a `PHIN_PORT` with a URL, and a `PHIN_PORT_7646_UDP_ADDR`.
+fn is_service_link(name: &str, value: &OsStr) -> bool {
+    let is_url = value.to_str().is_some_and(|value| value.contains("://"));
     name.contains("_SERVICE_HOST")
         || name.contains("_SERVICE_PORT")
-        || name.ends_with("_PORT")
+        || (name.ends_with("_PORT") && is_url)
         || name
             .split_once("_PORT_")
             .is_some_and(|(_, rest)| rest.starts_with(|c: char| c.is_ascii_digit()))

@@ -203,6 +203,9 @@ async fn credentials_that_cannot_work_are_refused_at_once() {
     assert!(matches!(refused(&with("", &ecdsa.pem())), CredentialsError::Ca(_)));
     let garbled = refused(&with(&ca.certificate_pem, "hello"));
     assert!(matches!(garbled, CredentialsError::Certificate(_)));
+    let Credentials::Certificates { cert_chain_pem, .. } = &of_one else { unreachable!() };
+    let of_another = refused(&with(&self::ca().certificate_pem, cert_chain_pem));
+    assert_eq!(of_another, CredentialsError::OtherCa);
 }
 
 #[tokio::test]

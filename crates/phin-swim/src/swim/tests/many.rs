@@ -126,3 +126,27 @@ fn where_others_refuted_a_doubted_member_is_told_before_its_verdict_is_taken() {
         assert_eq!(end_doubt(TOLD + 3_000).0, MemberState::Dead, "a doubt always ends");
     }
 }
+
+#[test]
+fn the_votes_of_a_doubted_verdict_count_beside_an_accusation_of_ones_own() {
+    let mut swim = one_of_many();
+    let subjects = swim.list.rings().subjects(swim.id());
+    let node = (1..99).find(|&node| subjects.contains(&id(node))).unwrap();
+    let Part::Dead(mut verdict) = verdict(&swim, node, Silence::Silent) else { unreachable!() };
+    let observers = verdict.votes.len();
+    verdict.votes.retain(|vote| vote.observer != swim.id());
+    verdict.votes.truncate(observers / 2);
+    hear(&mut swim, at(TOLD), &Part::Dead(verdict));
+    assert_eq!(state(&swim, node), MemberState::Suspect, "half are no majority");
+    // On a link that answered nothing yet a miss weighs less than 1.
+    let states = [1, 2, 3, 4].map(|misses| {
+        let sent_at = at(TOLD + 10 * misses);
+        let now = sent_at + Duration::from_millis(500);
+        swim.health.record_answer(now);
+        swim.record_miss(now, id(node), sent_at);
+        swim.judge(now, id(node));
+        state(&swim, node)
+    });
+    assert_eq!(states[..2], [MemberState::Suspect; 2], "a miss and hearsay");
+    assert_eq!(states[3], MemberState::Dead, "an accusation makes the majority");
+}
