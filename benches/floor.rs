@@ -1,6 +1,6 @@
 //! What a calm node's packets cost without phin: as many and as long, over plain UDP and tokio. Each period a node sends a ping,
 //! which is answered, and the answer acknowledged, as QUIC does. Nothing is encrypted, remembered or judged, so no membership
-//! over UDP costs less on the same machine. `cargo bench -p phin-benches --bench floor`, to be set beside
+//! that sends as much costs less on the same machine. `cargo bench -p phin-benches --bench floor`, to be set beside
 //! `cargo run --release -p phin --example bootstrap -- --nodes 64 --runs 1 --steady 60`.
 
 use std::{
