@@ -448,7 +448,8 @@ impl Swim {
     /// of ours only: one lost ping and the word of others would be hearsay.
     fn votes_to_judge(&self, subject: MemberId, own_phi: f64) -> Vec<Vote> {
         let votes = self.valid_votes(subject, own_phi);
-        let Some(case) = self.cases.0.get(&subject) else {
+        let case = self.cases.0.get(&subject);
+        let Some(case) = case.filter(|case| own_phi >= ACCUSE_PHI && case.misses.len() >= 2) else {
             return votes;
         };
         let mut all: BTreeMap<_, _> = self
@@ -457,7 +458,7 @@ impl Swim {
             .filter(|vote| vote.observer != self.id() && !case.abstaining.contains(&vote.observer))
             .map(|vote| (vote.observer, Vote { phi: vote.phi.clamp(0.0, MAX_VOTE_PHI), ..vote }))
             .collect();
-        if all.is_empty() || own_phi < ACCUSE_PHI || case.misses.len() < 2 {
+        if all.is_empty() {
             return votes;
         }
         for vote in &votes {

@@ -156,15 +156,14 @@ impl Swim {
     pub(crate) fn credible_votes_of_doubted(&self, subject: MemberId) -> Vec<Vote> {
         let version = self.list.get(subject).map(|member| member.version());
         let doubt = self.doubts.0.get(&subject).filter(|doubt| Some(doubt.version) == version);
-        let Some((doubt, silent_since)) = doubt.and_then(|doubt| {
-            Some((doubt, doubt.votes.iter().map(|vote| vote.silent_since).min()?))
-        }) else {
+        let votes = doubt.map_or(&[][..], |doubt| &doubt.votes);
+        let Some(silent_since) = votes.iter().map(|vote| vote.silent_since).min() else {
             return Vec::new();
         };
         let was_alive = self.known_alive_at(subject).is_some_and(|at| at >= silent_since);
         match was_alive || self.contacts.has_other_refuted(silent_since) {
             true => Vec::new(),
-            false => self.credible_votes(subject, &doubt.votes),
+            false => self.credible_votes(subject, votes),
         }
     }
 

@@ -135,9 +135,13 @@ fn the_votes_of_a_doubted_verdict_count_beside_an_accusation_of_ones_own() {
     let Part::Dead(mut verdict) = verdict(&swim, node, Silence::Silent) else { unreachable!() };
     let observers = verdict.votes.len();
     verdict.votes.retain(|vote| vote.observer != swim.id());
+    let abstainer = verdict.votes.last().map(|vote| vote.observer);
     verdict.votes.truncate(observers / 2);
     hear(&mut swim, at(TOLD), &Part::Dead(verdict));
     assert_eq!(state(&swim, node), MemberState::Suspect, "half are no majority");
+    // Of those able to judge the votes alone are a majority by now.
+    let abstainer = abstainer.unwrap();
+    swim.handle_abstain(at(TOLD), abstainer, id(node), version(0, 0));
     // On a link that answered nothing yet a miss weighs less than 1.
     let states = [1, 2, 3, 4].map(|misses| {
         let sent_at = at(TOLD + 10 * misses);
