@@ -23,6 +23,27 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
+/// Why one side closes a connection, as the transport's close codes say it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CloseReason {
+    /// No message was sent or received for the idle timeout.
+    Idle,
+    /// The core wants no connection to this member: it is dead, or has left.
+    Unwanted,
+    /// The process ends.
+    Shutdown,
+}
+
+impl CloseReason {
+    /// What the peer's core is told. As in the driver, only a process that shuts down is gone.
+    const fn at_the_peer(self) -> Disconnection {
+        match self {
+            Self::Idle | Self::Unwanted => Disconnection::Idle,
+            Self::Shutdown => Disconnection::Closed,
+        }
+    }
+}
+
 /// One side's state towards one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
@@ -176,7 +197,7 @@ impl Simulation {
             Content::Hello(_)
             | Content::Accept(_)
             | Content::WrongIdentity(_)
-            | Content::Close(_)
+            | Content::Close(..)
             | Content::Reset(_) => (Channel::Stream, 0),
             Content::Knock(..) | Content::Refusal(_) | Content::PortRefused => {
                 (Channel::Datagram, 0)
@@ -311,8 +332,8 @@ impl Simulation {
                     self.input(id, Input::OtherMember { sought, found: from });
                 }
             }
-            Content::Close(connection) => {
-                self.end_connection(id, from.node, connection, Disconnection::Closed);
+            Content::Close(connection, reason) => {
+                self.end_connection(id, from.node, connection, reason.at_the_peer());
             }
             Content::Reset(connection) => {
                 self.end_connection(id, from.node, connection, Disconnection::Reset);
@@ -433,19 +454,24 @@ impl Simulation {
         self.input(id, Input::Disconnected(peer, reason));
     }
 
-    /// This side closes the connection, and tells the peer.
-    pub(crate) fn disconnect(&mut self, id: NodeId, peer: NodeId) {
+    /// Closes the connection at the core's request, or because it is idle, and reports it to the core.
+    pub(crate) fn disconnect(&mut self, id: NodeId, peer: NodeId, reason: CloseReason) {
+        if self.close(id, peer, reason) {
+            self.input(id, Input::Disconnected(peer, Disconnection::Idle));
+        }
+    }
+
+    /// Closes the connection on this side and sends the reason to the peer. Returns whether it was open.
+    pub(crate) fn close(&mut self, id: NodeId, peer: NodeId, reason: CloseReason) -> bool {
         let Some(connection) = self.nodes[id.index()].connections.remove(&peer) else {
-            return;
+            return false;
         };
         let from = self.peer_of(id);
         let to = self.peer_of(peer);
         for &open in &connection.open {
-            self.emit(Packet { from, to, content: Content::Close(open) });
+            self.emit(Packet { from, to, content: Content::Close(open, reason) });
         }
-        if connection.is_open() {
-            self.input(id, Input::Disconnected(peer, Disconnection::Idle));
-        }
+        connection.is_open()
     }
 
     /// Closes what nobody used for long, and gives up on a peer that was silent for long (RFC 9000 §10.1).
@@ -471,7 +497,7 @@ impl Simulation {
                 self.end_connection(id, peer, open, Disconnection::Lost);
             }
         } else {
-            self.disconnect(id, peer);
+            self.disconnect(id, peer, CloseReason::Idle);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    connection::CloseReason,
     network::{Hosts, Rule, RuleId},
     node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, secs},
     queue::Class,
@@ -273,7 +274,7 @@ impl Simulation {
     fn stop(&mut self, id: NodeId) {
         let peers: Vec<_> = self.nodes[id.index()].connections.keys().copied().collect();
         for peer in peers {
-            self.disconnect(id, peer);
+            self.close(id, peer, CloseReason::Shutdown);
         }
         if self.truth.is_running(id) {
             self.crash(id);

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     asking::{Asking, Port, Quota},
     clock::Clock,
-    connection::{Connection, ConnectionId},
+    connection::{CloseReason, Connection, ConnectionId},
     fault::Fault,
     ledger::Ledger,
     network::{Network, NetworkConfig},
@@ -135,7 +135,7 @@ pub(crate) enum Content {
     Hello(ConnectionId),
     Accept(ConnectionId),
     WrongIdentity(ConnectionId),
-    Close(ConnectionId),
+    Close(ConnectionId, CloseReason),
     Reset(ConnectionId),
     Message(ConnectionId, Channel, Arc<[u8]>),
     /// A datagram to the member's own port, or to a closed one.
@@ -443,7 +443,7 @@ impl Simulation {
         }
         match action {
             Action::Send { to, channel, payload } => self.send(id, to, channel, payload),
-            Action::Disconnect(peer) => self.disconnect(id, peer),
+            Action::Disconnect(peer) => self.disconnect(id, peer, CloseReason::Unwanted),
             Action::AskHost { about, question } => self.ask_host(id, about, question),
             Action::Notice(notice) => self.note(id, notice),
             Action::Generation(generation) => {

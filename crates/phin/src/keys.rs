@@ -90,3 +90,6 @@ pub(crate) fn disconnection(reason: &DisconnectReason) -> Disconnection {
         _ => Disconnection::Idle,
     }
 }
+
+#[cfg(test)]
+mod tests;
