@@ -17,6 +17,10 @@ mod detection;
 mod partition;
 mod pause;
 mod slow;
+mod survivors;
+
+/// How long the survivors are given to know of every death.
+pub(crate) const PATIENCE_OF_SURVIVORS: std::time::Duration = survivors::PATIENCE;
 
 /// What is varied in a sweep.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
@@ -37,6 +41,8 @@ pub enum Experiment {
     Partition,
     /// Longer periods while nothing happens.
     Calm,
+    /// All but a few members die at once.
+    Survivors,
 }
 
 /// A cluster of as many members as the point says, on hosts that answer.
@@ -177,6 +183,7 @@ impl Experiment {
             Self::Bootstrap => "bootstrap",
             Self::Partition => "partition",
             Self::Calm => "calm",
+            Self::Survivors => "survivors",
         }
     }
 
@@ -195,6 +202,7 @@ impl Experiment {
             Self::Bootstrap => bootstrap::run(protocol, point, seed),
             Self::Partition => partition::run(protocol, point, seed),
             Self::Calm => calm::run(protocol, point, seed),
+            Self::Survivors => survivors::run(protocol, point, seed),
         }
     }
 }

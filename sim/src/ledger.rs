@@ -18,6 +18,10 @@ pub struct Ledger {
     pub false_suspicions: u64,
     /// When each member was first held for suspect by anyone, since its last fault began.
     pub first_suspected: Vec<(Instant, NodeId)>,
+    /// When members became isolated.
+    pub isolated: Vec<(Instant, NodeId)>,
+    /// When a member, the second, was reported as degraded at another, the first.
+    pub degraded: Vec<(Instant, NodeId, NodeId)>,
     /// For how long after a fault its consequences are excused.
     pub grace: Duration,
     /// Members that live and are to be declared dead by policy.
@@ -82,6 +86,8 @@ impl Default for Ledger {
             false_deaths: Vec::new(),
             false_suspicions: 0,
             first_suspected: Vec::new(),
+            isolated: Vec::new(),
+            degraded: Vec::new(),
             grace: GRACE,
             evicted: BTreeSet::new(),
         }

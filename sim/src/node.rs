@@ -126,6 +126,10 @@ pub enum Action {
     },
     /// What the application is told.
     Notice(Notice),
+    /// The application is told that this member hears nobody, or hears somebody again.
+    Isolated(bool),
+    /// The application is told that some members do not hear this one, or that all do again.
+    Degraded(NodeId, bool),
     /// The process goes on as a later generation.
     Generation(Generation),
 }

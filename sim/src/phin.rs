@@ -113,11 +113,11 @@ impl PhinProcess {
                     Change::Suspect => Belief::Suspect,
                     Change::Dead => Belief::Dead,
                     Change::Left => Belief::Left,
-                    Change::Updated
-                    | Change::Degraded
-                    | Change::Recovered
-                    | Change::Forgotten
-                    | Change::NameConflict => return None,
+                    Change::Degraded | Change::Recovered => {
+                        let is_degraded = event.change == Change::Degraded;
+                        return Some(Action::Degraded(self.node(event.member.id())?, is_degraded));
+                    }
+                    Change::Updated | Change::Forgotten | Change::NameConflict => return None,
                 };
                 let subject = self.node(event.member.id())?;
                 let version = event.member.version();
@@ -125,11 +125,11 @@ impl PhinProcess {
             }
             Output::Generation(generation) => Action::Generation(generation),
             Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
+            Output::Isolated(is_isolated) => Action::Isolated(is_isolated),
             // No application is asked in a simulation.
-            Output::Newcomer { .. }
-            | Output::JoinEnded { .. }
-            | Output::Isolated(_)
-            | Output::LeaveConfirmed(_) => return None,
+            Output::Newcomer { .. } | Output::JoinEnded { .. } | Output::LeaveConfirmed(_) => {
+                return None;
+            }
         })
     }
 

@@ -13,6 +13,7 @@ mod analytic;
 mod detection;
 mod distribution;
 mod others;
+mod survivors;
 mod table;
 
 /// What the runs of one protocol at one point gave together.
@@ -58,6 +59,7 @@ pub fn write_reports(lines: &[SampleLine], command: &str, out: &Path) -> io::Res
             Experiment::Bootstrap => others::bootstrap(&rows),
             Experiment::Partition => others::partition(&rows),
             Experiment::Calm => others::calm(&rows),
+            Experiment::Survivors => survivors::pages(&rows),
         };
         for (name, mut text) in pages {
             if name.ends_with(".md") {
@@ -105,5 +107,6 @@ const fn line_metric(experiment: Experiment) -> &'static str {
         Experiment::Pause => "declared",
         Experiment::Bootstrap => "complete",
         Experiment::Partition => "healed",
+        Experiment::Survivors => "all",
     }
 }

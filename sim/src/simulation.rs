@@ -446,6 +446,18 @@ impl Simulation {
             Action::Disconnect(peer) => self.disconnect(id, peer, CloseReason::Unwanted),
             Action::AskHost { about, question } => self.ask_host(id, about, question),
             Action::Notice(notice) => self.note(id, notice),
+            Action::Isolated(is_isolated) => {
+                self.say(format_args!("{id} is isolated: {is_isolated}"));
+                if is_isolated {
+                    self.ledger.isolated.push((self.now, id));
+                }
+            }
+            Action::Degraded(subject, is_degraded) => {
+                self.say(format_args!("{id} finds {subject} degraded: {is_degraded}"));
+                if is_degraded {
+                    self.ledger.degraded.push((self.now, id, subject));
+                }
+            }
             Action::Generation(generation) => {
                 self.nodes[id.index()].generation = generation;
                 self.truth.set_generation(id, generation);
@@ -480,6 +492,8 @@ impl Simulation {
 const fn is_sent(action: &Action) -> bool {
     match action {
         Action::Send { .. } | Action::AskHost { .. } | Action::Disconnect(_) => true,
-        Action::Notice(_) | Action::Generation(_) => false,
+        Action::Notice(_) | Action::Isolated(_) | Action::Degraded(..) | Action::Generation(_) => {
+            false
+        }
     }
 }

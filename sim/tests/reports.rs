@@ -73,3 +73,34 @@ fn calm_and_distribution_have_pages_with_what_was_measured() {
     let halves = messages.windows(2).all(|pair| (1.8..2.2).contains(&(pair[0] / pair[1])));
     assert!(messages.len() == 4 && halves, "each saves half of the one before: {messages:?}");
 }
+
+#[test]
+fn what_survivors_did_not_learn_in_time_is_shown_as_a_lower_bound() {
+    let line = |survivors: u32, all: &str, unknown: u32| -> [SampleLine; 2] {
+        let at = format!("survivors,phin,kill=0 n=32 survivors={survivors},1");
+        [format!("{at},all,{all}"), format!("{at},unknown,{unknown}")].map(|l| l.parse().unwrap())
+    };
+    let lines = [line(2, "300000", 7), line(8, "5000.5", 0)].concat();
+    let folder = tempfile::tempdir().unwrap();
+    let files = write_reports(&lines, "phin-sim sweep survivors", folder.path()).unwrap();
+    assert_eq!(files, ["survivors.csv", "survivors.svg", "survivors.md"]);
+    let read = |file: &str| std::fs::read_to_string(folder.path().join(file)).unwrap();
+    let page = read("survivors.md");
+    assert!(page.contains("| 2 | 1 | ≥ 300.00 s | ≥ 300.00 s | 1 |"), "{page}");
+    assert!(page.contains("| 8 | 1 | 5.00 s | 5.00 s | 0 |"), "{page}");
+    assert_eq!(read("survivors.svg").matches('≥').count(), 1);
+}
+
+#[test]
+fn survivors_learn_of_deaths() {
+    let point = Point::default().with("n", 8.0).with("kill", 1.0).with("survivors", 4.0);
+    let (experiment, protocol) = (Experiment::Survivors, ProtocolKind::Phin);
+    let lines = run_jobs(vec![Job { experiment, protocol, point, seed: 1 }], Shard::WHOLE, 1);
+    let sum = |metric: &str| {
+        let found = lines.iter().find(|line| line.metric == metric);
+        found.map(|line| line.values.iter().sum::<f64>())
+    };
+    assert!(sum("all").is_some_and(|all| all > 0.0 && all < 300_000.0));
+    assert_eq!(sum("unknown"), Some(0.0));
+    assert_eq!(sum("survivor_seconds").map(|seconds| seconds > 0.0), Some(true));
+}

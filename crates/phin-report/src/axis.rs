@@ -14,6 +14,8 @@ pub struct Axis {
     pub label: &'static str,
     /// How values lie on it.
     pub scale: Scale,
+    /// Where measuring ended: values from here on are lower bounds, and are drawn as such.
+    pub cap: Option<f64>,
 }
 
 /// How values lie on an axis.
@@ -28,12 +30,22 @@ pub enum Scale {
 impl Axis {
     /// An axis of equal steps.
     pub const fn linear(label: &'static str) -> Self {
-        Self { label, scale: Scale::Linear }
+        Self { label, scale: Scale::Linear, cap: None }
     }
 
     /// An axis of equal ratios.
     pub const fn log(label: &'static str) -> Self {
-        Self { label, scale: Scale::Log }
+        Self { label, scale: Scale::Log, cap: None }
+    }
+
+    /// The same axis, on which measuring ended at this value.
+    pub const fn capped_at(self, cap: f64) -> Self {
+        Self { cap: Some(cap), ..self }
+    }
+
+    /// Whether a value says only that the true one is no smaller.
+    pub(crate) fn is_capped(self, value: f64) -> bool {
+        self.cap.is_some_and(|cap| value >= cap)
     }
 
     /// The axis for these values: round numbers stand beside it.

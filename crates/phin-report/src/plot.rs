@@ -110,6 +110,18 @@ impl Plot {
         for series in self.series.iter().rev() {
             draw_series(&mut chart, series.style, self.color(series), &series.points)?;
         }
+        // On top of everything, so that no measured point hides them.
+        for series in &self.series {
+            let capped = series.points.iter().copied().filter(|point| self.y.is_capped(point.1));
+            let (color, text) = (self.color(series), ("sans-serif", 13).into_font());
+            let marks = |p| {
+                EmptyElement::at(p)
+                    + Circle::new((0, 0), 4, WHITE.filled())
+                    + Circle::new((0, 0), 4, color)
+                    + Text::new("≥", (-4, -20), text.clone())
+            };
+            chart.draw_series(capped.map(marks))?;
+        }
         root.present()
     }
 

@@ -27,9 +27,12 @@ pub(crate) struct DetectArgs {
 pub(crate) struct SweepArgs {
     /// What is measured.
     experiment: Experiment,
-    /// What is killed, where something is.
-    #[arg(long, value_enum, default_value = "host")]
-    kill: Kill,
+    /// What to kill [default: host; for survivors, process and host].
+    #[arg(long, value_enum)]
+    kill: Option<Kill>,
+    /// For survivors: how many members survive [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
+    #[arg(long, value_delimiter = ',')]
+    survivors: Vec<u32>,
     #[command(flatten)]
     common: Common,
 }
@@ -42,8 +45,8 @@ struct Common {
     /// Shares of packets lost, 0 to 1.
     #[arg(long, value_delimiter = ',')]
     loss: Vec<f64>,
-    /// Protocols by name, or `all`.
-    #[arg(long, value_delimiter = ',', default_value = "all")]
+    /// Protocols by name, or `all` [default: all; for survivors, phin].
+    #[arg(long, value_delimiter = ',')]
     protocol: Vec<String>,
     /// How many deaths at each point; for experiments without, how many runs.
     #[arg(long)]
@@ -73,11 +76,11 @@ pub(crate) struct MergeArgs {
 }
 
 pub(crate) fn detect(args: &DetectArgs) -> Result<ExitCode, Error> {
-    measure(Experiment::Detection, args.kill, &args.common)
+    measure(Experiment::Detection, Some(args.kill), &[], &args.common)
 }
 
 pub(crate) fn sweep(args: &SweepArgs) -> Result<ExitCode, Error> {
-    measure(args.experiment, args.kill, &args.common)
+    measure(args.experiment, args.kill, &args.survivors, &args.common)
 }
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<ExitCode, Error> {
@@ -90,16 +93,23 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<ExitCode, Error> {
     report(&lines, &args.out)
 }
 
-fn measure(experiment: Experiment, kill: Kill, common: &Common) -> Result<ExitCode, Error> {
+fn measure(
+    experiment: Experiment,
+    kill: Option<Kill>,
+    survivors: &[u32],
+    common: &Common,
+) -> Result<ExitCode, Error> {
     let mut jobs = Vec::new();
     let protocols = match experiment {
         // What is expected is that of these alone.
         Experiment::Distribution => vec![ProtocolKind::Phin],
         Experiment::Calm => ProtocolKind::CALM.to_vec(),
+        Experiment::Survivors if common.protocol.is_empty() => vec![ProtocolKind::Phin],
+        _ if common.protocol.is_empty() => ProtocolKind::ALL.to_vec(),
         _ => protocols(&common.protocol)?,
     };
     for protocol in protocols {
-        for (point, runs) in points(experiment, kill, common) {
+        for (point, runs) in points(experiment, kill, survivors, common) {
             if point.count("n") <= protocol.max_nodes() {
                 for seed in (common.seed..).take(runs as usize) {
                     jobs.push(Job { experiment, protocol, point: point.clone(), seed });
@@ -132,7 +142,12 @@ fn protocols(names: &[String]) -> Result<Vec<ProtocolKind>, Error> {
 }
 
 /// The points of an experiment, and how many runs each gets.
-fn points(experiment: Experiment, kill: Kill, common: &Common) -> Vec<(Point, u32)> {
+fn points(
+    experiment: Experiment,
+    kill: Option<Kill>,
+    survivors: &[u32],
+    common: &Common,
+) -> Vec<(Point, u32)> {
     let sizes = |default: &[u32]| {
         if common.sizes.is_empty() { default.to_vec() } else { common.sizes.clone() }
     };
@@ -154,7 +169,7 @@ fn points(experiment: Experiment, kill: Kill, common: &Common) -> Vec<(Point, u3
                 for &loss in &losses {
                     // As many at each size, in few runs where runs are long.
                     let kills = (n / 8).clamp(1, 20).min(runs(100));
-                    let kind = f64::from(kill as u8);
+                    let kind = f64::from(kill.unwrap_or(Kill::Host) as u8);
                     let point =
                         at(n).with("loss", loss).with("kills", kills.into()).with("kill", kind);
                     points.push((point, runs(100).div_ceil(kills)));
@@ -201,6 +216,22 @@ fn points(experiment: Experiment, kill: Kill, common: &Common) -> Vec<(Point, u3
             for n in sizes(&[128]) {
                 for &loss in &losses(&[0.0, 0.001, 0.01, 0.05]) {
                     points.push((at(n).with("loss", loss), runs(100)));
+                }
+            }
+        }
+        Experiment::Survivors => {
+            let kinds = kill.map_or(vec![Kill::Process, Kill::Host], |kill| vec![kill]);
+            for (n, kind) in
+                sizes(&[32, 128, 512]).iter().flat_map(|n| kinds.iter().map(move |k| (*n, *k)))
+            {
+                let few = [1, 2, 3].into_iter().chain((2..31).map(|power| 1 << power));
+                let numbers: Vec<u32> = match survivors {
+                    [] => few.take_while(|&few| few <= n / 2).collect(),
+                    given => given.to_vec(),
+                };
+                for survivors in numbers.into_iter().filter(|&survivors| survivors < n) {
+                    let point = at(n).with("kill", f64::from(kind as u8));
+                    points.push((point.with("survivors", survivors.into()), runs(5)));
                 }
             }
         }
