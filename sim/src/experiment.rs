@@ -1,13 +1,14 @@
 //! Experiments: what is measured at each point of a sweep. A point run with one seed gives metrics, one line of text
 //! each, so that shares of a sweep from many machines are joined by putting their lines together.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use crate::{
     network::NetworkConfig,
-    node::Knowledge,
-    protocols::ProtocolKind,
+    node::{Knowledge, Protocol},
+    protocols::{ProtocolKind, SettingsError},
     runner::{Shard, run_all},
+    scenario::{ConfigSettings, NetworkSettings},
     simulation::{Setup, Simulation},
 };
 
@@ -46,16 +47,26 @@ pub enum Experiment {
 }
 
 /// A cluster of as many members as the point says, on hosts that answer.
-fn simulation(
-    protocol: ProtocolKind,
-    point: &Point,
-    seed: u64,
-    knowledge: Knowledge,
-    network: NetworkConfig,
-) -> Simulation {
-    let nodes = point.count("n");
-    let setup = Setup { seed, nodes, knowledge, network, firewalled_every: 0 };
-    Simulation::new(setup, protocol.make(seed, nodes))
+fn simulation(job: &Job, knowledge: Knowledge, network: NetworkConfig) -> Simulation {
+    let nodes = job.point.count("n");
+    let setup = Setup { seed: job.seed, nodes, knowledge, network, firewalled_every: 0 };
+    Simulation::new(setup, job.make(nodes))
+}
+
+/// The network and the settings of phin under which an experiment runs, where they are not the usual ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Conditions {
+    /// The network; usually a LAN.
+    pub network: NetworkSettings,
+    /// Settings of phin; usually those of the protocol's profile.
+    pub config: ConfigSettings,
+}
+
+impl Conditions {
+    /// Whether they are the usual ones, so that what is known of these applies.
+    pub fn are_usual(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The values of what is varied, by name.
@@ -118,6 +129,19 @@ pub struct Job {
     pub point: Point,
     /// With which seed.
     pub seed: u64,
+    /// Under which conditions.
+    pub conditions: Conditions,
+}
+
+impl Job {
+    fn network(&self) -> NetworkConfig {
+        self.conditions.network.config()
+    }
+
+    fn make(&self, nodes: u32) -> Arc<dyn Protocol> {
+        let made = self.protocol.make_with(&self.conditions.config, self.seed, nodes);
+        made.expect("all jobs are checked before the first one runs")
+    }
 }
 
 /// One metric of one run.
@@ -192,23 +216,31 @@ impl Experiment {
         <Self as clap::ValueEnum>::value_variants().iter().copied().find(|e| e.as_str() == name)
     }
 
-    fn run(self, protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+    fn run(self, job: &Job) -> Metrics {
         match self {
-            Self::Detection | Self::Loss | Self::Distribution => {
-                detection::run(protocol, point, seed)
-            }
-            Self::Slow => slow::run(protocol, point, seed),
-            Self::Pause => pause::run(protocol, point, seed),
-            Self::Bootstrap => bootstrap::run(protocol, point, seed),
-            Self::Partition => partition::run(protocol, point, seed),
-            Self::Calm => calm::run(protocol, point, seed),
-            Self::Survivors => survivors::run(protocol, point, seed),
+            Self::Detection | Self::Loss | Self::Distribution => detection::run(job),
+            Self::Slow => slow::run(job),
+            Self::Pause => pause::run(job),
+            Self::Bootstrap => bootstrap::run(job),
+            Self::Partition => partition::run(job),
+            Self::Calm => calm::run(job),
+            Self::Survivors => survivors::run(job),
         }
     }
 }
 
 /// Does one machine's share of the jobs, the longest first.
-pub fn run_jobs(mut jobs: Vec<Job>, shard: Shard, threads: usize) -> Vec<SampleLine> {
+///
+/// # Errors
+/// A protocol cannot have the settings of its job.
+pub fn run_jobs(
+    mut jobs: Vec<Job>,
+    shard: Shard,
+    threads: usize,
+) -> Result<Vec<SampleLine>, SettingsError> {
+    for job in &jobs {
+        job.protocol.make_with(&job.conditions.config, job.seed, 1)?;
+    }
     let mut number = 0;
     jobs.retain(|_| {
         number += 1;
@@ -216,9 +248,7 @@ pub fn run_jobs(mut jobs: Vec<Job>, shard: Shard, threads: usize) -> Vec<SampleL
     });
     jobs.sort_by(|a, b| b.point.get("n").total_cmp(&a.point.get("n")));
     let title = jobs.first().map_or("", |job| job.experiment.as_str());
-    let results = run_all(&jobs, threads, title, |job| {
-        job.experiment.run(job.protocol, &job.point, job.seed)
-    });
+    let results = run_all(&jobs, threads, title, |job| job.experiment.run(job));
     let lines = jobs.into_iter().zip(results).flat_map(|(job, metrics)| {
         metrics.into_iter().map(move |(metric, values)| SampleLine {
             experiment: job.experiment.as_str().to_owned(),
@@ -229,7 +259,7 @@ pub fn run_jobs(mut jobs: Vec<Job>, shard: Shard, threads: usize) -> Vec<SampleL
             values,
         })
     });
-    lines.collect()
+    Ok(lines.collect())
 }
 
 fn metrics(entries: impl IntoIterator<Item = (&'static str, Vec<f64>)>) -> Metrics {

@@ -27,11 +27,14 @@ mod runner;
 pub mod scenario;
 mod simulation;
 mod soak;
+mod summary;
 mod trace;
 mod traffic;
 mod truth;
 
-pub use experiment::{Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs};
+pub use experiment::{
+    Conditions, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,
+};
 pub use fault::{Data, Fault, Scope};
 pub use latency::Latency;
 pub use ledger::{Death, FalseVerdict, Ledger};
@@ -40,11 +43,12 @@ pub use network::{Hosts, NetworkConfig, Rule, RuleId};
 pub use node::*;
 pub use phin::Phin;
 pub use phin_report::Samples;
-pub use protocols::ProtocolKind;
-pub use report::write_reports;
+pub use protocols::{ProtocolKind, SettingsError};
+pub use report::{Page, reports};
 pub use runner::{Shard, cores, run_all};
 pub use simulation::{Setup, Simulation};
 pub use soak::random_scenario;
+pub use summary::Summary;
 pub use trace::TraceHash;
 pub use traffic::Traffic;
 pub use truth::{Life, TrueNode, Truth};

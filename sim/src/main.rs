@@ -9,21 +9,21 @@ use clap::Parser;
 
 mod commands;
 
-/// Simulates membership protocols: the real phin, and four others to compare it with.
+/// Simulate membership protocols: the real phin, and four others to compare it with.
 #[derive(Parser)]
 #[command(version, about)]
 enum Command {
-    /// Measures how quickly deaths become known, by cluster size.
+    /// Measure how quickly deaths become known, by cluster size.
     Detect(commands::detect::DetectArgs),
-    /// Measures something else, such as what loss or slow members do.
+    /// Run another experiment: loss, slow members, pauses, partitions, few survivors, …
     Sweep(commands::detect::SweepArgs),
-    /// Joins the samples of a sweep that ran in shares on many machines.
+    /// Join the samples of a sweep that ran in shares on many machines.
     Merge(commands::detect::MergeArgs),
-    /// Runs scenario files.
+    /// Run scenario files, and report what happened.
     Run(commands::run::Args),
-    /// Runs random scenarios, one for each seed.
+    /// Run random scenarios, one for each seed.
     Soak(commands::soak::SoakArgs),
-    /// Runs the random scenario of a seed again.
+    /// Run the random scenario of a seed again.
     Replay(commands::soak::ReplayArgs),
 }
 
@@ -38,6 +38,7 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        Err(error) if commands::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nobody to tell if even this fails.
             let _ = writeln!(io::stderr(), "phin-sim: {error}");

@@ -1,13 +1,14 @@
 //! The protocols that can be compared, by name.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
-use phin_swim::Config;
+use phin_swim::{Config, ConfigError};
 
 use crate::{
     baselines::{FailureRule, Heartbeat, SwimConfig, SwimProtocol},
     node::{Protocol, millis, secs},
     phin::Phin,
+    scenario::ConfigSettings,
 };
 
 /// A protocol by its name.
@@ -87,52 +88,78 @@ impl ProtocolKind {
         }
     }
 
-    /// Makes it, for a run of this seed that begins with so many members.
-    pub fn make(self, seed: u64, nodes: u32) -> Arc<dyn Protocol> {
+    /// The names of all, for an error.
+    pub fn names() -> String {
+        let kinds = <Self as clap::ValueEnum>::value_variants().iter();
+        kinds.map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The profile of phin that it is; none of the other protocols.
+    fn config(self) -> Option<Config> {
+        let mut config = Config::lan();
         match self {
-            Self::Phin => phin(self, Config::lan(), seed, nodes),
-            Self::PhinEager => {
-                let mut config = Config::lan();
-                config.pause_tolerance = millis(300);
-                phin(self, config, seed, nodes)
-            }
+            Self::Phin => {}
+            Self::PhinEager => config.pause_tolerance = millis(300),
             Self::PhinFast => {
-                let mut config = Config::lan();
                 config.protocol_period = millis(200);
                 config.pause_tolerance = millis(300);
-                phin(self, config, seed, nodes)
             }
-            Self::PhinCalm2 => phin(self, calm(secs(2)), seed, nodes),
-            Self::PhinCalm4 => phin(self, calm(secs(4)), seed, nodes),
-            Self::PhinCalm8 => phin(self, calm(secs(8)), seed, nodes),
-            Self::PhinEvict => {
-                let mut config = Config::lan();
-                config.evict_degraded_after = Some(secs(20));
-                phin(self, config, seed, nodes)
-            }
-            Self::PhinWan => phin(self, Config::wan(), seed, nodes),
+            Self::PhinCalm2 => config.max_protocol_period = Some(secs(2)),
+            Self::PhinCalm4 => config.max_protocol_period = Some(secs(4)),
+            Self::PhinCalm8 => config.max_protocol_period = Some(secs(8)),
+            Self::PhinEvict => config.evict_degraded_after = Some(secs(20)),
+            Self::PhinWan => config = Config::wan(),
+            Self::Lifeguard | Self::Swim | Self::HeartbeatPhi | Self::Heartbeat => return None,
+        }
+        Some(config)
+    }
+
+    /// Makes it, for a run of this seed that begins with so many members.
+    pub fn make(self, seed: u64, nodes: u32) -> Arc<dyn Protocol> {
+        let made = self.make_with(&ConfigSettings::default(), seed, nodes);
+        made.expect("the presets, and these changes of them, are sound")
+    }
+
+    /// Makes it with these settings in place of its own.
+    ///
+    /// # Errors
+    /// It has no such settings, or they cannot be used.
+    pub fn make_with(
+        self,
+        settings: &ConfigSettings,
+        seed: u64,
+        nodes: u32,
+    ) -> Result<Arc<dyn Protocol>, SettingsError> {
+        if let Some(mut config) = self.config() {
+            settings.apply(&mut config);
+            return Ok(Arc::new(Phin::new(self.as_str(), config, seed, nodes)?));
+        }
+        if !settings.is_empty() {
+            return Err(SettingsError::NotOfPhin(self));
+        }
+        Ok(match self {
             Self::Lifeguard => Arc::new(SwimProtocol { nodes, config: SwimConfig::MEMBERLIST }),
             Self::Swim => Arc::new(SwimProtocol { nodes, config: SwimConfig::PAPER }),
             Self::HeartbeatPhi => Arc::new(Heartbeat { nodes, rule: FailureRule::Phi(8.0) }),
-            Self::Heartbeat => Arc::new(Heartbeat { nodes, rule: FailureRule::Timeout(secs(5)) }),
-        }
+            _heartbeat => Arc::new(Heartbeat { nodes, rule: FailureRule::Timeout(secs(5)) }),
+        })
     }
+}
+
+/// Why a protocol cannot be made with some settings.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// phin does not accept them.
+    #[error(transparent)]
+    Refused(#[from] ConfigError),
+    /// They are those of phin.
+    #[error("period, tolerances, rings and threshold are settings of phin, and not of {0}")]
+    NotOfPhin(ProtocolKind),
 }
 
 impl fmt::Display for ProtocolKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// The LAN profile with periods up to so long.
-fn calm(longest: Duration) -> Config {
-    let mut config = Config::lan();
-    config.max_protocol_period = Some(longest);
-    config
-}
-
-fn phin(kind: ProtocolKind, config: Config, seed: u64, nodes: u32) -> Arc<dyn Protocol> {
-    let protocol = Phin::new(kind.as_str(), config, seed, nodes);
-    Arc::new(protocol.expect("the presets, and these changes of them, are sound"))
 }

@@ -1,6 +1,6 @@
 //! Reports: from samples to CSV, a Markdown table and SVG plots.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::collections::BTreeMap;
 
 use phin_report::Samples;
 
@@ -22,6 +22,8 @@ struct Row {
     protocol: ProtocolKind,
     point: Point,
     runs: usize,
+    /// Whether network and settings are those that the expectations are for.
+    is_usual: bool,
     metrics: BTreeMap<String, Vec<f64>>,
 }
 
@@ -34,20 +36,30 @@ impl Row {
         self.metrics.get(metric).map_or(0.0, |values| values.iter().sum())
     }
 
+    fn expected_first_ms(&self) -> Option<f64> {
+        analytic::first_known_ms(self.protocol, &self.point).filter(|_| self.is_usual)
+    }
+
     fn n(&self) -> u32 {
         self.point.count("n")
     }
 }
 
-/// Writes the reports on all experiments that the samples are of, and names the files.
-///
-/// # Errors
-/// A file cannot be written.
-pub fn write_reports(lines: &[SampleLine], command: &str, out: &Path) -> io::Result<Vec<String>> {
-    fs::create_dir_all(out)?;
+/// A file of a report.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Its name.
+    pub name: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// The reports on all experiments that the samples are of. What theory leads one to expect is left out where the
+/// conditions were not the usual ones.
+pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page> {
     let mut files = Vec::new();
     for &experiment in <Experiment as clap::ValueEnum>::value_variants() {
-        let rows = rows(lines, experiment);
+        let rows = rows(lines, experiment, is_usual);
         if rows.is_empty() {
             continue;
         }
@@ -63,17 +75,19 @@ pub fn write_reports(lines: &[SampleLine], command: &str, out: &Path) -> io::Res
         };
         for (name, mut text) in pages {
             if name.ends_with(".md") {
+                if !is_usual {
+                    text.push_str("\nThe network or the settings are others than said above; see the command.\n");
+                }
                 text.push_str(&format!("\nMade with `{command}`.\n"));
             }
-            fs::write(out.join(&name), text)?;
-            files.push(name);
+            files.push(Page { name, text });
         }
     }
-    Ok(files)
+    files
 }
 
 /// The samples of an experiment, by protocol and point, in order.
-fn rows(lines: &[SampleLine], experiment: Experiment) -> Vec<Row> {
+fn rows(lines: &[SampleLine], experiment: Experiment, is_usual: bool) -> Vec<Row> {
     let mut rows: BTreeMap<(ProtocolKind, Vec<u64>), Row> = BTreeMap::new();
     for line in lines.iter().filter(|line| line.experiment == experiment.as_str()) {
         let protocol = <ProtocolKind as clap::ValueEnum>::from_str(&line.protocol, false);
@@ -84,6 +98,7 @@ fn rows(lines: &[SampleLine], experiment: Experiment) -> Vec<Row> {
             protocol,
             point: line.point.clone(),
             runs: 0,
+            is_usual,
             metrics: BTreeMap::new(),
         });
         row.runs += usize::from(line.metric == line_metric(experiment));

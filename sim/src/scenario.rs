@@ -8,8 +8,9 @@ use crate::{
     fault::Fault,
     node::{Belief, Instant, Knowledge, NodeId, millis, secs},
     oracle::{Accuracy, Completeness, Convergence, Incarnations, Limits, NoReturn, SelfAlive},
-    protocols::ProtocolKind,
+    protocols::{ProtocolKind, SettingsError},
     simulation::{Setup, Simulation},
+    summary::Summary,
     trace::TraceHash,
 };
 
@@ -17,9 +18,9 @@ mod events;
 mod expect;
 mod settings;
 
-pub(crate) use events::{DataAs, Event};
+pub(crate) use events::{DataAs, Event, TimedEvent};
 pub use expect::Expect;
-pub use settings::{NetworkSettings, Span, Who};
+pub use settings::{ConfigSettings, NetworkKind, NetworkSettings, Share, Span, Who, Zones};
 
 /// A scenario as its file has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -49,6 +50,9 @@ pub struct Scenario {
     /// The network.
     #[serde(default)]
     pub network: NetworkSettings,
+    /// Settings of phin, where they are not those of the protocol's profile.
+    #[serde(default)]
+    pub config: ConfigSettings,
     /// Every so many hosts, one is behind a firewall.
     #[serde(default)]
     pub firewalled_every: u32,
@@ -75,16 +79,6 @@ pub enum StartAs {
     Strangers,
 }
 
-/// Something that happens at a moment.
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct TimedEvent {
-    /// When.
-    pub(crate) at: Span,
-    /// What.
-    #[serde(flatten)]
-    pub(crate) event: Event,
-}
-
 /// What came out of a run.
 #[derive(Clone, Debug)]
 pub struct Verdict {
@@ -96,6 +90,8 @@ pub struct Verdict {
     pub trace: TraceHash,
     /// How many events were handled.
     pub events: u64,
+    /// What happened, for people.
+    pub summary: Summary,
 }
 
 /// Why a scenario cannot be run.
@@ -106,8 +102,24 @@ pub enum ScenarioError {
     #[error(transparent)]
     Malformed(#[from] toml::de::Error),
     /// There is no such protocol.
-    #[error("no protocol is called {0:?}")]
-    Protocol(String),
+    #[error("no protocol is called {name:?}; there are {}", ProtocolKind::names())]
+    Protocol {
+        /// What was asked for.
+        name: String,
+    },
+    /// These settings cannot be used.
+    #[error("[config]: {0}")]
+    Config(#[from] SettingsError),
+    /// The file is in order, and what it says is not.
+    #[error("{}{key}: {text}", line.map_or(String::new(), |line| format!("line {line}: ")))]
+    Unsound {
+        /// Where, if that is known.
+        line: Option<usize>,
+        /// The key at fault, and whose it is.
+        key: String,
+        /// What is wrong.
+        text: String,
+    },
 }
 
 impl Scenario {
@@ -118,12 +130,57 @@ impl Scenario {
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text)?;
         scenario.protocol()?;
+        scenario.check().map_err(|fault| fault.in_file(text))?;
         Ok(scenario)
+    }
+
+    /// Finds what would silently never happen, or happen to nobody.
+    fn check(&self) -> Result<(), Unsound> {
+        let top = |key, text: String| Err(Unsound { event: None, key, text });
+        if self.nodes == 0 {
+            return top("nodes", "there is no cluster without members".to_owned());
+        }
+        let mut ever = self.nodes;
+        for (number, timed) in self.event.iter().enumerate() {
+            let here = |key, text| Err(Unsound { event: Some(number), key, text });
+            if timed.at.0 >= self.lasts.0 {
+                let (at, lasts) = (timed.at.0, self.lasts.0);
+                let text = format!("{at:?} is never reached: the scenario lasts {lasts:?}");
+                return here("at", text);
+            }
+            let all = |event: &TimedEvent| event.event.newcomers(self.nodes);
+            ever = self.event.iter().map(all).fold(self.nodes, u32::saturating_add);
+            for (key, who, may_be_new) in timed.event.members() {
+                let count = if may_be_new { ever } else { self.nodes };
+                if let Some(last) = who.last().filter(|&last| last >= count) {
+                    let of = if count == self.nodes { "at first" } else { "in all" };
+                    let text = format!(
+                        "there is no member {last}: there are {count} {of}, 0 to {}",
+                        count - 1
+                    );
+                    return here(key, text);
+                }
+            }
+        }
+        for (key, who) in self.expect.members() {
+            if let Some(last) = who.last().filter(|&last| last >= ever) {
+                let text = format!(
+                    "there is no member {last}: there are {ever} in all, 0 to {}",
+                    ever - 1
+                );
+                return top(key, text);
+            }
+        }
+        if let Some(held) = self.expect.at.iter().find(|held| held.at.0 > self.lasts.0) {
+            let (at, lasts) = (held.at.0, self.lasts.0);
+            return top("at", format!("{at:?} is never reached: the scenario lasts {lasts:?}"));
+        }
+        Ok(())
     }
 
     fn protocol(&self) -> Result<ProtocolKind, ScenarioError> {
         <ProtocolKind as clap::ValueEnum>::from_str(&self.protocol, false)
-            .map_err(|_| ScenarioError::Protocol(self.protocol.clone()))
+            .map_err(|_| ScenarioError::Protocol { name: self.protocol.clone() })
     }
 
     /// Runs it with a seed, and writes what happens where that is wanted.
@@ -135,7 +192,7 @@ impl Scenario {
         seed: u64,
         trace: Option<Box<dyn Write + Send>>,
     ) -> Result<Verdict, ScenarioError> {
-        let protocol = self.protocol()?.make(seed, self.nodes);
+        let protocol = self.protocol()?.make_with(&self.config, seed, self.nodes)?;
         let knowledge = match self.start {
             StartAs::Together => Knowledge::Everyone,
             StartAs::Alone | StartAs::Strangers => Knowledge::Itself,
@@ -176,8 +233,8 @@ impl Scenario {
         }
         self.expect.check(self, &run, &mut failures);
         failures.extend(run.finish().iter().map(ToString::to_string));
-        let (trace, events) = (run.trace_hash(), run.events());
-        Ok(Verdict { seed, failures, trace, events })
+        let (trace, events, summary) = (run.trace_hash(), run.events(), Summary::of(&run));
+        Ok(Verdict { seed, failures, trace, events, summary })
     }
 
     /// After how many events the run is taken for a storm.
@@ -227,6 +284,37 @@ impl Scenario {
     }
 }
 
+/// What is wrong with a scenario that can be read.
+struct Unsound {
+    /// In which event, by its place in the file; none is elsewhere.
+    event: Option<usize>,
+    key: &'static str,
+    text: String,
+}
+
+impl Unsound {
+    /// Finds the line of the key.
+    fn in_file(self, text: &str) -> ScenarioError {
+        let Self { event, key, text: fault } = self;
+        let mut lines = text.lines().enumerate();
+        let mut events = 0;
+        let is_key = |line: &str| {
+            line.trim_start()
+                .strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
+        };
+        let line = lines.find(|(_, line)| {
+            events += usize::from(line.trim() == "[[event]]");
+            event.is_none_or(|number| events == number + 1) && is_key(line)
+        });
+        let key = match event {
+            Some(number) => format!("event {}, `{key}`", number + 1),
+            None => format!("`{key}`"),
+        };
+        ScenarioError::Unsound { line: line.map(|(number, _)| number + 1), key, text: fault }
+    }
+}
+
 /// A moment at which something is expected.
 #[derive(Clone, Debug)]
 pub(crate) struct Moment {
@@ -248,3 +336,6 @@ const fn one() -> u64 {
 fn phin() -> String {
     "phin".to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     node::{millis, secs},
-    scenario::{DataAs, Event, Expect, NetworkSettings, Scenario, Span, StartAs, TimedEvent, Who},
+    scenario::{
+        ConfigSettings, DataAs, Event, Expect, NetworkSettings, Scenario, Share, Span, StartAs,
+        TimedEvent, Who,
+    },
 };
 
 /// The scenario of a seed, without the kinds of events to avoid.
@@ -34,6 +37,7 @@ pub fn random_scenario(seed: u64, avoid: &[String]) -> Scenario {
         protocol: "phin".to_owned(),
         start: if dice.one_in(4) { StartAs::Alone } else { StartAs::Together },
         network: dice.network(),
+        config: ConfigSettings::default(),
         firewalled_every: *dice.one_of(&[0, 0, 1, 2, 5]),
         lasts: Span::default(),
         event,
@@ -72,11 +76,11 @@ impl Dice {
     fn network(&mut self) -> NetworkSettings {
         let mut network = NetworkSettings::default();
         if self.one_in(3) {
-            network.loss = *self.one_of(&[0.01, 0.05, 0.1]);
+            network.loss = Share(*self.one_of(&[0.01, 0.05, 0.1]));
         }
         if self.one_in(4) {
-            network.duplicate = 0.05;
-            network.reorder = 0.1;
+            network.duplicate = Share(0.05);
+            network.reorder = Share(0.1);
         }
         network
     }

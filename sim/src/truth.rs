@@ -9,6 +9,8 @@ use crate::node::{Generation, HostId, Instant, NodeId};
 pub struct Truth {
     nodes: Vec<TrueNode>,
     separations: Vec<Separation>,
+    /// How long members ran that run no more.
+    lived: Duration,
 }
 
 /// One member in truth.
@@ -92,6 +94,12 @@ impl Truth {
         })
     }
 
+    /// How long all members together have run.
+    pub fn lived(&self, now: Instant) -> Duration {
+        let running = self.nodes.iter().filter(|node| node.life == Life::Running);
+        self.lived + running.map(|node| now - node.since).sum::<Duration>()
+    }
+
     /// Whether any fault between members is in force.
     pub fn is_split(&self) -> bool {
         self.separations.iter().any(|separation| separation.ended.is_none())
@@ -106,6 +114,9 @@ impl Truth {
 
     pub(crate) fn end_life(&mut self, id: NodeId, life: Life, now: Instant) {
         if let Some(node) = self.nodes.get_mut(id.index()) {
+            if node.life == Life::Running {
+                self.lived += now - node.since;
+            }
             (node.life, node.since) = (life, now);
         }
     }

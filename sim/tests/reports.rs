@@ -1,8 +1,17 @@
 //! Reports are whole, and shares of a sweep give the same as the sweep.
 
 use phin_sim::{
-    Experiment, Job, Point, ProtocolKind, SampleLine, Shard, cores, run_jobs, write_reports,
+    Conditions, Experiment, Job, Point, ProtocolKind, SampleLine, Shard, cores, reports, run_jobs,
 };
+
+fn written(lines: &[SampleLine], folder: &std::path::Path) -> Vec<String> {
+    let pages = reports(lines, "phin-sim", true).into_iter();
+    let write = |page: phin_sim::Page| {
+        std::fs::write(folder.join(&page.name), page.text).expect("the folder is there");
+        page.name
+    };
+    pages.map(write).collect()
+}
 
 fn jobs() -> Vec<Job> {
     let mut jobs = Vec::new();
@@ -15,7 +24,13 @@ fn jobs() -> Vec<Job> {
                 .with("kill", 0.0);
             for seed in 1..=3 {
                 let experiment = Experiment::Detection;
-                jobs.push(Job { experiment, protocol, point: point.clone(), seed });
+                jobs.push(Job {
+                    experiment,
+                    protocol,
+                    point: point.clone(),
+                    seed,
+                    conditions: Conditions::default(),
+                });
             }
         }
     }
@@ -24,10 +39,10 @@ fn jobs() -> Vec<Job> {
 
 #[test]
 fn shares_joined_are_the_whole() {
-    let whole = run_jobs(jobs(), Shard::WHOLE, cores());
+    let whole = run_jobs(jobs(), Shard::WHOLE, cores()).unwrap();
     let mut joined: Vec<SampleLine> = Vec::new();
     for index in 0..3 {
-        let lines = run_jobs(jobs(), Shard { index, of: 3 }, 1);
+        let lines = run_jobs(jobs(), Shard { index, of: 3 }, 1).unwrap();
         joined.extend(lines.iter().map(|line| line.to_string().parse::<SampleLine>().unwrap()));
     }
     let sorted = |lines: &[SampleLine]| {
@@ -38,7 +53,7 @@ fn shares_joined_are_the_whole() {
     assert_eq!(sorted(&whole), sorted(&joined));
 
     let folder = tempfile::tempdir().unwrap();
-    let files = write_reports(&whole, "phin-sim detect", folder.path()).unwrap();
+    let files = written(&whole, folder.path());
     let expected = ["detection.csv", "detection-all.svg", "detection-load.svg", "detection.md"];
     assert_eq!(files, expected);
     let csv = std::fs::read_to_string(folder.path().join("detection.csv")).unwrap();
@@ -53,7 +68,13 @@ fn shares_joined_are_the_whole() {
 #[test]
 fn calm_and_distribution_have_pages_with_what_was_measured() {
     let at = |n: f64| Point::default().with("n", n).with("loss", 0.0);
-    let job = |experiment, protocol, point| Job { experiment, protocol, point, seed: 1 };
+    let job = |experiment, protocol, point| Job {
+        experiment,
+        protocol,
+        point,
+        seed: 1,
+        conditions: Conditions::default(),
+    };
     let mut jobs: Vec<_> =
         ProtocolKind::CALM.map(|protocol| job(Experiment::Calm, protocol, at(8.0))).into();
     jobs.extend([0.0, 1.0, 2.0].map(|kind| {
@@ -61,8 +82,8 @@ fn calm_and_distribution_have_pages_with_what_was_measured() {
         job(Experiment::Distribution, ProtocolKind::Phin, point)
     }));
     let folder = tempfile::tempdir().unwrap();
-    let lines = run_jobs(jobs, Shard::WHOLE, cores());
-    let files = write_reports(&lines, "phin-sim sweep", folder.path()).unwrap();
+    let lines = run_jobs(jobs, Shard::WHOLE, cores()).unwrap();
+    let files = written(&lines, folder.path());
     let expected = ["distribution.csv", "distribution.svg", "distribution.md"];
     assert_eq!(files[..3], expected);
     let read = |file: &str| std::fs::read_to_string(folder.path().join(file)).unwrap();
@@ -82,7 +103,7 @@ fn what_survivors_did_not_learn_in_time_is_shown_as_a_lower_bound() {
     };
     let lines = [line(2, "300000", 7), line(8, "5000.5", 0)].concat();
     let folder = tempfile::tempdir().unwrap();
-    let files = write_reports(&lines, "phin-sim sweep survivors", folder.path()).unwrap();
+    let files = written(&lines, folder.path());
     assert_eq!(files, ["survivors.csv", "survivors.svg", "survivors.md"]);
     let read = |file: &str| std::fs::read_to_string(folder.path().join(file)).unwrap();
     let page = read("survivors.md");
@@ -95,7 +116,12 @@ fn what_survivors_did_not_learn_in_time_is_shown_as_a_lower_bound() {
 fn survivors_learn_of_deaths() {
     let point = Point::default().with("n", 8.0).with("kill", 1.0).with("survivors", 4.0);
     let (experiment, protocol) = (Experiment::Survivors, ProtocolKind::Phin);
-    let lines = run_jobs(vec![Job { experiment, protocol, point, seed: 1 }], Shard::WHOLE, 1);
+    let lines = run_jobs(
+        vec![Job { experiment, protocol, point, seed: 1, conditions: Conditions::default() }],
+        Shard::WHOLE,
+        1,
+    )
+    .unwrap();
     let sum = |metric: &str| {
         let found = lines.iter().find(|line| line.metric == metric);
         found.map(|line| line.values.iter().sum::<f64>())

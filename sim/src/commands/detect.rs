@@ -3,20 +3,32 @@
 use std::{
     fs,
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use clap::ValueEnum;
+use clap::{
+    ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use phin_sim::{
-    Experiment, Job, Kill, Point, ProtocolKind, SampleLine, Shard, cores, run_jobs, write_reports,
+    Conditions, Experiment, Job, Kill, Page, Point, ProtocolKind, SampleLine, Shard, cores,
+    reports, run_jobs,
 };
 
-use super::Error;
+use super::{
+    Error,
+    conditions::{ConfigArgs, NetworkArgs, share},
+    read,
+};
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  phin-sim detect --sizes 32,128 --protocol phin,lifeguard
+  phin-sim detect --kill process --delay 30ms --jitter 5ms --loss 2% --period 500ms --protocol phin
+  phin-sim detect --network wan --protocol phin-wan --out report")]
 pub(crate) struct DetectArgs {
-    /// What is killed.
+    /// What to kill.
     #[arg(long, value_enum, default_value = "host")]
     kill: Kill,
     #[command(flatten)]
@@ -24,14 +36,18 @@ pub(crate) struct DetectArgs {
 }
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  phin-sim sweep loss --sizes 64 --loss 0,5%,20% --protocol phin
+  phin-sim sweep survivors --sizes 32 --survivors 1,3,8 --kill process
+  phin-sim sweep pause --protocol phin,lifeguard --pause-tolerance 3s --out report")]
 pub(crate) struct SweepArgs {
-    /// What is measured.
+    /// What to measure.
     experiment: Experiment,
-    /// What to kill [default: host; for survivors, process and host].
+    /// What to kill, in detection, loss and survivors [default: host; for survivors, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
-    /// For survivors: how many members survive [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
-    #[arg(long, value_delimiter = ',')]
+    /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..MAX_SIZE))]
     survivors: Vec<u32>,
     #[command(flatten)]
     common: Common,
@@ -39,40 +55,44 @@ pub(crate) struct SweepArgs {
 
 #[derive(clap::Args)]
 struct Common {
-    /// Cluster sizes; each experiment has its own.
-    #[arg(long, value_delimiter = ',')]
+    /// Cluster sizes, 2 or more; each experiment has defaults of its own.
+    #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=MAX_SIZE))]
     sizes: Vec<u32>,
-    /// Shares of packets lost, 0 to 1.
-    #[arg(long, value_delimiter = ',')]
+    /// Lose this share of the packets, such as 0.02 or 2%; several in detection, loss and calm.
+    #[arg(long, value_delimiter = ',', value_parser = share)]
     loss: Vec<f64>,
-    /// Protocols by name, or `all` [default: all; for survivors, phin].
-    #[arg(long, value_delimiter = ',')]
+    /// Which protocols to run [default: all; for survivors, or with settings of phin, phin alone].
+    #[arg(long, value_delimiter = ',', value_parser = protocol_names())]
     protocol: Vec<String>,
-    /// How many deaths at each point; for experiments without, how many runs.
-    #[arg(long)]
+    /// How many deaths to measure at each point; in experiments without deaths, how many runs.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     kills: Option<u32>,
-    /// The first seed.
+    /// Start from this seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Runs at once.
+    /// Run this many simulations at once.
     #[arg(long, default_value_t = cores())]
     threads: usize,
-    /// This machine's share of the sweep: only samples are written, for `merge`.
-    #[arg(long, default_value = "0/1")]
-    shard: Shard,
-    /// Where reports go.
-    #[arg(long, default_value = "docs/benchmarks")]
-    out: PathBuf,
+    /// Run only share I of N, and write samples instead of reports, for `phin-sim merge`.
+    #[arg(long, value_name = "I/N", requires = "out")]
+    shard: Option<Shard>,
+    /// Write tables, CSV and plots to this folder [default: print the tables].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 #[derive(clap::Args)]
 pub(crate) struct MergeArgs {
-    /// The samples of all shares.
+    /// The sample files of all shares.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Where reports go.
-    #[arg(long, default_value = "docs/benchmarks")]
-    out: PathBuf,
+    /// Write tables, CSV and plots to this folder [default: print the tables].
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
 }
 
 pub(crate) fn detect(args: &DetectArgs) -> Result<ExitCode, Error> {
@@ -86,11 +106,11 @@ pub(crate) fn sweep(args: &SweepArgs) -> Result<ExitCode, Error> {
 pub(crate) fn merge(args: &MergeArgs) -> Result<ExitCode, Error> {
     let mut lines: Vec<SampleLine> = Vec::new();
     for file in &args.files {
-        for line in fs::read_to_string(file)?.lines() {
+        for line in read(file)?.lines() {
             lines.push(line.parse().map_err(|e| format!("{}: {e}: {line}", file.display()))?);
         }
     }
-    report(&lines, &args.out)
+    report(&lines, true, args.out.as_deref())
 }
 
 fn measure(
@@ -99,38 +119,74 @@ fn measure(
     survivors: &[u32],
     common: &Common,
 ) -> Result<ExitCode, Error> {
-    let mut jobs = Vec::new();
+    let conditions = conditions(experiment, kill, survivors, common)?;
     let protocols = match experiment {
         // What is expected is that of these alone.
         Experiment::Distribution => vec![ProtocolKind::Phin],
         Experiment::Calm => ProtocolKind::CALM.to_vec(),
-        Experiment::Survivors if common.protocol.is_empty() => vec![ProtocolKind::Phin],
-        _ if common.protocol.is_empty() => ProtocolKind::ALL.to_vec(),
-        _ => protocols(&common.protocol)?,
+        _ => protocols(experiment, &conditions, &common.protocol)?,
     };
+    let mut jobs = Vec::new();
     for protocol in protocols {
         for (point, runs) in points(experiment, kill, survivors, common) {
             if point.count("n") <= protocol.max_nodes() {
                 for seed in (common.seed..).take(runs as usize) {
-                    jobs.push(Job { experiment, protocol, point: point.clone(), seed });
+                    let (point, conditions) = (point.clone(), conditions.clone());
+                    jobs.push(Job { experiment, protocol, point, seed, conditions });
                 }
             }
         }
     }
-    let lines = run_jobs(jobs, common.shard, common.threads);
-    if common.shard == Shard::WHOLE {
-        return report(&lines, &common.out);
+    if jobs.is_empty() {
+        return Err("nothing to run: the protocols end below these sizes".into());
     }
-    fs::create_dir_all(&common.out)?;
-    let Shard { index, of } = common.shard;
-    let file = common.out.join(format!("{}-{index}-of-{of}.samples", experiment.as_str()));
+    let lines = run_jobs(jobs, common.shard.unwrap_or(Shard::WHOLE), common.threads)?;
+    let (Some(Shard { index, of }), Some(out)) = (common.shard, &common.out) else {
+        return report(&lines, conditions.are_usual(), common.out.as_deref());
+    };
+    let name = format!("{}-{index}-of-{of}.samples", experiment.as_str());
     let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    fs::write(&file, text)?;
+    let file = write(out, &name, &text)?;
     writeln!(io::stdout(), "{}", file.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn protocols(names: &[String]) -> Result<Vec<ProtocolKind>, Error> {
+/// The network and the settings; an option that the experiment would ignore is an error.
+fn conditions(
+    experiment: Experiment,
+    kill: Option<Kill>,
+    survivors: &[u32],
+    common: &Common,
+) -> Result<Conditions, Error> {
+    let name = experiment.as_str();
+    let kills = [Experiment::Detection, Experiment::Loss, Experiment::Survivors];
+    if kill.is_some() && !kills.contains(&experiment) {
+        return Err(format!("{name} does not choose what to kill: leave out --kill").into());
+    }
+    if !survivors.is_empty() && experiment != Experiment::Survivors {
+        return Err(format!("{name} has no survivors to count: leave out --survivors").into());
+    }
+    let mut conditions = Conditions::default();
+    common.network.apply(&mut conditions.network);
+    common.config.apply(&mut conditions.config);
+    match (experiment, common.loss.as_slice()) {
+        (Experiment::Detection | Experiment::Loss | Experiment::Calm, _) | (_, []) => {}
+        (_, [loss]) => conditions.network.loss.0 = *loss,
+        _ => return Err(format!("{name} takes one --loss").into()),
+    }
+    Ok(conditions)
+}
+
+fn protocols(
+    experiment: Experiment,
+    conditions: &Conditions,
+    names: &[String],
+) -> Result<Vec<ProtocolKind>, Error> {
+    if names.is_empty() {
+        let is_of_phin = experiment == Experiment::Survivors || !conditions.config.is_empty();
+        let all = || ProtocolKind::ALL.to_vec();
+        return Ok(if is_of_phin { vec![ProtocolKind::Phin] } else { all() });
+    }
     let mut protocols = Vec::new();
     for name in names {
         match name.as_str() {
@@ -139,6 +195,12 @@ fn protocols(names: &[String]) -> Result<Vec<ProtocolKind>, Error> {
         }
     }
     Ok(protocols)
+}
+
+fn protocol_names() -> impl TypedValueParser<Value = String> {
+    let kinds = ProtocolKind::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let all = PossibleValue::new("all").help("phin and phin-fast beside the four others");
+    PossibleValuesParser::new(kinds.chain([all]))
 }
 
 /// The points of an experiment, and how many runs each gets.
@@ -246,17 +308,33 @@ fn points(
     points
 }
 
-fn report(lines: &[SampleLine], out: &std::path::Path) -> Result<ExitCode, Error> {
+fn report(lines: &[SampleLine], is_usual: bool, out: Option<&Path>) -> Result<ExitCode, Error> {
     let mut args: Vec<_> = std::env::args().skip(1).collect();
     args.insert(0, "phin-sim".to_owned());
-    let files = write_reports(lines, &args.join(" "), out)?;
     let mut stdout = io::stdout().lock();
-    for file in &files {
-        let path = out.join(file);
-        if file.ends_with(".md") {
-            writeln!(stdout, "{}", fs::read_to_string(&path)?)?;
+    for Page { name, text } in reports(lines, &args.join(" "), is_usual) {
+        match out {
+            Some(out) => {
+                let path = write(out, &name, &text)?;
+                writeln!(stdout, "{}", path.display())?;
+            }
+            // A terminal shows no plots.
+            None if name.ends_with(".md") => {
+                let mut lines = text.lines().filter(|line| !line.starts_with("!["));
+                lines.try_for_each(|line| writeln!(stdout, "{line}"))?;
+            }
+            None => {}
         }
-        writeln!(stdout, "{}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let path = folder.join(name);
+    fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path)
+}
+
+/// The largest cluster that can be asked for.
+const MAX_SIZE: i64 = 1 << 20;

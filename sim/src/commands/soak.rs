@@ -78,7 +78,13 @@ fn run_one(seed: u64, avoid: &[String]) -> Result<Verdict, ScenarioError> {
     let run = AssertUnwindSafe(|| random_scenario(seed, avoid).run(seed, None));
     panic::catch_unwind(run).unwrap_or_else(|_| {
         let failures = vec!["panicked".to_owned()];
-        Ok(Verdict { seed, failures, trace: Default::default(), events: 0 })
+        Ok(Verdict {
+            seed,
+            failures,
+            trace: Default::default(),
+            events: 0,
+            summary: Default::default(),
+        })
     })
 }
 

@@ -1,18 +1,20 @@
 //! All members start at once, knowing nothing but three seeds.
 
-use super::{Metrics, Point, metrics, simulation};
+use super::{Job, Metrics, metrics, simulation};
 use crate::{
     fault::Fault,
-    network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, millis, secs},
-    protocols::ProtocolKind,
     simulation::Simulation,
 };
 
-pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+pub(super) fn run(job: &Job) -> Metrics {
+    let point = &job.point;
     let nodes = point.count("n");
-    let network = NetworkConfig { bandwidth: GIGABIT, ..NetworkConfig::lan() };
-    let mut run = simulation(protocol, point, seed, Knowledge::Itself, network);
+    let mut network = job.network();
+    if network.bandwidth == 0 {
+        network.bandwidth = GIGABIT;
+    }
+    let mut run = simulation(job, Knowledge::Itself, network);
     let seeds: Vec<_> = (0..nodes.min(3)).map(NodeId).collect();
     for number in 0..nodes {
         // Processes of a cluster start within a tenth of a second.

@@ -1,19 +1,20 @@
 //! What longer periods save while nothing happens, and what they cost when something does.
 
-use super::{Metrics, Point, in_millis, metrics, simulation};
+use super::{Job, Metrics, in_millis, metrics, simulation};
 use crate::{
     fault::Fault,
     network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, millis, secs},
-    protocols::ProtocolKind,
     simulation::Simulation,
     trace::mix,
 };
 
-pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+pub(super) fn run(job: &Job) -> Metrics {
+    let Job { point, seed, .. } = job;
+    let seed = *seed;
     let nodes = point.count("n");
-    let network = NetworkConfig { loss: point.get("loss"), ..NetworkConfig::lan() };
-    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, network);
+    let network = NetworkConfig { loss: point.get("loss"), ..job.network() };
+    let mut run = simulation(job, Knowledge::Everyone, network);
     run.run_until(Instant::START + CALM);
     let before = (run.traffic().messages, run.traffic().bytes);
     run.run_until(run.now() + MEASURED);

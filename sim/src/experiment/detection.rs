@@ -1,18 +1,18 @@
 //! Time until a death is known, and what it costs to watch for it.
 
-use super::{Metrics, Point, in_millis, metrics};
+use super::{Job, Metrics, in_millis, metrics};
 use crate::{
     measure::{Kill, Measurement},
     network::NetworkConfig,
     node::secs,
-    protocols::ProtocolKind,
 };
 
-pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+pub(super) fn run(job: &Job) -> Metrics {
+    let point = &job.point;
     let nodes = point.count("n");
     let measurement = Measurement {
         nodes,
-        network: NetworkConfig { loss: point.get("loss"), ..NetworkConfig::lan() },
+        network: NetworkConfig { loss: point.get("loss"), ..job.network() },
         warm_up: secs(30),
         kills: point.count("kills"),
         kill: match point.count("kill") {
@@ -22,7 +22,7 @@ pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
         },
         patience: secs(120),
     };
-    let measured = measurement.run(seed, protocol.make(seed, nodes));
+    let measured = measurement.run(job.seed, job.make(nodes));
     let (messages, bytes, seconds) = measured.idle;
     metrics([
         ("first", in_millis(&measured.first)),

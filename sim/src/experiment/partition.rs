@@ -1,17 +1,17 @@
 //! The cluster is cut in two halves and healed: how long until all lists are whole again, with no outside help.
 
-use super::{Metrics, Point, metrics, simulation};
+use super::{Job, Metrics, metrics, simulation};
 use crate::{
     fault::Fault,
-    network::{NetworkConfig, RuleId},
+    network::RuleId,
     node::{Instant, Knowledge, NodeId, millis, secs},
-    protocols::ProtocolKind,
     simulation::Simulation,
 };
 
-pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+pub(super) fn run(job: &Job) -> Metrics {
+    let point = &job.point;
     let nodes = point.count("n");
-    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, NetworkConfig::lan());
+    let mut run = simulation(job, Knowledge::Everyone, job.network());
     let begins = Instant::START + secs(15);
     let lasts = secs(1).mul_f64(point.get("seconds"));
     let half: Vec<_> = (0..nodes / 2).map(NodeId).collect();

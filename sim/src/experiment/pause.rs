@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Metrics, Point, metrics, simulation};
+use super::{Job, Metrics, metrics, simulation};
 use crate::{
     fault::{Fault, Scope},
-    network::NetworkConfig,
     node::{Belief, Instant, Knowledge, NodeId, secs},
-    protocols::ProtocolKind,
     simulation::Simulation,
     trace::mix,
 };
 
-pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+pub(super) fn run(job: &Job) -> Metrics {
+    let Job { point, seed, .. } = job;
+    let seed = *seed;
     let nodes = point.count("n");
-    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, NetworkConfig::lan());
+    let mut run = simulation(job, Knowledge::Everyone, job.network());
     // Not a whole number of periods, so that seeds begin at different phases of them.
     let begins = Instant::START + secs(20) + Duration::from_millis(mix(seed) % 1_000);
     let lasts = secs(1).mul_f64(point.get("seconds"));

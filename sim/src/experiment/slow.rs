@@ -3,17 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{Metrics, Point, metrics, simulation};
+use super::{Job, Metrics, metrics, simulation};
 use crate::{
     fault::Fault,
-    network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, secs},
-    protocols::ProtocolKind,
 };
 
-pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+pub(super) fn run(job: &Job) -> Metrics {
+    let point = &job.point;
     let nodes = point.count("n");
-    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, NetworkConfig::lan());
+    let mut run = simulation(job, Knowledge::Everyone, job.network());
     let begins = Instant::START + secs(15);
     let ends = begins + secs(120);
     // Members are alike, so the first are as good as any.

@@ -3,19 +3,19 @@
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Metrics, Point, metrics, simulation};
+use super::{Job, Metrics, metrics, simulation};
 use crate::{
     fault::Fault,
-    network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, millis, secs},
-    protocols::ProtocolKind,
     simulation::Simulation,
     trace::mix,
 };
 
-pub(super) fn run(protocol: ProtocolKind, point: &Point, seed: u64) -> Metrics {
+pub(super) fn run(job: &Job) -> Metrics {
+    let Job { point, seed, .. } = job;
+    let seed = *seed;
     let nodes = point.count("n");
-    let mut run = simulation(protocol, point, seed, Knowledge::Everyone, NetworkConfig::lan());
+    let mut run = simulation(job, Knowledge::Everyone, job.network());
     let mut members: Vec<_> = (0..nodes).map(NodeId).collect();
     members.shuffle(&mut ChaCha8Rng::seed_from_u64(mix(seed)));
     let victims = members.split_off(point.count("survivors").min(nodes) as usize);

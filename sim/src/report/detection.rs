@@ -4,7 +4,7 @@ use phin_report::{Axis, Plot, Series, Style};
 
 use super::{
     Row,
-    analytic::{first_known_ms, idle_messages},
+    analytic::idle_messages,
     by_protocol,
     table::{Column, column, csv, markdown, number, time, with_interval},
 };
@@ -84,9 +84,7 @@ fn columns() -> Vec<Column> {
         column("", "members", |row| row.n().to_string()),
         column("", "loss", |row| format!("{} %", row.point.get("loss") * 100.0)),
         column("", "deaths", |row| row.samples("all").len().to_string()),
-        column("", "expected", |row| {
-            first_known_ms(row.protocol, &row.point).map_or("–".to_owned(), time)
-        }),
+        column("", "expected", |row| row.expected_first_ms().map_or("–".to_owned(), time)),
         column("", "first, median", |row| with_interval(&row.samples("first"), 0.5)),
         column("", "half, median", |row| time(row.samples("median").quantile(0.5))),
         column("", "all, median", |row| with_interval(&row.samples("all"), 0.5)),
@@ -116,8 +114,7 @@ fn latency_series(rows: &[Row], at: impl Fn(&Row) -> f64) -> Vec<Series> {
         };
         add("median", Style::Measured, points(&|row| seconds(row, 0.5)));
         add("p99", Style::Tail, points(&|row| seconds(row, 0.99)));
-        let expected =
-            |row: &Row| first_known_ms(protocol, &row.point).map_or(f64::NAN, |ms| ms / 1e3);
+        let expected = |row: &Row| row.expected_first_ms().map_or(f64::NAN, |ms| ms / 1e3);
         add("the first knows, expected", Style::Expected, points(&expected));
     }
     series
@@ -130,8 +127,11 @@ fn load_series(rows: &[Row], at: impl Fn(&Row) -> f64) -> Vec<Series> {
         let measured = own.iter().map(|row| (at(row), per_second(row, "messages"))).collect();
         let (what, style) = ("measured", Style::Measured);
         series.push(Series { system: system.clone(), what, style, points: measured });
-        let expected =
-            own.iter().map(|row| (at(row), idle_messages(row.protocol, &row.point))).collect();
+        let expected = own
+            .iter()
+            .filter(|row| row.is_usual)
+            .map(|row| (at(row), idle_messages(row.protocol, &row.point)))
+            .collect();
         let (what, style) = ("expected without loss", Style::Expected);
         series.push(Series { system, what, style, points: expected });
     }

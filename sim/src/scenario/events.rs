@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::settings::{Span, Who};
+use super::settings::{Share, Span, Who};
 use crate::{
     fault::{Data, Fault, Scope},
     network::{Hosts, Rule, RuleId},
@@ -12,21 +12,14 @@ use crate::{
 };
 
 /// Something that happens.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+#[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// Processes are killed; their hosts live.
     CrashProcess { who: Who },
     /// Hosts go down.
     CrashHost { who: Who },
     /// Processes start anew, `after` a while without any.
-    Restart {
-        who: Who,
-        #[serde(default)]
-        data: DataAs,
-        #[serde(default)]
-        after: Span,
-    },
+    Restart { who: Who, data: DataAs, after: Span },
     /// Processes start anew on other hosts.
     Move { who: Who },
     /// Processes stop for a while.
@@ -36,15 +29,9 @@ pub(crate) enum Event {
     /// Lifeguard's slow members.
     Slow { who: Who, blocked: Span, open: Span, lasts: Span },
     /// Nothing gets from the ones to the others.
-    Cut {
-        from: Who,
-        to: Who,
-        #[serde(default)]
-        only_datagrams: bool,
-        lasts: Span,
-    },
+    Cut { from: Who, to: Who, only_datagrams: bool, lasts: Span },
     /// A share is lost on the way from the ones to the others.
-    Lose { from: Who, to: Who, share: f64, lasts: Span },
+    Lose { from: Who, to: Who, share: Share, lasts: Span },
     /// Groups cannot hear each other.
     Partition { groups: Vec<Who>, lasts: Span },
     /// Members can send and not receive.
@@ -52,7 +39,7 @@ pub(crate) enum Event {
     /// Members can receive and not send.
     Mute { who: Who, lasts: Span },
     /// From now on this share of all packets is lost.
-    Loss { share: f64 },
+    Loss { share: Share },
     /// From now on no datagram has a longer payload.
     MaxDatagram { bytes: usize },
     /// Clocks run faster by so many millionths.
@@ -71,6 +58,197 @@ pub(crate) enum Event {
     Join { count: u32, seeds: Who },
     /// Members look for seeds.
     Seek { who: Who, seeds: Who },
+}
+
+/// An event as the file has it: all keys of all events, so that an error points at its key.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct RawEvent {
+    at: Span,
+    r#do: Kind,
+    after: Option<Span>,
+    blocked: Option<Span>,
+    by: Option<String>,
+    bytes: Option<usize>,
+    count: Option<u32>,
+    data: Option<DataAs>,
+    from: Option<Who>,
+    groups: Option<Vec<Who>>,
+    lasts: Option<Span>,
+    millionths: Option<i32>,
+    only_datagrams: Option<bool>,
+    open: Option<Span>,
+    seeds: Option<Who>,
+    share: Option<Share>,
+    to: Option<Who>,
+    who: Option<Who>,
+}
+
+/// Which event it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    CrashProcess,
+    CrashHost,
+    Restart,
+    Move,
+    Pause,
+    PauseHost,
+    Slow,
+    Cut,
+    Lose,
+    Partition,
+    Deaf,
+    Mute,
+    Loss,
+    MaxDatagram,
+    Drift,
+    Jump,
+    Leave,
+    Forget,
+    Rejoin,
+    Stop,
+    Join,
+    Seek,
+}
+
+impl Kind {
+    /// The keys that it needs, and those that it may have, beside `at` and `do`.
+    pub(crate) const fn keys(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::CrashProcess | Self::CrashHost | Self::Move | Self::Leave | Self::Stop => {
+                (&["who"], &[])
+            }
+            Self::Restart => (&["who"], &["data", "after"]),
+            Self::Pause | Self::PauseHost | Self::Deaf | Self::Mute => (&["who", "lasts"], &[]),
+            Self::Slow => (&["who", "blocked", "open", "lasts"], &[]),
+            Self::Cut => (&["from", "to", "lasts"], &["only-datagrams"]),
+            Self::Lose => (&["from", "to", "share", "lasts"], &[]),
+            Self::Partition => (&["groups", "lasts"], &[]),
+            Self::Loss => (&["share"], &[]),
+            Self::MaxDatagram => (&["bytes"], &[]),
+            Self::Drift => (&["who", "millionths"], &[]),
+            Self::Jump | Self::Forget => (&["who", "by"], &[]),
+            Self::Rejoin | Self::Seek => (&["who", "seeds"], &[]),
+            Self::Join => (&["count", "seeds"], &[]),
+        }
+    }
+}
+
+/// Takes a key that an event needs.
+fn need<T>(key: &str, value: &mut Option<T>) -> Result<T, String> {
+    value.take().ok_or_else(|| format!("missing key `{key}`"))
+}
+
+impl RawEvent {
+    fn event(&mut self) -> Result<Event, String> {
+        macro_rules! take {
+            ($field:ident) => {
+                need(&stringify!($field).replace('_', "-"), &mut self.$field)?
+            };
+        }
+        Ok(match self.r#do {
+            Kind::CrashProcess => Event::CrashProcess { who: take!(who) },
+            Kind::CrashHost => Event::CrashHost { who: take!(who) },
+            Kind::Restart => Event::Restart {
+                who: take!(who),
+                data: self.data.take().unwrap_or_default(),
+                after: self.after.take().unwrap_or_default(),
+            },
+            Kind::Move => Event::Move { who: take!(who) },
+            Kind::Pause => Event::Pause { who: take!(who), lasts: take!(lasts) },
+            Kind::PauseHost => Event::PauseHost { who: take!(who), lasts: take!(lasts) },
+            Kind::Slow => Event::Slow {
+                who: take!(who),
+                blocked: take!(blocked),
+                open: take!(open),
+                lasts: take!(lasts),
+            },
+            Kind::Cut => Event::Cut {
+                from: take!(from),
+                to: take!(to),
+                only_datagrams: self.only_datagrams.take().unwrap_or_default(),
+                lasts: take!(lasts),
+            },
+            Kind::Lose => Event::Lose {
+                from: take!(from),
+                to: take!(to),
+                share: take!(share),
+                lasts: take!(lasts),
+            },
+            Kind::Partition => Event::Partition { groups: take!(groups), lasts: take!(lasts) },
+            Kind::Deaf => Event::Deaf { who: take!(who), lasts: take!(lasts) },
+            Kind::Mute => Event::Mute { who: take!(who), lasts: take!(lasts) },
+            Kind::Loss => Event::Loss { share: take!(share) },
+            Kind::MaxDatagram => Event::MaxDatagram { bytes: take!(bytes) },
+            Kind::Drift => Event::Drift { who: take!(who), millionths: take!(millionths) },
+            Kind::Jump => Event::Jump {
+                who: take!(who),
+                by: take!(by).parse().map_err(|error| format!("`by`: {error}"))?,
+            },
+            Kind::Leave => Event::Leave { who: take!(who) },
+            Kind::Forget => Event::Forget {
+                who: take!(who),
+                by: take!(by).parse().map_err(|error| format!("`by`: {error}"))?,
+            },
+            Kind::Rejoin => Event::Rejoin { who: take!(who), seeds: take!(seeds) },
+            Kind::Stop => Event::Stop { who: take!(who) },
+            Kind::Join => Event::Join { count: take!(count), seeds: take!(seeds) },
+            Kind::Seek => Event::Seek { who: take!(who), seeds: take!(seeds) },
+        })
+    }
+
+    /// A key that is left over when the event has taken its own.
+    fn surplus(&self) -> Option<&'static str> {
+        let left = [
+            ("after", self.after.is_some()),
+            ("blocked", self.blocked.is_some()),
+            ("by", self.by.is_some()),
+            ("bytes", self.bytes.is_some()),
+            ("count", self.count.is_some()),
+            ("data", self.data.is_some()),
+            ("from", self.from.is_some()),
+            ("groups", self.groups.is_some()),
+            ("lasts", self.lasts.is_some()),
+            ("millionths", self.millionths.is_some()),
+            ("only-datagrams", self.only_datagrams.is_some()),
+            ("open", self.open.is_some()),
+            ("seeds", self.seeds.is_some()),
+            ("share", self.share.is_some()),
+            ("to", self.to.is_some()),
+            ("who", self.who.is_some()),
+        ];
+        left.into_iter().find(|(_, is_left)| *is_left).map(|(key, _)| key)
+    }
+}
+
+/// Something that happens at a moment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "RawEvent")]
+pub(crate) struct TimedEvent {
+    /// When.
+    pub(crate) at: Span,
+    /// What.
+    pub(crate) event: Event,
+}
+
+impl TryFrom<RawEvent> for TimedEvent {
+    type Error = String;
+
+    fn try_from(mut raw: RawEvent) -> Result<Self, String> {
+        let (at, kind) = (raw.at, raw.r#do);
+        let event = raw.event()?;
+        match raw.surplus() {
+            Some(key) => Err(format!("this event has no key `{key}`; its keys are {}", keys(kind))),
+            None => Ok(Self { at, event }),
+        }
+    }
+}
+
+fn keys(kind: Kind) -> String {
+    let (needed, optional) = kind.keys();
+    let keys = ["at", "do"].iter().chain(needed).chain(optional);
+    keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// What a process finds of an earlier run.
@@ -120,7 +298,7 @@ impl Event {
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
             }
             Self::Lose { from, to, share, lasts } => {
-                let rule = rule(from, to, nodes, false, *share);
+                let rule = rule(from, to, nodes, false, share.0);
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
             }
             Self::Partition { groups, lasts } => {
@@ -137,7 +315,7 @@ impl Event {
                 let rule = Rule { from, to: Hosts::All, only_datagrams: false, loss: 1.0 };
                 (now, lose(id, vec![rule], who.list(nodes), *lasts))
             }
-            Self::Loss { share } => (now, Fault::Loss(*share)),
+            Self::Loss { share } => (now, Fault::Loss(share.0)),
             Self::MaxDatagram { bytes } => (now, Fault::MaxDatagram(*bytes)),
             Self::Drift { who, millionths } => (now, Fault::Drift(who.list(nodes), *millionths)),
             Self::Jump { who, by } => (now, Fault::Jump(who.list(nodes), by.0)),
@@ -157,6 +335,47 @@ impl Event {
                 (now, Fault::Seek { nodes, seeds, delay: millis(200) })
             }
         }]
+    }
+
+    /// The keys that name members, and whether they may be newcomers: rules between hosts are for the first members.
+    pub(super) fn members(&self) -> Vec<(&'static str, &Who, bool)> {
+        match self {
+            Self::CrashProcess { who }
+            | Self::CrashHost { who }
+            | Self::Restart { who, .. }
+            | Self::Move { who }
+            | Self::Pause { who, .. }
+            | Self::PauseHost { who, .. }
+            | Self::Slow { who, .. }
+            | Self::Drift { who, .. }
+            | Self::Jump { who, .. }
+            | Self::Leave { who }
+            | Self::Stop { who } => vec![("who", who, true)],
+            Self::Cut { from, to, .. } | Self::Lose { from, to, .. } => {
+                vec![("from", from, false), ("to", to, false)]
+            }
+            Self::Partition { groups, .. } => {
+                groups.iter().map(|group| ("groups", group, false)).collect()
+            }
+            Self::Deaf { who, .. } | Self::Mute { who, .. } => vec![("who", who, false)],
+            Self::Forget { who, by } => vec![("who", who, true), ("by", by, true)],
+            Self::Rejoin { who, seeds } | Self::Seek { who, seeds } => {
+                vec![("who", who, true), ("seeds", seeds, true)]
+            }
+            Self::Join { seeds, .. } => vec![("seeds", seeds, true)],
+            Self::Loss { .. } | Self::MaxDatagram { .. } => Vec::new(),
+        }
+    }
+
+    /// How many members begin with it, in a cluster that began with so many.
+    pub(super) fn newcomers(&self, nodes: u32) -> u32 {
+        match self {
+            Self::Join { count, .. } => *count,
+            Self::Restart { who, data: DataAs::Lost, .. } => {
+                u32::try_from(who.of(nodes).len()).unwrap_or(u32::MAX)
+            }
+            _ => 0,
+        }
     }
 
     /// How long it goes on.

@@ -63,7 +63,23 @@ pub struct Held {
     /// Of whom.
     pub subjects: Who,
     /// What: "alive", "suspect", "dead", "left", or "unknown".
-    pub belief: String,
+    pub belief: HeldFor,
+}
+
+/// What a member is held for, or that it is not known.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldFor {
+    /// It answers.
+    Alive,
+    /// It does not answer at present.
+    Suspect,
+    /// It is declared dead.
+    Dead,
+    /// It left.
+    Left,
+    /// It is not in the list.
+    Unknown,
 }
 
 impl Default for Expect {
@@ -90,17 +106,31 @@ impl Default for Expect {
 }
 
 impl Expect {
+    /// The keys that name members.
+    pub(super) fn members(&self) -> Vec<(&'static str, &Who)> {
+        let sets = [
+            ("declared", self.declared.as_ref()),
+            ("suspected-only", self.suspected_only.as_ref()),
+        ];
+        let sets = sets.into_iter().filter_map(|(key, who)| Some((key, who?)));
+        let held = self
+            .at
+            .iter()
+            .flat_map(|held| [("observers", &held.observers), ("subjects", &held.subjects)]);
+        sets.chain([("evicted", &self.evicted)]).chain(held).collect()
+    }
+
     pub(super) fn moments(&self, nodes: u32) -> Vec<Moment> {
         let moments = self.at.iter().map(|held| Moment {
             at: Instant::START + held.at.0,
             observers: held.observers.of(nodes),
             subjects: held.subjects.of(nodes),
-            belief: match held.belief.as_str() {
-                "alive" => Some(Belief::Alive),
-                "suspect" => Some(Belief::Suspect),
-                "dead" => Some(Belief::Dead),
-                "left" => Some(Belief::Left),
-                _ => None,
+            belief: match held.belief {
+                HeldFor::Alive => Some(Belief::Alive),
+                HeldFor::Suspect => Some(Belief::Suspect),
+                HeldFor::Dead => Some(Belief::Dead),
+                HeldFor::Left => Some(Belief::Left),
+                HeldFor::Unknown => None,
             },
         });
         moments.collect()
