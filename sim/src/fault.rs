@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rand::RngExt;
+
 use crate::{
     connection::CloseReason,
     network::{Hosts, Rule, RuleId},
@@ -42,6 +44,15 @@ pub enum Fault {
         blocked: Duration,
         /// For how long they are not, in between.
         open: Duration,
+        /// Until when.
+        until: Instant,
+    },
+    /// The processes stall for up to so long, about once a second, as where CPU time is short. It excuses nothing.
+    Starve {
+        /// Whose.
+        nodes: Vec<NodeId>,
+        /// For how long at most; a tenth of it at least.
+        stall: Duration,
         /// Until when.
         until: Instant,
     },
@@ -106,6 +117,10 @@ pub enum Fault {
     },
     /// What was paused goes on.
     Resume(Vec<NodeId>, Scope),
+    /// A process stalls, and will stall again.
+    Stall(NodeId, Duration, Instant),
+    /// A process that stalled goes on.
+    Unstall(NodeId),
     /// A slow member is blocked anew.
     Block(NodeId, Duration, Duration, Instant),
 }
@@ -178,6 +193,14 @@ impl Simulation {
                 }
             }
             Fault::Block(node, blocked, open, until) => self.block(node, blocked, open, until),
+            Fault::Starve { nodes, stall, until } => {
+                for node in nodes {
+                    let first = secs(1).mul_f64(self.rng.random());
+                    self.later(first, Fault::Stall(node, stall, until));
+                }
+            }
+            Fault::Stall(node, stall, until) => self.stall(node, stall, until),
+            Fault::Unstall(node) => self.go_on(node, Scope::Process),
             Fault::Lose { id, rules, troubled, side_of, lasts } => {
                 self.say(format_args!("packets are lost: {} rules", rules.len()));
                 troubled.iter().for_each(|&node| self.truth.begin_trouble(node));
@@ -368,16 +391,32 @@ impl Simulation {
         for id in nodes {
             self.say(format_args!("{id} goes on"));
             self.truth.end_trouble(id, self.now);
-            let host = self.nodes[id.index()].host;
-            let pauses = match scope {
-                Scope::Process => &mut self.nodes[id.index()].pauses,
-                Scope::Host => &mut self.hosts[host.index()].pauses,
-            };
-            *pauses = pauses.saturating_sub(1);
-            self.forget_wake(id);
-            self.receive_held(id);
-            self.reschedule(id);
+            self.go_on(id, scope);
         }
+    }
+
+    fn go_on(&mut self, id: NodeId, scope: Scope) {
+        let host = self.nodes[id.index()].host;
+        let pauses = match scope {
+            Scope::Process => &mut self.nodes[id.index()].pauses,
+            Scope::Host => &mut self.hosts[host.index()].pauses,
+        };
+        *pauses = pauses.saturating_sub(1);
+        self.forget_wake(id);
+        self.receive_held(id);
+        self.reschedule(id);
+    }
+
+    /// Stops for a moment, and again about a second later.
+    fn stall(&mut self, id: NodeId, stall: Duration, until: Instant) {
+        if self.now >= until {
+            return;
+        }
+        let lasts = stall.mul_f64(self.rng.random_range(0.1..=1.0));
+        self.nodes[id.index()].pauses += 1;
+        self.later(lasts, Fault::Unstall(id));
+        let next = lasts + secs(1).mul_f64(self.rng.random_range(0.5..1.5));
+        self.later(next, Fault::Stall(id, stall, until));
     }
 
     fn receive_held(&mut self, id: NodeId) {

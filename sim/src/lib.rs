@@ -47,7 +47,7 @@ pub use protocols::{ProtocolKind, SettingsError};
 pub use report::{Page, reports};
 pub use runner::{Shard, cores, run_all};
 pub use simulation::{Setup, Simulation};
-pub use soak::random_scenario;
+pub use soak::{FaultKind, random_scenario};
 pub use summary::Summary;
 pub use trace::TraceHash;
 pub use traffic::Traffic;

@@ -6,15 +6,62 @@ use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    node::{millis, secs},
+    node::{NodeId, millis, secs},
     scenario::{
         ConfigSettings, DataAs, Event, Expect, NetworkSettings, Scenario, Share, Span, StartAs,
         TimedEvent, Who,
     },
 };
 
-/// The scenario of a seed, without the kinds of events to avoid.
-pub fn random_scenario(seed: u64, avoid: &[String]) -> Scenario {
+/// Kinds of faults that are drawn by a generator of their own, so that a seed's other events stay what they are.
+///
+/// They begin when the other events are over, since oracles could not tell their consequences apart, and each has its own
+/// demands: what it does to a member excuses nothing.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+pub enum FaultKind {
+    /// Members stall for up to half a second about once a second: nobody is declared dead for it.
+    Starved,
+    /// A member hears one or two others alone, or is heard by them alone: it is not declared dead, and declares nobody dead.
+    OnePath,
+    /// All but a few members die at once: the survivors know within a minute.
+    Mass,
+}
+
+impl FaultKind {
+    /// All of them.
+    pub fn all() -> &'static [Self] {
+        <Self as clap::ValueEnum>::value_variants()
+    }
+}
+
+/// The scenario of a seed, without the kinds of events to avoid (`base`: all but the faults below), and with some of these
+/// faults.
+pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Scenario {
+    let mut scenario = base_scenario(seed, avoid);
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0xfa17));
+    let mut kinds = faults.to_vec();
+    kinds.sort_unstable();
+    kinds.dedup();
+    // At most two, in this order: of those that come after a mass death little would be seen.
+    while kinds.len() > 2 {
+        kinds.remove(dice.0.random_range(0..kinds.len()));
+    }
+    if kinds.len() == 2 && dice.one_in(2) {
+        kinds.remove(dice.0.random_range(0..2));
+    }
+    for kind in kinds {
+        let at = scenario.last_fault().max(secs(if scenario.nodes > 1 { 15 } else { 5 })) + PAUSE;
+        let events = dice.fault(kind, &scenario);
+        scenario.event.extend(events.into_iter().map(|event| TimedEvent { at: Span(at), event }));
+        if kind == FaultKind::Mass {
+            scenario.expect.known_within = Span(MASS_KNOWN_WITHIN);
+        }
+    }
+    scenario.lasts = Span(scenario.last_fault().max(scenario.lasts.0.saturating_sub(CALM)) + CALM);
+    scenario
+}
+
+fn base_scenario(seed: u64, avoid: &[String]) -> Scenario {
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x50a4));
     let nodes = dice.nodes();
     let mut event: Vec<TimedEvent> = Vec::new();
@@ -22,7 +69,7 @@ pub fn random_scenario(seed: u64, avoid: &[String]) -> Scenario {
     for _ in 0..dice.0.random_range(1..=6_u32) {
         let at = Span(secs(begins) + millis(dice.0.random_range(0..60_000)));
         let (name, happens) = dice.event(nodes);
-        if !avoid.iter().any(|avoided| avoided == name) {
+        if !avoid.iter().any(|avoided| avoided == name || avoided == "base") {
             event.push(TimedEvent { at, event: happens });
         }
     }
@@ -155,5 +202,81 @@ impl Dice {
     }
 }
 
+impl Dice {
+    /// The events of a fault, with members that ran all the time before; none where there are too few.
+    fn fault(&mut self, kind: FaultKind, scenario: &Scenario) -> Vec<Event> {
+        let nodes = scenario.nodes;
+        let mut running: Vec<_> = (0..nodes).collect();
+        for timed in &scenario.event {
+            if let Event::CrashProcess { who }
+            | Event::CrashHost { who }
+            | Event::Restart { who, .. }
+            | Event::Move { who }
+            | Event::Leave { who }
+            | Event::Stop { who } = &timed.event
+            {
+                let gone = who.of(nodes);
+                running.retain(|&number| !gone.contains(&NodeId(number)));
+            }
+        }
+        running.shuffle(&mut self.0);
+        match kind {
+            FaultKind::Starved => {
+                let share = *self.one_of(&[1, 1, 2, 8]);
+                let (who, stall) =
+                    (self.who(nodes, share), Span(millis(self.0.random_range(50..=500))));
+                let who = if share == 1 { Who::these((0..nodes).collect()) } else { who };
+                vec![Event::Starve { who, stall, lasts: self.lasts(secs(60)) }]
+            }
+            FaultKind::OnePath => self.one_path(nodes, &running),
+            FaultKind::Mass => {
+                let survivors = self.0.random_range(1..=8.min(nodes / 2).max(1)) as usize;
+                // The first is the seed of those who come.
+                running.retain(|&number| number != 0);
+                let spared = running.iter().copied().take(survivors - 1).chain([0]);
+                let spared: Vec<_> = spared.collect();
+                let victims = (0..nodes).filter(|number| !spared.contains(number)).collect();
+                let who = Who::these(victims);
+                let event = match self.one_in(2) {
+                    true => Event::CrashHost { who },
+                    false => Event::CrashProcess { who },
+                };
+                if nodes < 4 { Vec::new() } else { vec![event] }
+            }
+        }
+    }
+
+    /// The first of these members hears the next one or two alone, or is heard by them alone, or both.
+    fn one_path(&mut self, nodes: u32, members: &[u32]) -> Vec<Event> {
+        let paths = self.0.random_range(1..=2);
+        let (hears, is_heard) = *self.one_of(&[(true, false), (false, true), (true, true)]);
+        let lasts = Span(secs(self.0.random_range(20..=120)));
+        let (Some((&member, rest)), true) = (members.split_first(), nodes >= 5) else {
+            return Vec::new();
+        };
+        let Some(paths) = rest.get(..paths) else {
+            return Vec::new();
+        };
+        let others = (0..nodes).filter(|other| *other != member && !paths.contains(other));
+        let (member, others) = (Who::these(vec![member]), Who::these(others.collect()));
+        let cut = |from: &Who, to: &Who| {
+            let (from, to) = (from.clone(), to.clone());
+            Event::Cut { from, to, only_datagrams: false, lasts }
+        };
+        let mut events = Vec::new();
+        if hears {
+            events.push(cut(&others, &member));
+        }
+        if is_heard {
+            events.push(cut(&member, &others));
+        }
+        events
+    }
+}
+
+/// How long after a mass death its survivors may not know of it.
+const MASS_KNOWN_WITHIN: Duration = secs(60);
+/// How long nothing happens before one of the faults with demands of their own.
+const PAUSE: Duration = secs(20);
 /// How long a run goes on after its last fault, and how long a death may then be unknown.
 const CALM: Duration = secs(120);

@@ -39,7 +39,7 @@ fn the_core_has_one_trace_for_a_seed() {
 #[test]
 fn a_random_scenario_is_the_same_each_time() {
     for seed in [1, 2, 3] {
-        let trace = || random_scenario(seed, &[]).run(seed, None).unwrap().trace;
+        let trace = || random_scenario(seed, &[], &[]).run(seed, None).unwrap().trace;
         assert_eq!(trace(), trace());
     }
 }

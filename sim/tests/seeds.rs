@@ -1,6 +1,6 @@
 //! Random scenarios of fixed seeds: some of every kind, and by name those that once failed.
 
-use phin_sim::{cores, random_scenario, run_all};
+use phin_sim::{FaultKind, cores, random_scenario, run_all};
 
 /// Seeds that found something, and what. They stay.
 const REGRESSIONS: &[(u64, &str)] = &[
@@ -28,7 +28,7 @@ fn fixed_seeds_run_clean() {
     let fixed = (0..40).map(|seed| (seed, "fixed"));
     let seeds: Vec<_> = fixed.chain(REGRESSIONS.iter().copied()).collect();
     let verdicts = run_all(&seeds, cores(), "seeds", |&(seed, _)| {
-        random_scenario(seed, &[]).run(seed, None).unwrap()
+        random_scenario(seed, &[], &[]).run(seed, None).unwrap()
     });
     let mut failures = Vec::new();
     for ((seed, why), verdict) in seeds.iter().zip(verdicts) {
@@ -37,4 +37,39 @@ fn fixed_seeds_run_clean() {
         }));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Faults that the core is to withstand by now, each alone.
+const WITHSTOOD: &[FaultKind] = &[FaultKind::Starved];
+
+#[test]
+fn faults_with_demands_of_their_own_run_clean() {
+    let kinds = WITHSTOOD.iter().flat_map(|&kind| (0..20).map(move |seed| (seed, kind)));
+    let jobs: Vec<_> = kinds.collect();
+    let avoid = ["base".to_owned()];
+    let verdicts = run_all(&jobs, cores(), "faults", |&(seed, kind)| {
+        random_scenario(seed, &avoid, &[kind]).run(seed, None).unwrap()
+    });
+    let mut failures = Vec::new();
+    for ((seed, kind), verdict) in jobs.iter().zip(verdicts) {
+        failures.extend(verdict.failures.iter().take(3).map(|f| format!("{kind:?} {seed}: {f}")));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn other_events_of_a_seed_do_not_depend_on_the_faults() {
+    let events = |seed, faults: &[FaultKind]| {
+        let text = format!("{:#?}", random_scenario(seed, &[], faults));
+        let (_, events) = text.split_once("event: [\n").expect("there are events");
+        let (events, _) = events.split_once("\n    ],\n    expect").expect("their end");
+        events.to_owned()
+    };
+    let mut drawn = 0;
+    for seed in 0..40 {
+        let (without, with) = (events(seed, &[]), events(seed, FaultKind::all()));
+        assert!(with.starts_with(&without), "seed {seed}");
+        drawn += u32::from(with != without);
+    }
+    assert!(drawn > 20, "{drawn} of 40");
 }

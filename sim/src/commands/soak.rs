@@ -10,40 +10,84 @@ use std::{
     time::{Duration, Instant},
 };
 
+use clap::{
+    ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use phin_sim::{
-    Shard, cores, random_scenario, run_all,
-    scenario::{ScenarioError, Verdict},
+    FaultKind, Shard, cores, random_scenario, run_all,
+    scenario::{Scenario, ScenarioError, Verdict},
 };
 
 use super::Error;
 
 #[derive(clap::Args)]
+#[command(after_help = "Examples:
+  phin-sim soak --seeds 0..2000 --minutes 30
+  phin-sim soak --seeds 0..100 --avoid base --faults one-path")]
 pub(crate) struct SoakArgs {
-    /// The seeds, `A..B` without B.
+    /// Run these seeds, `A..B` without B.
     #[arg(long, value_parser = parse_seeds)]
     seeds: Range<u64>,
-    /// Begins no more runs after so many minutes.
+    /// Begin no more runs after so many minutes.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Kinds of events that do not happen, such as `partition,deaf`.
-    #[arg(long, value_delimiter = ',')]
-    avoid: Vec<String>,
-    /// Runs at once.
+    #[command(flatten)]
+    draw: Draw,
+    /// Run this many simulations at once.
     #[arg(long, default_value_t = cores())]
     threads: usize,
-    /// This machine's share of the seeds.
-    #[arg(long, default_value = "0/1")]
+    /// Run only this share of the seeds.
+    #[arg(long, value_name = "I/N", default_value = "0/1")]
     shard: Shard,
+}
+
+/// What is drawn.
+#[derive(clap::Args)]
+struct Draw {
+    /// Leave out these kinds of events, such as `partition,deaf`; `base` leaves out all but the --faults.
+    #[arg(long, value_delimiter = ',')]
+    avoid: Vec<String>,
+    /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: none].
+    #[arg(long, value_delimiter = ',', value_parser = fault_names())]
+    faults: Vec<String>,
+}
+
+impl Draw {
+    fn kinds(&self) -> Vec<FaultKind> {
+        let kind = |name: &String| FaultKind::from_str(name, false).ok();
+        match self.faults.iter().any(|name| name == "all") {
+            true => FaultKind::all().to_vec(),
+            false => self.faults.iter().filter_map(kind).collect(),
+        }
+    }
+
+    fn scenario(&self, seed: u64) -> Scenario {
+        random_scenario(seed, &self.avoid, &self.kinds())
+    }
+
+    /// The options that draw the same again.
+    fn options(&self) -> String {
+        let option = |name: &str, values: &[String]| match values {
+            [] => String::new(),
+            values => format!(" --{name} {}", values.join(",")),
+        };
+        option("avoid", &self.avoid) + &option("faults", &self.faults)
+    }
+}
+
+fn fault_names() -> impl TypedValueParser<Value = String> {
+    let kinds = FaultKind::all().iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(kinds.chain(["all", "none"].map(PossibleValue::new)))
 }
 
 #[derive(clap::Args)]
 pub(crate) struct ReplayArgs {
     /// The seed.
     seed: u64,
-    /// Kinds of events that do not happen, as they were avoided.
-    #[arg(long, value_delimiter = ',')]
-    avoid: Vec<String>,
-    /// Writes everything that happens.
+    #[command(flatten)]
+    draw: Draw,
+    /// Write everything that happens.
     #[arg(long)]
     trace: bool,
 }
@@ -55,7 +99,7 @@ pub(crate) fn soak(args: &SoakArgs) -> Result<ExitCode, Error> {
     let limit = args.minutes.map(|minutes| Duration::from_secs(60 * minutes));
     let results = run_all(&seeds, args.threads, "soak", |&seed| {
         let is_over = limit.is_some_and(|limit| began.elapsed() >= limit);
-        (!is_over).then(|| run_one(seed, &args.avoid))
+        (!is_over).then(|| run_one(seed, &args.draw))
     });
     let mut out = io::stdout().lock();
     let (mut runs, mut failed, mut events) = (0, 0, 0);
@@ -65,7 +109,7 @@ pub(crate) fn soak(args: &SoakArgs) -> Result<ExitCode, Error> {
         events += verdict.events;
         if !verdict.failures.is_empty() {
             failed += 1;
-            report(&mut out, &verdict, &args.avoid)?;
+            report(&mut out, &verdict, &args.draw)?;
         }
     }
     let seconds = began.elapsed().as_secs_f64();
@@ -74,8 +118,8 @@ pub(crate) fn soak(args: &SoakArgs) -> Result<ExitCode, Error> {
 }
 
 /// A panic in a run is a failure of its seed, and not the end of the others.
-fn run_one(seed: u64, avoid: &[String]) -> Result<Verdict, ScenarioError> {
-    let run = AssertUnwindSafe(|| random_scenario(seed, avoid).run(seed, None));
+fn run_one(seed: u64, draw: &Draw) -> Result<Verdict, ScenarioError> {
+    let run = AssertUnwindSafe(|| draw.scenario(seed).run(seed, None));
     panic::catch_unwind(run).unwrap_or_else(|_| {
         let failures = vec!["panicked".to_owned()];
         Ok(Verdict {
@@ -88,11 +132,9 @@ fn run_one(seed: u64, avoid: &[String]) -> Result<Verdict, ScenarioError> {
     })
 }
 
-fn report(out: &mut impl Write, verdict: &Verdict, avoid: &[String]) -> io::Result<()> {
-    let avoid =
-        if avoid.is_empty() { String::new() } else { format!(" --avoid {}", avoid.join(",")) };
-    let seed = verdict.seed;
-    writeln!(out, "FAILED  seed {seed}; replay: phin-sim replay {seed}{avoid} --trace")?;
+fn report(out: &mut impl Write, verdict: &Verdict, draw: &Draw) -> io::Result<()> {
+    let (seed, options) = (verdict.seed, draw.options());
+    writeln!(out, "FAILED  seed {seed}; replay: phin-sim replay {seed}{options} --trace")?;
     for failure in verdict.failures.iter().take(MAX_LINES) {
         writeln!(out, "        {failure}")?;
     }
@@ -100,13 +142,14 @@ fn report(out: &mut impl Write, verdict: &Verdict, avoid: &[String]) -> io::Resu
 }
 
 pub(crate) fn replay(args: &ReplayArgs) -> Result<ExitCode, Error> {
-    let scenario = random_scenario(args.seed, &args.avoid);
+    let scenario = args.draw.scenario(args.seed);
     let mut out = io::stdout();
     writeln!(out, "{scenario:#?}")?;
     let trace = args.trace.then(|| Box::new(io::stdout()) as Box<dyn Write + Send>);
     let verdict: Result<_, ScenarioError> = scenario.run(args.seed, trace);
     let verdict = verdict?;
     writeln!(out, "{} events, trace {}", verdict.events, verdict.trace)?;
+    write!(out, "{}", verdict.summary)?;
     for failure in &verdict.failures {
         writeln!(out, "{failure}")?;
     }

@@ -28,6 +28,8 @@ pub(crate) enum Event {
     PauseHost { who: Who, lasts: Span },
     /// Lifeguard's slow members.
     Slow { who: Who, blocked: Span, open: Span, lasts: Span },
+    /// Processes stall again and again, as on a machine with too little CPU time.
+    Starve { who: Who, stall: Span, lasts: Span },
     /// Nothing gets from the ones to the others.
     Cut { from: Who, to: Who, only_datagrams: bool, lasts: Span },
     /// A share is lost on the way from the ones to the others.
@@ -80,6 +82,7 @@ pub(crate) struct RawEvent {
     open: Option<Span>,
     seeds: Option<Who>,
     share: Option<Share>,
+    stall: Option<Span>,
     to: Option<Who>,
     who: Option<Who>,
 }
@@ -95,6 +98,7 @@ pub(crate) enum Kind {
     Pause,
     PauseHost,
     Slow,
+    Starve,
     Cut,
     Lose,
     Partition,
@@ -122,6 +126,7 @@ impl Kind {
             Self::Restart => (&["who"], &["data", "after"]),
             Self::Pause | Self::PauseHost | Self::Deaf | Self::Mute => (&["who", "lasts"], &[]),
             Self::Slow => (&["who", "blocked", "open", "lasts"], &[]),
+            Self::Starve => (&["who", "stall", "lasts"], &[]),
             Self::Cut => (&["from", "to", "lasts"], &["only-datagrams"]),
             Self::Lose => (&["from", "to", "share", "lasts"], &[]),
             Self::Partition => (&["groups", "lasts"], &[]),
@@ -164,6 +169,9 @@ impl RawEvent {
                 open: take!(open),
                 lasts: take!(lasts),
             },
+            Kind::Starve => {
+                Event::Starve { who: take!(who), stall: take!(stall), lasts: take!(lasts) }
+            }
             Kind::Cut => Event::Cut {
                 from: take!(from),
                 to: take!(to),
@@ -215,6 +223,7 @@ impl RawEvent {
             ("open", self.open.is_some()),
             ("seeds", self.seeds.is_some()),
             ("share", self.share.is_some()),
+            ("stall", self.stall.is_some()),
             ("to", self.to.is_some()),
             ("who", self.who.is_some()),
         ];
@@ -293,6 +302,10 @@ impl Event {
                 let (nodes, until) = (who.list(nodes), at + lasts.0);
                 (now, Fault::Slow { nodes, blocked: blocked.0, open: open.0, until })
             }
+            Self::Starve { who, stall, lasts } => {
+                let (nodes, until) = (who.list(nodes), at + lasts.0);
+                (now, Fault::Starve { nodes, stall: stall.0, until })
+            }
             Self::Cut { from, to, only_datagrams, lasts } => {
                 let rule = rule(from, to, nodes, *only_datagrams, 1.0);
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
@@ -347,6 +360,7 @@ impl Event {
             | Self::Pause { who, .. }
             | Self::PauseHost { who, .. }
             | Self::Slow { who, .. }
+            | Self::Starve { who, .. }
             | Self::Drift { who, .. }
             | Self::Jump { who, .. }
             | Self::Leave { who }
@@ -388,6 +402,7 @@ impl Event {
             | Self::Partition { lasts, .. }
             | Self::Deaf { lasts, .. }
             | Self::Mute { lasts, .. } => lasts.0,
+            Self::Starve { stall, lasts, .. } => lasts.0 + stall.0,
             Self::Slow { blocked, lasts, .. } => lasts.0 + blocked.0,
             Self::Restart { after, .. } => after.0,
             Self::CrashProcess { .. }
