@@ -44,7 +44,7 @@ pub use node::*;
 pub use phin::Phin;
 pub use phin_report::Samples;
 pub use protocols::{ProtocolKind, SettingsError};
-pub use report::{Page, reports};
+pub use report::{Page, UNUSUAL, illustrate, reports};
 pub use runner::{Shard, cores, run_all};
 pub use simulation::{Setup, Simulation};
 pub use soak::{FaultKind, random_scenario};

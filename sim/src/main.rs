@@ -19,6 +19,8 @@ enum Command {
     Sweep(commands::detect::SweepArgs),
     /// Join the samples of a sweep that ran in shares on many machines.
     Merge(commands::detect::MergeArgs),
+    /// Draw the plots of reports again, from their CSV.
+    Redraw(commands::detect::RedrawArgs),
     /// Run scenario files, and report what happened.
     Run(commands::run::Args),
     /// Run random scenarios, one for each seed.
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Command::Detect(args) => commands::detect::detect(&args),
         Command::Sweep(args) => commands::detect::sweep(&args),
         Command::Merge(args) => commands::detect::merge(&args),
+        Command::Redraw(args) => commands::detect::redraw(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Soak(args) => commands::soak::soak(&args),
         Command::Replay(args) => commands::soak::replay(&args),

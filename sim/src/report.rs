@@ -10,9 +10,11 @@ use crate::{
 };
 
 mod analytic;
+mod cells;
 mod detection;
 mod distribution;
 mod others;
+mod plots;
 mod survivors;
 mod table;
 
@@ -54,6 +56,10 @@ pub struct Page {
     pub text: String,
 }
 
+/// What a report says whose conditions are not the usual ones.
+pub const UNUSUAL: &str =
+    "The network or the settings are others than said above; see the command.";
+
 /// The reports on all experiments that the samples are of. What theory leads one to expect is left out where the
 /// conditions were not the usual ones.
 pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page> {
@@ -63,27 +69,58 @@ pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page>
         if rows.is_empty() {
             continue;
         }
-        let pages = match experiment {
-            Experiment::Detection | Experiment::Loss => detection::pages(experiment, &rows),
-            Experiment::Distribution => distribution::pages(&rows),
+        let Report { name, mut text, csv } = match experiment {
+            Experiment::Detection | Experiment::Loss => detection::report(experiment, &rows),
+            Experiment::Distribution => distribution::report(&rows),
             Experiment::Slow => others::slow(&rows),
             Experiment::Pause => others::pause(&rows),
             Experiment::Bootstrap => others::bootstrap(&rows),
             Experiment::Partition => others::partition(&rows),
             Experiment::Calm => others::calm(&rows),
-            Experiment::Survivors => survivors::pages(&rows),
+            Experiment::Survivors => survivors::report(&rows),
         };
-        for (name, mut text) in pages {
-            if name.ends_with(".md") {
-                if !is_usual {
-                    text.push_str("\nThe network or the settings are others than said above; see the command.\n");
-                }
-                text.push_str(&format!("\nMade with `{command}`.\n"));
-            }
-            files.push(Page { name, text });
+        if !is_usual {
+            text += &format!("\n{UNUSUAL}\n");
         }
+        text += &format!("\nMade with `{command}`.\n");
+        let (images, text) = illustrate(experiment, &csv, &text, is_usual);
+        files.push(Page { name: format!("{name}.csv"), text: csv });
+        files.extend(images);
+        files.push(Page { name: format!("{name}.md"), text });
     }
     files
+}
+
+/// A report before its plots are drawn.
+struct Report {
+    name: String,
+    text: String,
+    csv: String,
+}
+
+/// Draws the plots of an experiment from the CSV of its report, and shows them in the text, before its last paragraph, in
+/// place of those that it showed before.
+pub fn illustrate(
+    experiment: Experiment,
+    csv: &str,
+    text: &str,
+    is_usual: bool,
+) -> (Vec<Page>, String) {
+    let lines: Vec<_> = text.lines().filter(|line| !line.starts_with("![")).collect();
+    let without = lines.join("\n");
+    let (before, last) = match without.rfind("\nMade with ") {
+        Some(place) => without.split_at(place),
+        None => (without.as_str(), ""),
+    };
+    let mut shown = before.trim_end().to_owned() + "\n";
+    let mut pages = Vec::new();
+    for figure in plots::figures(experiment, &cells::Cells::read(csv), is_usual) {
+        if let Some(svg) = figure.svg() {
+            shown += &format!("\n![{}]({})\n", figure.title, figure.file);
+            pages.push(Page { name: figure.file, text: svg });
+        }
+    }
+    (pages, shown + last + "\n")
 }
 
 /// The samples of an experiment, by protocol and point, in order.
@@ -105,11 +142,6 @@ fn rows(lines: &[SampleLine], experiment: Experiment, is_usual: bool) -> Vec<Row
         row.metrics.entry(line.metric.clone()).or_default().extend(&line.values);
     }
     rows.into_values().collect()
-}
-
-/// The rows of each protocol.
-fn by_protocol(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
-    rows.chunk_by(|a, b| a.protocol == b.protocol)
 }
 
 /// A metric that each run has once.

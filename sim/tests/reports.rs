@@ -54,14 +54,20 @@ fn shares_joined_are_the_whole() {
 
     let folder = tempfile::tempdir().unwrap();
     let files = written(&whole, folder.path());
-    let expected = ["detection.csv", "detection-all.svg", "detection-load.svg", "detection.md"];
+    let expected = [
+        "detection.csv",
+        "detection-first.svg",
+        "detection-all.svg",
+        "detection-load.svg",
+        "detection.md",
+    ];
     assert_eq!(files, expected);
     let csv = std::fs::read_to_string(folder.path().join("detection.csv")).unwrap();
     let heading = "protocol,n,loss,kills,first_p50_ms,first_p99_ms,all_p50_ms,all_p99_ms,all_max_ms,\
-                   messages_per_member_s,bytes_per_member_s,false_positives";
+                   messages_per_member_s,bytes_per_member_s,false_positives,killed";
     assert_eq!(csv.lines().next(), Some(heading));
     assert_eq!(csv.lines().count(), 5);
-    let plot = std::fs::read_to_string(folder.path().join("detection-all.svg")).unwrap();
+    let plot = std::fs::read_to_string(folder.path().join("detection-first.svg")).unwrap();
     assert!(plot.contains("<svg") && plot.contains("members") && plot.contains("expected"));
 }
 
@@ -110,6 +116,37 @@ fn what_survivors_did_not_learn_in_time_is_shown_as_a_lower_bound() {
     assert!(page.contains("| 2 | 1 | ≥ 300.00 s | ≥ 300.00 s | 1 |"), "{page}");
     assert!(page.contains("| 8 | 1 | 5.00 s | 5.00 s | 0 |"), "{page}");
     assert_eq!(read("survivors.svg").matches('≥').count(), 1);
+}
+
+#[test]
+fn plots_are_drawn_again_from_the_csv() {
+    let text = |pages: &[phin_sim::Page], name: &str| {
+        pages.iter().find(|page| page.name == name).map(|page| page.text.clone()).unwrap()
+    };
+    let lines = run_jobs(jobs(), Shard::WHOLE, cores()).unwrap();
+    let pages = reports(&lines, "phin-sim detect", true);
+    let (csv, page) = (text(&pages, "detection.csv"), text(&pages, "detection.md"));
+    let older = page.replace("![Time until", "![another title");
+    let (again, shown) = phin_sim::illustrate(Experiment::Detection, &csv, &older, true);
+    assert_eq!(again.len(), 3);
+    for plot in &again {
+        assert_eq!(plot.text, text(&pages, &plot.name), "{}", plot.name);
+    }
+    assert_eq!(shown, page);
+}
+
+#[test]
+fn pauses_of_processes_and_hosts_are_panels_of_their_own() {
+    let line = |host: u32, seconds: u32, declared: u32| {
+        let at = format!("pause,phin,host={host} n=64 seconds={seconds},1");
+        format!("{at},declared,{declared}").parse::<SampleLine>().unwrap()
+    };
+    let lines = [line(0, 1, 0), line(0, 10, 0), line(1, 1, 0), line(1, 10, 1)];
+    let pages = reports(&lines, "phin-sim sweep pause", true);
+    let svg = &pages.iter().find(|page| page.name == "pause.svg").unwrap().text;
+    for expected in ["A process is paused", "A host is paused", "64 members; 1 runs"] {
+        assert!(svg.contains(expected), "{expected}");
+    }
 }
 
 #[test]

@@ -136,9 +136,24 @@ impl Report {
             .collect()
     }
 
+    /// Of how many members a plot is, and of how many deaths or starts.
+    fn subtitle(&self, what: Option<(&str, Count)>) -> String {
+        let span = |value: &dyn Fn(&Row) -> usize| {
+            let values = self.rows.iter().map(value);
+            match (values.clone().min(), values.max()) {
+                (Some(least), Some(most)) if least < most => format!("{least} to {most}"),
+                (_, most) => most.unwrap_or(0).to_string(),
+            }
+        };
+        let members = span(&|row| row.members);
+        let samples = what.map(|(what, count)| format!("; {what}: {} at each point", span(&count)));
+        format!("{members} real nodes on one machine{}", samples.unwrap_or_default())
+    }
+
     fn plots(&self, simulated: &Simulated) -> Vec<(&'static str, Plot)> {
         let plot = |title: &str, unit, series: Vec<Series>| Plot {
             title: title.to_owned(),
+            subtitle: self.subtitle(None),
             x: Axis::log("members"),
             y: Axis::log(unit),
             series,
@@ -159,14 +174,19 @@ impl Report {
         let cpu = cost(|idle| Some(idle.cpu_ms_per_second));
         let all = times(|row| &row.all_ms, "all_p50_ms");
         let start = times(|row| &row.bootstrap_ms, "");
+        let mut all = plot("Time until every live member knows of a death", "seconds", all);
+        let died = if self.kill == "process" { "processes killed" } else { "hosts silent" };
+        all.subtitle = self.subtitle(Some((died, |row| row.all_ms.len())));
+        let mut start = plot("Time until all of a new cluster know all", "seconds", start);
+        start.subtitle = self.subtitle(Some(("starts", |row| row.bootstrap_ms.len())));
         let plots = vec![
-            ("all", plot("time until every live member knows of a death", "seconds", all)),
-            ("start", plot("time until all of a new cluster know all", "seconds", start)),
+            ("all", all),
+            ("start", start),
             (
                 "packets",
-                plot("packets sent by a node of a calm cluster", "packets per second", packets),
+                plot("Packets sent by a node of a calm cluster", "packets per second", packets),
             ),
-            ("bytes", plot("bytes sent by a node of a calm cluster", "bytes per second", bytes)),
+            ("bytes", plot("Bytes sent by a node of a calm cluster", "bytes per second", bytes)),
             ("cpu", plot("CPU time of a node of a calm cluster", "ms per second", cpu)),
         ];
         let has_points =
@@ -225,6 +245,8 @@ impl Simulated {
     }
 }
 
+/// How many samples of some kind a row has.
+type Count = fn(&Row) -> usize;
 type Column = (&'static str, fn(&Row) -> Option<f64>);
 
 /// The columns of CSV after system, kill and busy; a value that is not known is left empty.

@@ -50,6 +50,10 @@ impl Axis {
 
     /// The axis for these values: round numbers stand beside it.
     pub(crate) fn ticks(self, values: &[f64]) -> Ticks {
+        // Above what is capped there is room for the sign that says so.
+        let room = self.cap.filter(|_| values.iter().any(|&value| self.is_capped(value)));
+        let values: Vec<_> = values.iter().copied().chain(room.map(|cap| cap * 1.4)).collect();
+        let values = values.as_slice();
         let (least, most) = span(values);
         let labels = match self.scale {
             Scale::Linear => linear_labels(most),
@@ -74,6 +78,8 @@ pub(crate) struct Ticks {
     scale: Scale,
     /// Where zero stands on a logarithmic axis.
     zero: f64,
+    /// Where such an axis is broken to show it.
+    gap: Option<f64>,
     /// From which place to which.
     places: Range<f64>,
     labels: Vec<(f64, String)>,
@@ -89,20 +95,26 @@ impl Ticks {
         }
         let labels = labels.into_iter().map(|value| (value, value.to_string())).collect();
         if scale == Scale::Linear {
-            return Self { scale, zero: 0.0, places: 0.0..most * 1.05, labels };
+            return Self { scale, zero: 0.0, gap: None, places: 0.0..most * 1.05, labels };
         }
         let (from, to) = (least.log10(), most.log10());
         let margin = ((to - from) * 0.05).max(0.05);
         let zero = from - 3.0 * margin;
+        let gap = has_zero.then(|| 10_f64.powf(from - 1.5 * margin));
         let from = if has_zero { zero } else { from - margin };
-        Self { scale, zero, places: from..to + margin, labels }
+        Self { scale, zero, gap, places: from..to + margin, labels }
+    }
+
+    /// A value between zero and the logarithms, where a logarithmic axis shows zero: there it has a break.
+    pub(crate) const fn gap(&self) -> Option<f64> {
+        self.gap
     }
 
     /// A row for each name, the first at the bottom.
     pub(crate) fn rows(names: &[&str]) -> Self {
         let labels = names.iter().enumerate().map(|(row, name)| (row as f64, (*name).to_owned()));
         let places = -0.7..names.len() as f64 - 0.3;
-        Self { scale: Scale::Linear, zero: 0.0, places, labels: labels.collect() }
+        Self { scale: Scale::Linear, zero: 0.0, gap: None, places, labels: labels.collect() }
     }
 
     fn place(&self, value: f64) -> f64 {

@@ -5,5 +5,5 @@ mod plot;
 mod samples;
 
 pub use axis::{Axis, Scale};
-pub use plot::{Plot, Series, Style};
+pub use plot::{Plot, Series, Style, side_by_side};
 pub use samples::Samples;

@@ -12,8 +12,8 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    Conditions, Experiment, Job, Kill, Page, Point, ProtocolKind, SampleLine, Shard, cores,
-    reports, run_jobs,
+    Conditions, Experiment, Job, Kill, Page, Point, ProtocolKind, SampleLine, Shard, UNUSUAL,
+    cores, illustrate, reports, run_jobs,
 };
 
 use super::{
@@ -93,6 +93,33 @@ pub(crate) struct MergeArgs {
     /// Write tables, CSV and plots to this folder [default: print the tables].
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct RedrawArgs {
+    /// The folders with reports.
+    #[arg(required = true)]
+    folders: Vec<PathBuf>,
+}
+
+pub(crate) fn redraw(args: &RedrawArgs) -> Result<ExitCode, Error> {
+    for folder in &args.folders {
+        for &experiment in Experiment::value_variants() {
+            let name = experiment.as_str();
+            let csv = folder.join(format!("{name}.csv"));
+            if !csv.exists() {
+                continue;
+            }
+            let text = read(&folder.join(format!("{name}.md")))?;
+            let is_usual = !text.contains(UNUSUAL);
+            let (pages, text) = illustrate(experiment, &read(&csv)?, &text, is_usual);
+            for Page { name, text } in pages {
+                writeln!(io::stdout(), "{}", write(folder, &name, &text)?.display())?;
+            }
+            write(folder, &format!("{name}.md"), &text)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn detect(args: &DetectArgs) -> Result<ExitCode, Error> {

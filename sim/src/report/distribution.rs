@@ -1,10 +1,9 @@
 //! The report on the distribution of the time until a death is known, beside what the reasoning in `docs/detector.md`
 //! leads one to expect: a wait for the next ping that is uniform over a period, then the tolerance.
 
-use phin_report::{Axis, Plot, Samples, Series, Style};
-
 use super::{
-    Row,
+    Report, Row,
+    plots::SHARES,
     table::{Column, column, csv, markdown, number, time},
 };
 
@@ -14,7 +13,7 @@ const KINDS: [(&str, f64); 3] =
 /// The protocol period in milliseconds.
 const PERIOD: f64 = 1_000.0;
 
-pub(super) fn pages(rows: &[Row]) -> Vec<(String, String)> {
+pub(super) fn report(rows: &[Row]) -> Report {
     let mut text = "# Distribution of the time until a death is known\n\nMembers of a cluster with the LAN profile die one \
                     after the other at random moments; measured is when the last of the others knows. *Expected* is the wait \
                     for the next ping, uniform over T = 1 s, plus the tolerance: none for a process whose host lives, P = 1 s \
@@ -23,19 +22,17 @@ pub(super) fn pages(rows: &[Row]) -> Vec<(String, String)> {
                     of a hundred.\n\n"
         .to_owned();
     text += &markdown(rows, &columns());
-    let plot = Plot {
-        title: "share of deaths not yet known to all".to_owned(),
-        x: Axis::linear("seconds since the death"),
-        y: Axis::linear("share of deaths"),
-        series: rows.iter().flat_map(series).collect(),
-    };
-    let mut pages = vec![("distribution.csv".to_owned(), csv(rows, &columns()))];
-    if let Ok(svg) = plot.svg() {
-        text += &format!("\n![{}](distribution.svg)\n", plot.title);
-        pages.push(("distribution.svg".to_owned(), svg));
+    let mut cells = columns();
+    for share in SHARES {
+        cells.push(Column {
+            name: format!("q{share:02}_ms"),
+            heading: "",
+            value: Box::new(move |row| {
+                format!("{:.1}", row.samples("all").quantile(f64::from(share) / 100.0))
+            }),
+        });
     }
-    pages.push(("distribution.md".to_owned(), text));
-    pages
+    Report { name: "distribution".to_owned(), text, csv: csv(rows, &cells) }
 }
 
 fn columns() -> Vec<Column> {
@@ -78,17 +75,4 @@ fn distance(row: &Row) -> f64 {
         (expected - before).abs().max((after - expected).abs())
     });
     differences.fold(0.0, f64::max)
-}
-
-fn series(row: &Row) -> [Series; 2] {
-    let (died, tolerance) = kind(row);
-    let shares = || (0..=100).map(|percent| f64::from(percent) / 100.0);
-    let samples: Samples = row.samples("all");
-    let measured = shares().map(|share| (samples.quantile(share) / 1e3, 1.0 - share));
-    let expected = shares().map(|share| ((tolerance + share * PERIOD) / 1e3, 1.0 - share));
-    let series = |what, style, points| Series { system: died.to_owned(), what, style, points };
-    [
-        series("measured", Style::Measured, measured.collect()),
-        series("expected", Style::Expected, expected.collect()),
-    ]
 }

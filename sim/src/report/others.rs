@@ -1,13 +1,11 @@
 //! The reports on slow members, pauses, bootstrap and partitions.
 
-use phin_report::{Axis, Plot, Series, Style};
-
 use super::{
-    Row, by_protocol,
+    Report, Row,
     table::{Column, column, csv, markdown, number, time},
 };
 
-pub(super) fn slow(rows: &[Row]) -> Vec<(String, String)> {
+pub(super) fn slow(rows: &[Row]) -> Report {
     let columns = vec![
         column("protocol", "protocol", |row| row.protocol.to_string()),
         column("n", "members", |row| row.n().to_string()),
@@ -34,14 +32,10 @@ pub(super) fn slow(rows: &[Row]) -> Vec<(String, String)> {
     let intro = "# Slow members\n\nLifeguard's experiment: for two minutes some members are blocked again and again (what they \
                  send and receive waits, their timers run). A verdict is counted at each member that hears of it, as in the \
                  paper; expected of a detector that doubts itself first is none on healthy members.\n\n";
-    let y = |row: &Row| row.sum("false_positives") / row.runs as f64;
-    let title = "verdicts on healthy members while others are slow, at worst";
-    let (x_axis, y_axis) = (Axis::log("slow members"), Axis::log("verdicts in a run"));
-    let plot = plot_by(rows, title, ("c", x_axis), (y_axis, y));
-    pages("slow", intro, rows, &columns, plot)
+    pages("slow", intro, rows, &columns)
 }
 
-pub(super) fn pause(rows: &[Row]) -> Vec<(String, String)> {
+pub(super) fn pause(rows: &[Row]) -> Report {
     let columns = vec![
         column("protocol", "protocol", |row| row.protocol.to_string()),
         column("n", "members", |row| row.n().to_string()),
@@ -66,14 +60,10 @@ pub(super) fn pause(rows: &[Row]) -> Vec<(String, String)> {
     ];
     let intro = "# Pauses\n\nOne member stops and goes on: its process alone (SIGSTOP: the kernel of its host goes on), or its \
                  whole host.\n\n";
-    let y = |row: &Row| 100.0 * row.samples("declared").mean();
-    let title = "paused processes and hosts that are declared dead, at worst";
-    let (x_axis, y_axis) = (Axis::log("length of the pause, seconds"), Axis::linear("% of runs"));
-    let plot = plot_by(rows, title, ("seconds", x_axis), (y_axis, y));
-    pages("pause", intro, rows, &columns, plot)
+    pages("pause", intro, rows, &columns)
 }
 
-pub(super) fn bootstrap(rows: &[Row]) -> Vec<(String, String)> {
+pub(super) fn bootstrap(rows: &[Row]) -> Report {
     let columns = vec![
         column("protocol", "protocol", |row| row.protocol.to_string()),
         column("n", "members", |row| row.n().to_string()),
@@ -92,13 +82,10 @@ pub(super) fn bootstrap(rows: &[Row]) -> Vec<(String, String)> {
     ];
     let intro = "# Bootstrap\n\nAll members start within 100 ms, each knowing nothing but where the first three are, on a \
                  simulated LAN of 1 Gbit/s links.\n\n";
-    let y = |row: &Row| row.samples("complete").quantile(0.5) / 1e3;
-    let title = "all start at once: time until all lists are complete, median";
-    let plot = plot_by(rows, title, ("n", Axis::log("members")), (Axis::log("seconds"), y));
-    pages("bootstrap", intro, rows, &columns, plot)
+    pages("bootstrap", intro, rows, &columns)
 }
 
-pub(super) fn partition(rows: &[Row]) -> Vec<(String, String)> {
+pub(super) fn partition(rows: &[Row]) -> Report {
     let columns = vec![
         column("protocol", "protocol", |row| row.protocol.to_string()),
         column("n", "members", |row| row.n().to_string()),
@@ -117,13 +104,10 @@ pub(super) fn partition(rows: &[Row]) -> Vec<(String, String)> {
     ];
     let intro = "# Partition\n\nThe network is cut in two halves and healed; the time is that from healing until every list \
                  holds every member again, without outside help. 30 minutes mean that it never happened.\n\n";
-    let y = |row: &Row| row.samples("healed").quantile(0.5) / 1e3;
-    let title = "time until the halves of a split are whole again, median, at worst";
-    let plot = plot_by(rows, title, ("n", Axis::log("members")), (Axis::log("seconds"), y));
-    pages("partition", intro, rows, &columns, plot)
+    pages("partition", intro, rows, &columns)
 }
 
-pub(super) fn calm(rows: &[Row]) -> Vec<(String, String)> {
+pub(super) fn calm(rows: &[Row]) -> Report {
     let per_second = |row: &Row, metric| row.sum(metric) / row.sum("seconds");
     let columns = vec![
         column("protocol", "protocol", |row| row.protocol.to_string()),
@@ -149,48 +133,10 @@ pub(super) fn calm(rows: &[Row]) -> Vec<(String, String)> {
     let intro = "# Calm\n\nNothing happens for 80 s, so periods become as long as they may; then messages are counted for 64 \
                  s, and the hosts of two members go down one after the other. `phin` has its period of 1 s always; `phin-calm2`, \
                  `4` and `8` let it grow to 2, 4 and 8 s while no probe fails and the list does not change.\n\n";
-    let y = |row: &Row| row.samples("first").quantile(0.5) / 1e3;
-    let title = "time until all know of the first death after a calm, median";
-    let x = ("loss", Axis::linear("share of packets lost"));
-    let plot = plot_by(rows, title, x, (Axis::linear("seconds"), y));
-    pages("calm", intro, rows, &columns, plot)
+    pages("calm", intro, rows, &columns)
 }
 
-fn pages(
-    name: &str,
-    intro: &str,
-    rows: &[Row],
-    columns: &[Column],
-    plot: Plot,
-) -> Vec<(String, String)> {
-    let mut text = intro.to_owned() + &markdown(rows, columns);
-    let mut pages = vec![(format!("{name}.csv"), csv(rows, columns))];
-    if let Ok(svg) = plot.svg() {
-        text += &format!("\n![{}]({name}.svg)\n", plot.title);
-        pages.push((format!("{name}.svg"), svg));
-    }
-    pages.push((format!("{name}.md"), text));
-    pages
-}
-
-/// One line for each protocol; where something else differs too, the worst of each place.
-fn plot_by(
-    rows: &[Row],
-    title: &str,
-    (x, x_axis): (&str, Axis),
-    (y_axis, y): (Axis, impl Fn(&Row) -> f64),
-) -> Plot {
-    let series = by_protocol(rows).map(|own| {
-        let mut points: Vec<(f64, f64)> = Vec::new();
-        for row in own {
-            let (at, value) = (row.point.get(x), y(row));
-            match points.iter_mut().find(|point| point.0 == at) {
-                Some(point) => point.1 = point.1.max(value),
-                None => points.push((at, value)),
-            }
-        }
-        points.sort_by(|a, b| a.0.total_cmp(&b.0));
-        Series { system: own[0].protocol.to_string(), what: "", style: Style::Measured, points }
-    });
-    Plot { title: title.to_owned(), x: x_axis, y: y_axis, series: series.collect() }
+fn pages(name: &str, intro: &str, rows: &[Row], columns: &[Column]) -> Report {
+    let text = intro.to_owned() + &markdown(rows, columns);
+    Report { name: name.to_owned(), text, csv: csv(rows, columns) }
 }

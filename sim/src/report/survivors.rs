@@ -1,14 +1,12 @@
 //! The report on clusters of which few members survive.
 
-use phin_report::{Axis, Plot, Series, Style};
-
 use super::{
-    Row,
+    Report, Row,
     table::{Column, column, csv, markdown, number, time},
 };
 use crate::experiment::PATIENCE_OF_SURVIVORS;
 
-pub(super) fn pages(rows: &[Row]) -> Vec<(String, String)> {
+pub(super) fn report(rows: &[Row]) -> Report {
     let cap = PATIENCE_OF_SURVIVORS.as_secs_f64() * 1e3;
     let at_least = move |millis: f64| match millis < cap {
         true => time(millis),
@@ -54,47 +52,9 @@ pub(super) fn pages(rows: &[Row]) -> Vec<(String, String)> {
         PATIENCE_OF_SURVIVORS.as_secs()
     );
     text += &markdown(rows, &columns(true));
-    let title = "Time until every survivor knows of every death, median (T = 1 s, P = 1 s, LAN)";
-    let plot = Plot {
-        title: title.to_owned(),
-        x: Axis::log("survivors"),
-        y: Axis::log("seconds").capped_at(cap / 1e3),
-        series: series(rows),
-    };
-    let mut pages = vec![("survivors.csv".to_owned(), csv(rows, &columns(false)))];
-    if let Ok(svg) = plot.svg() {
-        text += &format!("\n![{}](survivors.svg)\n", plot.title);
-        pages.push(("survivors.svg".to_owned(), svg));
-    }
-    pages.push(("survivors.md".to_owned(), text));
-    pages
+    Report { name: "survivors".to_owned(), text, csv: csv(rows, &columns(false)) }
 }
 
 fn killed(row: &Row) -> &'static str {
     if row.point.count("kill") == 0 { "hosts" } else { "processes" }
-}
-
-/// One for each protocol, kind of death and size.
-fn series(rows: &[Row]) -> Vec<Series> {
-    let several = rows.iter().any(|row| row.protocol != rows[0].protocol);
-    let of = |row: &Row| {
-        let protocol = if several { format!("{}, ", row.protocol) } else { String::new() };
-        format!("{protocol}{} of {}", killed(row), row.n())
-    };
-    let mut series: Vec<Series> = Vec::new();
-    for row in rows {
-        let system = of(row);
-        let point = (row.point.get("survivors"), row.samples("all").quantile(0.5) / 1e3);
-        match series.iter_mut().find(|series| series.system == system) {
-            Some(series) => series.points.push(point),
-            None => series.push(Series {
-                system,
-                what: "",
-                style: Style::Measured,
-                points: vec![point],
-            }),
-        }
-    }
-    series.iter_mut().for_each(|s| s.points.sort_by(|a, b| a.0.total_cmp(&b.0)));
-    series
 }

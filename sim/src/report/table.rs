@@ -4,7 +4,7 @@ use super::Row;
 
 /// A column: its name in CSV, its heading for people, its value.
 pub(super) struct Column {
-    pub(super) name: &'static str,
+    pub(super) name: String,
     pub(super) heading: &'static str,
     pub(super) value: Box<dyn Fn(&Row) -> String>,
 }
@@ -14,12 +14,12 @@ pub(super) fn column(
     heading: &'static str,
     value: impl Fn(&Row) -> String + 'static,
 ) -> Column {
-    Column { name, heading, value: Box::new(value) }
+    Column { name: name.to_owned(), heading, value: Box::new(value) }
 }
 
 /// Comma-separated values with a heading.
 pub(super) fn csv(rows: &[Row], columns: &[Column]) -> String {
-    let heading: Vec<_> = columns.iter().map(|column| column.name.to_owned()).collect();
+    let heading: Vec<_> = columns.iter().map(|column| column.name.clone()).collect();
     let lines = rows.iter().map(|row| columns.iter().map(|c| (c.value)(row)).collect::<Vec<_>>());
     let lines = std::iter::once(heading).chain(lines);
     lines.map(|cells| cells.join(",") + "\n").collect()
