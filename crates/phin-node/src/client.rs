@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body, BodyReader, http::Response};
 
 use crate::{
+    events::escaped,
     failure::{Failure, with_causes},
     run::LEAVE_DEADLINE,
 };
@@ -120,7 +121,7 @@ impl Client {
             return Err(RequestError::NotPhin { base: base(), source });
         };
         let status = status.as_u16();
-        let error = error.chars().filter(|c| !c.is_control()).take(MAX_ERROR_CHARS).collect();
+        let error = escaped(&error.chars().take(MAX_ERROR_CHARS).collect::<String>());
         Err(RequestError::Refused { base: base(), status, error })
     }
 

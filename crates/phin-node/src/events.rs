@@ -402,13 +402,25 @@ fn describe(member: &MemberLine) -> String {
     format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}")
 }
 
-/// A text that cannot garble a terminal, whoever sent it.
+/// A text that cannot garble a terminal, whoever sent it: see [`escaped`].
 pub(crate) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.chars().find(|c| c.is_control()) {
-        None => Ok(text),
+        None => Ok(escaped(&text)),
         Some(found) => Err(serde::de::Error::custom(format!("{found:?} in a text"))),
     }
+}
+
+/// A text with everything escaped that a terminal would act upon, or that is invisible.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match phin::is_printable(c) {
+            true => escaped.push(c),
+            false => escaped.extend(c.escape_unicode()),
+        }
+    }
+    escaped
 }
 
 /// [`printable`] for a text that may be missing.

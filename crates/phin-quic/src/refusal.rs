@@ -234,7 +234,8 @@ impl RefusalLog {
 
 /// Text from a peer, fit for a log: short, and without control characters.
 pub(crate) fn readable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_REASON_CHARS).collect()
+    // Reasons are English; anything else could reorder or hide what a terminal shows.
+    text.chars().filter(|&c| c == ' ' || c.is_ascii_graphic()).take(MAX_REASON_CHARS).collect()
 }
 
 /// In the text of our own errors about certificates, by which both sides recognise them.

@@ -49,7 +49,7 @@ pub use member::{Generation, Incarnation, Member, MemberId, MemberState, Version
 pub use membership::Members;
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
-pub use record::{Keys, Name, NameError, PublicKey, Record, Signature};
+pub use record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
 pub use reports::{Outcome, Report, Silence, Vote};
 pub use stats::Stats;
 pub use swim::{Local, Swim};

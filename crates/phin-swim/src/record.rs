@@ -36,7 +36,8 @@ pub trait Keys: Send + Sync {
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool;
 }
 
-/// A member's label for people: 1 to 64 bytes, with neither spaces nor control characters.
+/// A member's display name: 1 to 64 bytes, without spaces, control characters and invisible characters
+/// ([`is_printable`]).
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Name(Arc<str>);
 
@@ -57,11 +58,26 @@ impl TryFrom<&str> for Name {
         if name.is_empty() || name.len() > Self::MAX_BYTES {
             return Err(NameError::Length { bytes: name.len() });
         }
-        match name.chars().find(|c| c.is_control() || c.is_whitespace()) {
+        match name.chars().find(|&c| c.is_whitespace() || !is_printable(c)) {
             Some(character) => Err(NameError::Character { character }),
             None => Ok(Self(name.into())),
         }
     }
+}
+
+/// Whether a character can be shown without changing how the text around it looks.
+///
+/// Control characters cannot. Neither can characters that have no glyph of their own or that reorder text: two names that
+/// differ in them look the same, and bidirectional controls make a line read as another one. These are the characters
+/// with the Unicode property `Default_Ignorable_Code_Point`, and the line and paragraph separators.
+pub fn is_printable(c: char) -> bool {
+    let is_invisible = matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}');
+    !c.is_control() && !is_invisible
 }
 
 impl std::borrow::Borrow<str> for Name {

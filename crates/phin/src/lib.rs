@@ -71,7 +71,7 @@ pub use phin_quic::{
 pub use phin_swim::{
     Change, Config, ConfigError, Detector, Event, FailingLink, Fingerprint, ForgetRefusal,
     Generation, Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members,
-    Name, NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote,
+    Name, NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
 };
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};

@@ -181,6 +181,11 @@ fn a_name_has_1_to_64_bytes_without_spaces_and_control_characters() {
     for bad in ["", "a b", "a\n", "\u{7f}", "a\u{a0}b", &"x".repeat(65), &"ж".repeat(33)] {
         assert!(Name::try_from(bad).is_err(), "{bad:?}");
     }
+    for invisible in
+        ["a\u{202e}b", "a\u{200b}", "\u{feff}a", "a\u{ad}b", "a\u{2066}b", "a\u{e0041}"]
+    {
+        assert!(Name::try_from(invisible).is_err(), "{invisible:?}");
+    }
     let error = Name::try_from("").unwrap_err();
     assert_eq!(error.to_string(), "a member's name has 1 to 64 bytes, not 0");
     let error = Name::try_from("a\tb").unwrap_err();
