@@ -14,7 +14,7 @@ use phin::{
 };
 
 use crate::{
-    events::rfc3339,
+    events::{escaped, rfc3339},
     failure::{Failure, with_causes},
     private_file, text_file,
 };
@@ -37,7 +37,10 @@ enum Command {
         #[arg(long, default_value = "phin CA")]
         name: String,
         #[command(flatten)]
-        made: Made<3650>,
+        made: Made,
+        /// Validity in days, from now
+        #[arg(long, default_value_t = CA_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
     },
     /// Issue a certificate for a node: NAME.pem and its private key NAME.key
     #[command(after_help = "Example:\n  phin cert issue n1 --ca ca/ca.pem --ca-key ca/ca.key")]
@@ -51,7 +54,10 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "ca.key")]
         ca_key: PathBuf,
         #[command(flatten)]
-        made: Made<365>,
+        made: Made,
+        /// Validity in days, from now
+        #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
     },
     /// Show what certificates say
     #[command(after_help = "Example:\n  phin cert show n1.pem")]
@@ -62,29 +68,34 @@ enum Command {
     },
 }
 
-/// Where new files go, and how long the certificate is valid.
+/// Where new files go. Not generic over a default: clap keeps the text of a default in a static that all instances of a
+/// generic type share.
 #[derive(clap::Args)]
-struct Made<const DAYS: u32> {
-    /// Where to write the files; none is overwritten
+struct Made {
+    /// Directory for the new files; existing files are never overwritten
     #[arg(long, value_name = "DIR", default_value = ".")]
     dir: PathBuf,
-    /// For how many days from now the certificate is valid
-    #[arg(long, default_value_t = DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
-    days: u32,
 }
 
 pub(crate) fn cert(args: &Args) -> Result<(), Failure> {
     match &args.command {
-        Command::Ca { name, made } => {
-            let ca = certificates::create_ca(name, Validity::days(made.days)).map_err(failed)?;
+        Command::Ca { name, made, days } => {
+            let ca = certificates::create_ca(name, Validity::days(*days)).map_err(failed)?;
             write_pair(&made.dir, "ca", &ca.certificate_pem, &ca.key_pem)
         }
-        Command::Issue { name, ca, ca_key, made } => issue(name, ca, ca_key, made),
+        Command::Issue { name, ca, ca_key, made, days } => {
+            issue(name, (ca, ca_key), made, Validity::days(*days))
+        }
         Command::Show { files } => files.iter().try_for_each(|file| show(file)),
     }
 }
 
-fn issue(name: &str, ca: &Path, ca_key: &Path, made: &Made<365>) -> Result<(), Failure> {
+fn issue(
+    name: &str,
+    (ca, ca_key): (&Path, &Path),
+    made: &Made,
+    validity: Validity,
+) -> Result<(), Failure> {
     // The name becomes a file's and a member's: what neither can have is refused before anything is written.
     let member_name =
         phin::Name::try_from(name).map_err(|error| usage(name, &error.to_string()))?;
@@ -98,7 +109,6 @@ fn issue(name: &str, ca: &Path, ca_key: &Path, made: &Made<365>) -> Result<(), F
     let (ca_path, ca_pem) = (ca, read(ca)?);
     let ca = CertificateAuthority::new(ca_pem.clone(), ca_key.into());
     let identity = Identity::generate();
-    let validity = Validity::days(made.days);
     let certificate =
         certificates::issue(&ca, member_name.as_str(), &identity.public_key(), validity)
             .map_err(failed)?;
@@ -142,13 +152,12 @@ fn describe(file: &Path, certificate: &CertificateDescription) -> String {
         Some(_) => "none: a CA's certificate".to_owned(),
         None => format!("none: its key is {}, not Ed25519", certificate.key_algorithm),
     };
-    let clean = |text: &str| text.replace(char::is_control, "?");
     format!(
         "{}\n  subject      {}\n  issuer       {}\n  node id      {node}\n  valid from   {}\n  \
          valid until  {}{note}\n  serial       {}\n  SHA-256      {}\n",
         file.display(),
-        clean(&certificate.subject),
-        clean(&certificate.issuer),
+        escaped(&certificate.subject),
+        escaped(&certificate.issuer),
         rfc3339(not_before),
         rfc3339(not_after),
         certificate.serial,
@@ -186,3 +195,8 @@ fn failed(error: impl std::error::Error) -> Failure {
 fn usage(name: &str, problem: &str) -> Failure {
     Failure::Usage(format!("the name {name:?} cannot be used: {problem}"))
 }
+
+/// The default validity of a CA, in days.
+const CA_DAYS: u32 = 3_650;
+/// The default validity of a node's certificate, in days.
+const NODE_DAYS: u32 = 365;

@@ -26,6 +26,28 @@ fn start(name: &str, dir: &Path, seed: Option<&str>) -> Node {
     Node::spawn(&mut run(&[&arguments[..], &join].concat()))
 }
 
+/// How many days lie between the two dates that `phin cert show` prints of a certificate.
+fn valid_days(file: &Path) -> i64 {
+    let shown = output_of(&["cert", "show", file.to_str().unwrap()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    let date = |label: &str| -> jiff::Timestamp {
+        let line = shown.lines().find_map(|line| line.trim().strip_prefix(label)).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let seconds = date("valid until").as_second() - date("valid from").as_second();
+    (seconds + 43_200) / 86_400
+}
+
+#[test]
+fn a_certificate_is_valid_for_a_year_and_its_ca_for_ten() {
+    let directory = tempfile::tempdir().unwrap();
+    ca(directory.path());
+    let issued = issue("n1", directory.path());
+    assert_eq!(String::from_utf8(issued.stderr).unwrap(), "", "its CA outlives it");
+    assert_eq!(valid_days(&directory.path().join("ca.pem")), 3_650);
+    assert_eq!(valid_days(&directory.path().join("n1.pem")), 365);
+}
+
 #[test]
 fn two_nodes_with_certificates_of_one_ca_form_a_cluster() {
     let directory = tempfile::tempdir().unwrap();
