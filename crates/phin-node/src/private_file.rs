@@ -13,7 +13,8 @@ pub(crate) enum PrivateFileError {
     #[error("cannot read {path}")]
     Unreadable { path: String, source: io::Error },
     #[error(
-        "{path} can be read by others (mode {mode:04o}); take that away with `chmod 600 {path}`"
+        "{path} is accessible to other users (mode {mode:04o}); run `chmod 600 {path}`, or let root own it \
+         with mode 0640 or 0440"
     )]
     Exposed { path: String, mode: u32 },
     #[error("{path} is longer than {MAX_BYTES} bytes, so it is no key")]
@@ -31,7 +32,7 @@ pub(crate) fn read(path: &Path) -> Result<String, PrivateFileError> {
         return Err(unreadable(io::ErrorKind::IsADirectory.into()));
     }
     let mode = metadata.mode() & 0o7777;
-    if mode & OTHERS != 0 {
+    if is_exposed(mode, metadata.uid()) {
         return Err(PrivateFileError::Exposed { path: shown(), mode });
     }
     let mut text = String::new();
@@ -42,7 +43,41 @@ pub(crate) fn read(path: &Path) -> Result<String, PrivateFileError> {
     Ok(text)
 }
 
+/// Whether anyone may use a file with this mode who should not. The group may read what root owns: that is how secrets
+/// are mounted in Kubernetes with `fsGroup`, where the mode cannot be changed (the rule of PostgreSQL and libpq).
+const fn is_exposed(mode: u32, owner: u32) -> bool {
+    const GROUP_READ: u32 = 0o040;
+    let forbidden = if owner == 0 { OTHERS & !GROUP_READ } else { OTHERS };
+    mode & forbidden != 0
+}
+
 /// Whether the group or others may read, write or run what has this mode.
 pub(crate) const OTHERS: u32 = 0o077;
 /// Far more than any key in PEM has.
 const MAX_BYTES: u64 = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_may_read_what_root_owns() {
+        let cases = [
+            (0o600, 0, false),
+            (0o440, 0, false),
+            (0o640, 0, false),
+            (0o660, 0, true),
+            (0o650, 0, true),
+            (0o444, 0, true),
+            (0o641, 0, true),
+            (0o400, 1_000, false),
+            (0o600, 1_000, false),
+            (0o440, 1_000, true),
+            (0o640, 1_000, true),
+            (0o604, 1_000, true),
+        ];
+        for (mode, owner, expected) in cases {
+            assert_eq!(is_exposed(mode, owner), expected, "{mode:04o} of {owner}");
+        }
+    }
+}
