@@ -1,35 +1,57 @@
 //! `--admit`: a program of the operator's decides on each newcomer.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{
+    convert::Infallible,
+    fs::File,
+    future::pending,
+    io::{self, Read},
+    path::PathBuf,
+    process::Stdio,
+    thread,
+};
 
 use phin::Newcomer;
-use tokio::{io::AsyncReadExt, process::Command};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid},
+};
+use tokio::{
+    io::AsyncReadExt,
+    process::{Child, ChildStdout, Command},
+};
 use tracing::error;
 
-/// Runs the program: its success admits the newcomer; otherwise the first line of its output is the reason why not. It
-/// is killed when the decision is given up.
+/// Runs the program: its success admits the newcomer; otherwise the first line of its output is the reason why not.
+///
+/// The program has a process group of its own. The group is killed when the program has ended, or when the decision is
+/// given up, so no child of it is left behind.
 pub(crate) async fn decide(program: PathBuf, newcomer: Newcomer) -> Result<(), String> {
     let addrs: Vec<_> = newcomer.addrs.iter().map(ToString::to_string).collect();
     let mut command = Command::new(&program);
     command.args([&newcomer.id.to_string(), &newcomer.name, &newcomer.seen_at.to_string()]);
-    command.arg(addrs.join(",")).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    command.arg(addrs.join(",")).stdin(Stdio::null()).stdout(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
     // The cluster's key is this node's business.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PHIN_") {
             command.env_remove(name);
         }
     }
-    let failed = |error: std::io::Error| {
+    let failed = |error: io::Error| {
         let path = program.display();
-        error!(program = %path, %error, "the program that admits newcomers cannot be run; a newcomer is refused");
+        error!(program = %path, %error, "the admission program cannot be run; a newcomer is refused");
         "the program that decides cannot be run".to_owned()
     };
     let mut child = command.spawn().map_err(failed)?;
+    let _group = Group::of(&child);
     let mut output = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_OUTPUT_BYTES).read_to_end(&mut output).await.map_err(failed)?;
-    }
-    let status = child.wait().await.map_err(failed)?;
+    let mut stdout = child.stdout.take();
+    // Its exit decides, not the end of its output: a child that it left behind may hold that open.
+    let status = tokio::select! {
+        status = child.wait() => status.map_err(failed)?,
+        never = collect(stdout.as_mut(), &mut output) => match never {},
+    };
+    drain(stdout, &mut output);
     if status.success() {
         return Ok(());
     }
@@ -40,5 +62,57 @@ pub(crate) async fn decide(program: PathBuf, newcomer: Newcomer) -> Result<(), S
     }
 }
 
-/// What is read of the program's output; the reason that is sent on is shorter.
-const MAX_OUTPUT_BYTES: u64 = 1_024;
+/// Reads the output for as long as the program runs, so that it never waits for a reader; keeps its beginning.
+async fn collect(stdout: Option<&mut ChildStdout>, output: &mut Vec<u8>) -> Infallible {
+    if let Some(stdout) = stdout {
+        let mut buffer = [0; MAX_OUTPUT_BYTES];
+        while let Ok(read @ 1..) = stdout.read(&mut buffer).await {
+            keep(output, &buffer[..read]);
+        }
+    }
+    pending().await
+}
+
+/// Takes what was written before the program ended, without waiting for more.
+fn drain(stdout: Option<ChildStdout>, output: &mut Vec<u8>) {
+    let Some(Ok(stdout)) = stdout.map(ChildStdout::into_owned_fd) else {
+        return;
+    };
+    let mut buffer = [0; MAX_OUTPUT_BYTES];
+    let mut ready = [PollFd::new(&stdout, PollFlags::IN)];
+    let is_ready = poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
+    if is_ready && let Ok(read) = File::from(stdout).read(&mut buffer) {
+        keep(output, &buffer[..read]);
+    }
+}
+
+fn keep(output: &mut Vec<u8>, bytes: &[u8]) {
+    let room = MAX_OUTPUT_BYTES - output.len();
+    output.extend(bytes.iter().take(room));
+}
+
+/// The process group of a program; killed when this is dropped.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let Some(group) = self.0 else {
+            return;
+        };
+        let was_there = kill_process_group(group, Signal::KILL).is_ok();
+        if was_there {
+            // As process 1 of a container this process inherits the orphans, and has to reap them.
+            thread::spawn(move || while waitpgid(group, WaitOptions::empty()).is_ok() {});
+        }
+    }
+}
+
+/// How much of the program's output is kept; the reason that is sent on is shorter.
+const MAX_OUTPUT_BYTES: usize = 1_024;

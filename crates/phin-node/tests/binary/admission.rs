@@ -1,8 +1,8 @@
 //! `--admit`: a program decides on newcomers.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command, thread, time::Instant};
 
-use crate::harness::{KEY, Node, failure_of, phin, text};
+use crate::harness::{KEY, Node, PATIENCE, failure_of, phin, text};
 
 #[test]
 fn a_program_admits_or_refuses_with_a_reason_that_the_newcomer_logs() {
@@ -33,6 +33,31 @@ fn a_program_admits_or_refuses_with_a_reason_that_the_newcomer_logs() {
     let asked = format!("{id} good {} {}\n", good.addr, good.addr);
     let seen = fs::read_to_string(&seen).unwrap();
     assert!(seen.contains(&asked), "{seen}");
+}
+
+#[test]
+fn a_program_decides_by_its_exit_and_leaves_no_child_behind() {
+    let directory = tempfile::tempdir().unwrap();
+    let [program, child] = ["admit", "child"].map(|name| directory.path().join(name));
+    // The child keeps the program's output open.
+    let script = format!("#!/bin/sh\nsleep 1000 &\necho $! > '{}'\nexit 0\n", child.display());
+    fs::write(&program, script).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
+    let n1 = Node::start(&["--name", "n1", "--admit", program.to_str().unwrap()]);
+    let n2 = Node::join("n2", &n1);
+    n2.event_of("joined", "n1");
+    let child = fs::read_to_string(&child).unwrap();
+    let started = Instant::now();
+    while is_running(child.trim()) {
+        assert!(started.elapsed() < PATIENCE, "the child {child} still runs");
+        thread::yield_now();
+    }
+}
+
+/// Whether there is such a process, and it has not ended (proc(5): the state follows the name in parentheses).
+fn is_running(process: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 #[test]
