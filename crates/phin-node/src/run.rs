@@ -11,7 +11,7 @@ use std::{
 };
 
 use phin::{BindError, Cluster, CredentialsError, Departure, StartError};
-use tokio::{net::TcpListener, runtime, sync::watch};
+use tokio::{net::TcpListener, runtime, sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use crate::{
@@ -28,8 +28,8 @@ pub(crate) use signals::Signals;
 ///
 /// Each setting is a flag, an environment variable, or a key of the --config file; the first of these that has it counts.
 /// `--data-dir` is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given
-/// as `PHIN_CLUSTER_KEY`. SIGTERM, Ctrl-C, and SIGHUP, as when the terminal closes, make the node leave; a second SIGTERM or
-/// Ctrl-C ends it at once.
+/// as `PHIN_CLUSTER_KEY`. SIGTERM, Ctrl-C, and SIGHUP, as when the terminal closes, make the node leave. A SIGTERM or
+/// Ctrl-C that comes more than a second later ends it at once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -89,9 +89,22 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
     };
     tokio::select! {
         () = depart(&cluster, deadline, server, output) => Ok(()),
-        signal = signals.next_insistent() => {
+        signal = second_signal(&mut signals) => {
             Err(Failure::Runtime(format!("ended at once by a second signal ({signal})")))
         }
+    }
+}
+
+/// Waits for a signal that asks to end at once. What follows the first signal within a second is the same request: a
+/// supervisor and a process group often both send one.
+async fn second_signal(signals: &mut Signals) -> &'static str {
+    let began = Instant::now();
+    loop {
+        let signal = signals.next_insistent().await;
+        if began.elapsed() >= SAME_REQUEST {
+            return signal;
+        }
+        info!(signal, "still leaving the cluster; send it again after a second to end at once");
     }
 }
 
@@ -249,6 +262,8 @@ fn exit_with_stdin() {
     }
 }
 
+/// Signals that follow each other this closely are one request.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
 /// How long each part of the node may take to end: HTTP its answers, standard output its lines.
 const MAX_CLOSING_TIME: Duration = Duration::from_secs(1);
 
