@@ -1,6 +1,9 @@
 //! `phin members`: the membership list of a running node.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use crate::{
     client::{Client, Target},
@@ -10,18 +13,53 @@ use crate::{
 };
 
 /// Show the members that a running node knows
+///
+/// Earlier runs of a member are left out: members that died or left and whose name a live or a later member has.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  phin members --http http://127.0.0.1:7647")]
+#[command(after_help = "Examples:\n  phin members --http http://127.0.0.1:7647\n  \
+                        phin members --state dead,left")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// Print one JSON object: self, version, fingerprint, converged, members
+    /// Show earlier runs of members too
+    #[arg(long)]
+    all: bool,
+    /// Show only members in these states: alive, suspect, dead, left
+    #[arg(long, value_name = "STATE[,STATE]", value_delimiter = ',')]
+    state: Vec<State>,
+    /// Print one JSON object with all fields: self, version, fingerprint, converged, members
+    ///
+    /// Without --state it has all members, earlier runs included.
     #[arg(long)]
     json: bool,
 }
 
+/// A state to show.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+enum State {
+    Alive,
+    Suspect,
+    Dead,
+    Left,
+}
+
+impl State {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Alive => "alive",
+            Self::Suspect => "suspect",
+            Self::Dead => "dead",
+            Self::Left => "left",
+        }
+    }
+}
+
 pub(crate) fn members(args: &Args) -> Result<(), Failure> {
     let mut list: MemberList = Client::new(&args.target)?.get("/v1/members")?;
+    if !args.state.is_empty() {
+        let is_wanted = |state: &str| args.state.iter().any(|wanted| wanted.as_str() == state);
+        list.members.retain(|member| is_wanted(&member.listed.state));
+    }
     if args.json {
         let json = serde_json::to_string(&list).expect("a list is plain data with text keys");
         return Ok(io::stdout().write_all(format!("{json}\n").as_bytes())?);
@@ -32,6 +70,7 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
         };
         key(a).cmp(&key(b))
     });
+    let hidden = if args.all || !args.state.is_empty() { 0 } else { hide_earlier(&mut list) };
     let columns =
         ["NAME", "STATE", "ADDRESS", "SINCE", "PHI", "RTT", "GENERATION", "INCARNATION", "ID"];
     let mut shown = table::new(&columns);
@@ -42,7 +81,31 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
     for member in list.members.iter().filter(|member| !member.failing.failing_links.is_empty()) {
         text.push_str(&format!("\n{}: {}", member.listed.member.name, member.failing.to_text()));
     }
+    if hidden > 0 {
+        text.push_str(&format!(
+            "\n{hidden} earlier runs of these members are not shown; use --all\n"
+        ));
+    }
     Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+/// Takes away the members that died or left and whose name a live or a later member has; returns how many they were.
+fn hide_earlier(list: &mut MemberList) -> usize {
+    // For each name its live members, or else the one that died or left last.
+    let rank = |member: &DetailedMember| {
+        let is_live = matches!(member.listed.state.as_str(), "alive" | "suspect");
+        // Times in one format are in the order of their texts.
+        (is_live, if is_live { String::new() } else { member.since.clone() })
+    };
+    let mut latest = BTreeMap::new();
+    for member in &list.members {
+        let name = member.listed.member.name.clone();
+        let latest = latest.entry(name).or_insert_with(|| rank(member));
+        *latest = rank(member).max(latest.clone());
+    }
+    let before = list.members.len();
+    list.members.retain(|member| rank(member) == latest[&member.listed.member.name]);
+    before - list.members.len()
 }
 
 fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {

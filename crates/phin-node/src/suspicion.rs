@@ -32,6 +32,9 @@ pub(crate) struct Why {
     /// Which of its observers do not reach it, though it lives, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
+    /// Other members that the request fits, such as earlier runs with the same name; at most 8.
+    #[serde(default)]
+    pub(crate) others: Vec<ListedMember>,
 }
 
 /// One suspicion, from the first ping that was not answered.
@@ -104,16 +107,30 @@ impl Why {
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
             failing: Failing::default(),
+            others: Vec::new(),
         }
     }
 
     /// The answer for people.
     pub(crate) fn to_text(&self) -> String {
+        let mut text = self.own_text();
+        if !self.others.is_empty() {
+            let shown = self.others.iter().map(|other| {
+                format!("{} {} ({})", other.member.name, short(&other.member.id), other.state)
+            });
+            let shown = shown.collect::<Vec<_>>().join(", ");
+            text.push_str(&format!("Also matching: {shown}. Ask for one of them by its id.\n"));
+        }
+        text
+    }
+
+    fn own_text(&self) -> String {
         let ListedMember { member, state } = &self.member;
         let name = &member.name;
         let (id, since) = (short(&member.id), readable(&self.since));
         let mut text = match state.as_str() {
-            "left" => format!("{name} ({id}) left at {since}.\n"),
+            // The moment is this node's: it may have started, or heard of it, later.
+            "left" => format!("{name} ({id}) is known to have left since {since}.\n"),
             _ => format!("{name} ({id}) is {state} since {since}.\n"),
         };
         if let Some(until) = &self.held_back_until {

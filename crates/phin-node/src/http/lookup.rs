@@ -7,9 +7,25 @@ use phin::{Member, Members};
 
 use super::Refusal;
 
-/// The one member of this name, or else of this id or beginning of one.
-pub(super) fn find<'a>(members: &'a Members, asked: &str) -> Result<&'a Arc<Member>, Refusal> {
-    one_of(&all_of(members, asked), asked)
+/// The member of this name, or else of this id or beginning of one, and the others that fit.
+///
+/// Each start without a data directory is another member with the same name. So the live one is meant, or if none lives,
+/// the one that died or left last. Several live members of one name have to be asked for by id.
+pub(super) fn find<'a>(
+    members: &'a Members,
+    asked: &str,
+) -> Result<(&'a Arc<Member>, Vec<&'a Arc<Member>>), Refusal> {
+    let mut found = all_of(members, asked);
+    let live: Vec<_> = found.iter().copied().filter(|member| member.state().is_live()).collect();
+    let meant = match live.len() {
+        0 => found.iter().copied().max_by_key(|member| (member.since(), member.id())),
+        _ => Some(one_of(&live, asked)?),
+    };
+    let Some(meant) = meant else {
+        return one_of(&found, asked).map(|meant| (meant, Vec::new()));
+    };
+    found.retain(|member| member.id() != meant.id());
+    Ok((meant, found))
 }
 
 /// The same, but where several have the name, of those that died or left: others are not to be forgotten.
@@ -61,4 +77,4 @@ fn with_id<'a>(members: &'a Members, asked: &str) -> Vec<&'a Arc<Member>> {
 /// As many digits as tables show.
 const MIN_ID_DIGITS: usize = 8;
 /// As many as fit a line of an error.
-const MAX_SHOWN: usize = 8;
+pub(super) const MAX_SHOWN: usize = 8;

@@ -8,8 +8,14 @@ use axum::{
     http::StatusCode,
 };
 
-use super::{Node, Refusal, lookup::find};
-use crate::{events::Failing, suspicion::Why};
+use super::{
+    Node, Refusal,
+    lookup::{MAX_SHOWN, find},
+};
+use crate::{
+    events::{Failing, listed_member},
+    suspicion::Why,
+};
 
 pub(super) async fn why(
     State(node): State<Node>,
@@ -17,7 +23,10 @@ pub(super) async fn why(
 ) -> Result<Json<Why>, Refusal> {
     let Path(asked) =
         asked.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let found = Arc::clone(find(&node.cluster.members(), &asked)?);
+    let members = node.cluster.members();
+    let (found, others) = find(&members, &asked)?;
+    let others = others.into_iter().take(MAX_SHOWN).map(|other| listed_member(other)).collect();
+    let found = Arc::clone(found);
     let report = node.cluster.why(found.id()).await.map_err(Refusal::stopped)?;
     let penalty = node.cluster.flap_penalty(found.id()).await.map_err(Refusal::stopped)?;
     let unreached = node.cluster.unreached().await.map_err(Refusal::stopped)?;
@@ -27,5 +36,5 @@ pub(super) async fn why(
     let failing = unreached.iter().find(|unreached| unreached.id == found.id());
     let failing = failing.map(|failing| Failing::new(failing, &node.cluster, &members));
     let why = Why::new(&node.cluster, &members, member, report.as_ref(), penalty);
-    Ok(Json(Why { failing: failing.unwrap_or_default(), ..why }))
+    Ok(Json(Why { failing: failing.unwrap_or_default(), others, ..why }))
 }

@@ -47,6 +47,7 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
         flap_penalty: 0.0,
         suspicion,
         failing: Failing::default(),
+        others: Vec::new(),
     }
 }
 
@@ -112,7 +113,7 @@ fn what_is_not_known_is_not_made_up() {
     assert!(
         why("left", None)
             .to_text()
-            .starts_with("n3 (00112233) left at 2026-01-02T03:04:06.400Z.\n")
+            .starts_with("n3 (00112233) is known to have left since 2026-01-02T03:04:06.400Z.\n")
     );
     assert!(why("dead", None).to_text().contains("has no votes on it"));
     let mut earlier = why("dead", Some(Ending::Dead(evidence("gone"))));

@@ -127,3 +127,42 @@ fn a_name_that_nobody_or_more_than_one_has_is_an_error() {
     assert!(error.contains("2 members") && ids.iter().all(|id| error.contains(id)), "{error}");
     assert_eq!(why(&n1, &ids[0])["member"]["id"], ids[0]);
 }
+
+/// Without a data directory each start is another member.
+#[test]
+fn of_several_runs_the_live_one_is_meant_and_else_the_last() {
+    let n1 = Node::start(&["--name", "n1"]);
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let mut run = Node::join("n2", &n1);
+        run.event_of("joined", "n1");
+        ids.push(text(&n1.event_of("joined", "n2")["member"]["id"]));
+        run.signal(Signal::TERM);
+        assert!(run.wait().success());
+        n1.event_of("left", "n2");
+    }
+    let told = why(&n1, "n2");
+    assert_eq!(
+        (&told["member"]["id"], &told["others"][0]["id"]),
+        (&ids[1].clone().into(), &ids[0].clone().into())
+    );
+    let live = Node::join("n2", &n1);
+    live.event_of("joined", "n1");
+    let id = text(&n1.event_of("joined", "n2")["member"]["id"]);
+    assert_eq!(why(&n1, "n2")["member"]["id"], id);
+    let shown = words(&n1, "n2");
+    assert!(shown.contains("Also matching") && shown.contains(&ids[0][..8]), "{shown}");
+
+    let table = |arguments: &[&str]| {
+        let all = [&["members", "--http", &n1.http], arguments].concat();
+        String::from_utf8(output_of(&all).stdout).unwrap()
+    };
+    let [latest, all, left] = [&[][..], &["--all"], &["--state", "left"]].map(table);
+    assert!(
+        latest.contains(&id[..8]) && !ids.iter().any(|id| latest.contains(&id[..8])),
+        "{latest}"
+    );
+    assert!(latest.contains("2 earlier runs"), "{latest}");
+    assert!(all.contains(&id[..8]) && ids.iter().all(|id| all.contains(&id[..8])), "{all}");
+    assert!(!left.contains(&id[..8]) && ids.iter().all(|id| left.contains(&id[..8])), "{left}");
+}
