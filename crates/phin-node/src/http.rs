@@ -1,7 +1,8 @@
 //! HTTP for operators: who is here, what changes, leave, and what the machine's own tools ask.
 //!
-//! It knows no passwords, so it listens on loopback unless told otherwise, and refuses what a web page of another
-//! origin could send through a browser on this machine. Everything a client can hold is bounded.
+//! It knows no passwords. So it listens on loopback unless told otherwise, takes requests that change something from this
+//! machine alone unless told otherwise, and refuses what a web page of another origin could send through a browser on this
+//! machine. Everything a client can hold is bounded.
 
 mod connections;
 mod counters;
@@ -44,6 +45,7 @@ use crate::{
     run::LEAVE_DEADLINE,
 };
 use connections::{Connections, Counts, Usage};
+pub(crate) use guard::Access;
 
 /// What the answers are made of.
 #[derive(Clone)]
@@ -85,10 +87,10 @@ impl Node {
 
 impl Server {
     /// Answers on `listener` until [`Server::close`].
-    pub(crate) fn start(listener: TcpListener, node: Node) -> Self {
+    pub(crate) fn start(listener: TcpListener, node: Node, access: Access) -> Self {
         let (closing, closed) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&node.connections));
-        let task = tokio::spawn(accept(listener, router(node), connections, closed));
+        let task = tokio::spawn(accept(listener, router(node, access), connections, closed));
         Self { closing, task }
     }
 
@@ -122,8 +124,9 @@ pub(crate) async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
 
-fn router(node: Node) -> Router {
+fn router(node: Node, access: Access) -> Router {
     Router::new()
+        .route("/", get(index))
         .route("/v1/members", get(members))
         .route("/v1/members/{member}/why", get(why::why))
         .route("/v1/members/{member}/forget", post(forget::forget))
@@ -132,13 +135,20 @@ fn router(node: Node) -> Router {
         .route("/livez", get(live))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::metrics))
-        .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "there is nothing here") })
+        .fallback(|| async {
+            Refusal::new(StatusCode::NOT_FOUND, "no such path; GET / lists the paths")
+        })
         .method_not_allowed_fallback(|| async {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "another method is needed; see Allow")
         })
-        .layer(middleware::from_fn(guard::guard))
+        .layer(middleware::from_fn_with_state(Arc::new(access), guard::guard))
         .layer(middleware::map_response(harden))
         .with_state(node)
+}
+
+/// What there is to ask for.
+async fn index() -> Json<serde_json::Value> {
+    Json(json!({ "paths": PATHS }))
 }
 
 async fn members(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
@@ -210,8 +220,10 @@ async fn accept(
             () = closed(&mut closing) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.start(|usage| serve(stream, router.clone(), usage, closing.clone()));
+            Ok((stream, from)) => {
+                let from = guard::From(from);
+                connections
+                    .start(|usage| serve(stream, from, router.clone(), usage, closing.clone()));
             }
             Err(error) => {
                 // Out of descriptors, most likely: trying again at once would only burn the processor.
@@ -226,6 +238,7 @@ async fn accept(
 
 async fn serve(
     stream: TcpStream,
+    from: guard::From,
     router: Router,
     usage: Usage,
     mut closing: watch::Receiver<bool>,
@@ -234,6 +247,7 @@ async fn serve(
     let answer = service_fn(|mut request| {
         usage.used();
         request.extensions_mut().insert(usage.clone());
+        request.extensions_mut().insert(from);
         router.call(request)
     });
     let connection = http1::Builder::new()
@@ -261,6 +275,17 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
+/// Every path, with its method.
+const PATHS: &[&str] = &[
+    "GET /v1/members",
+    "GET /v1/members/{name-or-id}/why",
+    "POST /v1/members/{name-or-id}/forget",
+    "GET /v1/events",
+    "POST /v1/leave",
+    "GET /livez",
+    "GET /readyz",
+    "GET /metrics",
+];
 /// Subscribers to `/v1/events` at a time; those beyond are refused with 503.
 const MAX_SUBSCRIBERS: usize = 32;
 /// How long a client may take to send its request, and keep an idle connection.

@@ -15,6 +15,7 @@ mod lines;
 mod logging;
 mod members;
 mod private_file;
+mod probe;
 mod run;
 mod settings;
 mod suspicion;
@@ -42,6 +43,8 @@ enum Command {
     Demo(demo::Args),
     Run(Box<run::Args>),
     Members(members::Args),
+    Live(probe::LiveArgs),
+    Ready(probe::ReadyArgs),
     Why(why::Args),
     Watch(watch::Args),
     Leave(leave::Args),
@@ -56,6 +59,8 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
         Command::Members(args) => members::members(&args),
+        Command::Live(args) => probe::live(&args),
+        Command::Ready(args) => probe::ready(&args),
         Command::Why(args) => why::why(&args),
         Command::Watch(args) => watch::watch(&args),
         Command::Leave(args) => leave::leave(&args),

@@ -74,8 +74,10 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
     };
     let (stage, mut stages) = watch::channel(Stage::Member);
     log_start(settings, &cluster, listener.as_ref());
-    let server =
-        listener.map(|http| Server::start(http, Node::new(cluster.clone(), stage.clone())));
+    let server = listener.map(|http| {
+        let node = Node::new(cluster.clone(), stage.clone());
+        Server::start(http, node, settings.http_access.clone())
+    });
     let output = settings.events.map(|format| Output::start(format, Changes::new(&cluster)));
     let deadline = tokio::select! {
         signal = signals.next() => {
@@ -135,8 +137,8 @@ async fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, Failure> 
     let listener = http::bind(*addr).await.map_err(|error| {
         Failure::runtime(format!("{place}: cannot listen on {addr} for HTTP"), &error)
     })?;
-    if !addr.ip().is_loopback() {
-        warn!(%addr, "whoever reaches the HTTP address can make this node leave");
+    if settings.http_access.remote_writes {
+        warn!(%addr, "any machine that reaches the HTTP address can make this node leave");
     }
     Ok(Some(listener))
 }

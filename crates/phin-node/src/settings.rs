@@ -15,7 +15,7 @@ use layers::Layers;
 pub(crate) use layers::Place;
 pub(crate) use values::{EventFormat, LogFormat};
 
-use crate::private_file::PrivateFileError;
+use crate::{http::Access, private_file::PrivateFileError};
 
 /// Everything `phin run` needs to know.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     /// The program that decides on newcomers.
     pub(crate) admit: Option<Placed<PathBuf>>,
     pub(crate) http: Option<Placed<SocketAddr>>,
+    pub(crate) http_access: Access,
     pub(crate) config: Placed<phin::Config>,
     /// The port that members' hosts are asked for, where it is not the usual one.
     pub(crate) closed_port: Option<u16>,
@@ -93,9 +94,18 @@ pub(crate) struct Flags {
     /// Answer operators over HTTP here [default: off; `phin members` expects 127.0.0.1:7647]
     #[arg(long, value_name = "IP:PORT")]
     http: Option<String>,
-    /// Let --http be an address that other machines reach: it knows no passwords
+    /// Allow --http to be an address that other machines reach; they can read everything, and change nothing
     #[arg(long)]
     http_allow_remote: bool,
+    /// Allow other machines to make requests that change something, such as /v1/leave, without authentication
+    #[arg(long, requires = "http_allow_remote")]
+    http_allow_remote_writes: bool,
+    /// A host name under which this node may be asked over HTTP; may be repeated, or several with commas
+    ///
+    /// IP addresses and localhost need not be allowed. /livez and /readyz answer under any name, and so does /metrics
+    /// on an address that other machines reach.
+    #[arg(long, value_name = "NAME")]
+    http_host: Vec<String>,
     /// Timings for a data centre, continents, or one machine: lan, wan, local [default: lan]
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
@@ -171,7 +181,7 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let mut layers = Layers::read(flags, environment)?;
         let admission = Admission::take(&mut layers)?;
-        let http = values::take_http(&mut layers)?;
+        let (http, http_access) = values::take_http(&mut layers)?;
         let bind = values::take_bind(&mut layers)?;
         let mut config = detector::take_config(&mut layers)?;
         let closed_port = detector::take_closed_port(&mut layers, &mut config.value, &bind)?;
@@ -185,6 +195,7 @@ impl Settings {
             admission,
             admit: layers.take("admit", values::program)?,
             http,
+            http_access,
             config,
             closed_port,
             events: layers.take("events", values::event_format)?.map(|events| events.value),
@@ -200,7 +211,8 @@ impl Flags {
     /// Each flag that was given, by the key of its setting.
     fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
         let join = (!self.join.is_empty()).then(|| self.join.join(","));
-        let http_allow_remote = self.http_allow_remote.then(|| "true".to_owned());
+        let http_host = (!self.http_host.is_empty()).then(|| self.http_host.join(","));
+        let given = |flag: bool| flag.then(|| "true".to_owned());
         [
             ("admit", self.admit.clone()),
             ("advertise", self.advertise.clone()),
@@ -220,7 +232,9 @@ impl Flags {
             ("evict_degraded_after", self.evict_degraded_after.clone()),
             ("hang_tolerance", self.hang_tolerance.clone()),
             ("http", self.http.clone()),
-            ("http_allow_remote", http_allow_remote),
+            ("http_allow_remote", given(self.http_allow_remote)),
+            ("http_allow_remote_writes", given(self.http_allow_remote_writes)),
+            ("http_host", http_host),
             ("join", join),
             ("key", self.key.clone()),
             ("key_file", self.key_file.clone()),
@@ -263,8 +277,8 @@ pub(crate) enum SettingsError {
     #[error("{place} needs {missing} as well")]
     Incomplete { place: Place, missing: String },
     #[error(
-        "{place} is {addr}, which other machines can reach, and whoever does can make this node leave; \
-         if that is meant, set --http-allow-remote as well"
+        "{place} is {addr}, which other machines can reach, and HTTP has no authentication; to let them read \
+         the membership and metrics, set --http-allow-remote as well"
     )]
     RemoteHttp { place: Place, addr: SocketAddr },
     #[error(

@@ -4,11 +4,17 @@
 //! Three ways in are closed, each by a header that the browser sets and the page cannot: a page elsewhere sends its
 //! `Origin` or is marked by `Sec-Fetch-Site` (W3C Fetch Metadata); a page whose own name was made to resolve to this
 //! machine (DNS rebinding) sends that name as `Host`. A form cannot post, for its content types are refused too.
+//!
+//! Host names can be allowed. Probes need none, since they say no more than whether the node works; neither do metrics on
+//! an address that other machines reach. Requests that change something are taken from this machine alone unless allowed.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, Method, StatusCode, header, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -16,22 +22,76 @@ use axum::{
 
 use super::Refusal;
 
+/// Who may ask, and under which names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Access {
+    /// Names under which this node may be asked, in lower case.
+    pub(crate) hosts: Vec<String>,
+    /// Whether other machines may make requests that change something.
+    pub(crate) remote_writes: bool,
+    /// Whether other machines reach the address.
+    pub(crate) is_remote: bool,
+}
+
+/// The address that a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From(pub(super) SocketAddr);
+
 /// Lets a request pass, or refuses it.
-pub(super) async fn guard(request: Request, next: Next) -> Response {
-    let uri_authority = request.uri().authority().map(Authority::as_str);
-    match check(request.method(), uri_authority, request.headers()) {
+pub(super) async fn guard(
+    State(access): State<Arc<Access>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let from = request.extensions().get().map(|&From(addr)| addr);
+    let asked = Asked {
+        method: request.method(),
+        path: request.uri().path(),
+        authority: request.uri().authority().map(Authority::as_str),
+        is_local: from.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
+    };
+    match check(&access, &asked, request.headers()) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn check(method: &Method, uri_authority: Option<&str>, headers: &HeaderMap) -> Result<(), Refusal> {
+/// What decides about a request, besides its headers.
+struct Asked<'a> {
+    method: &'a Method,
+    path: &'a str,
+    authority: Option<&'a str>,
+    /// Whether it comes from this machine.
+    is_local: bool,
+}
+
+impl Asked<'_> {
+    fn is_read(&self) -> bool {
+        matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS)
+    }
+
+    /// Whether it may use any name for this machine.
+    fn is_open(&self, access: &Access) -> bool {
+        let is_probe = matches!(self.path, "/livez" | "/readyz");
+        self.is_read() && (is_probe || (self.path == "/metrics" && access.is_remote))
+    }
+}
+
+fn check(access: &Access, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
     let host = only(headers, &header::HOST)?
         .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "the Host header is missing"))?;
-    if !is_ours(host) || !uri_authority.is_none_or(is_ours) {
+    let is_known = |authority: &str| is_ours(authority) || access.is_allowed(authority);
+    let is_named_well = is_known(host) && asked.authority.is_none_or(is_known);
+    if !is_named_well && !asked.is_open(access) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "ask by IP address, or as localhost: any other name of the Host may be another's",
+            "ask by IP address or as localhost, or allow this host name with --http-host",
+        ));
+    }
+    if !asked.is_read() && !asked.is_local && !access.remote_writes {
+        return Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "only requests from this machine may change something; --http-allow-remote-writes allows others",
         ));
     }
     let origin = only(headers, &header::ORIGIN)?;
@@ -46,13 +106,25 @@ fn check(method: &Method, uri_authority: Option<&str>, headers: &HeaderMap) -> R
         let content = content.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
         !content.trim_ascii().eq_ignore_ascii_case(b"application/json")
     });
-    if method == Method::POST && is_form {
+    if *asked.method == Method::POST && is_form {
         return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "send no body, or one of type application/json",
         ));
     }
     check_length(headers)
+}
+
+impl Access {
+    /// Whether a host, with or without a port, is a name that the operator allowed.
+    fn is_allowed(&self, authority: &str) -> bool {
+        let Ok(authority) = authority.parse::<Authority>() else {
+            return false;
+        };
+        let host = authority.host().trim_end_matches('.');
+        let is_named = self.hosts.iter().any(|allowed| host.eq_ignore_ascii_case(allowed));
+        is_named && !authority.as_str().contains('@')
+    }
 }
 
 /// No request here needs a body; one is not read, and a long one is not even begun.
@@ -103,6 +175,16 @@ mod tests {
     use super::*;
 
     fn status(method: Method, headers: &[(&str, &str)]) -> u16 {
+        status_of(&Access::default(), &method, "/v1/members", true, headers)
+    }
+
+    fn status_of(
+        access: &Access,
+        method: &Method,
+        path: &str,
+        is_local: bool,
+        headers: &[(&str, &str)],
+    ) -> u16 {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(
@@ -110,7 +192,48 @@ mod tests {
                 value.parse().unwrap(),
             );
         }
-        check(&method, None, &map).err().map_or(200, |refusal| refusal.status.as_u16())
+        let asked = Asked { method, path, authority: None, is_local };
+        check(access, &asked, &map).err().map_or(200, |refusal| refusal.status.as_u16())
+    }
+
+    #[test]
+    fn names_pass_where_they_are_allowed_and_for_probes() {
+        let named = Access { hosts: vec!["phin-0.phin.svc".into()], ..Access::default() };
+        let remote = Access { is_remote: true, ..Access::default() };
+        let none = Access::default();
+        let cases = [
+            (&named, "/v1/members", "phin-0.phin.svc:7647", 200),
+            (&named, "/v1/members", "PHIN-0.phin.svc.", 200),
+            (&named, "/v1/members", "phin-1.phin.svc:7647", 403),
+            (&named, "/v1/members", "a@phin-0.phin.svc", 403),
+            (&none, "/livez", "any.example", 200),
+            (&none, "/readyz", "any.example:1", 200),
+            (&none, "/metrics", "any.example", 403),
+            (&remote, "/metrics", "any.example", 200),
+            (&remote, "/v1/members", "any.example", 403),
+        ];
+        for (access, path, host, expected) in cases {
+            let found = status_of(access, &Method::GET, path, true, &[("host", host)]);
+            assert_eq!(found, expected, "{path} {host} {access:?}");
+        }
+        assert_eq!(status_of(&none, &Method::POST, "/livez", true, &[("host", "a.example")]), 403);
+    }
+
+    #[test]
+    fn other_machines_change_nothing_unless_they_may() {
+        let reads = Access { is_remote: true, ..Access::default() };
+        let writes = Access { remote_writes: true, ..reads.clone() };
+        for (access, method, is_local, expected) in [
+            (&reads, Method::GET, false, 200),
+            (&reads, Method::POST, false, 403),
+            (&reads, Method::DELETE, false, 403),
+            (&reads, Method::POST, true, 200),
+            (&writes, Method::POST, false, 200),
+        ] {
+            let headers = [("host", "10.0.0.1:7647")];
+            let found = status_of(access, &method, "/v1/leave", is_local, &headers);
+            assert_eq!(found, expected, "{method} {is_local} {access:?}");
+        }
     }
 
     #[test]
@@ -128,7 +251,9 @@ mod tests {
         assert_eq!(status(Method::GET, &[]), 400);
         assert_eq!(status(Method::GET, &[("host", "localhost"), ("host", "evil.example")]), 400);
         let host = HeaderMap::from_iter([(header::HOST, "localhost".parse().unwrap())]);
-        let refusal = check(&Method::GET, Some("evil.example"), &host).unwrap_err();
+        let authority = Some("evil.example");
+        let asked = Asked { method: &Method::GET, path: "/", authority, is_local: true };
+        let refusal = check(&Access::default(), &asked, &host).unwrap_err();
         assert_eq!(refusal.status, StatusCode::FORBIDDEN);
     }
 

@@ -185,8 +185,11 @@ fn read_file(
 /// The text that a flag or variable would have for a value of the file, or what was expected instead.
 fn text_of(key: &str, value: DeValue<'_>) -> Result<String, &'static str> {
     match (key, value) {
-        ("ask_hosts" | "http_allow_remote", DeValue::Boolean(value)) => Ok(value.to_string()),
-        ("ask_hosts" | "http_allow_remote", _) => Err("true or false"),
+        (
+            "ask_hosts" | "http_allow_remote" | "http_allow_remote_writes",
+            DeValue::Boolean(value),
+        ) => Ok(value.to_string()),
+        ("ask_hosts" | "http_allow_remote" | "http_allow_remote_writes", _) => Err("true or false"),
         (
             "closed_port" | "flap_reuse" | "flap_suppress" | "phi_threshold",
             DeValue::Integer(number),
@@ -194,13 +197,13 @@ fn text_of(key: &str, value: DeValue<'_>) -> Result<String, &'static str> {
         ("flap_reuse" | "flap_suppress" | "phi_threshold", DeValue::Float(number)) => {
             Ok(number.to_string())
         }
-        ("join", DeValue::Array(seeds)) => {
-            let texts = seeds.iter().map(|seed| seed.get_ref().as_str().map(str::to_owned));
+        ("join" | "http_host", DeValue::Array(texts)) => {
+            let texts = texts.iter().map(|text| text.get_ref().as_str().map(str::to_owned));
             let texts: Option<Vec<_>> = texts.collect();
             texts.map(|texts| texts.join(",")).ok_or("a text, or a list of texts")
         }
         (_, DeValue::String(text)) => Ok(text.into_owned()),
-        ("join", _) => Err("a text, or a list of texts"),
+        ("join" | "http_host", _) => Err("a text, or a list of texts"),
         ("closed_port" | "flap_reuse" | "phi_threshold", _) => Err("a number"),
         ("flap_suppress", _) => Err("a number, or \"off\""),
         (_, _) => Err("a text in quotes"),
@@ -231,6 +234,8 @@ pub(super) const KEYS: &[&str] = &[
     "hang_tolerance",
     "http",
     "http_allow_remote",
+    "http_allow_remote_writes",
+    "http_host",
     "join",
     "key",
     "key_file",

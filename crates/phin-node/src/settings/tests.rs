@@ -202,7 +202,9 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
     for (flag, value, expected) in [
         ("--bind", "localhost", "IP:PORT"),
         ("--advertise", "0.0.0.0:1", "nobody can reach that"),
-        ("--http", "localhost:1", "IP:PORT"),
+        ("--http", "example:1", "IP:PORT"),
+        ("--http-host", "a b", "host name"),
+        ("--http-host", "a:1", "host name"),
         ("--join", "a", "HOST:PORT"),
         ("--join", "a:1,", "HOST:PORT"),
         ("--join", "::1:7", "HOST:PORT"),
@@ -274,12 +276,27 @@ fn a_key_that_others_can_read_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = file(&directory, "cluster.key", KEY);
     assert!(matches!(resolve(&["--key-file", &path], &[]).unwrap().admission, Admission::Keys(_)));
-    for mode in [0o644, 0o640, 0o604] {
+    for mode in [0o644, 0o660, 0o604] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let message = error(&["--key-file", &path], &[]);
         assert!(message.contains(&format!("mode {mode:04o}")), "{message}");
         assert!(message.contains(&format!("chmod 600 {path}")), "{message}");
     }
+}
+
+#[test]
+fn who_may_use_http_is_said_together_with_its_address() {
+    let access = |flags: &[&str]| resolve(flags, &with_key(&[])).unwrap().http_access;
+    let local = access(&["--http", "localhost:1", "--http-host", "A.example.,b"]);
+    assert_eq!((local.hosts, local.is_remote), (vec!["a.example".into(), "b".into()], false));
+    let remote = ["--http", "0.0.0.0:1", "--http-allow-remote"];
+    assert!(access(&remote).is_remote && !access(&remote).remote_writes);
+    let writes = [&remote[..], &["--http-allow-remote-writes"]].concat();
+    assert!(access(&writes).remote_writes);
+    let alone = error(&[], &with_key(&[("PHIN_HTTP_ALLOW_REMOTE_WRITES", "true")]));
+    assert!(alone.contains("needs --http-allow-remote"), "{alone}");
+    let nowhere = error(&["--http-host", "a"], &with_key(&[]));
+    assert!(nowhere.contains("needs --http IP:PORT"), "{nowhere}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use phin::{ClusterName, Name};
 use tracing_subscriber::EnvFilter;
 
 use super::{Placed, SettingsError, layers::Layers, layers::Place};
+use crate::http::Access;
 
 /// How changes of the membership are written to standard output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -31,30 +32,63 @@ pub(super) fn take_bind(layers: &mut Layers) -> Result<Placed<SocketAddr>, Setti
     Ok(bind.unwrap_or_else(|| Placed { value: DEFAULT_BIND, place: Place::default("bind") }))
 }
 
-/// The address for operators, which other machines reach only if that was said as well.
-pub(super) fn take_http(layers: &mut Layers) -> Result<Option<Placed<SocketAddr>>, SettingsError> {
+/// The address for operators, and who may use it: other machines only if that was said as well.
+pub(super) fn take_http(
+    layers: &mut Layers,
+) -> Result<(Option<Placed<SocketAddr>>, Access), SettingsError> {
     let http = layers.take("http", http_addr)?;
     let allow_remote = layers.take("http_allow_remote", boolean)?;
+    let allow_writes = layers.take("http_allow_remote_writes", boolean)?;
+    let hosts = layers.take("http_host", host_names)?;
+    let is_allowed = |set: &Option<Placed<bool>>| set.as_ref().is_some_and(|set| set.value);
+    let needs = |place: &Place, missing: &str| {
+        Err(SettingsError::Incomplete { place: place.clone(), missing: missing.into() })
+    };
+    if let Some(writes) = allow_writes.as_ref().filter(|set| set.value)
+        && !is_allowed(&allow_remote)
+    {
+        return needs(&writes.place, "--http-allow-remote");
+    }
     let Some(http) = http else {
-        return match allow_remote {
-            Some(allowed) if allowed.value => Err(SettingsError::Incomplete {
-                place: allowed.place,
-                missing: "--http IP:PORT".into(),
-            }),
-            _ => Ok(None),
+        let allowed = allow_remote.as_ref().filter(|set| set.value).map(|set| &set.place);
+        return match allowed.or(hosts.as_ref().map(|set| &set.place)) {
+            Some(place) => needs(place, "--http IP:PORT"),
+            None => Ok((None, Access::default())),
         };
     };
-    if http.value.ip().is_loopback() || allow_remote.as_ref().is_some_and(|allowed| allowed.value) {
-        return Ok(Some(http));
+    let is_remote = !http.value.ip().is_loopback();
+    if is_remote && !is_allowed(&allow_remote) {
+        return Err(match allow_remote {
+            Some(refused) => SettingsError::Contradiction {
+                first: http.place,
+                second: refused.place,
+                why: "other machines reach this address",
+            },
+            None => SettingsError::RemoteHttp { place: http.place, addr: http.value },
+        });
     }
-    match allow_remote {
-        Some(refused) => Err(SettingsError::Contradiction {
-            first: http.place,
-            second: refused.place,
-            why: "other machines reach this address",
-        }),
-        None => Err(SettingsError::RemoteHttp { place: http.place, addr: http.value }),
-    }
+    let access = Access {
+        hosts: hosts.map_or_else(Vec::new, |hosts| hosts.value),
+        remote_writes: is_allowed(&allow_writes),
+        is_remote,
+    };
+    Ok((Some(http), access))
+}
+
+/// Host names, with commas between them.
+fn host_names(text: &str) -> Result<Vec<String>, String> {
+    let name = |name: &str| {
+        let name = name.trim().trim_end_matches('.').to_ascii_lowercase();
+        let is_label = |label: &str| {
+            !label.is_empty()
+                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+        };
+        match name.split('.').all(is_label) {
+            true => Ok(name),
+            false => Err("expected a host name without port, such as phin-0.phin.svc".to_owned()),
+        }
+    };
+    text.split(',').map(name).collect()
 }
 
 pub(super) fn member_name(text: &str) -> Result<String, String> {
@@ -139,6 +173,8 @@ fn socket_addr(text: &str) -> Result<SocketAddr, String> {
 /// The clients of the same node read the same variable, as a URL: both forms are understood by both.
 fn http_addr(text: &str) -> Result<SocketAddr, String> {
     let addr = text.strip_prefix("http://").map_or(text, |rest| rest.trim_end_matches('/'));
+    let loopback = addr.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let addr = loopback.as_deref().unwrap_or(addr);
     addr.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7647 or [::1]:7647".into())
 }
 

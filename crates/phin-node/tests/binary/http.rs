@@ -152,6 +152,8 @@ fn a_web_page_of_another_origin_is_refused() {
         assert!(!answer.head.contains("access-control"), "{}", answer.head);
         assert!(!answer.error().is_empty());
     }
+    let probe = "GET /readyz HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    assert_eq!(request(&n1.http, probe).status, 200, "a probe changes nothing");
     let rebound = "POST /v1/leave HTTP/1.1\r\nHost: evil.example\r\n\r\n";
     assert_eq!(request(&n1.http, rebound).status, 403);
     let preflight = format!("OPTIONS /v1/leave HTTP/1.1\r\nHost: {}\r\n", n1.http);
