@@ -99,8 +99,16 @@ impl Simulation {
     }
 
     /// A packet to a member was refused, of whatever kind it was.
-    pub(crate) fn port_refused(&mut self, sender: NodeId, about: NodeId) {
-        if self.nodes[sender.index()].connections.contains_key(&about) {
+    pub(crate) fn port_refused(&mut self, sender: NodeId, refused: Peer) {
+        let about = refused.node;
+        // An address that is not the member's own, such as a former one or a gateway's, says nothing of the member.
+        let process = self.nodes[sender.index()].process.as_ref();
+        let advertised = process.and_then(|process| process.address(about));
+        if let Some(host) = advertised.filter(|&host| host != refused.host) {
+            return self.dial_advertised(sender, Peer { node: about, host });
+        }
+        let known = self.nodes[sender.index()].connections.get(&about);
+        if known.is_some_and(|known| known.address() == Some(refused.host)) {
             self.say(format_args!("{sender} hears that the port of {about} is refused"));
             self.input(sender, Input::HostAnswer { about, answer: HostAnswer::PortRefused });
         }

@@ -48,7 +48,7 @@ impl CloseReason {
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     /// Open connections, more than one after simultaneous dials; the first is used.
-    open: Vec<ConnectionId>,
+    open: Vec<Open>,
     /// Handshakes answered; open once the peer uses them.
     accepted: Vec<ConnectionId>,
     dial: Option<Dial>,
@@ -59,9 +59,33 @@ pub(crate) struct Connection {
     unanswered_since: Option<Instant>,
 }
 
+/// An open connection: between two addresses, from which it does not move (phin's transport allows no migration).
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    id: ConnectionId,
+    dialled_by: NodeId,
+    /// Which run of the peer's process has it.
+    run: u32,
+    since: Instant,
+    ours: HostId,
+    theirs: HostId,
+}
+
+impl Open {
+    /// Whether it is used rather than an older one. As in `phin_quic`: a process that was started anew has only the newer
+    /// one, and so has who lost one that it made itself; of simultaneous dials both sides choose the same, and dials so far
+    /// apart are not simultaneous.
+    fn supersedes(&self, old: &Self) -> bool {
+        self.run != old.run
+            || self.dialled_by == old.dialled_by
+            || self.since - old.since > 2 * DIAL_TIMEOUT
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Dial {
     id: ConnectionId,
+    ours: HostId,
     to: Peer,
     began: Instant,
     attempt: u32,
@@ -70,6 +94,31 @@ struct Dial {
 impl Connection {
     pub(crate) const fn is_open(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    fn has(&self, id: ConnectionId) -> bool {
+        self.open.iter().any(|open| open.id == id)
+    }
+
+    /// Whether a packet of this connection comes from where the peer was; others are dropped.
+    fn is_from_peer(&self, id: ConnectionId, host: HostId) -> bool {
+        self.open.iter().all(|open| open.id != id || open.theirs == host)
+    }
+
+    /// Whether the peer is thought at another address by now, and has not answered for a while at the one it had.
+    fn is_stale(&self, advertised: HostId, now: Instant) -> bool {
+        let is_elsewhere = self.open.first().is_some_and(|open| open.theirs != advertised);
+        is_elsewhere && self.unanswered_since.is_some_and(|since| now - since >= UNANSWERED)
+    }
+
+    /// Where the peer is looked for at present.
+    pub(crate) fn address(&self) -> Option<HostId> {
+        let dialled = self.dial.map(|dial| dial.to.host);
+        self.open.first().map(|open| open.theirs).or(dialled)
+    }
+
+    fn has_local_address(&self, is_ours: impl Fn(HostId) -> bool) -> bool {
+        self.open.iter().all(|open| is_ours(open.ours))
     }
 }
 
@@ -104,7 +153,8 @@ impl Simulation {
         let channel = if is_too_long { Channel::Stream } else { channel };
         let now = self.now;
         let connection = self.nodes[from.index()].connections.entry(to.node).or_default();
-        let Some(&id) = connection.open.first() else {
+        let usable = connection.open.first().filter(|_| !connection.is_stale(to.host, now));
+        let Some(&open) = usable else {
             if connection.waiting.len() == MAX_WAITING {
                 connection.waiting.remove(0);
             }
@@ -116,23 +166,34 @@ impl Simulation {
         };
         connection.last_used = Some(now);
         connection.unanswered_since.get_or_insert(now);
-        self.transmit(from, to, id, channel, payload);
+        self.transmit(from, to.node, open, channel, payload);
     }
 
     fn transmit(
         &mut self,
         from: NodeId,
-        to: Peer,
-        id: ConnectionId,
+        to: NodeId,
+        open: Open,
         channel: Channel,
         payload: Arc<[u8]>,
     ) {
         self.traffic.record(from, channel, payload.len(), QUIC_HEADER);
-        let from = self.peer_of(from);
-        let packet = Packet { from, to, content: Content::Message(id, channel, payload) };
+        let from = self.sender(from, open.ours);
+        let to = Peer { node: to, host: open.theirs };
+        let packet = Packet { from, to, content: Content::Message(open.id, channel, payload) };
         match channel {
             Channel::Datagram => self.emit(packet),
             Channel::Stream => self.try_stream(packet, 0),
+        }
+    }
+
+    /// Dials a member at the address that it advertises. Another connection stays until the new one is used: what still
+    /// comes on it must not be answered with a reset, which would look as if this process were another.
+    pub(crate) fn dial_advertised(&mut self, from: NodeId, to: Peer) {
+        let known = self.nodes[from.index()].connections.get(&to.node);
+        let is_elsewhere = known.is_some_and(|known| known.address() != Some(to.host));
+        if is_elsewhere && known.is_some_and(|known| known.dial.is_none()) {
+            self.dial(from, to);
         }
     }
 
@@ -140,10 +201,10 @@ impl Simulation {
         self.last_connection.0 += 1;
         let id = self.last_connection;
         let began = self.now;
+        let from_peer = self.dialler(from);
         let connection = self.nodes[from.index()].connections.entry(to.node).or_default();
-        connection.dial = Some(Dial { id, to, began, attempt: 0 });
+        connection.dial = Some(Dial { id, ours: from_peer.host, to, began, attempt: 0 });
         self.traffic.record_handshake(from);
-        let from_peer = self.peer_of(from);
         self.emit(Packet { from: from_peer, to, content: Content::Hello(id) });
         self.queue.push(began + INITIAL_PTO, Class::Timer, Event::Redial(from, to.node, id));
     }
@@ -166,7 +227,8 @@ impl Simulation {
             dial.attempt += 1;
             let (to_peer, next) = (dial.to, INITIAL_PTO * 2_u32.pow(dial.attempt.min(4)));
             let next = (now + next).min(dial.began + DIAL_TIMEOUT).max(now + millis(1));
-            let from_peer = self.peer_of(from);
+            let ours = dial.ours;
+            let from_peer = self.sender(from, ours);
             self.emit(Packet { from: from_peer, to: to_peer, content: Content::Hello(id) });
             self.queue.push(next, Class::Timer, Event::Redial(from, to, id));
             return;
@@ -179,10 +241,10 @@ impl Simulation {
             return;
         };
         connection.dial = None;
+        connection.waiting.clear();
         if connection.is_open() {
             return;
         }
-        connection.waiting.clear();
         if connection.accepted.is_empty() {
             self.nodes[from.index()].connections.remove(&to);
         }
@@ -253,14 +315,15 @@ impl Simulation {
     }
 
     /// A stream under way: repeated with growing pauses while nothing passes, until its connection ends.
-    pub(crate) fn try_stream(&mut self, packet: Packet, attempt: u32) {
+    pub(crate) fn try_stream(&mut self, mut packet: Packet, attempt: u32) {
+        packet.from = self.sender(packet.from.node, packet.from.host);
         let (from, to) = (packet.from, packet.to);
         let Content::Message(id, channel, ref payload) = packet.content else {
             return;
         };
         let is_tcp = id == ConnectionId(0);
         let sender = &self.nodes[from.node.index()];
-        let is_kept = sender.connections.get(&to.node).is_some_and(|c| c.open.contains(&id));
+        let is_kept = sender.connections.get(&to.node).is_some_and(|c| c.has(id));
         if sender.process.is_none() || !is_tcp && !is_kept || is_tcp && attempt > MAX_TCP_ATTEMPTS {
             return;
         }
@@ -306,12 +369,21 @@ impl Simulation {
     /// A packet for a process that runs.
     pub(crate) fn receive(&mut self, id: NodeId, packet: Packet) {
         let Packet { from, to, content } = packet;
-        let me = self.peer_of(id);
+        let me = Peer { node: id, host: to.host };
+        let is_from_peer = |connection| {
+            let known = self.nodes[id.index()].connections.get(&from.node);
+            known.is_none_or(|known| known.is_from_peer(connection, from.host))
+        };
         match content {
+            // Of a connection that does not come from there.
+            Content::Close(connection, _)
+            | Content::Reset(connection)
+            | Content::Message(connection, ..)
+                if !is_from_peer(connection) => {}
             Content::Hello(connection) => {
                 let answer = if to.node == id {
                     let ours = self.nodes[id.index()].connections.entry(from.node).or_default();
-                    if !ours.accepted.contains(&connection) && !ours.open.contains(&connection) {
+                    if !ours.accepted.contains(&connection) && !ours.has(connection) {
                         ours.accepted.push(connection);
                         ours.accepted.drain(..ours.accepted.len().saturating_sub(MAX_ACCEPTED));
                     }
@@ -339,12 +411,12 @@ impl Simulation {
                 self.end_connection(id, from.node, connection, Disconnection::Reset);
             }
             Content::Message(connection, channel, payload) => {
-                if connection == ConnectionId(0) || self.is_known(id, from, to.node, connection) {
+                if connection == ConnectionId(0) || self.is_known(id, from, to, connection) {
                     self.deliver(id, from, channel, &payload);
                 }
             }
             Content::Refusal(number) => self.refused(id, number),
-            Content::PortRefused => self.port_refused(id, from.node),
+            Content::PortRefused => self.port_refused(id, from),
             // One of no QUIC packet's length: nobody takes notice.
             Content::Knock(..) => {}
         }
@@ -368,33 +440,32 @@ impl Simulation {
         let Some(ours) = self.nodes[id.index()].connections.get_mut(&from.node) else {
             return;
         };
-        if ours.dial.is_none_or(|dial| dial.id != connection) {
+        let Some(dial) = ours.dial.filter(|dial| dial.id == connection) else {
             return;
-        }
+        };
         ours.dial = None;
-        self.open(id, from, connection);
+        let (since, ours, theirs) = (self.now, dial.ours, dial.to.host);
+        let run = self.run_of(from.node);
+        self.open(id, from, Open { id: connection, dialled_by: id, run, since, ours, theirs });
     }
 
     /// Whether this connection is ours; opens it if this is its first use, and says so to the peer if it is not.
-    fn is_known(
-        &mut self,
-        id: NodeId,
-        from: Peer,
-        meant: NodeId,
-        connection: ConnectionId,
-    ) -> bool {
+    fn is_known(&mut self, id: NodeId, from: Peer, to: Peer, connection: ConnectionId) -> bool {
         let now = self.now;
-        let me = self.peer_of(id);
+        let me = Peer { node: id, host: to.host };
+        let run = self.run_of(from.node);
         let ours = self.nodes[id.index()].connections.entry(from.node).or_default();
         if let Some(place) = ours.accepted.iter().position(|&accepted| accepted == connection) {
             ours.accepted.remove(place);
-            self.open(id, from, connection);
-        } else if !ours.open.contains(&connection) {
+            let (dialled_by, ours, theirs) = (from.node, to.host, from.host);
+            let since = now;
+            self.open(id, from, Open { id: connection, dialled_by, run, since, ours, theirs });
+        } else if !ours.has(connection) {
             if !ours.is_open() && ours.dial.is_none() && ours.accepted.is_empty() {
                 self.nodes[id.index()].connections.remove(&from.node);
             }
             // Another identity's reset would not be believed: its tokens come from another key.
-            if meant == id {
+            if to.node == id {
                 self.emit(Packet { from: me, to: from, content: Content::Reset(connection) });
             }
             return false;
@@ -413,21 +484,24 @@ impl Simulation {
         true
     }
 
-    fn open(&mut self, id: NodeId, peer: Peer, connection: ConnectionId) {
+    fn open(&mut self, id: NodeId, peer: Peer, open: Open) {
         let now = self.now;
         let ours = self.nodes[id.index()].connections.entry(peer.node).or_default();
         let is_first = !ours.is_open();
-        ours.open.push(connection);
-        ours.open.sort_unstable();
+        let place = match ours.open.first() {
+            Some(used) if !open.supersedes(used) => ours.open.partition_point(|o| o.id < open.id),
+            _ => 0,
+        };
+        ours.open.insert(place, open);
         ours.last_used = Some(now);
         let waiting = std::mem::take(&mut ours.waiting);
         if is_first {
-            let check = Event::CheckConnection(id, peer.node, connection);
+            let check = Event::CheckConnection(id, peer.node, open.id);
             self.queue.push(now + self.protocol.idle_timeout(), Class::Timer, check);
             self.input(id, Input::Connected(peer));
         }
         for (channel, payload) in waiting {
-            self.transmit(id, peer, connection, channel, payload);
+            self.transmit(id, peer.node, open, channel, payload);
         }
     }
 
@@ -442,7 +516,7 @@ impl Simulation {
             return;
         };
         let was_open = ours.is_open();
-        ours.open.retain(|&open| open != connection);
+        ours.open.retain(|open| open.id != connection);
         ours.accepted.retain(|&accepted| accepted != connection);
         if !was_open || ours.is_open() {
             return;
@@ -466,10 +540,9 @@ impl Simulation {
         let Some(connection) = self.nodes[id.index()].connections.remove(&peer) else {
             return false;
         };
-        let from = self.peer_of(id);
-        let to = self.peer_of(peer);
-        for &open in &connection.open {
-            self.emit(Packet { from, to, content: Content::Close(open, reason) });
+        for open in &connection.open {
+            let (from, to) = (self.sender(id, open.ours), Peer { node: peer, host: open.theirs });
+            self.emit(Packet { from, to, content: Content::Close(open.id, reason) });
         }
         connection.is_open()
     }
@@ -494,7 +567,7 @@ impl Simulation {
         } else if lost_at <= now && ours.unanswered_since.is_some() {
             let ids = ours.open.clone();
             for open in ids {
-                self.end_connection(id, peer, open, Disconnection::Lost);
+                self.end_connection(id, peer, open.id, Disconnection::Lost);
             }
         } else {
             self.disconnect(id, peer, CloseReason::Idle);
@@ -503,9 +576,15 @@ impl Simulation {
 
     /// A packet reaches a host: its kernel answers, its process gets it, or it waits.
     pub(crate) fn arrive(&mut self, packet: Packet) {
-        let host = &self.hosts[packet.to.host.index()];
+        let mut host = &self.hosts[packet.to.host.index()];
         if host.state == HostState::Down {
             return;
+        }
+        if let Some(behind) = host.forwards_to {
+            host = &self.hosts[behind.index()];
+            if host.state == HostState::Down {
+                return;
+            }
         }
         let is_to_closed_port = matches!(packet.content, Content::Knock(_, Port::Closed));
         let Some(occupant) = host.occupant.filter(|_| !is_to_closed_port) else {
@@ -526,6 +605,36 @@ impl Simulation {
     pub(crate) fn peer_of(&self, node: NodeId) -> Peer {
         Peer { node, host: self.nodes[node.index()].host }
     }
+
+    fn run_of(&self, node: NodeId) -> u32 {
+        self.truth.node(node).map_or(0, |node| node.starts)
+    }
+
+    /// From where its dials are seen to come: its own address, or one that a gateway gives it.
+    fn dialler(&self, node: NodeId) -> Peer {
+        let known = &self.nodes[node.index()];
+        Peer { node, host: known.mapped.unwrap_or(known.host) }
+    }
+
+    /// From where packets are seen to come that it sends from an address: another, if it has that one no more.
+    fn sender(&self, node: NodeId, host: HostId) -> Peer {
+        if self.is_at(node, host) { Peer { node, host } } else { self.dialler(node) }
+    }
+
+    /// Whether packets to this address reach the member.
+    fn is_at(&self, node: NodeId, host: HostId) -> bool {
+        let own = self.nodes[node.index()].host;
+        host == own || self.hosts[host.index()].forwards_to == Some(own)
+    }
+
+    /// Closes the connections of a member from addresses that it has no more: the peers cannot hear of it.
+    pub(crate) fn close_where_it_was(&mut self, id: NodeId) {
+        let connections = self.nodes[id.index()].connections.iter();
+        let stale = connections.filter(|(_, c)| !c.has_local_address(|host| self.is_at(id, host)));
+        for peer in stale.map(|(&peer, _)| peer).collect::<Vec<_>>() {
+            self.disconnect(id, peer, CloseReason::Unwanted);
+        }
+    }
 }
 
 /// Slow start: 10 packets go in the first round trip, twice as many in each further one (RFC 9002 §7.2).
@@ -543,6 +652,8 @@ const MAX_HELD: usize = 4_096;
 const INITIAL_PTO: Duration = millis(999);
 /// When a dial is given up.
 const DIAL_TIMEOUT: Duration = secs(5);
+/// How long a peer may not answer on a connection to an address that is not its own any more, before it is dialled anew.
+const UNANSWERED: Duration = millis(250);
 /// What a receiver may wait before it acknowledges (RFC 9000 §18.2), so what repeating costs beside a round trip.
 const MAX_ACK_DELAY: Duration = millis(25);
 /// After how many tries without any answer a TCP connection is given up.

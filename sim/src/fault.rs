@@ -97,6 +97,19 @@ pub enum Fault {
     },
     /// The processes are started anew on new hosts, with their data; the old hosts stay without a process.
     Move(Vec<NodeId>),
+    /// The hosts get another address while their processes run, and these notice so much later.
+    Readdress(Vec<NodeId>, Duration),
+    /// A process has noticed its new address.
+    Notice(NodeId),
+    /// From now on, a gateway gives an address of its own to what the members dial; theirs stays reachable.
+    Map(Vec<NodeId>),
+    /// The gateway forgets these addresses, and gives others from now on.
+    LoseFlows {
+        /// Whose.
+        nodes: Vec<NodeId>,
+        /// Whether it refuses what comes for the forgotten ones, or says nothing.
+        refuses: bool,
+    },
     /// The processes end in order: connections are closed.
     Stop(Vec<NodeId>),
     /// New members start, each on a new host.
@@ -252,6 +265,32 @@ impl Simulation {
                     self.restart(node, Data::Kept, &(0..SEEDS).map(NodeId).collect::<Vec<_>>());
                 }
             }
+            Fault::Readdress(nodes, noticed_after) => {
+                for node in nodes {
+                    self.readdress(node);
+                    self.later(noticed_after, Fault::Notice(node));
+                }
+            }
+            Fault::Notice(node) => {
+                if !self.is_stopped(node) {
+                    self.close_where_it_was(node);
+                    self.input(node, Input::Moved(self.nodes[node.index()].host));
+                }
+            }
+            Fault::Map(nodes) => nodes.into_iter().for_each(|node| self.map(node)),
+            Fault::LoseFlows { nodes, refuses } => {
+                for node in nodes {
+                    let Some(mapped) = self.nodes[node.index()].mapped else {
+                        continue;
+                    };
+                    self.say(format_args!("the gateway of {node} forgets its flows"));
+                    self.hosts[mapped.index()].forwards_to = None;
+                    if !refuses {
+                        self.hosts[mapped.index()].state = HostState::Down;
+                    }
+                    self.map(node);
+                }
+            }
             Fault::Stop(nodes) => nodes.into_iter().for_each(|node| self.stop(node)),
             Fault::Join { count, seeds } => {
                 for _ in 0..count {
@@ -266,6 +305,32 @@ impl Simulation {
                 nodes.into_iter().for_each(|node| self.seek(node, seeds.clone(), delay));
             }
         }
+    }
+
+    /// What a host had as its address reaches nobody any more.
+    fn readdress(&mut self, id: NodeId) {
+        let old = self.nodes[id.index()].host;
+        if self.hosts[old.index()].occupant != Some(id) {
+            return;
+        }
+        self.say(format_args!("{id} gets another address"));
+        let new = self.add_host(self.hosts[old.index()].zone, self.hosts[old.index()].answers);
+        self.hosts[new.index()].occupant = Some(id);
+        self.hosts[new.index()].pauses = self.hosts[old.index()].pauses;
+        self.hosts[old.index()].occupant = None;
+        self.hosts[old.index()].state = HostState::Down;
+        self.nodes[id.index()].host = new;
+        self.truth.set_host(id, new);
+        if let Some(mapped) = self.nodes[id.index()].mapped {
+            self.hosts[mapped.index()].forwards_to = Some(new);
+        }
+    }
+
+    fn map(&mut self, id: NodeId) {
+        let host = self.nodes[id.index()].host;
+        let mapped = self.add_host(self.hosts[host.index()].zone, true);
+        self.hosts[mapped.index()].forwards_to = Some(host);
+        self.nodes[id.index()].mapped = Some(mapped);
     }
 
     fn later(&mut self, delay: Duration, fault: Fault) {

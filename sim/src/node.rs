@@ -101,6 +101,8 @@ pub enum Input<'a> {
     Leave,
     /// The application wants this member forgotten.
     Forget(NodeId),
+    /// The member has noticed that it has another address.
+    Moved(HostId),
 }
 
 /// What a process asks for.
@@ -209,6 +211,12 @@ pub trait Process: Send {
 
     /// What it holds that member for, if it knows it.
     fn belief(&self, node: NodeId) -> Option<Belief>;
+
+    /// Which address that member advertises, as far as it knows.
+    fn address(&self, node: NodeId) -> Option<HostId> {
+        let _ = node;
+        None
+    }
 
     /// How many members it holds for live, itself included.
     fn live_len(&self) -> usize;

@@ -174,6 +174,7 @@ impl Process for PhinProcess {
                 self.swim.leave(now);
             }
             // Of one that cannot be forgotten nothing changes, which is for the scenario to expect.
+            Input::Moved(host) => self.swim.move_to(now, vec![addr(host)]),
             Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
         }
         self.drain(actions);
@@ -190,6 +191,10 @@ impl Process for PhinProcess {
     fn belief(&self, node: NodeId) -> Option<Belief> {
         let members = self.swim.members();
         Some(belief(members.get(self.member_id(node))?.state()))
+    }
+
+    fn address(&self, node: NodeId) -> Option<HostId> {
+        Some(host(self.swim.members().get(self.member_id(node))?.addr()))
     }
 
     fn live_len(&self) -> usize {

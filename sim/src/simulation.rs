@@ -72,6 +72,8 @@ pub(crate) struct Host {
     pub(crate) pauses: u32,
     /// Whether its kernel answers for closed ports, when it is up.
     pub(crate) answers: bool,
+    /// The host behind, where this is an address that a gateway gives to what that host dials, and knows the way back.
+    pub(crate) forwards_to: Option<HostId>,
     /// Whose process has the port.
     pub(crate) occupant: Option<NodeId>,
     /// By sending host: how many more refusals it gets.
@@ -89,6 +91,8 @@ pub(crate) enum HostState {
 /// An identity and the process that has it.
 pub(crate) struct Node {
     pub(crate) host: HostId,
+    /// From where its dials are seen to come, if it is behind a gateway.
+    pub(crate) mapped: Option<HostId>,
     pub(crate) process: Option<Box<dyn Process>>,
     /// How many faults pause it.
     pub(crate) pauses: u32,
@@ -311,6 +315,7 @@ impl Simulation {
             state,
             pauses: 0,
             answers,
+            forwards_to: None,
             occupant: None,
             refusals: BTreeMap::new(),
             asks: BTreeMap::new(),
@@ -321,6 +326,7 @@ impl Simulation {
     pub(crate) fn add_node(&mut self, host: HostId) -> NodeId {
         self.nodes.push(Node {
             host,
+            mapped: None,
             process: None,
             pauses: 0,
             blocked_until: None,

@@ -23,6 +23,11 @@ pub enum FaultKind {
     Starved,
     /// A member hears one or two others alone, or is heard by them alone: it is not declared dead, and declares nobody dead.
     OnePath,
+    /// Members get other addresses while they run, and notice within half a second: nobody is declared dead for it.
+    Moving,
+    /// The gateway before some members forgets its flows, so others know an address that leads nowhere: nobody is declared
+    /// dead for it.
+    Flows,
     /// All but a few members die at once: the survivors know within a minute.
     Mass,
 }
@@ -52,7 +57,8 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
     for kind in kinds {
         let at = scenario.last_fault().max(secs(if scenario.nodes > 1 { 15 } else { 5 })) + PAUSE;
         let events = dice.fault(kind, &scenario);
-        scenario.event.extend(events.into_iter().map(|event| TimedEvent { at: Span(at), event }));
+        let timed = |(after, event)| TimedEvent { at: Span(at + after), event };
+        scenario.event.extend(events.into_iter().map(timed));
         if kind == FaultKind::Mass {
             scenario.expect.known_within = Span(MASS_KNOWN_WITHIN);
         }
@@ -204,7 +210,7 @@ impl Dice {
 
 impl Dice {
     /// The events of a fault, with members that ran all the time before; none where there are too few.
-    fn fault(&mut self, kind: FaultKind, scenario: &Scenario) -> Vec<Event> {
+    fn fault(&mut self, kind: FaultKind, scenario: &Scenario) -> Vec<(Duration, Event)> {
         let nodes = scenario.nodes;
         let mut running: Vec<_> = (0..nodes).collect();
         for timed in &scenario.event {
@@ -220,15 +226,38 @@ impl Dice {
             }
         }
         running.shuffle(&mut self.0);
+        let at_once = |event| (Duration::ZERO, event);
         match kind {
+            FaultKind::Moving => {
+                running.truncate(self.0.random_range(1..=(nodes as usize / 5).max(1)));
+                let noticed_after = Span(millis(self.0.random_range(10..=500)));
+                vec![at_once(Event::Readdress { who: Who::these(running), noticed_after })]
+            }
+            FaultKind::Flows => {
+                // The first is the seed of those who come.
+                running.retain(|&number| number != 0);
+                running.truncate(self.0.random_range(1..=(nodes as usize / 4).max(1)));
+                let (who, refuses) = (Who::these(running), self.one_in(2));
+                let restart = Event::Restart {
+                    who: who.clone(),
+                    data: DataAs::Kept,
+                    after: Span(Duration::ZERO),
+                };
+                // What they dial from the restart on comes from the gateway.
+                vec![
+                    at_once(Event::Map { who: who.clone() }),
+                    (millis(1), restart),
+                    (secs(30), Event::LoseFlows { who, refuses }),
+                ]
+            }
             FaultKind::Starved => {
                 let share = *self.one_of(&[1, 1, 2, 8]);
                 let (who, stall) =
                     (self.who(nodes, share), Span(millis(self.0.random_range(50..=500))));
                 let who = if share == 1 { Who::these((0..nodes).collect()) } else { who };
-                vec![Event::Starve { who, stall, lasts: self.lasts(secs(60)) }]
+                vec![at_once(Event::Starve { who, stall, lasts: self.lasts(secs(60)) })]
             }
-            FaultKind::OnePath => self.one_path(nodes, &running),
+            FaultKind::OnePath => self.one_path(nodes, &running).into_iter().map(at_once).collect(),
             FaultKind::Mass => {
                 let survivors = self.0.random_range(1..=8.min(nodes / 2).max(1)) as usize;
                 // The first is the seed of those who come.
@@ -241,7 +270,7 @@ impl Dice {
                     true => Event::CrashHost { who },
                     false => Event::CrashProcess { who },
                 };
-                if nodes < 4 { Vec::new() } else { vec![event] }
+                if nodes < 4 { Vec::new() } else { vec![at_once(event)] }
             }
         }
     }

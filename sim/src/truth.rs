@@ -121,6 +121,12 @@ impl Truth {
         }
     }
 
+    pub(crate) fn set_host(&mut self, id: NodeId, host: HostId) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            node.host = host;
+        }
+    }
+
     pub(crate) fn set_generation(&mut self, id: NodeId, generation: Generation) {
         if let Some(node) = self.nodes.get_mut(id.index()) {
             node.generation = generation;

@@ -40,7 +40,7 @@ fn fixed_seeds_run_clean() {
 }
 
 /// Faults that the core is to withstand by now, each alone.
-const WITHSTOOD: &[FaultKind] = &[FaultKind::Starved];
+const WITHSTOOD: &[FaultKind] = &[FaultKind::Starved, FaultKind::Moving, FaultKind::Flows];
 
 #[test]
 fn faults_with_demands_of_their_own_run_clean() {

@@ -218,6 +218,7 @@ impl Process for Node {
                 }
             }
             Input::Forget(_)
+            | Input::Moved(_)
             | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)

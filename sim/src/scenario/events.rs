@@ -22,6 +22,12 @@ pub(crate) enum Event {
     Restart { who: Who, data: DataAs, after: Span },
     /// Processes start anew on other hosts.
     Move { who: Who },
+    /// Hosts get other addresses while their processes run.
+    Readdress { who: Who, noticed_after: Span },
+    /// A gateway gives addresses of its own to what members dial.
+    Map { who: Who },
+    /// The gateway forgets them, and gives others.
+    LoseFlows { who: Who, refuses: bool },
     /// Processes stop for a while.
     Pause { who: Who, lasts: Span },
     /// Hosts stop for a while.
@@ -78,8 +84,10 @@ pub(crate) struct RawEvent {
     groups: Option<Vec<Who>>,
     lasts: Option<Span>,
     millionths: Option<i32>,
+    noticed_after: Option<Span>,
     only_datagrams: Option<bool>,
     open: Option<Span>,
+    refuses: Option<bool>,
     seeds: Option<Who>,
     share: Option<Share>,
     stall: Option<Span>,
@@ -95,6 +103,9 @@ pub(crate) enum Kind {
     CrashHost,
     Restart,
     Move,
+    Readdress,
+    Map,
+    LoseFlows,
     Pause,
     PauseHost,
     Slow,
@@ -120,9 +131,14 @@ impl Kind {
     /// The keys that it needs, and those that it may have, beside `at` and `do`.
     pub(crate) const fn keys(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
-            Self::CrashProcess | Self::CrashHost | Self::Move | Self::Leave | Self::Stop => {
-                (&["who"], &[])
-            }
+            Self::CrashProcess
+            | Self::CrashHost
+            | Self::Move
+            | Self::Map
+            | Self::Leave
+            | Self::Stop => (&["who"], &[]),
+            Self::Readdress => (&["who"], &["noticed-after"]),
+            Self::LoseFlows => (&["who"], &["refuses"]),
             Self::Restart => (&["who"], &["data", "after"]),
             Self::Pause | Self::PauseHost | Self::Deaf | Self::Mute => (&["who", "lasts"], &[]),
             Self::Slow => (&["who", "blocked", "open", "lasts"], &[]),
@@ -161,6 +177,14 @@ impl RawEvent {
                 after: self.after.take().unwrap_or_default(),
             },
             Kind::Move => Event::Move { who: take!(who) },
+            Kind::Readdress => Event::Readdress {
+                who: take!(who),
+                noticed_after: self.noticed_after.take().unwrap_or(NOTICED_AFTER),
+            },
+            Kind::Map => Event::Map { who: take!(who) },
+            Kind::LoseFlows => {
+                Event::LoseFlows { who: take!(who), refuses: self.refuses.take().unwrap_or(true) }
+            }
             Kind::Pause => Event::Pause { who: take!(who), lasts: take!(lasts) },
             Kind::PauseHost => Event::PauseHost { who: take!(who), lasts: take!(lasts) },
             Kind::Slow => Event::Slow {
@@ -219,8 +243,10 @@ impl RawEvent {
             ("groups", self.groups.is_some()),
             ("lasts", self.lasts.is_some()),
             ("millionths", self.millionths.is_some()),
+            ("noticed-after", self.noticed_after.is_some()),
             ("only-datagrams", self.only_datagrams.is_some()),
             ("open", self.open.is_some()),
+            ("refuses", self.refuses.is_some()),
             ("seeds", self.seeds.is_some()),
             ("share", self.share.is_some()),
             ("stall", self.stall.is_some()),
@@ -296,6 +322,13 @@ impl Event {
                 return vec![crash, (after.0, Fault::Restart { nodes, data })];
             }
             Self::Move { who } => (now, Fault::Move(who.list(nodes))),
+            Self::Readdress { who, noticed_after } => {
+                (now, Fault::Readdress(who.list(nodes), noticed_after.0))
+            }
+            Self::Map { who } => (now, Fault::Map(who.list(nodes))),
+            Self::LoseFlows { who, refuses } => {
+                (now, Fault::LoseFlows { nodes: who.list(nodes), refuses: *refuses })
+            }
             Self::Pause { who, lasts } => (now, pause(who.list(nodes), Scope::Process, *lasts)),
             Self::PauseHost { who, lasts } => (now, pause(who.list(nodes), Scope::Host, *lasts)),
             Self::Slow { who, blocked, open, lasts } => {
@@ -357,6 +390,9 @@ impl Event {
             | Self::CrashHost { who }
             | Self::Restart { who, .. }
             | Self::Move { who }
+            | Self::Readdress { who, .. }
+            | Self::Map { who }
+            | Self::LoseFlows { who, .. }
             | Self::Pause { who, .. }
             | Self::PauseHost { who, .. }
             | Self::Slow { who, .. }
@@ -405,9 +441,12 @@ impl Event {
             Self::Starve { stall, lasts, .. } => lasts.0 + stall.0,
             Self::Slow { blocked, lasts, .. } => lasts.0 + blocked.0,
             Self::Restart { after, .. } => after.0,
+            Self::Readdress { noticed_after, .. } => noticed_after.0,
             Self::CrashProcess { .. }
             | Self::CrashHost { .. }
             | Self::Move { .. }
+            | Self::Map { .. }
+            | Self::LoseFlows { .. }
             | Self::Loss { .. }
             | Self::MaxDatagram { .. }
             | Self::Drift { .. }
@@ -442,3 +481,6 @@ fn hosts(who: &Who, nodes: u32) -> Hosts {
     members.iter().for_each(|member| set[member.index()] = true);
     Hosts::Only(set)
 }
+
+/// How long it takes a process to notice its new address, unless the event says otherwise.
+const NOTICED_AFTER: Span = Span(millis(200));

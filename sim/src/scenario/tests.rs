@@ -140,7 +140,7 @@ fn the_reference_has_the_keys_of_each_event() {
             "groups" => "[\"0\", \"1\"]".to_owned(),
             "count" | "bytes" | "millionths" => "1".to_owned(),
             "share" => "0.5".to_owned(),
-            "only-datagrams" => "true".to_owned(),
+            "only-datagrams" | "refuses" => "true".to_owned(),
             "data" => "\"lost\"".to_owned(),
             "who" | "from" | "to" | "seeds" => "\"0\"".to_owned(),
             "by" if name == "forget" => "\"0\"".to_owned(),
