@@ -64,6 +64,9 @@ impl DataDir {
 
     /// Counts one more start, and keeps the count before it returns. A count that cannot be read is
     /// set aside and begins anew; the members that knew this node tell it the rest.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written, or its count is the highest there is.
     pub(crate) fn next_generation(&self) -> Result<Generation, StartError> {
         let path = self.generation_path();
         let last = match read_at_most(&path, MAX_GENERATION_BYTES) {
@@ -77,7 +80,10 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Generation(0),
             Err(source) => return Err(StartError::DataDir { path, source }),
         };
-        let next = Generation(last.0.saturating_add(1));
+        // Members ignore a generation that is not higher than the one they know, so the last one cannot be exceeded.
+        let Some(next) = last.0.checked_add(1).map(Generation) else {
+            return Err(StartError::LastGeneration { path });
+        };
         self.keep_generation(next).map_err(at(&path))?;
         Ok(next)
     }

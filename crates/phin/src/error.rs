@@ -25,7 +25,7 @@ pub enum StartError {
     #[error("the configuration cannot be used")]
     Config(#[from] ConfigError),
     /// A seed is not an address.
-    #[error("seed {seed:?} is not of the form host:port")]
+    #[error("seed {seed:?} is not of the form host or host:port")]
     Seed {
         /// The seed as given.
         seed: String,
@@ -47,7 +47,8 @@ pub enum StartError {
     /// The node listens on all addresses, and the host has no route to others, perhaps not yet: so none of them is one to
     /// advertise.
     #[error(
-        "no address to advertise for {addr}: this host has no route to others (yet); wait for one, or set the address"
+        "no address to advertise for {addr}: this host has no default route (yet), and not exactly one address; wait for a \
+         route, or set the address"
     )]
     NoRoute {
         /// The address asked for.
@@ -60,6 +61,16 @@ pub enum StartError {
         path: PathBuf,
         /// Why not.
         source: io::Error,
+    },
+    /// The generation file holds the highest number there is, so no member would accept this start as a later one. A
+    /// node does not start that often: the file is damaged or forged.
+    #[error(
+        "{} holds the last generation: no start can follow it; remove the data directory, and the node starts as a new \
+         member", path.display()
+    )]
+    LastGeneration {
+        /// The generation file.
+        path: PathBuf,
     },
     /// Another node runs on the data directory.
     #[error("the data directory {} is in use by another node", path.display())]

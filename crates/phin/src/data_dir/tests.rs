@@ -30,8 +30,19 @@ fn a_generation_that_was_kept_is_exceeded_by_the_next() {
     assert_eq!(data_dir.next_generation().unwrap(), Generation(1));
     data_dir.keep_generation(Generation(41)).unwrap();
     assert_eq!(data_dir.next_generation().unwrap(), Generation(42));
-    data_dir.keep_generation(Generation(u32::MAX)).unwrap();
+}
+
+#[test]
+fn the_last_generation_ends_the_start_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = DataDir::open(dir.path().to_owned()).unwrap();
+    data_dir.keep_generation(Generation(u32::MAX - 1)).unwrap();
     assert_eq!(data_dir.next_generation().unwrap(), Generation(u32::MAX));
+    let error = data_dir.next_generation().unwrap_err();
+    assert!(
+        matches!(&error, StartError::LastGeneration { path } if *path == data_dir.generation_path())
+    );
+    assert!(error.to_string().contains("remove"), "{error}");
 }
 
 #[test]
