@@ -127,7 +127,10 @@ impl PhinProcess {
             Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
             Output::Isolated(is_isolated) => Action::Isolated(is_isolated),
             // No application is asked in a simulation.
-            Output::Newcomer { .. } | Output::JoinEnded { .. } | Output::LeaveConfirmed(_) => {
+            Output::Newcomer { .. }
+            | Output::JoinEnded { .. }
+            | Output::LeaveConfirmed(_)
+            | Output::IdentityInUse(_) => {
                 return None;
             }
         })

@@ -195,6 +195,14 @@ async fn ready(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refu
     if node.cluster.is_isolated() {
         return not_ready("the node is isolated: it hears no other member");
     }
+    if let Some(addr) = node.cluster.identity_conflict() {
+        return not_ready(&format!("another process runs with this node's key (seen at {addr})"));
+    }
+    let unreached = node.cluster.unreached().await.map_err(Refusal::stopped)?;
+    let own = unreached.iter().find(|unreached| unreached.id == node.cluster.id());
+    if own.is_some_and(|own| own.degraded_since.is_some()) {
+        return not_ready("the node is degraded: most of its observers do not reach it");
+    }
     Ok(Json(json!({ "status": "ready" })))
 }
 

@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     hello::{Hello, HelloError},
     identity::PeerId,
-    link::{CloseCode, Link, canonical},
+    link::{Link, canonical},
     precedence::{Initiator, Standing},
     refusal::{Refusal, RefusedBy},
     stats::add,
@@ -87,7 +87,8 @@ impl Shared {
         };
         let id = PeerId::of(&key);
         if id == self.own_id {
-            return connection.close(CloseCode::OWN_IDENTITY.0, b"");
+            self.met_own_identity(&connection, standing.peer_instance);
+            return;
         }
         add(&self.counters.connections_accepted, 1);
         let (incoming, slot) = (self.incoming_of_peer(), Some(connection_slot));

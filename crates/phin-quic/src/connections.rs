@@ -77,7 +77,7 @@ impl Shared {
         for _ in 0..2 {
             let Route::Over(link, routed) = self.route(to, message) else { return };
             match link.send(self, routed) {
-                Ok(()) => return,
+                Ok(()) => return link.watch_path(self, to),
                 Err(returned) => message = returned,
             }
             self.lost(&link, link_end(&link));
@@ -156,12 +156,73 @@ impl Shared {
         message: Message,
         delay: Duration,
     ) -> Result<Dialling, Message> {
-        let Some(slot) = self.dial_slot() else { return Err(message) };
+        let Some(mut dialling) = self.dial_for_nothing(to, delay) else { return Err(message) };
+        self.wait(to, message, &mut dialling.pending);
+        Ok(dialling)
+    }
+
+    /// Dials a peer before a message waits for it, unless too many dials are under way.
+    fn dial_for_nothing(self: &Arc<Self>, to: Peer, delay: Duration) -> Option<Dialling> {
+        let slot = self.dial_slot()?;
         let attempt = self.next_attempt();
-        let mut pending = Pending::default();
-        self.wait(to, message, &mut pending);
         let task = self.runtime.spawn(self.clone().dial_peer(to, attempt, slot)).abort_handle();
-        Ok(Dialling { peer: to, attempt, pending, delay, task })
+        Some(Dialling { peer: to, attempt, pending: Pending::default(), delay, task })
+    }
+
+    /// Gives up every connection to a peer that leads elsewhere than to `to.addr`. If none is left, dials there at once.
+    pub(crate) fn redial(self: &Arc<Self>, to: Peer) {
+        let Entry::Occupied(mut entry) = self.peers.entry(to.id) else { return };
+        let PeerState::Connected { link, draining } = entry.get_mut() else { return };
+        draining.push(link.clone());
+        let (mut kept, given_up): (Vec<_>, Vec<_>) =
+            draining.drain(..).partition(|link| link.peer.addr == to.addr && !link.is_closed());
+        given_up.iter().for_each(|link| link.close(CloseCode::SUPERSEDED));
+        let left = link.peer;
+        if let Some(next) = kept.pop() {
+            next.set_draining(false);
+            (*link, *draining) = (next, kept);
+            return;
+        }
+        add(&self.counters.paths_lost, 1);
+        match self.dial_for_nothing(to, self.params.min_backoff) {
+            Some(dialling) => drop(entry.insert(PeerState::Dialling(dialling))),
+            None => drop(entry.remove()),
+        }
+        let reason = DisconnectReason::PathLost;
+        self.queue.push_event(Received::Disconnected { peer: left, reason });
+    }
+
+    /// Makes another connection beside one that is silent, and gives that one up if the new one comes about. If none does,
+    /// nothing was tried as far as anybody is told.
+    pub(crate) async fn replace_if_silent(
+        self: &Arc<Self>,
+        silent: &Arc<Link>,
+        to: Peer,
+        received: u64,
+    ) {
+        // On a starved machine all connections seem silent: handshakes must not add to its load.
+        let (Ok(_permit), Some(_slot)) = (self.path_checks.try_acquire(), self.dial_slot()) else {
+            return;
+        };
+        if self.establish(to.addr).await == Ok(to.id) && silent.packets_received() == received {
+            add(&self.counters.paths_lost, 1);
+            silent.close(CloseCode::SUPERSEDED);
+            self.lost(silent, DisconnectReason::PathLost);
+        }
+    }
+
+    /// Gives up all connections: none of them works any more when this host's address has changed.
+    pub(crate) fn give_up_all(&self) {
+        let peers: Vec<PeerId> = self.peers.iter().map(|state| *state.key()).collect();
+        for id in peers {
+            let Entry::Occupied(entry) = self.peers.entry(id) else { continue };
+            let PeerState::Connected { link, draining } = entry.get() else { continue };
+            draining.iter().chain([link]).for_each(|link| link.close(CloseCode::SUPERSEDED));
+            add(&self.counters.paths_lost, 1);
+            let (peer, reason) = (link.peer, DisconnectReason::PathLost);
+            entry.remove();
+            self.queue.push_event(Received::Disconnected { peer, reason });
+        }
     }
 
     /// The dial for waiting messages failed. Another connection may have come about meanwhile;
@@ -373,5 +434,7 @@ fn link_end(link: &Link) -> DisconnectReason {
     reason.as_ref().map_or(DisconnectReason::Local, DisconnectReason::from)
 }
 
+/// How many silent connections may be replaced at once; further ones wait for their next message.
+pub(crate) const MAX_PATH_CHECKS: usize = 4;
 /// Superseded connections kept to one peer; the oldest is closed first.
 const MAX_DRAINING: usize = 4;

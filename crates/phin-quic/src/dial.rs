@@ -21,6 +21,7 @@ use crate::{
     identity::PeerId,
     link::{CloseCode, Link, Peer, canonical},
     precedence::{Initiator, Standing},
+    queue::Received,
     refusal::{DialError, Refusal, RefusedBy},
     stats::add,
     tls,
@@ -102,7 +103,7 @@ impl Shared {
     }
 
     /// Makes a connection to whoever is at the address, and takes it up.
-    async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
+    pub(crate) async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
         add(&self.counters.dials, 1);
         self.check_way(addr)?;
         let connecting = self
@@ -121,8 +122,7 @@ impl Shared {
         };
         let id = PeerId::of(&key);
         if id == self.own_id {
-            connection.close(CloseCode::OWN_IDENTITY.0, b"");
-            return Err(DialError::OwnIdentity);
+            return Err(self.met_own_identity(&connection, theirs.instance));
         }
         add(&self.counters.connections_dialled, 1);
         let standing = Standing {
@@ -166,7 +166,22 @@ impl Shared {
         if let DialError::Refused { refusal, by } = &error {
             self.refused(addr, refusal, *by);
         }
+        if error == DialError::IdentityInUse {
+            self.queue.push_event(Received::IdentityInUse { addr });
+        }
         error
+    }
+
+    /// Closes a connection whose far end proved this node's own identity. The hello tells whether it is this process.
+    pub(crate) fn met_own_identity(&self, connection: &Connection, instance: u64) -> DialError {
+        if instance == self.instance {
+            connection.close(CloseCode::OWN_IDENTITY.0, b"");
+            return DialError::OwnIdentity;
+        }
+        connection.close(CloseCode::IDENTITY_IN_USE.0, b"");
+        let addr = canonical(connection.remote_address());
+        self.queue.push_event(Received::IdentityInUse { addr });
+        DialError::IdentityInUse
     }
 }
 

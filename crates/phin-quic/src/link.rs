@@ -13,7 +13,7 @@ use bytes::Bytes;
 use quinn::{ConnectionError, SendDatagramError, VarInt};
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
 use crate::{
@@ -66,6 +66,8 @@ pub enum DisconnectReason {
     Reset,
     /// Nothing came from the peer although something was due.
     TimedOut,
+    /// This node gave up the way that the connection took, and looks for another. Says nothing about the peer.
+    PathLost,
     /// This node closed it on request.
     Local,
     /// One side broke the rules of QUIC; the text says how.
@@ -113,6 +115,8 @@ pub(crate) struct Link {
     rescheduled: Notify,
     /// Streams in either direction that have not ended.
     open_streams: AtomicUsize,
+    /// Whether somebody waits to see that this way to the peer still works.
+    is_path_watched: AtomicBool,
     /// Bytes of outgoing streams that have not ended.
     pub(crate) outgoing_bytes: AtomicUsize,
     /// For an incoming connection, its share of those allowed.
@@ -137,6 +141,7 @@ impl Link {
             is_draining: AtomicBool::new(false),
             rescheduled: Notify::new(),
             open_streams: AtomicUsize::new(0),
+            is_path_watched: AtomicBool::new(false),
             outgoing_bytes: AtomicUsize::new(0),
             _slot: slot,
         }
@@ -223,6 +228,32 @@ impl Link {
                 Ok(())
             }
         }
+    }
+
+    /// After a message was sent: if nothing at all comes back, the advertised address is dialled. QUIC acknowledges every
+    /// message, so silence means a silent peer, or a way that is lost although both ends live: a gateway on it forgot
+    /// the flow, and nobody says so.
+    pub(crate) fn watch_path(self: &Arc<Self>, shared: &Arc<Shared>, to: Peer) {
+        if self.is_path_watched.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (link, shared) = (self.clone(), shared.clone());
+        let received = self.packets_received();
+        shared.runtime.clone().spawn(async move {
+            let is_elsewhere = link.peer.addr != to.addr;
+            sleep(if is_elsewhere { PATH_PATIENCE } else { ADVERTISED_PATH_PATIENCE }).await;
+            if link.packets_received() == received && !link.is_closed() {
+                match is_elsewhere {
+                    true => shared.redial(to),
+                    false => shared.replace_if_silent(&link, to, received).await,
+                }
+            }
+            link.is_path_watched.store(false, Ordering::Relaxed);
+        });
+    }
+
+    pub(crate) fn packets_received(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
     }
 
     /// A stream counts as open until the guard is dropped.
@@ -321,6 +352,7 @@ impl CloseCode {
     const LEFT: Self = Self(VarInt::from_u32(5));
     const UNWANTED: Self = Self(VarInt::from_u32(6));
     pub(crate) const OWN_IDENTITY: Self = Self(VarInt::from_u32(7));
+    pub(crate) const IDENTITY_IN_USE: Self = Self(VarInt::from_u32(8));
     const OTHER: Self = Self(VarInt::from_u32(0));
 }
 
@@ -384,6 +416,11 @@ pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
 /// How long a superseded connection is kept after the last message on it: longer than a message
 /// is on its way, and than the two ends can differ in noticing which connection won.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// How long a connection to an address that is not the advertised one may be silent after a message: QUIC repeats an
+/// unanswered probe several times in it, unless the round trip is very long. A mistake costs one handshake.
+const PATH_PATIENCE: Duration = Duration::from_secs(1);
+/// The same at the advertised address, where most often the peer is what is silent.
+const ADVERTISED_PATH_PATIENCE: Duration = Duration::from_secs(3);
 /// While streams keep an overdue connection open.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -62,6 +63,11 @@ pub enum Received {
     PortRefused {
         /// Whom the packet was for.
         peer: Peer,
+    },
+    /// Another process proved this node's own identity: it has a copy of its key.
+    IdentityInUse {
+        /// Where it is.
+        addr: SocketAddr,
     },
     /// A stream may not have reached the peer.
     SendFailed {

@@ -135,9 +135,12 @@ pub enum DialError {
         /// Who is there.
         found: PeerId,
     },
-    /// The peer proved this node's own identity: the address is its own, or its key was copied.
-    #[error("this node itself, or a copy of its key, is at this address")]
+    /// The address leads to this node itself.
+    #[error("this node itself is at this address")]
     OwnIdentity,
+    /// Another process proved this node's own identity: it has a copy of its key.
+    #[error("another process runs with this node's key at this address")]
+    IdentityInUse,
     /// Nobody answered in time, at least nobody who speaks QUIC.
     #[error("no answer in time")]
     TimedOut,
@@ -176,6 +179,11 @@ impl DialError {
                 if CloseCode(close.error_code) == CloseCode::OWN_IDENTITY =>
             {
                 Self::OwnIdentity
+            }
+            ConnectionError::ApplicationClosed(close)
+                if CloseCode(close.error_code) == CloseCode::IDENTITY_IN_USE =>
+            {
+                Self::IdentityInUse
             }
             ConnectionError::ApplicationClosed(_)
             | ConnectionError::ConnectionClosed(_)

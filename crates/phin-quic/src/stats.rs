@@ -72,6 +72,8 @@ counters! {
     connections_turned_away,
     /// Incoming handshakes that did not end in time or broke off.
     handshakes_abandoned,
+    /// Connections given up to dial the peer's advertised address, or because this host's address changed.
+    paths_lost,
     /// Packets that a host refused because nobody has the port.
     ports_refused,
     /// Refusals that quote no packet sent lately, and so count for nothing: forged, or very late.

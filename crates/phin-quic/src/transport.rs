@@ -31,7 +31,7 @@ use crate::{
     budget::Budget,
     cluster::random,
     config::{ConfigError, Params, STREAM_OVERHEAD, TransportConfig},
-    connections::PeerState,
+    connections::{MAX_PATH_CHECKS, PeerState},
     dial::SeedDial,
     identity::{Identity, PeerId},
     link::{CloseCode, CloseReason, Link, Peer},
@@ -88,6 +88,7 @@ impl Transport {
             connection_slots: Arc::new(Semaphore::new(params.max_connections)),
             handshake_slots: Arc::new(Semaphore::new(accept::MAX_HANDSHAKES)),
             dial_slots: Arc::new(Semaphore::new(params.max_dials)),
+            path_checks: Semaphore::new(MAX_PATH_CHECKS),
             next_attempt: AtomicU64::new(0),
             next_accepted: AtomicU64::new(0),
             is_closed: AtomicBool::new(false),
@@ -140,6 +141,17 @@ impl Transport {
     /// Closes everything towards a peer at once: connections, dials, and what waits for them.
     pub fn close_peer(&self, id: PeerId, reason: CloseReason) {
         self.shared().close_peer(id, reason);
+    }
+
+    /// Gives up every connection to a peer that leads elsewhere than to `to.addr`, and dials there if none is left: for
+    /// a way that was refused, or no longer leads to the peer.
+    pub fn redial(&self, to: Peer) {
+        self.shared().redial(to);
+    }
+
+    /// Gives up all connections, for the addresses of this host have changed. Messages dial anew.
+    pub fn give_up_all(&self) {
+        self.shared().give_up_all();
     }
 
     /// Closes everything, and waits until the peers should have been told, at most a second.
@@ -242,6 +254,7 @@ pub(crate) struct Shared {
     pub(crate) connection_slots: Arc<Semaphore>,
     pub(crate) handshake_slots: Arc<Semaphore>,
     dial_slots: Arc<Semaphore>,
+    pub(crate) path_checks: Semaphore,
     next_attempt: AtomicU64,
     next_accepted: AtomicU64,
     is_closed: AtomicBool,

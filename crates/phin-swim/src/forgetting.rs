@@ -93,7 +93,7 @@ impl Swim {
     pub(crate) fn handle_forget(&mut self, now: Instant, source: Source, claim: Claim) {
         let Claim { subject, version, .. } = claim;
         if subject == self.id() {
-            return self.refute(now, source, claim);
+            return self.refute_death(now, source, claim);
         }
         match self.list.get(subject).map(|known| (known.state, known.version())) {
             Some((state, known)) if !state.is_live() && known <= version => {

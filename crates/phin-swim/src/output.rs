@@ -62,6 +62,8 @@ pub enum Output {
     Isolated(bool),
     /// A member acknowledged that we leave.
     LeaveConfirmed(MemberId),
+    /// Another process runs with this one's key, at this address: each generation that we take, it exceeds.
+    IdentityInUse(SocketAddr),
     /// This process goes on as a later generation, because an earlier run of it was known by a higher one than ours.
     /// Keep the number: the next start must exceed it.
     Generation(Generation),

@@ -16,6 +16,8 @@ pub struct Stats {
     pub late_acks: u64,
     /// Suspicions and verdicts about ourselves that we answered with a higher incarnation.
     pub refutations: u64,
+    /// Verdicts on this member that it refuted: others had declared it dead. They count among the refutations.
+    pub deaths_refuted: u64,
     /// Suspicions and verdicts about ourselves that we let stand for a while, as a degraded member that is evicted.
     pub refutations_held: u64,
     /// Members that we declared dead for being degraded too long.

@@ -413,7 +413,11 @@ impl Swim {
             self.handle_own_record(now, &record);
             if matches!(state, MemberState::Suspect | MemberState::Dead) {
                 let (version, by) = (record.version(), source.from());
-                self.refute(now, source, Claim { subject: id, version, by });
+                let claim = Claim { subject: id, version, by };
+                match state {
+                    MemberState::Dead => self.refute_death(now, source, claim),
+                    _ => self.refute(now, source, claim),
+                }
             }
             return;
         }
@@ -515,6 +519,12 @@ impl Swim {
             self.stats.forged_records += 1;
             return;
         }
+        // The first such record is most likely an earlier run's. One that exceeds the generation taken after it comes
+        // from a process that runs now, and answers ours.
+        let is_elsewhere = record.addrs().ne(mine.addrs());
+        if self.generation_taken_at.is_some() && is_elsewhere {
+            self.output(Output::IdentityInUse(record.addr()));
+        }
         // Two processes with one key would outbid each other for ever; so they do it slowly, and it shows.
         let period = self.params.protocol_period;
         if self.generation_taken_at.is_some_and(|taken_at| now - taken_at < period) {
@@ -552,6 +562,13 @@ impl Swim {
         {
             self.send(peer, &self.entry_of_ourselves());
         }
+    }
+
+    /// Answers a claim that we are dead.
+    pub(crate) fn refute_death(&mut self, now: Instant, source: Source, claim: Claim) {
+        let before = self.stats.refutations;
+        self.refute(now, source, claim);
+        self.stats.deaths_refuted += self.stats.refutations - before;
     }
 
     /// Says something new of ourselves.

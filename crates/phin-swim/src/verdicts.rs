@@ -133,7 +133,7 @@ impl Swim {
         let Verdict { claim, votes } = verdict;
         let Claim { subject, version, .. } = claim;
         if subject == self.id() {
-            self.refute(now, source, claim);
+            self.refute_death(now, source, claim);
             return;
         }
         if !self.state_claimed_of(claim).is_some_and(MemberState::is_live) {

@@ -20,13 +20,13 @@ use tracing::debug;
 
 use crate::{
     Cluster, Newcomer, StartError,
-    address::advertised,
+    address::{AddressWatch, advertised},
     admission::{Decisions, Hook},
     clock::Clock,
     cluster::Shared,
     data_dir::DataDir,
     driver::{COMMANDS, Driver, Hosts},
-    join::Joiner,
+    join::{Joiner, with_default_port},
     keeper::Keeper,
     keys::{NodeKeys, member_id},
     peers::KnownPeer,
@@ -134,10 +134,10 @@ impl Builder {
         self
     }
 
-    /// Where to find members, each "host:port"; added to those given before. A task tries them
-    /// until each has let the node in, or is a member's: soon again at first, then every 10 s, or every
-    /// minute in a cluster of 60 members or more; and all again whenever the node is alone. One that is this node
-    /// itself is skipped, so all nodes can have the same.
+    /// Where to find members, each "host:port" or "host" (port 7646); added to those given before. While the node runs,
+    /// names are resolved again and every address that belongs to no live member is tried: soon at first, then every
+    /// 10 s, in a cluster of many members about once a second by all together. So clusters that formed apart become one.
+    /// The node's own address is skipped: all nodes can have the same seeds.
     pub fn seeds(mut self, seeds: impl IntoIterator<Item: Into<String>>) -> Self {
         self.seeds.extend(seeds.into_iter().map(Into::into));
         self
@@ -290,13 +290,20 @@ impl Builder {
         let (joined, is_joined) = watch::channel(seeds.is_empty());
         let (isolated, is_isolated) = watch::channel(false);
         let (converged, is_converged) = watch::channel(true);
+        let (identity_conflict, has_conflict) = watch::channel(None);
         let joiner =
             Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
         let company = Company { members: source.watch(), isolated: is_isolated.clone() };
         let mut seeking = Vec::new();
         if !seeds.is_empty() {
             let (joiner, company, joined) = (joiner.clone(), company.clone(), joined.clone());
-            seeking.push(tokio::spawn(Seeding { seeds, joiner, company, joined }.run()));
+            let seeding = Seeding { seeds, joiner, company, bound: local_addr, joined };
+            seeking.push(tokio::spawn(seeding.run()));
+        }
+        if self.advertise.is_none() && local_addr.ip().is_unspecified() {
+            let (members, commands) = (source.watch(), commands.downgrade());
+            let watch = AddressWatch { bound: local_addr, members, commands };
+            seeking.push(tokio::spawn(watch.run()));
         }
         let (unmet, still_unmet) = watch::channel(peers.clone());
         if !peers.is_empty() {
@@ -319,6 +326,7 @@ impl Builder {
             joined,
             isolated,
             converged,
+            identity_conflict,
             seeking,
             keeper,
             state: Default::default(),
@@ -337,6 +345,7 @@ impl Builder {
             joined,
             isolated,
             converged,
+            identity_conflict: has_conflict,
             stop,
             commands,
             joiner,
@@ -414,7 +423,8 @@ fn between_probes(config: &Config) -> Duration {
 fn parse_seeds(seeds: &[String]) -> Result<Vec<Seed>, StartError> {
     let mut parsed: Vec<Seed> = Vec::with_capacity(seeds.len());
     for seed in seeds {
-        let (host, port) = seed.rsplit_once(':').unwrap_or_default();
+        let with_port = with_default_port(seed);
+        let (host, port) = with_port.rsplit_once(':').unwrap_or_default();
         let is_address = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
         if !is_address {
             return Err(StartError::Seed { seed: seed.clone() });

@@ -15,7 +15,10 @@ use tokio::{
 
 use crate::{
     AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, PhiSubscription, Stats,
-    Stopped, SubscribePhiError, Subscription, clock::Clock, driver::Command, join::Joiner,
+    Stopped, SubscribePhiError, Subscription,
+    clock::Clock,
+    driver::{Command, IdentityConflict},
+    join::Joiner,
     subscription::Source,
 };
 
@@ -42,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) joined: watch::Receiver<bool>,
     pub(crate) isolated: watch::Receiver<bool>,
     pub(crate) converged: watch::Receiver<bool>,
+    pub(crate) identity_conflict: watch::Receiver<Option<IdentityConflict>>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) joiner: Joiner,
@@ -128,6 +132,13 @@ impl Cluster {
     /// it declares nobody dead until it hears one.
     pub fn is_isolated(&self) -> bool {
         *self.shared.isolated.borrow()
+    }
+
+    /// Where another process with this node's key was seen within the last minute: a copied data directory, or one
+    /// certificate at two nodes. The two take each other's place in every list, so neither is a member to rely on.
+    pub fn identity_conflict(&self) -> Option<SocketAddr> {
+        let conflict = *self.shared.identity_conflict.borrow();
+        conflict.filter(IdentityConflict::is_recent).map(|conflict| conflict.addr)
     }
 
     /// Waits until [`is_isolated`](Self::is_isolated) is not what the caller knows, and returns what

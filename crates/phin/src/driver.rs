@@ -14,8 +14,9 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, HostQuestions, Received, Receiver, Transport};
 use phin_swim::{
-    Change, Event, Fingerprint, ForgetRefusal, Generation, HostAnswer, Instant, JoinRefusal, Link,
-    MemberId, MemberState, Output, Peer, Question, Report, Silence, Swim, Unreached,
+    Change, Disconnection, Event, Fingerprint, ForgetRefusal, Generation, HostAnswer, Instant,
+    JoinRefusal, Link, MemberId, MemberState, Output, Peer, Question, Report, Silence, Swim,
+    Unreached,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -40,18 +41,55 @@ use crate::{
 /// What a handle asks of the driver. Replies nobody waits for any more are dropped.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Join { through: Peer, after_leaving: AfterLeaving, reply: oneshot::Sender<JoinResult> },
-    Leave { reply: oneshot::Sender<watch::Receiver<Departure>> },
-    Links { reply: oneshot::Sender<Vec<Link>> },
-    Stats { reply: oneshot::Sender<Stats> },
-    Forget { id: MemberId, reply: oneshot::Sender<Result<(), ForgetRefusal>> },
-    Why { id: MemberId, reply: oneshot::Sender<Option<Report>> },
-    FlapPenalty { id: MemberId, reply: oneshot::Sender<f64> },
-    MoveTo { addr: SocketAddr, reply: oneshot::Sender<()> },
-    Unreached { reply: oneshot::Sender<Vec<Unreached>> },
-    Phis { reply: oneshot::Sender<BTreeMap<MemberId, f64>> },
-    Phi { id: MemberId, reply: oneshot::Sender<Option<f64>> },
-    WatchPhi { id: MemberId, threshold: f64, reply: oneshot::Sender<WatchPhiResult> },
+    Join {
+        through: Peer,
+        after_leaving: AfterLeaving,
+        reply: oneshot::Sender<JoinResult>,
+    },
+    Leave {
+        reply: oneshot::Sender<watch::Receiver<Departure>>,
+    },
+    Links {
+        reply: oneshot::Sender<Vec<Link>>,
+    },
+    Stats {
+        reply: oneshot::Sender<Stats>,
+    },
+    Forget {
+        id: MemberId,
+        reply: oneshot::Sender<Result<(), ForgetRefusal>>,
+    },
+    Why {
+        id: MemberId,
+        reply: oneshot::Sender<Option<Report>>,
+    },
+    FlapPenalty {
+        id: MemberId,
+        reply: oneshot::Sender<f64>,
+    },
+    MoveTo {
+        addr: SocketAddr,
+        reply: oneshot::Sender<()>,
+    },
+    /// This host's address has changed to this one.
+    Moved {
+        addr: SocketAddr,
+    },
+    Unreached {
+        reply: oneshot::Sender<Vec<Unreached>>,
+    },
+    Phis {
+        reply: oneshot::Sender<BTreeMap<MemberId, f64>>,
+    },
+    Phi {
+        id: MemberId,
+        reply: oneshot::Sender<Option<f64>>,
+    },
+    WatchPhi {
+        id: MemberId,
+        threshold: f64,
+        reply: oneshot::Sender<WatchPhiResult>,
+    },
 }
 
 pub(crate) type JoinResult = Result<(), NotJoined>;
@@ -72,6 +110,7 @@ pub(crate) struct Driver {
     pub(crate) joined: watch::Sender<bool>,
     pub(crate) isolated: watch::Sender<bool>,
     pub(crate) converged: watch::Sender<bool>,
+    pub(crate) identity_conflict: watch::Sender<Option<IdentityConflict>>,
     /// The tasks that live no longer than this one.
     pub(crate) seeking: Vec<JoinHandle<()>>,
     pub(crate) keeper: Option<Keeper>,
@@ -92,6 +131,24 @@ pub(crate) struct State {
     batch: Batch,
     phi_watches: PhiWatches,
     stats: DriverStats,
+    /// Verdicts on this node that it had refuted when that was last logged.
+    deaths_refuted: u64,
+    wanderers: Wanderers,
+}
+
+/// Another process that runs with this node's key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IdentityConflict {
+    /// Where it was seen.
+    pub(crate) addr: SocketAddr,
+    at: tokio::time::Instant,
+}
+
+impl IdentityConflict {
+    /// Whether it was seen so lately that it is probably still there.
+    pub(crate) fn is_recent(&self) -> bool {
+        self.at.elapsed() < CONFLICT_REMEMBERED
+    }
 }
 
 /// What came out of one wake, told when the list that goes with it is published.
@@ -180,6 +237,9 @@ impl Driver {
         let lag = deadline.map_or(Duration::ZERO, |deadline| now.saturating_since(deadline));
         stats.total_lag = stats.total_lag.saturating_add(lag);
         stats.max_lag = stats.max_lag.max(lag);
+        if lag >= LONG_PAUSE {
+            warn!("this node did not run for {:.1} s", lag.as_secs_f64());
+        }
         if lag >= PAUSE && self.state.settling.is_none() {
             stats.pauses += 1;
             self.state.settling = Some(now + SETTLING_TIME);
@@ -233,7 +293,15 @@ impl Driver {
             Received::Disconnected { peer, reason } => {
                 debug!(peer = %peer.id, ?reason, "disconnected");
                 let id = member_id(peer.id);
-                self.swim.handle_disconnected(now, id, disconnection(&reason));
+                let reason = match disconnection(&reason) {
+                    // The host at that address is not the one that the member says is its own.
+                    Disconnection::Reset if self.is_elsewhere(peer) => {
+                        self.redial(id);
+                        Disconnection::Idle
+                    }
+                    reason => reason,
+                };
+                self.swim.handle_disconnected(now, id, reason);
             }
             Received::Unreachable { peer, error } => {
                 debug!(peer = %peer.id, addr = %peer.addr, %error, "unreachable");
@@ -249,8 +317,13 @@ impl Driver {
             Received::PortRefused { peer } => {
                 debug!(peer = %peer.id, addr = %peer.addr, "a packet was refused");
                 let (id, refused) = (member_id(peer.id), HostAnswer::PortRefused);
-                self.swim.handle_host_answer(now, id, refused);
+                match self.is_elsewhere(peer) {
+                    // A gateway forgot the flow; that says nothing of the process behind it.
+                    true => self.redial(id),
+                    false => self.swim.handle_host_answer(now, id, refused),
+                }
             }
+            Received::IdentityInUse { addr } => self.on_identity_in_use(addr),
             Received::SendFailed { peer, error, payload_bytes } => {
                 debug!(peer = %peer.id, %error, payload_bytes, "a stream may not have arrived");
                 self.give_up_joining(member_id(peer.id));
@@ -259,6 +332,31 @@ impl Driver {
             _ => {}
         }
         self.flush_outputs();
+    }
+
+    /// Whether a member was connected at an address that its record does not have.
+    fn is_elsewhere(&self, peer: phin_quic::Peer) -> bool {
+        let members = self.swim.members();
+        members
+            .get(member_id(peer.id))
+            .is_some_and(|member| !member.record().addrs().any(|addr| addr == peer.addr))
+    }
+
+    /// Dials a member at its advertised address, and gives up what leads elsewhere.
+    fn redial(&self, id: MemberId) {
+        if let Some(member) = self.swim.members().get(id) {
+            self.transport.redial(transport_peer(Peer { id, addr: member.addr() }));
+        }
+    }
+
+    /// Another process has this node's key: two members that each hold the other for an older run of itself.
+    fn on_identity_in_use(&mut self, addr: SocketAddr) {
+        let known = self.identity_conflict.borrow().filter(|known| known.is_recent());
+        if known.is_none_or(|known| known.addr != addr) {
+            error!(%addr, "another process runs with this node's key");
+        }
+        let at = tokio::time::Instant::now();
+        self.identity_conflict.send_replace(Some(IdentityConflict { addr, at }));
     }
 
     fn on_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
@@ -300,6 +398,13 @@ impl Driver {
                 // Whoever is told finds it in the list.
                 self.publish();
                 let _ = reply.send(());
+            }
+            Command::Moved { addr } => {
+                // What was connected at the old address leads nowhere, and nobody can be told that it ended.
+                self.transport.give_up_all();
+                self.swim.move_to(now, vec![addr]);
+                self.flush_outputs();
+                self.publish();
             }
             Command::Why { id, reply } => {
                 let _ = reply.send(self.swim.why(now, id));
@@ -404,6 +509,7 @@ impl Driver {
                 }
                 Output::LeaveConfirmed(id) => self.state.batch.confirmed.push(id),
                 Output::Generation(generation) => self.keep(generation),
+                Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
             }
         }
     }
@@ -420,7 +526,7 @@ impl Driver {
     fn keep(&self, generation: Generation) {
         info!(
             generation = generation.0,
-            "an earlier run was known by a later generation; going on after it"
+            "members know this node's key by a later generation; continuing after it"
         );
         if let Some(keeper) = &self.keeper {
             keeper.keep(generation);
@@ -431,6 +537,10 @@ impl Driver {
     /// there.
     fn publish(&mut self) {
         let batch = std::mem::take(&mut self.state.batch);
+        let deaths_refuted = self.swim.stats().deaths_refuted;
+        if std::mem::replace(&mut self.state.deaths_refuted, deaths_refuted) != deaths_refuted {
+            warn!("other members had declared this node dead; refuted");
+        }
         let members = self.swim.members();
         let looks =
             (members.version(), members.fingerprint(), members.len(), members.held_back_len());
@@ -443,7 +553,15 @@ impl Driver {
             self.state.published = Some(looks);
             let is_alone = members.live_len() < 2;
             let at = self.clock.wall(self.clock.now());
-            batch.events.iter().for_each(|event| self.log(event));
+            for event in &batch.events {
+                self.log(event);
+                let (id, addr) = (event.member.id(), event.member.addr());
+                if id != members.me().id() && self.state.wanderers.has_returned(id, addr) {
+                    let name = event.member.name();
+                    self.state.stats.addresses_alternating += 1;
+                    warn!(member = %id, name, %addr, "a member's address changes back and forth: two processes may run with its key");
+                }
+            }
             self.publisher.publish_list(members);
             // Whoever hears of another member finds the node joined.
             if !is_alone {
@@ -527,6 +645,31 @@ impl Driver {
     }
 }
 
+/// Which members changed their address lately.
+#[derive(Debug, Default)]
+struct Wanderers {
+    /// Of each the address that it has and the one before, the latest change last; at most [`MAX_WANDERERS`].
+    addrs: Vec<(MemberId, SocketAddr, Option<SocketAddr>)>,
+}
+
+impl Wanderers {
+    /// Records the address that a member has now, and returns whether it is the one that it had before the last.
+    fn has_returned(&mut self, id: MemberId, addr: SocketAddr) -> bool {
+        let place = self.addrs.iter().position(|(known, ..)| *known == id);
+        let known = place.map(|place| self.addrs.remove(place));
+        if self.addrs.len() >= MAX_WANDERERS {
+            self.addrs.remove(0);
+        }
+        let (before, has_returned) = match known {
+            Some((_, current, before)) if current == addr => (before, false),
+            Some((_, current, before)) => (Some(current), before == Some(addr)),
+            None => (None, false),
+        };
+        self.addrs.push((id, addr, before));
+        has_returned
+    }
+}
+
 /// Ends when a handle asks for it, or when there is none left.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that every handle was dropped.
@@ -541,5 +684,30 @@ pub(crate) const COMMANDS: usize = 64;
 const HOST_ANSWERS: usize = 64;
 /// Waking this much late is a pause.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Being this late is worth a line in the log: others may have noticed, too.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+/// How long after it was last seen another process with this node's key counts as there. A node that is alone dials its
+/// seeds, and members gossip, several times in it.
+const CONFLICT_REMEMBERED: Duration = Duration::from_secs(60);
+/// Of how many members the last addresses are remembered; the one whose last event is oldest is forgotten.
+const MAX_WANDERERS: usize = 64;
 /// How long after a pause timers wait for what arrived during it.
 const SETTLING_TIME: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_comes_back_is_noticed_and_a_move_is_not() {
+        let mut wanderers = Wanderers::default();
+        let addr = |port| SocketAddr::from(([10, 0, 0, 1], port));
+        let id = MemberId([7; 16]);
+        let returns = [1, 1, 2, 2, 3, 2, 3].map(|port| wanderers.has_returned(id, addr(port)));
+        assert_eq!(returns, [false, false, false, false, false, true, true]);
+        for number in 0..=u8::MAX {
+            assert!(!wanderers.has_returned(MemberId([number; 16]), addr(u16::from(number))));
+        }
+        assert_eq!(wanderers.addrs.len(), MAX_WANDERERS);
+    }
+}

@@ -1,6 +1,12 @@
 //! Joining through a seed address: resolve, dial, ask.
 
-use std::{io, net::SocketAddr, sync::Weak, time::Duration};
+use std::{
+    borrow::Cow,
+    io,
+    net::{Ipv6Addr, SocketAddr},
+    sync::Weak,
+    time::Duration,
+};
 
 use phin_quic::{DialError, Refusal, Transport};
 use phin_swim::{JoinRefusal, MemberId, Peer};
@@ -69,17 +75,32 @@ impl Joiner {
         addr: SocketAddr,
         after_leaving: AfterLeaving,
     ) -> Result<Option<Joined>, JoinError> {
+        match self.dial(addr).await? {
+            Some(through) => self.ask(through, after_leaving).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Connects to whichever member is at `addr`; `None` if that is this node itself.
+    pub(crate) async fn dial(&self, addr: SocketAddr) -> Result<Option<Peer>, JoinError> {
         let transport = self.transport.upgrade().ok_or(Stopped)?;
         let dialled = timeout(MAX_DIAL_TIME, transport.dial(addr)).await;
         drop(transport);
-        let peer = dialled.map_err(|_| JoinError::TimedOut { addr, limit: MAX_DIAL_TIME })?;
-        let id = match peer {
-            Ok(peer) => member_id(peer),
-            Err(DialError::OwnIdentity) => return Ok(None),
-            Err(source) => return Err(JoinError::Dial { addr, source }),
-        };
+        match dialled.map_err(|_| JoinError::TimedOut { addr, limit: MAX_DIAL_TIME })? {
+            Ok(peer) => Ok(Some(Peer { id: member_id(peer), addr })),
+            Err(DialError::OwnIdentity) => Ok(None),
+            Err(source) => Err(JoinError::Dial { addr, source }),
+        }
+    }
+
+    /// Asks a member that is connected to let this node in.
+    pub(crate) async fn ask(
+        &self,
+        through: Peer,
+        after_leaving: AfterLeaving,
+    ) -> Result<Joined, JoinError> {
+        let Peer { id, addr } = through;
         let (reply, ended) = oneshot::channel();
-        let through = Peer { id, addr };
         let command = Command::Join { through, after_leaving, reply };
         let commands = self.commands.upgrade().ok_or(Stopped)?;
         commands.send(command).await.map_err(|_| Stopped)?;
@@ -87,7 +108,7 @@ impl Joiner {
         drop(commands);
         let ended = timeout(MAX_ANSWER_TIME, ended).await;
         match ended.map_err(|_| JoinError::TimedOut { addr, limit: MAX_ANSWER_TIME })? {
-            Ok(Ok(())) => Ok(Some(Joined { through: id, addr })),
+            Ok(Ok(())) => Ok(Joined { through: id, addr }),
             Ok(Err(NotJoined::Refused(source))) => Err(JoinError::Refused { addr, source }),
             Ok(Err(NotJoined::Lost)) => Err(JoinError::Lost { addr }),
             Ok(Err(NotJoined::Leaving)) => Err(JoinError::Leaving),
@@ -100,7 +121,8 @@ impl Joiner {
 /// of seeds do not all begin with the same.
 pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
     let failed = |source| JoinError::Resolve { seed: seed.to_owned(), source };
-    let looked_up = timeout(MAX_RESOLVE_TIME, lookup_host(seed)).await;
+    let with_port = with_default_port(seed);
+    let looked_up = timeout(MAX_RESOLVE_TIME, lookup_host(&*with_port)).await;
     let addrs = looked_up.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let mut addrs: Vec<_> = addrs.map_err(failed)?.collect();
     addrs.sort_unstable();
@@ -113,9 +135,25 @@ pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
     Ok(addrs)
 }
 
+/// The address "host" or "host:port" with a port; an IPv6 address may stand without brackets if it has none.
+pub(crate) fn with_default_port(addr: &str) -> Cow<'_, str> {
+    if addr.parse::<Ipv6Addr>().is_ok() {
+        return format!("[{addr}]:{DEFAULT_PORT}").into();
+    }
+    if addr.is_empty() {
+        return addr.into();
+    }
+    let has_port = addr.rsplit_once(':').is_some_and(|(_, rest)| !rest.ends_with(']'));
+    if has_port { addr.into() } else { format!("{addr}:{DEFAULT_PORT}").into() }
+}
+
 /// Whether a seed and this node do not belong together, which time alone will not change.
 pub(crate) fn is_refusal(error: &DialError) -> bool {
-    matches!(error, DialError::Refused { refusal, .. } if *refusal != Refusal::Full)
+    match error {
+        DialError::Refused { refusal, .. } => *refusal != Refusal::Full,
+        DialError::IdentityInUse => true,
+        _ => false,
+    }
 }
 
 /// Of two reasons why a seed did not let this node in, the one that says more: an answer, then
@@ -133,6 +171,8 @@ fn telling(one: JoinError, other: JoinError) -> JoinError {
     if rank(&other) >= rank(&one) { other } else { one }
 }
 
+/// The port of an address that names none.
+pub const DEFAULT_PORT: u16 = 7646;
 /// Names with more addresses are used in part, another part at each try.
 const MAX_ADDRS: usize = 64;
 const MAX_RESOLVE_TIME: Duration = Duration::from_secs(10);
@@ -140,3 +180,23 @@ const MAX_DIAL_TIME: Duration = Duration::from_secs(5);
 /// How long a seed that was reached may take to let us in: longer than its application, and than it is asked again
 /// while it is busy.
 const MAX_ANSWER_TIME: Duration = Duration::from_secs(15);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_without_a_port_gets_the_default_one() {
+        for (given, expected) in [
+            ("db.example", "db.example:7646"),
+            ("db.example:9", "db.example:9"),
+            ("10.0.0.1", "10.0.0.1:7646"),
+            ("10.0.0.1:9", "10.0.0.1:9"),
+            ("[::1]", "[::1]:7646"),
+            ("[::1]:9", "[::1]:9"),
+            ("fd00::1", "[fd00::1]:7646"),
+        ] {
+            assert_eq!(with_default_port(given), expected);
+        }
+    }
+}

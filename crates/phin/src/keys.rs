@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use phin_quic::{CloseReason, DialError, DisconnectReason, HostQuestion, Identity, PeerId};
+use phin_quic::{
+    CloseReason, DialError, DisconnectReason, HostQuestion, Identity, PeerId, Refusal,
+};
 use phin_swim::{
     Disconnection, HostAnswer, Keys, MemberId, PublicKey, Question, Signature, Unreachable,
 };
@@ -70,12 +72,23 @@ pub(crate) fn host_answer(answer: phin_quic::HostAnswer) -> HostAnswer {
 /// What a failed dial means to the protocol.
 pub(crate) fn unreachable(error: &DialError) -> Unreachable {
     match error {
-        DialError::Refused { .. } => Unreachable::NotAdmitted,
-        DialError::WrongPeer { .. } | DialError::OwnIdentity => Unreachable::OtherIdentity,
+        DialError::Refused { refusal, .. } => not_admitted(refusal),
+        DialError::WrongPeer { .. } | DialError::OwnIdentity | DialError::IdentityInUse => {
+            Unreachable::OtherIdentity
+        }
         DialError::PortClosed => Unreachable::Refused,
         // Some of these are ours to answer for, others may come with later releases: none says
         // anything of the member.
         _ => Unreachable::NoAnswer,
+    }
+}
+
+/// What it means that the process at a member's own address and this one refuse each other. With another key, or in
+/// another cluster, it is not the member. A member whose certificate expired is refused, too.
+fn not_admitted(refusal: &Refusal) -> Unreachable {
+    match refusal {
+        Refusal::WrongKey | Refusal::OtherCluster => Unreachable::OtherIdentity,
+        _ => Unreachable::NotAdmitted,
     }
 }
 

@@ -61,7 +61,7 @@ pub use cluster::{Cluster, Departure};
 pub use error::{
     AdvertiseError, ForgetError, JoinError, LeaveError, StartError, Stopped, SubscribePhiError,
 };
-pub use join::Joined;
+pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,

@@ -1,14 +1,8 @@
-//! The seeds a node was given: tried until they have let it in, and again whenever it is alone or
-//! hears nobody.
+//! The seeds a node was given: tried until they have let it in, and from time to time for as long as the node runs.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
-use phin_swim::{Member, MemberState, Members};
+use phin_swim::{Member, MemberId, MemberState, Members};
 use tokio::{
     sync::watch::{self, error::RecvError},
     task::JoinSet,
@@ -23,14 +17,17 @@ use crate::{
 
 /// Tries the seeds for as long as the node runs.
 ///
-/// One that let us in is not enough: nodes that start together may each find only a part of the
-/// others, so every seed address is tried until it has let us in, is a member's, or is our own.
-/// The tries follow each other quickly at first, then rarely, in large company most rarely. Names are
-/// resolved anew each time.
+/// A seed that let the node in once is not settled: nodes that start together may each find only a part of the others,
+/// a name may lead to other addresses later, and the parts of a network split for longer than the retention have
+/// forgotten each other. So in every round the names are resolved again, and each address is tried that belongs neither
+/// to a live member nor to this node. Rounds follow each other quickly at first, then rarely, in large clusters most
+/// rarely.
 pub(crate) struct Seeding {
     pub(crate) seeds: Vec<Seed>,
     pub(crate) joiner: Joiner,
     pub(crate) company: Company,
+    /// Where this node listens.
+    pub(crate) bound: SocketAddr,
     /// Set when a seed let us in, or no seed but ourselves is there to do so.
     pub(crate) joined: watch::Sender<bool>,
 }
@@ -42,10 +39,10 @@ pub(crate) type Seed = Arc<str>;
 #[derive(Debug, Default)]
 struct Round {
     failures: Failures,
-    /// Addresses that need not be tried again: they let us in.
-    met: BTreeSet<SocketAddr>,
-    /// Addresses that led back to this node.
-    ours: BTreeSet<SocketAddr>,
+    /// Whether a member let us in, or one that we know answered.
+    is_met: bool,
+    /// Whether an address led back to this process.
+    is_ours: bool,
 }
 
 /// Which seed did not let us in, at which of its addresses, and why.
@@ -53,7 +50,7 @@ type Failures = BTreeMap<(Seed, Option<SocketAddr>), JoinError>;
 
 impl Seeding {
     pub(crate) async fn run(mut self) {
-        let mut known = Round::default();
+        let mut failures = Failures::default();
         let mut delay = MIN_DELAY;
         let mut was_alone = true;
         loop {
@@ -64,46 +61,34 @@ impl Seeding {
             if std::mem::replace(&mut was_alone, is_alone) != is_alone {
                 delay = MIN_DELAY;
             }
-            if is_alone {
-                // Whoever let us in is gone; whoever is at its address now may not be.
-                known.met.clear();
-                known.ours.clear();
-            }
             let began = Instant::now();
-            let round = self.try_all(&known).await;
-            known.met.extend(&round.met);
-            known.ours.extend(&round.ours);
-            report(&known.failures, &round.failures);
-            known.failures = round.failures;
-            let is_ours_alone = known.failures.is_empty() && !known.ours.is_empty();
-            if !round.met.is_empty() || is_ours_alone {
-                self.joined.send_replace(true);
+            if delay < self.company.max_delay() || self.company.is_turn() {
+                let round = self.try_all().await;
+                report(&failures, &round.failures);
+                failures = round.failures;
+                if round.is_met || (round.is_ours && failures.is_empty()) {
+                    self.joined.send_replace(true);
+                }
             }
             // Doubled from the start of a round, so that a slow one does not add to the delay.
             let rest = jittered(delay).saturating_sub(began.elapsed()).max(MIN_DELAY / 2);
             delay = (delay * 2).min(self.company.max_delay());
-            let slept = if self.company.is_alone() {
-                self.sleep_while_alone(rest).await
-            } else {
-                self.sleep_unless_alone((!known.failures.is_empty()).then_some(rest)).await
-            };
-            if slept.is_err() {
+            if self.sleep(rest).await.is_err() {
                 return;
             }
         }
     }
 
     /// Tries every address of every seed, seeds at the same time, the addresses of each in turn.
-    async fn try_all(&self, known: &Round) -> Round {
+    async fn try_all(&self) -> Round {
         let mut tries = JoinSet::new();
         for seed in &self.seeds {
-            let settled = known.met.union(&known.ours).copied().collect();
             let this = Try {
                 seed: Arc::clone(seed),
                 joiner: self.joiner.clone(),
                 company: self.company.clone(),
                 joined: self.joined.clone(),
-                settled,
+                bound: self.bound,
             };
             tries.spawn(this.run());
         }
@@ -111,32 +96,19 @@ impl Seeding {
         while let Some(tried) = tries.join_next().await {
             // A try that panicked has said so already; the next round tries again.
             let Ok(one) = tried else { continue };
-            round.met.extend(one.met);
-            round.ours.extend(one.ours);
+            round.is_met |= one.is_met;
+            round.is_ours |= one.is_ours;
             round.failures.extend(one.failures);
         }
         round
     }
 
-    /// Ends early when another member appears, which may be known to no seed: then what is left is
-    /// tried once more.
-    async fn sleep_while_alone(&mut self, delay: Duration) -> Result<(), RecvError> {
+    /// Ends early when the node is no longer alone, or has become alone. A member that appeared may be known to no seed.
+    async fn sleep(&mut self, delay: Duration) -> Result<(), RecvError> {
+        let is_alone = self.company.is_alone();
         tokio::select! {
             () = sleep(delay) => Ok(()),
-            met = self.company.wait_until(false) => met,
-        }
-    }
-
-    async fn sleep_unless_alone(&mut self, delay: Option<Duration>) -> Result<(), RecvError> {
-        let slept = async {
-            match delay {
-                Some(delay) => sleep(delay).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = slept => Ok(()),
-            alone = self.company.wait_until(true) => alone,
+            changed = self.company.wait_until(!is_alone) => changed,
         }
     }
 }
@@ -165,6 +137,12 @@ impl Company {
         if self.is_alone() { MAX_DELAY } else { max_delay(self.members.borrow().live_len()) }
     }
 
+    /// Whether it is this node's turn in a round at the longest delay. Chance gives it to so many nodes that a large
+    /// cluster tries an address as often as a small one.
+    fn is_turn(&self) -> bool {
+        self.is_alone() || rand::random_bool(chance(self.members.borrow().live_len()))
+    }
+
     pub(crate) async fn wait_until(&mut self, alone: bool) -> Result<(), RecvError> {
         while self.is_alone() != alone {
             tokio::select! {
@@ -173,6 +151,17 @@ impl Company {
             }
         }
         Ok(())
+    }
+
+    /// Whether this is a live member, as far as any is heard.
+    fn knows(&self, id: MemberId) -> bool {
+        !self.is_alone() && self.members.borrow().get(id).is_some_and(|m| m.state().is_live())
+    }
+
+    /// Whether this node listens at the address. Other addresses that lead to it, such as a load balancer's, may lead
+    /// elsewhere the next time.
+    fn is_own(&self, addr: SocketAddr, bound: SocketAddr) -> bool {
+        addr == bound || self.members.borrow().me().record().addrs().any(|own| own == addr)
     }
 
     /// Whether the address is that of a member that is live, as far as anyone is heard.
@@ -193,8 +182,7 @@ struct Try {
     joiner: Joiner,
     company: Company,
     joined: watch::Sender<bool>,
-    /// Addresses that need no try.
-    settled: BTreeSet<SocketAddr>,
+    bound: SocketAddr,
 }
 
 impl Try {
@@ -208,31 +196,37 @@ impl Try {
             }
         };
         for addr in addrs {
-            if self.settled.contains(&addr) || self.company.has(addr) {
-                continue;
-            }
-            match self.joiner.join_at(addr, AfterLeaving::StayAway).await {
-                Ok(Some(joined)) => {
-                    let member = joined.through;
-                    info!(seed = &*self.seed, %addr, %member, "joined through a seed");
-                    round.met.insert(addr);
-                    self.joined.send_replace(true);
-                }
-                Ok(None) => drop(round.ours.insert(addr)),
-                Err(error) => {
-                    round.failures.insert((Arc::clone(&self.seed), Some(addr)), error);
-                }
+            if self.company.is_own(addr, self.bound) {
+                round.is_ours = true;
+            } else if self.company.has(addr) {
+                round.is_met = true;
+            } else if let Err(error) = self.try_at(addr, &mut round).await {
+                round.failures.insert((Arc::clone(&self.seed), Some(addr)), error);
             }
         }
         round
+    }
+
+    async fn try_at(&self, addr: SocketAddr, round: &mut Round) -> Result<(), JoinError> {
+        let Some(through) = self.joiner.dial(addr).await? else {
+            round.is_ours = true;
+            return Ok(());
+        };
+        if !self.company.knows(through.id) {
+            self.joiner.ask(through, AfterLeaving::StayAway).await?;
+            info!(seed = &*self.seed, %addr, member = %through.id, "joined through a seed");
+            self.joined.send_replace(true);
+        }
+        round.is_met = true;
+        Ok(())
     }
 }
 
 /// Logs what is new: a seed that is away for a day is one line, not thousands.
 fn report(before: &Failures, now: &Failures) {
     for (key, error) in now {
-        let (seed, reason) = (&*key.0, text(error));
-        if before.get(key).is_some_and(|known| text(known) == reason) {
+        let (seed, reason) = (&*key.0, reason(error));
+        if before.get(key).is_some_and(|known| self::reason(known) == reason) {
             debug!(seed, reason, "a seed still does not let this node in");
             continue;
         }
@@ -242,6 +236,14 @@ fn report(before: &Failures, now: &Failures) {
             }
             _ => warn!(seed, reason, "a seed did not let this node in; trying again"),
         }
+    }
+}
+
+/// Why a seed did not let this node in, on one line that does not say so once more.
+fn reason(error: &JoinError) -> String {
+    match error {
+        JoinError::Refused { addr, source } => format!("{addr}: {}", text(source)),
+        other => text(other),
     }
 }
 
@@ -274,7 +276,13 @@ fn max_delay(live: usize) -> Duration {
     one_each_second.clamp(MAX_DELAY, MAX_DELAY_OF_MANY)
 }
 
-/// The first delay after a round in which a seed did not let us in; it doubles.
+/// How many of so many members try in a round at the longest delay.
+fn chance(live: usize) -> f64 {
+    let seconds = Duration::from_secs(live.max(1).try_into().unwrap_or(u64::MAX));
+    (MAX_DELAY_OF_MANY.as_secs_f64() / seconds.as_secs_f64()).min(1.0)
+}
+
+/// The first delay after a round; it doubles.
 const MIN_DELAY: Duration = Duration::from_millis(200);
 /// The longest delay, alone or in small company.
 const MAX_DELAY: Duration = Duration::from_secs(10);
@@ -290,6 +298,8 @@ mod tests {
         let seconds = [(2, 10), (10, 10), (30, 30), (60, 60), (10_000, 60)];
         for (live, delay) in seconds {
             assert_eq!(max_delay(live), Duration::from_secs(delay), "{live} members");
+            let tries = chance(live) * live as f64 / max_delay(live).as_secs_f64();
+            assert!(tries <= 1.000_001, "{tries} a second by {live} members");
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct DriverStats {
     pub events_missed: u64,
     /// Crossings of a phi threshold that subscribers were not told of, because they read too slowly.
     pub phi_crossings_missed: u64,
+    /// Changes of a member's address back to the one before: two processes may run with its key.
+    pub addresses_alternating: u64,
     /// Generations that could not be written to the data directory.
     pub generations_not_kept: u64,
     /// Times that the known peers could not be written to the data directory.

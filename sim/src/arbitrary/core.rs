@@ -100,7 +100,8 @@ impl Core {
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
             | Output::Isolated(_)
-            | Output::LeaveConfirmed(_) => {}
+            | Output::LeaveConfirmed(_)
+            | Output::IdentityInUse(_) => {}
         }
     }
 

@@ -292,6 +292,7 @@ impl<'a> Script<'a> {
             | Output::AskHost { .. }
             | Output::Isolated(_)
             | Output::LeaveConfirmed(_)
+            | Output::IdentityInUse(_)
             | Output::Generation(_) => None,
         }));
         // The oldest are lost.

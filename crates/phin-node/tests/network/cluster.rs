@@ -61,6 +61,11 @@ impl Cluster {
         Node::start(self.lan.host(number), self.lan.ip(number), &format!("n{number}"), key, &all)
     }
 
+    /// Makes a process that was started elsewhere the next node.
+    pub(crate) fn adopt(&mut self, node: Node) {
+        self.nodes.push(node);
+    }
+
     /// Starts a node anew whose process ends; it is another member.
     pub(crate) fn restart(&mut self, number: usize) {
         self.node_mut(number).wait();

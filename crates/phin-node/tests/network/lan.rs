@@ -50,7 +50,11 @@ impl Lan {
         Ok(lan)
     }
 
-    fn add_host(&mut self) -> io::Result<()> {
+    /// Adds a host.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn add_host(&mut self) -> io::Result<()> {
         let host = Namespace::new()?;
         let number = self.hosts.len() + 1;
         let link = format!(

@@ -13,3 +13,4 @@ mod hosts;
 mod lan;
 mod namespace;
 mod node;
+mod paths;

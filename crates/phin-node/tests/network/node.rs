@@ -49,11 +49,14 @@ impl Node {
         let mut command = phin();
         command
             .args(["run", "--exit-with-stdin", "--events", "json", "--log-format", "json"])
-            .args(["--name", name, "--bind", &bind, "--http", HTTP])
+            .args(["--name", name, "--http", HTTP])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        if !arguments.contains(&"--bind") {
+            command.args(["--bind", &bind]);
+        }
         command.env("PHIN_CLUSTER_KEY", key);
         let mut child = host.run(|| command.spawn()).unwrap();
         let events = Record::of(child.stdout.take().unwrap());

@@ -437,6 +437,9 @@ impl Scenario {
             Output::LeaveConfirmed(by) => {
                 self.show_event(node, format!("leave confirmed by {}", name(by)));
             }
+            Output::IdentityInUse(addr) => {
+                self.show_event(node, format!("another process has its key at {addr}"));
+            }
             Output::Generation(generation) => {
                 self.node(node).generation = generation.0;
                 self.show_event(node, format!("takes generation {}", generation.0));

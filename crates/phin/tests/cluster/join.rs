@@ -10,7 +10,7 @@ use phin::{Cluster, ClusterKey, DialError, JoinError, MemberState};
 
 use crate::{
     log,
-    nodes::{Killable, Nodes, all_hold, all_know, closed_addr, within},
+    nodes::{GUARD, Killable, Nodes, all_hold, all_know, closed_addr, until, within},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +87,7 @@ async fn a_seed_that_was_away_is_found_by_nodes_in_company() {
 #[tokio::test]
 async fn an_unresolvable_seed_is_named() {
     let node = Nodes::new().builder("node").start().await.unwrap();
-    for seed in ["no-such-host.invalid:7000", "127.0.0.1", "127.0.0.1:port"] {
+    for seed in ["no-such-host.invalid:7000", "no-such-host.invalid", "127.0.0.1:port"] {
         let error = within("the error", node.join(seed)).await.unwrap_err();
         assert!(
             matches!(&error, JoinError::Resolve { seed: named, .. } if named == seed),
@@ -216,4 +216,28 @@ async fn whoever_is_at_the_address_of_a_dead_member_is_met() {
     // It knows nobody and has no seed, nor has the node that remembers the dead one.
     let newcomer = nodes.builder("newcomer").bind(addr).start().await.unwrap();
     all_know(&[node, newcomer], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_that_once_let_a_node_in_is_asked_again() {
+    let nodes = Nodes::new();
+    let addr = closed_addr();
+    let seed = nodes.builder("seed").bind(addr).start().await.unwrap();
+    let one = nodes.builder("one").seeds([addr.to_string()]).start().await.unwrap();
+    let two = nodes.builder("two").seeds([one.local_addr().to_string()]).start().await.unwrap();
+    let both = [one, two];
+    all_know(&both, 3).await;
+    within("leaving", seed.leave(GUARD)).await.unwrap();
+    all_hold(&both, seed.id(), MemberState::Left).await;
+    seed.shutdown().await;
+    for node in &both {
+        // As after the retention; whichever is told by the other has nothing to forget.
+        let _ = within("forgetting", node.forget(seed.id())).await;
+        until(node, "forgotten", |members| members.get(seed.id()).is_none()).await;
+    }
+    // Another cluster, which knows nobody here and has no seed, at the same address.
+    let other = nodes.builder("other").bind(addr).start().await.unwrap();
+    let far = nodes.builder("far").seeds([addr.to_string()]).start().await.unwrap();
+    let [one, two] = both;
+    all_know(&[one, two, other, far], 4).await;
 }

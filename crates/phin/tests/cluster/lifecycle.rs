@@ -16,7 +16,7 @@ async fn unusable_settings_are_named() {
     assert!(matches!(error, StartError::Name(_)), "{error}");
     let error = start(nodes.builder("a").cluster("a/b")).await;
     assert!(matches!(error, StartError::ClusterName(_)), "{error}");
-    for seed in ["host", "host:", ":1", "host:0", "host:70000"] {
+    for seed in ["", "host:", ":1", "host:0", "host:70000"] {
         let error = start(nodes.builder("a").seeds([seed])).await;
         assert!(matches!(&error, StartError::Seed { seed: named } if named == seed), "{error}");
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use phin::{Change, Generation, MemberState, Notice, StartError};
+use phin::{Change, Cluster, Generation, MemberState, Notice, StartError};
 
 use crate::nodes::{GUARD, Killable, Nodes, all_hold, all_know, until, within};
 
@@ -120,4 +120,75 @@ async fn a_disk_that_is_full_later_stops_nobody() {
     };
     within("the failure to be counted", counted).await;
     all_know(&[other, node], 2).await;
+}
+
+/// Two nodes with one identity: the second runs on a copy of the first's data directory.
+async fn twins(nodes: &Nodes, seed: Option<&str>) -> ([Cluster; 2], [tempfile::TempDir; 2]) {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    nodes.builder("twin").data_dir(dirs[0].path()).start().await.unwrap().shutdown().await;
+    for entry in fs::read_dir(dirs[0].path()).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, dirs[1].path().join(path.file_name().unwrap())).unwrap();
+    }
+    let start = |dir: &tempfile::TempDir, seed: Option<String>| {
+        nodes.builder("twin").data_dir(dir.path()).seeds(seed).start()
+    };
+    let first = start(&dirs[0], seed.map(str::to_owned)).await.unwrap();
+    let seed = seed.map_or_else(|| first.local_addr().to_string(), str::to_owned);
+    let second = start(&dirs[1], Some(seed)).await.unwrap();
+    ([first, second], dirs)
+}
+
+async fn find_each_other(twins: &[Cluster; 2]) {
+    for (twin, other) in [(0, 1), (1, 0)].map(|(a, b)| (&twins[a], &twins[b])) {
+        let found = async {
+            while twin.identity_conflict().is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the other twin", found).await;
+        // Connections come from where the twin listens; a record has the address that it advertises.
+        assert_eq!(twin.identity_conflict(), Some(other.local_addr()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_with_this_nodes_key_is_no_part_of_this_node() {
+    let (twins, _dirs) = twins(&Nodes::new(), None).await;
+    find_each_other(&twins).await;
+    assert!(!twins[1].is_joined());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_with_one_key_find_out_through_a_third() {
+    let nodes = Nodes::new();
+    let third = nodes.builder("third").start().await.unwrap();
+    let (twins, _dirs) = twins(&nodes, Some(&third.local_addr().to_string())).await;
+    find_each_other(&twins).await;
+    let noticed = async {
+        while third.stats().await.unwrap().driver.addresses_alternating == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the alternation at the third", noticed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_at_another_address_is_no_twin() {
+    let nodes = Nodes::new();
+    let dir = tempfile::tempdir().unwrap();
+    let other = nodes.builder("other").start().await.unwrap();
+    for _ in 0..3 {
+        let seed = other.local_addr().to_string();
+        let node = nodes.builder("node").data_dir(dir.path()).seeds([seed]).start().await.unwrap();
+        // A count that was lost is learnt from the other, at a new port.
+        fs::remove_file(dir.path().join("generation")).unwrap();
+        all_know(&[other.clone(), node.clone()], 2).await;
+        until(&other, "the new address", |members| {
+            members.get(node.id()).is_some_and(|member| member.addr() == node.local_addr())
+        })
+        .await;
+        assert_eq!(node.identity_conflict(), None);
+        node.shutdown().await;
+    }
 }

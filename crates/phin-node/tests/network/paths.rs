@@ -1,0 +1,114 @@
+//! Members that move, and paths that are lost while both ends live.
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{
+    cluster::Cluster,
+    lan::Family,
+    namespace::Namespace,
+    node::{KEY, Node},
+};
+
+/// No host here has a default route, and each has one address: that is the one to advertise.
+#[test]
+fn a_host_whose_address_changes_is_reached_at_the_new_one() {
+    // The profile for several hosts, which have the time to notice.
+    let arguments = ["--profile", "lan", "--bind", "0.0.0.0:7646"];
+    let Some(mut cluster) = Cluster::start(Family::V4, 4, &arguments) else { return };
+    let (mark, others, all) = (cluster.mark(), [1, 2, 3], [1, 2, 3, 4]);
+    cluster.lan.host(4).run(|| {
+        // Or the old address takes the new one with it.
+        std::fs::write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1").unwrap();
+    });
+    let change = "addr add 10.77.1.4/16 dev eth0\naddr del 10.77.0.4/16 dev eth0\n";
+    cluster.lan.host(4).command("ip", &["-batch", "-"], change);
+    for (number, updated) in others.iter().zip(cluster.await_event(&others, "updated", 4, &mark)) {
+        assert_eq!(updated["member"]["addr"], "10.77.1.4:7646", "at n{number}: {updated}");
+    }
+    // A newcomer finds it there, too.
+    cluster.lan.add_host().unwrap();
+    let newcomer = cluster.process(5, KEY);
+    cluster.adopt(newcomer);
+    let joined = cluster.await_event(&[5], "joined", 4, &cluster.beginning());
+    assert_eq!(joined[0]["member"]["addr"], "10.77.1.4:7646", "{joined:?}");
+    let is_alive = |number| {
+        let members = cluster.json(number, "/v1/members");
+        members["members"].as_array().unwrap().iter().all(|member| member["state"] == "alive")
+    };
+    cluster.until("without a suspect", &all, is_alive);
+    cluster.until("ready", &[4], |number| cluster.get(number, "/readyz").0 == 200);
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
+/// A node behind a gateway that maps its port, and changes the ports that it sends from.
+#[test]
+fn a_gateway_that_forgets_its_flows_ends_no_member() {
+    let Some(mut cluster) = Cluster::start(Family::V4, 4, &["--profile", "local"]) else { return };
+    let inside = Namespace::new().unwrap();
+    cluster.lan.add_host().unwrap();
+    let gateway = cluster.lan.host(5);
+    let link = format!(
+        "link add in0 type veth peer name eth0 netns {}\nlink set in0 up\naddr add 10.88.0.1/24 dev in0\n",
+        inside.path()
+    );
+    gateway.command("ip", &["-batch", "-"], &link);
+    let inner = "link set lo up\nlink set eth0 up\naddr add 10.88.0.2/24 dev eth0\n\
+                 route add default via 10.88.0.1\n";
+    inside.command("ip", &["-batch", "-"], inner);
+    gateway.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    let rules = "table ip nat {\n\
+                 chain in { type nat hook prerouting priority -100; iif eth0 udp dport 7646 dnat to 10.88.0.2; }\n\
+                 chain out { type nat hook postrouting priority 100; oif eth0 meta l4proto udp masquerade to :20000-29999 random; }\n\
+                 }\n";
+    gateway.command("nft", &["-f", "-"], rules);
+    let flows = FlowTable(
+        gateway
+            .run(|| Socket::new(Domain::from(NETLINK), Type::RAW, Some(Protocol::from(NETFILTER))))
+            .unwrap(),
+    );
+    let arguments =
+        ["--profile", "local", "--advertise", "10.77.0.5:7646", "--join", "10.77.0.1:7646"];
+    let node = Node::start(&inside, [10, 88, 0, 2].into(), "n5", KEY, &arguments);
+    cluster.adopt(node);
+    let (others, all) = ([1, 2, 3, 4], [1, 2, 3, 4, 5]);
+    cluster.await_all("joined", &all, &cluster.beginning());
+
+    let mark = cluster.mark();
+    let pings = |number| cluster.metric(number, "phin_swim_pings_sent_total");
+    for _ in 0..3 {
+        let sent = others.map(pings);
+        flows.forget_all();
+        cluster.until("probing on", &others, |number| pings(number) > sent[number - 1] + 10.0);
+        // Whichever side speaks first decides which connections are lost; none may stay so.
+        cluster.until("reaching all", &others, |number| {
+            let members = cluster.json(number, "/v1/members");
+            members["members"].as_array().unwrap().iter().all(|member| {
+                member["state"] == "alive" && member["failing_links"].as_array().unwrap().is_empty()
+            })
+        });
+    }
+    let lost = others.map(|number| cluster.metric(number, "phin_transport_paths_lost_total"));
+    assert!(lost.iter().sum::<f64>() > 0.0, "no connection was lost: nothing was tested");
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
+/// The connections that a gateway's kernel tracks, reached by netlink.
+struct FlowTable(Socket);
+
+impl FlowTable {
+    /// What `conntrack -F` does: a message IPCTNL_MSG_CT_DELETE that names no flow.
+    fn forget_all(&self) {
+        let (length, kind, flags) = (20_u32, 0x0102_u16, 1_u16);
+        let mut message = Vec::new();
+        message.extend(length.to_ne_bytes());
+        message.extend(kind.to_ne_bytes());
+        message.extend(flags.to_ne_bytes());
+        // A sequence, nobody's port, and nfgenmsg: AF_INET, version 0, no resource.
+        message.extend([0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
+        self.0.send(&message).unwrap();
+    }
+}
+
+/// AF_NETLINK, NETLINK_NETFILTER.
+const NETLINK: i32 = 16;
+const NETFILTER: i32 = 12;
