@@ -61,13 +61,13 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
     /// The UDP address to listen on; port 0 takes a free one [default: 127.0.0.1:7646]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP[:PORT]")]
     bind: Option<String>,
     /// The address under which others reach this node; port 0 is the bound one [default: found out]
-    #[arg(long, value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP[:PORT]")]
     advertise: Option<String>,
     /// A member to join through, tried until one lets us in; may be repeated, or several with commas
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST[:PORT]")]
     join: Vec<String>,
     /// Keep identity, generation and known peers here, so that a restart is the same member and finds back
     #[arg(long, value_name = "DIR")]

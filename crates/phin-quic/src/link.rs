@@ -237,11 +237,13 @@ impl Link {
         if self.is_path_watched.swap(true, Ordering::Relaxed) {
             return;
         }
-        let (link, shared) = (self.clone(), shared.clone());
         let received = self.packets_received();
-        shared.runtime.clone().spawn(async move {
-            let is_elsewhere = link.peer.addr != to.addr;
+        let is_elsewhere = self.peer.addr != to.addr;
+        // Whoever waits here must not keep the socket of a transport that was closed.
+        let (link, waiting) = (Arc::downgrade(self), Arc::downgrade(shared));
+        shared.runtime.spawn(async move {
             sleep(if is_elsewhere { PATH_PATIENCE } else { ADVERTISED_PATH_PATIENCE }).await;
+            let (Some(link), Some(shared)) = (link.upgrade(), waiting.upgrade()) else { return };
             if link.packets_received() == received && !link.is_closed() {
                 match is_elsewhere {
                     true => shared.redial(to),

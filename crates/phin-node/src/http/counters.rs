@@ -99,6 +99,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.pauses: "How often the node woke so late that it counts as a pause",
     driver.events_missed: "Changes that slow subscribers were not told of one by one",
     driver.phi_crossings_missed: "Crossings of a phi threshold that slow subscribers were not told of",
+    driver.addresses_alternating: "Changes of a member's address back to the one before",
     driver.generations_not_kept: "Generations that could not be written to the data directory",
     driver.hosts_not_asked: "Questions to hosts not asked: too many under way, or the host's budget spent",
     driver.peers_not_kept: "Times the known peers could not be written to the data directory",

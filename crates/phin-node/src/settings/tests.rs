@@ -205,7 +205,8 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
         ("--http", "example:1", "IP:PORT"),
         ("--http-host", "a b", "host name"),
         ("--http-host", "a:1", "host name"),
-        ("--join", "a", "HOST:PORT"),
+        ("--join", "a:", "HOST:PORT"),
+        ("--join", "", "HOST:PORT"),
         ("--join", "a:1,", "HOST:PORT"),
         ("--join", "::1:7", "HOST:PORT"),
         ("--join", "a:0", "HOST:PORT"),
@@ -326,4 +327,13 @@ fn a_private_key_that_is_none_is_named_with_its_file() {
 #[test]
 fn without_a_key_there_is_a_hint() {
     assert!(error(&[], &[]).contains("phin key new"));
+}
+
+#[test]
+fn ports_may_be_left_out() {
+    let seeds = values::seeds("a.example, [::1], b:9").unwrap();
+    assert_eq!(seeds, ["a.example", "[::1]", "b:9"]);
+    // The bound port.
+    assert_eq!(values::advertised("10.0.0.1"), Ok("10.0.0.1:0".parse().unwrap()));
+    assert_eq!(values::advertised("::1"), Ok("[::1]:0".parse().unwrap()));
 }

@@ -1,6 +1,10 @@
 //! What each setting may be: texts turned into values, and the pairs of values that do not go together.
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+};
 
 use phin::{ClusterName, Name};
 use tracing_subscriber::EnvFilter;
@@ -156,9 +160,9 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Port 0 stands for the bound one.
+/// Port 0, and none, stand for the bound one.
 pub(super) fn advertised(text: &str) -> Result<SocketAddr, String> {
-    match socket_addr(text)? {
+    match socket_addr_or_ip(text, 0)? {
         addr if addr.ip().is_unspecified() => {
             Err("nobody can reach that; expected the address under which others do".into())
         }
@@ -167,7 +171,12 @@ pub(super) fn advertised(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn socket_addr(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7646 or [::1]:7646".into())
+    socket_addr_or_ip(text, phin::DEFAULT_PORT)
+}
+
+fn socket_addr_or_ip(text: &str, default_port: u16) -> Result<SocketAddr, String> {
+    let ip = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, default_port));
+    text.parse().or(ip).map_err(|_| "expected IP:PORT, such as 127.0.0.1:7646 or [::1]:7646".into())
 }
 
 /// The clients of the same node read the same variable, as a URL: both forms are understood by both.
@@ -183,19 +192,19 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 }
 
 fn checked_seed(seed: &str) -> Result<String, String> {
-    let port = seed.rsplit_once(':').and_then(|(host, port)| {
-        let is_host = !host.is_empty() && (host.starts_with('[') || !host.contains(':'));
-        port.parse::<u16>().ok().filter(|port| is_host && *port != 0)
-    });
-    match port {
-        Some(_) => Ok(seed.to_owned()),
-        None => {
-            Err("expected HOST:PORT, or several with commas, such as a.example:7646,[::1]:7646"
-                .into())
-        }
+    let (host, port) = match seed.rsplit_once(':') {
+        Some((host, port)) if !seed.ends_with(']') => (host, port.parse().unwrap_or(0)),
+        _ => (seed, phin::DEFAULT_PORT),
+    };
+    let is_host = !host.is_empty() && (host.starts_with('[') || !host.contains(':'));
+    match is_host && port != 0 {
+        true => Ok(seed.to_owned()),
+        false => Err("expected HOST or HOST:PORT, or several with commas, such as \
+                      a.example:7646,[::1]:7646"
+            .into()),
     }
 }
 
 /// Reached from this machine alone until told otherwise.
 const DEFAULT_BIND: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7646);
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), phin::DEFAULT_PORT);

@@ -44,6 +44,7 @@ fn a_stopped_process_hangs(cluster: &Cluster) {
         assert_eq!(why["suspicion"]["silence"], "hung", "{why}");
     }
     cluster.node(3).signal(Signal::CONT);
+    cluster.node(3).log("this node did not run for");
     cluster.await_event(&others, "alive", 3, &mark);
     let all = cluster.all_but(&[4]);
     cluster.assert_never(&all, "dead", &all, &mark);

@@ -492,3 +492,35 @@ fn phi_of_those_who_are_not_doubted_and_of_those_beyond_doubt() {
     assert_eq!(swim.phi_reaches(now, silent, 1e9), Some(now));
     assert!(!swim.phis(now).contains_key(&silent));
 }
+
+#[test]
+fn a_refuted_verdict_is_counted_apart_from_a_suspicion() {
+    let mut swim = acquainted(3, Config::lan());
+    for (state, deaths) in [(MemberState::Suspect, 0), (MemberState::Dead, 1)] {
+        let mine = swim.list.me().record.clone();
+        let said = Part::Entry(Entry { state, record: mine });
+        swim.handle_stream(at(1_000), peer(1), &Payload::of(&said).into_bytes());
+        outputs(&mut swim);
+        assert_eq!(swim.stats().deaths_refuted, deaths, "{state:?}");
+    }
+    assert_eq!(swim.stats().refutations, 2);
+}
+
+#[test]
+fn another_process_with_the_key_is_told_from_an_earlier_run() {
+    let mut swim = acquainted(2, Config::lan());
+    let mut said_elsewhere = |millis: u64, generation: u32| {
+        let name = Name::try_from("n0").unwrap();
+        let version = version(generation, 0);
+        let statement = Statement { name, addrs: vec![addr(9)], version, has_left: false };
+        let record = Record::sign(statement, &TestKeys(0));
+        let part = Part::Entry(Entry { state: MemberState::Alive, record });
+        swim.handle_stream(at(millis), peer(1), &Payload::of(&part).into_bytes());
+        let told = outputs(&mut swim);
+        told.iter().any(|output| matches!(output, Output::IdentityInUse(at) if *at == addr(9)))
+    };
+    assert!(!said_elsewhere(10, 4), "an earlier run");
+    assert!(!said_elsewhere(20, 3), "and the one before");
+    // It answers the generation 5 that was taken after 4.
+    assert!(said_elsewhere(5_000, 6));
+}

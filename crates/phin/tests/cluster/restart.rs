@@ -123,6 +123,7 @@ async fn a_disk_that_is_full_later_stops_nobody() {
 }
 
 /// Two nodes with one identity: the second runs on a copy of the first's data directory.
+#[expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 async fn twins(nodes: &Nodes, seed: Option<&str>) -> ([Cluster; 2], [tempfile::TempDir; 2]) {
     let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     nodes.builder("twin").data_dir(dirs[0].path()).start().await.unwrap().shutdown().await;
