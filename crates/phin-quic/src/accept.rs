@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use crate::{
+    gate::Source,
     hello::{Hello, HelloError},
     identity::PeerId,
     link::{Link, canonical},
@@ -26,7 +27,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             incoming = shared.endpoint.accept() => match incoming {
-                Some(incoming) => shared.admit(incoming),
+                Some(incoming) => {
+                    shared.admit(incoming);
+                    // While there is always a next one, this task would never let others run.
+                    tokio::task::coop::consume_budget().await;
+                }
                 None => break,
             },
             Ok(refusal) = shared.socket.refusal() => shared.port_refused(refusal),
@@ -44,11 +49,7 @@ impl Shared {
         }
         let handshakes = MAX_HANDSHAKES - self.handshake_slots.available_permits();
         if handshakes >= MAX_UNPROVEN_HANDSHAKES && incoming.may_retry() {
-            // Whoever answers this receives at the address it sends from (RFC 9000 §8.1.2).
-            add(&self.counters.retries_demanded, 1);
-            // It fails for one that was asked before, which is excluded.
-            let _ = incoming.retry();
-            return;
+            return self.demand_retry(incoming);
         }
         let handshake_slot = self.handshake_slots.clone().try_acquire_owned();
         let connection_slot = self.connection_slots.clone().try_acquire_owned();
@@ -57,12 +58,31 @@ impl Shared {
             incoming.refuse();
             return;
         };
-        self.runtime.spawn(self.clone().handshake(incoming, handshake_slot, connection_slot));
+        let addr = canonical(incoming.remote_address());
+        let source = self.gate.source(addr, incoming.remote_address_validated());
+        if !self.gate.begin_handshake(source, addr) {
+            if incoming.may_retry() {
+                return self.demand_retry(incoming);
+            }
+            // Without an answer, so that a client with the key tries again within the same dial.
+            add(&self.counters.handshakes_over_budget, 1);
+            return incoming.ignore();
+        }
+        let handshake = self.clone().handshake(incoming, source, handshake_slot, connection_slot);
+        self.runtime.spawn(handshake);
+    }
+
+    /// Asks for proof that the client receives at the address it sends from (RFC 9000 §8.1.2).
+    fn demand_retry(&self, incoming: Incoming) {
+        add(&self.counters.retries_demanded, 1);
+        // It fails for a client that was asked before, which `may_retry` excludes.
+        let _ = incoming.retry();
     }
 
     async fn handshake(
         self: Arc<Self>,
         incoming: Incoming,
+        source: Source,
         handshake_slot: OwnedSemaphorePermit,
         connection_slot: OwnedSemaphorePermit,
     ) {
@@ -90,6 +110,7 @@ impl Shared {
             self.met_own_identity(&connection, standing.peer_instance);
             return;
         }
+        self.gate.complete_handshake(source, addr);
         add(&self.counters.connections_accepted, 1);
         let (incoming, slot) = (self.incoming_of_peer(), Some(connection_slot));
         self.register(Arc::new(Link::new(connection, id, standing, incoming, slot)));

@@ -106,6 +106,7 @@ impl Shared {
     pub(crate) async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
         add(&self.counters.dials, 1);
         self.check_way(addr)?;
+        self.gate.know(canonical(addr));
         let connecting = self
             .endpoint
             .connect(addr, tls::SERVER_NAME)

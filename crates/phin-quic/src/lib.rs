@@ -43,6 +43,7 @@ mod cluster;
 mod config;
 mod connections;
 mod dial;
+mod gate;
 mod hello;
 mod host;
 mod identity;
@@ -51,6 +52,7 @@ mod pending;
 mod precedence;
 mod private_file;
 mod queue;
+mod rates;
 mod refusal;
 #[cfg_attr(not(target_os = "linux"), path = "socket/other.rs")]
 mod socket;

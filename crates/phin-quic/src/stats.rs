@@ -80,6 +80,16 @@ counters! {
     ports_refused_doubtful,
     /// Incoming connections asked to prove their address first, because many were under way.
     retries_demanded,
+    /// First packets of connections dropped unread, because addresses that proved nothing sent too
+    /// many; packets of unknown QUIC versions included.
+    first_packets_dropped_unproven,
+    /// First packets dropped unread, because addresses that had answered a Retry sent too many.
+    first_packets_dropped_proven,
+    /// First packets dropped unread, because addresses of members, or that we dial, sent too many.
+    first_packets_dropped_known,
+    /// Incoming handshakes not begun, because too many from that address, its network, or all
+    /// unknown addresses had failed.
+    handshakes_over_budget,
     /// Datagrams dropped because the receive queue was full: the oldest.
     datagrams_dropped_receive_queue,
     /// Datagrams dropped because the connection's receive buffer was full: the oldest.

@@ -33,6 +33,7 @@ use crate::{
     config::{ConfigError, Params, STREAM_OVERHEAD, TransportConfig},
     connections::{MAX_PATH_CHECKS, PeerState},
     dial::SeedDial,
+    gate::{self, Gate, GatedSocket},
     identity::{Identity, PeerId},
     link::{CloseCode, CloseReason, Link, Peer},
     pending::Message,
@@ -70,14 +71,17 @@ impl Transport {
         let failed = |source| bind_failed(params.bind, source);
         let local_addr = socket.local_addr().map_err(failed)?;
         let socket = Socket::new(socket).map_err(failed)?;
-        let endpoint = open_endpoint(&identity, tls, &params, &socket).map_err(failed)?;
         let counters = Arc::new(Counters::default());
+        let gate = Gate::new(counters.clone());
+        let gated = GatedSocket { socket: socket.for_endpoint(), gate: gate.clone() };
+        let endpoint = open_endpoint(&identity, tls, &params, gated).map_err(failed)?;
         let queue = Arc::new(Queue::new(params.max_received_datagrams, counters.clone()));
         let shared = Arc::new(Shared {
             own_id: identity.id(),
             instance: u64::from_be_bytes(random()),
             local_addr,
             socket,
+            gate,
             endpoint,
             peers: DashMap::new(),
             seed_dials: DashMap::new(),
@@ -242,6 +246,7 @@ pub(crate) struct Shared {
     pub(crate) instance: u64,
     local_addr: SocketAddr,
     pub(crate) socket: Arc<Socket>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) endpoint: Endpoint,
     pub(crate) params: Params,
     pub(crate) peers: DashMap<PeerId, PeerState>,
@@ -354,7 +359,7 @@ fn open_endpoint(
     identity: &Identity,
     tls: Tls,
     params: &Params,
-    socket: &Arc<Socket>,
+    socket: GatedSocket,
 ) -> io::Result<Endpoint> {
     let transport = Arc::new(quic_config(params));
     let mut tokens = ValidationTokenConfig::default();
@@ -375,7 +380,8 @@ fn open_endpoint(
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &*identity.reset_key());
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(|| Box::new(RandomIds));
-    let (socket, runtime) = (socket.for_endpoint(), Arc::new(TokioRuntime));
+    config.supported_versions(vec![gate::VERSION]);
+    let (socket, runtime) = (Arc::new(socket), Arc::new(TokioRuntime));
     let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)

@@ -2,7 +2,10 @@
 
 use std::{
     net::{SocketAddr, UdpSocket},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -235,14 +238,106 @@ async fn when_many_handshakes_are_under_way_strangers_must_prove_their_address()
     let node = node(&ca, |config| {
         config.handshake_timeout = Duration::from_secs(50);
     });
-    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
     for _ in 0..64 {
         let packet = first_packet(&ca).await;
-        stranger.send_to(&packet, node.addr()).unwrap();
+        UdpSocket::bind("127.0.0.1:0").unwrap().send_to(&packet, node.addr()).unwrap();
     }
     // A member proves it and is let in.
     Intruder::member(&ca, node.addr()).await;
     assert!(node.stats().retries_demanded >= 1);
+}
+
+#[tokio::test]
+async fn a_newcomer_is_let_in_while_others_flood_with_first_packets() {
+    let ca = ca();
+    let node = node(&ca, |_| {});
+    let flood = Flood::start(&ca, node.addr(), 1).await;
+    node.until(|stats| stats.first_packets_dropped_unproven >= 1_000).await;
+    Intruder::member(&ca, node.addr()).await;
+    let dropped = node.stats().first_packets_dropped_unproven;
+    node.until(|stats| stats.first_packets_dropped_unproven > dropped).await;
+    // One address begins no more handshakes than its burst, and then 16 a second.
+    assert!(node.stats().retries_demanded < 1_000, "{:?}", node.stats());
+    flood.end().await;
+}
+
+#[tokio::test]
+async fn a_member_comes_back_while_many_addresses_flood() {
+    let ca = ca();
+    let mut node = node(&ca, |_| {});
+    let identity = Identity::generate();
+    let credentials = certified(&ca, &identity, Validity::days(1));
+    let member = Node::of(identity, &credentials, |_| {});
+    member.transport.send_datagram(node.peer(), "one".into());
+    assert_eq!(node.message().await, b"one");
+    let flood = Flood::start(&ca, node.addr(), 250).await;
+    node.until(|stats| stats.first_packets_dropped_unproven >= 1_000).await;
+    member.transport.close_peer(node.id, phin_quic::CloseReason::Shutdown);
+    node.until(|stats| stats.connections == 0).await;
+    member.transport.send_stream(node.peer(), "two".into());
+    assert_eq!(node.message().await, b"two");
+    assert_eq!(node.stats().first_packets_dropped_known, 0);
+    flood.end().await;
+}
+
+#[tokio::test]
+async fn refused_handshakes_exhaust_a_budget_that_members_do_not_need() {
+    let ca = ca();
+    let node = node(&ca, |_| {});
+    let config = Intruder::config(&ca);
+    let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let mut config_of_other = client_config(config.clone(), b"h3");
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_idle_timeout(Some(Duration::from_secs(1).try_into().unwrap()));
+    config_of_other.transport_config(Arc::new(transport));
+    endpoint.set_default_client_config(config_of_other);
+    let dial = || endpoint.connect(node.addr(), "phin").unwrap();
+    // All are refused, or ignored, which ends them here.
+    let dials: Vec<_> = (0..100).map(|_| dial()).collect();
+    for dial in dials {
+        assert!(guard(dial).await.is_err());
+    }
+    let stats = node.stats();
+    assert!(stats.refusals.other_cluster < 100, "{stats:?}");
+    assert!(stats.first_packets_dropped_unproven + stats.handshakes_over_budget > 0, "{stats:?}");
+    Intruder::with(config, node.addr()).await;
+}
+
+/// First packets of clients that never go on, sent again and again.
+struct Flood {
+    is_over: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Flood {
+    async fn start(ca: &CertificateAuthority, to: SocketAddr, sources: u8) -> Self {
+        let mut packets = Vec::new();
+        for _ in 0..200 {
+            packets.push(first_packet(ca).await);
+        }
+        let bind = |n| UdpSocket::bind(SocketAddr::from(([127, 0, 0, n], 0))).unwrap();
+        let sockets: Vec<_> = (1..=sources).map(bind).collect();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let ended = is_over.clone();
+        let thread = std::thread::spawn(move || {
+            for n in 0..MAX_FLOOD {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let _ = sockets[n % sockets.len()].send_to(&packets[n % packets.len()], to);
+                if n % 100 == 0 {
+                    // tidy: allow sleep: bounds the rate, and nothing waits for it
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            }
+        });
+        Self { is_over, thread }
+    }
+
+    async fn end(self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        tokio::task::spawn_blocking(|| self.thread.join().unwrap()).await.unwrap();
+    }
 }
 
 /// What a client sends first, caught on its way.
@@ -368,6 +463,8 @@ impl ServerCertVerifier for TrustAnybody {
     }
 }
 
+/// More than is sent before any of the tests gives up.
+const MAX_FLOOD: usize = 5_000_000;
 const HELLO: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
 /// `phin/1/` and the first 16 hexadecimal digits of the SHA-256 of the cluster's name, `test`.
 const PROTOCOL: &[u8] = b"phin/1/9f86d081884c7d65";
