@@ -467,8 +467,10 @@ impl Swim {
 
     /// What a member's host said of it.
     pub(crate) fn host_answered(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
-        // Another process may have its port by now.
-        let is_taken = answer == HostAnswer::Answers && self.is_address_taken(id);
+        // Another process may have its port by now. Finding that takes a look at the whole list, and only a silent member is
+        // judged by it.
+        let is_taken =
+            answer == HostAnswer::Answers && self.cases.is_open(id) && self.is_address_taken(id);
         let Some(link) = self.probes.links.get_mut(&id) else {
             return;
         };

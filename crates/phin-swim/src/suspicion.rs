@@ -94,6 +94,10 @@ impl Cases {
         self.0.keys().copied().collect()
     }
 
+    pub(crate) fn is_open(&self, id: MemberId) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// When our pings of a member were sent that are overdue since its last sign of life.
     pub(crate) fn misses_of(&self, id: MemberId) -> &[Instant] {
         self.0.get(&id).map_or(&[], |case| &case.misses)
