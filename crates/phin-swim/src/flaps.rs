@@ -15,6 +15,18 @@ pub(crate) struct Flaps {
     penalties: BTreeMap<MemberId, Penalty>,
     /// When those that had decayed were last forgotten.
     pruned_at: Instant,
+    /// The suspicions of members within the last minute: of at most [`MAX_FLAPPING`] members.
+    suspicions: BTreeMap<MemberId, Suspicions>,
+}
+
+/// The suspicions of one member within a minute.
+#[derive(Clone, Copy, Debug)]
+struct Suspicions {
+    /// When the first of them was reported.
+    since: Instant,
+    reported: u32,
+    /// Whether the last one was not reported.
+    is_hidden: bool,
 }
 
 /// One for each death, halved in each half life.
@@ -26,7 +38,53 @@ struct Penalty {
 
 impl Flaps {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { penalties: BTreeMap::new(), pruned_at: now }
+        Self { penalties: BTreeMap::new(), pruned_at: now, suspicions: BTreeMap::new() }
+    }
+}
+
+impl Flaps {
+    /// Whether a change of a member is reported, as far as its suspicions go: at most `limit` in a minute, each with its end.
+    /// A member that is starved, or that some members do not reach, is suspected and refutes again and again. What the list
+    /// says of it is not delayed, nor is its death.
+    pub(crate) fn reports(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        change: Change,
+        limit: u32,
+    ) -> bool {
+        let is_recent = |last: &Suspicions| now.saturating_since(last.since) < SUSPICION_WINDOW;
+        let last = self.suspicions.get_mut(&id);
+        match (change, last) {
+            (Change::Suspect, Some(last)) if is_recent(last) => {
+                last.is_hidden = last.reported >= limit;
+                last.reported += u32::from(!last.is_hidden);
+                !last.is_hidden
+            }
+            (Change::Suspect, _) => {
+                self.suspicions.retain(|_, last| is_recent(last));
+                if self.suspicions.len() < MAX_FLAPPING {
+                    let first = Suspicions { since: now, reported: 1, is_hidden: false };
+                    self.suspicions.insert(id, first);
+                }
+                true
+            }
+            (Change::Alive, Some(last)) => !std::mem::take(&mut last.is_hidden),
+            (Change::Dead | Change::Left | Change::Forgotten, _) => {
+                self.suspicions.remove(&id);
+                true
+            }
+            (
+                Change::Alive
+                | Change::Joined
+                | Change::Updated
+                | Change::NameConflict
+                | Change::HeldBack
+                | Change::Degraded
+                | Change::Recovered,
+                _,
+            ) => true,
+        }
     }
 }
 
@@ -114,7 +172,7 @@ impl Swim {
 
     fn has_room_for_flap(&mut self, now: Instant, id: MemberId) -> bool {
         let half_life = self.params.flap_half_life;
-        let Flaps { penalties, pruned_at } = &mut self.flaps;
+        let Flaps { penalties, pruned_at, .. } = &mut self.flaps;
         if penalties.len() >= MAX_FLAPPING && now - *pruned_at >= half_life {
             *pruned_at = now;
             penalties.retain(|_, penalty| penalty.left(now, half_life) >= 0.5);
@@ -123,5 +181,38 @@ impl Swim {
     }
 }
 
-/// How many members' penalties are kept; who dies beyond that is not held back.
+/// How many members' penalties are kept, and how many members' suspicions; further ones are not damped.
 const MAX_FLAPPING: usize = 1_024;
+/// The suspicions of a member within this time are counted together.
+const SUSPICION_WINDOW: Duration = Duration::from_secs(60);
+/// So many of them are reported.
+pub(crate) const MAX_SUSPICIONS: u32 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_suspicions_are_reported_in_a_minute_each_with_its_end() {
+        use Change::{Alive, Dead, Suspect};
+        /// At which second, what happens, and whether it is reported.
+        type Step = (u64, Change, bool);
+        let cases: &[(u32, &[Step])] = &[
+            (1, &[(0, Suspect, true), (1, Alive, true), (5, Suspect, false), (6, Alive, false)]),
+            (1, &[(0, Suspect, true), (1, Alive, true), (60, Suspect, true), (61, Alive, true)]),
+            (2, &[(0, Suspect, true), (1, Alive, true), (2, Suspect, true), (3, Alive, true)]),
+            // A death is never hidden, nor what follows it.
+            (1, &[(0, Suspect, true), (1, Alive, true), (2, Suspect, false), (3, Dead, true)]),
+            (1, &[(0, Suspect, true), (1, Dead, true), (2, Alive, true), (3, Suspect, true)]),
+            (1, &[(0, Alive, true), (1, Alive, true)]),
+        ];
+        for (limit, case) in cases {
+            let mut flaps = Flaps::new(Instant::START);
+            for &(at, change, expected) in *case {
+                let now = Instant::START + Duration::from_secs(at);
+                let found = flaps.reports(now, MemberId([1; 16]), change, *limit);
+                assert_eq!(found, expected, "{change:?} at {at} s of {case:?}");
+            }
+        }
+    }
+}

@@ -22,6 +22,31 @@ pub(crate) struct LocalHealth {
     /// The longest stall of the present window and of the one before.
     stalls: [Duration; 2],
     window_began_at: Instant,
+    lateness: Lateness,
+}
+
+/// How late our timers fired lately, all together.
+///
+/// A process that gets too little of a processor need not stall for long at a time: many short waits keep replies unread
+/// just as well.
+#[derive(Clone, Copy, Debug)]
+struct Lateness {
+    sum: Duration,
+    since: Instant,
+}
+
+impl Lateness {
+    /// Adds how late a timer fired. Once the sum within `window` reaches `limit`, returns it and begins anew.
+    fn add(&mut self, now: Instant, lag: Duration, window: Duration, limit: Duration) -> Duration {
+        if now - self.since >= window {
+            *self = Self { sum: Duration::ZERO, since: now };
+        }
+        self.sum += lag;
+        match self.sum >= limit {
+            true => std::mem::take(&mut self.sum),
+            false => Duration::ZERO,
+        }
+    }
 }
 
 impl LocalHealth {
@@ -34,6 +59,7 @@ impl LocalHealth {
             silent_helpers: 0,
             stalls: [Duration::ZERO; 2],
             window_began_at: now,
+            lateness: Lateness { sum: Duration::ZERO, since: now },
         }
     }
 
@@ -103,10 +129,14 @@ impl Swim {
     }
 
     /// Our timers fire this much later than asked. After a stall all that was received has been handled already; what
-    /// was not answered meanwhile says nothing, and every open question is asked anew.
+    /// was not answered meanwhile says nothing, and every open question is asked anew. Many short stalls within a period
+    /// count as one of their length together.
     pub(crate) fn record_lag(&mut self, now: Instant, lag: Duration) {
-        let tolerance = self.params.pause_tolerance;
-        self.health.record_stall(now, if lag >= MIN_STALL { lag } else { Duration::ZERO });
+        let (tolerance, period) = (self.params.pause_tolerance, self.params.protocol_period);
+        let counted = if lag >= MIN_STALL { lag } else { Duration::ZERO };
+        self.health.record_stall(now, counted);
+        let starved_for = self.health.lateness.add(now, counted, period, tolerance / 4);
+        let lag = lag.max(starved_for);
         if lag < tolerance / 4 {
             return;
         }
@@ -148,6 +178,18 @@ impl Swim {
         }
     }
 
+    /// Whether this member stalled lately, for long enough to think that its machine is starved.
+    pub(crate) fn is_starved(&self) -> bool {
+        self.health.longest_stall() >= self.params.pause_tolerance / 4
+    }
+
+    /// How long a process may hang before it is dead: longer while this member stalls itself. A machine that starves one
+    /// process for so long may starve another for several times as long.
+    pub(crate) fn hang_tolerance(&self) -> Duration {
+        let stalls = if self.is_starved() { self.health.longest_stall() } else { Duration::ZERO };
+        self.params.hang_tolerance + stalls * STALLS_PER_HANG
+    }
+
     /// The pause tolerance for one member: longer for one known to stall, and while we do.
     pub(crate) fn pause_tolerance_for(&self, subject: MemberId) -> Duration {
         let stall = self.advertised_stall(subject).max(self.health.longest_stall());
@@ -157,6 +199,8 @@ impl Swim {
     }
 }
 
+/// By how many times its own longest stall a member waits longer for one that hangs.
+const STALLS_PER_HANG: u32 = 4;
 /// In a cluster of so few, hearing nobody may well be the others' doing.
 const FEW_MEMBERS: usize = 3;
 /// So many silent helpers are no chance any more: those of two members that were asked about, and all but one of them.
@@ -167,3 +211,30 @@ const MAX_SILENT_HELPERS: u32 = 8;
 const STALL_WINDOW: Duration = Duration::from_secs(30);
 /// What is less late than this is ordinary scheduling.
 const MIN_STALL: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_secs(1);
+    const LIMIT: Duration = Duration::from_millis(250);
+
+    #[test]
+    fn short_stalls_within_a_period_add_up() {
+        let ms = Duration::from_millis;
+        // When each timer fired, how late, and what that amounts to.
+        let cases: &[&[(u64, u64, u64)]] = &[
+            &[(0, 100, 0), (300, 100, 0), (600, 100, 300), (700, 100, 0)],
+            // The window ends in between.
+            &[(0, 100, 0), (600, 100, 0), (1_000, 100, 0), (1_900, 100, 0), (2_100, 100, 0)],
+            &[(0, 300, 300), (10, 20, 0)],
+        ];
+        for case in cases {
+            let mut lateness = Lateness { sum: Duration::ZERO, since: Instant::START };
+            for &(at, lag, expected) in *case {
+                let found = lateness.add(Instant::START + ms(at), ms(lag), WINDOW, LIMIT);
+                assert_eq!(found, ms(expected), "{at} ms of {case:?}");
+            }
+        }
+    }
+}

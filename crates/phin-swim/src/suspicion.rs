@@ -688,7 +688,7 @@ impl Swim {
         let pause = self.pause_tolerance_for(subject) * (1 + refuted.min(MAX_REFUTED));
         let base = match silence {
             Silence::Gone => return Duration::ZERO,
-            Silence::Hung => self.params.hang_tolerance.max(pause),
+            Silence::Hung => self.hang_tolerance().max(pause),
             Silence::Silent => pause,
             Silence::Unknown => pause * 3,
         };

@@ -15,7 +15,7 @@ use crate::{
     convergence::Convergence,
     degraded::Failing,
     dissemination::Dissemination,
-    flaps::Flaps,
+    flaps::{Flaps, MAX_SUSPICIONS},
     forgetting::Forgotten,
     joining::Joins,
     leaving::Departure,
@@ -621,7 +621,11 @@ impl Swim {
             return;
         };
         let id = member.id();
-        if let Some(told) = self.damp(id, change) {
+        // On a starved machine most suspicions are its own doing.
+        let limit = if self.is_starved() { 1 } else { MAX_SUSPICIONS };
+        if self.flaps.reports(member.since(), id, change, limit)
+            && let Some(told) = self.damp(id, change)
+        {
             self.tell(told, member);
         }
         if change == Change::Dead {
