@@ -9,6 +9,7 @@
 //! - `CLUSTER`: the name of the node's cluster, `phin` by default.
 
 use std::{
+    collections::BTreeSet,
     error::Error,
     net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     sync::Arc,
@@ -84,21 +85,21 @@ async fn handshakes(
 }
 
 async fn packets(kind: &str, cluster: &str) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
-    let mut packets = Vec::new();
+    let (mut packets, mut ids, mut dialling) = (Vec::new(), BTreeSet::new(), Vec::new());
     let catcher = tokio::net::UdpSocket::bind("127.0.0.1:0").await?;
     while packets.len() < MAX_PACKETS {
-        // Each transport dials one address once at a time.
+        // Each transport dials one address once at a time. One that ended would send its end in an Initial, too.
         let transport = outsider(cluster)?;
-        let dial = tokio::spawn(transport.dial(catcher.local_addr()?));
+        tokio::spawn(transport.dial(catcher.local_addr()?));
+        dialling.push(transport);
         let mut buffer = [0; 2_000];
         let length = loop {
             let (length, _) = catcher.recv_from(&mut buffer).await?;
-            // Besides, it asks whether the port is closed.
-            if length >= 1_200 {
+            // Besides, it asks whether the port is closed, and repeats itself.
+            if length >= 1_200 && ids.insert(buffer[6..14].to_vec()) {
                 break length;
             }
         };
-        dial.abort();
         let mut packet = buffer[..length].to_vec();
         match kind {
             "initial" => {}
