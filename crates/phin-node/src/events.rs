@@ -241,7 +241,7 @@ impl Line {
     /// The line for people, with its end.
     pub(crate) fn to_text(&self) -> Vec<u8> {
         let Self { at, what } = self;
-        let event = what.name();
+        let (at, event) = (readable(at), what.name());
         let text = match what {
             What::Joined(changed)
             | What::Suspect(changed)
@@ -338,7 +338,9 @@ pub(crate) fn member_list(
     phis: &BTreeMap<MemberId, f64>,
     unreached: &[Unreached],
 ) -> MemberList {
-    let detailed = members.iter().map(|member| {
+    let mut by_name: Vec<_> = members.iter().collect();
+    by_name.sort_by(|a, b| (a.name(), a.id()).cmp(&(b.name(), b.id())));
+    let detailed = by_name.into_iter().map(|member| {
         let link = links.iter().find(|link| link.id == member.id());
         DetailedMember {
             listed: listed_member(member),
@@ -465,7 +467,7 @@ mod tests {
         let text = String::from_utf8(line().to_text()).unwrap();
         assert_eq!(
             text,
-            "1970-01-01T00:00:01.500000Z dead     n1 addr=127.0.0.1:7646 \
+            "1970-01-01T00:00:01.500Z dead     n1 addr=127.0.0.1:7646 \
              id=00112233445566778899aabbccddeeff generation=1 incarnation=2 version=7\n"
         );
     }

@@ -13,7 +13,13 @@ mod lookup;
 mod metrics;
 mod why;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     Json, Router,
@@ -54,6 +60,8 @@ pub(crate) struct Node {
     stage: watch::Sender<Stage>,
     subscribers: Arc<Semaphore>,
     connections: Arc<Counts>,
+    /// When the node's certificate expires, if it does.
+    certificate_end: Option<SystemTime>,
 }
 
 /// How far the node is on its way out.
@@ -81,7 +89,12 @@ pub(crate) struct Refusal {
 impl Node {
     pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
-        Self { cluster, stage, subscribers, connections: Arc::default() }
+        let (connections, certificate_end) = (Arc::default(), None);
+        Self { cluster, stage, subscribers, connections, certificate_end }
+    }
+
+    pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
+        Self { certificate_end, ..self }
     }
 }
 

@@ -38,7 +38,7 @@ impl Log {
         let (lines, format) = (Lines::start(io::stderr()), settings.log_format);
         let log = Self { lines, format, dropped: Arc::default() };
         let builder = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(&settings.log))
+            .with_env_filter(EnvFilter::new(filters(&settings.log)))
             .with_writer(log.clone());
         // An error means that there is a subscriber already, and then that one logs.
         let _ = match format {
@@ -53,6 +53,19 @@ impl Log {
         let _ = self.lines.flush(Duration::from_millis(500));
     }
 }
+
+/// The filters for a setting. Unless everything is to be logged, what dependencies say below an error is left out: their
+/// warnings are of single packets and connections, and phin reports and counts what comes of them. A filter in the setting
+/// that names a dependency comes later and so counts.
+fn filters(setting: &str) -> String {
+    match setting {
+        "debug" | "trace" | "off" => setting.to_owned(),
+        _ => DEPENDENCIES.map(|name| format!("{name}=error,")).concat() + setting,
+    }
+}
+
+/// The dependencies that log.
+const DEPENDENCIES: [&str; 6] = ["h2", "hyper", "quinn", "quinn_proto", "quinn_udp", "rustls"];
 
 impl<'a> MakeWriter<'a> for Log {
     type Writer = LogLine;
@@ -117,5 +130,16 @@ mod tests {
         assert_eq!(value["fields"]["dropped"], 7);
         assert_eq!(value["timestamp"], "1970-01-01T00:00:00.000000Z");
         assert!(notice(LogFormat::Text, 7, at).contains("7 log lines dropped"));
+    }
+
+    #[test]
+    fn dependencies_log_errors_only_unless_more_is_asked_for() {
+        let shown = |setting: &str| EnvFilter::new(filters(setting)).to_string();
+        for setting in ["info", "warn", "info,phin_swim=debug"] {
+            assert!(shown(setting).contains("quinn=error"), "{}", shown(setting));
+        }
+        assert_eq!(shown("debug"), "debug");
+        let asked = shown("info,quinn=debug");
+        assert!(asked.contains("quinn=debug") && !asked.contains("quinn=error"), "{asked}");
     }
 }

@@ -1,6 +1,7 @@
 //! `phin run`: one node, until a signal or an operator makes it leave.
 
 mod admit;
+mod expiry;
 mod output;
 mod signals;
 
@@ -73,9 +74,14 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
         }
     };
     let (stage, mut stages) = watch::channel(Stage::Member);
+    let certificate_end = expiry::ends_at(&settings.admission);
+    if let Some(ends_at) = certificate_end {
+        // It ends with the runtime.
+        tokio::spawn(expiry::warn_before(ends_at));
+    }
     log_start(settings, &cluster, listener.as_ref());
     let server = listener.map(|http| {
-        let node = Node::new(cluster.clone(), stage.clone());
+        let node = Node::new(cluster.clone(), stage.clone()).with_certificate_end(certificate_end);
         Server::start(http, node, settings.http_access.clone())
     });
     let output = settings.events.map(|format| Output::start(format, Changes::new(&cluster)));
@@ -156,8 +162,8 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
             pem.key.value.clone(),
         ),
     };
-    if let Some(name) = &settings.name {
-        builder = builder.name(name.value.clone());
+    if let Some(name) = settings.name() {
+        builder = builder.name(name);
     }
     if let Some(cluster) = &settings.cluster {
         builder = builder.cluster(cluster.value.clone());

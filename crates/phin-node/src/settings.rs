@@ -54,7 +54,7 @@ pub(crate) struct Flags {
     /// Read settings from this TOML file; its keys are the long flags with `_` for `-`
     #[arg(long, value_name = "FILE")]
     config: Option<String>,
-    /// The node's name, for people [default: `node-` and the start of its id]
+    /// The node's display name [default: the common name of its certificate, else `node-` and the start of its id]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The cluster's name; nodes of other clusters are refused [default: phin]
@@ -207,6 +207,22 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The node's name: as set, or else the common name of its certificate.
+    pub(crate) fn name(&self) -> Option<String> {
+        match (&self.name, &self.admission) {
+            (Some(name), _) => Some(name.value.clone()),
+            (None, Admission::Certificates(pem)) => {
+                let described = phin::certificates::describe(&pem.cert.value).ok()?;
+                let subject = &described.first()?.subject;
+                let name = subject.split(", ").find_map(|part| part.strip_prefix("CN="))?;
+                values::member_name(name).ok()
+            }
+            (None, Admission::Keys(_)) => None,
+        }
+    }
+}
+
 impl Flags {
     /// Each flag that was given, by the key of its setting.
     fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
@@ -260,10 +276,10 @@ pub(crate) enum SettingsError {
     FileUnreadable { path: String, place: Place, source: std::io::Error },
     #[error("{path}:{line}: {problem}")]
     FileMalformed { path: String, line: usize, problem: String },
-    #[error("{path}:{line}: unknown setting {key:?}; allowed are {allowed}")]
-    UnknownKey { path: String, line: usize, key: String, allowed: String },
-    #[error("unknown setting {name} in the environment; allowed are {allowed}")]
-    UnknownVariable { name: String, allowed: String },
+    #[error("{path}:{line}: unknown setting {key:?}; {hint}")]
+    UnknownKey { path: String, line: usize, key: String, hint: String },
+    #[error("unknown setting {name} in the environment; {hint}")]
+    UnknownVariable { name: String, hint: String },
     #[error("{place} is set to nothing; give it a value or take it away")]
     Empty { place: Place },
     #[error("{place} is {value:?}: {problem}")]

@@ -211,8 +211,10 @@ struct Logged {
 impl RefusalLog {
     pub(crate) fn log(&self, addr: SocketAddr, refusal: &Refusal, by: RefusedBy, now: Instant) {
         if let Some(suppressed) = self.admit(addr.ip(), refusal, now) {
+            // As a text, so that it stands in quotes.
+            let reason = refusal.to_string();
             tracing::warn!(
-                peer_addr = %addr, reason = %refusal, refused_by = %by, suppressed,
+                peer_addr = %addr, reason, refused_by = %by, suppressed,
                 "handshake refused"
             );
         }

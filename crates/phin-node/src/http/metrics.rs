@@ -1,6 +1,6 @@
 //! `GET /metrics`: counters, members by state, and links, in the OpenMetrics text that Prometheus reads.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, time::SystemTime};
 
 use axum::{
     extract::State,
@@ -31,6 +31,7 @@ pub(super) struct Snapshot {
     is_isolated: bool,
     is_converged: bool,
     http_connections_closed: u64,
+    certificate_end: Option<SystemTime>,
 }
 
 pub(super) async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
@@ -69,6 +70,7 @@ impl Snapshot {
             is_isolated: node.cluster.is_isolated(),
             is_converged: node.cluster.is_converged(),
             http_connections_closed: node.connections.closed_for_others(),
+            certificate_end: node.certificate_end,
         })
     }
 
@@ -97,6 +99,14 @@ impl Snapshot {
         let converged = [([], f64::from(u8::from(self.is_converged)))];
         let help = "Whether the members heard lately hold the same list of live members";
         encode_gauges(encoder, "converged", help, None, converged)?;
+        let since_epoch = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH);
+        let end = self.certificate_end.and_then(|end| since_epoch(end).ok());
+        if let Some(end) = end {
+            let help = "When the node's certificate or its CA expires, as a Unix time";
+            let unit = Some(&Unit::Seconds);
+            let end = [([], end.as_secs_f64())];
+            encode_gauges(encoder, "certificate_expiry_timestamp", help, unit, end)?;
+        }
         let build = [([("version", Cow::from(env!("CARGO_PKG_VERSION")))], 1.0)];
         encode_gauges(encoder, "build_info", "Release that the node runs; always 1", None, build)
     }

@@ -119,8 +119,8 @@ fn read_environment(
                 continue;
             }
             let keys = KEYS.iter().chain(VARIABLES_ONLY).map(|key| variable_of(key));
-            let allowed = keys.collect::<Vec<_>>().join(", ");
-            return Err(SettingsError::UnknownVariable { name: name.to_owned(), allowed });
+            let hint = hint_for(name, &keys.collect::<Vec<_>>());
+            return Err(SettingsError::UnknownVariable { name: name.to_owned(), hint });
         };
         let place = Place { key, source: Source::Environment };
         let Ok(value) = value.into_string() else {
@@ -161,18 +161,18 @@ fn read_file(
     };
     let table = DeTable::parse(&text).map_err(|error| {
         let position = error.span().map_or(0, |span| span.start);
-        malformed(position, error.message().to_owned())
+        let line = text.lines().nth(line_at(position) - 1).unwrap_or_default();
+        let hint = if has_bare_text(line) { "; texts stand in quotes" } else { "" };
+        malformed(position, format!("{}{hint}", error.message()))
     })?;
     let mut layer = BTreeMap::new();
     for (name, value) in table.into_inner() {
         let position = name.span().start;
         let Some(key) = is_key(name.get_ref(), &[KEYS]) else {
-            return Err(SettingsError::UnknownKey {
-                path: path.to_string(),
-                line: line_at(position),
-                key: name.into_inner().into_owned(),
-                allowed: KEYS.join(", "),
-            });
+            let key = name.into_inner().into_owned();
+            let hint = hint_for(&key, &KEYS.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let (path, line) = (path.to_string(), line_at(position));
+            return Err(SettingsError::UnknownKey { path, line, key, hint });
         };
         let value = text_of(key, value.into_inner())
             .map_err(|expected| malformed(position, format!("{key}: expected {expected}")))?;
@@ -181,6 +181,27 @@ fn read_file(
     }
     Ok(layer)
 }
+
+/// What to do about a name that is no setting: the one that was probably meant, or else all of them.
+fn hint_for(unknown: &str, known: &[String]) -> String {
+    let distance = |known: &&String| strsim::damerau_levenshtein(unknown, known);
+    match known.iter().min_by_key(distance) {
+        Some(nearest) if distance(&nearest) <= (unknown.len() / 3).min(MAX_SLIPS) => {
+            format!("did you mean {nearest}?")
+        }
+        _ => format!("allowed are {}", known.join(", ")),
+    }
+}
+
+/// Whether a line of a settings file has a value that begins like a word, which only `true` and `false` may.
+fn has_bare_text(line: &str) -> bool {
+    let value = line.split_once('=').map_or("", |(_, value)| value.trim());
+    value.starts_with(|c: char| c.is_alphabetic() || c == '/' || c == '.')
+        && !matches!(value, "true" | "false")
+}
+
+/// A name that differs from a setting's in more letters, or in more than a third of its own, is no slip.
+const MAX_SLIPS: usize = 3;
 
 /// The text that a flag or variable would have for a value of the file, or what was expected instead.
 fn text_of(key: &str, value: DeValue<'_>) -> Result<String, &'static str> {

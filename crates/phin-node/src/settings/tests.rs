@@ -154,8 +154,10 @@ fn what_no_layer_knows_is_named_with_its_place_and_what_is_allowed() {
     let directory = tempfile::tempdir().unwrap();
     let config = file(&directory, "phin.toml", "name = \"n\"\n\n nmae = \"m\"\n");
     let unknown = error(&["--config", &config], &[]);
-    assert!(unknown.starts_with(&format!("{config}:3: unknown setting \"nmae\"; allowed are ")));
-    assert!(KEYS.iter().all(|key| unknown.contains(key)));
+    assert_eq!(unknown, format!("{config}:3: unknown setting \"nmae\"; did you mean name?"));
+    let config = file(&directory, "phin.toml", "colour = \"m\"\n");
+    let unknown = error(&["--config", &config], &[]);
+    assert!(unknown.contains("allowed are ") && KEYS.iter().all(|key| unknown.contains(key)));
     let unknown = error(&[], &[("PHIN_NMAE", "m")]);
     assert!(unknown.contains("PHIN_NMAE") && unknown.contains("PHIN_NAME"), "{unknown}");
     assert!(error(&[], &[("PHIN_name", "m")]).contains("PHIN_name"), "names are upper case");
@@ -282,6 +284,20 @@ fn a_key_that_others_can_read_is_refused() {
         assert!(message.contains(&format!("mode {mode:04o}")), "{message}");
         assert!(message.contains(&format!("chmod 600 {path}")), "{message}");
     }
+}
+
+#[test]
+fn a_slip_is_answered_with_what_was_probably_meant() {
+    let directory = tempfile::tempdir().unwrap();
+    let in_file =
+        |text: &str| error(&["--config", &file(&directory, "c.toml", text)], &with_key(&[]));
+    let unknown = in_file("advertize = \"a\"\n");
+    assert!(unknown.ends_with("did you mean advertise?"), "{unknown}");
+    assert!(in_file("colour = \"a\"\n").contains("allowed are admit, "));
+    let variable = error(&[], &with_key(&[("PHIN_DATADIR", "a")]));
+    assert!(variable.ends_with("did you mean PHIN_DATA_DIR?"), "{variable}");
+    let bare = in_file("name = n2\n");
+    assert!(bare.ends_with("texts stand in quotes"), "{bare}");
 }
 
 #[test]

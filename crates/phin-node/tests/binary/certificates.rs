@@ -68,6 +68,22 @@ fn two_nodes_with_certificates_of_one_ca_form_a_cluster() {
 }
 
 #[test]
+fn a_node_has_the_name_of_its_certificate_and_warns_before_that_expires() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    ca(directory.path());
+    let [ca, ca_key, cert, key] = [file("ca.pem"), file("ca.key"), file("n1.pem"), file("n1.key")];
+    let dir = directory.path().to_str().unwrap();
+    let issued = ["cert", "issue", "n1", "--ca", &ca, "--ca-key", &ca_key, "--dir", dir];
+    assert!(output_of(&[&issued[..], &["--days", "5"]].concat()).status.success());
+    let n1 = Node::spawn(&mut run(&["--ca", &ca, "--cert", &cert, "--key", &key]));
+    let warning = n1.log("this node's certificate expires soon");
+    assert!(warning["days"] == 4 || warning["days"] == 5, "{warning}");
+    assert_eq!(n1.get("/v1/members").json()["members"][0]["name"], "n1");
+    assert!(n1.get("/metrics").body.contains("\nphin_certificate_expiry_timestamp_seconds "));
+}
+
+#[test]
 fn a_certificate_of_another_ca_is_refused() {
     let [ours, theirs] = [(); 2].map(|()| tempfile::tempdir().unwrap());
     for (directory, name) in [(&ours, "n1"), (&theirs, "n2")] {

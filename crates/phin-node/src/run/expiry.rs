@@ -1,0 +1,82 @@
+//! Certificates that expire while the node runs: when that is, and the warnings before.
+
+use std::time::{Duration, SystemTime};
+
+use phin::certificates;
+use tokio::time::sleep;
+use tracing::{error, warn};
+
+use crate::{events::rfc3339, settings::Admission};
+
+/// When the node's certificate stops being valid: at its own end, or at that of the CA that issued it. `None` with a cluster
+/// key, whose certificates do not expire.
+pub(crate) fn ends_at(admission: &Admission) -> Option<SystemTime> {
+    let Admission::Certificates(pem) = admission else {
+        return None;
+    };
+    let described = |pem: &str| certificates::describe(pem).unwrap_or_default();
+    let own = described(&pem.cert.value).into_iter().next()?;
+    let cas = described(&pem.ca.value).into_iter().filter(|ca| ca.subject == own.issuer);
+    let issuer_ends = cas.map(|ca| ca.validity.not_after).max();
+    let own_end = own.validity.not_after;
+    Some(issuer_ends.map_or(own_end, |issuer_end| own_end.min(issuer_end)))
+}
+
+/// Warns 30, 7 and 1 days before the certificate expires, and when it has.
+pub(crate) async fn warn_before(ends_at: SystemTime) {
+    let mut warned = 0;
+    loop {
+        // Looked at by the wall clock, which may be set.
+        let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
+        let passed = warnings_due(left);
+        if passed > warned {
+            let (valid_until, days) = (rfc3339(ends_at), left.as_secs() / DAY.as_secs());
+            if left.is_zero() {
+                error!(
+                    valid_until,
+                    "this node's certificate has expired; other members refuse new connections"
+                );
+            } else {
+                warn!(
+                    valid_until,
+                    days,
+                    "this node's certificate expires soon; issue a new one and restart the node"
+                );
+            }
+        }
+        warned = passed;
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// How many warnings are due when a certificate is valid for so long.
+fn warnings_due(left: Duration) -> usize {
+    let early = WARN_DAYS.iter().filter(|&&days| left <= DAY * days).count();
+    early + usize::from(left.is_zero())
+}
+
+const WARN_DAYS: [u32; 3] = [30, 7, 1];
+const DAY: Duration = Duration::from_secs(86_400);
+const LOOK_INTERVAL: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_come_30_7_and_1_days_before_and_at_the_end() {
+        let day = DAY.as_secs();
+        for (left, due) in [
+            (31 * day, 0),
+            (30 * day, 1),
+            (8 * day, 1),
+            (7 * day, 2),
+            (day + 1, 2),
+            (day, 3),
+            (1, 3),
+            (0, 4),
+        ] {
+            assert_eq!(warnings_due(Duration::from_secs(left)), due, "{left} s left");
+        }
+    }
+}
