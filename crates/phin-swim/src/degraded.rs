@@ -190,7 +190,14 @@ impl Swim {
 
     /// Forgets what is old or about members that are gone, and evicts who was degraded for as long as the policy says.
     pub(crate) fn review_links(&mut self, now: Instant) {
+        let me = self.id();
+        if self.is_deaf(now) || self.failing.subjects.contains_key(&me) {
+            self.update_degraded(now, me);
+        }
         for subject in self.failing.subjects.keys().copied().collect::<Vec<_>>() {
+            if subject == me {
+                continue;
+            }
             self.update_degraded(now, subject);
             self.evict(now, subject);
         }
@@ -285,6 +292,15 @@ impl Swim {
         links
     }
 
+    /// Whether this member receives no replies from most of its subjects, though others vouch for them: the failing links
+    /// have their fault at this end.
+    pub(crate) fn is_deaf(&self, now: Instant) -> bool {
+        let subjects = self.list.rings().subjects(self.id());
+        let failing = subjects.iter().filter(|&&id| self.own_failing_link(now, id).is_some());
+        let failing = failing.count();
+        failing >= 2 && failing * 2 > subjects.len()
+    }
+
     /// Tells the application when a member becomes degraded, or is so no longer.
     fn update_degraded(&mut self, now: Instant, subject: MemberId) {
         let member = self.list.get(subject).filter(|member| member.state.is_live()).cloned();
@@ -295,7 +311,8 @@ impl Swim {
         let links = self.failing_links(now, subject);
         let mut observers = self.list.rings().observers(subject);
         observers.retain(|&id| self.list.get(id).is_some_and(|m| m.state == MemberState::Alive));
-        let is_degraded = links.len() >= 2 && links.len() * 2 > observers.len();
+        let is_deaf = subject == self.id() && self.is_deaf(now);
+        let is_degraded = is_deaf || (links.len() >= 2 && links.len() * 2 > observers.len());
         let (generation, degraded_since) = (member.generation(), None);
         let fresh = || Subject { generation, told: BTreeMap::new(), degraded_since };
         let known = self.failing.subjects.entry(subject).or_insert_with(fresh);
@@ -346,7 +363,7 @@ impl Swim {
     }
 
     /// How long it takes until each link was used once.
-    fn turn(&self) -> Duration {
+    pub(crate) fn turn(&self) -> Duration {
         let rings = u32::from(self.params.rings).min(self.list.snapshot().live_len() as u32);
         self.period() * rings.max(1)
     }

@@ -20,6 +20,7 @@ mod forgetting;
 mod joining;
 mod leaving;
 mod local_health;
+mod mass_silence;
 #[cfg(feature = "measured")]
 pub mod measured;
 mod member;

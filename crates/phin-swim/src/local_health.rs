@@ -14,6 +14,8 @@ pub(crate) struct LocalHealth {
     last_heard: Instant,
     /// When anything that we asked was last answered, by a member or by its host.
     last_answer: Instant,
+    /// When the kernel of any host last refused a packet.
+    last_refusal: Option<Instant>,
     impaired_until: Instant,
     is_isolated: bool,
     /// How many helpers sent not even a nack, less those that sent something and one in each period; at most
@@ -54,6 +56,7 @@ impl LocalHealth {
         Self {
             last_heard: now,
             last_answer: now,
+            last_refusal: None,
             impaired_until: now,
             is_isolated: false,
             silent_helpers: 0,
@@ -66,6 +69,14 @@ impl LocalHealth {
     /// When it last showed that we are heard, and hear.
     pub(crate) const fn last_answer(&self) -> Instant {
         self.last_answer
+    }
+
+    pub(crate) const fn last_refusal(&self) -> Option<Instant> {
+        self.last_refusal
+    }
+
+    pub(crate) const fn record_refusal(&mut self, now: Instant) {
+        self.last_refusal = Some(now);
     }
 
     pub(crate) const fn record_answer(&mut self, now: Instant) {
@@ -113,14 +124,17 @@ impl Swim {
     /// Whether we cannot judge this kind of silence now. Isolated, a member still sees what a host says of a process that
     /// is gone; and where there are hardly any others, of one that hangs.
     pub(crate) fn cannot_judge(&self, now: Instant, silence: Silence) -> bool {
-        let is_few = self.list.snapshot().live_len() <= FEW_MEMBERS;
-        let is_told = match silence {
-            Silence::Gone => true,
-            Silence::Hung => is_few,
-            Silence::Silent | Silence::Unknown => false,
-        };
         let hears_little = self.health.is_isolated || self.health.is_hard_of_hearing();
-        now < self.health.impaired_until || (hears_little && !is_told)
+        now < self.health.impaired_until || (hears_little && !self.is_told_by_host(silence))
+    }
+
+    /// Whether a member that receives nothing from others can judge this kind of silence, because the host answered.
+    pub(crate) fn is_told_by_host(&self, silence: Silence) -> bool {
+        match silence {
+            Silence::Gone => true,
+            Silence::Hung => self.list.snapshot().live_len() <= FEW_MEMBERS,
+            Silence::Silent | Silence::Unknown => false,
+        }
     }
 
     /// Whether this member hears nobody at all: it declares nobody dead until it does.

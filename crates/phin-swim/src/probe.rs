@@ -9,7 +9,7 @@ use phin_accrual::LinkEstimator;
 use rand::{RngExt, seq::SliceRandom};
 
 use crate::{
-    Generation, HostAnswer, Instant, MemberId, MemberState, Peer, Question, Silence, Swim,
+    Generation, HostAnswer, Instant, MemberId, Peer, Question, Silence, Swim,
     degraded::Run,
     swim::Timer,
     wire::{Part, Payload, Pulse, Round, Sequence},
@@ -68,7 +68,7 @@ pub(crate) struct Probes {
     pub(crate) turns: Vec<MemberId>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Ping {
     target: MemberId,
     sent_at: Instant,
@@ -80,8 +80,8 @@ struct Ping {
     /// Whether it is known that no reply will come.
     is_lost: bool,
     purpose: Purpose,
-    /// How many helpers were asked and have sent nothing yet.
-    silent_helpers: u32,
+    /// The helpers that were asked and have sent nothing yet.
+    silent_helpers: Vec<MemberId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,14 +115,20 @@ struct LinkState {
     unanswered: Option<Run>,
     /// The longest silence that it ended by itself lately, and when that was.
     silence: Option<(Duration, Instant)>,
+    /// How many of our pings in a row had no direct reply, whatever others say of the member.
+    without_reply: u32,
+    /// The helper that last reached it when we did not.
+    reached_by: Option<MemberId>,
+    /// When its present version was learnt, if it refuted: no silence from before is evidence against this version.
+    renewed_at: Option<Instant>,
 }
 
 impl LinkState {
     /// Learns from the reply to a ping. What is overdue may be the link, which became slow, or a pause of the other
     /// side, which held up all replies of that time alike: so only the first of those that came together counts, and
     /// as no more than twice what was waited for. A slow link is learnt step by step, a pause hardly at all.
-    fn record_reply(&mut self, now: Instant, ping: Ping) {
-        let Ping { sent_at, timeout, is_sample, is_overdue, .. } = ping;
+    fn record_reply(&mut self, now: Instant, ping: &Ping) {
+        let Ping { sent_at, timeout, is_sample, is_overdue, .. } = *ping;
         let waited = now - sent_at;
         // Our timer should have fired by now: it is we who paused, and the time is not the link's.
         let is_ours = waited > timeout && !is_overdue;
@@ -188,6 +194,9 @@ impl Swim {
         self.stats.pings_missed += 1;
         if !matches!(purpose, Purpose::Redial) {
             self.quicken(now);
+            if let Some(link) = self.probes.links.get_mut(&target) {
+                link.without_reply = link.without_reply.saturating_add(1);
+            }
             self.record_unanswered(now, target, sent_at);
         }
         match purpose {
@@ -288,24 +297,28 @@ impl Swim {
         }
     }
 
-    /// Helpers that were asked to ping a member have had time to send at least a nack. Where somebody reached the member
-    /// it does not matter any more. Where another observer told us that it misses the member too, we hear well: the
-    /// helpers may be as silent as the member, when many are stopped at once.
+    /// Helpers that were asked to ping a member have had time to send at least a nack. If somebody reached the member, it
+    /// does not matter any more. If another observer voted that it misses the member too, this member hears well: the
+    /// helpers may be as silent as the member, when many are stopped at once. The same holds when most subjects are
+    /// silent but others have answered since: then the rule against lone verdicts protects the silent ones.
     pub(crate) fn count_silent_helpers(&mut self, sequence: Sequence) {
-        let Some(&Ping { target, silent_helpers, .. }) = self.probes.pings.get(&sequence) else {
+        let Some(ping) = self.probes.pings.get(&sequence) else {
             return;
         };
-        self.stats.nacks_missed += u64::from(silent_helpers);
-        if self.cases.votes_of(target).next().is_none() {
-            self.health.record_silent_helpers(silent_helpers);
+        let silent = ping.silent_helpers.len() as u32;
+        self.stats.nacks_missed += u64::from(silent);
+        let is_confirmed = self.cases.votes_of(ping.target).next().is_some();
+        let is_answered = self.is_most_silent() && self.health.last_answer() > ping.sent_at;
+        if !is_confirmed && !is_answered {
+            self.health.record_silent_helpers(silent);
         }
     }
 
     /// A helper is there, but could not reach the member either.
-    pub(crate) fn handle_nack(&mut self, now: Instant, sequence: Sequence) {
+    pub(crate) fn handle_nack(&mut self, now: Instant, from: MemberId, sequence: Sequence) {
         self.health.forgive_silent_helper();
         if let Some(ping) = self.probes.pings.get_mut(&sequence) {
-            ping.silent_helpers = ping.silent_helpers.saturating_sub(1);
+            ping.silent_helpers.retain(|&helper| helper != from);
         }
         match self.probes.pings.get(&sequence) {
             Some(ping) if !self.is_classic() => self.escalate(now, ping.target, None),
@@ -323,15 +336,17 @@ impl Swim {
         generation: Generation,
     ) {
         self.record_sign_of_life(now, from.id, now);
-        let Some(&Ping { target, sent_at, .. }) = self.probes.pings.get(&sequence) else {
+        let asked = self.probes.pings.get(&sequence).map(|ping| (ping.target, ping.sent_at));
+        let Some((target, sent_at)) = asked else {
             self.stats.late_acks += 1;
             return;
         };
         if self.is_current(target, generation) {
             self.health.forgive_silent_helper();
             if let Some(ping) = self.probes.pings.get_mut(&sequence) {
-                ping.silent_helpers = 0;
+                ping.silent_helpers.clear();
             }
+            self.record_reached_by(target, from.id);
             self.record_lost(target, sent_at);
             self.record_sign_of_life(now, target, sent_at);
         }
@@ -365,6 +380,30 @@ impl Swim {
         if let Some(link) = self.probes.links.get_mut(&id) {
             link.known_alive_at = link.known_alive_at.max(Some(at));
         }
+    }
+
+    /// Whether a member does not answer us itself, whatever others say of it.
+    pub(crate) fn gives_no_reply(&self, id: MemberId) -> bool {
+        self.probes.links.get(&id).is_some_and(|link| link.without_reply >= 2)
+    }
+
+    /// Another member reached one that does not answer us.
+    pub(crate) fn record_reached_by(&mut self, id: MemberId, by: MemberId) {
+        if let Some(link) = self.probes.links.get_mut(&id) {
+            link.reached_by = Some(by);
+        }
+    }
+
+    /// A member refuted: a later version of it is known from now on.
+    pub(crate) fn record_renewed(&mut self, now: Instant, id: MemberId) {
+        if let Some(link) = self.probes.links.get_mut(&id) {
+            link.renewed_at = Some(now);
+        }
+    }
+
+    /// When the present version of a member was learnt, if it refuted an earlier one.
+    pub(crate) fn renewed_at(&self, id: MemberId) -> Option<Instant> {
+        self.probes.links.get(&id)?.renewed_at
     }
 
     /// Our pings in a row without direct reply.
@@ -487,6 +526,7 @@ impl Swim {
             self.health.record_answer(now);
         }
         if answer == HostAnswer::PortRefused {
+            self.health.record_refusal(now);
             self.doubt_refused(now, id);
         }
         self.record_silence(now, id, silence);
@@ -553,11 +593,14 @@ impl Swim {
             known_alive_at: None,
             unanswered: None,
             silence: None,
+            without_reply: 0,
+            reached_by: None,
+            renewed_at: None,
         });
         let period = self.params.protocol_period;
         let link = link.clone();
         let timeout = probe_timeout(&self.probes.estimate(&link), period, is_sample);
-        let (target, sent_at, silent_helpers) = (to.id, now, 0);
+        let (target, sent_at, silent_helpers) = (to.id, now, Vec::new());
         let (is_overdue, is_lost) = (false, false);
         let ping = Ping {
             target,
@@ -578,21 +621,33 @@ impl Swim {
         self.send_datagram(to, payload);
     }
 
-    /// Asks other observers of a member to ping it.
+    /// Asks others to ping a member: its observers, except those that are silent themselves. If this member's own link to
+    /// it is known to fail, any member may help, and the one that reached it last is asked first.
     pub(crate) fn ask_helpers(&mut self, now: Instant, target: MemberId, sequence: Sequence) {
+        let mut candidates = self.list.rings().observers(target);
+        let is_cut_off = self.own_failing_link(now, target).is_some();
+        if is_cut_off {
+            candidates
+                .extend((0..CHANCE_HELPERS).filter_map(|_| self.list.random_other(&mut self.rng)));
+            candidates.sort_unstable();
+            candidates.dedup();
+        }
         let me = self.id();
-        let mut observers = self.list.rings().observers(target);
-        observers.retain(|&observer| {
-            let state = self.list.get(observer).map(|member| member.state);
-            observer != me && state == Some(MemberState::Alive)
+        candidates.retain(|&id| {
+            id != me && id != target && self.is_alive(id) && !self.is_silent_to_us(id)
         });
-        observers.shuffle(&mut self.rng);
-        observers.truncate(self.params.indirect_probes.into());
-        let helpers: Vec<_> = observers.into_iter().filter_map(|id| self.peer(id)).collect();
+        candidates.shuffle(&mut self.rng);
+        let reached_by = self.probes.links.get(&target).and_then(|link| link.reached_by);
+        if let Some(helper) = reached_by.filter(|&id| is_cut_off && self.is_alive(id)) {
+            candidates.retain(|&id| id != helper);
+            candidates.insert(0, helper);
+        }
+        candidates.truncate(self.params.indirect_probes.into());
+        let helpers: Vec<_> = candidates.into_iter().filter_map(|id| self.peer(id)).collect();
         if !self.is_classic()
             && let Some(ping) = self.probes.pings.get_mut(&sequence)
         {
-            ping.silent_helpers = helpers.len() as u32;
+            ping.silent_helpers = helpers.iter().map(|helper| helper.id).collect();
             let patience = self.params.protocol_period;
             self.timers.set(now + patience, Timer::NackTimeout(sequence));
         }
@@ -629,10 +684,13 @@ impl Swim {
         if let Some(link) = self.probes.links.get_mut(&from.id) {
             link.stall = Duration::from_millis(pulse.stall_ms.into());
             match channel {
-                Channel::Datagram => link.record_reply(now, ping),
+                Channel::Datagram => link.record_reply(now, &ping),
                 // It answers the retry by stream, which was sent later; the datagram counts as lost.
                 Channel::Stream => link.estimator.record_miss(),
             }
+        }
+        if let Some(link) = self.probes.links.get_mut(&from.id) {
+            link.without_reply = 0;
         }
         if channel == Channel::Datagram {
             self.health.forgive_silent_helper();
@@ -691,7 +749,9 @@ impl Swim {
         let max = 4 * usize::from(self.params.rings) + 16;
         while self.probes.links.len() > max {
             let subjects = self.list.rings().subjects(self.id());
-            let links = self.probes.links.iter().filter(|(id, _)| !subjects.contains(id));
+            let links = self.probes.links.iter();
+            let links =
+                links.filter(|(id, _)| !subjects.contains(id) && !self.is_silent_to_us(**id));
             let Some((&oldest, _)) = links.min_by_key(|(_, link)| link.last_heard) else {
                 return;
             };
@@ -728,6 +788,8 @@ const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// One probe in so many goes to a member of chance. At 4.4 kB for a handshake it adds some 35 bytes a second; one in
 /// K + 1 would add 490, twice the rest of the idle load.
 const RANDOM_PROBE_ONE_IN: u32 = 128;
+/// How many random members are candidates to help, beside the observers, where the link to a member is known to fail.
+const CHANCE_HELPERS: usize = 8;
 /// How often a healthy member's host is asked whether it answers.
 const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
 /// How long it is remembered of a member that it was silent for a while.

@@ -117,7 +117,8 @@ impl Rings {
         found
     }
 
-    fn successor(&self, ring: usize, id: MemberId) -> Option<MemberId> {
+    /// The member after this one in a ring.
+    pub(crate) fn successor(&self, ring: usize, id: MemberId) -> Option<MemberId> {
         let ring = &self.rings[ring];
         let next = ring.from(&self.ids, ring.place(id).wrapping_add(1));
         next.filter(|&next| next != id)

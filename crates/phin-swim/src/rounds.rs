@@ -101,6 +101,7 @@ impl Swim {
         if self.departure.is_none() && is_new_period {
             self.plan_period();
             self.redial(now);
+            self.keep_contact(now);
             self.slow_down();
         }
         self.set_round_timers();

@@ -24,6 +24,8 @@ pub struct Stats {
     pub evictions: u64,
     /// Members we accused to their other observers.
     pub accusations: u64,
+    /// Members pinged out of turn, because several of those that we observe were silent at once.
+    pub looks: u64,
     /// Members not doubted, because too many cases were open.
     pub cases_refused: u64,
     /// Verdicts that we doubt not kept, because too many were.

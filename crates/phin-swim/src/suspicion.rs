@@ -43,6 +43,10 @@ struct Case {
     retry: Retry,
     /// What other observers found.
     votes: BTreeMap<MemberId, Vote>,
+    /// Whether our own judgement was withheld, as we may have received nothing.
+    is_held: bool,
+    /// When we first asked for votes.
+    accused_at: Option<Instant>,
     /// Who collects votes.
     accusers: BTreeSet<MemberId>,
     /// Observers that hold themselves unable to judge.
@@ -98,6 +102,14 @@ impl Cases {
         self.0.contains_key(&id)
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn accused_at(&self, id: MemberId) -> Option<Instant> {
+        self.0.get(&id)?.accused_at
+    }
+
     /// When our pings of a member were sent that are overdue since its last sign of life.
     pub(crate) fn misses_of(&self, id: MemberId) -> &[Instant] {
         self.0.get(&id).map_or(&[], |case| &case.misses)
@@ -139,6 +151,8 @@ impl Case {
             host_asked_at: None,
             retry: Retry::None,
             votes: BTreeMap::new(),
+            is_held: false,
+            accused_at: None,
             accusers: BTreeSet::new(),
             abstaining: BTreeSet::new(),
             told: None,
@@ -188,6 +202,11 @@ impl Swim {
             // It was heard since by another way: the message was lost, not the member.
             return false;
         }
+        if let Some(renewed_at) = self.renewed_at(subject).filter(|&at| at >= sent_at) {
+            // It refuted since, which others heard and we did not: the silence before says nothing against this version.
+            self.record_lost(subject, renewed_at);
+            return false;
+        }
         let max_misses = self.max_misses();
         let Some(case) = self.open_case(now, subject) else {
             return false;
@@ -196,7 +215,18 @@ impl Swim {
             case.misses.push(sent_at);
             case.misses.sort_unstable();
         }
+        self.look_around(now);
         true
+    }
+
+    /// A later version of a member is known: it refuted what there was against the one before.
+    pub(crate) fn renew_case(&mut self, now: Instant, subject: MemberId, version: Version) {
+        self.record_renewed(now, subject);
+        self.record_known_alive(subject, now);
+        if let Some(case) = self.cases.0.get_mut(&subject).filter(|case| case.version < version) {
+            let refuted = case.refuted + 1;
+            *case = Case { refuted, ..Case::new(version, now) };
+        }
     }
 
     /// A retry was due or is over: whatever follows may set the next.
@@ -237,11 +267,13 @@ impl Swim {
             self.ask_host_of_silent(now, subject);
         }
         let is_early = self.is_early(now, subject);
+        let is_left_to_others = self.is_left_to_others(now, subject);
         if is_doubtful
             && !is_early
-            && let Some(case) = self.cases.0.get_mut(&subject).filter(|c| c.stage < Stage::Asked)
+            && let Some(case) = self.cases.0.get_mut(&subject)
+            && (case.stage < Stage::Asked || is_left_to_others)
         {
-            case.stage = Stage::Asked;
+            case.stage = case.stage.max(Stage::Asked);
             if let Some(sequence) = asked {
                 self.ask_helpers(now, subject, sequence);
             }
@@ -251,7 +283,7 @@ impl Swim {
         }
         if phi >= ACCUSE_PHI {
             self.contacts.record_silent(subject, now);
-            if !is_early {
+            if !is_early && !is_left_to_others {
                 self.accuse_or_vote(now, subject, phi);
             }
         }
@@ -276,8 +308,14 @@ impl Swim {
 
     /// Tells our evidence to those who need it: to every observer if nobody has accused yet, else to the accusers.
     fn accuse_or_vote(&mut self, now: Instant, subject: MemberId, phi: f64) {
-        let observers = self.able_observers(subject);
+        let observers = match self.may_be_deaf(now, subject) {
+            true => self.voters(now, subject),
+            // One that is silent to us may hear us all the same.
+            false => self.alive_observers(subject),
+        };
         let tolerance = self.params.pause_tolerance;
+        // While very many are silent, each is asked about less often.
+        let repeat = self.spaced(tolerance / 4, ACCUSATIONS_PER_TOLERANCE);
         let Some(case) = self.cases.0.get(&subject) else {
             return;
         };
@@ -298,7 +336,7 @@ impl Swim {
         let receivers: Vec<_> = match (is_accuser, has_accuser) {
             (true, _) if is_gone_now => others,
             // Those who have not answered may not have heard.
-            (true, _) if told_for.is_some_and(|told_for| told_for < tolerance / 4) => return,
+            (true, _) if told_for.is_some_and(|told_for| told_for < repeat) => return,
             (true, _) => others.into_iter().filter(|o| !case.votes.contains_key(o)).collect(),
             (false, true) if case.told.is_some_and(|t| t.is_enough(now, tolerance, case)) => return,
             (false, true) => case.accusers.iter().copied().collect(),
@@ -312,6 +350,7 @@ impl Swim {
             case.told = Some(Told { at: now, phi, silence: case.silence });
             if is_accusation {
                 case.stage = Stage::Accused;
+                case.accused_at.get_or_insert(now);
             }
         }
         self.stats.accusations += u64::from(is_accusation && !is_accuser);
@@ -386,7 +425,8 @@ impl Swim {
             return;
         }
         self.quicken(now);
-        let is_observer = body.is_observer && self.may_observe(from.id, subject);
+        let is_observer = body.is_observer && self.may_observe(from.id, subject)
+            || self.voters(now, subject).contains(&from.id);
         let is_impaired = self.is_impaired(now);
         let mut must_ask_again = false;
         let Some(case) = self.open_case(now, subject) else {
@@ -450,8 +490,8 @@ impl Swim {
 
     /// Our evidence and, where that makes a majority, the votes of a verdict that we doubt. They count beside an accusation
     /// of ours only: one lost ping and the word of others would be hearsay.
-    fn votes_to_judge(&self, subject: MemberId, own_phi: f64) -> Vec<Vote> {
-        let votes = self.valid_votes(subject, own_phi);
+    fn votes_to_judge(&self, now: Instant, subject: MemberId, own_phi: f64) -> Vec<Vote> {
+        let votes = self.valid_votes(now, subject, own_phi);
         let case = self.cases.0.get(&subject);
         let Some(case) = case.filter(|case| own_phi >= ACCUSE_PHI && case.misses.len() >= 2) else {
             return votes;
@@ -468,7 +508,7 @@ impl Swim {
         for vote in &votes {
             all.entry(vote.observer).or_insert(*vote);
         }
-        match all.len() > self.able_observers(subject).len() / 2 {
+        match all.len() > self.alive_observers(subject).len() / 2 {
             true => all.into_values().collect(),
             false => votes,
         }
@@ -505,6 +545,7 @@ impl Swim {
             let until = now.saturating_sub(age);
             if from != subject {
                 self.record_lost(subject, until);
+                self.record_reached_by(subject, from);
             }
             self.void_evidence(now, subject, until, from);
         }
@@ -596,6 +637,9 @@ impl Swim {
         let Some(silent_since) = case.silent_since() else {
             return;
         };
+        if self.is_left_to_others(now, subject) {
+            return;
+        }
         // Nobody is judged by hearsay alone, nor while the fault may be ours.
         let is_ours =
             self.cannot_judge(now, case.silence) || self.health.last_answer() <= silent_since;
@@ -603,18 +647,41 @@ impl Swim {
             return;
         }
         let version = case.version;
-        let votes = self.votes_to_judge(subject, own_phi);
+        let votes = self.votes_to_judge(now, subject, own_phi);
         let Some(begun) = votes.iter().map(|vote| vote.silent_since).min() else {
             return;
         };
         let silent_since = silent_since.min(begun);
-        let able = self.able_observers(subject).len().max(votes.len());
+        let me = self.id();
+        let is_refused = case.silence == Silence::Gone;
+        let voters = self.voters(now, subject);
+        let is_alone = voters.iter().all(|&voter| voter == me);
+        let is_lone = votes.iter().all(|vote| vote.observer == me);
+        // Only what its host says does not come from a fault of ours.
+        let is_told = is_alone && (is_refused || self.is_told_by_host(case.silence));
+        if is_lone && self.may_be_deaf(now, subject) && !is_told {
+            // We may be the one that receives nothing. Somebody that we do receive from has to agree.
+            self.cases.0.entry(subject).and_modify(|case| case.is_held = true);
+            self.look_around(now);
+            return;
+        }
+        if is_lone && case.is_held {
+            // We receive again: what we missed while we did not says nothing of the member.
+            self.cases.0.insert(subject, Case::new(version, now));
+            self.verify(now, subject);
+            return;
+        }
+        if is_lone && !is_alone && !self.has_waited_for_votes(now, subject) {
+            return;
+        }
+        let able = voters.len().max(votes.len());
         let silence = Silence::of(&votes);
-        let tolerance = self.tolerance(subject, silence, votes.len(), able);
+        let tolerance = self.tolerance(subject, silence, is_refused, votes.len(), able);
         let mut evidence = Evidence::default();
         votes.iter().for_each(|vote| evidence.record(vote.phi));
         let threshold = self.params.phi_threshold;
         let is_certain = evidence.phi() >= threshold;
+        let accused_at = case.accused_at;
         let dead_at = silent_since + tolerance;
         if is_certain && now >= dead_at {
             self.declare_dead(now, subject, votes);
@@ -628,6 +695,8 @@ impl Swim {
         // its refutation would go round without end.
         let alive_since = self.list.get(subject).map_or(now, |member| member.since);
         let suspect_at = suspect_at.max(alive_since + tolerance / 2);
+        // Those who hear it need a moment to say so.
+        let suspect_at = accused_at.map_or(suspect_at, |at| suspect_at.max(at + tolerance / 16));
         let is_alive = self.is_alive(subject);
         if is_alive && now >= suspect_at {
             let source = Source::Ourselves;
@@ -640,14 +709,15 @@ impl Swim {
     }
 
     /// The votes that count: of observers, each once, with ours if we have one.
-    fn valid_votes(&self, subject: MemberId, own_phi: f64) -> Vec<Vote> {
+    fn valid_votes(&self, now: Instant, subject: MemberId, own_phi: f64) -> Vec<Vote> {
         let Some(case) = self.cases.0.get(&subject) else {
             return Vec::new();
         };
         let mut votes: Vec<_> = case.votes.values().copied().collect();
         if own_phi >= ACCUSE_PHI
             && let Some(&silent_since) = case.misses.first()
-            && self.may_observe(self.id(), subject)
+            && (self.may_observe(self.id(), subject)
+                || self.voters(now, subject).contains(&self.id()))
         {
             let (observer, silence) = (self.id(), case.silence);
             let attempts = case.attempts();
@@ -664,7 +734,7 @@ impl Swim {
         subject: MemberId,
     ) -> Option<(Version, Instant, Arc<[Vote]>)> {
         let case = self.cases.0.get(&subject).filter(|case| case.stage >= Stage::Asked)?;
-        let votes = self.valid_votes(subject, self.own_phi(now, subject));
+        let votes = self.valid_votes(now, subject, self.own_phi(now, subject));
         Some((case.version, case.silent_since()?, votes.into()))
     }
 
@@ -675,31 +745,20 @@ impl Swim {
         votes.chain([case.silence]).max()
     }
 
-    /// How long this kind of silence is given, with this many votes of those able to judge: from six times as long with
-    /// one vote down to once with a majority (Lifeguard §IV.B, LHA-Suspicion).
+    /// How long the silence of a member is given, by what the votes amount to and what its host says to us.
     fn tolerance(
         &self,
         subject: MemberId,
         silence: Silence,
+        is_refused: bool,
         votes: usize,
         able: usize,
     ) -> Duration {
         let refuted = self.cases.0.get(&subject).map_or(0, |case| case.refuted);
         let pause = self.pause_tolerance_for(subject) * (1 + refuted.min(MAX_REFUTED));
-        let base = match silence {
-            Silence::Gone => return Duration::ZERO,
-            Silence::Hung => self.hang_tolerance().max(pause),
-            Silence::Silent => pause,
-            Silence::Unknown => pause * 3,
-        };
-        // Where most of what we observe falls silent at once, the fault may be on our side.
-        let base = if self.is_most_silent() { base * MASS_SILENCE_FACTOR } else { base };
-        let majority = able / 2 + 1;
-        if votes >= majority {
-            return base;
-        }
-        let agreed = phin_accrual::ln(votes as f64) / phin_accrual::ln(majority as f64);
-        base.mul_f64(MAX_STRETCH - (MAX_STRETCH - 1.0) * agreed)
+        let hang = self.hang_tolerance().max(pause);
+        time_given(silence, is_refused, self.is_most_silent(), pause, hang)
+            .mul_f64(stretch(votes, able))
     }
 
     fn declare_dead(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
@@ -722,21 +781,14 @@ impl Swim {
     /// The case of a live member, opened if there is room.
     fn open_case(&mut self, now: Instant, subject: MemberId) -> Option<&mut Case> {
         let known = self.list.get(subject).filter(|known| known.state.is_live())?;
-        let (version, refuted_at) = (known.version(), known.since);
+        let version = known.version();
         let recent = self.params.pause_tolerance / 4;
         if self.cases.0.len() >= MAX_CASES && !self.cases.0.contains_key(&subject) {
             self.stats.cases_refused += 1;
             return None;
         }
-        if self.cases.0.get(&subject).is_some_and(|case| case.version != version) {
-            // It refuted, others heard it and we still do not: what of ours is overdue since before that was lost.
-            self.record_lost(subject, refuted_at);
-        }
         let case = self.cases.0.entry(subject).or_insert_with(|| Case::new(version, now));
-        if case.version != version {
-            let refuted = case.refuted + 1;
-            *case = Case { refuted, ..Case::new(version, now) };
-        } else if case.is_dormant() {
+        if case.is_dormant() {
             // What we missed for another long ago, and nobody followed up, is no part of a silence that begins now.
             case.misses.retain(|&sent_at| now - sent_at <= recent);
             case.opened_at = now;
@@ -748,6 +800,7 @@ impl Swim {
         let tolerance = self.params.pause_tolerance;
         let is_cut_off = self.own_failing_link(now, subject).is_some();
         let is_early = self.is_early(now, subject);
+        let least = self.spaced(Duration::ZERO, RETRIES_PER_TOLERANCE);
         let case = self.cases.0.get_mut(&subject).filter(|case| case.retry == Retry::None);
         let Some(case) = case else {
             return;
@@ -761,6 +814,7 @@ impl Swim {
             _ if now - case.opened_at < tolerance * 2 => tolerance / 4,
             _ => tolerance,
         };
+        let gap = gap.max(least);
         case.retry = Retry::At(now + gap);
         self.timers.set(now + gap, Timer::Retry(subject, case.version));
     }
@@ -782,14 +836,62 @@ impl Swim {
         evidence.phi()
     }
 
-    /// The observers of a member that are held able to judge it: alive, and not abstaining.
-    pub(crate) fn able_observers(&self, subject: MemberId) -> Vec<MemberId> {
+    /// The observers of a member that are alive and do not abstain.
+    pub(crate) fn alive_observers(&self, subject: MemberId) -> Vec<MemberId> {
         let mut observers = self.list.rings().observers(subject);
-        let abstaining = self.cases.0.get(&subject).map(|case| &case.abstaining);
-        observers.retain(|observer| {
-            self.is_alive(*observer) && abstaining.is_none_or(|a| !a.contains(observer))
-        });
+        observers.retain(|&observer| self.is_alive(observer) && !self.abstains(observer, subject));
         observers
+    }
+
+    /// The observers of a member that are considered able to judge it: alive, not abstaining, and not silent themselves.
+    pub(crate) fn able_observers(&self, now: Instant, subject: MemberId) -> Vec<MemberId> {
+        let mut observers = self.list.rings().observers(subject);
+        observers.retain(|&observer| self.is_able(now, observer, subject));
+        observers
+    }
+
+    pub(crate) fn is_able(&self, now: Instant, observer: MemberId, subject: MemberId) -> bool {
+        let is_silent = self.is_silent_to_us(observer) || self.kept_silent(now, observer, subject);
+        observer != subject
+            && self.is_alive(observer)
+            && !self.abstains(observer, subject)
+            && (observer == self.id() || !is_silent)
+    }
+
+    fn abstains(&self, observer: MemberId, subject: MemberId) -> bool {
+        self.cases.0.get(&subject).is_some_and(|case| case.abstaining.contains(&observer))
+    }
+
+    /// Whether others were asked to vote so long ago that their answers are here.
+    fn has_waited_for_votes(&self, now: Instant, subject: MemberId) -> bool {
+        self.cases
+            .accused_at(subject)
+            .is_some_and(|at| now - at >= self.params.pause_tolerance * 3 / 4)
+    }
+
+    /// Whether an observer was asked to vote several times by now, and nothing was heard of it since.
+    pub(crate) fn kept_silent(&self, now: Instant, observer: MemberId, subject: MemberId) -> bool {
+        let case = self.cases.0.get(&subject).filter(|case| !case.votes.contains_key(&observer));
+        let accused_at = case.and_then(|case| case.accused_at);
+        accused_at.is_some_and(|accused_at| {
+            self.has_waited_for_votes(now, subject)
+                && self.contacts.heard_at(observer).is_none_or(|heard_at| heard_at < accused_at)
+        })
+    }
+
+    /// Whether a member lives for others while our link to it fails: then they judge, until nobody has heard it for two turns.
+    fn is_left_to_others(&self, now: Instant, subject: MemberId) -> bool {
+        let alive_at = self.known_alive_at(subject);
+        self.own_failing_link(now, subject).is_some()
+            && alive_at.is_some_and(|alive_at| now - alive_at < self.turn() * 2)
+    }
+
+    /// An interval, lengthened if very many cases are open, so that they do not make many more than so many in a pause
+    /// tolerance together.
+    fn spaced(&self, interval: Duration, per_tolerance: u32) -> Duration {
+        let many = self.cases.0.len().saturating_sub(usize::from(self.params.rings) * 2);
+        let cases = u32::try_from(many).unwrap_or(u32::MAX);
+        interval.max(self.params.pause_tolerance.saturating_mul(cases) / per_tolerance)
     }
 
     /// Whether a member's vote counts: it is an observer, or next in turn, as it may be in a list that is ahead of ours.
@@ -799,14 +901,6 @@ impl Swim {
 
     pub(crate) fn is_alive(&self, id: MemberId) -> bool {
         self.list.get(id).is_some_and(|member| member.state == MemberState::Alive)
-    }
-
-    /// Whether more than half of our subjects are silent to us.
-    pub(crate) fn is_most_silent(&self) -> bool {
-        let subjects = self.list.rings().subjects(self.id());
-        let is_silent = |id: &&MemberId| self.cases.0.get(id).is_some_and(|c| !c.misses.is_empty());
-        let silent = subjects.iter().filter(is_silent).count();
-        subjects.len() >= 4 && silent * 2 > subjects.len()
     }
 
     /// Asks the host of a silent member, and again while it has not said that the process is gone: an answer may be lost, a
@@ -837,6 +931,39 @@ impl Swim {
     }
 }
 
+/// How long a kind of silence is given with a majority of votes. What lengthens it does not multiply: if most subjects are
+/// silent, the fault may be here, but then it does not matter as well that nothing is known of the host.
+fn time_given(
+    silence: Silence,
+    is_refused: bool,
+    is_most_silent: bool,
+    pause: Duration,
+    hang: Duration,
+) -> Duration {
+    match silence {
+        Silence::Gone => Duration::ZERO,
+        Silence::Hung if is_most_silent => hang * DOUBTFUL,
+        Silence::Hung => hang,
+        // Its kernel refuses our packets, so the fault is not here.
+        Silence::Silent | Silence::Unknown if is_refused => pause,
+        Silence::Silent if !is_most_silent => pause,
+        Silence::Silent | Silence::Unknown => pause * DOUBTFUL,
+    }
+}
+
+/// How many times longer silence is given with fewer votes than a majority of those able to judge: from six times with one
+/// vote down to once (Lifeguard §IV.B, LHA-Suspicion).
+fn stretch(votes: usize, able: usize) -> f64 {
+    let majority = able / 2 + 1;
+    if votes >= majority {
+        return 1.0;
+    }
+    let agreed = phin_accrual::ln(votes as f64) / phin_accrual::ln(majority as f64);
+    MAX_STRETCH - (MAX_STRETCH - 1.0) * agreed
+}
+
+/// How many times longer silence is given if nothing is known of the host, or the fault may be here.
+const DOUBTFUL: u32 = 3;
 /// Others are asked to ping a member whose misses are worth this much to us (DESIGN: one probe in ten on any link).
 const ASK_PHI: f64 = 1.0;
 /// A member is accused, and a vote counts, from this phi on: one probe in a hundred of a healthy member, on any link.
@@ -847,13 +974,51 @@ const ENOUGH_PHI: f64 = 4.0;
 const MAX_VOTE_PHI: f64 = 6.0;
 /// How much longer silence is given with one vote than with a majority (Lifeguard's β).
 const MAX_STRETCH: f64 = 6.0;
-/// How much longer silence is given when most of what we observe is silent.
-const MASS_SILENCE_FACTOR: u32 = 3;
 /// So many refutations of one that we do not hear lengthen its tolerance, each by one of it.
 const MAX_REFUTED: u32 = 4;
 /// So many misses are looked into whatever they are worth, and without haste.
 const MANY_MISSES: usize = 8;
+/// How many pings of silent members, and questions to others about them, are sent in a pause tolerance, if very many
+/// are silent at once.
+const RETRIES_PER_TOLERANCE: u32 = 512;
+const ACCUSATIONS_PER_TOLERANCE: u32 = 64;
 /// How many cases can be open; beyond, further members are not doubted until one closes.
 const MAX_CASES: usize = 1_024;
 /// How many accusers and abstaining observers are remembered for a case: more than any configuration has observers.
 const MAX_ACCUSERS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lengthens_the_time_given_does_not_multiply() {
+        use Silence::{Gone, Hung, Silent, Unknown};
+        let seconds = [
+            ("kind", (Silent, false, false), 1),
+            ("nothing known of the host", (Unknown, false, false), 3),
+            ("most are silent", (Silent, false, true), 3),
+            ("both", (Unknown, false, true), 3),
+            ("refused here alone, most are silent", (Silent, true, true), 1),
+            ("refused by two", (Gone, true, true), 0),
+            ("hung", (Hung, false, false), 10),
+            ("hung, most are silent", (Hung, false, true), 30),
+        ];
+        let (pause, hang) = (Duration::from_secs(1), Duration::from_secs(10));
+        for (what, (silence, is_refused, is_most_silent), expected) in seconds {
+            let given = time_given(silence, is_refused, is_most_silent, pause, hang);
+            assert_eq!(given, Duration::from_secs(expected), "{what}");
+        }
+    }
+
+    #[test]
+    fn time_is_stretched_by_the_votes_that_lack_of_those_able_to_judge() {
+        let rounded = |votes, able| (stretch(votes, able) * 10.0).round() / 10.0;
+        assert_eq!(
+            [1, 2, 3, 4, 5, 8].map(|votes| rounded(votes, 8)),
+            [6.0, 3.8, 2.6, 1.7, 1.0, 1.0]
+        );
+        // Of the observers only one is able, or two.
+        assert_eq!([rounded(1, 1), rounded(2, 2), rounded(1, 2)], [1.0, 1.0, 6.0]);
+    }
+}

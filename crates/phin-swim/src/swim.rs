@@ -20,6 +20,7 @@ use crate::{
     joining::Joins,
     leaving::Departure,
     local_health::LocalHealth,
+    mass_silence::MassSilence,
     member::supersedes,
     membership::MembershipList,
     probe::{Channel, Probes},
@@ -52,6 +53,7 @@ pub struct Swim {
     pub(crate) rounds: Rounds,
     pub(crate) probes: Probes,
     pub(crate) cases: Cases,
+    pub(crate) mass_silence: MassSilence,
     pub(crate) doubts: Doubts,
     pub(crate) contacts: Contacts,
     pub(crate) reports: Reports,
@@ -89,6 +91,8 @@ pub(crate) enum Timer {
     Retry(MemberId, Version),
     /// The silence of a member may have lasted long enough for a verdict.
     Judge(MemberId, Version),
+    /// While many are silent: further members are to be looked at.
+    Look,
     /// The member's time to refute a verdict that we doubt may be over.
     Doubt(MemberId, Version),
     /// Classic only: the suspicion of this version of a member has lasted as long as it may.
@@ -139,6 +143,7 @@ impl Swim {
             rounds: Rounds::new(now),
             probes: Probes::default(),
             cases: Cases::default(),
+            mass_silence: MassSilence::default(),
             doubts: Doubts::default(),
             contacts: Contacts::default(),
             reports: Reports::default(),
@@ -214,6 +219,7 @@ impl Swim {
                 Timer::ProbeEnd(sequence) => self.end_probe(now, sequence),
                 Timer::Retry(id, version) => self.retry(now, id, version),
                 Timer::Judge(id, _) => self.judge(now, id),
+                Timer::Look => self.look_around(now),
                 Timer::Doubt(id, version) => self.end_doubt(now, id, version),
                 Timer::Suspicion(id, version) => self.end_suspicion(now, id, version),
                 Timer::Push => self.push_updates(now),
@@ -376,7 +382,7 @@ impl Swim {
             Part::Ping(pulse) => self.handle_ping(now, from, pulse, channel),
             Part::Ack(pulse) => self.handle_ack(now, from, pulse, channel),
             Part::PingReq { sequence, target } => self.handle_ping_req(now, from, sequence, target),
-            Part::Nack { sequence } => self.handle_nack(now, sequence),
+            Part::Nack { sequence } => self.handle_nack(now, from.id, sequence),
             Part::IndirectAck { sequence, generation } => {
                 self.handle_indirect_ack(now, from, sequence, generation);
             }
@@ -476,6 +482,13 @@ impl Swim {
         }
         if change == Some(Change::Alive) && !is_restart {
             self.contacts.record_other_refuted(now);
+        }
+        let version = record.version();
+        let is_refutation = known.as_ref().is_some_and(|known| {
+            known.state.is_live() && state.is_live() && known.version() < version && !is_restart
+        });
+        if is_refutation {
+            self.renew_case(now, id, version);
         }
         self.suspicions.clear(id);
         if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {

@@ -99,7 +99,25 @@ impl Contacts {
         self.other_refuted_at.is_some_and(|at| at >= since)
     }
 
-    fn heard_at(&self, id: MemberId) -> Option<Instant> {
+    /// The members heard since then, beginning with those after `place` in the order of ids.
+    pub(crate) fn heard_since(
+        &self,
+        began: Instant,
+        place: MemberId,
+    ) -> impl Iterator<Item = MemberId> {
+        let (before, after) = (self.heard.range(..=place), self.heard.range(place..));
+        after.chain(before).filter(move |&(_, &at)| at >= began).map(|(&id, _)| id)
+    }
+
+    pub(crate) fn is_any_heard_since(&self, began: Instant) -> bool {
+        self.heard.values().any(|&at| at >= began)
+    }
+
+    pub(crate) fn last_heard(&self) -> Option<MemberId> {
+        self.heard.iter().max_by_key(|&(_, at)| at).map(|(&id, _)| id)
+    }
+
+    pub(crate) fn heard_at(&self, id: MemberId) -> Option<Instant> {
         self.heard.get(&id).copied()
     }
 
@@ -202,7 +220,7 @@ impl Swim {
     /// Whether a verdict is to be taken as it comes: if those who voted are a majority by our own list too.
     fn is_borne_out(&self, subject: MemberId, credible: &[Vote]) -> bool {
         Silence::of(credible) == Silence::Gone
-            || credible.len() > self.able_observers(subject).len() / 2
+            || credible.len() > self.alive_observers(subject).len() / 2
     }
 
     /// The votes of a verdict that we have no reason to doubt: if we have not heard from the member since its silence

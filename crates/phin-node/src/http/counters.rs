@@ -35,6 +35,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.refutations_held: "Suspicions of this node that it let stand for a while, as it is degraded and evicted",
     swim.evictions: "Members declared dead for being degraded too long",
     swim.accusations: "Members accused to their other observers",
+    swim.looks: "Members pinged out of turn because several subjects were silent at once",
     swim.cases_refused: "Members not doubted because too many cases were open",
     swim.doubts_refused: "Verdicts not kept to be doubted because too many were",
     swim.outbid: "Later versions of this node not outbid at once: a second process runs with its key",
