@@ -93,9 +93,10 @@ impl Swim {
     }
 
     /// How many members are looked at together. Where anybody answers, or kernels refuse packets, the network works and
-    /// there is no time to lose. If nothing at all is received, the fault is probably here, so few are asked, and late.
+    /// there is no time to lose. If nothing
+    /// answers at all, the fault is probably here, so few are asked, and late.
     fn look_limit(&self, now: Instant, began: Instant) -> usize {
-        if self.contacts.is_any_heard_since(began)
+        if self.health.last_answer() > began
             || self.health.last_refusal().is_some_and(|at| at >= began)
         {
             return MAX_LOOKED_AT;
@@ -154,8 +155,12 @@ impl Swim {
     /// Those that judge a member: its observers that are able to. If fewer than two are, and most subjects are silent, this
     /// member and some others that it heard since take the places of the rest.
     pub(crate) fn voters(&self, now: Instant, subject: MemberId) -> Vec<MemberId> {
+        if !self.may_be_deaf(now, subject) {
+            // One that is silent to us may still vote: a majority of fewer would not convince the others.
+            return self.alive_observers(subject);
+        }
         let mut voters = self.able_observers(now, subject);
-        if voters.len() >= 2 || !self.may_be_deaf(now, subject) {
+        if voters.len() >= 2 {
             return voters;
         }
         let Some(began) = self.mass_silence_began(now) else {
@@ -179,12 +184,12 @@ const SILENT_MISSES: usize = 2;
 const MIN_SUBJECTS: usize = 4;
 /// The same for subjects that do not answer us themselves, whatever others say of them.
 const MIN_DIRECT: usize = 3;
-/// How many members are looked at together, and how often in a pause tolerance: 128 of them, each with one ping and, where
+/// How many members are looked at together, and how often in a pause tolerance: 48 of them, each with one ping and, where
 /// that is missed, the retries of any case.
-const MAX_LOOKED_AT: usize = 16;
+const MAX_LOOKED_AT: usize = 6;
 const LOOKS_PER_TOLERANCE: u32 = 8;
 /// So many cases may be open while nothing at all is received; then no further member is looked at.
-const MAX_UNHEARD: usize = 128;
+const MAX_UNHEARD: usize = 64;
 /// How far along a ring is looked.
 const MAX_STEPS: usize = 512;
 /// How many members take the places of silent observers.
