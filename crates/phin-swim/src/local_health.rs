@@ -14,6 +14,8 @@ pub(crate) struct LocalHealth {
     last_heard: Instant,
     /// When anything that we asked was last answered, by a member or by its host.
     last_answer: Instant,
+    /// When anyone was heard again after nobody was for a while.
+    resumed_at: Instant,
     /// When the kernel of any host last refused a packet.
     last_refusal: Option<Instant>,
     impaired_until: Instant,
@@ -56,6 +58,7 @@ impl LocalHealth {
         Self {
             last_heard: now,
             last_answer: now,
+            resumed_at: now,
             last_refusal: None,
             impaired_until: now,
             is_isolated: false,
@@ -69,6 +72,10 @@ impl LocalHealth {
     /// When it last showed that we are heard, and hear.
     pub(crate) const fn last_answer(&self) -> Instant {
         self.last_answer
+    }
+
+    pub(crate) const fn resumed_at(&self) -> Instant {
+        self.resumed_at
     }
 
     pub(crate) const fn last_refusal(&self) -> Option<Instant> {
@@ -161,6 +168,9 @@ impl Swim {
     }
 
     pub(crate) fn hear_anyone(&mut self, now: Instant) {
+        if now.saturating_since(self.health.last_heard) >= self.params.pause_tolerance / 2 {
+            self.health.resumed_at = now;
+        }
         self.health.last_heard = now;
         if self.health.is_isolated {
             self.health.is_isolated = false;

@@ -96,7 +96,9 @@ impl Swim {
     /// there is no time to lose. If nothing
     /// answers at all, the fault is probably here, so few are asked, and late.
     fn look_limit(&self, now: Instant, began: Instant) -> usize {
-        if self.health.last_answer() > began
+        // What was held up arrives at once, but not all of it at the same moment.
+        let is_settled = now - self.health.resumed_at() >= self.params.pause_tolerance / 4;
+        if (self.health.last_answer() > began && is_settled)
             || self.health.last_refusal().is_some_and(|at| at >= began)
         {
             return MAX_LOOKED_AT;
