@@ -157,8 +157,9 @@ impl Swim {
     /// Those that judge a member: its observers that are able to. If fewer than two are, and most subjects are silent, this
     /// member and some others that it heard since take the places of the rest.
     pub(crate) fn voters(&self, now: Instant, subject: MemberId) -> Vec<MemberId> {
-        if !self.may_be_deaf(now, subject) {
-            // One that is silent to us may still vote: a majority of fewer would not convince the others.
+        if !self.may_be_deaf(now, subject) || self.is_starved() {
+            // One that is silent to us may still vote: a majority of fewer would not convince the others. On a starved machine
+            // those that are silent now will vote later.
             return self.alive_observers(subject);
         }
         let mut voters = self.able_observers(now, subject);

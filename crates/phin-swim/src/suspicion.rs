@@ -580,6 +580,16 @@ impl Swim {
             self.close_case(now, subject, Outcome::Cleared { by });
             let lasted = silent_since.map_or(Duration::ZERO, |since| until.saturating_since(since));
             self.record_silence_ended(now, subject, lasted);
+            // It is still suspect here, and only its own refutation ends that: its reply shows that it has to refute.
+            let is_suspect =
+                self.list.get(subject).is_some_and(|m| m.state == MemberState::Suspect);
+            if is_suspect
+                && by != subject
+                && self.waiting_since(subject).is_none()
+                && let Some(peer) = self.peer(subject)
+            {
+                self.ping(now, peer, Purpose::Probe);
+            }
         }
         // Those who doubt it too learn at once, from whoever heard it first.
         // What voids nothing here is passed on by nobody, or it would go round among accusers for ever.
