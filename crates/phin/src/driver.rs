@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     sync::Arc,
     time::Duration,
 };
@@ -21,6 +21,7 @@ use phin_swim::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
+    time,
 };
 use tracing::{debug, error, info, trace, warn};
 
@@ -636,7 +637,9 @@ impl Driver {
         let Self { transport, receiver, commands, keeper, seeking, publisher, .. } = self;
         seeking.iter().for_each(JoinHandle::abort);
         transport.close().await;
+        let addr = transport.local_addr();
         drop((transport, receiver, publisher));
+        released(addr).await;
         if let Some(keeper) = keeper {
             keeper.finish().await;
         }
@@ -670,6 +673,17 @@ impl Wanderers {
     }
 }
 
+/// Waits until the system has the address back, a second at most: the socket is closed by a task of the transport's, a moment
+/// after the transport was dropped.
+async fn released(addr: SocketAddr) {
+    let is_free = async {
+        while UdpSocket::bind(addr).is_err() {
+            time::sleep(RELEASE_INTERVAL).await;
+        }
+    };
+    let _ = time::timeout(MAX_RELEASE_TIME, is_free).await;
+}
+
 /// Ends when a handle asks for it, or when there is none left.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that every handle was dropped.
@@ -682,6 +696,9 @@ const MAX_BATCH: usize = 4_096;
 pub(crate) const COMMANDS: usize = 64;
 /// How many answers of hosts wait for the driver; whoever asked further ones waits too.
 const HOST_ANSWERS: usize = 64;
+/// How long an ended node waits for its socket to be closed, and how often it looks.
+const MAX_RELEASE_TIME: Duration = Duration::from_secs(1);
+const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
 /// Waking this much late is a pause.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Being this late is worth a line in the log: others may have noticed, too.

@@ -142,7 +142,7 @@ fn with_an_old_copy_of_its_data_a_node_learns_that_it_is_behind() {
     }
     fs::write(&generation, old).unwrap();
     let n2 = again();
-    let taken = n2.log("an earlier run was known by a later generation");
+    let taken = n2.log("members know this node's key by a later generation");
     let taken = taken["generation"].as_u64().unwrap();
     assert!(taken > 3, "it was known as the third: {taken}");
     n1.event("n2 after what it was", |line| line["event"] != "dead" && is_back(line, "n2", taken));

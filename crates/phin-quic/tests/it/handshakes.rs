@@ -38,7 +38,7 @@ async fn assert_refused(
     let told = |by: &str| {
         text.lines().any(|line| {
             line.contains("WARN")
-                && line.contains(&format!("reason={refusal}"))
+                && line.contains(&format!("reason={:?}", refusal.to_string()))
                 && line.contains(&format!("refused_by={by}"))
         })
     };
