@@ -404,7 +404,7 @@ fn describe(member: &MemberLine) -> String {
     format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}")
 }
 
-/// A text that cannot garble a terminal, whoever sent it: see [`escaped`].
+/// Reads a text that is safe to print on a terminal: invisible characters are escaped, control characters refused.
 pub(crate) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.chars().find(|c| c.is_control()) {

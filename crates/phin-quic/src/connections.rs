@@ -193,7 +193,7 @@ impl Shared {
     }
 
     /// Makes another connection beside one that is silent, and gives that one up if the new one comes about. If none does,
-    /// nothing was tried as far as anybody is told.
+    /// nothing is reported.
     pub(crate) async fn replace_if_silent(
         self: &Arc<Self>,
         silent: &Arc<Link>,

@@ -239,7 +239,7 @@ impl Link {
         }
         let received = self.packets_received();
         let is_elsewhere = self.peer.addr != to.addr;
-        // Whoever waits here must not keep the socket of a transport that was closed.
+        // This wait must not keep the socket of a closed transport open.
         let (link, waiting) = (Arc::downgrade(self), Arc::downgrade(shared));
         shared.runtime.spawn(async move {
             sleep(if is_elsewhere { PATH_PATIENCE } else { ADVERTISED_PATH_PATIENCE }).await;

@@ -1,4 +1,4 @@
-//! Real connections end in every way there is; what the core is told is what the simulator tells it.
+//! Ends real connections in every way, and compares what is reported to the core with what the simulator reports.
 
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
@@ -53,7 +53,7 @@ impl Node {
         while !matches!(self.receive(), Received::Stream { .. }) {}
     }
 
-    /// Waits for the end of a connection, and returns what the core is told of it.
+    /// Waits for the end of a connection, and returns what is reported to the core.
     fn told(&mut self) -> String {
         loop {
             if let Received::Disconnected { reason, .. } = self.receive() {
