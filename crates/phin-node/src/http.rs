@@ -199,24 +199,35 @@ async fn live(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refus
 
 async fn ready(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refusal> {
     let not_ready = |error| Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error));
+    let unreached = |error: &str| not_ready(format!("{error}{}", nat_hint(&node.cluster)));
     if *node.stage.borrow() != Stage::Member {
-        return not_ready("the node is leaving");
+        return not_ready("the node is leaving".into());
     }
     if !node.cluster.is_joined() {
-        return not_ready("no seed has let the node in yet");
+        return unreached("no seed has let the node in yet");
     }
     if node.cluster.is_isolated() {
-        return not_ready("the node is isolated: it hears no other member");
+        return unreached("the node is isolated: it hears no other member");
     }
     if let Some(addr) = node.cluster.identity_conflict() {
-        return not_ready(&format!("another process runs with this node's key (seen at {addr})"));
+        return not_ready(format!("another process runs with this node's key (seen at {addr})"));
     }
-    let unreached = node.cluster.unreached().await.map_err(Refusal::stopped)?;
-    let own = unreached.iter().find(|unreached| unreached.id == node.cluster.id());
+    let links = node.cluster.unreached().await.map_err(Refusal::stopped)?;
+    let own = links.iter().find(|unreached| unreached.id == node.cluster.id());
     if own.is_some_and(|own| own.degraded_since.is_some()) {
-        return not_ready("the node is degraded: most of its observers do not reach it");
+        return unreached("the node is degraded: most of its observers do not reach it");
     }
     Ok(Json(json!({ "status": "ready" })))
+}
+
+/// What is probably wrong with a node behind a NAT that others do not reach.
+fn nat_hint(cluster: &Cluster) -> String {
+    cluster.nat_addr().map_or(String::new(), |seen| {
+        let advertised = cluster.advertised();
+        format!(
+            "; it is behind a NAT: it advertises {advertised}, members see {seen}; set --advertise"
+        )
+    })
 }
 
 /// Answers are of the moment, are what they say they are, and are no part of other pages.

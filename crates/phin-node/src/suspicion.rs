@@ -1,6 +1,6 @@
 //! Why a member is held for what it is, as others read it: the JSON of `why`, and the words for people.
 
-use std::time::SystemTime;
+use std::{net::SocketAddr, time::SystemTime};
 
 use phin::{Cluster, Member, Members, Outcome, Report, Silence};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,9 @@ pub(crate) struct Why {
     /// Which of its observers do not reach it, though it lives, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
+    /// Of the asked node itself: where members see it, if that is behind a NAT and not where it can be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) nat_addr: Option<SocketAddr>,
     /// Other members that the request fits, such as earlier runs with the same name; at most 8.
     #[serde(default)]
     pub(crate) others: Vec<ListedMember>,
@@ -107,6 +110,7 @@ impl Why {
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
             failing: Failing::default(),
+            nat_addr: cluster.nat_addr().filter(|_| member.id() == cluster.id()),
             others: Vec::new(),
         }
     }
@@ -141,6 +145,13 @@ impl Why {
             ));
         }
         text.push_str(&self.failing.to_text());
+        if let Some(seen) = self.nat_addr {
+            text.push_str(&format!(
+                "It is behind a NAT: it advertises {}, and members see it at {seen}. If others do not reach it, \
+                 set --advertise to the public address, with a port that is mapped to it.\n",
+                member.addr
+            ));
+        }
         let Some(suspicion) = &self.suspicion else {
             text.push_str(match state.as_str() {
                 "dead" => {

@@ -121,7 +121,8 @@ impl Shared {
         let connection = incoming.await?;
         let theirs = Hello::receive(&connection).await?;
         let number = self.next_accepted();
-        Hello { instance: self.instance, number }.send(&connection).await?;
+        let observed = Some(canonical(connection.remote_address()));
+        Hello { instance: self.instance, number, observed }.send(&connection).await?;
         let standing = Standing {
             initiator: Initiator::Peer,
             peer_instance: theirs.instance,

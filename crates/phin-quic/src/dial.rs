@@ -111,7 +111,7 @@ impl Shared {
             .endpoint
             .connect(addr, tls::SERVER_NAME)
             .map_err(|error| DialError::Unreachable { reason: error.to_string() })?;
-        let hello = Hello { instance: self.instance, number: 0 };
+        let hello = Hello { instance: self.instance, number: 0, observed: None };
         let shaken = timeout(self.params.handshake_timeout, shake_hands(connecting, hello)).await;
         let (connection, theirs) = match shaken {
             Ok(Ok(shaken)) => shaken,
@@ -133,7 +133,11 @@ impl Shared {
             established: Instant::now(),
         };
         let link = Link::new(connection, id, standing, self.incoming_of_peer(), None);
+        let by = link.peer;
         self.register(Arc::new(link));
+        if let Some(addr) = theirs.observed.filter(|addr| *addr != self.local_addr) {
+            self.queue.push_event(Received::Observed { by, addr });
+        }
         Ok(id)
     }
 

@@ -64,6 +64,14 @@ pub enum Received {
         /// Whom the packet was for.
         peer: Peer,
     },
+    /// A peer that this node dialled sees its packets come from this address. It is one of this
+    /// host's, or a NAT's; not told where it is the address that the transport is bound to.
+    Observed {
+        /// The peer.
+        by: Peer,
+        /// Where the packets come from, as the peer says.
+        addr: SocketAddr,
+    },
     /// Another process proved this node's own identity: it has a copy of its key.
     IdentityInUse {
         /// Where it is.

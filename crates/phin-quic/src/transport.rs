@@ -244,7 +244,7 @@ pub(crate) struct Shared {
     pub(crate) own_id: PeerId,
     /// This run of this process: see [`Hello`](crate::hello::Hello).
     pub(crate) instance: u64,
-    local_addr: SocketAddr,
+    pub(crate) local_addr: SocketAddr,
     pub(crate) socket: Arc<Socket>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) endpoint: Endpoint,

@@ -118,6 +118,25 @@ const fn is_reachable(ip: IpAddr) -> bool {
     }
 }
 
+/// Whether packets that come from `observed` were given that address by a NAT: it is neither one of those that the node
+/// advertises nor another one of this host. A source port says nothing: it is not where a node behind a NAT listens.
+pub(crate) fn is_translated(
+    observed: IpAddr,
+    mut advertised: impl Iterator<Item = SocketAddr>,
+) -> bool {
+    !advertised.any(|addr| addr.ip() == observed) && !is_of_this_host(observed)
+}
+
+/// Whether the system lets a socket use the address, which sends nothing. A link-local address, which needs an interface
+/// with it, comes through no NAT.
+fn is_of_this_host(ip: IpAddr) -> bool {
+    let is_link_local = match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    is_link_local || UdpSocket::bind((ip, 0)).is_ok()
+}
+
 /// The local address that the system would send from to another network; asking sends nothing. A
 /// wildcard IPv6 socket takes IPv4 traffic too.
 fn outward_addr(allow_ipv6: bool) -> Option<IpAddr> {
@@ -168,6 +187,22 @@ mod tests {
         ] {
             let found = choose_addr(present, outward, local);
             assert_eq!(found, expected, "{present:?} {outward:?} {local:?}");
+        }
+    }
+
+    #[test]
+    fn only_an_address_of_neither_the_record_nor_the_host_is_a_nats() {
+        let advertised = ["192.0.2.7:7646", "127.0.0.1:7646"].map(addr);
+        for (observed, expected) in [
+            ("192.0.2.7", false),
+            ("192.0.2.8", true),
+            ("2001:db8::1", true),
+            // Another address of the host: it has several.
+            ("127.0.0.2", false),
+            ("fe80::7", false),
+        ] {
+            let ip = observed.parse().expect("the test's address is one");
+            assert_eq!(is_translated(ip, advertised.into_iter()), expected, "{observed}");
         }
     }
 

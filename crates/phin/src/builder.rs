@@ -291,6 +291,7 @@ impl Builder {
         let (isolated, is_isolated) = watch::channel(false);
         let (converged, is_converged) = watch::channel(true);
         let (identity_conflict, has_conflict) = watch::channel(None);
+        let (nat_addr, known_nat_addr) = watch::channel(None);
         let joiner =
             Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
         let company = Company { members: source.watch(), isolated: is_isolated.clone() };
@@ -327,6 +328,8 @@ impl Builder {
             isolated,
             converged,
             identity_conflict,
+            nat_addr,
+            is_advertise_given: self.advertise.is_some(),
             seeking,
             keeper,
             state: Default::default(),
@@ -346,6 +349,7 @@ impl Builder {
             isolated,
             converged,
             identity_conflict: has_conflict,
+            nat_addr: known_nat_addr,
             stop,
             commands,
             joiner,

@@ -46,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) isolated: watch::Receiver<bool>,
     pub(crate) converged: watch::Receiver<bool>,
     pub(crate) identity_conflict: watch::Receiver<Option<IdentityConflict>>,
+    pub(crate) nat_addr: watch::Receiver<Option<SocketAddr>>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) joiner: Joiner,
@@ -139,6 +140,13 @@ impl Cluster {
     pub fn identity_conflict(&self) -> Option<SocketAddr> {
         let conflict = *self.shared.identity_conflict.borrow();
         conflict.filter(IdentityConflict::is_recent).map(|conflict| conflict.addr)
+    }
+
+    /// The address that a NAT gives to this node's packets, as the first member that saw it reported: other members
+    /// probably cannot reach this node at the address that it advertises. `None` where no member reported one, and where the
+    /// advertised address was given ([`Builder::advertise`], [`advertise`](Self::advertise)).
+    pub fn nat_addr(&self) -> Option<SocketAddr> {
+        *self.shared.nat_addr.borrow()
     }
 
     /// Waits until [`is_isolated`](Self::is_isolated) is not what the caller knows, and returns what

@@ -27,6 +27,7 @@ use tracing::{debug, error, info, trace, warn};
 
 use crate::{
     Departure, DriverStats, PhiSubscription, Stats, SubscribePhiError,
+    address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
     clock::Clock,
     join::{AfterLeaving, NotJoined},
@@ -112,6 +113,10 @@ pub(crate) struct Driver {
     pub(crate) isolated: watch::Sender<bool>,
     pub(crate) converged: watch::Sender<bool>,
     pub(crate) identity_conflict: watch::Sender<Option<IdentityConflict>>,
+    /// Where a member sees this node behind a NAT, while no address to advertise was given.
+    pub(crate) nat_addr: watch::Sender<Option<SocketAddr>>,
+    /// Whether the application chose the advertised address: then others may well see another one.
+    pub(crate) is_advertise_given: bool,
     /// The tasks that live no longer than this one.
     pub(crate) seeking: Vec<JoinHandle<()>>,
     pub(crate) keeper: Option<Keeper>,
@@ -325,6 +330,7 @@ impl Driver {
                 }
             }
             Received::IdentityInUse { addr } => self.on_identity_in_use(addr),
+            Received::Observed { by, addr } => self.on_observed(by, addr),
             Received::SendFailed { peer, error, payload_bytes } => {
                 debug!(peer = %peer.id, %error, payload_bytes, "a stream may not have arrived");
                 self.give_up_joining(member_id(peer.id));
@@ -358,6 +364,22 @@ impl Driver {
         }
         let at = tokio::time::Instant::now();
         self.identity_conflict.send_replace(Some(IdentityConflict { addr, at }));
+    }
+
+    /// A member sees this node's packets come from `observed`. If that is a NAT's address, others may not reach this node
+    /// at the one that it advertises. Nothing is changed: what a NAT sends from is not where it lets packets in.
+    fn on_observed(&self, by: phin_quic::Peer, observed: SocketAddr) {
+        // One warning until the advertised address changes: a member that lies cannot fill the log.
+        if self.is_advertise_given || self.nat_addr.borrow().is_some() {
+            return;
+        }
+        let members = self.swim.members();
+        let me = members.me();
+        if is_translated(observed.ip(), me.record().addrs()) {
+            let advertised = me.addr();
+            warn!(%observed, %advertised, member = %by.id, "a NAT lies between this node and a member: others may not reach it at the advertised address; if so, map a port of the public address to this node and set --advertise to both");
+            self.nat_addr.send_replace(Some(observed));
+        }
     }
 
     fn on_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
@@ -394,6 +416,8 @@ impl Driver {
                 let _ = reply.send(self.swim.flap_penalty(now, id));
             }
             Command::MoveTo { addr, reply } => {
+                self.is_advertise_given = true;
+                self.nat_addr.send_replace(None);
                 self.swim.move_to(now, vec![addr]);
                 self.flush_outputs();
                 // Whoever is told finds it in the list.
@@ -403,6 +427,7 @@ impl Driver {
             Command::Moved { addr } => {
                 // What was connected at the old address leads nowhere, and nobody can be told that it ended.
                 self.transport.give_up_all();
+                self.nat_addr.send_replace(None);
                 self.swim.move_to(now, vec![addr]);
                 self.flush_outputs();
                 self.publish();

@@ -47,6 +47,7 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
         flap_penalty: 0.0,
         suspicion,
         failing: Failing::default(),
+        nat_addr: None,
         others: Vec::new(),
     }
 }

@@ -44,25 +44,12 @@ fn a_host_whose_address_changes_is_reached_at_the_new_one() {
 #[test]
 fn a_gateway_that_forgets_its_flows_ends_no_member() {
     let Some(mut cluster) = Cluster::start(Family::V4, 4, &["--profile", "local"]) else { return };
-    let inside = Namespace::new().unwrap();
-    cluster.lan.add_host().unwrap();
-    let gateway = cluster.lan.host(5);
-    let link = format!(
-        "link add in0 type veth peer name eth0 netns {}\nlink set in0 up\naddr add 10.88.0.1/24 dev in0\n",
-        inside.path()
+    let (inside, gateway) = behind_gateway(
+        &mut cluster,
+        "chain in { type nat hook prerouting priority -100; iif eth0 udp dport 7646 dnat to 10.88.0.2; }",
     );
-    gateway.command("ip", &["-batch", "-"], &link);
-    let inner = "link set lo up\nlink set eth0 up\naddr add 10.88.0.2/24 dev eth0\n\
-                 route add default via 10.88.0.1\n";
-    inside.command("ip", &["-batch", "-"], inner);
-    gateway.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
-    let rules = "table ip nat {\n\
-                 chain in { type nat hook prerouting priority -100; iif eth0 udp dport 7646 dnat to 10.88.0.2; }\n\
-                 chain out { type nat hook postrouting priority 100; oif eth0 meta l4proto udp masquerade to :20000-29999 random; }\n\
-                 }\n";
-    gateway.command("nft", &["-f", "-"], rules);
     let flows = FlowTable(
-        gateway
+        (cluster.lan.host(gateway))
             .run(|| Socket::new(Domain::from(NETLINK), Type::RAW, Some(Protocol::from(NETFILTER))))
             .unwrap(),
     );
@@ -90,6 +77,52 @@ fn a_gateway_that_forgets_its_flows_ends_no_member() {
     let lost = others.map(|number| cluster.metric(number, "phin_transport_paths_lost_total"));
     assert!(lost.iter().sum::<f64>() > 0.0, "no connection was lost: nothing was tested");
     cluster.assert_never(&all, "dead", &all, &mark);
+}
+
+/// Nobody maps a port to it: members outside see it at the gateway's address, and cannot reach it where it says it is.
+#[test]
+fn a_node_behind_a_gateway_is_told_where_it_is_seen() {
+    let Some(mut cluster) = Cluster::start(Family::V4, 2, &["--profile", "local"]) else { return };
+    let (inside, _) = behind_gateway(&mut cluster, "");
+    let arguments = ["--profile", "local", "--join", "10.77.0.1:7646"];
+    let node = Node::start(&inside, [10, 88, 0, 2].into(), "n3", KEY, &arguments);
+    let warning = node.log("a NAT lies between");
+    assert_eq!(warning["advertised"], "10.88.0.2:7646", "{warning}");
+    assert!(warning["observed"].as_str().unwrap().starts_with("10.77.0.3:2"), "{warning}");
+    node.event_of(0, "joined", "n2");
+    let (status, why) = node.get(&inside, "/v1/members/n3/why");
+    assert_eq!((status, why.contains("\"nat_addr\":\"10.77.0.3:2")), (200, true), "{why}");
+    // The others are where they say, and heard nothing else.
+    for number in [1, 2] {
+        let why = cluster.json(number, &format!("/v1/members/n{number}/why"));
+        assert!(why["nat_addr"].is_null(), "n{number}: {why}");
+    }
+}
+
+/// A host with the address 10.88.0.2 behind another one, the last of the segment, which changes the ports that it sends
+/// from. Returns it and its gateway.
+fn behind_gateway(cluster: &mut Cluster, chain: &str) -> (Namespace, usize) {
+    let inside = Namespace::new().unwrap();
+    cluster.lan.add_host().unwrap();
+    let number = cluster.lan.hosts().max().unwrap();
+    let gateway = cluster.lan.host(number);
+    let link = format!(
+        "link add in0 type veth peer name eth0 netns {}\nlink set in0 up\naddr add 10.88.0.1/24 dev in0\n",
+        inside.path()
+    );
+    gateway.command("ip", &["-batch", "-"], &link);
+    let inner = "link set lo up\nlink set eth0 up\naddr add 10.88.0.2/24 dev eth0\n\
+                 route add default via 10.88.0.1\n";
+    inside.command("ip", &["-batch", "-"], inner);
+    gateway.run(|| std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap());
+    let rules = format!(
+        "table ip nat {{\n\
+         {chain}\n\
+         chain out {{ type nat hook postrouting priority 100; oif eth0 meta l4proto udp masquerade to :20000-29999 random; }}\n\
+         }}\n"
+    );
+    gateway.command("nft", &["-f", "-"], &rules);
+    (inside, number)
 }
 
 /// The connections that a gateway's kernel tracks, reached by netlink.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use phin_quic::{
-    BindError, ClusterKey, Credentials, CredentialsError, DialError, Identity, Peer, Refusal,
-    RefusedBy, Transport, TransportStats,
+    BindError, ClusterKey, Credentials, CredentialsError, DialError, Identity, Peer, Received,
+    Refusal, RefusedBy, Transport, TransportStats,
     certificates::{CertificateAuthority, Validity, create_ca},
 };
 
@@ -381,4 +381,48 @@ fn expired() -> Validity {
 fn future() -> Validity {
     let hours = |n: u64| SystemTime::now() + Duration::from_secs(n * 3600);
     Validity { not_before: hours(24), not_after: hours(48) }
+}
+
+#[tokio::test]
+async fn a_client_learns_where_it_is_seen_unless_it_is_bound_there() {
+    let credentials = cluster();
+    let (mut client, mut server) = (Node::new(&credentials), Node::new(&credentials));
+    let (direct, behind) = (Node::new(&credentials), Node::new(&credentials));
+    let [front, back] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let [inside, outside] = [&front, &back].map(|socket| socket.local_addr().unwrap());
+    tokio::spawn(translate(front, back, behind.addr()));
+
+    // Nothing is told of the first one, where the address is the same.
+    assert_eq!(guard(client.transport.dial(direct.addr())).await, Ok(direct.id));
+    assert_eq!(guard(client.transport.dial(inside)).await, Ok(behind.id));
+    let observed = client.expect(|received| match received {
+        Received::Observed { by, addr } => Some((*by, *addr)),
+        _ => None,
+    });
+    assert_eq!(observed.await, (Peer { id: behind.id, addr: inside }, outside));
+    // Nor to the accepting side.
+    assert_eq!(guard(client.transport.dial(server.addr())).await, Ok(server.id));
+    server.expect(connected_peer).await;
+    assert_eq!(server.receiver.try_receive(), None);
+}
+
+/// Passes packets on as a NAT does: the server sees all of them come from the back.
+async fn translate(front: UdpSocket, back: UdpSocket, server: std::net::SocketAddr) {
+    let [front, back] = [front, back].map(|socket| {
+        socket.set_nonblocking(true).unwrap();
+        tokio::net::UdpSocket::from_std(socket).unwrap()
+    });
+    let (mut client, mut there, mut here) = (None, [0; 2_048], [0; 2_048]);
+    loop {
+        tokio::select! {
+            Ok((length, from)) = front.recv_from(&mut there) => {
+                client = Some(from);
+                back.send_to(&there[..length], server).await.unwrap();
+            }
+            Ok((length, _)) = back.recv_from(&mut here) => {
+                let client = client.expect("the client spoke first");
+                front.send_to(&here[..length], client).await.unwrap();
+            }
+        }
+    }
 }

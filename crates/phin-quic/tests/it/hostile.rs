@@ -372,7 +372,8 @@ impl Intruder {
         let intruder = Self { connection: connection.unwrap(), _endpoint: endpoint };
         intruder.send(HELLO).await;
         let mut answer = guard(intruder.connection.accept_uni()).await.unwrap();
-        assert_eq!(guard(answer.read_to_end(100)).await.unwrap().len(), HELLO.len());
+        // The same, and the IPv4 address that it is seen at.
+        assert_eq!(guard(answer.read_to_end(100)).await.unwrap().len(), HELLO.len() + 7);
         intruder
     }
 
