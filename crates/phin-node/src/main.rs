@@ -18,6 +18,7 @@ mod private_file;
 mod probe;
 mod run;
 mod settings;
+mod slips;
 mod suspicion;
 mod table;
 mod text_file;
@@ -54,7 +55,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let result = match slips::parse::<Cli>().command {
         Command::Bench(args) => bench::bench(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
