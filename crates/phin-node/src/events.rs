@@ -69,6 +69,13 @@ pub(crate) struct Changed {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) silence: Option<String>,
+    /// Of a death or a suspicion, why handshakes of this node with the member are refused, if they are.
+    #[serde(
+        default,
+        deserialize_with = "printable_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(crate) refusal: Option<String>,
 }
 
 /// Who a member is.
@@ -223,10 +230,12 @@ impl Line {
         Self { at: rfc3339(SystemTime::now()), what }
     }
 
-    pub(crate) fn of_event(at: SystemTime, event: &Event) -> Self {
+    pub(crate) fn of_event(at: SystemTime, event: &Event, cluster: &phin::Cluster) -> Self {
         let mut what = What::changed(event.change, &event.member, event.version);
         if let What::Suspect(changed) | What::Dead(changed) = &mut what {
             changed.silence = event.silence.map(|silence| silence.as_str().to_owned());
+            let refused = cluster.refusal(event.member.id());
+            changed.refusal = refused.map(|refused| refused.refusal.to_string());
         }
         Self { at: rfc3339(at), what }
     }
@@ -254,10 +263,12 @@ impl Line {
             | What::HeldBack(changed)
             | What::Degraded(changed)
             | What::Recovered(changed) => {
-                let Changed { member, version, silence } = changed;
+                let Changed { member, version, silence, refusal } = changed;
                 let silence =
                     silence.as_ref().map_or(String::new(), |kind| format!(" silence={kind}"));
-                format!("{at} {event:8} {} version={version}{silence}\n", describe(member))
+                let refusal =
+                    refusal.as_ref().map_or(String::new(), |why| format!(" refusal={why:?}"));
+                format!("{at} {event:8} {} version={version}{silence}{refusal}\n", describe(member))
             }
             What::Missed { events } => {
                 format!("{at} {event:8} {events} changes, for the reader was too slow\n")
@@ -282,7 +293,8 @@ impl Line {
 
 impl What {
     pub(crate) fn changed(change: Change, member: &Member, version: u64) -> Self {
-        let changed = Changed { member: member_line(member), version, silence: None };
+        let changed =
+            Changed { member: member_line(member), version, silence: None, refusal: None };
         match change {
             Change::Joined => Self::Joined(changed),
             Change::Suspect => Self::Suspect(changed),
@@ -447,7 +459,7 @@ mod tests {
             incarnation: 2,
         };
         let at = rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500));
-        Line { at, what: What::Dead(Changed { member, version: 7, silence: None }) }
+        Line { at, what: What::Dead(Changed { member, version: 7, silence: None, refusal: None }) }
     }
 
     #[test]
@@ -482,6 +494,12 @@ mod tests {
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
         let text = String::from_utf8(line.to_text()).unwrap();
         assert!(text.ends_with(" version=7 silence=gone\n"), "{text}");
+        let What::Dead(changed) = &mut line.what else { unreachable!() };
+        changed.refusal = Some("the certificate has expired".into());
+        let json = String::from_utf8(line.to_json()).unwrap();
+        assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
+        let text = String::from_utf8(line.to_text()).unwrap();
+        assert!(text.ends_with(" refusal=\"the certificate has expired\"\n"), "{text}");
     }
 
     #[test]

@@ -32,12 +32,28 @@ pub(crate) struct Why {
     /// Which of its observers do not reach it, though it lives, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
+    /// Why the last handshake of this node with it was refused; left out if it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) refused: Option<Refused>,
     /// Of the asked node itself: where members see it, if that is behind a NAT and not where it can be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nat_addr: Option<SocketAddr>,
     /// Other members that the request fits, such as earlier runs with the same name; at most 8.
     #[serde(default)]
     pub(crate) others: Vec<ListedMember>,
+}
+
+/// A handshake that one side refused.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Refused {
+    /// Which side refused the other: `us` is the asked node.
+    #[serde(deserialize_with = "printable")]
+    pub(crate) by: String,
+    #[serde(deserialize_with = "printable")]
+    pub(crate) reason: String,
+    pub(crate) addr: SocketAddr,
+    #[serde(deserialize_with = "printable")]
+    pub(crate) since: String,
 }
 
 /// One suspicion, from the first ping that was not answered.
@@ -110,6 +126,7 @@ impl Why {
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
             failing: Failing::default(),
+            refused: cluster.refusal(member.id()).map(Refused::new),
             nat_addr: cluster.nat_addr().filter(|_| member.id() == cluster.id()),
             others: Vec::new(),
         }
@@ -145,6 +162,9 @@ impl Why {
             ));
         }
         text.push_str(&self.failing.to_text());
+        if let Some(refused) = &self.refused {
+            text.push_str(&refused.to_text());
+        }
         if let Some(seen) = self.nat_addr {
             text.push_str(&format!(
                 "It is behind a NAT: it advertises {}, and members see it at {seen}. If others do not reach it, \
@@ -171,8 +191,26 @@ impl Why {
         if is_verdict && state != "dead" {
             text.push_str("It was declared dead before, and has returned since. ");
         }
-        text.push_str(&suspicion.to_text(&member.id));
+        text.push_str(&suspicion.to_text(&member.id, self.refused.is_some()));
         text
+    }
+}
+
+impl Refused {
+    fn new(refused: phin::RefusedHandshake) -> Self {
+        let phin::RefusedHandshake { refusal, by, addr, since, .. } = refused;
+        let (by, reason) = (by.to_string(), refusal.to_string());
+        Self { by, reason, addr, since: rfc3339(since) }
+    }
+
+    fn to_text(&self) -> String {
+        let Self { by, reason, addr, since } = self;
+        let sides = match by.as_str() {
+            "us" => "this node refuses it",
+            _ => "it refuses this node",
+        };
+        let since = readable(since);
+        format!("Handshakes at {addr} fail since {since}: {sides} ({reason}).\n")
     }
 }
 
@@ -209,7 +247,7 @@ impl Suspicion {
         }
     }
 
-    fn to_text(&self, id: &str) -> String {
+    fn to_text(&self, id: &str, is_refused: bool) -> String {
         let began_at = readable(&self.began_at);
         let ended_at = self.ended_at.as_deref().map_or("now".into(), readable);
         let silent = seconds(self.silent_ms);
@@ -226,12 +264,12 @@ impl Suspicion {
             Ending::Open(evidence) => format!(
                 "It has not answered since {began_at}, {silent} ago. {}\
                  No verdict yet: one answer to anyone clears it. {}",
-                evidence.explanation(),
+                evidence.explanation(is_refused),
                 evidence.to_text()
             ),
             Ending::Dead(evidence) => format!(
                 "It did not answer from {began_at} on. {}Declared dead {silent} later, at {ended_at}. {}",
-                evidence.explanation(),
+                evidence.explanation(is_refused),
                 evidence.to_text()
             ),
         }
@@ -248,13 +286,14 @@ impl Evidence {
         format!("{observers} voted, with phi {:.1} together", self.phi)
     }
 
-    /// What the kind of silence means.
-    pub(crate) fn explanation(&self) -> String {
+    /// What the kind of silence means, also of a member whose handshakes with this node are refused.
+    pub(crate) fn explanation(&self, is_refused: bool) -> String {
         let is_unconfirmed =
             self.silence == "silent" && self.votes.iter().any(|vote| vote.silence == "gone");
-        let meaning = match is_unconfirmed {
-            true => "one observer found it gone, and no second one confirms that",
-            false => meaning(&self.silence),
+        let meaning = match self.silence.as_str() {
+            _ if is_unconfirmed => "one observer found it gone, and no second one confirms that",
+            "hung" if is_refused => "a process answers there, but handshakes with it are refused",
+            silence => meaning(silence),
         };
         format!("{}: {meaning}.\n", self.silence)
     }
@@ -306,7 +345,9 @@ fn votes_of(outcome: &Outcome) -> &[phin::Vote] {
 fn meaning(silence: &str) -> &'static str {
     match silence {
         "gone" => "its port is refused, or another process answers there; its process has ended",
-        "hung" => "its host answers, but its process does not; it is stopped, swapping or starved",
+        "hung" => {
+            "its host answers, but its process does not; it is stopped, swapping or starved, or refuses handshakes"
+        }
         "silent" => "its host used to answer and does no longer; host or network is down",
         "unknown" => "nothing is known of its host; it was not asked, or never answered",
         _ => "a kind that this release does not know",

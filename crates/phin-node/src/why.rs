@@ -13,7 +13,8 @@ use crate::{
 /// Tells of its last suspicion as the asked node knows it: who missed what and since when, what the member's host said,
 /// and how it ended. What hosts say:
 ///   gone     its port is refused, or another process answers there; its process has ended
-///   hung     its host answers, but its process does not; it is stopped, swapping or starved
+///   hung     its host answers, but its process does not; it is stopped, swapping or starved, or
+///            refuses handshakes
 ///   silent   its host used to answer and does no longer; host or network is down
 ///   unknown  nothing is known of its host; it was not asked, or never answered
 #[derive(clap::Args)]

@@ -30,6 +30,7 @@ use crate::{
     keeper::Keeper,
     keys::{NodeKeys, member_id},
     peers::KnownPeer,
+    refusals::Refusals,
     returning::Returning,
     seeds::{Company, Seed, Seeding},
     subscription::Publisher,
@@ -291,6 +292,7 @@ impl Builder {
         let (isolated, is_isolated) = watch::channel(false);
         let (converged, is_converged) = watch::channel(true);
         let (identity_conflict, has_conflict) = watch::channel(None);
+        let (refusals, known_refusals) = watch::channel(Refusals::default());
         let (nat_addr, known_nat_addr) = watch::channel(None);
         let joiner =
             Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
@@ -328,6 +330,7 @@ impl Builder {
             isolated,
             converged,
             identity_conflict,
+            refusals,
             nat_addr,
             is_advertise_given: self.advertise.is_some(),
             seeking,
@@ -349,6 +352,7 @@ impl Builder {
             isolated,
             converged,
             identity_conflict: has_conflict,
+            refusals: known_refusals,
             nat_addr: known_nat_addr,
             stop,
             commands,

@@ -14,11 +14,12 @@ use tokio::{
 };
 
 use crate::{
-    AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, PhiSubscription, Stats,
-    Stopped, SubscribePhiError, Subscription,
+    AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, PhiSubscription,
+    RefusedHandshake, Stats, Stopped, SubscribePhiError, Subscription,
     clock::Clock,
     driver::{Command, IdentityConflict},
     join::Joiner,
+    refusals::Refusals,
     subscription::Source,
 };
 
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) isolated: watch::Receiver<bool>,
     pub(crate) converged: watch::Receiver<bool>,
     pub(crate) identity_conflict: watch::Receiver<Option<IdentityConflict>>,
+    pub(crate) refusals: watch::Receiver<Refusals>,
     pub(crate) nat_addr: watch::Receiver<Option<SocketAddr>>,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -247,6 +249,13 @@ impl Cluster {
     /// When the node has been shut down.
     pub async fn why(&self, id: MemberId) -> Result<Option<Report>, Stopped> {
         self.ask(|reply| Command::Why { id, reply }).await
+    }
+
+    /// Why the handshakes of this node with a member are refused: an expired certificate, another key, another cluster.
+    /// `None` while the last dial to the member was not refused, or this node did not dial it. A member of which nothing
+    /// but its host is heard is *hung* to [`why`](Self::why), and this tells such a case from a process that hangs.
+    pub fn refusal(&self, id: MemberId) -> Option<RefusedHandshake> {
+        self.shared.refusals.borrow().of(id).cloned()
     }
 
     /// Forgets a member that died or left: here at once, and at every member that is told and holds it for dead or

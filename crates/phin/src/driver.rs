@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{debug, error, info, trace, warn};
 
 use crate::{
-    Departure, DriverStats, PhiSubscription, Stats, SubscribePhiError,
+    Departure, DriverStats, PhiSubscription, RefusedHandshake, Stats, SubscribePhiError,
     address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
     clock::Clock,
@@ -37,6 +37,7 @@ use crate::{
         unreachable,
     },
     phi::PhiWatches,
+    refusals::Refusals,
     subscription::{Published, Publisher, Source},
 };
 
@@ -113,6 +114,8 @@ pub(crate) struct Driver {
     pub(crate) isolated: watch::Sender<bool>,
     pub(crate) converged: watch::Sender<bool>,
     pub(crate) identity_conflict: watch::Sender<Option<IdentityConflict>>,
+    /// Members whose handshakes with this node are refused.
+    pub(crate) refusals: watch::Sender<Refusals>,
     /// Where a member sees this node behind a NAT, while no address to advertise was given.
     pub(crate) nat_addr: watch::Sender<Option<SocketAddr>>,
     /// Whether the application chose the advertised address: then others may well see another one.
@@ -295,7 +298,10 @@ impl Driver {
                 trace!(peer = %from.id, bytes = payload.len(), "stream");
                 self.swim.handle_stream(now, swim_peer(from), &payload);
             }
-            Received::Connected { peer } => self.swim.handle_connected(now, swim_peer(peer)),
+            Received::Connected { peer } => {
+                self.note_refusal(peer, None);
+                self.swim.handle_connected(now, swim_peer(peer));
+            }
             Received::Disconnected { peer, reason } => {
                 debug!(peer = %peer.id, ?reason, "disconnected");
                 let id = member_id(peer.id);
@@ -312,6 +318,7 @@ impl Driver {
             Received::Unreachable { peer, error } => {
                 debug!(peer = %peer.id, addr = %peer.addr, %error, "unreachable");
                 let id = member_id(peer.id);
+                self.note_refusal(peer, Some(&error));
                 self.swim.handle_unreachable(now, id, unreachable(&error));
                 self.flush_outputs();
                 if let DialError::WrongPeer { found, .. } = error {
@@ -354,6 +361,19 @@ impl Driver {
         if let Some(member) = self.swim.members().get(id) {
             self.transport.redial(transport_peer(Peer { id, addr: member.addr() }));
         }
+    }
+
+    /// Keeps why a dial was refused, until one comes to something else.
+    fn note_refusal(&self, peer: phin_quic::Peer, error: Option<&DialError>) {
+        let id = member_id(peer.id);
+        self.refusals.send_if_modified(|refusals| match error {
+            Some(DialError::Refused { refusal, by }) => {
+                let (refusal, since) = (refusal.clone(), self.clock.wall(self.clock.now()));
+                refusals.add(id, RefusedHandshake { refusal, by: *by, addr: peer.addr, since });
+                true
+            }
+            _ => refusals.remove(id).is_some(),
+        });
     }
 
     /// Another process has this node's key: two members that each hold the other for an older run of itself.
@@ -651,7 +671,9 @@ impl Driver {
             Change::Dead => {
                 let report = self.swim.why(self.clock.now(), id);
                 let silence = report.and_then(|report| report.silence()).map(Silence::as_str);
-                log!(warn, "member is dead", silence);
+                let refused = self.refusals.borrow().of(id).cloned();
+                let refusal = refused.map(|refused| refused.refusal.to_string());
+                log!(warn, "member is dead", silence, refusal);
             }
         }
     }

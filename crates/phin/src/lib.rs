@@ -50,6 +50,7 @@ mod keeper;
 mod keys;
 mod peers;
 mod phi;
+mod refusals;
 mod returning;
 mod seeds;
 mod stats;
@@ -73,6 +74,7 @@ pub use phin_swim::{
     Generation, Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members,
     Name, NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
 };
+pub use refusals::RefusedHandshake;
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};
 

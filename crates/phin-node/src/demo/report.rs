@@ -143,7 +143,7 @@ pub(super) fn reason(why: &Why, by: &str) -> String {
     let name = &why.member.member.name;
     match why.suspicion.as_ref().map(|suspicion| &suspicion.outcome) {
         Some(Ending::Dead(evidence)) => {
-            let (summary, explanation) = (evidence.summary(), evidence.explanation());
+            let (summary, explanation) = (evidence.summary(), evidence.explanation(false));
             format!("Why? {by} says: {summary}.\n{name} is {explanation}")
         }
         Some(Ending::Open(_) | Ending::Cleared { .. }) | None => {

@@ -62,7 +62,7 @@ impl Subscriber {
         match notice {
             Notice::Snapshot(members) => self.snapshot(&members).await,
             Notice::Event { at, event } => {
-                let line = Line::of_event(at, &event);
+                let line = Line::of_event(at, &event, self.changes.cluster());
                 json_event(line.what.name(), &line).map(|sent| sent.id(event.version.to_string()))
             }
             Notice::Missed { events, members } => {

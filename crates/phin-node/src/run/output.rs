@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use phin::{Departure, Notice};
+use phin::{Cluster, Departure, Notice};
 use tokio::{task::JoinHandle, time::timeout};
 use tracing::warn;
 
@@ -61,7 +61,7 @@ async fn write_changes(format: EventFormat, changes: Changes, lines: Lines) {
 
 async fn write_all(format: EventFormat, mut changes: Changes, lines: &Lines) {
     while let Some(told) = changes.next().await {
-        for line in lines_of(told) {
+        for line in lines_of(told, changes.cluster()) {
             if lines.send(encode(format, &line)).await.is_err() {
                 // Who waits for `closed` tells why.
                 return std::future::pending().await;
@@ -70,7 +70,7 @@ async fn write_all(format: EventFormat, mut changes: Changes, lines: &Lines) {
     }
 }
 
-fn lines_of(told: Told) -> Vec<Line> {
+fn lines_of(told: Told, cluster: &Cluster) -> Vec<Line> {
     let notice = match told {
         Told::Notice(notice) => notice,
         Told::Isolated(is_isolated) => return vec![Line::now(What::isolation(is_isolated))],
@@ -81,7 +81,7 @@ fn lines_of(told: Told) -> Vec<Line> {
             .map(|member| What::changed(phin::Change::Joined, member, members.version()))
             .map(Line::now)
             .collect(),
-        Notice::Event { at, event } => vec![Line::of_event(at, &event)],
+        Notice::Event { at, event } => vec![Line::of_event(at, &event, cluster)],
         Notice::Missed { events, members } => {
             vec![Line::now(What::Missed { events }), Line::now(What::snapshot(&members))]
         }
@@ -106,7 +106,7 @@ mod tests {
         let cluster = phin::Cluster::builder().name("n1").key(key).start().await.unwrap();
         let missed = Notice::Missed { events: 3, members: cluster.members() };
         let lines: Vec<_> =
-            lines_of(Told::Notice(missed)).into_iter().map(|line| line.what).collect();
+            lines_of(Told::Notice(missed), &cluster).into_iter().map(|line| line.what).collect();
         let [What::Missed { events: 3 }, What::Snapshot { version: 0, members }] = &lines[..]
         else {
             panic!("{lines:?}");

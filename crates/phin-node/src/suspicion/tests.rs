@@ -47,6 +47,7 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
         flap_penalty: 0.0,
         suspicion,
         failing: Failing::default(),
+        refused: None,
         nat_addr: None,
         others: Vec::new(),
     }
@@ -86,6 +87,24 @@ fn what_is_open_is_said_to_be() {
         "{text}"
     );
     assert!(text.contains("hung: its host answers") && text.contains("No verdict yet"), "{text}");
+}
+
+#[test]
+fn a_member_that_refuses_or_is_refused_does_not_hang() {
+    let mut why = why("suspect", Some(Ending::Open(evidence("hung"))));
+    why.refused = Some(Refused {
+        by: "us".into(),
+        reason: "the certificate has expired".into(),
+        addr: "127.0.0.1:7646".parse().unwrap(),
+        since: "2026-01-02T03:04:05.200000Z".into(),
+    });
+    let text = why.to_text();
+    let refused = "Handshakes at 127.0.0.1:7646 fail since 2026-01-02T03:04:05.200Z: \
+                   this node refuses it (the certificate has expired).\n";
+    assert!(text.contains(refused), "{text}");
+    assert!(text.contains("hung: a process answers there, but handshakes"), "{text}");
+    let json = serde_json::to_string(&why).unwrap();
+    assert_eq!(serde_json::from_str::<Why>(&json).unwrap(), why);
 }
 
 #[test]

@@ -1,10 +1,19 @@
 //! `phin cert`, and clusters that admit by certificate.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    time::{Duration, Instant, SystemTime},
+};
 
+use phin::{
+    Identity,
+    certificates::{self, CertificateAuthority, Validity},
+};
 use rustix::process::Signal;
 
-use crate::harness::{Node, failure_of, output_of, phin, run, text};
+use crate::harness::{Node, PATIENCE, failure_of, output_of, phin, run, run_at, text};
 
 fn ca(dir: &Path) {
     assert!(output_of(&["cert", "ca", "--dir", dir.to_str().unwrap()]).status.success());
@@ -81,6 +90,53 @@ fn a_node_has_the_name_of_its_certificate_and_warns_before_that_expires() {
     assert!(warning["days"] == 4 || warning["days"] == 5, "{warning}");
     assert_eq!(n1.get("/v1/members").json()["members"][0]["name"], "n1");
     assert!(n1.get("/metrics").body.contains("\nphin_certificate_expiry_timestamp_seconds "));
+}
+
+/// Nobody with an expired certificate is reached: the member is dead, and its log alone would say why.
+#[test]
+fn why_names_the_certificate_that_has_expired() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    ca(directory.path());
+    for name in ["n1", "n2"] {
+        assert!(issue(name, directory.path()).status.success());
+    }
+    let n1 = start("n1", directory.path(), None);
+    let mut n2 = start("n2", directory.path(), Some(&n1.addr));
+    n1.event_of("joined", "n2");
+    let why = || n1.get("/v1/members/n2/why").json();
+    assert!(why()["refused"].is_null());
+    n2.signal(Signal::KILL);
+    n2.wait();
+    n1.event_of("dead", "n2");
+
+    // It returns to its address with its key, but no valid certificate.
+    let [ca_pem, ca_key, key] =
+        ["ca.pem", "ca.key", "n2.key"].map(|name| fs::read_to_string(file(name)).unwrap());
+    let authority = CertificateAuthority::new(ca_pem, ca_key.into());
+    let hour = Duration::from_secs(3_600);
+    let now = SystemTime::now();
+    let past = Validity { not_before: now - 2 * hour, not_after: now - hour };
+    let key = Identity::from_pem(&key).unwrap().public_key();
+    fs::write(file("n2.pem"), certificates::issue(&authority, "n2", &key, past).unwrap()).unwrap();
+    let [ca, cert, key] = ["ca.pem", "n2.pem", "n2.key"].map(file);
+    let [ca, cert, key] = [&ca, &cert, &key].map(|path| path.to_str().unwrap());
+    let _n2 = Node::spawn(&mut run_at(&n2.addr, &["--ca", ca, "--cert", cert, "--key", key]));
+    n1.log("handshake refused");
+    let start = Instant::now();
+    let told = loop {
+        let told = why();
+        if !told["refused"].is_null() {
+            break told;
+        }
+        assert!(start.elapsed() < PATIENCE, "{told}");
+    };
+    let refused = &told["refused"];
+    assert_eq!(refused["reason"], "the certificate has expired", "{told}");
+    assert_eq!((&refused["by"], &refused["addr"]), (&"us".into(), &n2.addr.clone().into()));
+    let words = output_of(&["why", "n2", "--http", &n1.http]);
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.contains("this node refuses it (the certificate has expired)"), "{words}");
 }
 
 #[test]
