@@ -20,7 +20,7 @@ use crate::{
     failure::{Failure, with_causes},
     http::{self, Node, Server, Stage},
     logging::Log,
-    settings::{Admission, Flags, Place, Placed, Settings},
+    settings::{Admission, Advertised, Flags, Place, Placed, Settings},
 };
 use output::Output;
 pub(crate) use signals::Signals;
@@ -169,7 +169,10 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
         builder = builder.cluster(cluster.value.clone());
     }
     if let Some(advertise) = &settings.advertise {
-        builder = builder.advertise(advertise.value);
+        builder = match advertise.value.clone() {
+            Advertised::Addr(addr) => builder.advertise(addr),
+            Advertised::Name(name) => builder.advertise_name(name),
+        };
     }
     if let Some(program) = &settings.admit {
         let program = program.value.clone();
@@ -198,6 +201,7 @@ fn start_failure(settings: &Settings, error: &StartError) -> Failure {
         }
         StartError::Bind { .. }
         | StartError::NoRoute { .. }
+        | StartError::AdvertisedName { .. }
         | StartError::Identity(_)
         | StartError::DataDir { .. }
         | StartError::DataDirInUse { .. } => Failure::Runtime(message),
@@ -214,7 +218,9 @@ fn setting_at_fault<'a>(settings: &'a Settings, error: &StartError) -> Option<&'
         StartError::Identity(_) | StartError::DataDir { .. } | StartError::DataDirInUse { .. } => {
             settings.data_dir.as_ref().map(|data_dir| &data_dir.place)
         }
-        StartError::Advertise { .. } | StartError::NoRoute { .. } => {
+        StartError::Advertise { .. }
+        | StartError::AdvertisedName { .. }
+        | StartError::NoRoute { .. } => {
             Some(settings.advertise.as_ref().map_or(&settings.bind.place, |set| &set.place))
         }
         _ => None,

@@ -13,7 +13,7 @@ use std::{net::SocketAddr, path::PathBuf};
 pub(crate) use admission::Admission;
 use layers::Layers;
 pub(crate) use layers::Place;
-pub(crate) use values::{EventFormat, LogFormat};
+pub(crate) use values::{Advertised, EventFormat, LogFormat};
 
 use crate::{http::Access, private_file::PrivateFileError};
 
@@ -23,7 +23,7 @@ pub(crate) struct Settings {
     pub(crate) name: Option<Placed<String>>,
     pub(crate) cluster: Option<Placed<String>>,
     pub(crate) bind: Placed<SocketAddr>,
-    pub(crate) advertise: Option<Placed<SocketAddr>>,
+    pub(crate) advertise: Option<Placed<Advertised>>,
     pub(crate) join: Vec<String>,
     pub(crate) data_dir: Option<Placed<PathBuf>>,
     pub(crate) admission: Admission,
@@ -63,8 +63,11 @@ pub(crate) struct Flags {
     /// The UDP address to listen on; port 0 takes a free one [default: 127.0.0.1:7646]
     #[arg(long, value_name = "IP[:PORT]")]
     bind: Option<String>,
-    /// The address under which others reach this node; port 0 is the bound one [default: found out]
-    #[arg(long, value_name = "IP[:PORT]")]
+    /// The address or name under which others reach this node; port 0 is the bound one [default: found out]
+    ///
+    /// A name is resolved again every 10 s, and the node advertises the address that it has then. One that does not
+    /// resolve within 10 s of the start ends the start.
+    #[arg(long, value_name = "HOST[:PORT]")]
     advertise: Option<String>,
     /// A member to join through, tried until one lets us in; may be repeated, or several with commas
     #[arg(long, value_name = "HOST[:PORT]")]

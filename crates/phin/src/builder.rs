@@ -14,7 +14,7 @@ use phin_quic::{
 use phin_swim::{Config, Generation, Local, Name, Swim};
 use tokio::{
     sync::{mpsc, watch},
-    task::spawn_blocking,
+    task::{JoinHandle, spawn_blocking},
 };
 use tracing::debug;
 
@@ -22,11 +22,12 @@ use crate::{
     Cluster, Newcomer, StartError,
     address::{AddressWatch, advertised},
     admission::{Decisions, Hook},
+    advertised_name::AdvertisedName,
     clock::Clock,
     cluster::Shared,
     data_dir::DataDir,
     driver::{COMMANDS, Driver, Hosts},
-    join::{Joiner, with_default_port},
+    join::{DEFAULT_PORT, Joiner, lookup, with_port},
     keeper::Keeper,
     keys::{NodeKeys, member_id},
     peers::KnownPeer,
@@ -45,7 +46,7 @@ pub struct Builder {
     cluster: String,
     admission: Option<Admission>,
     bind: SocketAddr,
-    advertise: Option<SocketAddr>,
+    advertise: Option<Advertise>,
     seeds: Vec<String>,
     data_dir: Option<PathBuf>,
     config: Config,
@@ -60,6 +61,13 @@ pub struct Builder {
 enum Admission {
     Key(Keyring),
     Certificates { ca_pem: String, cert_pem: String, key_pem: String },
+}
+
+/// Where others are told to reach the node.
+#[derive(Clone, Debug)]
+enum Advertise {
+    Addr(SocketAddr),
+    Name(String),
 }
 
 impl Default for Builder {
@@ -131,7 +139,19 @@ impl Builder {
     /// the bound address, or, if that is a wildcard, the local address that traffic to other
     /// networks leaves from.
     pub fn advertise(mut self, addr: SocketAddr) -> Self {
-        self.advertise = Some(addr);
+        self.advertise = Some(Advertise::Addr(addr));
+        self
+    }
+
+    /// The same by a name, "host" or "host:port", for a node whose address changes; without a port, or with port 0, the
+    /// bound port. It replaces an address given before.
+    ///
+    /// The name is resolved at the start and then every 10 s. When it leads elsewhere, the node advertises the new
+    /// address. While it does not resolve, the last address stays; at the start it is tried for 10 s. Of several addresses
+    /// one is advertised, if possible of the family that the node is bound to, for as long as the name has it. A loopback
+    /// address counts only for a node that is bound to one.
+    pub fn advertise_name(mut self, name: impl Into<String>) -> Self {
+        self.advertise = Some(Advertise::Name(name.into()));
         self
     }
 
@@ -272,7 +292,14 @@ impl Builder {
             .map_err(|source| StartError::Bind { addr: self.bind, source })?;
         let transport = Arc::new(transport);
         let local_addr = transport.local_addr();
-        let advertised = advertised(self.advertise, local_addr)?;
+        let (advertised, name_to_follow) = match &self.advertise {
+            None => (advertised(None, local_addr)?, None),
+            Some(Advertise::Addr(addr)) => (advertised(Some(*addr), local_addr)?, None),
+            Some(Advertise::Name(name)) => {
+                let name = AdvertisedName::new(name, local_addr, lookup)?;
+                (name.resolve_first().await?, Some(name))
+            }
+        };
 
         let clock = Clock::start();
         let local = Local { name: name.clone(), addrs: vec![advertised], generation };
@@ -303,11 +330,17 @@ impl Builder {
             let seeding = Seeding { seeds, joiner, company, bound: local_addr, joined };
             seeking.push(tokio::spawn(seeding.run()));
         }
-        if self.advertise.is_none() && local_addr.ip().is_unspecified() {
-            let (members, commands) = (source.watch(), commands.downgrade());
-            let watch = AddressWatch { bound: local_addr, members, commands };
-            seeking.push(tokio::spawn(watch.run()));
-        }
+        let following = match name_to_follow {
+            Some(name) => Some(tokio::spawn(name.follow(advertised, commands.downgrade()))),
+            None if self.advertise.is_none() && local_addr.ip().is_unspecified() => {
+                let (members, commands) = (source.watch(), commands.downgrade());
+                let watch = AddressWatch { bound: local_addr, members, commands };
+                Some(tokio::spawn(watch.run()))
+            }
+            None => None,
+        };
+        let following_addr = following.as_ref().map(JoinHandle::abort_handle);
+        seeking.extend(following);
         let (unmet, still_unmet) = watch::channel(peers.clone());
         if !peers.is_empty() {
             let joiner = joiner.clone();
@@ -333,6 +366,7 @@ impl Builder {
             refusals,
             nat_addr,
             is_advertise_given: self.advertise.is_some(),
+            following_addr,
             seeking,
             keeper,
             state: Default::default(),
@@ -431,7 +465,7 @@ fn between_probes(config: &Config) -> Duration {
 fn parse_seeds(seeds: &[String]) -> Result<Vec<Seed>, StartError> {
     let mut parsed: Vec<Seed> = Vec::with_capacity(seeds.len());
     for seed in seeds {
-        let with_port = with_default_port(seed);
+        let with_port = with_port(seed, DEFAULT_PORT);
         let (host, port) = with_port.rsplit_once(':').unwrap_or_default();
         let is_address = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
         if !is_address {

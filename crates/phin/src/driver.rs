@@ -20,7 +20,7 @@ use phin_swim::{
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
+    task::{AbortHandle, JoinHandle},
     time,
 };
 use tracing::{debug, error, info, trace, warn};
@@ -74,7 +74,7 @@ pub(crate) enum Command {
         addr: SocketAddr,
         reply: oneshot::Sender<()>,
     },
-    /// This host's address has changed to this one.
+    /// This host's address, or that of the advertised name, has changed to this one.
     Moved {
         addr: SocketAddr,
     },
@@ -120,6 +120,8 @@ pub(crate) struct Driver {
     pub(crate) nat_addr: watch::Sender<Option<SocketAddr>>,
     /// Whether the application chose the advertised address: then others may well see another one.
     pub(crate) is_advertise_given: bool,
+    /// The task that changes the advertised address when this host's, or a name's, changes.
+    pub(crate) following_addr: Option<AbortHandle>,
     /// The tasks that live no longer than this one.
     pub(crate) seeking: Vec<JoinHandle<()>>,
     pub(crate) keeper: Option<Keeper>,
@@ -437,6 +439,10 @@ impl Driver {
             }
             Command::MoveTo { addr, reply } => {
                 self.is_advertise_given = true;
+                // What the application says is the last word on it.
+                if let Some(following) = self.following_addr.take() {
+                    following.abort();
+                }
                 self.nat_addr.send_replace(None);
                 self.swim.move_to(now, vec![addr]);
                 self.flush_outputs();
@@ -444,6 +450,8 @@ impl Driver {
                 self.publish();
                 let _ = reply.send(());
             }
+            // It was on its way when the application chose an address.
+            Command::Moved { .. } if self.following_addr.is_none() => {}
             Command::Moved { addr } => {
                 // What was connected at the old address leads nowhere, and nobody can be told that it ended.
                 self.transport.give_up_all();

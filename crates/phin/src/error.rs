@@ -44,6 +44,14 @@ pub enum StartError {
         /// The address given, or found.
         addr: SocketAddr,
     },
+    /// The name to advertise has no address that others could reach, or is no name.
+    #[error("cannot advertise {name:?}: it does not resolve")]
+    AdvertisedName {
+        /// The name as given.
+        name: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The node listens on all addresses, and the host has no route to others, perhaps not yet: so none of them is one to
     /// advertise.
     #[error(

@@ -121,10 +121,7 @@ impl Joiner {
 /// of seeds do not all begin with the same.
 pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
     let failed = |source| JoinError::Resolve { seed: seed.to_owned(), source };
-    let with_port = with_default_port(seed);
-    let looked_up = timeout(MAX_RESOLVE_TIME, lookup_host(&*with_port)).await;
-    let addrs = looked_up.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-    let mut addrs: Vec<_> = addrs.map_err(failed)?.collect();
+    let mut addrs = lookup(with_port(seed, DEFAULT_PORT).into_owned()).await.map_err(failed)?;
     addrs.sort_unstable();
     addrs.dedup();
     if addrs.is_empty() {
@@ -135,16 +132,23 @@ pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
     Ok(addrs)
 }
 
-/// The address "host" or "host:port" with a port; an IPv6 address may stand without brackets if it has none.
-pub(crate) fn with_default_port(addr: &str) -> Cow<'_, str> {
+/// The addresses of "host:port", in the order of the system.
+pub(crate) async fn lookup(host_and_port: String) -> io::Result<Vec<SocketAddr>> {
+    let looked_up = timeout(MAX_RESOLVE_TIME, lookup_host(host_and_port)).await;
+    looked_up.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map(Iterator::collect)
+}
+
+/// The address "host" or "host:port" with a port, the given one if it has none. An IPv6 address may stand without
+/// brackets if it has none.
+pub(crate) fn with_port(addr: &str, port: u16) -> Cow<'_, str> {
     if addr.parse::<Ipv6Addr>().is_ok() {
-        return format!("[{addr}]:{DEFAULT_PORT}").into();
+        return format!("[{addr}]:{port}").into();
     }
     if addr.is_empty() {
         return addr.into();
     }
     let has_port = addr.rsplit_once(':').is_some_and(|(_, rest)| !rest.ends_with(']'));
-    if has_port { addr.into() } else { format!("{addr}:{DEFAULT_PORT}").into() }
+    if has_port { addr.into() } else { format!("{addr}:{port}").into() }
 }
 
 /// Whether a seed and this node do not belong together, which time alone will not change.
@@ -196,7 +200,7 @@ mod tests {
             ("[::1]:9", "[::1]:9"),
             ("fd00::1", "[fd00::1]:7646"),
         ] {
-            assert_eq!(with_default_port(given), expected);
+            assert_eq!(with_port(given, DEFAULT_PORT), expected);
         }
     }
 }

@@ -39,6 +39,7 @@
 
 mod address;
 mod admission;
+mod advertised_name;
 mod builder;
 mod clock;
 mod cluster;

@@ -204,6 +204,9 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
     for (flag, value, expected) in [
         ("--bind", "localhost", "IP:PORT"),
         ("--advertise", "0.0.0.0:1", "nobody can reach that"),
+        ("--advertise", "10.0.0.300", "HOST[:PORT]"),
+        ("--advertise", "a b", "HOST[:PORT]"),
+        ("--advertise", "a.example:", "HOST[:PORT]"),
         ("--http", "example:1", "IP:PORT"),
         ("--http-host", "a b", "host name"),
         ("--http-host", "a:1", "host name"),
@@ -349,6 +352,10 @@ fn ports_may_be_left_out() {
     let seeds = values::seeds("a.example, [::1], b:9").unwrap();
     assert_eq!(seeds, ["a.example", "[::1]", "b:9"]);
     // The bound port.
-    assert_eq!(values::advertised("10.0.0.1"), Ok("10.0.0.1:0".parse().unwrap()));
-    assert_eq!(values::advertised("::1"), Ok("[::1]:0".parse().unwrap()));
+    let addr = |text: &str| Ok(Advertised::Addr(text.parse().unwrap()));
+    assert_eq!(values::advertised("10.0.0.1"), addr("10.0.0.1:0"));
+    assert_eq!(values::advertised("::1"), addr("[::1]:0"));
+    for name in ["a", "a.example", "a.example.", "a.example:9", "1a.2b"] {
+        assert_eq!(values::advertised(name), Ok(Advertised::Name(name.into())));
+    }
 }

@@ -30,6 +30,14 @@ pub(crate) enum LogFormat {
     Text,
 }
 
+/// Where others are told to reach the node.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Advertised {
+    Addr(SocketAddr),
+    /// A host name, with a port or without.
+    Name(String),
+}
+
 /// The address to listen on.
 pub(super) fn take_bind(layers: &mut Layers) -> Result<Placed<SocketAddr>, SettingsError> {
     let bind = layers.take("bind", socket_addr)?;
@@ -83,10 +91,6 @@ pub(super) fn take_http(
 fn host_names(text: &str) -> Result<Vec<String>, String> {
     let name = |name: &str| {
         let name = name.trim().trim_end_matches('.').to_ascii_lowercase();
-        let is_label = |label: &str| {
-            !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-        };
         match name.split('.').all(is_label) {
             true => Ok(name),
             false => Err("expected a host name without port, such as phin-0.phin.svc".to_owned()),
@@ -161,13 +165,33 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
 }
 
 /// Port 0, and none, stand for the bound one.
-pub(super) fn advertised(text: &str) -> Result<SocketAddr, String> {
-    match socket_addr_or_ip(text, 0)? {
-        addr if addr.ip().is_unspecified() => {
+pub(super) fn advertised(text: &str) -> Result<Advertised, String> {
+    match socket_addr_or_ip(text, 0) {
+        Ok(addr) if addr.ip().is_unspecified() => {
             Err("nobody can reach that; expected the address under which others do".into())
         }
-        addr => Ok(addr),
+        Ok(addr) => Ok(Advertised::Addr(addr)),
+        Err(_) => advertised_name(text).map(Advertised::Name),
     }
+}
+
+fn advertised_name(text: &str) -> Result<String, String> {
+    let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));
+    let labels = host.strip_suffix('.').unwrap_or(host).split('.');
+    // A name that ends in a number is an address with a slip in it.
+    let is_number = labels.clone().next_back().is_some_and(|last| last.parse::<u64>().is_ok());
+    let is_name = labels.clone().all(is_label) && !is_number;
+    match is_name && port.parse::<u16>().is_ok() {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("expected IP[:PORT] or HOST[:PORT], such as 192.0.2.7:7646 or a.example".into())
+        }
+    }
+}
+
+/// Whether this is a part of a host name.
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
 
 fn socket_addr(text: &str) -> Result<SocketAddr, String> {

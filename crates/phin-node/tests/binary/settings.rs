@@ -4,7 +4,7 @@ use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path, process:
 
 use tempfile::TempDir;
 
-use crate::harness::{KEY, failure_of, phin};
+use crate::harness::{KEY, Node, failure_of, phin};
 
 fn with_key(arguments: &[&str]) -> Command {
     let mut command = phin(&[&["run"], arguments].concat());
@@ -119,4 +119,15 @@ fn a_data_directory_that_is_none() {
 fn http_that_other_machines_reach() {
     let error = failure_of(&mut with_key(&["--http", "0.0.0.0:0"]), 2);
     assert!(error.contains("--http") && error.contains("--http-allow-remote"), "{error}");
+}
+
+#[test]
+fn a_name_can_be_advertised() {
+    let node = Node::start(&["--name", "n1", "--advertise", "localhost"]);
+    let members = node.get("/v1/members").json();
+    assert_eq!(members["members"][0]["addr"], node.addr.as_str(), "{members}");
+    let other = Node::start(&["--name", "n2", "--advertise", "localhost:0", "--join", &node.addr]);
+    node.event_of("joined", "n2");
+    let members = other.get("/v1/members").json();
+    assert_eq!(members["members"][1]["addr"], other.addr.as_str(), "{members}");
 }
