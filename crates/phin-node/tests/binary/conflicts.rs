@@ -1,8 +1,10 @@
 //! What must not be two and is: a name, an address. And who comes and goes too often.
 
+use std::{fs, time::Instant};
+
 use rustix::process::Signal;
 
-use crate::harness::{KEY, Node, output_of, run_at, text};
+use crate::harness::{KEY, Node, PATIENCE, output_of, run_at, text};
 
 /// How a member stands in the table of `phin members`.
 fn row(node: &Node, id: &str) -> String {
@@ -39,6 +41,36 @@ fn two_live_members_with_one_name_both_stay_and_are_told_apart() {
     other.wait();
     n1.event_of("left", "twin");
     assert!(n1.get("/metrics").body.contains("\nphin_name_conflicts 0"));
+}
+
+#[test]
+fn two_processes_with_one_key_are_both_not_ready() {
+    let directories = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [original, copy] = [&directories[0], &directories[1]].map(tempfile::TempDir::path);
+    let n1 = Node::start(&["--name", "n1"]);
+    let start = |directory: &std::path::Path| {
+        let directory = directory.to_str().unwrap();
+        Node::start(&["--name", "twin", "--data-dir", directory, "--join", &n1.addr])
+    };
+    let one = start(original);
+    one.event_of("joined", "n1");
+    assert_eq!(one.get("/readyz").status, 200);
+    for file in fs::read_dir(original).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), copy.join(file.file_name())).unwrap();
+    }
+    let other = start(copy);
+    let began = Instant::now();
+    for twin in [&one, &other] {
+        loop {
+            let ready = twin.get("/readyz");
+            if ready.status == 503 && ready.error().contains("runs with this node's key") {
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "{}", ready.body);
+        }
+    }
+    assert_eq!(n1.get("/readyz").status, 200);
 }
 
 #[test]

@@ -52,6 +52,24 @@ fn a_departure_during_a_split_is_told_truthfully(
     cluster.assert_never(left, "alive", &[6], &mark);
 }
 
+/// One member alone reaches it, and is heard by it.
+#[test]
+fn a_member_that_most_do_not_reach_is_not_ready() {
+    let Some(cluster) = Cluster::start(Family::V4, 5, &["--profile", "local"]) else { return };
+    let (mark, all, cut) = (cluster.mark(), cluster.all_but(&[]), [1, 2, 3]);
+    cut.iter().for_each(|&from| cluster.lan.cut_one_way(from, 5));
+    cluster.until("not ready because it is degraded", &[5], |n5| {
+        let (status, body) = cluster.get(n5, "/readyz");
+        status == 503 && body.contains("degraded")
+    });
+    for other in [1, 2, 3, 4] {
+        assert_eq!(cluster.get(other, "/readyz").0, 200, "n{other} is reached by all but one");
+    }
+    cluster.lan.heal();
+    cluster.until("ready again", &[5], |n5| cluster.get(n5, "/readyz").0 == 200);
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
 #[test]
 fn loss_and_cuts_of_one_way_kill_nobody() {
     let Some(cluster) = Cluster::start(Family::V4, 5, &["--profile", "local"]) else { return };

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, future::Future, net::SocketAddr, time::Duration};
 
 use phin_quic::{
-    ClusterKey, Credentials, Peer, Received, Receiver, Transport, TransportConfig, TransportStats,
+    ClusterKey, Credentials, Peer, Received, Receiver, RefusedBy, Transport, TransportConfig,
+    TransportStats,
 };
 use tokio::runtime::{Builder, Runtime};
 
@@ -19,9 +20,19 @@ struct Node {
 
 impl Node {
     fn start(pem: &str, key: &ClusterKey, bind: SocketAddr, idle: Duration) -> Self {
+        Self::start_in("test", pem, key, bind, idle)
+    }
+
+    fn start_in(
+        cluster: &str,
+        pem: &str,
+        key: &ClusterKey,
+        bind: SocketAddr,
+        idle: Duration,
+    ) -> Self {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let credentials =
-            Credentials::ClusterKey { cluster: "test".parse().unwrap(), keys: key.clone().into() };
+            Credentials::ClusterKey { cluster: cluster.parse().unwrap(), keys: key.clone().into() };
         let identity = Identity::from_pem(pem).unwrap();
         let id = identity.id();
         let mut config = TransportConfig::new(bind);
@@ -156,6 +167,43 @@ fn the_core_is_told_what_the_simulator_tells_it() {
         })
         .collect();
     assert_eq!(found, expected);
+}
+
+/// A process that is not the member answers where the member says that it is.
+#[test]
+fn another_key_cluster_or_member_at_a_members_address_means_that_it_is_gone() {
+    let [ours, theirs] = [(); 2].map(|()| ClusterKey::generate());
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let pem = || Identity::generate().to_pem();
+    let hour = Duration::from_secs(3_600);
+    for (cluster, key) in [("test", &theirs), ("elsewhere", &ours), ("test", &ours)] {
+        let mut a = Node::start(&pem(), &ours, any, hour);
+        let other = Node::start_in(cluster, &pem(), key, any, hour);
+        a.send(Peer { id: Identity::generate().id(), addr: other.peer.addr });
+        let error = loop {
+            if let Received::Unreachable { error, .. } = a.receive() {
+                break error;
+            }
+        };
+        assert_eq!(unreachable(&error), Unreachable::OtherIdentity, "{cluster}: {error}");
+    }
+}
+
+/// The member itself refuses, or is refused: it is there.
+#[test]
+fn a_refusal_for_another_reason_does_not_mean_that_a_member_is_gone() {
+    for refusal in [
+        Refusal::CertificateExpired,
+        Refusal::CertificateNotYetValid,
+        Refusal::Full,
+        Refusal::NotPhin,
+        Refusal::Other(String::new()),
+    ] {
+        for by in [RefusedBy::Us, RefusedBy::Peer] {
+            let error = DialError::Refused { refusal: refusal.clone(), by };
+            assert_eq!(unreachable(&error), Unreachable::NotAdmitted, "{error}");
+        }
+    }
 }
 
 /// Fails rather than hangs.
