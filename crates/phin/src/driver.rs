@@ -36,6 +36,7 @@ use crate::{
         disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
         unreachable,
     },
+    outsiders::Outsiders,
     phi::PhiWatches,
     refusals::Refusals,
     subscription::{Published, Publisher, Source},
@@ -145,6 +146,7 @@ pub(crate) struct State {
     /// Verdicts on this node that it had refuted when that was last logged.
     deaths_refuted: u64,
     wanderers: Wanderers,
+    outsiders: Outsiders,
 }
 
 /// Another process that runs with this node's key.
@@ -291,6 +293,10 @@ impl Driver {
 
     fn on_received(&mut self, received: Received) {
         let now = self.clock.now();
+        if self.is_over_budget(now, &received) {
+            self.state.stats.outsiders_dropped += 1;
+            return;
+        }
         match received {
             Received::Datagram { from, payload } => {
                 trace!(peer = %from.id, bytes = payload.len(), "datagram");
@@ -348,6 +354,18 @@ impl Driver {
             _ => {}
         }
         self.flush_outputs();
+    }
+
+    /// Whether a message comes from a node that is not a member, and that has sent enough lately.
+    fn is_over_budget(&mut self, now: Instant, received: &Received) -> bool {
+        let (Received::Datagram { from, payload } | Received::Stream { from, payload }) = received
+        else {
+            return false;
+        };
+        let id = member_id(from.id);
+        let is_expected =
+            self.swim.members().get(id).is_some() || self.state.joining.contains_key(&id);
+        !is_expected && !self.state.outsiders.take(id, payload.len(), now)
     }
 
     /// Whether a member was connected at an address that its record does not have.

@@ -49,6 +49,7 @@ mod error;
 mod join;
 mod keeper;
 mod keys;
+mod outsiders;
 mod peers;
 mod phi;
 mod refusals;

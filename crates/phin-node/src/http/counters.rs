@@ -107,6 +107,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.addresses_alternating: "Changes of a member's address back to the one before",
     driver.generations_not_kept: "Generations that could not be written to the data directory",
     driver.hosts_not_asked: "Questions to hosts not asked: too many under way, or the host's budget spent",
+    driver.outsiders_dropped: "Messages of nodes that are not members dropped because these had sent too much lately",
     driver.peers_not_kept: "Times the known peers could not be written to the data directory",
 };
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use phin::{Builder, JoinError, JoinRefusal, MemberState};
+use phin_quic::{Credentials, Identity, Peer, Transport, TransportConfig};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::nodes::{Nodes, all_hold, all_know, until, within};
@@ -129,4 +130,31 @@ async fn a_hook_that_waits_holds_up_no_others_and_is_asked_no_more_than_so_many_
         ids.iter().all(|&id| members.get(id).is_some_and(|member| member.state().is_live()))
     })
     .await;
+}
+
+/// Connected with the key, and never joined.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_never_joins_has_a_budget_and_holds_nobody_up() {
+    let nodes = Nodes::new();
+    let seed = nodes.builder("seed").start().await.unwrap();
+    let keys = nodes.key.clone().into();
+    let credentials = Credentials::ClusterKey { cluster: "phin".parse().unwrap(), keys };
+    let config = TransportConfig::new("127.0.0.1:0".parse().unwrap());
+    let identity = Arc::new(Identity::generate());
+    let (outsider, _receiver) = Transport::bind(identity, credentials, config).unwrap();
+    let id = within("dialling", outsider.dial(seed.local_addr())).await.unwrap();
+    let flooded = async {
+        while seed.stats().await.unwrap().driver.outsiders_dropped < 10 {
+            // Nothing that the protocol knows; decoding it would count.
+            outsider.send_stream(Peer { id, addr: seed.local_addr() }, vec![0; 200_000].into());
+            tokio::task::yield_now().await;
+        }
+    };
+    within("the end of its budget", flooded).await;
+    let stats = seed.stats().await.unwrap();
+    // What the budget has room for, and some that was refilled.
+    assert!(stats.swim.unknown_versions + stats.swim.malformed_messages >= 5, "{stats:?}");
+    let newcomer = nodes.builder("newcomer").start().await.unwrap();
+    within("joining", newcomer.join(&seed.local_addr().to_string())).await.unwrap();
+    all_know(&[seed, newcomer], 2).await;
 }
