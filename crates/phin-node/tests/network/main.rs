@@ -8,6 +8,7 @@
 mod addresses;
 mod cluster;
 mod cuts;
+mod floods;
 mod forgeries;
 mod hosts;
 mod lan;
