@@ -1,6 +1,5 @@
 //! `phin`: a node of a cluster, and the commands that look after one.
 
-mod bench;
 mod cert;
 mod changes;
 mod client;
@@ -40,7 +39,6 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Bench(bench::Args),
     Demo(demo::Args),
     Run(Box<run::Args>),
     Members(members::Args),
@@ -56,7 +54,6 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match slips::parse::<Cli>().command {
-        Command::Bench(args) => bench::bench(&args),
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
         Command::Members(args) => members::members(&args),

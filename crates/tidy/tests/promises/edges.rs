@@ -20,7 +20,8 @@ const EDGES: &[(&str, &[&str], Externals)] = &[
     ("phin-quic", &[], Externals::All),
     ("phin", &["phin-swim", "phin-quic"], Externals::All),
     ("phin-bench", &["phin", "phin-report"], Externals::All),
-    ("phin-node", &["phin", "phin-bench"], Externals::All),
+    // The installed binary does not link plotting or benchmark code.
+    ("phin-node", &["phin"], Externals::AllBut(&["phin-bench", "phin-report", "plotters"])),
     ("phin-report", &[], Externals::AllBut(&["tokio", "quinn", "quinn-proto"])),
     (
         "phin-sim",

@@ -1,16 +1,27 @@
-//! `phin bench`: that it runs to its end, and that its reports can be read. What it measures is no test's business.
+//! `phin-bench`: that it runs to its end, and that its reports can be read. What it measures is no test's business.
 
-use std::{collections::BTreeMap, fs, process::Output};
+#![expect(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    process::{Command, Output, Stdio},
+};
 
 use serde_json::Value;
 
-use crate::harness::{failure_of, phin};
+fn phin_bench(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_phin-bench"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
 
 /// The smallest clusters, whose nodes die in this way.
 fn detect(kill: &str, more: &[&str]) -> Output {
-    let smallest = "bench detect --profile local --sizes 3,4 --kills 1 --bootstraps 2 --idle 200ms --settle 200ms";
+    let smallest =
+        "detect --profile local --sizes 3,4 --kills 1 --bootstraps 2 --idle 200ms --settle 200ms";
     let arguments: Vec<_> = smallest.split(' ').chain(["--kill", kill]).collect();
-    phin(&arguments).args(more).output().unwrap()
+    phin_bench(&arguments).args(more).output().unwrap()
 }
 
 fn is_own_network(report: &Value) -> bool {
@@ -74,6 +85,8 @@ fn a_silent_host_is_noticed_or_the_machine_says_why_not() {
 
 #[test]
 fn a_cluster_of_two_is_no_cluster() {
-    let error = failure_of(&mut phin(&["bench", "detect", "--sizes", "2"]), 2);
+    let output = phin_bench(&["detect", "--sizes", "2"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
     assert!(error.contains("2 is not in 3..=1024"), "{error}");
 }

@@ -1,0 +1,105 @@
+//! `phin-bench`: what phin does and costs on this machine, measured with real nodes.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use phin_bench::{Launcher, Options, Phin, System, enter, measure, serve, spin};
+
+/// Measure what phin does and costs on this machine
+#[derive(Parser)]
+#[command(name = "phin-bench", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Example:\n  phin-bench detect --sizes 4,16 --kills 5 --bootstraps 5")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Detect(Box<Detect>),
+    Child(Child),
+}
+
+/// Start clusters of real nodes, kill members, and time until the others know
+///
+/// Measures also how long a cluster takes to form, and what a node costs when nothing happens. Where this machine lets
+/// it, everything happens in a network namespace of its own (`unshare`, `ip`), which counts packets, and in which a host can
+/// fall silent. With the defaults it takes most of an hour.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  phin-bench detect --sizes 8,64 --kill silent\n  \
+    phin-bench detect --out docs/benchmarks --simulated docs/benchmarks/detection.csv")]
+struct Detect {
+    /// The nodes' timings
+    #[arg(long, default_value = "lan", value_parser = ["local", "lan", "wan"])]
+    profile: String,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Be a child of a measurement, which sends it commands over standard input
+///
+/// Example: none; `phin-bench detect` starts these.
+#[derive(clap::Args)]
+#[command(hide = true)]
+struct Child {
+    /// The system whose nodes it runs
+    system: String,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Detect(args) => detect(&args),
+        Command::Child(child) => serve_child(&child),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // With standard error closed there is nobody left to tell.
+            let _ = io::stderr().write_all(format!("error: {error}\n").as_bytes());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_child(child: &Child) -> Result<(), String> {
+    if child.system == Launcher::BUSY {
+        spin();
+        return Ok(());
+    }
+    let system = Phin::ALL.into_iter().find(|system| system.name() == child.system);
+    let system = system.ok_or_else(|| format!("no such system: {}", child.system))?;
+    serve(system).map_err(|error| format!("a child of a measurement: {error}"))
+}
+
+fn detect(args: &Detect) -> Result<(), String> {
+    let network = enter();
+    let system: &'static dyn System = match args.profile.as_str() {
+        "local" => &Phin::Fast,
+        "wan" => &Phin::Wan,
+        _ => &Phin::Lan,
+    };
+    let launcher =
+        Launcher::new(["child"]).map_err(|error| format!("cannot find this program: {error}"))?;
+    let options = &args.options;
+    let mut report = measure(&[system], options, &launcher, network)?;
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    report.command = format!("phin-bench {}", arguments.join(" "));
+    if let Some(out) = &options.out {
+        let written = report.write(out, &options.stem("nodes"), options.simulated.as_deref());
+        written.map_err(|error| format!("cannot write the report: {error}"))?;
+    }
+    let text = match options.json {
+        true => report.json().map_err(|error| error.to_string())? + "\n",
+        false => report.markdown(),
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // A reader such as `head` stopped reading: no error.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {error}"))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
