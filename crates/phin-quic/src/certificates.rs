@@ -17,8 +17,9 @@ use x509_parser::{
 use zeroize::Zeroizing;
 
 use crate::{
-    cluster::{ClusterKey, random},
-    identity::{Identity, PeerId, PublicKey, hex},
+    cluster::ClusterKey,
+    identity::{Identity, PeerId, PublicKey},
+    secret::{hex, random},
 };
 
 /// From when to when a certificate is accepted.

@@ -2,13 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use ring::{
-    digest::{SHA256, digest},
-    rand::{SecureRandom, SystemRandom},
-};
+use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-use crate::identity::{derive, hex};
+use crate::secret::{derive, hex, random};
 
 /// The name of a cluster: 1 to 64 ASCII letters, digits, `-`, `_` and `.`.
 ///
@@ -223,13 +220,6 @@ pub enum KeyringError {
         /// What is wrong with it.
         source: ClusterKeyError,
     },
-}
-
-/// Random bytes from the operating system.
-pub(crate) fn random<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
-    bytes
 }
 
 fn hex_value(digit: u8) -> u8 {

@@ -10,15 +10,14 @@ use std::{
 
 use ring::{
     digest::{SHA256, digest},
-    hkdf,
     signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use crate::{
-    cluster::random,
     private_file::{IfExists, mode_open_to_others, write_private},
+    secret::{derive, hex, random},
 };
 
 /// The name of a node in the cluster: the first 16 bytes of the SHA-256 of its public key.
@@ -280,26 +279,6 @@ pub enum IdentityError {
         /// What it said.
         source: io::Error,
     },
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    use fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
-}
-
-/// HKDF-SHA256 (RFC 5869) without salt: 32 bytes for the purpose that `info` names.
-pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
-    let mut output = Zeroizing::new([0; 32]);
-    hkdf::Salt::new(hkdf::HKDF_SHA256, &[])
-        .extract(secret)
-        .expand(&[info], hkdf::HKDF_SHA256)
-        .and_then(|key| key.fill(&mut *output))
-        .expect("32 bytes are within what HKDF-SHA256 can give");
-    output
 }
 
 fn create_private_directory(directory: &Path) -> io::Result<()> {

@@ -54,6 +54,7 @@ mod private_file;
 mod queue;
 mod rates;
 mod refusal;
+mod secret;
 #[cfg_attr(not(target_os = "linux"), path = "socket/other.rs")]
 mod socket;
 mod stats;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{cluster::random, identity::hex};
+use crate::secret::{hex, random};
 
 /// What [`write_private`] does when the file is there already.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -29,7 +29,6 @@ use tokio::{
 use crate::{
     accept,
     budget::Budget,
-    cluster::random,
     config::{ConfigError, Params, STREAM_OVERHEAD, TransportConfig},
     connections::{MAX_PATH_CHECKS, PeerState},
     dial::SeedDial,
@@ -39,6 +38,7 @@ use crate::{
     pending::Message,
     queue::{Queue, Receiver},
     refusal::{DialError, Refusal, RefusalLog, RefusedBy},
+    secret::random,
     socket::Socket,
     stats::{Counters, TransportStats, add, count},
     tls::{Credentials, CredentialsError, Tls},
