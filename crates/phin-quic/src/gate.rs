@@ -11,18 +11,13 @@
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    io::{self, IoSliceMut},
+    io::IoSliceMut,
     net::SocketAddr,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use quinn::{
-    AsyncUdpSocket, UdpPoller,
-    udp::{RecvMeta, Transmit},
-};
+use quinn::udp::{RecvMeta, Transmit};
 
 use crate::{
     link::canonical,
@@ -136,10 +131,19 @@ impl Gate {
     }
 
     /// Remembers the Retry packets among what is sent.
-    fn sent(&self, transmit: &Transmit<'_>) {
+    pub(crate) fn sent(&self, transmit: &Transmit<'_>) {
         if let Some(id) = retry_id(transmit.contents) {
             let mark = self.retry_mark(canonical(transmit.destination), id);
             self.state().retried.insert(mark);
+        }
+    }
+
+    /// Removes what is not admitted from what was received. A buffer of which nothing is left stays: to QUIC it is work
+    /// done, so that it yields in time.
+    pub(crate) fn received(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) {
+        let now = self.start.elapsed();
+        for (buf, meta) in bufs.iter_mut().zip(meta) {
+            self.filter(buf, meta, now);
         }
     }
 
@@ -256,55 +260,6 @@ impl<'a> LongHeader<'a> {
 fn split_id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&length, rest) = bytes.split_first()?;
     rest.split_at_checked(usize::from(length))
-}
-
-/// A socket that asks the gate about each packet that it receives.
-#[derive(Debug)]
-pub(crate) struct GatedSocket {
-    pub(crate) socket: Arc<dyn AsyncUdpSocket>,
-    pub(crate) gate: Arc<Gate>,
-}
-
-impl AsyncUdpSocket for GatedSocket {
-    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
-        self.socket.clone().create_io_poller()
-    }
-
-    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.gate.sent(transmit);
-        self.socket.try_send(transmit)
-    }
-
-    fn poll_recv(
-        &self,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-        meta: &mut [RecvMeta],
-    ) -> Poll<io::Result<usize>> {
-        let received = ready!(self.socket.poll_recv(cx, bufs, meta))?;
-        let now = self.gate.start.elapsed();
-        for (buf, meta) in bufs.iter_mut().zip(meta).take(received) {
-            self.gate.filter(buf, meta, now);
-        }
-        // Also those of which nothing is left: to QUIC they are work done, so that it yields in time.
-        Poll::Ready(Ok(received))
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
-    }
-
-    fn may_fragment(&self) -> bool {
-        self.socket.may_fragment()
-    }
-
-    fn max_transmit_segments(&self) -> usize {
-        self.socket.max_transmit_segments()
-    }
-
-    fn max_receive_segments(&self) -> usize {
-        self.socket.max_receive_segments()
-    }
 }
 
 /// The QUIC version that is spoken here (RFC 9000).

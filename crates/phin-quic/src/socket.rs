@@ -42,13 +42,14 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::link::canonical;
+use crate::{gate::Gate, link::canonical};
 
-/// A UDP socket, and what it hears of the packets that it sent.
+/// A UDP socket behind a gate, and what it hears of the packets that it sent.
 #[derive(Debug)]
 pub(crate) struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
+    gate: Arc<Gate>,
     sent: Sent,
     /// Whether the last packet found no room in the send buffer.
     is_full: AtomicBool,
@@ -65,19 +66,14 @@ pub(crate) enum PortRefusal {
 
 impl Socket {
     /// Takes a socket that is bound, inside of a runtime.
-    pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(socket: std::net::UdpSocket, gate: Arc<Gate>) -> io::Result<Arc<Self>> {
         // A kernel that cannot tells nothing, and hosts are asked all the same. IPv4 comes to sockets
         // of IPv6, too.
         let _ = setsockopt(&socket, Ipv4RecvErr, &true);
         let _ = setsockopt(&socket, Ipv6RecvErr, &true);
         let state = UdpSocketState::new((&socket).into())?;
         let (io, sent) = (UdpSocket::from_std(socket)?, Sent::new());
-        Ok(Arc::new(Self { io, state, sent, is_full: AtomicBool::new(false) }))
-    }
-
-    /// As the endpoint takes it.
-    pub(crate) fn for_endpoint(self: &Arc<Self>) -> Arc<dyn AsyncUdpSocket> {
-        self.clone()
+        Ok(Arc::new(Self { io, state, gate, sent, is_full: AtomicBool::new(false) }))
     }
 
     /// Waits for the next refusal. Cancelling loses nothing.
@@ -118,6 +114,7 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.gate.sent(transmit);
         self.sent.record(transmit);
         for _ in 0..PENDING_ERRORS {
             let result = self.state.try_send((&self.io).into(), transmit);
@@ -142,6 +139,7 @@ impl AsyncUdpSocket for Socket {
             let receive = || self.state.recv((&self.io).into(), bufs, meta);
             // An error is that of a packet sent earlier, told here once.
             if let Ok(received) = self.io.try_io(Interest::READABLE, receive) {
+                self.gate.received(bufs, &mut meta[..received]);
                 return Poll::Ready(Ok(received));
             }
         }

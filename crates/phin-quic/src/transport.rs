@@ -32,7 +32,7 @@ use crate::{
     config::{ConfigError, Params, STREAM_OVERHEAD, TransportConfig},
     connections::{MAX_PATH_CHECKS, PeerState},
     dial::SeedDial,
-    gate::{self, Gate, GatedSocket},
+    gate::{self, Gate},
     identity::{Identity, PeerId},
     link::{CloseCode, CloseReason, Link, Peer},
     pending::Message,
@@ -70,11 +70,10 @@ impl Transport {
         let socket = bind_socket(params.bind)?;
         let failed = |source| bind_failed(params.bind, source);
         let local_addr = socket.local_addr().map_err(failed)?;
-        let socket = Socket::new(socket).map_err(failed)?;
         let counters = Arc::new(Counters::default());
         let gate = Gate::new(counters.clone());
-        let gated = GatedSocket { socket: socket.for_endpoint(), gate: gate.clone() };
-        let endpoint = open_endpoint(&identity, tls, &params, gated).map_err(failed)?;
+        let socket = Socket::new(socket, gate.clone()).map_err(failed)?;
+        let endpoint = open_endpoint(&identity, tls, &params, socket.clone()).map_err(failed)?;
         let queue = Arc::new(Queue::new(params.max_received_datagrams, counters.clone()));
         let shared = Arc::new(Shared {
             own_id: identity.id(),
@@ -359,7 +358,7 @@ fn open_endpoint(
     identity: &Identity,
     tls: Tls,
     params: &Params,
-    socket: GatedSocket,
+    socket: Arc<Socket>,
 ) -> io::Result<Endpoint> {
     let transport = Arc::new(quic_config(params));
     let mut tokens = ValidationTokenConfig::default();
@@ -381,7 +380,7 @@ fn open_endpoint(
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(|| Box::new(RandomIds));
     config.supported_versions(vec![gate::VERSION]);
-    let (socket, runtime) = (Arc::new(socket), Arc::new(TokioRuntime));
+    let runtime = Arc::new(TokioRuntime);
     let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
     endpoint.set_default_client_config(client);
     Ok(endpoint)
