@@ -2,17 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn::{Connection, Incoming};
+use quinn::Incoming;
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
+    connection::{Connection, canonical},
     gate::Source,
     hello::{Hello, HelloError},
     identity::PeerId,
-    link::{Link, canonical},
     precedence::{Initiator, Standing},
     refusal::{Refusal, RefusedBy},
     stats::add,
@@ -113,11 +113,14 @@ impl Shared {
         self.gate.complete_handshake(source, addr);
         add(&self.counters.connections_accepted, 1);
         let (incoming, slot) = (self.incoming_of_peer(), Some(connection_slot));
-        self.register(Arc::new(Link::new(connection, id, standing, incoming, slot)));
+        self.register(Arc::new(Connection::new(connection, id, standing, incoming, slot)));
     }
 
     /// Completes the handshake, and says hello, by which the client knows that it is accepted.
-    async fn shake_hands(&self, incoming: Incoming) -> Result<(Connection, Standing), HelloError> {
+    async fn shake_hands(
+        &self,
+        incoming: Incoming,
+    ) -> Result<(quinn::Connection, Standing), HelloError> {
         let connection = incoming.await?;
         let theirs = Hello::receive(&connection).await?;
         let number = self.next_accepted();

@@ -6,8 +6,8 @@ use dashmap::{Entry, OccupiedEntry};
 use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
+    connection::{self, CloseCode, CloseReason, Connection, DisconnectReason, Peer, SendError},
     identity::PeerId,
-    link::{self, CloseCode, CloseReason, DisconnectReason, Link, Peer, SendError},
     pending::{Message, Pending, Pushed},
     queue::Received,
     refusal::DialError,
@@ -19,9 +19,9 @@ use crate::{
 /// What there is towards one peer.
 #[derive(Debug)]
 pub(crate) enum PeerState {
-    /// Messages go over `link`. The others lost to it and are used no more, but still heard; they
-    /// are also what is left should `link` break.
-    Connected { link: Arc<Link>, draining: Vec<Arc<Link>> },
+    /// Messages go over `connection`. The others lost to it and are used no more, but still heard; they
+    /// are also what is left should `connection` break.
+    Connected { connection: Arc<Connection>, draining: Vec<Arc<Connection>> },
     /// Messages wait for a dial.
     Dialling(Dialling),
     /// A dial failed; until a moment, messages to that address fail at once.
@@ -49,7 +49,7 @@ pub(crate) struct BackOff {
 impl PeerState {
     fn peer(&self) -> Peer {
         match self {
-            Self::Connected { link, .. } => link.peer,
+            Self::Connected { connection, .. } => connection.peer,
             Self::Dialling(dialling) => dialling.peer,
             Self::BackingOff(back_off) => back_off.peer,
         }
@@ -58,7 +58,7 @@ impl PeerState {
 
 /// Where a message goes.
 enum Route {
-    Over(Arc<Link>, Message),
+    Over(Arc<Connection>, Message),
     /// It waits or has failed.
     Settled,
 }
@@ -75,12 +75,12 @@ impl Shared {
         }
         // The connection may turn out to be lost; then the second round dials.
         for _ in 0..2 {
-            let Route::Over(link, routed) = self.route(to, message) else { return };
-            match link.send(self, routed) {
-                Ok(()) => return link.watch_path(self, to),
+            let Route::Over(connection, routed) = self.route(to, message) else { return };
+            match connection.send(self, routed) {
+                Ok(()) => return connection.watch_path(self, to),
                 Err(returned) => message = returned,
             }
-            self.lost(&link, link_end(&link));
+            self.lost(&connection, end_of(&connection));
         }
         match message {
             Message::Datagram(_) => add(&self.counters.datagrams_dropped_connection_lost, 1),
@@ -102,11 +102,11 @@ impl Shared {
             }
         };
         match entry.get_mut() {
-            PeerState::Connected { link, .. } => {
+            PeerState::Connected { connection, .. } => {
                 // While the entry is locked, so that it cannot be found idle before the message
                 // is on its way.
-                link.touch();
-                return Route::Over(link.clone(), message);
+                connection.touch();
+                return Route::Over(connection.clone(), message);
             }
             PeerState::Dialling(dialling) => self.wait(to, message, &mut dialling.pending),
             PeerState::BackingOff(back_off) => {
@@ -172,15 +172,16 @@ impl Shared {
     /// Gives up every connection to a peer that leads elsewhere than to `to.addr`. If none is left, dials there at once.
     pub(crate) fn redial(self: &Arc<Self>, to: Peer) {
         let Entry::Occupied(mut entry) = self.peers.entry(to.id) else { return };
-        let PeerState::Connected { link, draining } = entry.get_mut() else { return };
-        draining.push(link.clone());
-        let (mut kept, given_up): (Vec<_>, Vec<_>) =
-            draining.drain(..).partition(|link| link.peer.addr == to.addr && !link.is_closed());
-        given_up.iter().for_each(|link| link.close(CloseCode::SUPERSEDED));
-        let left = link.peer;
+        let PeerState::Connected { connection, draining } = entry.get_mut() else { return };
+        draining.push(connection.clone());
+        let (mut kept, given_up): (Vec<_>, Vec<_>) = draining
+            .drain(..)
+            .partition(|connection| connection.peer.addr == to.addr && !connection.is_closed());
+        given_up.iter().for_each(|connection| connection.close(CloseCode::SUPERSEDED));
+        let left = connection.peer;
         if let Some(next) = kept.pop() {
             next.set_draining(false);
-            (*link, *draining) = (next, kept);
+            (*connection, *draining) = (next, kept);
             return;
         }
         add(&self.counters.paths_lost, 1);
@@ -196,7 +197,7 @@ impl Shared {
     /// nothing is reported.
     pub(crate) async fn replace_if_silent(
         self: &Arc<Self>,
-        silent: &Arc<Link>,
+        silent: &Arc<Connection>,
         to: Peer,
         received: u64,
     ) {
@@ -216,10 +217,13 @@ impl Shared {
         let peers: Vec<PeerId> = self.peers.iter().map(|state| *state.key()).collect();
         for id in peers {
             let Entry::Occupied(entry) = self.peers.entry(id) else { continue };
-            let PeerState::Connected { link, draining } = entry.get() else { continue };
-            draining.iter().chain([link]).for_each(|link| link.close(CloseCode::SUPERSEDED));
+            let PeerState::Connected { connection, draining } = entry.get() else { continue };
+            draining
+                .iter()
+                .chain([connection])
+                .for_each(|connection| connection.close(CloseCode::SUPERSEDED));
             add(&self.counters.paths_lost, 1);
-            let (peer, reason) = (link.peer, DisconnectReason::PathLost);
+            let (peer, reason) = (connection.peer, DisconnectReason::PathLost);
             entry.remove();
             self.queue.push_event(Received::Disconnected { peer, reason });
         }
@@ -245,50 +249,55 @@ impl Shared {
     }
 
     /// Takes up a connection whose handshake is complete, whoever dialled.
-    pub(crate) fn register(self: &Arc<Self>, link: Arc<Link>) {
-        let waiting = self.take_up(&link);
-        self.runtime.spawn(link::run(self.clone(), link.clone()));
+    pub(crate) fn register(self: &Arc<Self>, connection: Arc<Connection>) {
+        let waiting = self.take_up(&connection);
+        self.runtime.spawn(connection::run(self.clone(), connection.clone()));
         for message in waiting.into_messages() {
-            self.send(link.peer, message);
+            self.send(connection.peer, message);
         }
         // Closing all connections may have missed one that came up at that moment.
         if self.is_closed() {
-            link.close(CloseCode::SHUTDOWN);
+            connection.close(CloseCode::SHUTDOWN);
         }
     }
 
     /// Puts a connection in its place, and returns the messages that waited for one.
-    fn take_up(&self, link: &Arc<Link>) -> Pending {
-        let mut entry = match self.peers.entry(link.peer.id) {
+    fn take_up(&self, connection: &Arc<Connection>) -> Pending {
+        let mut entry = match self.peers.entry(connection.peer.id) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
-                drop(entry.insert(connected(link)));
-                self.queue.push_event(Received::Connected { peer: link.peer });
+                drop(entry.insert(connected(connection)));
+                self.queue.push_event(Received::Connected { peer: connection.peer });
                 return Pending::default();
             }
         };
         match entry.get_mut() {
-            PeerState::Connected { link: current, draining } => {
-                self.choose(current, draining, link);
+            PeerState::Connected { connection: current, draining } => {
+                self.choose(current, draining, connection);
                 Pending::default()
             }
             PeerState::Dialling(dialling) => {
                 // A dial still under way ends by itself, in a connection that loses or wins.
                 let pending = std::mem::take(&mut dialling.pending);
-                entry.insert(connected(link));
-                self.queue.push_event(Received::Connected { peer: link.peer });
+                entry.insert(connected(connection));
+                self.queue.push_event(Received::Connected { peer: connection.peer });
                 pending
             }
             PeerState::BackingOff(_) => {
-                entry.insert(connected(link));
-                self.queue.push_event(Received::Connected { peer: link.peer });
+                entry.insert(connected(connection));
+                self.queue.push_event(Received::Connected { peer: connection.peer });
                 Pending::default()
             }
         }
     }
 
     /// Of two connections to a peer, uses one and drains the other.
-    fn choose(&self, current: &mut Arc<Link>, draining: &mut Vec<Arc<Link>>, new: &Arc<Link>) {
+    fn choose(
+        &self,
+        current: &mut Arc<Connection>,
+        draining: &mut Vec<Arc<Connection>>,
+        new: &Arc<Connection>,
+    ) {
         add(&self.counters.connections_superseded, 1);
         let loser = match new.supersedes(current, self.own_id, self.params.handshake_timeout) {
             true => std::mem::replace(current, new.clone()),
@@ -303,36 +312,36 @@ impl Shared {
     }
 
     /// A connection has ended. Calling it twice is harmless.
-    pub(crate) fn lost(&self, lost: &Arc<Link>, reason: DisconnectReason) {
+    pub(crate) fn lost(&self, lost: &Arc<Connection>, reason: DisconnectReason) {
         if let Entry::Occupied(entry) = self.peers.entry(lost.peer.id) {
             self.forget(entry, lost, reason);
         }
     }
 
     /// Closes a connection on which nothing has happened for too long.
-    pub(crate) fn close_if_overdue(&self, link: &Arc<Link>) {
-        let Entry::Occupied(entry) = self.peers.entry(link.peer.id) else { return };
+    pub(crate) fn close_if_overdue(&self, connection: &Arc<Connection>) {
+        let Entry::Occupied(entry) = self.peers.entry(connection.peer.id) else { return };
         // Looked at again while the entry is locked: a message may have come in between.
-        if let Some(code) = link.overdue(self.params.idle_timeout) {
-            link.close(code);
-            self.forget(entry, link, DisconnectReason::Idle);
+        if let Some(code) = connection.overdue(self.params.idle_timeout) {
+            connection.close(code);
+            self.forget(entry, connection, DisconnectReason::Idle);
         }
     }
 
     fn forget(
         &self,
         mut entry: OccupiedEntry<'_, PeerId, PeerState>,
-        lost: &Arc<Link>,
+        lost: &Arc<Connection>,
         reason: DisconnectReason,
     ) {
-        let PeerState::Connected { link, draining } = entry.get_mut() else { return };
+        let PeerState::Connected { connection, draining } = entry.get_mut() else { return };
         draining.retain(|other| !Arc::ptr_eq(other, lost) && !other.is_closed());
-        if !Arc::ptr_eq(link, lost) {
+        if !Arc::ptr_eq(connection, lost) {
             return;
         }
         if let Some(next) = draining.pop() {
             next.set_draining(false);
-            *link = next;
+            *connection = next;
             return;
         }
         entry.remove();
@@ -343,11 +352,11 @@ impl Shared {
     pub(crate) fn close_peer(&self, id: PeerId, reason: CloseReason) {
         let Entry::Occupied(entry) = self.peers.entry(id) else { return };
         match entry.get() {
-            PeerState::Connected { link, draining } => {
-                for link in draining.iter().chain([link]) {
-                    link.close(reason.into());
+            PeerState::Connected { connection, draining } => {
+                for connection in draining.iter().chain([connection]) {
+                    connection.close(reason.into());
                 }
-                let (peer, reason) = (link.peer, DisconnectReason::Local);
+                let (peer, reason) = (connection.peer, DisconnectReason::Local);
                 self.queue.push_event(Received::Disconnected { peer, reason });
                 entry.remove();
             }
@@ -389,10 +398,10 @@ impl Shared {
     }
 
     /// Every connection that is in use or drained.
-    pub(crate) fn for_each_link(&self, mut visit: impl FnMut(&Arc<Link>)) {
+    pub(crate) fn for_each_connection(&self, mut visit: impl FnMut(&Arc<Connection>)) {
         for state in &self.peers {
-            if let PeerState::Connected { link, draining } = state.value() {
-                visit(link);
+            if let PeerState::Connected { connection, draining } = state.value() {
+                visit(connection);
                 draining.iter().for_each(&mut visit);
             }
         }
@@ -425,12 +434,12 @@ impl Shared {
     }
 }
 
-fn connected(link: &Arc<Link>) -> PeerState {
-    PeerState::Connected { link: link.clone(), draining: Vec::new() }
+fn connected(connection: &Arc<Connection>) -> PeerState {
+    PeerState::Connected { connection: connection.clone(), draining: Vec::new() }
 }
 
-fn link_end(link: &Link) -> DisconnectReason {
-    let reason = link.connection.close_reason();
+fn end_of(connection: &Connection) -> DisconnectReason {
+    let reason = connection.quic.close_reason();
     reason.as_ref().map_or(DisconnectReason::Local, DisconnectReason::from)
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use dashmap::Entry;
-use quinn::{Connecting, Connection};
+use quinn::Connecting;
 use tokio::{
     net::UdpSocket,
     sync::{OwnedSemaphorePermit, watch},
@@ -17,9 +17,9 @@ use tokio::{
 };
 
 use crate::{
+    connection::{CloseCode, Connection, Peer, canonical},
     hello::{Hello, HelloError},
     identity::PeerId,
-    link::{CloseCode, Link, Peer, canonical},
     precedence::{Initiator, Standing},
     queue::Received,
     refusal::{DialError, Refusal, RefusedBy},
@@ -132,9 +132,9 @@ impl Shared {
             number: theirs.number,
             established: Instant::now(),
         };
-        let link = Link::new(connection, id, standing, self.incoming_of_peer(), None);
-        let by = link.peer;
-        self.register(Arc::new(link));
+        let connection = Connection::new(connection, id, standing, self.incoming_of_peer(), None);
+        let by = connection.peer;
+        self.register(Arc::new(connection));
         if let Some(addr) = theirs.observed.filter(|addr| *addr != self.local_addr) {
             self.queue.push_event(Received::Observed { by, addr });
         }
@@ -178,7 +178,11 @@ impl Shared {
     }
 
     /// Closes a connection whose far end proved this node's own identity. The hello tells whether it is this process.
-    pub(crate) fn met_own_identity(&self, connection: &Connection, instance: u64) -> DialError {
+    pub(crate) fn met_own_identity(
+        &self,
+        connection: &quinn::Connection,
+        instance: u64,
+    ) -> DialError {
         if instance == self.instance {
             connection.close(CloseCode::OWN_IDENTITY.0, b"");
             return DialError::OwnIdentity;
@@ -199,7 +203,7 @@ fn is_reached(from: IpAddr, to: SocketAddr) -> bool {
 async fn shake_hands(
     connecting: Connecting,
     hello: Hello,
-) -> Result<(Connection, Hello), HelloError> {
+) -> Result<(quinn::Connection, Hello), HelloError> {
     let connection = connecting.await?;
     hello.send(&connection).await?;
     let theirs = Hello::receive(&connection).await?;

@@ -20,7 +20,7 @@ use std::{
 use quinn::udp::{RecvMeta, Transmit};
 
 use crate::{
-    link::canonical,
+    connection::canonical,
     rates::{Limit, Limits, Rates},
     stats::{Counters, add},
 };

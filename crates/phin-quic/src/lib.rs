@@ -41,13 +41,13 @@ mod accept;
 mod budget;
 mod cluster;
 mod config;
+mod connection;
 mod connections;
 mod dial;
 mod gate;
 mod hello;
 mod host;
 mod identity;
-mod link;
 mod pending;
 mod precedence;
 mod private_file;
@@ -66,9 +66,9 @@ pub use cluster::{
     ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, Keyring, KeyringError,
 };
 pub use config::{ConfigError, TransportConfig};
+pub use connection::{CloseReason, DisconnectReason, Peer, SendError};
 pub use host::{HostAnswer, HostQuestion, HostQuestions};
 pub use identity::{Identity, IdentityError, PeerId, PeerIdError, PublicKey, Signature, verify};
-pub use link::{CloseReason, DisconnectReason, Peer, SendError};
 pub use private_file::{IfExists, write_private};
 pub use queue::{Received, Receiver};
 pub use refusal::{DialError, Refusal, RefusedBy};

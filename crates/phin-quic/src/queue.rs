@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 
 use crate::{
     budget::Reservation,
+    connection::{DisconnectReason, Peer, SendError},
     identity::PeerId,
-    link::{DisconnectReason, Peer, SendError},
     refusal::DialError,
     stats::{Counters, add},
 };

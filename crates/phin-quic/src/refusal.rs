@@ -10,7 +10,7 @@ use std::{
 
 use quinn::{ConnectionError, TransportErrorCode};
 
-use crate::{identity::PeerId, link::CloseCode};
+use crate::{connection::CloseCode, identity::PeerId};
 
 /// Why a node was refused in the handshake.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, thiserror::Error)]

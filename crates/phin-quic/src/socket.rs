@@ -42,7 +42,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{gate::Gate, link::canonical};
+use crate::{connection::canonical, gate::Gate};
 
 /// A UDP socket behind a gate, and what it hears of the packets that it sent.
 #[derive(Debug)]

@@ -12,38 +12,38 @@ use tokio::time::timeout;
 use crate::{
     budget::{Budget, Reservation},
     config::STREAM_OVERHEAD,
-    link::{CloseCode, Link, OpenStream, SendError},
+    connection::{CloseCode, Connection, OpenStream, SendError},
     pending::Message,
     stats::{add, count},
     transport::Shared,
 };
 
 /// Sends a message in the background. It ends delivered, or with one `SendFailed`.
-pub(crate) fn send(shared: &Arc<Shared>, link: &Arc<Link>, payload: Bytes) {
+pub(crate) fn send(shared: &Arc<Shared>, connection: &Arc<Connection>, payload: Bytes) {
     let bytes = payload.len();
     if bytes > shared.params.max_stream_bytes {
-        return shared.stream_failed(link.peer, SendError::TooLarge, bytes);
+        return shared.stream_failed(connection.peer, SendError::TooLarge, bytes);
     }
-    let queued = link.outgoing_bytes.fetch_add(bytes, Ordering::Relaxed);
+    let queued = connection.outgoing_bytes.fetch_add(bytes, Ordering::Relaxed);
     let max_queued = 2 * shared.params.max_stream_bytes;
-    if link.open_streams() >= MAX_OPEN_STREAMS || queued + bytes > max_queued {
-        link.outgoing_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        return shared.stream_failed(link.peer, SendError::TooMany, bytes);
+    if connection.open_streams() >= MAX_OPEN_STREAMS || queued + bytes > max_queued {
+        connection.outgoing_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        return shared.stream_failed(connection.peer, SendError::TooMany, bytes);
     }
     add(&shared.counters.streams_sent, 1);
     add(&shared.counters.stream_bytes_sent, count(bytes));
-    let (shared, open) = (shared.clone(), link.open_stream());
+    let (shared, open) = (shared.clone(), connection.open_stream());
     shared.runtime.clone().spawn(async move {
-        let result = write(&open.link, payload.clone(), shared.params.stream_timeout).await;
-        open.link.outgoing_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let result = write(&open.connection, payload.clone(), shared.params.stream_timeout).await;
+        open.connection.outgoing_bytes.fetch_sub(bytes, Ordering::Relaxed);
         match result {
             Ok(()) => {}
             // The peer closed a connection that it held to be quiet: it had taken no stream of
             // ours that it did not confirm, so sending it anew cannot deliver it twice.
-            Err(SendError::ConnectionLost) if was_closed_as_quiet(&open.link) => {
-                shared.send(open.link.peer, Message::Stream(payload));
+            Err(SendError::ConnectionLost) if was_closed_as_quiet(&open.connection) => {
+                shared.send(open.connection.peer, Message::Stream(payload));
             }
-            Err(error) => shared.stream_failed(open.link.peer, error, bytes),
+            Err(error) => shared.stream_failed(open.connection.peer, error, bytes),
         }
     });
 }
@@ -52,12 +52,12 @@ pub(crate) fn send(shared: &Arc<Shared>, link: &Arc<Link>, payload: Bytes) {
 pub(crate) async fn receive(shared: Arc<Shared>, open: OpenStream, mut stream: RecvStream) {
     let counters = &shared.counters;
     let limit = shared.params.max_stream_bytes;
-    let assembled = assemble(&mut stream, limit, &shared.incoming, &open.link);
+    let assembled = assemble(&mut stream, limit, &shared.incoming, &open.connection);
     match timeout(shared.params.stream_timeout, assembled).await {
         Ok(Ok((payload, reserved))) => {
             add(&counters.streams_received, 1);
             add(&counters.stream_bytes_received, count(payload.len()));
-            shared.queue.push_stream(open.link.peer, payload, reserved);
+            shared.queue.push_stream(open.connection.peer, payload, reserved);
         }
         Ok(Err(Unreceived::TooLong)) => {
             add(&counters.streams_too_long, 1);
@@ -82,10 +82,10 @@ async fn assemble(
     stream: &mut RecvStream,
     limit: usize,
     all: &Budget,
-    link: &Link,
+    connection: &Connection,
 ) -> Result<(Bytes, Reservation), Unreceived> {
     let mut reserved = Reservation::default();
-    reserved.add(STREAM_OVERHEAD, &link.incoming, all).await;
+    reserved.add(STREAM_OVERHEAD, &connection.incoming, all).await;
     let mut message = BytesMut::new();
     loop {
         let chunk = match stream.read_chunk(MAX_CHUNK_BYTES, true).await {
@@ -99,11 +99,11 @@ async fn assemble(
                 | ReadError::ZeroRttRejected,
             ) => return Err(Unreceived::BrokenOff),
         };
-        link.touch();
+        connection.touch();
         if message.len() + chunk.len() > limit {
             return Err(Unreceived::TooLong);
         }
-        reserved.add(chunk.len(), &link.incoming, all).await;
+        reserved.add(chunk.len(), &connection.incoming, all).await;
         message.extend_from_slice(&chunk);
     }
 }
@@ -113,9 +113,9 @@ fn stop(stream: &mut RecvStream) {
     let _ = stream.stop(UNFINISHED);
 }
 
-async fn write(link: &Link, payload: Bytes, limit: Duration) -> Result<(), SendError> {
+async fn write(connection: &Connection, payload: Bytes, limit: Duration) -> Result<(), SendError> {
     let written = async {
-        let stream = link.connection.open_uni().await.map_err(|_| SendError::ConnectionLost)?;
+        let stream = connection.quic.open_uni().await.map_err(|_| SendError::ConnectionLost)?;
         let mut stream = Unfinished { stream, is_finished: false };
         stream.stream.write_all_chunks(&mut [payload]).await.map_err(write_failed)?;
         stream.stream.finish().map_err(|_closed| SendError::Stopped)?;
@@ -138,8 +138,8 @@ fn write_failed(error: WriteError) -> SendError {
     }
 }
 
-fn was_closed_as_quiet(link: &Link) -> bool {
-    match link.connection.close_reason() {
+fn was_closed_as_quiet(connection: &Connection) -> bool {
+    match connection.quic.close_reason() {
         Some(ConnectionError::ApplicationClosed(close)) => {
             let code = CloseCode(close.error_code);
             code == CloseCode::IDLE || code == CloseCode::SUPERSEDED

@@ -30,11 +30,11 @@ use crate::{
     accept,
     budget::Budget,
     config::{ConfigError, Params, STREAM_OVERHEAD, TransportConfig},
+    connection::{CloseCode, CloseReason, Connection, Peer},
     connections::{MAX_PATH_CHECKS, PeerState},
     dial::SeedDial,
     gate::{self, Gate},
     identity::{Identity, PeerId},
-    link::{CloseCode, CloseReason, Link, Peer},
     pending::Message,
     queue::{Queue, Receiver},
     refusal::{DialError, Refusal, RefusalLog, RefusedBy},
@@ -296,8 +296,8 @@ impl Shared {
     }
 
     /// Keeps what a connection sent and received in all, when it has ended.
-    pub(crate) fn add_udp_stats(&self, link: &Link) {
-        let stats = link.connection.stats();
+    pub(crate) fn add_udp_stats(&self, connection: &Connection) {
+        let stats = connection.quic.stats();
         add(&self.counters.udp_packets_sent, stats.udp_tx.datagrams);
         add(&self.counters.udp_bytes_sent, stats.udp_tx.bytes);
         add(&self.counters.udp_packets_received, stats.udp_rx.datagrams);
@@ -306,17 +306,17 @@ impl Shared {
 
     fn stats(&self) -> TransportStats {
         let mut all = self.counters.snapshot();
-        let mut links = 0;
-        self.for_each_link(|link| {
-            links += 1;
-            let stats = link.connection.stats();
+        let mut total = 0;
+        self.for_each_connection(|connection| {
+            total += 1;
+            let stats = connection.quic.stats();
             all.udp_packets_sent += stats.udp_tx.datagrams;
             all.udp_bytes_sent += stats.udp_tx.bytes;
             all.udp_packets_received += stats.udp_rx.datagrams;
             all.udp_bytes_received += stats.udp_rx.bytes;
         });
         all.connections = count(self.connected_peers());
-        all.connections_draining = u64::saturating_sub(links, all.connections);
+        all.connections_draining = u64::saturating_sub(total, all.connections);
         all
     }
 

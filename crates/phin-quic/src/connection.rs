@@ -101,8 +101,8 @@ pub enum SendError {
 
 /// An established connection.
 #[derive(Debug)]
-pub(crate) struct Link {
-    pub(crate) connection: quinn::Connection,
+pub(crate) struct Connection {
+    pub(crate) quic: quinn::Connection,
     pub(crate) peer: Peer,
     standing: Standing,
     /// Bytes of incoming streams of this peer that are held for the receiver.
@@ -123,17 +123,17 @@ pub(crate) struct Link {
     _slot: Option<OwnedSemaphorePermit>,
 }
 
-impl Link {
+impl Connection {
     pub(crate) fn new(
-        connection: quinn::Connection,
+        quic: quinn::Connection,
         id: PeerId,
         standing: Standing,
         incoming: Budget,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let peer = Peer { id, addr: canonical(connection.remote_address()) };
+        let peer = Peer { id, addr: canonical(quic.remote_address()) };
         Self {
-            connection,
+            quic,
             peer,
             standing,
             incoming,
@@ -179,11 +179,11 @@ impl Link {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.connection.close_reason().is_some()
+        self.quic.close_reason().is_some()
     }
 
     pub(crate) fn close(&self, code: CloseCode) {
-        self.connection.close(code.0, b"");
+        self.quic.close(code.0, b"");
     }
 
     /// Hands a message to QUIC, or gives it back when the connection is lost.
@@ -209,8 +209,8 @@ impl Link {
     ) -> Result<(), Message> {
         let counters = &shared.counters;
         let bytes = payload.len();
-        let has_space = bytes <= self.connection.datagram_send_buffer_space();
-        match self.connection.send_datagram(payload.clone()) {
+        let has_space = bytes <= self.quic.datagram_send_buffer_space();
+        match self.quic.send_datagram(payload.clone()) {
             Ok(()) => {
                 add(&counters.datagrams_sent, 1);
                 add(&counters.datagram_bytes_sent, count(bytes));
@@ -240,28 +240,30 @@ impl Link {
         let received = self.packets_received();
         let is_elsewhere = self.peer.addr != to.addr;
         // This wait must not keep the socket of a closed transport open.
-        let (link, waiting) = (Arc::downgrade(self), Arc::downgrade(shared));
+        let (connection, waiting) = (Arc::downgrade(self), Arc::downgrade(shared));
         shared.runtime.spawn(async move {
             sleep(if is_elsewhere { PATH_PATIENCE } else { ADVERTISED_PATH_PATIENCE }).await;
-            let (Some(link), Some(shared)) = (link.upgrade(), waiting.upgrade()) else { return };
-            if link.packets_received() == received && !link.is_closed() {
+            let (Some(connection), Some(shared)) = (connection.upgrade(), waiting.upgrade()) else {
+                return;
+            };
+            if connection.packets_received() == received && !connection.is_closed() {
                 match is_elsewhere {
                     true => shared.redial(to),
-                    false => shared.replace_if_silent(&link, to, received).await,
+                    false => shared.replace_if_silent(&connection, to, received).await,
                 }
             }
-            link.is_path_watched.store(false, Ordering::Relaxed);
+            connection.is_path_watched.store(false, Ordering::Relaxed);
         });
     }
 
     pub(crate) fn packets_received(&self) -> u64 {
-        self.connection.stats().udp_rx.datagrams
+        self.quic.stats().udp_rx.datagrams
     }
 
     /// A stream counts as open until the guard is dropped.
     pub(crate) fn open_stream(self: &Arc<Self>) -> OpenStream {
         self.open_streams.fetch_add(1, Ordering::Relaxed);
-        OpenStream { link: self.clone() }
+        OpenStream { connection: self.clone() }
     }
 
     pub(crate) fn open_streams(&self) -> usize {
@@ -282,62 +284,62 @@ impl Link {
     }
 }
 
-/// Marks one stream of a link as under way.
+/// Marks one stream of a connection as under way.
 #[derive(Debug)]
 pub(crate) struct OpenStream {
-    pub(crate) link: Arc<Link>,
+    pub(crate) connection: Arc<Connection>,
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.link.touch();
-        self.link.open_streams.fetch_sub(1, Ordering::Relaxed);
+        self.connection.touch();
+        self.connection.open_streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Receives on a link until it ends, and closes it when it is idle.
-pub(crate) async fn run(shared: Arc<Shared>, link: Arc<Link>) {
+/// Receives on a connection until it ends, and closes it when it is idle.
+pub(crate) async fn run(shared: Arc<Shared>, connection: Arc<Connection>) {
     let idle_timeout = shared.params.idle_timeout;
     let mut datagrams = 0_u64;
     let mut take = |payload: Bytes| {
         datagrams += 1;
-        link.touch();
+        connection.touch();
         add(&shared.counters.datagrams_received, 1);
         add(&shared.counters.datagram_bytes_received, count(payload.len()));
-        shared.queue.push_datagram(link.peer, payload);
+        shared.queue.push_datagram(connection.peer, payload);
     };
-    let check = sleep_until(link.next_check(idle_timeout));
+    let check = sleep_until(connection.next_check(idle_timeout));
     tokio::pin!(check);
     let error = loop {
         tokio::select! {
-            datagram = link.connection.read_datagram() => match datagram {
+            datagram = connection.quic.read_datagram() => match datagram {
                 Ok(payload) => take(payload),
                 Err(error) => break error,
             },
-            stream = link.connection.accept_uni() => match stream {
+            stream = connection.quic.accept_uni() => match stream {
                 Ok(stream) => {
-                    link.touch();
-                    tokio::spawn(streams::receive(shared.clone(), link.open_stream(), stream));
+                    connection.touch();
+                    tokio::spawn(streams::receive(shared.clone(), connection.open_stream(), stream));
                 }
                 Err(error) => break error,
             },
-            () = link.rescheduled.notified() => {
-                check.as_mut().reset(link.next_check(idle_timeout));
+            () = connection.rescheduled.notified() => {
+                check.as_mut().reset(connection.next_check(idle_timeout));
             }
             () = &mut check => {
-                shared.close_if_overdue(&link);
+                shared.close_if_overdue(&connection);
                 let soonest = Instant::now() + MIN_CHECK_INTERVAL;
-                check.as_mut().reset(link.next_check(idle_timeout).max(soonest));
+                check.as_mut().reset(connection.next_check(idle_timeout).max(soonest));
             }
         }
     };
     // Whatever came before the end is told before it: a peer that leaves and closes has left.
-    while let Ok(payload) = link.connection.read_datagram().await {
+    while let Ok(payload) = connection.quic.read_datagram().await {
         take(payload);
     }
-    shared.lost(&link, DisconnectReason::from(&error));
-    shared.add_udp_stats(&link);
-    let arrived = link.connection.stats().frame_rx.datagram;
+    shared.lost(&connection, DisconnectReason::from(&error));
+    shared.add_udp_stats(&connection);
+    let arrived = connection.quic.stats().frame_rx.datagram;
     let dropped = arrived.saturating_sub(datagrams);
     add(&shared.counters.datagrams_dropped_receive_buffer, dropped);
 }
