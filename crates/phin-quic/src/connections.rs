@@ -1,24 +1,45 @@
 //! Which connection a message to a peer goes over: one per peer, dialled when needed.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
-use dashmap::{Entry, OccupiedEntry};
+use dashmap::{DashMap, Entry, OccupiedEntry};
 use tokio::{task::AbortHandle, time::Instant};
 
 use crate::{
-    connection::{self, CloseCode, CloseReason, Connection, DisconnectReason, Peer, SendError},
+    close::{CloseCode, CloseReason, DisconnectReason},
+    config::Params,
+    connection::Connection,
     identity::PeerId,
+    peer::Peer,
     pending::{Message, Pending, Pushed},
-    queue::Received,
+    queue::{Queue, Received, SendError},
     refusal::DialError,
     socket::PortRefusal,
-    stats::add,
-    transport::Shared,
+    stats::{Counters, TransportStats, add, count},
 };
+
+/// The connections to all peers, and the messages that wait for one.
+pub(crate) struct Connections {
+    own_id: PeerId,
+    params: Arc<Params>,
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    peers: DashMap<PeerId, PeerState>,
+    next_attempt: AtomicU64,
+}
+
+/// Begins a dial to a peer as the attempt of this number, unless too many dials are under way.
+pub(crate) type StartDial<'a> = &'a dyn Fn(Peer, u64) -> Option<AbortHandle>;
 
 /// What there is towards one peer.
 #[derive(Debug)]
-pub(crate) enum PeerState {
+enum PeerState {
     /// Messages go over `connection`. The others lost to it and are used no more, but still heard; they
     /// are also what is left should `connection` break.
     Connected { connection: Arc<Connection>, draining: Vec<Arc<Connection>> },
@@ -29,7 +50,7 @@ pub(crate) enum PeerState {
 }
 
 #[derive(Debug)]
-pub(crate) struct Dialling {
+struct Dialling {
     peer: Peer,
     attempt: u64,
     pending: Pending,
@@ -39,7 +60,7 @@ pub(crate) struct Dialling {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct BackOff {
+struct BackOff {
     peer: Peer,
     until: Instant,
     /// How long to back off if the next dial fails, too.
@@ -56,49 +77,36 @@ impl PeerState {
     }
 }
 
-/// Where a message goes.
-enum Route {
-    Over(Arc<Connection>, Message),
-    /// It waits or has failed.
-    Settled,
-}
-
-impl Shared {
-    /// Sends a message over the connection to the peer, or lets it wait for one.
-    pub(crate) fn send(self: &Arc<Self>, to: Peer, mut message: Message) {
-        if self.is_closed() {
-            add(&self.counters.dropped_after_close, 1);
-            return;
-        }
-        if to.id == self.own_id {
-            return self.fail_message(to, message, DialError::OwnIdentity);
-        }
-        // The connection may turn out to be lost; then the second round dials.
-        for _ in 0..2 {
-            let Route::Over(connection, routed) = self.route(to, message) else { return };
-            match connection.send(self, routed) {
-                Ok(()) => return connection.watch_path(self, to),
-                Err(returned) => message = returned,
-            }
-            self.lost(&connection, end_of(&connection));
-        }
-        match message {
-            Message::Datagram(_) => add(&self.counters.datagrams_dropped_connection_lost, 1),
-            Message::Stream(payload) => {
-                self.stream_failed(to, SendError::ConnectionLost, payload.len());
-            }
-        }
+impl Connections {
+    pub(crate) fn new(
+        own_id: PeerId,
+        params: Arc<Params>,
+        queue: Arc<Queue>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        let (peers, next_attempt) = (DashMap::new(), AtomicU64::new(0));
+        Arc::new(Self { own_id, params, queue, counters, peers, next_attempt })
     }
 
-    fn route(self: &Arc<Self>, to: Peer, message: Message) -> Route {
+    /// The connection that a message goes over. Without one, it waits for a dial, or has failed.
+    pub(crate) fn route(
+        &self,
+        to: Peer,
+        message: Message,
+        start_dial: StartDial<'_>,
+    ) -> Option<(Arc<Connection>, Message)> {
+        if to.id == self.own_id {
+            self.fail_message(to, message, DialError::OwnIdentity);
+            return None;
+        }
         let mut entry = match self.peers.entry(to.id) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
-                match self.start_dial(to, message, self.params.min_backoff) {
+                match self.dial_for(to, message, self.params.min_backoff, start_dial) {
                     Ok(dialling) => drop(entry.insert(PeerState::Dialling(dialling))),
                     Err(message) => self.fail_message(to, message, DialError::TooManyDials),
                 }
-                return Route::Settled;
+                return None;
             }
         };
         match entry.get_mut() {
@@ -106,15 +114,43 @@ impl Shared {
                 // While the entry is locked, so that it cannot be found idle before the message
                 // is on its way.
                 connection.touch();
-                return Route::Over(connection.clone(), message);
+                return Some((connection.clone(), message));
             }
             PeerState::Dialling(dialling) => self.wait(to, message, &mut dialling.pending),
             PeerState::BackingOff(back_off) => {
-                let back_off = *back_off;
-                self.dial_again(to, message, back_off, &mut entry);
+                let is_elsewhere = back_off.peer.addr != to.addr;
+                if !is_elsewhere && Instant::now() < back_off.until {
+                    self.fail_message(to, message, DialError::BackingOff);
+                    return None;
+                }
+                let delay =
+                    if is_elsewhere { self.params.min_backoff } else { back_off.next_delay };
+                match self.dial_for(to, message, delay, start_dial) {
+                    Ok(dialling) => drop(entry.insert(PeerState::Dialling(dialling))),
+                    Err(message) => self.fail_message(to, message, DialError::TooManyDials),
+                }
             }
         }
-        Route::Settled
+        None
+    }
+
+    /// Dials for a message, or returns it.
+    fn dial_for(
+        &self,
+        to: Peer,
+        message: Message,
+        delay: Duration,
+        start_dial: StartDial<'_>,
+    ) -> Result<Dialling, Message> {
+        let Some(mut dialling) = self.dial(to, delay, start_dial) else { return Err(message) };
+        self.wait(to, message, &mut dialling.pending);
+        Ok(dialling)
+    }
+
+    fn dial(&self, to: Peer, delay: Duration, start_dial: StartDial<'_>) -> Option<Dialling> {
+        let attempt = self.next_attempt.fetch_add(1, Ordering::Relaxed);
+        let task = start_dial(to, attempt)?;
+        Some(Dialling { peer: to, attempt, pending: Pending::default(), delay, task })
     }
 
     fn wait(&self, to: Peer, message: Message, pending: &mut Pending) {
@@ -127,57 +163,20 @@ impl Shared {
             None => {}
             Some(Message::Datagram(_)) => add(&self.counters.datagrams_dropped_pending, 1),
             Some(Message::Stream(payload)) => {
-                self.stream_failed(to, SendError::TooMany, payload.len());
+                self.queue.push_send_failed(to, SendError::TooMany, payload.len());
             }
         }
     }
 
-    fn dial_again(
-        self: &Arc<Self>,
-        to: Peer,
-        message: Message,
-        back_off: BackOff,
-        entry: &mut OccupiedEntry<'_, PeerId, PeerState>,
-    ) {
-        let is_elsewhere = back_off.peer.addr != to.addr;
-        if !is_elsewhere && Instant::now() < back_off.until {
-            return self.fail_message(to, message, DialError::BackingOff);
-        }
-        let delay = if is_elsewhere { self.params.min_backoff } else { back_off.next_delay };
-        match self.start_dial(to, message, delay) {
-            Ok(dialling) => drop(entry.insert(PeerState::Dialling(dialling))),
-            Err(message) => self.fail_message(to, message, DialError::TooManyDials),
-        }
-    }
-
-    fn start_dial(
-        self: &Arc<Self>,
-        to: Peer,
-        message: Message,
-        delay: Duration,
-    ) -> Result<Dialling, Message> {
-        let Some(mut dialling) = self.dial_for_nothing(to, delay) else { return Err(message) };
-        self.wait(to, message, &mut dialling.pending);
-        Ok(dialling)
-    }
-
-    /// Dials a peer before a message waits for it, unless too many dials are under way.
-    fn dial_for_nothing(self: &Arc<Self>, to: Peer, delay: Duration) -> Option<Dialling> {
-        let slot = self.dial_slot()?;
-        let attempt = self.next_attempt();
-        let task = self.runtime.spawn(self.clone().dial_peer(to, attempt, slot)).abort_handle();
-        Some(Dialling { peer: to, attempt, pending: Pending::default(), delay, task })
-    }
-
     /// Gives up every connection to a peer that leads elsewhere than to `to.addr`. If none is left, dials there at once.
-    pub(crate) fn redial(self: &Arc<Self>, to: Peer) {
+    pub(crate) fn redial(&self, to: Peer, start_dial: StartDial<'_>) {
         let Entry::Occupied(mut entry) = self.peers.entry(to.id) else { return };
         let PeerState::Connected { connection, draining } = entry.get_mut() else { return };
         draining.push(connection.clone());
-        let (mut kept, given_up): (Vec<_>, Vec<_>) = draining
-            .drain(..)
-            .partition(|connection| connection.peer.addr == to.addr && !connection.is_closed());
-        given_up.iter().for_each(|connection| connection.close(CloseCode::SUPERSEDED));
+        let leads_there =
+            |other: &Arc<Connection>| other.peer.addr == to.addr && !other.is_closed();
+        let (mut kept, given_up): (Vec<_>, Vec<_>) = draining.drain(..).partition(leads_there);
+        given_up.iter().for_each(|other| other.close(CloseCode::SUPERSEDED));
         let left = connection.peer;
         if let Some(next) = kept.pop() {
             next.set_draining(false);
@@ -185,7 +184,7 @@ impl Shared {
             return;
         }
         add(&self.counters.paths_lost, 1);
-        match self.dial_for_nothing(to, self.params.min_backoff) {
+        match self.dial(to, self.params.min_backoff, start_dial) {
             Some(dialling) => drop(entry.insert(PeerState::Dialling(dialling))),
             None => drop(entry.remove()),
         }
@@ -193,23 +192,11 @@ impl Shared {
         self.queue.push_event(Received::Disconnected { peer: left, reason });
     }
 
-    /// Makes another connection beside one that is silent, and gives that one up if the new one comes about. If none does,
-    /// nothing is reported.
-    pub(crate) async fn replace_if_silent(
-        self: &Arc<Self>,
-        silent: &Arc<Connection>,
-        to: Peer,
-        received: u64,
-    ) {
-        // On a starved machine all connections seem silent: handshakes must not add to its load.
-        let (Ok(_permit), Some(_slot)) = (self.path_checks.try_acquire(), self.dial_slot()) else {
-            return;
-        };
-        if self.establish(to.addr).await == Ok(to.id) && silent.packets_received() == received {
-            add(&self.counters.paths_lost, 1);
-            silent.close(CloseCode::SUPERSEDED);
-            self.lost(silent, DisconnectReason::PathLost);
-        }
+    /// Gives up a connection that stayed silent while another one to the same peer came up.
+    pub(crate) fn replaced(&self, silent: &Arc<Connection>) {
+        add(&self.counters.paths_lost, 1);
+        silent.close(CloseCode::SUPERSEDED);
+        self.lost(silent, DisconnectReason::PathLost);
     }
 
     /// Gives up all connections: none of them works any more when this host's address has changed.
@@ -248,21 +235,8 @@ impl Shared {
         self.fail_pending(peer, pending, &error);
     }
 
-    /// Takes up a connection whose handshake is complete, whoever dialled.
-    pub(crate) fn register(self: &Arc<Self>, connection: Arc<Connection>) {
-        let waiting = self.take_up(&connection);
-        self.runtime.spawn(connection::run(self.clone(), connection.clone()));
-        for message in waiting.into_messages() {
-            self.send(connection.peer, message);
-        }
-        // Closing all connections may have missed one that came up at that moment.
-        if self.is_closed() {
-            connection.close(CloseCode::SHUTDOWN);
-        }
-    }
-
     /// Puts a connection in its place, and returns the messages that waited for one.
-    fn take_up(&self, connection: &Arc<Connection>) -> Pending {
+    pub(crate) fn take_up(&self, connection: &Arc<Connection>) -> Pending {
         let mut entry = match self.peers.entry(connection.peer.id) {
             Entry::Occupied(entry) => entry,
             Entry::Vacant(entry) => {
@@ -397,32 +371,25 @@ impl Shared {
         });
     }
 
-    /// Every connection that is in use or drained.
-    pub(crate) fn for_each_connection(&self, mut visit: impl FnMut(&Arc<Connection>)) {
+    /// Adds what the connections that there are carry to what the ended ones carried.
+    pub(crate) fn add_to(&self, all: &mut TransportStats) {
+        let mut draining_connections = 0;
         for state in &self.peers {
-            if let PeerState::Connected { connection, draining } = state.value() {
-                visit(connection);
-                draining.iter().for_each(&mut visit);
+            let PeerState::Connected { connection, draining } = state.value() else { continue };
+            for connection in draining.iter().chain([connection]) {
+                all.add_udp(&connection.quic.stats());
             }
+            all.connections += 1;
+            draining_connections += draining.len();
         }
-    }
-
-    /// How many peers there is a connection to.
-    pub(crate) fn connected_peers(&self) -> usize {
-        let is_connected = |state: &PeerState| matches!(state, PeerState::Connected { .. });
-        self.peers.iter().filter(|state| is_connected(state.value())).count()
-    }
-
-    pub(crate) fn stream_failed(&self, peer: Peer, error: SendError, payload_bytes: usize) {
-        add(&self.counters.streams_failed, 1);
-        self.queue.push_event(Received::SendFailed { peer, error, payload_bytes });
+        all.connections_draining = count(draining_connections);
     }
 
     fn fail_message(&self, peer: Peer, message: Message, error: DialError) {
         match message {
             Message::Datagram(_) => add(&self.counters.datagrams_dropped_unreachable, 1),
             Message::Stream(payload) => {
-                self.stream_failed(peer, SendError::Unreachable(error), payload.len());
+                self.queue.push_send_failed(peer, SendError::Unreachable(error), payload.len());
             }
         }
     }
@@ -438,12 +405,5 @@ fn connected(connection: &Arc<Connection>) -> PeerState {
     PeerState::Connected { connection: connection.clone(), draining: Vec::new() }
 }
 
-fn end_of(connection: &Connection) -> DisconnectReason {
-    let reason = connection.quic.close_reason();
-    reason.as_ref().map_or(DisconnectReason::Local, DisconnectReason::from)
-}
-
-/// How many silent connections may be replaced at once; further ones wait for their next message.
-pub(crate) const MAX_PATH_CHECKS: usize = 4;
 /// Superseded connections kept to one peer; the oldest is closed first.
 const MAX_DRAINING: usize = 4;

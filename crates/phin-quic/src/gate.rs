@@ -20,7 +20,7 @@ use std::{
 use quinn::udp::{RecvMeta, Transmit};
 
 use crate::{
-    connection::canonical,
+    peer::canonical,
     rates::{Limit, Limits, Rates},
     stats::{Counters, add},
 };

@@ -39,22 +39,28 @@ pub mod certificates;
 
 mod accept;
 mod budget;
+mod close;
 mod cluster;
 mod config;
 mod connection;
 mod connections;
 mod dial;
+mod endpoint;
 mod gate;
+mod handshake;
 mod hello;
 mod host;
 mod identity;
+mod peer;
 mod pending;
 mod precedence;
 mod private_file;
 mod queue;
 mod rates;
+mod receive;
 mod refusal;
 mod secret;
+mod shared;
 #[cfg_attr(not(target_os = "linux"), path = "socket/other.rs")]
 mod socket;
 mod stats;
@@ -62,16 +68,18 @@ mod streams;
 mod tls;
 mod transport;
 
+pub use close::{CloseReason, DisconnectReason};
 pub use cluster::{
     ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, Keyring, KeyringError,
 };
 pub use config::{ConfigError, TransportConfig};
-pub use connection::{CloseReason, DisconnectReason, Peer, SendError};
+pub use endpoint::BindError;
 pub use host::{HostAnswer, HostQuestion, HostQuestions};
 pub use identity::{Identity, IdentityError, PeerId, PeerIdError, PublicKey, Signature, verify};
+pub use peer::Peer;
 pub use private_file::{IfExists, write_private};
-pub use queue::{Received, Receiver};
+pub use queue::{Received, Receiver, SendError};
 pub use refusal::{DialError, Refusal, RefusedBy};
 pub use stats::{RefusalStats, TransportStats};
 pub use tls::{Credentials, CredentialsError};
-pub use transport::{BindError, Transport};
+pub use transport::Transport;

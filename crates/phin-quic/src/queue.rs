@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 use crate::{
     budget::Reservation,
-    connection::{DisconnectReason, Peer, SendError},
+    close::DisconnectReason,
     identity::PeerId,
+    peer::Peer,
     refusal::DialError,
     stats::{Counters, add},
 };
@@ -86,6 +87,31 @@ pub enum Received {
         /// How long the message was.
         payload_bytes: usize,
     },
+}
+
+/// Why a stream may not have reached the peer.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The message is longer than
+    /// [`TransportConfig::max_stream_bytes`](crate::TransportConfig::max_stream_bytes).
+    #[error("the message is longer than max_stream_bytes")]
+    TooLarge,
+    /// Too many streams to this peer are under way or wait.
+    #[error("too many streams to this peer")]
+    TooMany,
+    /// The peer stopped the stream: it was too long for it, or too slow.
+    #[error("the peer stopped the stream")]
+    Stopped,
+    /// It took too long.
+    #[error("not delivered in time")]
+    TimedOut,
+    /// The connection ended before the peer confirmed.
+    #[error("the connection was lost")]
+    ConnectionLost,
+    /// There is no connection, and none could be made.
+    #[error("no connection")]
+    Unreachable(#[source] DialError),
 }
 
 /// The receiving half of a [`Transport`](crate::Transport); there is one.
@@ -188,6 +214,12 @@ impl Queue {
         state.others.push_back((number, event, Reservation::default()));
         drop(state);
         self.ready.notify_one();
+    }
+
+    /// Counts and reports a stream that may not have reached the peer.
+    pub(crate) fn push_send_failed(&self, peer: Peer, error: SendError, payload_bytes: usize) {
+        add(&self.counters.streams_failed, 1);
+        self.push_event(Received::SendFailed { peer, error, payload_bytes });
     }
 
     /// Nothing more is taken in; what is there can still be taken out.

@@ -10,7 +10,10 @@ use std::{
 
 use quinn::{ConnectionError, TransportErrorCode};
 
-use crate::{connection::CloseCode, identity::PeerId};
+use crate::{
+    close::{CloseCode, readable},
+    identity::PeerId,
+};
 
 /// Why a node was refused in the handshake.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, thiserror::Error)]
@@ -242,12 +245,6 @@ impl RefusalLog {
     }
 }
 
-/// Text from a peer, fit for a log: short, and without control characters.
-pub(crate) fn readable(text: &str) -> String {
-    // Reasons are English; anything else could reorder or hide what a terminal shows.
-    text.chars().filter(|&c| c == ' ' || c.is_ascii_graphic()).take(MAX_REASON_CHARS).collect()
-}
-
 /// In the text of our own errors about certificates, by which both sides recognise them.
 pub(crate) const NOT_YET_VALID: &str = "CertificateNotYetValid";
 /// As [`NOT_YET_VALID`].
@@ -255,13 +252,13 @@ pub(crate) const NOT_ED25519: &str = "CertificateKeyNotEd25519";
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// When so many addresses were refused within [`LOG_INTERVAL`], others are only counted.
 const MAX_LOGGED_ADDRS: usize = 256;
-const MAX_REASON_CHARS: usize = 200;
 
 #[cfg(test)]
 mod tests {
     use quinn::ConnectionClose;
 
     use super::*;
+    use crate::close::MAX_REASON_CHARS;
 
     #[test]
     fn logs_one_of_a_kind_and_counts_the_rest() {

@@ -42,7 +42,7 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::{connection::canonical, gate::Gate};
+use crate::{gate::Gate, peer::canonical};
 
 /// A UDP socket behind a gate, and what it hears of the packets that it sent.
 #[derive(Debug)]

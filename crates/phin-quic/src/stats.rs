@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use quinn::ConnectionStats;
+
 use crate::refusal::Refusal;
 
 /// Defines the live counters and their snapshot together, so that neither can lack one.
@@ -169,7 +171,25 @@ impl RefusalCounters {
     }
 }
 
+impl TransportStats {
+    /// Adds what a connection has sent and received.
+    pub(crate) fn add_udp(&mut self, stats: &ConnectionStats) {
+        self.udp_packets_sent += stats.udp_tx.datagrams;
+        self.udp_bytes_sent += stats.udp_tx.bytes;
+        self.udp_packets_received += stats.udp_rx.datagrams;
+        self.udp_bytes_received += stats.udp_rx.bytes;
+    }
+}
+
 impl Counters {
+    /// Keeps what a connection sent and received in all, when it has ended.
+    pub(crate) fn add_udp(&self, stats: &ConnectionStats) {
+        add(&self.udp_packets_sent, stats.udp_tx.datagrams);
+        add(&self.udp_bytes_sent, stats.udp_tx.bytes);
+        add(&self.udp_packets_received, stats.udp_rx.datagrams);
+        add(&self.udp_bytes_received, stats.udp_rx.bytes);
+    }
+
     pub(crate) fn record_refusal(&self, refusal: &Refusal) {
         add(
             match refusal {

@@ -1,9 +1,6 @@
 //! Messages as streams: one unidirectional stream carries one message and ends with it.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use quinn::{ConnectionError, ReadError, RecvStream, SendStream, VarInt, WriteError};
@@ -11,74 +8,65 @@ use tokio::time::timeout;
 
 use crate::{
     budget::{Budget, Reservation},
-    config::STREAM_OVERHEAD,
-    connection::{CloseCode, Connection, OpenStream, SendError},
-    pending::Message,
-    stats::{add, count},
-    transport::Shared,
+    close::CloseCode,
+    config::{Params, STREAM_OVERHEAD},
+    connection::{Connection, OpenStream},
+    queue::SendError,
 };
 
-/// Sends a message in the background. It ends delivered, or with one `SendFailed`.
-pub(crate) fn send(shared: &Arc<Shared>, connection: &Arc<Connection>, payload: Bytes) {
-    let bytes = payload.len();
-    if bytes > shared.params.max_stream_bytes {
-        return shared.stream_failed(connection.peer, SendError::TooLarge, bytes);
+/// A message that is to go as a stream, within the limits of its connection.
+pub(crate) struct Outgoing {
+    open: OpenStream,
+    payload: Bytes,
+}
+
+/// Why a stream may not have reached the peer.
+pub(crate) enum Undelivered {
+    /// The peer closed a connection that it considered quiet. It had taken no stream of ours that it did not confirm,
+    /// so sending the message anew cannot deliver it twice.
+    NotTaken(Bytes),
+    Failed(SendError),
+}
+
+impl Outgoing {
+    /// Reserves what the message needs of its connection.
+    pub(crate) fn new(
+        connection: &Arc<Connection>,
+        payload: Bytes,
+        params: &Params,
+    ) -> Result<Self, SendError> {
+        if payload.len() > params.max_stream_bytes {
+            return Err(SendError::TooLarge);
+        }
+        let max_bytes = 2 * params.max_stream_bytes;
+        match connection.open_outgoing(payload.len(), MAX_OPEN_STREAMS, max_bytes) {
+            Some(open) => Ok(Self { open, payload }),
+            None => Err(SendError::TooMany),
+        }
     }
-    let queued = connection.outgoing_bytes.fetch_add(bytes, Ordering::Relaxed);
-    let max_queued = 2 * shared.params.max_stream_bytes;
-    if connection.open_streams() >= MAX_OPEN_STREAMS || queued + bytes > max_queued {
-        connection.outgoing_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        return shared.stream_failed(connection.peer, SendError::TooMany, bytes);
-    }
-    add(&shared.counters.streams_sent, 1);
-    add(&shared.counters.stream_bytes_sent, count(bytes));
-    let (shared, open) = (shared.clone(), connection.open_stream());
-    shared.runtime.clone().spawn(async move {
-        let result = write(&open.connection, payload.clone(), shared.params.stream_timeout).await;
-        open.connection.outgoing_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        match result {
-            Ok(()) => {}
-            // The peer closed a connection that it held to be quiet: it had taken no stream of
-            // ours that it did not confirm, so sending it anew cannot deliver it twice.
+
+    /// Sends the message, until the peer has confirmed it.
+    pub(crate) async fn deliver(self, limit: Duration) -> Result<(), Undelivered> {
+        let Self { open, payload } = self;
+        match write(&open.connection, payload.clone(), limit).await {
+            Ok(()) => Ok(()),
             Err(SendError::ConnectionLost) if was_closed_as_quiet(&open.connection) => {
-                shared.send(open.connection.peer, Message::Stream(payload));
+                Err(Undelivered::NotTaken(payload))
             }
-            Err(error) => shared.stream_failed(open.connection.peer, error, bytes),
-        }
-    });
-}
-
-/// Receives one message: within the limits on its length, its time, and what waits altogether.
-pub(crate) async fn receive(shared: Arc<Shared>, open: OpenStream, mut stream: RecvStream) {
-    let counters = &shared.counters;
-    let limit = shared.params.max_stream_bytes;
-    let assembled = assemble(&mut stream, limit, &shared.incoming, &open.connection);
-    match timeout(shared.params.stream_timeout, assembled).await {
-        Ok(Ok((payload, reserved))) => {
-            add(&counters.streams_received, 1);
-            add(&counters.stream_bytes_received, count(payload.len()));
-            shared.queue.push_stream(open.connection.peer, payload, reserved);
-        }
-        Ok(Err(Unreceived::TooLong)) => {
-            add(&counters.streams_too_long, 1);
-            stop(&mut stream);
-        }
-        Ok(Err(Unreceived::BrokenOff)) => add(&counters.streams_broken_off, 1),
-        Err(_elapsed) => {
-            add(&counters.streams_timed_out, 1);
-            stop(&mut stream);
+            Err(error) => Err(Undelivered::Failed(error)),
         }
     }
 }
 
-enum Unreceived {
+/// Why a stream was not received.
+pub(crate) enum Unreceived {
     TooLong,
     BrokenOff,
 }
 
-/// Bytes are copied as they arrive: a chunk from QUIC may be one byte that holds on to a whole
+/// Receives one message. Bytes are copied as they arrive: a chunk from QUIC may be one byte that holds on to a whole
 /// packet. Nothing is allocated for what is only announced.
-async fn assemble(
+pub(crate) async fn assemble(
     stream: &mut RecvStream,
     limit: usize,
     all: &Budget,
@@ -108,7 +96,8 @@ async fn assemble(
     }
 }
 
-fn stop(stream: &mut RecvStream) {
+/// Has the peer stop sending it.
+pub(crate) fn stop(stream: &mut RecvStream) {
     // It fails for a stream that has ended already, which is as good.
     let _ = stream.stop(UNFINISHED);
 }

@@ -1,0 +1,184 @@
+//! The endpoint of QUIC: its socket, and every setting of QUIC.
+
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use quinn::{
+    ConnectionId, ConnectionIdGenerator, Endpoint, EndpointConfig, MtuDiscoveryConfig,
+    NoneTokenStore, TokioRuntime, ValidationTokenConfig, VarInt,
+};
+use ring::hmac;
+use socket2::{Domain, Protocol, Type};
+
+use crate::{
+    accept::MAX_HANDSHAKES,
+    config::{ConfigError, Params},
+    gate::VERSION,
+    identity::Identity,
+    secret::random,
+    socket::Socket,
+    tls::{CredentialsError, Tls},
+};
+
+/// Why a transport could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// It was called outside of a tokio runtime.
+    #[error("there is no tokio runtime here")]
+    NoRuntime,
+    /// The configuration cannot be used.
+    #[error("the configuration cannot be used")]
+    Config(#[from] ConfigError),
+    /// The credentials cannot be used.
+    #[error("the credentials cannot be used")]
+    Credentials(#[from] CredentialsError),
+    /// Another socket has the address.
+    #[error("{addr} is in use by another process")]
+    AddressInUse {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The address is not one of this host.
+    #[error("{addr} is not an address of this host")]
+    AddressNotAvailable {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// This process may not use the address.
+    #[error("not permitted to use {addr}")]
+    NotPermitted {
+        /// The address.
+        addr: SocketAddr,
+    },
+    /// The system refused for another reason.
+    #[error("cannot use {addr}")]
+    Io {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Binds the UDP socket.
+pub(crate) fn bind_socket(addr: SocketAddr) -> Result<UdpSocket, BindError> {
+    let bind = || {
+        let (domain, protocol) = (Domain::for_address(addr), Some(Protocol::UDP));
+        let socket = socket2::Socket::new(domain, Type::DGRAM, protocol)?;
+        if addr.is_ipv6() {
+            // Where the system cannot do it, IPv6 alone is still of use.
+            let _ = socket.set_only_v6(false);
+        }
+        // When many join at once, their packets come at once; what the system grants will do.
+        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
+        socket.bind(&addr.into())?;
+        Ok(UdpSocket::from(socket))
+    };
+    bind().map_err(|source| bind_failed(addr, source))
+}
+
+pub(crate) fn bind_failed(addr: SocketAddr, source: io::Error) -> BindError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::AddressInUse { addr },
+        io::ErrorKind::AddrNotAvailable => BindError::AddressNotAvailable { addr },
+        io::ErrorKind::PermissionDenied => BindError::NotPermitted { addr },
+        _ => BindError::Io { addr, source },
+    }
+}
+
+/// Opens the endpoint that dials and accepts over a socket.
+pub(crate) fn open_endpoint(
+    identity: &Identity,
+    tls: Tls,
+    params: &Params,
+    socket: Arc<Socket>,
+) -> io::Result<Endpoint> {
+    let transport = Arc::new(quic_config(params));
+    let mut tokens = ValidationTokenConfig::default();
+    // They save a round trip only to clients that were asked for a proof of their address.
+    tokens.sent(0);
+    let mut server = quinn::ServerConfig::with_crypto(tls.server);
+    server
+        .transport_config(transport.clone())
+        .validation_token_config(tokens)
+        // A node is found at the address it announces; a peer that moves dials anew.
+        .migration(false)
+        .max_incoming(MAX_HANDSHAKES)
+        .incoming_buffer_size(MAX_INCOMING_BYTES)
+        .incoming_buffer_size_total(MAX_INCOMING_BYTES_TOTAL);
+    let mut client = quinn::ClientConfig::new(tls.client);
+    client.transport_config(transport).token_store(Arc::new(NoneTokenStore));
+
+    let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &*identity.reset_key());
+    let mut config = EndpointConfig::new(Arc::new(reset_key));
+    config.cid_generator(|| Box::new(RandomIds));
+    config.supported_versions(vec![VERSION]);
+    let runtime = Arc::new(TokioRuntime);
+    let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+fn quic_config(params: &Params) -> quinn::TransportConfig {
+    // QUIC's own idle timeout is for peers that are gone. Quiet connections are closed before, by
+    // us, in words: a connection that ends silently costs the peer the next message.
+    let quic_idle = params.idle_timeout + params.handshake_timeout;
+    let quic_idle = u32::try_from(quic_idle.as_millis()).unwrap_or(u32::MAX);
+    let discovery = params.max_discovered_mtu.map(|limit| {
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(limit);
+        discovery
+    });
+    let mut config = quinn::TransportConfig::default();
+    config
+        .max_idle_timeout(Some(VarInt::from_u32(quic_idle).into()))
+        .keep_alive_interval(None)
+        .max_concurrent_bidi_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(params.max_streams_per_peer))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(4 * STREAM_WINDOW_BYTES))
+        .send_window(u64::from(4 * STREAM_WINDOW_BYTES))
+        .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
+        .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
+        .initial_rtt(params.initial_rtt)
+        .initial_mtu(params.initial_mtu)
+        .mtu_discovery_config(discovery);
+    config
+}
+
+/// Connection ids that are random in every bit.
+struct RandomIds;
+
+impl ConnectionIdGenerator for RandomIds {
+    fn generate_cid(&mut self) -> ConnectionId {
+        ConnectionId::new(&random::<CONNECTION_ID_BYTES>())
+    }
+
+    fn cid_len(&self) -> usize {
+        CONNECTION_ID_BYTES
+    }
+
+    fn cid_lifetime(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// Enough for a burst of packets from many peers.
+const SOCKET_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+/// Five random bytes: an attacker cannot ask for the reset tokens of more than a sliver of all
+/// ids, because resets are limited to 50 per second; and each packet is three bytes shorter than
+/// with QUIC's usual eight.
+const CONNECTION_ID_BYTES: usize = 5;
+/// What is kept of a handshake that waits to be looked at: a few packets.
+const MAX_INCOMING_BYTES: u64 = 16 * 1024;
+const MAX_INCOMING_BYTES_TOTAL: u64 = 1024 * 1024;
+/// What a peer may send of one stream before it is read. Four times as much for all streams of a
+/// connection is what a peer can make us hold.
+const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
+/// Datagrams of one connection that wait to be sent, or to be read by our own task.
+const DATAGRAM_BUFFER_BYTES: usize = 64 * 1024;

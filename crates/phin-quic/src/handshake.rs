@@ -1,0 +1,202 @@
+//! Handshakes of either side: what must be true before there is a [`Connection`].
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use quinn::{Connecting, Incoming};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    budget::Budget,
+    close::CloseCode,
+    config::{Params, STREAM_OVERHEAD},
+    connection::Connection,
+    hello::{Hello, HelloError},
+    identity::PeerId,
+    peer::canonical,
+    precedence::{Initiator, Standing},
+    queue::{Queue, Received},
+    refusal::{DialError, Refusal, RefusalLog, RefusedBy},
+    secret::random,
+    stats::{Counters, add},
+    tls,
+};
+
+/// Completes handshakes.
+pub(crate) struct Handshakes {
+    own_id: PeerId,
+    /// This run of this process: see [`Hello`].
+    instance: u64,
+    params: Arc<Params>,
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    refusal_log: RefusalLog,
+    next_accepted: AtomicU64,
+}
+
+/// What a dial came to.
+pub(crate) struct Dialled {
+    pub(crate) connection: Connection,
+    /// Where our packets come from, as the peer says.
+    pub(crate) observed: Option<SocketAddr>,
+}
+
+impl Handshakes {
+    pub(crate) fn new(
+        own_id: PeerId,
+        params: Arc<Params>,
+        queue: Arc<Queue>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            own_id,
+            instance: u64::from_be_bytes(random()),
+            params,
+            queue,
+            counters,
+            refusal_log: RefusalLog::default(),
+            next_accepted: AtomicU64::new(0),
+        })
+    }
+
+    /// Completes a handshake as its client: the connection exists when the server has said hello.
+    pub(crate) async fn complete_dial(
+        &self,
+        addr: SocketAddr,
+        connecting: Connecting,
+    ) -> Result<Dialled, DialError> {
+        let hello = Hello { instance: self.instance, number: 0, observed: None };
+        let shaken = timeout(self.params.handshake_timeout, greet_server(connecting, hello)).await;
+        let (quic, theirs) = match shaken {
+            Ok(Ok(shaken)) => shaken,
+            Ok(Err(error)) => return Err(self.dial_refused(addr, error)),
+            Err(_elapsed) => return Err(DialError::TimedOut),
+        };
+        let Some(key) = tls::peer_key(&quic) else {
+            return Err(self.dial_refused(addr, HelloError::Malformed));
+        };
+        let id = PeerId::of(&key);
+        if id == self.own_id {
+            return Err(self.met_own_identity(&quic, theirs.instance));
+        }
+        add(&self.counters.connections_dialled, 1);
+        let standing = standing(Initiator::Us, &theirs, theirs.number);
+        let connection = Connection::new(quic, id, standing, self.incoming_of_peer(), None);
+        Ok(Dialled { connection, observed: theirs.observed })
+    }
+
+    /// Completes a handshake as its server; `None` when there is no connection, which is counted.
+    pub(crate) async fn accept(
+        &self,
+        incoming: Incoming,
+        slot: OwnedSemaphorePermit,
+    ) -> Option<Connection> {
+        let addr = canonical(incoming.remote_address());
+        let shaken = timeout(self.params.handshake_timeout, self.greet_client(incoming)).await;
+        let (quic, standing) = match shaken {
+            Ok(Ok(shaken)) => shaken,
+            Ok(Err(HelloError::Malformed)) => {
+                self.refused(addr, &Refusal::NotPhin, RefusedBy::Us);
+                return None;
+            }
+            Ok(Err(HelloError::Connection(error))) => {
+                match Refusal::from_connection_error(&error) {
+                    Some((refusal, by)) => self.refused(addr, &refusal, by),
+                    None => add(&self.counters.handshakes_abandoned, 1),
+                }
+                return None;
+            }
+            Err(_elapsed) => {
+                add(&self.counters.handshakes_abandoned, 1);
+                return None;
+            }
+        };
+        let Some(key) = tls::peer_key(&quic) else {
+            self.refused(addr, &Refusal::NotPhin, RefusedBy::Us);
+            return None;
+        };
+        let id = PeerId::of(&key);
+        if id == self.own_id {
+            self.met_own_identity(&quic, standing.peer_instance);
+            return None;
+        }
+        add(&self.counters.connections_accepted, 1);
+        Some(Connection::new(quic, id, standing, self.incoming_of_peer(), Some(slot)))
+    }
+
+    /// Completes the handshake, and says hello, by which the client knows that it is accepted.
+    async fn greet_client(
+        &self,
+        incoming: Incoming,
+    ) -> Result<(quinn::Connection, Standing), HelloError> {
+        let quic = incoming.await?;
+        let theirs = Hello::receive(&quic).await?;
+        let number = self.next_accepted.fetch_add(1, Ordering::Relaxed);
+        let observed = Some(canonical(quic.remote_address()));
+        Hello { instance: self.instance, number, observed }.send(&quic).await?;
+        Ok((quic, standing(Initiator::Peer, &theirs, number)))
+    }
+
+    /// A peer may hold a quarter of what all may hold, but at least one message.
+    fn incoming_of_peer(&self) -> Budget {
+        let message = self.params.max_stream_bytes + STREAM_OVERHEAD;
+        Budget::new(message.max(self.params.max_received_stream_bytes / 4))
+    }
+
+    fn dial_refused(&self, addr: SocketAddr, error: HelloError) -> DialError {
+        let error = match error {
+            HelloError::Connection(error) => DialError::from_connection_error(&error),
+            HelloError::Malformed => {
+                DialError::Refused { refusal: Refusal::NotPhin, by: RefusedBy::Us }
+            }
+        };
+        if let DialError::Refused { refusal, by } = &error {
+            self.refused(addr, refusal, *by);
+        }
+        if error == DialError::IdentityInUse {
+            self.queue.push_event(Received::IdentityInUse { addr });
+        }
+        error
+    }
+
+    /// Closes a connection whose far end proved this node's own identity. The hello tells whether it is this process.
+    fn met_own_identity(&self, quic: &quinn::Connection, instance: u64) -> DialError {
+        if instance == self.instance {
+            quic.close(CloseCode::OWN_IDENTITY.0, b"");
+            return DialError::OwnIdentity;
+        }
+        quic.close(CloseCode::IDENTITY_IN_USE.0, b"");
+        let addr = canonical(quic.remote_address());
+        self.queue.push_event(Received::IdentityInUse { addr });
+        DialError::IdentityInUse
+    }
+
+    /// Counts and logs a refusal.
+    fn refused(&self, addr: SocketAddr, refusal: &Refusal, by: RefusedBy) {
+        self.counters.record_refusal(refusal);
+        self.refusal_log.log(addr, refusal, by, std::time::Instant::now());
+    }
+}
+
+async fn greet_server(
+    connecting: Connecting,
+    hello: Hello,
+) -> Result<(quinn::Connection, Hello), HelloError> {
+    let quic = connecting.await?;
+    hello.send(&quic).await?;
+    let theirs = Hello::receive(&quic).await?;
+    Ok((quic, theirs))
+}
+
+/// Where a connection that has just come up stands among others.
+fn standing(initiator: Initiator, theirs: &Hello, number: u64) -> Standing {
+    Standing { initiator, peer_instance: theirs.instance, number, established: Instant::now() }
+}

@@ -1,0 +1,299 @@
+//! What the tasks of a transport share, and how its parts work together.
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use quinn::{Endpoint, Incoming};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{AbortHandle, coop},
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{
+    accept::Acceptor,
+    close::CloseCode,
+    config::Params,
+    connection::{Connection, NotSent},
+    connections::Connections,
+    dial::Dialler,
+    handshake::Dialled,
+    identity::PeerId,
+    peer::{Peer, canonical},
+    pending::Message,
+    queue::{Queue, Received, SendError},
+    receive::{self, Inbox},
+    refusal::DialError,
+    socket::Socket,
+    stats::{Counters, TransportStats, add, count},
+    streams::{Outgoing, Undelivered},
+};
+
+/// The parts of a transport.
+pub(crate) struct Shared {
+    pub(crate) own_id: PeerId,
+    pub(crate) local_addr: SocketAddr,
+    pub(crate) params: Arc<Params>,
+    pub(crate) runtime: Handle,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) connections: Arc<Connections>,
+    pub(crate) acceptor: Acceptor,
+    pub(crate) dialler: Arc<Dialler>,
+    pub(crate) path_checks: Semaphore,
+    pub(crate) is_closed: AtomicBool,
+}
+
+impl Shared {
+    /// Accepts, and hears of refused ports, until the endpoint is closed; then ends the receiver.
+    pub(crate) async fn run(self: Arc<Self>, socket: Arc<Socket>) {
+        let mut sweep = interval(SWEEP_INTERVAL);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                incoming = self.endpoint.accept() => match incoming {
+                    Some(incoming) => {
+                        self.accept(incoming);
+                        // While there is always a next one, this task would never let others run.
+                        coop::consume_budget().await;
+                    }
+                    None => break,
+                },
+                Ok(refusal) = socket.refusal() => self.connections.port_refused(refusal),
+                _ = sweep.tick() => self.connections.sweep(),
+            }
+        }
+        self.queue.close();
+    }
+
+    fn accept(self: &Arc<Self>, incoming: Incoming) {
+        if self.is_closed() {
+            return incoming.ignore();
+        }
+        let Some(admitted) = self.acceptor.admit(incoming) else { return };
+        let shared = self.clone();
+        self.runtime.spawn(async move {
+            if let Some(connection) = shared.acceptor.complete(admitted).await {
+                shared.register(connection);
+            }
+        });
+    }
+
+    /// Sends a message over the connection to the peer, or lets it wait for one.
+    pub(crate) fn send(self: &Arc<Self>, to: Peer, mut message: Message) {
+        if self.is_closed() {
+            add(&self.counters.dropped_after_close, 1);
+            return;
+        }
+        // The connection may turn out to be lost; then the second round dials.
+        for _ in 0..2 {
+            let start_dial = |to, attempt| self.start_dial(to, attempt);
+            let routed = self.connections.route(to, message, &start_dial);
+            let Some((connection, routed)) = routed else { return };
+            match self.send_over(&connection, routed) {
+                Ok(()) => return self.watch_path(&connection, to),
+                Err(returned) => message = returned,
+            }
+            self.connections.lost(&connection, connection.end());
+        }
+        match message {
+            Message::Datagram(_) => add(&self.counters.datagrams_dropped_connection_lost, 1),
+            Message::Stream(payload) => {
+                self.queue.push_send_failed(to, SendError::ConnectionLost, payload.len());
+            }
+        }
+    }
+
+    /// Hands a message to QUIC, or gives it back when the connection is lost.
+    fn send_over(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        message: Message,
+    ) -> Result<(), Message> {
+        let stream = match message {
+            Message::Datagram(payload) => match connection.send_datagram(payload, &self.counters) {
+                Ok(()) => return Ok(()),
+                Err(NotSent::Lost(payload)) => return Err(Message::Datagram(payload)),
+                Err(NotSent::TooLong(payload)) => {
+                    add(&self.counters.datagrams_sent_as_streams, 1);
+                    payload
+                }
+            },
+            Message::Stream(_) if connection.is_closed() => return Err(message),
+            Message::Stream(payload) => payload,
+        };
+        self.send_stream(connection, stream);
+        Ok(())
+    }
+
+    /// Sends a stream in the background. It ends delivered, or with one `SendFailed`.
+    fn send_stream(self: &Arc<Self>, connection: &Arc<Connection>, payload: Bytes) {
+        let (peer, bytes) = (connection.peer, payload.len());
+        let outgoing = match Outgoing::new(connection, payload, &self.params) {
+            Ok(outgoing) => outgoing,
+            Err(error) => return self.queue.push_send_failed(peer, error, bytes),
+        };
+        add(&self.counters.streams_sent, 1);
+        add(&self.counters.stream_bytes_sent, count(bytes));
+        let shared = self.clone();
+        self.runtime.spawn(async move {
+            match outgoing.deliver(shared.params.stream_timeout).await {
+                Ok(()) => {}
+                Err(Undelivered::NotTaken(payload)) => shared.send(peer, Message::Stream(payload)),
+                Err(Undelivered::Failed(error)) => {
+                    shared.queue.push_send_failed(peer, error, bytes);
+                }
+            }
+        });
+    }
+
+    /// After a message was sent: if nothing at all comes back, the advertised address is dialled. QUIC acknowledges every
+    /// message, so silence means a silent peer, or a way that is lost although both ends live: a gateway on it forgot
+    /// the flow, and nobody says so.
+    fn watch_path(self: &Arc<Self>, connection: &Arc<Connection>, to: Peer) {
+        if !connection.begin_path_watch() {
+            return;
+        }
+        let received = connection.packets_received();
+        let is_elsewhere = connection.peer.addr != to.addr;
+        // This wait must not keep the socket of a closed transport open.
+        let (connection, waiting) = (Arc::downgrade(connection), Arc::downgrade(self));
+        self.runtime.spawn(async move {
+            sleep(if is_elsewhere { PATH_PATIENCE } else { ADVERTISED_PATH_PATIENCE }).await;
+            let (Some(connection), Some(shared)) = (connection.upgrade(), waiting.upgrade()) else {
+                return;
+            };
+            if connection.packets_received() == received && !connection.is_closed() {
+                match is_elsewhere {
+                    true => shared.redial(to),
+                    false => shared.replace_if_silent(&connection, to, received).await,
+                }
+            }
+            connection.end_path_watch();
+        });
+    }
+
+    /// Gives up every connection to a peer that leads elsewhere than to `to.addr`, and dials there if none is left.
+    pub(crate) fn redial(self: &Arc<Self>, to: Peer) {
+        self.connections.redial(to, &|to, attempt| self.start_dial(to, attempt));
+    }
+
+    /// Makes another connection beside one that is silent, and gives that one up if the new one comes about. If none does,
+    /// nothing is reported.
+    async fn replace_if_silent(
+        self: &Arc<Self>,
+        silent: &Arc<Connection>,
+        to: Peer,
+        received: u64,
+    ) {
+        // On a starved machine all connections seem silent: handshakes must not add to its load.
+        let (Ok(_permit), Some(_slot)) = (self.path_checks.try_acquire(), self.dialler.slot())
+        else {
+            return;
+        };
+        if self.establish(to.addr).await == Ok(to.id) && silent.packets_received() == received {
+            self.connections.replaced(silent);
+        }
+    }
+
+    /// Begins a dial to a peer, unless too many are under way.
+    fn start_dial(self: &Arc<Self>, to: Peer, attempt: u64) -> Option<AbortHandle> {
+        let slot = self.dialler.slot()?;
+        Some(self.runtime.spawn(self.clone().dial_peer(to, attempt, slot)).abort_handle())
+    }
+
+    /// Dials a peer that messages wait for.
+    async fn dial_peer(self: Arc<Self>, to: Peer, attempt: u64, slot: OwnedSemaphorePermit) {
+        let error = match self.establish(to.addr).await {
+            Ok(found) if found == to.id => return,
+            Ok(found) => DialError::WrongPeer { expected: to.id, found },
+            Err(error) => error,
+        };
+        drop(slot);
+        self.dialler.failed(to.addr, Some(to.id), &error);
+        self.connections.dial_failed(to, attempt, error);
+    }
+
+    /// Connects to whoever is at an address, or joins a dial to it that is under way.
+    pub(crate) fn dial_seed(
+        self: &Arc<Self>,
+        addr: SocketAddr,
+    ) -> impl Future<Output = Result<PeerId, DialError>> + Send + 'static + use<> {
+        let addr = canonical(addr);
+        let dialled = (!self.is_closed()).then(|| {
+            let shared = self.clone();
+            let establish = move || async move { shared.establish(addr).await };
+            self.dialler.dial_seed(addr, &self.runtime, establish)
+        });
+        async move {
+            match dialled {
+                Some(dialled) => dialled.await,
+                None => Err(DialError::GivenUp),
+            }
+        }
+    }
+
+    /// Makes a connection to whoever is at the address, and takes it up.
+    async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
+        let Dialled { connection, observed } = self.dialler.dial(addr).await?;
+        let by = connection.peer;
+        self.register(connection);
+        if let Some(addr) = observed.filter(|addr| *addr != self.local_addr) {
+            self.queue.push_event(Received::Observed { by, addr });
+        }
+        Ok(by.id)
+    }
+
+    /// Takes up a connection whose handshake is complete, whoever dialled.
+    fn register(self: &Arc<Self>, connection: Connection) {
+        let connection = Arc::new(connection);
+        let waiting = self.connections.take_up(&connection);
+        let (inbox, connections) = (self.inbox.clone(), self.connections.clone());
+        self.runtime.spawn(receive::run(connection.clone(), inbox, connections));
+        for message in waiting.into_messages() {
+            self.send(connection.peer, message);
+        }
+        // Closing all connections may have missed one that came up at that moment.
+        if self.is_closed() {
+            connection.close(CloseCode::SHUTDOWN);
+        }
+    }
+
+    pub(crate) fn stats(&self) -> TransportStats {
+        let mut all = self.counters.snapshot();
+        self.connections.add_to(&mut all);
+        all
+    }
+
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        // A closed endpoint would turn newcomers away as a full one does. To hear nothing is nearer to
+        // the truth, and lets a dial that is under way reach the process that is started here next.
+        self.endpoint.set_server_config(None);
+        self.endpoint.close(CloseCode::SHUTDOWN.0, b"");
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::SeqCst)
+    }
+}
+
+/// How many silent connections may be replaced at once; further ones wait for their next message.
+pub(crate) const MAX_PATH_CHECKS: usize = 4;
+/// How long a connection to an address that is not the advertised one may be silent after a message: QUIC repeats an
+/// unanswered probe several times in it, unless the round trip is very long. A mistake costs one handshake.
+const PATH_PATIENCE: Duration = Duration::from_secs(1);
+/// The same at the advertised address, where most often the peer is what is silent.
+const ADVERTISED_PATH_PATIENCE: Duration = Duration::from_secs(3);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
