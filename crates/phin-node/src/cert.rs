@@ -14,9 +14,10 @@ use phin::{
 };
 
 use crate::{
-    events::{escaped, rfc3339},
     failure::{Failure, with_causes},
-    private_file, text_file,
+    private_file,
+    text::{escaped, rfc3339},
+    text_file,
 };
 
 /// Make and show certificates, for a cluster that admits its members one by one

@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use ureq::{Agent, Body, BodyReader, http::Response};
 
 use crate::{
-    events::escaped,
     failure::{Failure, with_causes},
-    run::LEAVE_DEADLINE,
+    http::LEAVE_DEADLINE,
+    text::escaped,
 };
 
 /// Which node a command asks.

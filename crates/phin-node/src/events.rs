@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
-use jiff::Timestamp;
 use phin::{Change, Event, Link, Member, MemberId, Members, Unreached};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
-use crate::members::{readable, short};
+use crate::text::{printable, printable_option, readable, rfc3339, short};
 
 /// One line of a stream of events.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -390,13 +389,6 @@ pub(crate) fn held_back_until(
     members.held_back_until(member.id()).map(|until| rfc3339(cluster.wall_clock(until)))
 }
 
-/// RFC 3339 in UTC with microseconds.
-pub(crate) fn rfc3339(at: SystemTime) -> String {
-    // Only a clock set thousands of years wrong is out of range.
-    let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
-    format!("{at:.6}")
-}
-
 pub(crate) fn listed_member(member: &Member) -> ListedMember {
     ListedMember { member: member_line(member), state: member.state().to_string() }
 }
@@ -414,36 +406,6 @@ fn member_line(member: &Member) -> MemberLine {
 fn describe(member: &MemberLine) -> String {
     let MemberLine { id, name, addr, generation, incarnation } = member;
     format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}")
-}
-
-/// Reads a text that is safe to print on a terminal: invisible characters are escaped, control characters refused.
-pub(crate) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match text.chars().find(|c| c.is_control()) {
-        None => Ok(escaped(&text)),
-        Some(found) => Err(serde::de::Error::custom(format!("{found:?} in a text"))),
-    }
-}
-
-/// A text with everything escaped that a terminal would act upon, or that is invisible.
-pub(crate) fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match phin::is_printable(c) {
-            true => escaped.push(c),
-            false => escaped.extend(c.escape_unicode()),
-        }
-    }
-    escaped
-}
-
-/// [`printable`] for a text that may be missing.
-pub(crate) fn printable_option<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    struct Text(#[serde(deserialize_with = "printable")] String);
-    Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(text)| text))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     client::{Client, Target, member_path},
     events::Forgotten,
     failure::Failure,
-    members::short,
+    text::short,
 };
 
 /// Make the cluster forget a member that died or left

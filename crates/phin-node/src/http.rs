@@ -11,15 +11,11 @@ mod forget;
 mod guard;
 mod lookup;
 mod metrics;
+mod node;
+mod refusal;
 mod why;
 
-use std::{
-    convert::Infallible,
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -41,61 +37,21 @@ use phin::Cluster;
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{sleep, timeout},
 };
 use tracing::{debug, info, warn};
 
-use crate::{
-    events::{self as lines, Departed},
-    run::LEAVE_DEADLINE,
-};
-use connections::{Connections, Counts, Usage};
+use crate::events::{self as lines, Departed};
+use connections::{Connections, Usage};
 pub(crate) use guard::Access;
-
-/// What the answers are made of.
-#[derive(Clone)]
-pub(crate) struct Node {
-    cluster: Cluster,
-    stage: watch::Sender<Stage>,
-    subscribers: Arc<Semaphore>,
-    connections: Arc<Counts>,
-    /// When the node's certificate expires, if it does.
-    certificate_end: Option<SystemTime>,
-}
-
-/// How far the node is on its way out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Stage {
-    Member,
-    Leaving,
-    /// It left as an operator asked; the process is to end.
-    Left,
-}
+pub(crate) use node::{Node, Stage};
+use refusal::Refusal;
 
 /// A server at work.
 pub(crate) struct Server {
     closing: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
-}
-
-/// An answer that is an error: `{"error": …}` with its status.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    status: StatusCode,
-    error: String,
-}
-
-impl Node {
-    pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
-        let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
-        let (connections, certificate_end) = (Arc::default(), None);
-        Self { cluster, stage, subscribers, connections, certificate_end }
-    }
-
-    pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
-        Self { certificate_end, ..self }
-    }
 }
 
 impl Server {
@@ -113,22 +69,6 @@ impl Server {
         if timeout(limit, self.task).await.is_err() {
             debug!("closed HTTP connections that were still in use");
         }
-    }
-}
-
-impl Refusal {
-    fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
-    }
-
-    fn stopped(stopped: phin::Stopped) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, stopped.to_string())
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.error }))).into_response()
     }
 }
 
@@ -318,17 +258,14 @@ const PATHS: &[&str] = &[
     "GET /readyz",
     "GET /metrics",
 ];
-/// Subscribers to `/v1/events` at a time; those beyond are refused with 503.
-const MAX_SUBSCRIBERS: usize = 32;
 /// How long a client may take to send its request, and keep an idle connection.
 const MAX_HEADER_TIME: Duration = Duration::from_secs(5);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
+/// How long a departure may take until the node ends all the same.
+pub(crate) const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
 /// How long the driver may take to answer before it counts as stuck.
 const MAX_DRIVER_ANSWER: Duration = Duration::from_secs(2);
-
-/// The stream of events ends, it does not fail.
-type Never = Infallible;
 
 #[cfg(test)]
 mod tests;

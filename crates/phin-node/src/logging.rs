@@ -1,7 +1,7 @@
 //! Logs to standard error, which nobody has to read: what finds no room is dropped and counted.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -13,9 +13,9 @@ use serde_json::json;
 use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
 
 use crate::{
-    events::rfc3339,
     lines::Lines,
     settings::{LogFormat, Settings},
+    text::{is_colourful, rfc3339},
 };
 
 /// What keeps the logs; flushed when the node ends.
@@ -111,11 +111,6 @@ fn notice(format: LogFormat, dropped: u64, at: SystemTime) -> String {
             format!("{line}\n")
         }
     }
-}
-
-/// Whether colours are welcome: on a terminal, unless <https://no-color.org> says otherwise.
-pub(crate) fn is_colourful(to: &impl IsTerminal) -> bool {
-    to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod settings;
 mod slips;
 mod suspicion;
 mod table;
+mod text;
 mod text_file;
 mod watch;
 mod why;

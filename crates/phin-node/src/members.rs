@@ -10,6 +10,7 @@ use crate::{
     events::{DetailedMember, MemberList},
     failure::Failure,
     table,
+    text::short,
 };
 
 /// Show the members that a running node knows
@@ -129,19 +130,6 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
         member.incarnation.into(),
         short(&member.id).into(),
     ]
-}
-
-/// As much of an id as people compare; programs read the whole of it with `--json`.
-pub(crate) fn short(id: &str) -> String {
-    id.chars().take(8).collect()
-}
-
-/// To the millisecond: the rest is for programs.
-pub(crate) fn readable(at: &str) -> String {
-    match at.char_indices().nth("2026-01-02T03:04:05.678".len()) {
-        Some((end, _)) => format!("{}Z", &at[..end]),
-        None => at.to_owned(),
-    }
 }
 
 /// To the second: the rest is for programs.

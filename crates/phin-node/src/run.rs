@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::{
     changes::Changes,
     failure::{Failure, with_causes},
-    http::{self, Node, Server, Stage},
+    http::{self, LEAVE_DEADLINE, Node, Server, Stage},
     logging::Log,
     settings::{Admission, Advertised, Flags, Place, Placed, Settings},
 };
@@ -40,9 +40,6 @@ pub(crate) struct Args {
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
 }
-
-/// How long a departure may take until the node ends all the same.
-pub(crate) const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::resolve(&args.flags, std::env::vars_os())

@@ -6,12 +6,9 @@ use phin::{Cluster, Member, Members, Outcome, Report, Silence};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    events::{
-        Failing, ListedMember, Someone, held_back_until, listed_member, printable,
-        printable_option, rfc3339,
-    },
-    members::{readable, short},
+    events::{Failing, ListedMember, Someone, held_back_until, listed_member},
     table,
+    text::{printable, printable_option, readable, rfc3339, short},
 };
 
 /// The answer of `/v1/members/{name-or-id}/why`.

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use comfy_table::{Attribute, Cell, Color, Table, presets};
 
-use crate::logging::is_colourful;
+use crate::text::is_colourful;
 
 /// A table of these columns for standard output.
 pub(crate) fn new(columns: &[&str]) -> Table {

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::fleet::{Fleet, Node};
 use crate::{
-    members::short,
     suspicion::{Ending, Why},
     table,
+    text::short,
 };
 
 /// The one object of `--json`; times in milliseconds.

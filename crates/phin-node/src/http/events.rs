@@ -1,5 +1,7 @@
 //! `GET /v1/events`: the whole list first, then every change, as server-sent events numbered by the list's version.
 
+use std::convert::Infallible;
+
 use axum::{
     Extension,
     extract::State,
@@ -13,7 +15,7 @@ use futures::stream::{self, Stream};
 use phin::{Members, Notice};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Never, Node, Refusal, connections::Usage};
+use super::{connections::Usage, node::Node, refusal::Refusal};
 use crate::{
     changes::{Changes, Told},
     events::{Line, What, member_list},
@@ -41,7 +43,7 @@ pub(super) async fn events(
 }
 
 impl Subscriber {
-    fn into_stream(self) -> impl Stream<Item = Result<Event, Never>> {
+    fn into_stream(self) -> impl Stream<Item = Result<Event, Infallible>> {
         stream::unfold(self, |mut subscriber| async move {
             let event = subscriber.next().await?;
             Some((Ok(event), subscriber))

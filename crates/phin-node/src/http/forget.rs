@@ -10,7 +10,7 @@ use axum::{
 use phin::{ForgetError, ForgetRefusal};
 use tracing::info;
 
-use super::{Node, Refusal, lookup::find_departed};
+use super::{lookup::find_departed, node::Node, refusal::Refusal};
 use crate::events::{Forgotten, listed_member};
 
 pub(super) async fn forget(

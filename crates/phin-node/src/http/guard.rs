@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::Refusal;
+use super::refusal::Refusal;
 
 /// Who may ask, and under which names.
 #[derive(Clone, Debug, Default)]

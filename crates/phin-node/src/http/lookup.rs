@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::StatusCode;
 use phin::{Member, Members};
 
-use super::Refusal;
+use super::refusal::Refusal;
 
 /// The member of this name, or else of this id or beginning of one, and the others that fit.
 ///

@@ -16,8 +16,9 @@ use prometheus_client::{
 };
 
 use super::{
-    Node, Refusal,
     counters::{COUNTERS, Counter, GAUGES, REFUSALS},
+    node::Node,
+    refusal::Refusal,
 };
 
 /// Everything that one answer shows, taken at one moment.

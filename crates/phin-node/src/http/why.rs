@@ -9,8 +9,9 @@ use axum::{
 };
 
 use super::{
-    Node, Refusal,
     lookup::{MAX_SHOWN, find},
+    node::Node,
+    refusal::Refusal,
 };
 use crate::{
     events::{Failing, listed_member},

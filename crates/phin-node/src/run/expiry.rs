@@ -6,7 +6,7 @@ use phin::certificates;
 use tokio::time::sleep;
 use tracing::{error, warn};
 
-use crate::{events::rfc3339, settings::Admission};
+use crate::{settings::Admission, text::rfc3339};
 
 /// When the node's certificate stops being valid: at its own end, or at that of the CA that issued it. `None` with a cluster
 /// key, whose certificates do not expire.

@@ -1,0 +1,43 @@
+//! What the answers are made of.
+
+use std::{sync::Arc, time::SystemTime};
+
+use phin::Cluster;
+use tokio::sync::{Semaphore, watch};
+
+use super::connections::Counts;
+
+/// The node, as requests see it.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(super) cluster: Cluster,
+    pub(super) stage: watch::Sender<Stage>,
+    pub(super) subscribers: Arc<Semaphore>,
+    pub(super) connections: Arc<Counts>,
+    /// When the node's certificate expires, if it does.
+    pub(super) certificate_end: Option<SystemTime>,
+}
+
+/// How far the node is on its way out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    Member,
+    Leaving,
+    /// It left as an operator asked; the process is to end.
+    Left,
+}
+
+impl Node {
+    pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
+        let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
+        let (connections, certificate_end) = (Arc::default(), None);
+        Self { cluster, stage, subscribers, connections, certificate_end }
+    }
+
+    pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
+        Self { certificate_end, ..self }
+    }
+}
+
+/// Subscribers to `/v1/events` at a time; those beyond are refused with 503.
+const MAX_SUBSCRIBERS: usize = 32;

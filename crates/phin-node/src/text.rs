@@ -1,0 +1,61 @@
+//! Times, ids and texts of others, as they are written and shown.
+
+use std::{io::IsTerminal, time::SystemTime};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer};
+
+/// RFC 3339 in UTC with microseconds.
+pub(crate) fn rfc3339(at: SystemTime) -> String {
+    // Only a clock set thousands of years wrong is out of range.
+    let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
+    format!("{at:.6}")
+}
+
+/// To the millisecond: the rest is for programs.
+pub(crate) fn readable(at: &str) -> String {
+    match at.char_indices().nth("2026-01-02T03:04:05.678".len()) {
+        Some((end, _)) => format!("{}Z", &at[..end]),
+        None => at.to_owned(),
+    }
+}
+
+/// As much of an id as people compare; programs read the whole of it with `--json`.
+pub(crate) fn short(id: &str) -> String {
+    id.chars().take(8).collect()
+}
+
+/// Reads a text that is safe to print on a terminal: invisible characters are escaped, control characters refused.
+pub(crate) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match text.chars().find(|c| c.is_control()) {
+        None => Ok(escaped(&text)),
+        Some(found) => Err(serde::de::Error::custom(format!("{found:?} in a text"))),
+    }
+}
+
+/// [`printable`] for a text that may be missing.
+pub(crate) fn printable_option<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    struct Text(#[serde(deserialize_with = "printable")] String);
+    Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(text)| text))
+}
+
+/// A text with everything escaped that a terminal would act upon, or that is invisible.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match phin::is_printable(c) {
+            true => escaped.push(c),
+            false => escaped.extend(c.escape_unicode()),
+        }
+    }
+    escaped
+}
+
+/// Whether colours are welcome: on a terminal, unless <https://no-color.org> says otherwise.
+pub(crate) fn is_colourful(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
