@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{StartError, driver::Command};
+use crate::{StartError, command::Command};
 
 /// The address to advertise for a node bound to `bound`: the one given, its port filled in where it
 /// is 0; else the bound one; for a wildcard, the local address that traffic to elsewhere leaves

@@ -8,7 +8,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{StartError, driver::Command, join::with_port, seeds::jittered};
+use crate::{StartError, command::Command, join::with_port, seeds::jittered};
 
 /// A name under which others reach this node, which is bound to an address.
 ///

@@ -25,15 +25,16 @@ use crate::{
     advertised_name::AdvertisedName,
     clock::Clock,
     cluster::Shared,
+    command::COMMANDS,
     data_dir::DataDir,
-    driver::{COMMANDS, Driver, Hosts},
+    driver::{Driver, Hosts},
     join::{DEFAULT_PORT, Joiner, lookup, with_port},
     keeper::Keeper,
     keys::{NodeKeys, member_id},
     peers::KnownPeer,
-    refusals::Refusals,
     returning::Returning,
     seeds::{Company, Seed, Seeding},
+    status::Status,
     subscription::Publisher,
 };
 
@@ -315,18 +316,15 @@ impl Builder {
         let source = publisher.source();
         let (commands, commands_receiver) = mpsc::channel(COMMANDS);
         let (stop, stopped) = watch::channel(false);
-        let (joined, is_joined) = watch::channel(seeds.is_empty());
-        let (isolated, is_isolated) = watch::channel(false);
-        let (converged, is_converged) = watch::channel(true);
-        let (identity_conflict, has_conflict) = watch::channel(None);
-        let (refusals, known_refusals) = watch::channel(Refusals::default());
-        let (nat_addr, known_nat_addr) = watch::channel(None);
+        let status = Status::new(seeds.is_empty());
+        let view = status.view();
         let joiner =
             Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
-        let company = Company { members: source.watch(), isolated: is_isolated.clone() };
+        let company = Company { members: source.watch(), isolated: view.isolated.clone() };
         let mut seeking = Vec::new();
         if !seeds.is_empty() {
-            let (joiner, company, joined) = (joiner.clone(), company.clone(), joined.clone());
+            let (joiner, company, joined) =
+                (joiner.clone(), company.clone(), status.joined.clone());
             let seeding = Seeding { seeds, joiner, company, bound: local_addr, joined };
             seeking.push(tokio::spawn(seeding.run()));
         }
@@ -359,12 +357,7 @@ impl Builder {
             stop: stopped,
             publisher,
             source: source.clone(),
-            joined,
-            isolated,
-            converged,
-            identity_conflict,
-            refusals,
-            nat_addr,
+            status,
             is_advertise_given: self.advertise.is_some(),
             following_addr,
             seeking,
@@ -375,19 +368,13 @@ impl Builder {
         debug!(member = %me, %name, addr = %advertised, bound = %local_addr, generation = number, "started");
         tokio::spawn(driver.run());
         let name = name.to_string();
-        let (joined, isolated, converged) = (is_joined, is_isolated, is_converged);
         let shared = Shared {
             clock,
             id: me,
             local_addr,
             name,
             source,
-            joined,
-            isolated,
-            converged,
-            identity_conflict: has_conflict,
-            refusals: known_refusals,
-            nat_addr: known_nat_addr,
+            status: view,
             stop,
             commands,
             joiner,

@@ -9,7 +9,7 @@ use std::{
 
 use phin_swim::{Instant, Link, MemberId, Members, Report, Unreached};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::timeout,
 };
 
@@ -17,9 +17,9 @@ use crate::{
     AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, PhiSubscription,
     RefusedHandshake, Stats, Stopped, SubscribePhiError, Subscription,
     clock::Clock,
-    driver::{Command, IdentityConflict},
+    command::{Command, Node, Question},
     join::Joiner,
-    refusals::Refusals,
+    status::{IdentityConflict, StatusView},
     subscription::Source,
 };
 
@@ -43,12 +43,7 @@ pub(crate) struct Shared {
     pub(crate) local_addr: SocketAddr,
     pub(crate) name: String,
     pub(crate) source: Source,
-    pub(crate) joined: watch::Receiver<bool>,
-    pub(crate) isolated: watch::Receiver<bool>,
-    pub(crate) converged: watch::Receiver<bool>,
-    pub(crate) identity_conflict: watch::Receiver<Option<IdentityConflict>>,
-    pub(crate) refusals: watch::Receiver<Refusals>,
-    pub(crate) nat_addr: watch::Receiver<Option<SocketAddr>>,
+    pub(crate) status: StatusView,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) joiner: Joiner,
@@ -100,7 +95,7 @@ impl Cluster {
     pub async fn advertise(&self, addr: SocketAddr) -> Result<(), AdvertiseError> {
         let addr = crate::address::advertised(Some(addr), self.shared.local_addr)
             .map_err(|_| AdvertiseError::Unusable { addr })?;
-        Ok(self.ask(|reply| Command::MoveTo { addr, reply }).await?)
+        Ok(self.ask(move |node, now| node.advertise(now, addr)).await?)
     }
 
     /// The membership list as it is now: an immutable snapshot, which costs next to nothing. After
@@ -128,19 +123,19 @@ impl Cluster {
     /// another member is known, or no seed but this node itself was given. It stays so, also when
     /// the others die.
     pub fn is_joined(&self) -> bool {
-        *self.shared.joined.borrow()
+        *self.shared.status.joined.borrow()
     }
 
     /// Whether this node hears no other member although it knows some: the fault is on its side, so
     /// it declares nobody dead until it hears one.
     pub fn is_isolated(&self) -> bool {
-        *self.shared.isolated.borrow()
+        *self.shared.status.isolated.borrow()
     }
 
     /// Where another process with this node's key was seen within the last minute: a copied data directory, or one
     /// certificate at two nodes. The two take each other's place in every list, so neither is a member to rely on.
     pub fn identity_conflict(&self) -> Option<SocketAddr> {
-        let conflict = *self.shared.identity_conflict.borrow();
+        let conflict = *self.shared.status.identity_conflict.borrow();
         conflict.filter(IdentityConflict::is_recent).map(|conflict| conflict.addr)
     }
 
@@ -148,7 +143,7 @@ impl Cluster {
     /// probably cannot reach this node at the address that it advertises. `None` where no member reported one, and where the
     /// advertised address was given ([`Builder::advertise`], [`advertise`](Self::advertise)).
     pub fn nat_addr(&self) -> Option<SocketAddr> {
-        *self.shared.nat_addr.borrow()
+        *self.shared.status.nat_addr.borrow()
     }
 
     /// Waits until [`is_isolated`](Self::is_isolated) is not what the caller knows, and returns what
@@ -157,7 +152,7 @@ impl Cluster {
     /// # Errors
     /// When the node is shut down before.
     pub async fn isolation_changed(&self, known: bool) -> Result<bool, Stopped> {
-        let mut isolated = self.shared.isolated.clone();
+        let mut isolated = self.shared.status.isolated.clone();
         let changed = isolated.wait_for(|isolated| *isolated != known).await;
         changed.map(|isolated| *isolated).map_err(|_| Stopped)
     }
@@ -170,7 +165,7 @@ impl Cluster {
     /// where nobody is heard. A node that knows no other member is converged, one that has left is not. It says nothing
     /// of members that were not heard: lists far away may differ for as long as news and repairs are on their way.
     pub fn is_converged(&self) -> bool {
-        *self.shared.converged.borrow()
+        *self.shared.status.converged.borrow()
     }
 
     /// Waits until [`is_converged`](Self::is_converged).
@@ -178,7 +173,7 @@ impl Cluster {
     /// # Errors
     /// When the node is shut down before.
     pub async fn converged(&self) -> Result<(), Stopped> {
-        let mut converged = self.shared.converged.clone();
+        let mut converged = self.shared.status.converged.clone();
         converged.wait_for(|converged| *converged).await.map(drop).map_err(|_| Stopped)
     }
 
@@ -187,7 +182,14 @@ impl Cluster {
     /// # Errors
     /// When the node is shut down before.
     pub async fn joined(&self) -> Result<(), Stopped> {
-        self.shared.joined.clone().wait_for(|joined| *joined).await.map(drop).map_err(|_| Stopped)
+        self.shared
+            .status
+            .joined
+            .clone()
+            .wait_for(|joined| *joined)
+            .await
+            .map(drop)
+            .map_err(|_| Stopped)
     }
 
     /// Leaves the cluster, and says at the latest after `deadline` how many members have confirmed
@@ -200,7 +202,7 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn leave(&self, deadline: Duration) -> Result<Departure, LeaveError> {
-        let mut departure = self.ask(|reply| Command::Leave { reply }).await?;
+        let mut departure = self.ask(|node, now| node.leave(now)).await?;
         let is_complete = |departure: &Departure| departure.confirmed >= departure.asked;
         // The outcome is in the channel either way, also if the node was shut down meanwhile.
         let _ = timeout(deadline, departure.wait_for(is_complete)).await;
@@ -221,7 +223,7 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn links(&self) -> Result<Vec<Link>, Stopped> {
-        self.ask(|reply| Command::Links { reply }).await
+        self.ask(|node, now| node.swim().links(now)).await
     }
 
     /// The live members that some of their observers do not reach, with the links that fail, and whether so many fail
@@ -231,7 +233,7 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn unreached(&self) -> Result<Vec<Unreached>, Stopped> {
-        self.ask(|reply| Command::Unreached { reply }).await
+        self.ask(|node, now| node.swim().unreached(now)).await
     }
 
     /// What the node has counted since its start.
@@ -239,7 +241,7 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn stats(&self) -> Result<Stats, Stopped> {
-        self.ask(|reply| Command::Stats { reply }).await
+        self.ask(|node, _| node.stats()).await
     }
 
     /// Why a member is held for what it is: its last suspicion, open or ended, with the votes behind
@@ -248,14 +250,14 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn why(&self, id: MemberId) -> Result<Option<Report>, Stopped> {
-        self.ask(|reply| Command::Why { id, reply }).await
+        self.ask(move |node, now| node.swim().why(now, id)).await
     }
 
     /// Why the handshakes of this node with a member are refused: an expired certificate, another key, another cluster.
     /// `None` while the last dial to the member was not refused, or this node did not dial it. A member of which nothing
     /// but its host is heard is *hung* to [`why`](Self::why), and this tells such a case from a process that hangs.
     pub fn refusal(&self, id: MemberId) -> Option<RefusedHandshake> {
-        self.shared.refusals.borrow().of(id).cloned()
+        self.shared.status.refusals.borrow().of(id).cloned()
     }
 
     /// Forgets a member that died or left: here at once, and at every member that is told and holds it for dead or
@@ -266,7 +268,7 @@ impl Cluster {
     /// When the member is not in the list, is alive or merely suspect, or is this node itself; when the node has been
     /// shut down.
     pub async fn forget(&self, id: MemberId) -> Result<(), ForgetError> {
-        Ok(self.ask(|reply| Command::Forget { id, reply }).await??)
+        Ok(self.ask(move |node, now| node.swim().forget(now, id)).await??)
     }
 
     /// How often a member died lately, or was started anew before anyone noticed: one for each time, halved in each
@@ -277,7 +279,7 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn flap_penalty(&self, id: MemberId) -> Result<f64, Stopped> {
-        self.ask(|reply| Command::FlapPenalty { id, reply }).await
+        self.ask(move |node, now| node.swim().flap_penalty(now, id)).await
     }
 
     /// How surprising a member's silence is to this node now, as −log10 of the probability that a live member would be
@@ -292,7 +294,7 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn phi(&self, id: MemberId) -> Result<Option<f64>, Stopped> {
-        self.ask(|reply| Command::Phi { id, reply }).await
+        self.ask(move |node, now| node.swim().phi(now, id)).await
     }
 
     /// [`phi`](Self::phi) of each live member of which it is known: those that this node observes, and those that
@@ -301,7 +303,7 @@ impl Cluster {
     /// # Errors
     /// When the node has been shut down.
     pub async fn phis(&self) -> Result<BTreeMap<MemberId, f64>, Stopped> {
-        self.ask(|reply| Command::Phis { reply }).await
+        self.ask(|node, now| node.swim().phis(now)).await
     }
 
     /// Is told each time that a member's [`phi`](Self::phi) comes to `threshold`, and each time that it falls below it
@@ -319,7 +321,7 @@ impl Cluster {
         member: MemberId,
         threshold: f64,
     ) -> Result<PhiSubscription, SubscribePhiError> {
-        self.ask(|reply| Command::WatchPhi { id: member, threshold, reply }).await?
+        self.ask(move |node, _| node.watch_phi(member, threshold)).await?
     }
 
     /// The wall clock's time at a moment of this node's clock, such as a member's `since`.
@@ -327,12 +329,13 @@ impl Cluster {
         self.shared.clock.wall(at)
     }
 
-    async fn ask<T>(
+    /// Has the driver answer a question.
+    async fn ask<T: Send + 'static>(
         &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        question: impl FnOnce(&mut dyn Node, Instant) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.commands.send(command(reply)).await.map_err(|_| Stopped)?;
+        let (question, answer) = Question::new(question);
+        self.shared.commands.send(Command::Ask(question)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
 }

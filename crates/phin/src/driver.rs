@@ -14,9 +14,8 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, HostQuestions, Received, Receiver, Transport};
 use phin_swim::{
-    Change, Disconnection, Event, Fingerprint, ForgetRefusal, Generation, HostAnswer, Instant,
-    JoinRefusal, Link, MemberId, MemberState, Output, Peer, Question, Report, Silence, Swim,
-    Unreached,
+    Change, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant, JoinRefusal,
+    MemberId, MemberState, Output, Peer, Question, Silence, Swim,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -26,11 +25,11 @@ use tokio::{
 use tracing::{debug, error, info, trace, warn};
 
 use crate::{
-    Departure, DriverStats, PhiSubscription, RefusedHandshake, Stats, SubscribePhiError,
+    Departure, DriverStats, RefusedHandshake, Stats,
     address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
     clock::Clock,
-    join::{AfterLeaving, NotJoined},
+    command::{AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult},
     keeper::Keeper,
     keys::{
         disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
@@ -38,66 +37,9 @@ use crate::{
     },
     outsiders::Outsiders,
     phi::PhiWatches,
-    refusals::Refusals,
+    status::{IdentityConflict, Status},
     subscription::{Published, Publisher, Source},
 };
-
-/// What a handle asks of the driver. Replies nobody waits for any more are dropped.
-#[derive(Debug)]
-pub(crate) enum Command {
-    Join {
-        through: Peer,
-        after_leaving: AfterLeaving,
-        reply: oneshot::Sender<JoinResult>,
-    },
-    Leave {
-        reply: oneshot::Sender<watch::Receiver<Departure>>,
-    },
-    Links {
-        reply: oneshot::Sender<Vec<Link>>,
-    },
-    Stats {
-        reply: oneshot::Sender<Stats>,
-    },
-    Forget {
-        id: MemberId,
-        reply: oneshot::Sender<Result<(), ForgetRefusal>>,
-    },
-    Why {
-        id: MemberId,
-        reply: oneshot::Sender<Option<Report>>,
-    },
-    FlapPenalty {
-        id: MemberId,
-        reply: oneshot::Sender<f64>,
-    },
-    MoveTo {
-        addr: SocketAddr,
-        reply: oneshot::Sender<()>,
-    },
-    /// This host's address, or that of the advertised name, has changed to this one.
-    Moved {
-        addr: SocketAddr,
-    },
-    Unreached {
-        reply: oneshot::Sender<Vec<Unreached>>,
-    },
-    Phis {
-        reply: oneshot::Sender<BTreeMap<MemberId, f64>>,
-    },
-    Phi {
-        id: MemberId,
-        reply: oneshot::Sender<Option<f64>>,
-    },
-    WatchPhi {
-        id: MemberId,
-        threshold: f64,
-        reply: oneshot::Sender<WatchPhiResult>,
-    },
-}
-
-pub(crate) type JoinResult = Result<(), NotJoined>;
-pub(crate) type WatchPhiResult = Result<PhiSubscription, SubscribePhiError>;
 
 /// Owns the protocol, runs until it is told to stop or nobody can command it any more.
 pub(crate) struct Driver {
@@ -111,14 +53,7 @@ pub(crate) struct Driver {
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) publisher: Publisher,
     pub(crate) source: Source,
-    pub(crate) joined: watch::Sender<bool>,
-    pub(crate) isolated: watch::Sender<bool>,
-    pub(crate) converged: watch::Sender<bool>,
-    pub(crate) identity_conflict: watch::Sender<Option<IdentityConflict>>,
-    /// Members whose handshakes with this node are refused.
-    pub(crate) refusals: watch::Sender<Refusals>,
-    /// Where a member sees this node behind a NAT, while no address to advertise was given.
-    pub(crate) nat_addr: watch::Sender<Option<SocketAddr>>,
+    pub(crate) status: Status,
     /// Whether the application chose the advertised address: then others may well see another one.
     pub(crate) is_advertise_given: bool,
     /// The task that changes the advertised address when this host's, or a name's, changes.
@@ -147,21 +82,6 @@ pub(crate) struct State {
     deaths_refuted: u64,
     wanderers: Wanderers,
     outsiders: Outsiders,
-}
-
-/// Another process that runs with this node's key.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct IdentityConflict {
-    /// Where it was seen.
-    pub(crate) addr: SocketAddr,
-    at: tokio::time::Instant,
-}
-
-impl IdentityConflict {
-    /// Whether it was seen so lately that it is probably still there.
-    pub(crate) fn is_recent(&self) -> bool {
-        self.at.elapsed() < CONFLICT_REMEMBERED
-    }
 }
 
 /// What came out of one wake, told when the list that goes with it is published.
@@ -386,7 +306,7 @@ impl Driver {
     /// Keeps why a dial was refused, until one comes to something else.
     fn note_refusal(&self, peer: phin_quic::Peer, error: Option<&DialError>) {
         let id = member_id(peer.id);
-        self.refusals.send_if_modified(|refusals| match error {
+        self.status.refusals.send_if_modified(|refusals| match error {
             Some(DialError::Refused { refusal, by }) => {
                 let (refusal, since) = (refusal.clone(), self.clock.wall(self.clock.now()));
                 refusals.add(id, RefusedHandshake { refusal, by: *by, addr: peer.addr, since });
@@ -398,19 +318,18 @@ impl Driver {
 
     /// Another process has this node's key: two members that each hold the other for an older run of itself.
     fn on_identity_in_use(&mut self, addr: SocketAddr) {
-        let known = self.identity_conflict.borrow().filter(|known| known.is_recent());
+        let known = self.status.identity_conflict.borrow().filter(|known| known.is_recent());
         if known.is_none_or(|known| known.addr != addr) {
             error!(%addr, "another process runs with this node's key");
         }
-        let at = tokio::time::Instant::now();
-        self.identity_conflict.send_replace(Some(IdentityConflict { addr, at }));
+        self.status.identity_conflict.send_replace(Some(IdentityConflict::now(addr)));
     }
 
     /// A member sees this node's packets come from `observed`. If that is a NAT's address, others may not reach this node
     /// at the one that it advertises. Nothing is changed: what a NAT sends from is not where it lets packets in.
     fn on_observed(&self, by: phin_quic::Peer, observed: SocketAddr) {
         // One warning until the advertised address changes: a member that lies cannot fill the log.
-        if self.is_advertise_given || self.nat_addr.borrow().is_some() {
+        if self.is_advertise_given || self.status.nat_addr.borrow().is_some() {
             return;
         }
         let members = self.swim.members();
@@ -418,7 +337,7 @@ impl Driver {
         if is_translated(observed.ip(), me.record().addrs()) {
             let advertised = me.addr();
             warn!(%observed, %advertised, member = %by.id, "a NAT lies between this node and a member: others may not reach it at the advertised address; if so, map a port of the public address to this node and set --advertise to both");
-            self.nat_addr.send_replace(Some(observed));
+            self.status.nat_addr.send_replace(Some(observed));
         }
     }
 
@@ -439,60 +358,17 @@ impl Driver {
             Command::Join { through, after_leaving, reply } => {
                 self.join(now, through, after_leaving, reply);
             }
-            Command::Leave { reply } => {
-                // An error means that the caller has gone; the departure goes on.
-                let _ = reply.send(self.leave(now));
-            }
-            Command::Links { reply } => {
-                let _ = reply.send(self.swim.links(now));
-            }
-            Command::Stats { reply } => {
-                let _ = reply.send(self.stats());
-            }
-            Command::Forget { id, reply } => {
-                let _ = reply.send(self.swim.forget(now, id));
-            }
-            Command::FlapPenalty { id, reply } => {
-                let _ = reply.send(self.swim.flap_penalty(now, id));
-            }
-            Command::MoveTo { addr, reply } => {
-                self.is_advertise_given = true;
-                // What the application says is the last word on it.
-                if let Some(following) = self.following_addr.take() {
-                    following.abort();
-                }
-                self.nat_addr.send_replace(None);
-                self.swim.move_to(now, vec![addr]);
-                self.flush_outputs();
-                // Whoever is told finds it in the list.
-                self.publish();
-                let _ = reply.send(());
-            }
             // It was on its way when the application chose an address.
             Command::Moved { .. } if self.following_addr.is_none() => {}
             Command::Moved { addr } => {
                 // What was connected at the old address leads nowhere, and nobody can be told that it ended.
                 self.transport.give_up_all();
-                self.nat_addr.send_replace(None);
+                self.status.nat_addr.send_replace(None);
                 self.swim.move_to(now, vec![addr]);
                 self.flush_outputs();
                 self.publish();
             }
-            Command::Why { id, reply } => {
-                let _ = reply.send(self.swim.why(now, id));
-            }
-            Command::Unreached { reply } => {
-                let _ = reply.send(self.swim.unreached(now));
-            }
-            Command::Phis { reply } => {
-                let _ = reply.send(self.swim.phis(now));
-            }
-            Command::Phi { id, reply } => {
-                let _ = reply.send(self.swim.phi(now, id));
-            }
-            Command::WatchPhi { id, threshold, reply } => {
-                let _ = reply.send(self.state.phi_watches.add(id, threshold));
-            }
+            Command::Ask(question) => question.put(self, now),
         }
         self.flush_outputs();
     }
@@ -531,28 +407,6 @@ impl Driver {
         }
     }
 
-    /// Begins to leave, or finds the departure that has begun.
-    fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {
-        if let Some(leaving) = &self.state.leaving {
-            return leaving.progress.subscribe();
-        }
-        let asked = self.swim.leave(now);
-        let (progress, departure) = watch::channel(Departure { confirmed: 0, asked });
-        self.state.leaving = Some(Leaving { confirmed: BTreeSet::new(), progress });
-        departure
-    }
-
-    fn stats(&self) -> Stats {
-        let mut driver = self.state.stats;
-        driver.events_missed = self.source.events_missed();
-        driver.hosts_not_asked = self.hosts.questions.not_asked();
-        driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
-        if let Some(keeper) = &self.keeper {
-            keeper.count(&mut driver);
-        }
-        Stats { swim: *self.swim.stats(), transport: self.transport.stats(), driver }
-    }
-
     fn flush_outputs(&mut self) {
         while let Some(output) = self.swim.poll_output() {
             match output {
@@ -573,11 +427,11 @@ impl Driver {
                 Output::Newcomer { from, record } => self.decisions.ask(from, &record),
                 Output::Isolated(true) => {
                     warn!("no member is heard: this node is isolated and declares nobody dead");
-                    self.isolated.send_replace(true);
+                    self.status.isolated.send_replace(true);
                 }
                 Output::Isolated(false) => {
                     info!("members are heard again: this node is no longer isolated");
-                    self.isolated.send_replace(false);
+                    self.status.isolated.send_replace(false);
                 }
                 Output::LeaveConfirmed(id) => self.state.batch.confirmed.push(id),
                 Output::Generation(generation) => self.keep(generation),
@@ -637,7 +491,7 @@ impl Driver {
             self.publisher.publish_list(members);
             // Whoever hears of another member finds the node joined.
             if !is_alone {
-                self.joined.send_if_modified(|joined| !std::mem::replace(joined, true));
+                self.status.joined.send_if_modified(|joined| !std::mem::replace(joined, true));
             }
             let changes = batch.events.into_iter().map(|event| Published { at, event });
             self.publisher.publish_changes(changes);
@@ -659,7 +513,7 @@ impl Driver {
 
     fn tell_converged(&self, is_converged: bool) {
         let known = |known: &mut bool| std::mem::replace(known, is_converged) != is_converged;
-        self.converged.send_if_modified(known);
+        self.status.converged.send_if_modified(known);
     }
 
     /// Tells who watches phi, once what arrived during a pause has been handled.
@@ -697,7 +551,7 @@ impl Driver {
             Change::Dead => {
                 let report = self.swim.why(self.clock.now(), id);
                 let silence = report.and_then(|report| report.silence()).map(Silence::as_str);
-                let refused = self.refusals.borrow().of(id).cloned();
+                let refused = self.status.refusals.borrow().of(id).cloned();
                 let refusal = refused.map(|refused| refused.refusal.to_string());
                 log!(warn, "member is dead", silence, refusal);
             }
@@ -718,6 +572,50 @@ impl Driver {
         }
         debug!("the node has been shut down");
         drop(commands);
+    }
+}
+
+impl Node for Driver {
+    fn swim(&mut self) -> &mut Swim {
+        &mut self.swim
+    }
+
+    fn stats(&self) -> Stats {
+        let mut driver = self.state.stats;
+        driver.events_missed = self.source.events_missed();
+        driver.hosts_not_asked = self.hosts.questions.not_asked();
+        driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
+        if let Some(keeper) = &self.keeper {
+            keeper.count(&mut driver);
+        }
+        Stats { swim: *self.swim.stats(), transport: self.transport.stats(), driver }
+    }
+
+    fn watch_phi(&mut self, id: MemberId, threshold: f64) -> WatchPhiResult {
+        self.state.phi_watches.add(id, threshold)
+    }
+
+    fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {
+        if let Some(leaving) = &self.state.leaving {
+            return leaving.progress.subscribe();
+        }
+        let asked = self.swim.leave(now);
+        let (progress, departure) = watch::channel(Departure { confirmed: 0, asked });
+        self.state.leaving = Some(Leaving { confirmed: BTreeSet::new(), progress });
+        departure
+    }
+
+    fn advertise(&mut self, now: Instant, addr: SocketAddr) {
+        self.is_advertise_given = true;
+        // What the application says is the last word on it.
+        if let Some(following) = self.following_addr.take() {
+            following.abort();
+        }
+        self.status.nat_addr.send_replace(None);
+        self.swim.move_to(now, vec![addr]);
+        self.flush_outputs();
+        // Whoever is told finds it in the list.
+        self.publish();
     }
 }
 
@@ -765,8 +663,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 
 /// The most received in one wake before timers fire; the rest follows in the next.
 const MAX_BATCH: usize = 4_096;
-/// The most commands that wait for the driver; who comes later waits too.
-pub(crate) const COMMANDS: usize = 64;
 /// How many answers of hosts wait for the driver; whoever asked further ones waits too.
 const HOST_ANSWERS: usize = 64;
 /// How long an ended node waits for its socket to be closed, and how often it looks.
@@ -776,9 +672,6 @@ const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Being this late is worth a line in the log: others may have noticed, too.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-/// How long after it was last seen another process with this node's key counts as there. A node that is alone dials its
-/// seeds, and members gossip, several times in it.
-const CONFLICT_REMEMBERED: Duration = Duration::from_secs(60);
 /// Of how many members the last addresses are remembered; the one whose last event is oldest is forgotten.
 const MAX_WANDERERS: usize = 64;
 /// How long after a pause timers wait for what arrived during it.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use phin_quic::{DialError, Refusal, Transport};
-use phin_swim::{JoinRefusal, MemberId, Peer};
+use phin_swim::{MemberId, Peer};
 use rand::seq::SliceRandom;
 use tokio::{
     net::lookup_host,
@@ -17,7 +17,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{JoinError, Stopped, driver::Command, keys::member_id};
+use crate::{
+    JoinError, Stopped,
+    command::{AfterLeaving, Command, NotJoined},
+    keys::member_id,
+};
 
 /// Which member let this node in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -34,24 +38,6 @@ pub struct Joined {
 pub(crate) struct Joiner {
     pub(crate) transport: Weak<Transport>,
     pub(crate) commands: mpsc::WeakSender<Command>,
-}
-
-/// What a node that has left does with a join.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum AfterLeaving {
-    /// It returns: the application asks for it.
-    Return,
-    /// It stays away: a seed's answer came after the application had asked to leave.
-    StayAway,
-}
-
-/// Why the driver did not get this node in.
-#[derive(Debug)]
-pub(crate) enum NotJoined {
-    Refused(JoinRefusal),
-    Leaving,
-    /// The connection was lost.
-    Lost,
 }
 
 impl Joiner {

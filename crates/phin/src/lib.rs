@@ -43,6 +43,7 @@ mod advertised_name;
 mod builder;
 mod clock;
 mod cluster;
+mod command;
 mod data_dir;
 mod driver;
 mod error;
@@ -56,6 +57,7 @@ mod refusals;
 mod returning;
 mod seeds;
 mod stats;
+mod status;
 mod subscription;
 
 pub use admission::Newcomer;

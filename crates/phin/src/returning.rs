@@ -11,7 +11,8 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    join::{AfterLeaving, Joiner},
+    command::AfterLeaving,
+    join::Joiner,
     peers::KnownPeer,
     seeds::{Company, jittered},
 };

@@ -12,7 +12,8 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     JoinError,
-    join::{AfterLeaving, Joiner, is_refusal, resolve},
+    command::AfterLeaving,
+    join::{Joiner, is_refusal, resolve},
 };
 
 /// Tries the seeds for as long as the node runs.

@@ -1,0 +1,87 @@
+//! What others ask of the driver.
+
+use std::{fmt, net::SocketAddr};
+
+use phin_swim::{Instant, JoinRefusal, MemberId, Peer, Swim};
+use tokio::sync::{oneshot, watch};
+
+use crate::{Departure, PhiSubscription, Stats, SubscribePhiError};
+
+/// What a handle, or a task beside the driver, asks of it. Replies nobody waits for any more are dropped.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Join {
+        through: Peer,
+        after_leaving: AfterLeaving,
+        reply: oneshot::Sender<JoinResult>,
+    },
+    /// This host's address, or that of the advertised name, has changed to this one.
+    Moved {
+        addr: SocketAddr,
+    },
+    Ask(Question),
+}
+
+/// What a handle asks, with the reply to it.
+pub(crate) struct Question(Box<Ask>);
+
+type Ask = dyn FnOnce(&mut dyn Node, Instant) + Send;
+
+/// The node, as a question sees it.
+pub(crate) trait Node {
+    fn swim(&mut self) -> &mut Swim;
+    fn stats(&self) -> Stats;
+    fn watch_phi(&mut self, id: MemberId, threshold: f64) -> WatchPhiResult;
+    /// Begins to leave, or finds the departure that has begun.
+    fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
+    /// Advertises an address that the application chose.
+    fn advertise(&mut self, now: Instant, addr: SocketAddr);
+}
+
+pub(crate) type JoinResult = Result<(), NotJoined>;
+pub(crate) type WatchPhiResult = Result<PhiSubscription, SubscribePhiError>;
+
+/// What a node that has left does with a join.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum AfterLeaving {
+    /// It returns: the application asks for it.
+    Return,
+    /// It stays away: a seed's answer came after the application had asked to leave.
+    StayAway,
+}
+
+/// Why the driver did not get this node in.
+#[derive(Debug)]
+pub(crate) enum NotJoined {
+    Refused(JoinRefusal),
+    Leaving,
+    /// The connection was lost.
+    Lost,
+}
+
+impl Question {
+    /// A question, and where its answer arrives.
+    pub(crate) fn new<T: Send + 'static>(
+        question: impl FnOnce(&mut dyn Node, Instant) -> T + Send + 'static,
+    ) -> (Self, oneshot::Receiver<T>) {
+        let (reply, answer) = oneshot::channel();
+        let ask = move |node: &mut dyn Node, now| {
+            // An error means that the caller has gone; what it asked for is done.
+            let _ = reply.send(question(node, now));
+        };
+        (Self(Box::new(ask)), answer)
+    }
+
+    pub(crate) fn put(self, node: &mut dyn Node, now: Instant) {
+        (self.0)(node, now);
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Question")
+    }
+}
+
+/// The most commands that wait for the driver; who comes later waits too.
+pub(crate) const COMMANDS: usize = 64;
