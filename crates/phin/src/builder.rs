@@ -1,41 +1,19 @@
-//! [`Builder`]: what a node needs to start, and the start.
+//! [`Builder`]: what a node needs to start.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
-    sync::Arc,
     time::Duration,
 };
 
-use phin_quic::{
-    ClusterName, Credentials, HostQuestions, Identity, Keyring, Transport, TransportConfig,
-};
-use phin_swim::{Config, Generation, Local, Name, Swim};
-use tokio::{
-    sync::{mpsc, watch},
-    task::{JoinHandle, spawn_blocking},
-};
-use tracing::debug;
+use phin_quic::Keyring;
+use phin_swim::Config;
 
 use crate::{
     Cluster, Newcomer, StartError,
-    address::{AddressWatch, advertised},
-    admission::{Decisions, Hook},
-    advertised_name::AdvertisedName,
-    clock::Clock,
-    cluster::Shared,
-    command::COMMANDS,
-    data_dir::DataDir,
-    driver::{Driver, Hosts},
-    join::{DEFAULT_PORT, Joiner, lookup, with_port},
-    keeper::Keeper,
-    keys::{NodeKeys, member_id},
-    peers::KnownPeer,
-    returning::Returning,
-    seeds::{Company, Seed, Seeding},
-    status::Status,
-    subscription::Publisher,
+    admission::Hook,
+    start::{Admission, Advertise, start},
 };
 
 /// What a node needs to start. Only [`key`](Self::key) or [`certificates`](Self::certificates) must
@@ -43,32 +21,18 @@ use crate::{
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
-    name: Option<String>,
-    cluster: String,
-    admission: Option<Admission>,
-    bind: SocketAddr,
-    advertise: Option<Advertise>,
-    seeds: Vec<String>,
-    data_dir: Option<PathBuf>,
-    config: Config,
-    retention: Option<Duration>,
-    closed_port: u16,
-    event_buffer: NonZeroUsize,
-    hook: Option<Hook>,
-}
-
-/// What admits a node to its cluster.
-#[derive(Clone)]
-enum Admission {
-    Key(Keyring),
-    Certificates { ca_pem: String, cert_pem: String, key_pem: String },
-}
-
-/// Where others are told to reach the node.
-#[derive(Clone, Debug)]
-enum Advertise {
-    Addr(SocketAddr),
-    Name(String),
+    pub(crate) name: Option<String>,
+    pub(crate) cluster: String,
+    pub(crate) admission: Option<Admission>,
+    pub(crate) bind: SocketAddr,
+    pub(crate) advertise: Option<Advertise>,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) data_dir: Option<PathBuf>,
+    pub(crate) config: Config,
+    pub(crate) retention: Option<Duration>,
+    pub(crate) closed_port: u16,
+    pub(crate) event_buffer: NonZeroUsize,
+    pub(crate) hook: Option<Hook>,
 }
 
 impl Default for Builder {
@@ -268,207 +232,12 @@ impl Builder {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time.
-    pub async fn start(mut self) -> Result<Cluster, StartError> {
-        if let Some(retention) = self.retention {
-            self.config.dead_retention = retention;
-        }
-        let cluster: ClusterName = self.cluster.parse()?;
-        let name = self.name.as_deref().map(Name::try_from).transpose()?;
-        let seeds = parse_seeds(&self.seeds)?;
-        let admission = self.admission.ok_or(StartError::NoCredentials)?;
-        // The generation is kept before the node speaks.
-        let Persisted { identity, generation, peers, data_dir } =
-            Persisted::open(self.data_dir, &admission).await?;
-        let credentials = admission.credentials(cluster);
-        let me = member_id(identity.id());
-        let name = match name {
-            Some(name) => name,
-            None => Name::try_from(&*format!("node-{:.8}", me.to_string()))?,
-        };
-
-        let mut config = TransportConfig::new(self.bind);
-        let idle = between_probes(&self.config).saturating_mul(2).min(MAX_IDLE_TIMEOUT);
-        config.idle_timeout = config.idle_timeout.max(idle);
-        let (transport, receiver) = Transport::bind(Arc::clone(&identity), credentials, config)
-            .map_err(|source| StartError::Bind { addr: self.bind, source })?;
-        let transport = Arc::new(transport);
-        let local_addr = transport.local_addr();
-        let (advertised, name_to_follow) = match &self.advertise {
-            None => (advertised(None, local_addr)?, None),
-            Some(Advertise::Addr(addr)) => (advertised(Some(*addr), local_addr)?, None),
-            Some(Advertise::Name(name)) => {
-                let name = AdvertisedName::new(name, local_addr, lookup)?;
-                (name.resolve_first().await?, Some(name))
-            }
-        };
-
-        let clock = Clock::start();
-        let local = Local { name: name.clone(), addrs: vec![advertised], generation };
-        let keys = Arc::new(NodeKeys(identity));
-        // A host answers within a round trip; twice a cautious guess of it is time enough.
-        let patience = self.config.prior_round_trip.saturating_mul(2);
-        let retention = self.config.dead_retention;
-        let mut config = self.config;
-        config.ask_application = self.hook.is_some();
-        let swim = Swim::new(clock.now(), local, config, keys, rand::random())?;
-
-        let publisher = Publisher::new(swim.members(), self.event_buffer);
-        let source = publisher.source();
-        let (commands, commands_receiver) = mpsc::channel(COMMANDS);
-        let (stop, stopped) = watch::channel(false);
-        let status = Status::new(seeds.is_empty());
-        let view = status.view();
-        let joiner =
-            Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
-        let company = Company { members: source.watch(), isolated: view.isolated.clone() };
-        let mut seeking = Vec::new();
-        if !seeds.is_empty() {
-            let (joiner, company, joined) =
-                (joiner.clone(), company.clone(), status.joined.clone());
-            let seeding = Seeding { seeds, joiner, company, bound: local_addr, joined };
-            seeking.push(tokio::spawn(seeding.run()));
-        }
-        let following = match name_to_follow {
-            Some(name) => Some(tokio::spawn(name.follow(advertised, commands.downgrade()))),
-            None if self.advertise.is_none() && local_addr.ip().is_unspecified() => {
-                let (members, commands) = (source.watch(), commands.downgrade());
-                let watch = AddressWatch { bound: local_addr, members, commands };
-                Some(tokio::spawn(watch.run()))
-            }
-            None => None,
-        };
-        let following_addr = following.as_ref().map(JoinHandle::abort_handle);
-        seeking.extend(following);
-        let (unmet, still_unmet) = watch::channel(peers.clone());
-        if !peers.is_empty() {
-            let joiner = joiner.clone();
-            seeking.push(tokio::spawn(Returning { unmet, joiner, company, retention }.run()));
-        }
-        let keeper =
-            data_dir.map(|dir| Keeper::start(dir, generation, peers, source.watch(), still_unmet));
-        let driver = Driver {
-            clock,
-            swim,
-            transport,
-            receiver,
-            commands: commands_receiver,
-            hosts: Hosts::new(HostQuestions::new(self.closed_port, patience)),
-            decisions: Decisions::new(self.hook),
-            stop: stopped,
-            publisher,
-            source: source.clone(),
-            status,
-            is_advertise_given: self.advertise.is_some(),
-            following_addr,
-            seeking,
-            keeper,
-            state: Default::default(),
-        };
-        let number = generation.0;
-        debug!(member = %me, %name, addr = %advertised, bound = %local_addr, generation = number, "started");
-        tokio::spawn(driver.run());
-        let name = name.to_string();
-        let shared = Shared {
-            clock,
-            id: me,
-            local_addr,
-            name,
-            source,
-            status: view,
-            stop,
-            commands,
-            joiner,
-        };
-        Ok(Cluster { shared: Arc::new(shared) })
+    pub async fn start(self) -> Result<Cluster, StartError> {
+        start(self).await
     }
-}
-
-impl Admission {
-    fn credentials(self, cluster: ClusterName) -> Credentials {
-        match self {
-            Self::Key(keys) => Credentials::ClusterKey { cluster, keys },
-            Self::Certificates { ca_pem, cert_pem, .. } => {
-                Credentials::Certificates { cluster, ca_pem, cert_chain_pem: cert_pem }
-            }
-        }
-    }
-
-    /// The identity that the certificate is for.
-    fn identity(&self) -> Result<Option<Arc<Identity>>, StartError> {
-        match self {
-            Self::Key(_) => Ok(None),
-            Self::Certificates { key_pem, .. } => Ok(Some(Arc::new(Identity::from_pem(key_pem)?))),
-        }
-    }
-}
-
-impl std::fmt::Debug for Admission {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Key(_) => f.write_str("Key(..)"),
-            Self::Certificates { .. } => f.write_str("Certificates(..)"),
-        }
-    }
-}
-
-/// What lasts from run to run, or is made anew for this one.
-struct Persisted {
-    identity: Arc<Identity>,
-    generation: Generation,
-    peers: Vec<KnownPeer>,
-    data_dir: Option<DataDir>,
-}
-
-impl Persisted {
-    async fn open(path: Option<PathBuf>, admission: &Admission) -> Result<Self, StartError> {
-        let given = admission.identity()?;
-        let Some(path) = path else {
-            let identity = given.unwrap_or_else(|| Arc::new(Identity::generate()));
-            let (generation, peers) = (Generation(1), Vec::new());
-            return Ok(Self { identity, generation, peers, data_dir: None });
-        };
-        let opened = spawn_blocking(move || {
-            let data_dir = DataDir::open(path)?;
-            let identity = match given {
-                Some(identity) => identity,
-                None => data_dir.identity()?,
-            };
-            let generation = data_dir.next_generation()?;
-            let peers = data_dir.peers();
-            Ok(Self { identity, generation, peers, data_dir: Some(data_dir) })
-        });
-        opened.await.expect("opening a data directory does not panic")
-    }
-}
-
-/// How long a connection of an observer and its subject is silent when all is well: they meet once in each
-/// turn through the rings. Ending it sooner would cost a handshake for each probe.
-fn between_probes(config: &Config) -> Duration {
-    let period = config.max_protocol_period.unwrap_or(config.protocol_period);
-    period.saturating_mul(u32::from(config.rings) + 1)
-}
-
-/// Seeds of the right form, each once.
-fn parse_seeds(seeds: &[String]) -> Result<Vec<Seed>, StartError> {
-    let mut parsed: Vec<Seed> = Vec::with_capacity(seeds.len());
-    for seed in seeds {
-        let with_port = with_port(seed, DEFAULT_PORT);
-        let (host, port) = with_port.rsplit_once(':').unwrap_or_default();
-        let is_address = !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port != 0);
-        if !is_address {
-            return Err(StartError::Seed { seed: seed.clone() });
-        }
-        if !parsed.iter().any(|known| **known == **seed) {
-            parsed.push(seed.as_str().into());
-        }
-    }
-    Ok(parsed)
 }
 
 const EVENT_BUFFER: NonZeroUsize = NonZeroUsize::new(1_024).expect("it is not zero");
-
-/// The longest that the transport takes. Where probes of one link are further apart, each costs a handshake.
-const MAX_IDLE_TIMEOUT: Duration = Duration::from_secs(24 * 3_600);
 
 /// RFC 863; nobody serves it any more.
 const DISCARD_PORT: u16 = 9;

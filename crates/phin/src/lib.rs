@@ -56,6 +56,7 @@ mod phi;
 mod refusals;
 mod returning;
 mod seeds;
+mod start;
 mod stats;
 mod status;
 mod subscription;
