@@ -5,8 +5,9 @@ use std::path::Path;
 use phin::{Identity, Keyring};
 
 use super::{
-    Placed, SettingsError,
-    layers::{Layers, Place, flag_of},
+    layers::Layers,
+    place::{Place, Placed, SettingsError},
+    table::setting,
 };
 use crate::{private_file, text_file};
 
@@ -28,8 +29,8 @@ pub(crate) struct Certificates {
 
 impl Admission {
     pub(super) fn take(layers: &mut Layers) -> Result<Self, SettingsError> {
-        let key_file = layers.take_text("key_file");
-        let cluster_key = layers.take_text("cluster_key");
+        let key_file = layers.take_text("key-file");
+        let cluster_key = layers.take_text("cluster-key");
         let files = ["ca", "cert", "key"].map(|key| layers.take_text(key));
         let first_file = files.iter().flatten().next().map(|file| file.place.clone());
         let first_key = key_file.as_ref().or(cluster_key.as_ref()).map(|key| key.place.clone());
@@ -75,7 +76,8 @@ fn read_certificates(
 ) -> Result<Certificates, SettingsError> {
     let [Some(ca), Some(cert), Some(key)] = &files else {
         let missing = ["ca", "cert", "key"].into_iter().zip(&files);
-        let missing = missing.filter(|(_, file)| file.is_none()).map(|(key, _)| flag_of(key));
+        let missing =
+            missing.filter(|(_, file)| file.is_none()).map(|(name, _)| setting(name).flag());
         let missing = missing.collect::<Vec<_>>().join(" and ");
         return Err(SettingsError::Incomplete { place: given, missing });
     };

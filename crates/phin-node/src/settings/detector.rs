@@ -1,54 +1,65 @@
 //! How the node watches others: the profile's timings, and what was set in their place.
 
-use std::{ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use phin::{Config, Detector};
 
 use super::{
-    Placed, SettingsError,
-    layers::{Layers, Place},
+    layers::Layers,
+    place::{Place, Placed, SettingsError},
+    table::{MAX_FLAPS, setting},
     values::boolean,
 };
 
 /// The profile's timings, with what was given besides.
 pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, SettingsError> {
-    let profile = layers.take("profile", profile)?;
-    let mut config = profile
-        .unwrap_or_else(|| Placed { value: Config::lan(), place: Place::default("profile") });
-    if let Some(period) = layers.take("period", |text| duration(text, MIN_PERIOD..=MAX_PERIOD))? {
-        config.value.protocol_period = period.value;
-        // What must fit into a period shrinks with it, and what must hold part of one grows.
-        config.value.prior_round_trip = config.value.prior_round_trip.min(period.value / 4);
-        config.value.push_delay = config.value.push_delay.min(period.value);
-        config.value.pause_tolerance = config.value.pause_tolerance.max(period.value / 10);
-        config.value.hang_tolerance = config.value.hang_tolerance.max(period.value);
-        config.place = period.place;
-    }
-    let allowed = config.value.protocol_period * 10..=MAX_RETENTION;
-    if let Some(retention) = layers.take("retention", |text| duration(text, allowed))? {
-        config.value.dead_retention = retention.value;
-    }
-    let allowed = config.value.protocol_period..=config.value.protocol_period * MAX_SLOWDOWN;
-    if let Some(longest) = layers.take("max_period", |text| duration(text, allowed))? {
-        config.value.max_protocol_period = Some(longest.value);
-    }
-    take_tolerances(layers, &mut config.value)?;
-    take_damping(layers, &mut config.value)?;
-    if let Some(detector) = layers.take("detector", detector)? {
-        config.value.detector = detector.value;
-    }
-    let allowed = config.value.pause_tolerance..=MAX_EVICTION;
-    let evict = |text: &str| match text {
-        "never" => Ok(None),
-        _ => duration(text, allowed).map(Some),
+    let (mut config, mut place) = match layers.word("profile")? {
+        Some(Placed { value, place }) => (profile(value), place),
+        None => (Config::lan(), Place::default("profile")),
     };
-    if let Some(after) = layers.take("evict_degraded_after", evict)? {
-        config.value.evict_degraded_after = after.value;
+    if let Some(Placed { value: Some(period), place: set }) = layers.duration("period", &config)? {
+        config.protocol_period = period;
+        // What must fit into a period shrinks with it, and what must hold part of one grows.
+        config.prior_round_trip = config.prior_round_trip.min(period / 4);
+        config.push_delay = config.push_delay.min(period);
+        config.pause_tolerance = config.pause_tolerance.max(period / 10);
+        config.hang_tolerance = config.hang_tolerance.max(period);
+        place = set;
     }
-    if let Some(threshold) = layers.take("phi_threshold", threshold)? {
-        config.value.phi_threshold = threshold.value;
+    if let Some(retention) = take_duration(layers, "retention", &config)? {
+        config.dead_retention = retention;
     }
-    Ok(config)
+    if let Some(longest) = take_duration(layers, "max-period", &config)? {
+        config.max_protocol_period = Some(longest);
+    }
+    if let Some(pause) = take_duration(layers, "pause-tolerance", &config)? {
+        config.pause_tolerance = pause;
+        // A process on a host that answers is given no less than one on a host that does not.
+        config.hang_tolerance = config.hang_tolerance.max(pause);
+    }
+    if let Some(hang) = take_duration(layers, "hang-tolerance", &config)? {
+        config.hang_tolerance = hang;
+    }
+    if let Some(after) = layers.duration("evict-degraded-after", &config)? {
+        config.evict_degraded_after = after.value;
+    }
+    take_damping(layers, &mut config)?;
+    if let Some(detector) = layers.word("detector")? {
+        config.detector = detector_of(detector.value);
+    }
+    if let Some(threshold) = layers.number("phi-threshold")?.flatten() {
+        config.phi_threshold = threshold;
+    }
+    Ok(Placed { value: config, place })
+}
+
+/// A duration for which no word may stand.
+fn take_duration(
+    layers: &mut Layers,
+    name: &'static str,
+    config: &Config,
+) -> Result<Option<Duration>, SettingsError> {
+    Ok(layers.duration(name, config)?.and_then(|duration| duration.value))
 }
 
 /// The port that hosts are asked for, unless they are not asked at all.
@@ -57,8 +68,8 @@ pub(super) fn take_closed_port(
     config: &mut Config,
     bound: &Placed<std::net::SocketAddr>,
 ) -> Result<Option<u16>, SettingsError> {
-    let ask_hosts = layers.take("ask_hosts", boolean)?;
-    let closed_port = layers.take("closed_port", port)?;
+    let ask_hosts = layers.take("ask-hosts", boolean)?;
+    let closed_port = layers.take("closed-port", port)?;
     let Some(closed_port) = closed_port else {
         config.ask_hosts = ask_hosts.is_none_or(|asked| asked.value);
         return Ok(None);
@@ -80,70 +91,40 @@ pub(super) fn take_closed_port(
     Ok(Some(closed_port.value))
 }
 
-fn take_tolerances(layers: &mut Layers, config: &mut Config) -> Result<(), SettingsError> {
-    let allowed = config.protocol_period / 10..=MAX_PAUSE_TOLERANCE;
-    if let Some(pause) = layers.take("pause_tolerance", |text| duration(text, allowed))? {
-        config.pause_tolerance = pause.value;
-        // A process on a host that answers is given no less than one on a host that does not.
-        config.hang_tolerance = config.hang_tolerance.max(pause.value);
-    }
-    let allowed = config.pause_tolerance..=MAX_HANG_TOLERANCE;
-    if let Some(hang) = layers.take("hang_tolerance", |text| duration(text, allowed))? {
-        config.hang_tolerance = hang.value;
-    }
-    Ok(())
-}
-
 fn take_damping(layers: &mut Layers, config: &mut Config) -> Result<(), SettingsError> {
-    let suppress = layers.take("flap_suppress", |text| match text {
-        "off" => Ok(f64::INFINITY),
-        _ => number(text, 2.0..=MAX_FLAPS, "off, or a number from 2 to 1000"),
-    })?;
     let default_reuse = config.flap_reuse / config.flap_suppress;
-    if let Some(suppress) = suppress {
-        config.flap_suppress = suppress.value;
-        if suppress.value.is_finite() {
-            config.flap_reuse = suppress.value * default_reuse;
+    match layers.number("flap-suppress")? {
+        Some(Some(suppress)) => {
+            config.flap_suppress = suppress;
+            config.flap_reuse = suppress * default_reuse;
         }
+        Some(None) => config.flap_suppress = f64::INFINITY,
+        None => {}
     }
-    let highest = config.flap_suppress.min(MAX_FLAPS).next_down();
-    let expected = format!("a number from 0.1 to below {}", config.flap_suppress.min(MAX_FLAPS));
-    if let Some(reuse) = layers.take("flap_reuse", |text| number(text, 0.1..=highest, &expected))? {
+    let limit = config.flap_suppress.min(MAX_FLAPS);
+    let reuse = |text: &str| match setting("flap-reuse").kind.number(text) {
+        Ok(Some(reuse)) if reuse < limit => Ok(reuse),
+        Ok(_) | Err(_) => Err(format!("expected a number from 0.1 to below {limit}")),
+    };
+    if let Some(reuse) = layers.take("flap-reuse", reuse)? {
         config.flap_reuse = reuse.value;
     }
-    let allowed = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
-    if let Some(half_life) = layers.take("flap_half_life", |text| duration(text, allowed))? {
-        config.flap_half_life = half_life.value;
+    if let Some(half_life) = take_duration(layers, "flap-half-life", config)? {
+        config.flap_half_life = half_life;
     }
     Ok(())
 }
 
-fn profile(text: &str) -> Result<Config, String> {
-    match text {
-        "lan" => Ok(Config::lan()),
-        "wan" => Ok(Config::wan()),
-        "local" => Ok(Config::local()),
-        _ => Err("expected lan, wan or local".into()),
+fn profile(word: &str) -> Config {
+    match word {
+        "wan" => Config::wan(),
+        "local" => Config::local(),
+        _ => Config::lan(),
     }
 }
 
-fn detector(text: &str) -> Result<Detector, String> {
-    match text {
-        "observers" => Ok(Detector::Observers),
-        "classic" => Ok(Detector::Classic),
-        _ => Err("expected observers or classic".into()),
-    }
-}
-
-fn threshold(text: &str) -> Result<f64, String> {
-    number(text, 1.0..=100.0, "a number from 1 to 100")
-}
-
-fn number(text: &str, allowed: RangeInclusive<f64>, expected: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(number) if allowed.contains(&number) => Ok(number),
-        Ok(_) | Err(_) => Err(format!("expected {expected}")),
-    }
+fn detector_of(word: &str) -> Detector {
+    if word == "classic" { Detector::Classic } else { Detector::Observers }
 }
 
 fn port(text: &str) -> Result<u16, String> {
@@ -152,28 +133,3 @@ fn port(text: &str) -> Result<u16, String> {
         Ok(_) | Err(_) => Err("expected a port, 1 to 65535".into()),
     }
 }
-
-fn duration(text: &str, allowed: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("expected a duration such as 200ms or 1s ({error})"))?;
-    if allowed.contains(&duration) {
-        return Ok(duration);
-    }
-    let in_words = |bound: &Duration| match (bound.as_secs() / DAY, bound.as_secs() % DAY) {
-        (days @ 1.., 0) => format!("{days}d"),
-        _ => humantime::format_duration(*bound).to_string(),
-    };
-    let [least, most] = [allowed.start(), allowed.end()].map(in_words);
-    Err(format!("allowed is {least} to {most}"))
-}
-
-/// These bounds are those of [`Config`]; checked here so that the error can name the setting's place.
-const MIN_PERIOD: Duration = Duration::from_millis(10);
-const MAX_PERIOD: Duration = Duration::from_secs(600);
-const MAX_PAUSE_TOLERANCE: Duration = Duration::from_secs(600);
-const MAX_RETENTION: Duration = Duration::from_secs(366 * 24 * 3_600);
-const DAY: u64 = 24 * 3_600;
-const MAX_FLAPS: f64 = 1_000.0;
-const MAX_SLOWDOWN: u32 = 64;
-const MAX_EVICTION: Duration = Duration::from_secs(24 * 60 * 60);
-const MAX_HANG_TOLERANCE: Duration = Duration::from_secs(3_600);

@@ -3,50 +3,21 @@
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
-    fmt,
     sync::Arc,
+    time::Duration,
 };
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Flags, Placed, SettingsError};
+use super::{
+    flags::Flags,
+    place::{Place, Placed, SettingsError, Source},
+    table::{In, Kind, Range, SETTINGS, Setting, setting},
+};
 use crate::text_file;
 
 /// The text given for each setting by the layer that counts, until the setting is taken.
 pub(crate) struct Layers(BTreeMap<&'static str, Placed<String>>);
-
-/// Where a setting was set, named as its layer names it.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Place {
-    key: &'static str,
-    source: Source,
-}
-
-/// Which layer a value came from.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Source {
-    Default,
-    File { path: Arc<str>, line: usize },
-    Environment,
-    Flag,
-}
-
-impl Place {
-    pub(crate) fn default(key: &'static str) -> Self {
-        Self { key, source: Source::Default }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.source {
-            Source::Default => write!(f, "{} (the default)", flag_of(self.key)),
-            Source::File { path, line } => write!(f, "{path}:{line}: {}", self.key),
-            Source::Environment => f.write_str(&variable_of(self.key)),
-            Source::Flag => f.write_str(&flag_of(self.key)),
-        }
-    }
-}
 
 impl Layers {
     pub(crate) fn read(
@@ -54,8 +25,8 @@ impl Layers {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, SettingsError> {
         let mut upper = read_environment(environment)?;
-        for (key, value) in flags.given() {
-            upper.insert(key, Placed { value, place: Place { key, source: Source::Flag } });
+        for (name, value) in flags.given() {
+            upper.insert(name, Placed { value, place: Place { name, source: Source::Flag } });
         }
         let mut layers = match upper.remove("config") {
             Some(config) => read_file(&config)?,
@@ -71,10 +42,10 @@ impl Layers {
     /// Takes a setting and reads its text; `parse` says what is allowed where it cannot.
     pub(crate) fn take<T>(
         &mut self,
-        key: &'static str,
+        name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<Placed<T>>, SettingsError> {
-        let Some(Placed { value: text, place }) = self.take_text(key) else {
+        let Some(Placed { value: text, place }) = self.take_text(name) else {
             return Ok(None);
         };
         match parse(text.trim()) {
@@ -84,24 +55,41 @@ impl Layers {
     }
 
     /// Takes a setting as the text it was given as.
-    pub(crate) fn take_text(&mut self, key: &'static str) -> Option<Placed<String>> {
-        debug_assert!(is_key(key, &[KEYS, VARIABLES_ONLY]).is_some(), "{key} is no setting");
-        self.0.remove(key)
+    pub(crate) fn take_text(&mut self, name: &'static str) -> Option<Placed<String>> {
+        debug_assert_eq!(setting(name).name, name);
+        self.0.remove(name)
     }
-}
 
-/// How a setting's flag is called.
-pub(crate) fn flag_of(key: &str) -> String {
-    match key {
-        // A secret on a command line would be seen by every user of the machine.
-        "cluster_key" => variable_of(key),
-        _ => format!("--{}", key.replace('_', "-")),
+    /// Takes a setting that is one of some words.
+    pub(crate) fn word(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Placed<&'static str>>, SettingsError> {
+        self.take(name, |text| setting(name).kind.word(text))
     }
-}
 
-/// How a setting's environment variable is called.
-pub(crate) fn variable_of(key: &str) -> String {
-    format!("PHIN_{}", key.to_uppercase())
+    /// Takes a number within its bounds; `None` inside is the word that may stand for it.
+    pub(crate) fn number(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Option<f64>>, SettingsError> {
+        Ok(self.take(name, |text| setting(name).kind.number(text))?.map(|number| number.value))
+    }
+
+    /// Takes a duration within the bounds that it has with this configuration; `None` inside is the word that may stand
+    /// for it.
+    pub(crate) fn duration(
+        &mut self,
+        name: &'static str,
+        config: &phin::Config,
+    ) -> Result<Option<Placed<Option<Duration>>>, SettingsError> {
+        self.take(name, |text| setting(name).kind.duration(text, config))
+    }
+
+    /// A setting that is in the table, and that nobody takes, would be ignored.
+    pub(crate) fn assert_all_taken(&self) {
+        debug_assert!(self.0.is_empty(), "nobody takes {:?}", self.0.keys());
+    }
 }
 
 fn read_environment(
@@ -112,22 +100,20 @@ fn read_environment(
         let Some(name) = name.to_str().filter(|name| name.starts_with("PHIN_")) else {
             continue;
         };
-        let lower_case = name["PHIN_".len()..].to_lowercase();
-        let known = is_key(&lower_case, &[KEYS, VARIABLES_ONLY]);
-        let Some(key) = known.filter(|key| variable_of(key) == name) else {
+        let Some(known) = SETTINGS.iter().find(|setting| setting.variable() == name) else {
             if is_service_link(name, &value) {
                 continue;
             }
-            let keys = KEYS.iter().chain(VARIABLES_ONLY).map(|key| variable_of(key));
-            let hint = hint_for(name, &keys.collect::<Vec<_>>());
+            let known: Vec<_> = SETTINGS.iter().map(Setting::variable).collect();
+            let hint = hint_for(name, &known);
             return Err(SettingsError::UnknownVariable { name: name.to_owned(), hint });
         };
-        let place = Place { key, source: Source::Environment };
+        let place = Place { name: known.name, source: Source::Environment };
         let Ok(value) = value.into_string() else {
             let problem = "expected text in UTF-8".to_owned();
             return Err(SettingsError::Secret { place, problem });
         };
-        layer.insert(key, Placed { value, place });
+        layer.insert(known.name, Placed { value, place });
     }
     Ok(layer)
 }
@@ -168,18 +154,23 @@ fn read_file(
     let mut layer = BTreeMap::new();
     for (name, value) in table.into_inner() {
         let position = name.span().start;
-        let Some(key) = is_key(name.get_ref(), &[KEYS]) else {
+        let Some(known) = in_file().find(|setting| setting.file_key() == *name.get_ref()) else {
             let key = name.into_inner().into_owned();
-            let hint = hint_for(&key, &KEYS.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let hint = hint_for(&key, &in_file().map(Setting::file_key).collect::<Vec<_>>());
             let (path, line) = (path.to_string(), line_at(position));
             return Err(SettingsError::UnknownKey { path, line, key, hint });
         };
-        let value = text_of(key, value.into_inner())
-            .map_err(|expected| malformed(position, format!("{key}: expected {expected}")))?;
+        let value = text_of(known.kind, value.into_inner()).map_err(|expected| {
+            malformed(position, format!("{}: expected {expected}", known.file_key()))
+        })?;
         let source = Source::File { path: Arc::clone(&path), line: line_at(position) };
-        layer.insert(key, Placed { value, place: Place { key, source } });
+        layer.insert(known.name, Placed { value, place: Place { name: known.name, source } });
     }
     Ok(layer)
+}
+
+fn in_file() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.layers == In::All)
 }
 
 /// What to do about a name that is no setting: the one that was probably meant, or else all of them.
@@ -204,71 +195,23 @@ fn has_bare_text(line: &str) -> bool {
 const MAX_SLIPS: usize = 3;
 
 /// The text that a flag or variable would have for a value of the file, or what was expected instead.
-fn text_of(key: &str, value: DeValue<'_>) -> Result<String, &'static str> {
-    match (key, value) {
-        (
-            "ask_hosts" | "http_allow_remote" | "http_allow_remote_writes",
-            DeValue::Boolean(value),
-        ) => Ok(value.to_string()),
-        ("ask_hosts" | "http_allow_remote" | "http_allow_remote_writes", _) => Err("true or false"),
-        (
-            "closed_port" | "flap_reuse" | "flap_suppress" | "phi_threshold",
-            DeValue::Integer(number),
-        ) => Ok(number.to_string()),
-        ("flap_reuse" | "flap_suppress" | "phi_threshold", DeValue::Float(number)) => {
-            Ok(number.to_string())
-        }
-        ("join" | "http_host", DeValue::Array(texts)) => {
+fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
+    match (kind, value) {
+        (Kind::Switch | Kind::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
+        (Kind::Switch | Kind::Boolean, _) => Err("true or false".to_owned()),
+        (Kind::Port | Kind::Number(_), DeValue::Integer(number)) => Ok(number.to_string()),
+        (Kind::Number(_), DeValue::Float(number)) => Ok(number.to_string()),
+        (Kind::Texts, DeValue::Array(texts)) => {
             let texts = texts.iter().map(|text| text.get_ref().as_str().map(str::to_owned));
             let texts: Option<Vec<_>> = texts.collect();
-            texts.map(|texts| texts.join(",")).ok_or("a text, or a list of texts")
+            texts.map(|texts| texts.join(",")).ok_or_else(|| LIST.to_owned())
         }
         (_, DeValue::String(text)) => Ok(text.into_owned()),
-        ("join" | "http_host", _) => Err("a text, or a list of texts"),
-        ("closed_port" | "flap_reuse" | "phi_threshold", _) => Err("a number"),
-        ("flap_suppress", _) => Err("a number, or \"off\""),
-        (_, _) => Err("a text in quotes"),
+        (Kind::Texts, _) => Err(LIST.to_owned()),
+        (Kind::Number(Range { or: Some(word), .. }), _) => Err(format!("a number, or {word:?}")),
+        (Kind::Port | Kind::Number(_), _) => Err("a number".to_owned()),
+        (Kind::Text | Kind::Word(_) | Kind::Duration(_), _) => Err("a text in quotes".to_owned()),
     }
 }
 
-fn is_key(name: &str, lists: &[&[&'static str]]) -> Option<&'static str> {
-    lists.iter().copied().flatten().copied().find(|key| *key == name)
-}
-
-/// Every setting that a file can have; flags and variables have them too.
-pub(super) const KEYS: &[&str] = &[
-    "admit",
-    "advertise",
-    "ask_hosts",
-    "bind",
-    "ca",
-    "cert",
-    "closed_port",
-    "cluster",
-    "data_dir",
-    "detector",
-    "events",
-    "flap_half_life",
-    "flap_reuse",
-    "flap_suppress",
-    "evict_degraded_after",
-    "hang_tolerance",
-    "http",
-    "http_allow_remote",
-    "http_allow_remote_writes",
-    "http_host",
-    "join",
-    "key",
-    "key_file",
-    "log",
-    "log_format",
-    "max_period",
-    "name",
-    "pause_tolerance",
-    "period",
-    "phi_threshold",
-    "profile",
-    "retention",
-];
-/// What the environment can tell besides: where the file is, and the key itself.
-pub(super) const VARIABLES_ONLY: &[&str] = &["cluster_key", "config"];
+const LIST: &str = "a text, or a list of texts";

@@ -4,7 +4,7 @@ use clap::{Args, FromArgMatches};
 use tempfile::TempDir;
 
 use super::*;
-use crate::settings::layers::{KEYS, VARIABLES_ONLY, flag_of};
+use crate::settings::table::{In, SETTINGS, Setting};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -59,19 +59,20 @@ fn a_lower_layer_is_replaced_and_not_added_to() {
     assert_eq!(settings.join, ["c:3", "[::1]:4", "d:5"]);
 }
 
+/// The documentation has the table of settings. `UPDATE_DOCS=1` writes it.
 #[test]
-fn every_setting_is_a_flag_a_variable_and_a_key() {
-    let command = Flags::augment_args(clap::Command::new("run"));
-    let flags: Vec<_> = command
-        .get_arguments()
-        .map(|argument| format!("--{}", argument.get_long().unwrap()))
-        .filter(|flag| flag != "--config")
-        .collect();
-    let mut keys: Vec<_> = KEYS.iter().map(|key| flag_of(key)).collect();
-    assert_eq!(keys.len(), flags.len());
-    keys.retain(|flag| !flags.contains(flag));
-    assert!(keys.is_empty(), "no flag for {keys:?}");
-    assert_eq!(VARIABLES_ONLY, ["cluster_key", "config"]);
+fn the_documentation_has_every_setting_as_the_table_has_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let heading = "| Setting | Default | Allowed | Means |\n|---|---|---|---|\n";
+    let rows: String = SETTINGS.iter().map(Setting::row).collect();
+    let (before, rest) = text.split_once(heading).unwrap();
+    let (present, after) = rest.split_once("\n\n").unwrap();
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        fs::write(&path, format!("{before}{heading}{rows}\n{after}")).unwrap();
+    } else {
+        assert_eq!(format!("{present}\n"), rows, "UPDATE_DOCS=1 writes it");
+    }
 }
 
 #[test]
@@ -95,12 +96,22 @@ fn a_file_can_have_every_setting() {
          events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\n\
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
-         retention = \"48h\"\n"
+         retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
+         http_host = [\"a\"]\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n"
     );
+    // A certificate takes the place of a key.
+    let others = ["ca", "cert", "key"];
+    let in_file = SETTINGS.iter().filter(|setting| setting.layers == In::All);
+    for setting in in_file.filter(|setting| !others.contains(&setting.name)) {
+        let line = format!("{} = ", setting.file_key());
+        assert!(text.lines().any(|other| other.starts_with(&line)), "the file lacks {line}");
+    }
     let config = file(&directory, "phin.toml", &text);
     let settings = resolve(&["--config", &config], &[]).unwrap();
     assert_eq!(settings.join, ["a:1", "b:2"]);
     assert_eq!(settings.http.unwrap().value.port(), 8);
+    assert!(settings.http_access.remote_writes && settings.http_access.hosts == ["a"]);
+    assert_eq!(settings.admit.unwrap().value, Path::new("/bin/sh"));
     assert_eq!(settings.data_dir.unwrap().value, Path::new("d"));
     assert_eq!(settings.events, Some(EventFormat::Text));
     assert_eq!(settings.log_format, LogFormat::Json);
@@ -112,6 +123,8 @@ fn a_file_can_have_every_setting() {
     assert_eq!(config.max_protocol_period, Some(Duration::from_millis(160)));
     assert_eq!(config.evict_degraded_after, Some(Duration::from_secs(120)));
     assert_eq!((config.phi_threshold, config.ask_hosts), (9.5, true));
+    assert_eq!((config.flap_suppress, config.flap_reuse), (20.0, 1.5));
+    assert_eq!(config.flap_half_life, Duration::from_secs(300));
     assert_eq!(config.detector, phin::Detector::Classic);
     assert_eq!(config.dead_retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
@@ -157,7 +170,13 @@ fn what_no_layer_knows_is_named_with_its_place_and_what_is_allowed() {
     assert_eq!(unknown, format!("{config}:3: unknown setting \"nmae\"; did you mean name?"));
     let config = file(&directory, "phin.toml", "colour = \"m\"\n");
     let unknown = error(&["--config", &config], &[]);
-    assert!(unknown.contains("allowed are ") && KEYS.iter().all(|key| unknown.contains(key)));
+    assert!(
+        unknown.contains("allowed are ")
+            && SETTINGS
+                .iter()
+                .filter(|s| s.layers == In::All)
+                .all(|s| unknown.contains(&s.file_key()))
+    );
     let unknown = error(&[], &[("PHIN_NMAE", "m")]);
     assert!(unknown.contains("PHIN_NMAE") && unknown.contains("PHIN_NAME"), "{unknown}");
     assert!(error(&[], &[("PHIN_name", "m")]).contains("PHIN_name"), "names are upper case");
@@ -296,7 +315,7 @@ fn a_slip_is_answered_with_what_was_probably_meant() {
         |text: &str| error(&["--config", &file(&directory, "c.toml", text)], &with_key(&[]));
     let unknown = in_file("advertize = \"a\"\n");
     assert!(unknown.ends_with("did you mean advertise?"), "{unknown}");
-    assert!(in_file("colour = \"a\"\n").contains("allowed are admit, "));
+    assert!(in_file("colour = \"a\"\n").contains("allowed are name, "));
     let variable = error(&[], &with_key(&[("PHIN_DATADIR", "a")]));
     assert!(variable.ends_with("did you mean PHIN_DATA_DIR?"), "{variable}");
     let bare = in_file("name = n2\n");

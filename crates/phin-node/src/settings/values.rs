@@ -9,7 +9,10 @@ use std::{
 use phin::{ClusterName, Name};
 use tracing_subscriber::EnvFilter;
 
-use super::{Placed, SettingsError, layers::Layers, layers::Place};
+use super::{
+    layers::Layers,
+    place::{Place, Placed, SettingsError},
+};
 use crate::http::Access;
 
 /// How changes of the membership are written to standard output.
@@ -49,9 +52,9 @@ pub(super) fn take_http(
     layers: &mut Layers,
 ) -> Result<(Option<Placed<SocketAddr>>, Access), SettingsError> {
     let http = layers.take("http", http_addr)?;
-    let allow_remote = layers.take("http_allow_remote", boolean)?;
-    let allow_writes = layers.take("http_allow_remote_writes", boolean)?;
-    let hosts = layers.take("http_host", host_names)?;
+    let allow_remote = layers.take("http-allow-remote", boolean)?;
+    let allow_writes = layers.take("http-allow-remote-writes", boolean)?;
+    let hosts = layers.take("http-host", host_names)?;
     let is_allowed = |set: &Option<Placed<bool>>| set.as_ref().is_some_and(|set| set.value);
     let needs = |place: &Place, missing: &str| {
         Err(SettingsError::Incomplete { place: place.clone(), missing: missing.into() })
@@ -133,20 +136,12 @@ pub(super) fn seeds(text: &str) -> Result<Vec<String>, String> {
     text.split(',').map(|seed| checked_seed(seed.trim())).collect()
 }
 
-pub(super) fn event_format(text: &str) -> Result<EventFormat, String> {
-    match text {
-        "json" => Ok(EventFormat::Json),
-        "text" => Ok(EventFormat::Text),
-        _ => Err("expected json or text".into()),
-    }
+pub(super) fn event_format(word: &str) -> EventFormat {
+    if word == "json" { EventFormat::Json } else { EventFormat::Text }
 }
 
-pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "json" => Ok(LogFormat::Json),
-        "text" => Ok(LogFormat::Text),
-        _ => Err("expected json or text".into()),
-    }
+pub(super) fn log_format(word: &str) -> LogFormat {
+    if word == "json" { LogFormat::Json } else { LogFormat::Text }
 }
 
 pub(super) fn log_filter(text: &str) -> Result<String, String> {

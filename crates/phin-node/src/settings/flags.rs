@@ -1,0 +1,83 @@
+//! The flags of `phin run` that are settings. They are texts here; environment and file are read by the same rules.
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use super::table::{In, Kind, SETTINGS, Setting};
+
+/// The flags that were given, by the names of their settings.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags(Vec<(&'static str, String)>);
+
+impl Flags {
+    pub(super) fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.0.iter().cloned()
+    }
+}
+
+impl Args for Flags {
+    fn augment_args(command: Command) -> Command {
+        command.args(with_flag().map(to_arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Flags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given =
+            with_flag().filter_map(|setting| Some((setting.name, given(setting, matches)?)));
+        Ok(Self(given.collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn with_flag() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(|setting| setting.layers != In::Variable)
+}
+
+fn to_arg(setting: &'static Setting) -> Arg {
+    let Setting { name, value, kind, default, help, details, is_detector, .. } = *setting;
+    let default = if default.is_empty() { "".into() } else { format!("default: {default}") };
+    let mut limits = vec![kind.allowed(), default];
+    limits.retain(|text| !text.is_empty());
+    let limits = limits.join("; ");
+    let help = if limits.is_empty() { help.to_owned() } else { format!("{help} [{limits}]") };
+    let arg = Arg::new(name).long(name).help(help.clone());
+    let arg = if details.is_empty() { arg } else { arg.long_help(format!("{help}\n\n{details}")) };
+    let arg = if is_detector { arg.help_heading(DETECTOR) } else { arg };
+    match kind {
+        Kind::Switch => arg.action(ArgAction::SetTrue),
+        Kind::Texts => arg.value_name(value).action(ArgAction::Append),
+        Kind::Text
+        | Kind::Boolean
+        | Kind::Word(_)
+        | Kind::Port
+        | Kind::Number(_)
+        | Kind::Duration(_) => arg.value_name(value),
+    }
+}
+
+/// The text that a variable would have for a flag that was given.
+fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
+    match setting.kind {
+        Kind::Switch => matches.get_flag(setting.name).then(|| "true".to_owned()),
+        Kind::Texts => {
+            let texts: Vec<_> = matches.get_many::<String>(setting.name)?.cloned().collect();
+            Some(texts.join(","))
+        }
+        Kind::Text
+        | Kind::Boolean
+        | Kind::Word(_)
+        | Kind::Port
+        | Kind::Number(_)
+        | Kind::Duration(_) => matches.get_one::<String>(setting.name).cloned(),
+    }
+}
+
+const DETECTOR: &str = "Detector (the defaults fit most clusters)";

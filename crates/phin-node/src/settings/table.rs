@@ -1,0 +1,525 @@
+//! The table of settings. Flag, variable, file key, help, documentation and bounds of each follow from its entry.
+//!
+//! To add a setting, add an entry here and take it in [`Settings::resolve`](super::Settings::resolve);
+//! `UPDATE_DOCS=1 cargo test -p phin-node settings` writes it into `docs/operations.md`.
+
+use std::{fmt, ops::RangeInclusive, time::Duration};
+
+/// One setting.
+pub(crate) struct Setting {
+    /// Its name on the command line, without dashes: `data-dir` is `--data-dir`, `PHIN_DATA_DIR` and `data_dir`.
+    pub(crate) name: &'static str,
+    /// What stands for its value in help and documentation.
+    pub(crate) value: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) layers: In,
+    /// As people read it; empty where there is none.
+    pub(crate) default: &'static str,
+    /// What it does, in a line.
+    pub(crate) help: &'static str,
+    /// What `--help` says besides.
+    pub(crate) details: &'static str,
+    /// What the documentation says besides, as Markdown.
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test keeps the documentation"))]
+    pub(crate) docs: &'static str,
+    /// Whether it is of the detector, which few clusters need to set.
+    pub(crate) is_detector: bool,
+}
+
+/// Which values a setting takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// A text, which its use checks.
+    Text,
+    /// Several texts: with commas between them, as a flag given again, or as a list in the file.
+    Texts,
+    /// A flag without a value; elsewhere `true` or `false`.
+    Switch,
+    /// `true` or `false`.
+    Boolean,
+    /// One of these.
+    Word(&'static [&'static str]),
+    Port,
+    /// A number, or a word.
+    Number(Range<f64>),
+    /// A duration, or a word. What it may be depends on settings taken before.
+    Duration(Range<Bound>),
+}
+
+/// What is allowed, the bounds included.
+#[derive(Clone, Copy)]
+pub(crate) struct Range<T> {
+    pub(crate) least: T,
+    pub(crate) most: T,
+    /// A word that is allowed, too.
+    pub(crate) or: Option<&'static str>,
+}
+
+/// A bound of a duration.
+#[derive(Clone, Copy)]
+pub(crate) enum Bound {
+    At(Duration),
+    Periods(u32),
+    /// A part of the period, one in so many.
+    PartOfPeriod(u32),
+    PauseTolerance,
+}
+
+/// Which layers can have a setting.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum In {
+    All,
+    /// Not the file, which it names.
+    FlagAndVariable,
+    /// A secret on a command line would be seen by every user of the machine.
+    Variable,
+}
+
+impl Setting {
+    /// How its flag is called, or what to set where it has none.
+    pub(crate) fn flag(&self) -> String {
+        match self.layers {
+            In::All | In::FlagAndVariable => format!("--{}", self.name),
+            In::Variable => self.variable(),
+        }
+    }
+
+    pub(crate) fn variable(&self) -> String {
+        format!("PHIN_{}", self.file_key().to_uppercase())
+    }
+
+    pub(crate) fn file_key(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
+    /// Its row of the documentation.
+    #[cfg(test)]
+    pub(crate) fn row(&self) -> String {
+        let value = if self.value.is_empty() { "" } else { &format!(" {}", self.value) };
+        let (default, allowed) = match (self.kind, self.default) {
+            (Kind::Switch, _) => ("off", "no value as a flag; else true, false".to_owned()),
+            (kind, "") => ("none", kind.allowed()),
+            (kind, default) => (default, kind.allowed()),
+        };
+        let means = [self.help, self.docs].join(if self.docs.is_empty() { "" } else { ". " });
+        format!("| `{}{value}` | {default} | {allowed} | {means} |\n", self.flag())
+    }
+}
+
+impl Kind {
+    /// What is allowed, in words; empty where the value itself says so.
+    pub(super) fn allowed(self) -> String {
+        match self {
+            Self::Text | Self::Texts | Self::Switch => String::new(),
+            Self::Boolean => "true, false".to_owned(),
+            Self::Word(words) => words.join(", "),
+            Self::Port => "1 to 65535".to_owned(),
+            Self::Number(range) => range.to_string(),
+            Self::Duration(range) => range.to_string(),
+        }
+    }
+
+    /// What was expected, where it is not one of the words.
+    pub(crate) fn word(self, text: &str) -> Result<&'static str, String> {
+        let Self::Word(words) = self else { unreachable!("it is no word") };
+        words.iter().find(|word| **word == text).copied().ok_or_else(|| match words {
+            [first @ .., last] => format!("expected {} or {last}", first.join(", ")),
+            [] => "expected nothing".to_owned(),
+        })
+    }
+
+    /// `None` for the word that may stand for a number.
+    pub(crate) fn number(self, text: &str) -> Result<Option<f64>, String> {
+        let Self::Number(range) = self else { unreachable!("it is no number") };
+        match text.parse::<f64>() {
+            _ if range.or == Some(text) => Ok(None),
+            Ok(number) if (range.least..=range.most).contains(&number) => Ok(Some(number)),
+            Ok(_) | Err(_) => Err(format!("expected a number from {range}")),
+        }
+    }
+
+    /// `None` for the word that may stand for a duration.
+    pub(crate) fn duration(
+        self,
+        text: &str,
+        config: &phin::Config,
+    ) -> Result<Option<Duration>, String> {
+        let Self::Duration(range) = self else { unreachable!("it is no duration") };
+        if range.or == Some(text) {
+            return Ok(None);
+        }
+        let duration = humantime::parse_duration(text)
+            .map_err(|error| format!("expected a duration such as 200ms or 1s ({error})"))?;
+        let [least, most] = [range.least, range.most].map(|bound| bound.of(config));
+        match (least..=most).contains(&duration) {
+            true => Ok(Some(duration)),
+            false => {
+                let [least, most] = [least, most].map(Bound::At);
+                Err(format!("allowed is {}", Range { least, most, or: range.or }))
+            }
+        }
+    }
+}
+
+impl<T: fmt::Display> fmt::Display for Range<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.least, self.most)?;
+        self.or.map_or(Ok(()), |word| write!(f, ", or {word}"))
+    }
+}
+
+impl Bound {
+    fn of(self, config: &phin::Config) -> Duration {
+        match self {
+            Self::At(duration) => duration,
+            Self::Periods(periods) => config.protocol_period.saturating_mul(periods),
+            Self::PartOfPeriod(part) => config.protocol_period / part,
+            Self::PauseTolerance => config.pause_tolerance,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At(duration) => {
+                match (duration.as_secs() / DAY.as_secs(), duration.as_secs() % DAY.as_secs()) {
+                    (days @ 1.., 0) => write!(f, "{days}d"),
+                    _ => humantime::format_duration(*duration).fmt(f),
+                }
+            }
+            Self::Periods(1) => f.write_str("the period"),
+            Self::Periods(periods) => write!(f, "{periods} periods"),
+            Self::PartOfPeriod(part) => write!(f, "1/{part} of the period"),
+            Self::PauseTolerance => f.write_str("the pause tolerance"),
+        }
+    }
+}
+
+/// The setting of this name.
+pub(crate) fn setting(name: &str) -> &'static Setting {
+    let found = SETTINGS.iter().find(|setting| setting.name == name);
+    found.unwrap_or_else(|| panic!("{name} is no setting"))
+}
+
+const fn durations(allowed: RangeInclusive<Bound>) -> Kind {
+    Kind::Duration(Range { least: *allowed.start(), most: *allowed.end(), or: None })
+}
+
+const fn minutes(minutes: u64) -> Bound {
+    Bound::At(Duration::from_secs(60 * minutes))
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+const SETTING: Setting = Setting {
+    name: "",
+    value: "",
+    kind: Kind::Text,
+    layers: In::All,
+    default: "",
+    help: "",
+    details: "",
+    docs: "",
+    is_detector: false,
+};
+
+/// Every setting, in the order of help and documentation. The bounds of durations and numbers are those of
+/// [`phin::Config`], checked here so that an error can name the setting's place.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "config",
+        value: "FILE",
+        layers: In::FlagAndVariable,
+        help: "Read settings from this TOML file; its keys are the long flags with `_` for `-`",
+        ..SETTING
+    },
+    Setting {
+        name: "name",
+        value: "NAME",
+        default: "the common name of its certificate, else `node-` and the start of its id",
+        help: "The node's display name",
+        docs: "1 to 64 bytes, without spaces and invisible characters; keep names unique",
+        ..SETTING
+    },
+    Setting {
+        name: "cluster",
+        value: "NAME",
+        default: "phin",
+        help: "The cluster's name; nodes of other clusters are refused",
+        docs: "1 to 64 letters, digits, `-`, `_`, `.`",
+        ..SETTING
+    },
+    Setting {
+        name: "bind",
+        value: "IP[:PORT]",
+        default: "127.0.0.1:7646",
+        help: "The UDP address to listen on; port 0 takes a free one",
+        docs: "Loopback reaches this machine alone; `0.0.0.0` or `[::]` are all interfaces",
+        ..SETTING
+    },
+    Setting {
+        name: "advertise",
+        value: "HOST[:PORT]",
+        default: "found out",
+        help: "The address or name under which others reach this node; port 0 is the bound one",
+        details: "A name is resolved again every 10 s, and the node advertises the address that it has then. One that \
+                  does not resolve within 10 s of the start ends the start.",
+        docs: "Needed behind NAT",
+        ..SETTING
+    },
+    Setting {
+        name: "join",
+        value: "HOST[:PORT]",
+        kind: Kind::Texts,
+        help: "A member to join through, tried until one lets us in; may be repeated, or several with commas",
+        docs: "A list in the file",
+        ..SETTING
+    },
+    Setting {
+        name: "data-dir",
+        value: "DIR",
+        help: "Keep identity, generation and known peers here, so that a restart is the same member and finds back",
+        docs: "Without it, each start is a new member: [the data directory](#the-data-directory)",
+        ..SETTING
+    },
+    Setting {
+        name: "key-file",
+        value: "FILE",
+        help: "A file with the cluster's key, which its owner alone may read: see `phin key new`. Further keys in it \
+               admit their holders too, while one key takes the place of another",
+        docs: "[Mode 600](security.md#secrets-and-files)",
+        ..SETTING
+    },
+    Setting {
+        name: "cluster-key",
+        value: "KEY",
+        layers: In::Variable,
+        help: "The cluster's key itself, in place of a file with it",
+        ..SETTING
+    },
+    Setting {
+        name: "ca",
+        value: "FILE",
+        help: "The CA that admits members (PEM), in place of a cluster key: see `phin cert`",
+        ..SETTING
+    },
+    Setting { name: "cert", value: "FILE", help: "This node's certificate (PEM)", ..SETTING },
+    Setting {
+        name: "key",
+        value: "FILE",
+        help: "The certificate's private key (PEM), which its owner alone may read",
+        docs: "Mode 600",
+        ..SETTING
+    },
+    Setting {
+        name: "admit",
+        value: "PROGRAM",
+        help: "A program that decides on each newcomer: success admits it, else its first line of output is the reason",
+        details: "It is run as `PROGRAM ID NAME SEEN-AT ADDR[,ADDR]`, by the member through which the newcomer joins; so \
+                  give it to every node. It is given 5 s, and up to 64 newcomers at once.",
+        docs: "Without it, whoever has the key or a certificate is let in: [admitting newcomers](#admitting-newcomers)",
+        ..SETTING
+    },
+    Setting {
+        name: "http",
+        value: "IP:PORT",
+        default: "off; `phin members` expects 127.0.0.1:7647",
+        help: "Answer operators over HTTP here",
+        ..SETTING
+    },
+    Setting {
+        name: "http-allow-remote",
+        kind: Kind::Switch,
+        help: "Allow --http to be an address that other machines reach; they can read everything, and change nothing",
+        ..SETTING
+    },
+    Setting {
+        name: "http-allow-remote-writes",
+        kind: Kind::Switch,
+        help: "Allow other machines to make requests that change something, such as /v1/leave, without authentication",
+        docs: "Needs `--http-allow-remote`",
+        ..SETTING
+    },
+    Setting {
+        name: "http-host",
+        value: "NAME",
+        kind: Kind::Texts,
+        help: "A host name under which this node may be asked over HTTP; may be repeated, or several with commas",
+        details: "IP addresses and localhost need not be allowed. /livez and /readyz answer under any name, and so does \
+                  /metrics on an address that other machines reach.",
+        docs: "A list in the file. `localhost` and IP addresses need not be allowed",
+        ..SETTING
+    },
+    Setting {
+        name: "profile",
+        value: "PROFILE",
+        kind: Kind::Word(&["lan", "wan", "local"]),
+        default: "lan",
+        help: "Timings for a data centre, continents, or one machine",
+        ..SETTING
+    },
+    Setting {
+        name: "period",
+        value: "DURATION",
+        kind: durations(Bound::At(Duration::from_millis(10))..=minutes(10)),
+        default: "as the profile says",
+        help: "How often a member probes another, such as 200ms",
+        ..SETTING
+    },
+    Setting {
+        name: "retention",
+        value: "DURATION",
+        kind: durations(Bound::Periods(10)..=Bound::At(DAY.saturating_mul(366))),
+        default: "24h",
+        help: "How long a member that died or left is remembered; the shortest of the cluster counts",
+        docs: "Until then it is shown, redialled, and recognised when it returns",
+        ..SETTING
+    },
+    Setting {
+        name: "max-period",
+        value: "DURATION",
+        kind: durations(Bound::Periods(1)..=Bound::Periods(64)),
+        default: "never longer",
+        help: "Up to how long a period becomes while nothing happens, which saves messages",
+        details: "The first death after a calm is noticed later, by half a period of that length in the median.",
+        docs: "Doubled after eight calm periods, short again at once",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "pause-tolerance",
+        value: "DURATION",
+        kind: durations(Bound::PartOfPeriod(10)..=minutes(10)),
+        default: "as the profile says",
+        help: "How long a member whose host is silent too may be silent before it is dead",
+        details: "Three times as long where nothing is known of its host.",
+        docs: "Three times as long where nothing is known of its host",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "hang-tolerance",
+        value: "DURATION",
+        kind: durations(Bound::PauseTolerance..=minutes(60)),
+        default: "as the profile says",
+        help: "How long a member whose host still answers may be silent before it is dead",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "evict-degraded-after",
+        value: "DURATION",
+        kind: Kind::Duration(Range {
+            least: Bound::PauseTolerance,
+            most: Bound::At(DAY),
+            or: Some("never"),
+        }),
+        default: "never",
+        help: "After how long a member is evicted that lives but that most of its observers do not reach",
+        details: "Set it alike at all nodes: those without it bring an evicted member back.",
+        docs: "Set it alike at all nodes",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "phi-threshold",
+        value: "PHI",
+        kind: Kind::Number(Range { least: 1.0, most: 100.0, or: None }),
+        default: "8",
+        help: "How improbable a member's silence must be before it is dead: 8 is one mistake in 10^8",
+        docs: "Below 6, one other member's word may be enough",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "ask-hosts",
+        value: "BOOL",
+        kind: Kind::Boolean,
+        default: "true",
+        help: "Whether to ask the hosts of silent members what became of them",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "closed-port",
+        value: "PORT",
+        kind: Kind::Port,
+        default: "9",
+        help: "A UDP port that nobody uses on any member's host, to ask for",
+        docs: "Not that of `--bind`",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "flap-suppress",
+        value: "DEATHS",
+        kind: Kind::Number(Range { least: 2.0, most: MAX_FLAPS, or: Some("off") }),
+        default: "10",
+        help: "From how many deaths within a half life on a member's returns are held back",
+        details: "Each death, or start before anyone noticed one, counts one. A member held back is listed and probed as \
+                  ever, but no event tells of it until the count has decayed, unless it leaves.",
+        docs: "[Members that come and go](protocol.md#members-that-come-and-go)",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "flap-reuse",
+        value: "DEATHS",
+        kind: Kind::Number(Range { least: 0.1, most: MAX_FLAPS, or: None }),
+        default: "0.3 of --flap-suppress",
+        help: "To what that must have decayed for the member to be told of again",
+        docs: "Below `--flap-suppress`",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "flap-half-life",
+        value: "DURATION",
+        kind: durations(Bound::At(Duration::from_secs(1))..=Bound::At(DAY)),
+        default: "10m",
+        help: "In which time what a member's deaths count halves",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "detector",
+        value: "DETECTOR",
+        kind: Kind::Word(&["observers", "classic"]),
+        default: "observers",
+        help: "How suspicion becomes a verdict; classic is SWIM with Lifeguard's timeouts, to compare with",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
+        name: "events",
+        value: "FORMAT",
+        kind: Kind::Word(&["json", "text"]),
+        help: "Write each change of the membership to standard output, a line each",
+        details: "`joined`, `suspect`, `alive`, `dead`, `left`, `updated` and `forgotten` tell of a `member`, numbered by \
+                  `version`; `suspect` and `dead` with its `silence` where the node knows it: gone, hung, silent, unknown \
+                  (see `phin why --help`). Of the node itself, without a member, tell `isolated` (it hears no other \
+                  member, and declares nobody dead), `reconnected` (it does again) and, last, `departed`. A reader too \
+                  slow is told `missed`, then a `snapshot`.",
+        docs: "[Events](#events)",
+        ..SETTING
+    },
+    Setting {
+        name: "log",
+        value: "LEVEL",
+        default: "info",
+        help: "What to log to standard error: error, warn, info, debug, trace, or filters",
+        docs: "Or `off`. A filter: `info,phin_swim=debug`",
+        ..SETTING
+    },
+    Setting {
+        name: "log-format",
+        value: "FORMAT",
+        kind: Kind::Word(&["json", "text"]),
+        default: "text",
+        help: "How to log",
+        ..SETTING
+    },
+];
+
+pub(crate) const MAX_FLAPS: f64 = 1_000.0;
