@@ -124,10 +124,6 @@ impl Connection {
 
 impl Simulation {
     pub(crate) fn send(&mut self, from: NodeId, to: Peer, channel: Channel, payload: Vec<u8>) {
-        // A hostile message can name an address where nothing is.
-        if to.host.index() >= self.hosts.len() || to.node.index() >= self.nodes.len() {
-            return;
-        }
         let payload: Arc<[u8]> = payload.into();
         match self.protocol.transport() {
             Transport::Quic => self.send_quic(from, to, channel, payload),
@@ -254,6 +250,10 @@ impl Simulation {
     /// Puts a packet on the wire: it arrives, or is lost, comes twice, or late.
     pub(crate) fn emit(&mut self, packet: Packet) {
         let (from, to) = (packet.from.host, packet.to.host);
+        // A hostile message, or a liar, can name an address where nothing is.
+        if to.index() >= self.hosts.len() {
+            return;
+        }
         let (channel, bytes) = match &packet.content {
             Content::Message(_, channel, payload) => (*channel, payload.len()),
             Content::Hello(_)

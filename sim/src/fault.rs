@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use crate::{
     connection::CloseReason,
+    lie::Lies,
     network::{Hosts, Rule, RuleId},
     node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, secs},
     queue::Class,
@@ -119,6 +120,8 @@ pub enum Fault {
         /// Through whom.
         seeds: Vec<NodeId>,
     },
+    /// The members lie.
+    Lie(Vec<NodeId>, Lies),
     /// Members look for seeds until they are not alone.
     Seek {
         /// Who.
@@ -301,6 +304,7 @@ impl Simulation {
                     self.seek(node, seeds.clone(), MIN_DELAY);
                 }
             }
+            Fault::Lie(nodes, lies) => nodes.into_iter().for_each(|node| self.lie(node, &lies)),
             Fault::Seek { nodes, seeds, delay } => {
                 nodes.into_iter().for_each(|node| self.seek(node, seeds.clone(), delay));
             }
@@ -331,6 +335,19 @@ impl Simulation {
         let mapped = self.add_host(self.hosts[host.index()].zone, true);
         self.hosts[mapped.index()].forwards_to = Some(host);
         self.nodes[id.index()].mapped = Some(mapped);
+    }
+
+    fn lie(&mut self, id: NodeId, lies: &Lies) {
+        let node = &mut self.nodes[id.index()];
+        let Some(process) = node.process.take() else {
+            return;
+        };
+        let now = node.clock.local(self.now);
+        node.process = Some(self.protocol.lie(process, id, lies.clone(), now));
+        self.truth.record_liar(id);
+        self.say(format_args!("{id} lies: {:?}", lies.lie));
+        self.forget_wake(id);
+        self.reschedule(id);
     }
 
     fn later(&mut self, delay: Duration, fault: Fault) {

@@ -100,7 +100,7 @@ impl Ledger {
         self.forget_observer(subject);
         let mut is_aware = vec![true; truth.nodes().count()];
         let mut unaware = 0;
-        for id in truth.running().filter(|&id| id != subject) {
+        for id in truth.running().filter(|&id| id != subject && !truth.is_liar(id)) {
             is_aware[id.index()] = false;
             unaware += 1;
         }

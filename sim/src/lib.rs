@@ -15,6 +15,7 @@ mod fault;
 mod keys;
 mod latency;
 mod ledger;
+mod lie;
 mod measure;
 mod network;
 mod node;
@@ -38,6 +39,7 @@ pub use experiment::{
 pub use fault::{Data, Fault, Scope};
 pub use latency::Latency;
 pub use ledger::{Death, FalseVerdict, Ledger};
+pub use lie::{Lie, Lies};
 pub use measure::{Kill, Measured, Measurement};
 pub use network::{Hosts, NetworkConfig, Rule, RuleId};
 pub use node::*;

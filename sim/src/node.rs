@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::lie::Lies;
+
 pub use phin_swim::{
     Disconnection, Generation, HostAnswer, Incarnation, Instant, Question, Unreachable, Version,
 };
@@ -274,6 +276,18 @@ pub trait Protocol: Send + Sync {
 
     /// Starts a process.
     fn start(&self, start: Start) -> Box<dyn Process>;
+
+    /// Makes a member lie from a moment of its host's clock on. Of most protocols nobody does.
+    fn lie(
+        &self,
+        process: Box<dyn Process>,
+        node: NodeId,
+        lies: Lies,
+        now: Instant,
+    ) -> Box<dyn Process> {
+        let _ = (node, lies, now);
+        process
+    }
 }
 
 /// Seconds, for tests and tables.

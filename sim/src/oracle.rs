@@ -15,6 +15,8 @@ mod incarnations;
 mod limits;
 mod no_return;
 mod self_alive;
+mod suspicions;
+mod wrongly_dead;
 
 pub use accuracy::Accuracy;
 pub use completeness::Completeness;
@@ -23,6 +25,8 @@ pub use incarnations::Incarnations;
 pub use limits::Limits;
 pub use no_return::NoReturn;
 pub use self_alive::SelfAlive;
+pub use suspicions::Suspicions;
+pub use wrongly_dead::WronglyDead;
 
 /// Watches a run.
 pub trait Oracle: Send {

@@ -12,6 +12,7 @@ use phin_swim::{
 
 use crate::{
     keys::SimKeys,
+    lie::{Liar, Lies},
     node::{
         Action, Belief, Channel, Generation, HostId, Input, Instant, Knowledge, Line, NodeId,
         Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
@@ -72,6 +73,17 @@ impl Protocol for Phin {
             swim.start_with(&self.template);
         }
         Box::new(PhinProcess { swim, keys })
+    }
+
+    fn lie(
+        &self,
+        process: Box<dyn Process>,
+        node: NodeId,
+        lies: Lies,
+        now: Instant,
+    ) -> Box<dyn Process> {
+        let keys = SimKeys { node, seed: self.seed };
+        Box::new(Liar::new(process, keys, self.config.rings, lies, now))
     }
 }
 
@@ -232,7 +244,7 @@ fn local(node: NodeId, host: HostId, generation: Generation) -> Local {
     Local { name, addrs: vec![addr(host)], generation }
 }
 
-fn addr(host: HostId) -> SocketAddr {
+pub(crate) fn addr(host: HostId) -> SocketAddr {
     let [_, a, b, c] = host.0.to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT)
 }

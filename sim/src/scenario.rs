@@ -7,7 +7,10 @@ use serde::Deserialize;
 use crate::{
     fault::Fault,
     node::{Belief, Instant, Knowledge, NodeId, millis, secs},
-    oracle::{Accuracy, Completeness, Convergence, Incarnations, Limits, NoReturn, SelfAlive},
+    oracle::{
+        Accuracy, Completeness, Convergence, Incarnations, Limits, NoReturn, SelfAlive, Suspicions,
+        WronglyDead,
+    },
     protocols::{ProtocolKind, SettingsError},
     simulation::{Setup, Simulation},
     summary::Summary,
@@ -137,6 +140,10 @@ impl Scenario {
     /// Finds what would silently never happen, or happen to nobody.
     fn check(&self) -> Result<(), Unsound> {
         let top = |key, text: String| Err(Unsound { event: None, key, text });
+        if self.liars_since().is_some() && !self.protocol.starts_with("phin") {
+            let text = format!("nobody knows how to lie in the messages of {}", self.protocol);
+            return top("protocol", text);
+        }
         if self.nodes == 0 {
             return top("nodes", "there is no cluster without members".to_owned());
         }
@@ -218,8 +225,10 @@ impl Scenario {
         let mut moments: Vec<Moment> = self.expect.moments(self.nodes);
         moments.sort_by_key(|moment| moment.at);
         let end = Instant::START + self.lasts.0;
+        // Liars repeat themselves; so the moments at which lists are looked at have another rhythm.
+        let step = if self.liars_since().is_some() { millis(97) } else { secs(1) };
         while run.now() < end && !run.is_exhausted() {
-            let next = (run.now() + secs(1)).min(end);
+            let next = (run.now() + step).min(end);
             while let Some(moment) = moments.first().filter(|moment| moment.at <= next).cloned() {
                 run.run_until(moment.at);
                 self.expect.check_moment(&moment, &run, &mut failures);
@@ -246,7 +255,17 @@ impl Scenario {
     fn watch(&self, run: &mut Simulation) {
         let expect = &self.expect;
         let calm_since = Instant::START + self.last_fault();
-        run.watch(Box::new(Accuracy::default()));
+        let liars_since = self.liars_since();
+        match expect.wrongly_dead_for {
+            Some(Span(bound)) => {
+                let since = Instant::START + liars_since.unwrap_or_default();
+                run.watch(Box::new(WronglyDead::new(bound, since)));
+            }
+            None => run.watch(Box::new(Accuracy::default())),
+        }
+        if let Some(max) = expect.suspicions_in_minute {
+            run.watch(Box::new(Suspicions::new(max)));
+        }
         run.watch(Box::new(Incarnations::default()));
         run.watch(Box::new(NoReturn::default()));
         run.watch(Box::new(SelfAlive::default()));
@@ -258,6 +277,7 @@ impl Scenario {
         limits.max_mean_messages = expect.max_mean_messages;
         limits.averaged_over = expect.messages_over.0;
         limits.counted_after = Instant::START + expect.messages_after.0;
+        limits.made_up = self.event.iter().map(|timed| timed.event.made_up()).sum();
         run.watch(Box::new(limits));
     }
 
@@ -278,7 +298,13 @@ impl Scenario {
         }
     }
 
-    /// When the last event is over.
+    /// From when on somebody lies, if anybody does.
+    fn liars_since(&self) -> Option<Duration> {
+        let lies = self.event.iter().filter(|timed| matches!(timed.event, Event::Lie { .. }));
+        lies.map(|timed| timed.at.0).min()
+    }
+
+    /// When the last event is over that is an excuse; lies are none.
     pub fn last_fault(&self) -> Duration {
         self.event.iter().map(|timed| timed.at.0 + timed.event.lasts()).max().unwrap_or_default()
     }

@@ -1,6 +1,6 @@
 //! What is true of the members, which none of them can see: for oracles and measurements.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::node::{Generation, HostId, Instant, NodeId};
 
@@ -9,6 +9,7 @@ use crate::node::{Generation, HostId, Instant, NodeId};
 pub struct Truth {
     nodes: Vec<TrueNode>,
     separations: Vec<Separation>,
+    liars: BTreeSet<NodeId>,
     /// How long members ran that run no more.
     lived: Duration,
 }
@@ -74,11 +75,17 @@ impl Truth {
         self.node(id).is_some_and(|node| node.life == Life::Running)
     }
 
-    /// Whether it runs, and has for `grace` been free of faults of its own.
+    /// Whether it lied, or does. Of a liar nothing is promised, nor to it.
+    pub fn is_liar(&self, id: NodeId) -> bool {
+        self.liars.contains(&id)
+    }
+
+    /// Whether it runs, is no liar, and has for `grace` been free of faults of its own.
     pub fn is_healthy(&self, id: NodeId, now: Instant, grace: Duration) -> bool {
         self.node(id).is_some_and(|node| {
             let was_troubled = node.trouble_ended.is_some_and(|ended| now - ended < grace);
-            node.life == Life::Running && node.troubles == 0 && !was_troubled
+            let is_running = node.life == Life::Running;
+            is_running && node.troubles == 0 && !was_troubled && !self.is_liar(id)
         })
     }
 
@@ -150,6 +157,10 @@ impl Truth {
             node.troubles = node.troubles.saturating_sub(1);
             node.trouble_ended = Some(now);
         }
+    }
+
+    pub(crate) fn record_liar(&mut self, id: NodeId) {
+        self.liars.insert(id);
     }
 
     pub(crate) fn separate(&mut self, id: u32, side_of: Vec<u16>) {

@@ -42,7 +42,8 @@ impl Oracle for Completeness {
                 self.findings.add("completeness", last, text);
             }
             // Who never knew that it had returned before need not learn that it died again.
-            let unaware = run.truth().running().filter(|&node| {
+            let honest = run.truth().running().filter(|&node| !run.truth().is_liar(node));
+            let unaware = honest.filter(|&node| {
                 let belief = run.process(node).and_then(|process| process.belief(subject));
                 belief.is_some_and(Belief::is_live)
             });

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::settings::{Share, Span, Who};
 use crate::{
     fault::{Data, Fault, Scope},
+    lie::{Lie, Lies},
     network::{Hosts, Rule, RuleId},
     node::{Instant, NodeId, millis},
 };
@@ -66,6 +67,8 @@ pub(crate) enum Event {
     Join { count: u32, seeds: Who },
     /// Members look for seeds.
     Seek { who: Who, seeds: Who },
+    /// Members lie, about others.
+    Lie { who: Who, lie: Lie, about: Who, every: Span, count: u32, lasts: Span },
 }
 
 /// An event as the file has it: all keys of all events, so that an error points at its key.
@@ -74,15 +77,18 @@ pub(crate) enum Event {
 pub(crate) struct RawEvent {
     at: Span,
     r#do: Kind,
+    about: Option<Who>,
     after: Option<Span>,
     blocked: Option<Span>,
     by: Option<String>,
     bytes: Option<usize>,
     count: Option<u32>,
     data: Option<DataAs>,
+    every: Option<Span>,
     from: Option<Who>,
     groups: Option<Vec<Who>>,
     lasts: Option<Span>,
+    lie: Option<Lie>,
     millionths: Option<i32>,
     noticed_after: Option<Span>,
     only_datagrams: Option<bool>,
@@ -125,6 +131,7 @@ pub(crate) enum Kind {
     Stop,
     Join,
     Seek,
+    Lie,
 }
 
 impl Kind {
@@ -152,6 +159,7 @@ impl Kind {
             Self::Jump | Self::Forget => (&["who", "by"], &[]),
             Self::Rejoin | Self::Seek => (&["who", "seeds"], &[]),
             Self::Join => (&["count", "seeds"], &[]),
+            Self::Lie => (&["who", "lie", "lasts"], &["about", "every", "count"]),
         }
     }
 }
@@ -227,21 +235,34 @@ impl RawEvent {
             Kind::Stop => Event::Stop { who: take!(who) },
             Kind::Join => Event::Join { count: take!(count), seeds: take!(seeds) },
             Kind::Seek => Event::Seek { who: take!(who), seeds: take!(seeds) },
+            Kind::Lie => {
+                let lie: Lie = take!(lie);
+                let about = match lie.has_subject() {
+                    true => take!(about),
+                    false => self.about.take().unwrap_or_default(),
+                };
+                let every = self.every.take().unwrap_or(LIES_EVERY);
+                let count = self.count.take().unwrap_or(MADE_UP_MEMBERS);
+                Event::Lie { who: take!(who), lie, about, every, count, lasts: take!(lasts) }
+            }
         })
     }
 
     /// A key that is left over when the event has taken its own.
     fn surplus(&self) -> Option<&'static str> {
         let left = [
+            ("about", self.about.is_some()),
             ("after", self.after.is_some()),
             ("blocked", self.blocked.is_some()),
             ("by", self.by.is_some()),
             ("bytes", self.bytes.is_some()),
             ("count", self.count.is_some()),
             ("data", self.data.is_some()),
+            ("every", self.every.is_some()),
             ("from", self.from.is_some()),
             ("groups", self.groups.is_some()),
             ("lasts", self.lasts.is_some()),
+            ("lie", self.lie.is_some()),
             ("millionths", self.millionths.is_some()),
             ("noticed-after", self.noticed_after.is_some()),
             ("only-datagrams", self.only_datagrams.is_some()),
@@ -380,6 +401,11 @@ impl Event {
                 let (nodes, seeds) = (who.list(nodes), seeds.list(nodes));
                 (now, Fault::Seek { nodes, seeds, delay: millis(200) })
             }
+            Self::Lie { who, lie, about, every, count, lasts } => {
+                let (about, every, lasts) = (about.list(nodes), every.0, lasts.0);
+                let lies = Lies { lie: *lie, about, every, count: *count, lasts };
+                (now, Fault::Lie(who.list(nodes), lies))
+            }
         }]
     }
 
@@ -413,6 +439,7 @@ impl Event {
                 vec![("who", who, true), ("seeds", seeds, true)]
             }
             Self::Join { seeds, .. } => vec![("seeds", seeds, true)],
+            Self::Lie { who, about, .. } => vec![("who", who, true), ("about", about, true)],
             Self::Loss { .. } | Self::MaxDatagram { .. } => Vec::new(),
         }
     }
@@ -428,7 +455,15 @@ impl Event {
         }
     }
 
-    /// How long it goes on.
+    /// How many members that never existed others may hear of.
+    pub(super) const fn made_up(&self) -> usize {
+        match self {
+            Self::Lie { lie: Lie::Members, count, .. } => *count as usize,
+            _ => 0,
+        }
+    }
+
+    /// How long it goes on and excuses what follows from it.
     pub(super) fn lasts(&self) -> Duration {
         match self {
             Self::Pause { lasts, .. }
@@ -456,7 +491,8 @@ impl Event {
             | Self::Rejoin { .. }
             | Self::Stop { .. }
             | Self::Join { .. }
-            | Self::Seek { .. } => Duration::ZERO,
+            | Self::Seek { .. }
+            | Self::Lie { .. } => Duration::ZERO,
         }
     }
 }
@@ -482,5 +518,8 @@ fn hosts(who: &Who, nodes: u32) -> Hosts {
     Hosts::Only(set)
 }
 
+/// How often a liar lies, and how many members it makes up, unless the event says otherwise.
+const LIES_EVERY: Span = Span(millis(50));
+const MADE_UP_MEMBERS: u32 = 2_000;
 /// How long it takes a process to notice its new address, unless the event says otherwise.
 const NOTICED_AFTER: Span = Span(millis(200));

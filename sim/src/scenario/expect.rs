@@ -50,6 +50,14 @@ pub struct Expect {
     pub messages_after: Span,
     /// The highest incarnation any member has at the end.
     pub max_incarnation: Option<u32>,
+    /// How long one healthy member may hold another for dead, or not know it, in all; instead of never.
+    pub wrongly_dead_for: Option<Span>,
+    /// How often in a minute one member may tell its application that another is suspect.
+    pub suspicions_in_minute: Option<usize>,
+    /// Nobody else is reported as degraded.
+    pub degraded_only: Option<Who>,
+    /// Nobody else calls itself isolated.
+    pub isolated_only: Option<Who>,
 }
 
 /// What some hold others for at a moment.
@@ -101,6 +109,10 @@ impl Default for Expect {
             messages_over: Span(secs(10)),
             messages_after: Span::default(),
             max_incarnation: None,
+            wrongly_dead_for: None,
+            suspicions_in_minute: None,
+            degraded_only: None,
+            isolated_only: None,
         }
     }
 }
@@ -111,6 +123,8 @@ impl Expect {
         let sets = [
             ("declared", self.declared.as_ref()),
             ("suspected-only", self.suspected_only.as_ref()),
+            ("degraded-only", self.degraded_only.as_ref()),
+            ("isolated-only", self.isolated_only.as_ref()),
         ];
         let sets = sets.into_iter().filter_map(|(key, who)| Some((key, who?)));
         let held = self
@@ -193,6 +207,18 @@ impl Expect {
                         None => fail(format!("{node} was never suspected")),
                     }
                 }
+            }
+        }
+        let degraded: BTreeSet<_> = ledger.degraded.iter().map(|&(.., node)| node).collect();
+        let isolated: BTreeSet<_> = ledger.isolated.iter().map(|&(_, node)| node).collect();
+        let found = [
+            ("reported as degraded", &self.degraded_only, degraded),
+            ("isolated", &self.isolated_only, isolated),
+        ];
+        for (what, expected, found) in found {
+            let others = expected.as_ref().map(|who| &found - &who.of(scenario.nodes));
+            if let Some(others) = others.filter(|others| !others.is_empty()) {
+                fail(format!("{what} were also {}", names(&others)));
             }
         }
         for death in &ledger.deaths {

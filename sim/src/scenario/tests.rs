@@ -117,6 +117,7 @@ fn the_reference_has_every_key_and_no_other() {
     assert_eq!(documented("`[config]`"), expected("[config]\nzzz = 1"));
     assert_eq!(documented("`[expect]`"), expected("[expect]\nzzz = 1"));
     assert_eq!(documented("`[[event]]`"), expected("[[event]]\ndo = \"zzz\""));
+    assert_eq!(documented("Lies"), expected("[[event]]\nlie = \"zzz\""));
     let at = rows("`[expect]`").into_iter().find(|row| words(&row[0]).contains("at"));
     let at = words(&at.expect("it is there")[3]);
     let missing: Vec<_> = expected("[[expect.at]]\nzzz = 1").difference(&at).cloned().collect();
@@ -142,7 +143,8 @@ fn the_reference_has_the_keys_of_each_event() {
             "share" => "0.5".to_owned(),
             "only-datagrams" | "refuses" => "true".to_owned(),
             "data" => "\"lost\"".to_owned(),
-            "who" | "from" | "to" | "seeds" => "\"0\"".to_owned(),
+            "lie" => "\"verdict\"".to_owned(),
+            "who" | "from" | "to" | "seeds" | "about" => "\"0\"".to_owned(),
             "by" if name == "forget" => "\"0\"".to_owned(),
             _ => "\"1s\"".to_owned(),
         };
