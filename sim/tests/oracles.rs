@@ -8,7 +8,7 @@ use phin_sim::{
     Version, millis,
     oracle::{
         Accuracy, Completeness, Convergence, Incarnations, Limits, NoReturn, Oracle, SelfAlive,
-        Violation,
+        Suspicions, Violation, WronglyDead,
     },
     secs,
 };
@@ -20,6 +20,10 @@ enum Bug {
     None,
     /// Declares a living member dead.
     DeclaresTheLiving,
+    /// Holds a living member for dead, and does not say so.
+    HoldsTheLivingForDead,
+    /// Suspects a member again and again.
+    SuspectsOften,
     /// Tells of no death, and holds the dead for alive.
     IgnoresDeaths,
     /// Lets a dead member return in the version it died with.
@@ -78,7 +82,10 @@ impl Process for FaultyProcess {
         let is_time = now >= Instant::START + secs(10) && !self.has_told;
         self.has_told |= is_time;
         match self.bug {
-            Bug::None | Bug::DiffersInItsList | Bug::Hoards => {}
+            Bug::None | Bug::DiffersInItsList | Bug::Hoards | Bug::HoldsTheLivingForDead => {}
+            Bug::SuspectsOften if is_time => {
+                (0..4).for_each(|_| Self::tell(actions, NodeId(5), Belief::Suspect, 0));
+            }
             Bug::DeclaresTheLiving if is_time => Self::tell(actions, NodeId(5), Belief::Dead, 0),
             Bug::RaisesTheDead if is_time => {
                 Self::tell(actions, NodeId(5), Belief::Dead, 0);
@@ -90,6 +97,7 @@ impl Process for FaultyProcess {
             }
             Bug::DoubtsItself if is_time => Self::tell(actions, self.me, Belief::Suspect, 0),
             Bug::DeclaresTheLiving
+            | Bug::SuspectsOften
             | Bug::RaisesTheDead
             | Bug::LowersIncarnations
             | Bug::DoubtsItself => {}
@@ -117,6 +125,9 @@ impl Process for FaultyProcess {
 
     fn belief(&self, node: NodeId) -> Option<Belief> {
         let belief = self.sound.belief(node);
+        if self.bug == Bug::HoldsTheLivingForDead && node == NodeId(5) {
+            return Some(Belief::Dead);
+        }
         if self.bug == Bug::IgnoresDeaths { belief.map(|_| Belief::Alive) } else { belief }
     }
 
@@ -159,6 +170,18 @@ fn catches(bug: Bug, make: impl Fn() -> Box<dyn Oracle>) {
 #[test]
 fn accuracy_catches_a_verdict_on_the_living() {
     catches(Bug::DeclaresTheLiving, || Box::new(Accuracy::default()));
+}
+
+#[test]
+fn wrongly_dead_catches_a_living_member_that_is_held_for_dead() {
+    catches(Bug::HoldsTheLivingForDead, || {
+        Box::new(WronglyDead::new(secs(3), Instant::START + secs(2)))
+    });
+}
+
+#[test]
+fn suspicions_catches_the_fourth_in_a_minute() {
+    catches(Bug::SuspectsOften, || Box::new(Suspicions::new(3)));
 }
 
 #[test]
