@@ -21,6 +21,8 @@ pub enum Fault {
     CrashProcess(Vec<NodeId>),
     /// The hosts go down, with everything on them.
     CrashHost(Vec<NodeId>),
+    /// Whatever processes run on the hosts of the members are killed; the hosts live.
+    CrashOccupant(Vec<NodeId>),
     /// The processes are started, after being killed if they run; hosts that are down come up.
     Restart {
         /// Whose.
@@ -186,6 +188,9 @@ impl Simulation {
     pub(crate) fn apply(&mut self, fault: Fault) {
         match fault {
             Fault::CrashProcess(nodes) => nodes.into_iter().for_each(|node| self.crash(node)),
+            Fault::CrashOccupant(nodes) => {
+                nodes.into_iter().for_each(|node| self.crash_occupant(node));
+            }
             Fault::CrashHost(nodes) => {
                 for node in nodes {
                     let host = self.nodes[node.index()].host;

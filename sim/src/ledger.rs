@@ -148,7 +148,9 @@ impl Ledger {
         if truth.is_healthy(subject, now, self.grace) {
             self.false_suspicions += 1;
         }
-        if self.first_suspected.iter().all(|&(_, known)| known != subject) {
+        // Nobody asks of one that a liar made up.
+        let is_known = truth.node(subject).is_some();
+        if is_known && self.first_suspected.iter().all(|&(_, known)| known != subject) {
             self.first_suspected.push((now, subject));
         }
         let open = self.deaths.iter_mut().rev().find(|death| death.subject == subject);

@@ -101,7 +101,7 @@ impl Lie {
     }
 
     /// Whether it hides a death. Then the liar says nothing of what its own process finds out.
-    const fn hides(self) -> bool {
+    pub(crate) const fn hides(self) -> bool {
         matches!(self, Self::Clear | Self::Ack | Self::Abstain)
     }
 
@@ -249,7 +249,7 @@ impl Liar {
             }
             (Lie::Ask, _) => vec![match turn % 4 {
                 0 => part(kind::JOIN, ()),
-                1 => part(kind::COMPARE, (0..64).map(|i| mix(i)).collect::<Vec<_>>()),
+                1 => part(kind::COMPARE, (0..64).map(mix).collect::<Vec<_>>()),
                 2 => part(kind::SUMMARY, (u64::MAX, Vec::<u8>::new())),
                 _ => {
                     let ids = lines.iter().map(|line| self.id(line.node));
@@ -335,12 +335,16 @@ impl Liar {
         }]
     }
 
-    /// Silences of every kind and length in turn: a short one began after the last that its receiver heard.
+    /// Every other time the silence that is easiest to believe: refused just now, since the member was last heard. Else
+    /// silences of every kind and length in turn.
     const fn tally(&self) -> Tally {
         let silences = [GONE, SILENT, HUNG];
         let millis = [20, 1_500, 12_000, 60_000];
         let turn = self.turn as usize;
-        (5_000, millis[turn / 3 % 4], silences[turn % 3], 9)
+        match turn % 2 {
+            0 => (5_000, 20, GONE, 9),
+            _ => (5_000, millis[turn / 6 % 4], silences[turn / 2 % 3], 9),
+        }
     }
 
     /// Sequences that a member may have used lately, by what it sent us, and some in order from the first.

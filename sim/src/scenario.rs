@@ -255,14 +255,13 @@ impl Scenario {
     fn watch(&self, run: &mut Simulation) {
         let expect = &self.expect;
         let calm_since = Instant::START + self.last_fault();
-        let liars_since = self.liars_since();
-        match expect.wrongly_dead_for {
-            Some(Span(bound)) => {
-                let since = Instant::START + liars_since.unwrap_or_default();
-                run.watch(Box::new(WronglyDead::new(bound, since)));
-            }
-            None => run.watch(Box::new(Accuracy::default())),
+        let mut accuracy = Accuracy::default();
+        if let Some(Span(bound)) = expect.wrongly_dead_for {
+            let since = Instant::START + self.liars_since().unwrap_or_default();
+            accuracy.until = Some(since);
+            run.watch(Box::new(WronglyDead::new(bound, since)));
         }
+        run.watch(Box::new(accuracy));
         if let Some(max) = expect.suspicions_in_minute {
             run.watch(Box::new(Suspicions::new(max)));
         }
@@ -302,6 +301,15 @@ impl Scenario {
     fn liars_since(&self) -> Option<Duration> {
         let lies = self.event.iter().filter(|timed| matches!(timed.event, Event::Lie { .. }));
         lies.map(|timed| timed.at.0).min()
+    }
+
+    /// When the last lie is told, or none.
+    pub(crate) fn last_lie(&self) -> Duration {
+        let lies = self.event.iter().filter_map(|timed| match timed.event {
+            Event::Lie { lasts, .. } => Some(timed.at.0 + lasts.0),
+            _ => None,
+        });
+        lies.max().unwrap_or_default()
     }
 
     /// When the last event is over that is an excuse; lies are none.

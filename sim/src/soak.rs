@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
+    lie::Lie,
     node::{NodeId, millis, secs},
     scenario::{
         ConfigSettings, DataAs, Event, Expect, NetworkSettings, Scenario, Share, Span, StartAs,
@@ -28,6 +29,9 @@ pub enum FaultKind {
     /// The gateway before some members forgets its flows, so others know an address that leads nowhere: nobody is declared
     /// dead for it.
     Flows,
+    /// A member lies, and another dies meanwhile: the death is known within half a minute, and no healthy member is away
+    /// from another's list for more than three seconds in all.
+    Liar,
     /// All but a few members die at once: the survivors know within a minute.
     Mass,
 }
@@ -55,15 +59,22 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
         kinds.remove(dice.0.random_range(0..2));
     }
     for kind in kinds {
-        let at = scenario.last_fault().max(secs(if scenario.nodes > 1 { 15 } else { 5 })) + PAUSE;
+        let begins = secs(if scenario.nodes > 1 { 15 } else { 5 });
+        let at = scenario.last_fault().max(scenario.last_lie()).max(begins) + PAUSE;
         let events = dice.fault(kind, &scenario);
         let timed = |(after, event)| TimedEvent { at: Span(at + after), event };
         scenario.event.extend(events.into_iter().map(timed));
-        if kind == FaultKind::Mass {
-            scenario.expect.known_within = Span(MASS_KNOWN_WITHIN);
+        match kind {
+            FaultKind::Mass => scenario.expect.known_within = Span(MASS_KNOWN_WITHIN),
+            FaultKind::Liar => {
+                scenario.expect.known_within = Span(KNOWN_DESPITE_LIES);
+                scenario.expect.wrongly_dead_for = Some(Span(WRONGLY_DEAD_FOR));
+            }
+            FaultKind::Starved | FaultKind::OnePath | FaultKind::Moving | FaultKind::Flows => {}
         }
     }
-    scenario.lasts = Span(scenario.last_fault().max(scenario.lasts.0.saturating_sub(CALM)) + CALM);
+    let over = scenario.last_fault().max(scenario.last_lie());
+    scenario.lasts = Span(over.max(scenario.lasts.0.saturating_sub(CALM)) + CALM);
     scenario
 }
 
@@ -258,6 +269,7 @@ impl Dice {
                 vec![at_once(Event::Starve { who, stall, lasts: self.lasts(secs(60)) })]
             }
             FaultKind::OnePath => self.one_path(nodes, &running).into_iter().map(at_once).collect(),
+            FaultKind::Liar => self.liar(nodes, &running),
             FaultKind::Mass => {
                 let survivors = self.0.random_range(1..=8.min(nodes / 2).max(1)) as usize;
                 // The first is the seed of those who come.
@@ -273,6 +285,31 @@ impl Dice {
                 if nodes < 4 { Vec::new() } else { vec![at_once(event)] }
             }
         }
+    }
+
+    /// The first of these members lies about the next, or about all others in turn. If that hides a death, it is the next that
+    /// dies, else the one after it.
+    fn liar(&mut self, nodes: u32, members: &[u32]) -> Vec<(Duration, Event)> {
+        let lie = *self.one_of(&Lie::ALL);
+        let (about_all, is_host) = (self.one_in(4), self.one_in(2));
+        let lasts = Span(secs(self.0.random_range(40..=90)));
+        let dies_after = millis(self.0.random_range(3_000..=10_000));
+        let (&[liar, next, other, ..], true) = (members, nodes >= 5) else {
+            return Vec::new();
+        };
+        let victim = if lie.hides() { next } else { other };
+        let about = match about_all && !lie.hides() {
+            true => Who::these((0..nodes).filter(|&node| node != liar && node != victim).collect()),
+            false => Who::these(vec![next]),
+        };
+        let (who, every, count) = (Who::these(vec![liar]), Span(millis(50)), MADE_UP_MEMBERS);
+        let lies = Event::Lie { who, lie, about, every, count, lasts };
+        let who = Who::these(vec![victim]);
+        let death = match is_host {
+            true => Event::CrashHost { who },
+            false => Event::CrashProcess { who },
+        };
+        vec![(Duration::ZERO, lies), (dies_after, death)]
     }
 
     /// The first of these members hears the next one or two alone, or is heard by them alone, or both.
@@ -305,6 +342,12 @@ impl Dice {
 
 /// How long after a mass death its survivors may not know of it.
 const MASS_KNOWN_WITHIN: Duration = secs(60);
+/// How long after a death, about which a member may lie, others may not know of it.
+const KNOWN_DESPITE_LIES: Duration = secs(30);
+/// For how long in all a member may be away from another's list because of a liar.
+const WRONGLY_DEAD_FOR: Duration = secs(3);
+/// How many members a liar makes up: more than there are in most runs.
+const MADE_UP_MEMBERS: u32 = 60;
 /// How long nothing happens before one of the faults with demands of their own.
 const PAUSE: Duration = secs(20);
 /// How long a run goes on after its last fault, and how long a death may then be unknown.

@@ -1,17 +1,20 @@
 //! No live, reachable, unpaused member is declared dead.
 
 use super::{Findings, Oracle, Violation};
-use crate::simulation::Simulation;
+use crate::{node::Instant, simulation::Simulation};
 
 /// Finds verdicts on the living that no fault excuses.
 #[derive(Debug, Default)]
 pub struct Accuracy {
+    /// Verdicts from then on are not looked at.
+    pub until: Option<Instant>,
     findings: Findings,
 }
 
 impl Oracle for Accuracy {
     fn finish(&mut self, run: &Simulation) {
-        for verdict in run.ledger().unexcused() {
+        let is_counted = |at: Instant| self.until.is_none_or(|until| at < until);
+        for verdict in run.ledger().unexcused().filter(|verdict| is_counted(verdict.at)) {
             let text =
                 format!("{} declared {} dead, which lives", verdict.observer, verdict.subject);
             self.findings.add("accuracy", verdict.at, text);

@@ -21,6 +21,8 @@ pub(crate) enum Event {
     CrashHost { who: Who },
     /// Processes start anew, `after` a while without any.
     Restart { who: Who, data: DataAs, after: Span },
+    /// Processes start anew without their data, again and again, each for a while, and end.
+    CrashLoop { who: Who, count: u32, each: Span },
     /// Processes start anew on other hosts.
     Move { who: Who },
     /// Hosts get other addresses while their processes run.
@@ -84,6 +86,7 @@ pub(crate) struct RawEvent {
     bytes: Option<usize>,
     count: Option<u32>,
     data: Option<DataAs>,
+    each: Option<Span>,
     every: Option<Span>,
     from: Option<Who>,
     groups: Option<Vec<Who>>,
@@ -108,6 +111,7 @@ pub(crate) enum Kind {
     CrashProcess,
     CrashHost,
     Restart,
+    CrashLoop,
     Move,
     Readdress,
     Map,
@@ -147,6 +151,7 @@ impl Kind {
             Self::Readdress => (&["who"], &["noticed-after"]),
             Self::LoseFlows => (&["who"], &["refuses"]),
             Self::Restart => (&["who"], &["data", "after"]),
+            Self::CrashLoop => (&["who", "count", "each"], &[]),
             Self::Pause | Self::PauseHost | Self::Deaf | Self::Mute => (&["who", "lasts"], &[]),
             Self::Slow => (&["who", "blocked", "open", "lasts"], &[]),
             Self::Starve => (&["who", "stall", "lasts"], &[]),
@@ -184,6 +189,9 @@ impl RawEvent {
                 data: self.data.take().unwrap_or_default(),
                 after: self.after.take().unwrap_or_default(),
             },
+            Kind::CrashLoop => {
+                Event::CrashLoop { who: take!(who), count: take!(count), each: take!(each) }
+            }
             Kind::Move => Event::Move { who: take!(who) },
             Kind::Readdress => Event::Readdress {
                 who: take!(who),
@@ -258,6 +266,7 @@ impl RawEvent {
             ("bytes", self.bytes.is_some()),
             ("count", self.count.is_some()),
             ("data", self.data.is_some()),
+            ("each", self.each.is_some()),
             ("every", self.every.is_some()),
             ("from", self.from.is_some()),
             ("groups", self.groups.is_some()),
@@ -342,6 +351,13 @@ impl Event {
                 let crash = (now, Fault::CrashProcess(nodes.clone()));
                 return vec![crash, (after.0, Fault::Restart { nodes, data })];
             }
+            Self::CrashLoop { who, count, each } => {
+                let nodes = who.list(nodes);
+                let start =
+                    |i| (each.0 * i, Fault::Restart { nodes: nodes.clone(), data: Data::Lost });
+                let end = (each.0 * *count, Fault::CrashOccupant(nodes.clone()));
+                return (0..*count).map(start).chain([end]).collect();
+            }
             Self::Move { who } => (now, Fault::Move(who.list(nodes))),
             Self::Readdress { who, noticed_after } => {
                 (now, Fault::Readdress(who.list(nodes), noticed_after.0))
@@ -415,6 +431,7 @@ impl Event {
             Self::CrashProcess { who }
             | Self::CrashHost { who }
             | Self::Restart { who, .. }
+            | Self::CrashLoop { who, .. }
             | Self::Move { who }
             | Self::Readdress { who, .. }
             | Self::Map { who }
@@ -451,6 +468,10 @@ impl Event {
             Self::Restart { who, data: DataAs::Lost, .. } => {
                 u32::try_from(who.of(nodes).len()).unwrap_or(u32::MAX)
             }
+            Self::CrashLoop { who, count, .. } => {
+                let members = u32::try_from(who.of(nodes).len()).unwrap_or(u32::MAX);
+                members.saturating_mul(*count)
+            }
             _ => 0,
         }
     }
@@ -476,6 +497,7 @@ impl Event {
             Self::Starve { stall, lasts, .. } => lasts.0 + stall.0,
             Self::Slow { blocked, lasts, .. } => lasts.0 + blocked.0,
             Self::Restart { after, .. } => after.0,
+            Self::CrashLoop { count, each, .. } => each.0 * *count,
             Self::Readdress { noticed_after, .. } => noticed_after.0,
             Self::CrashProcess { .. }
             | Self::CrashHost { .. }
