@@ -53,6 +53,10 @@ impl Swim {
             return;
         };
         match state {
+            // Its observers decide. What it refuted several times is no news.
+            MemberState::Alive if !self.is_classic() && self.hearsay.is_worn_out(now, subject) => {
+                self.stats.hearsay_ignored += 1;
+            }
             // The observers decide; we only pass on that they doubt.
             MemberState::Alive if !self.is_classic() => {
                 self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);

@@ -176,7 +176,13 @@ impl Swim {
             Subject { generation: version.generation, told: BTreeMap::new(), degraded_since: None };
         let known = self.failing.subjects.entry(subject).or_insert(fresh);
         known.told.remove(&from);
-        let counted = links.iter().filter(|link| link.observer == from || is_me);
+        // An observer that this member hears would say so itself if it got no reply.
+        let is_unheard = |link: &FailingLinkBody| {
+            let since = now.saturating_sub(link.age);
+            self.heard_itself_at(link.observer).is_none_or(|heard_at| heard_at < since)
+        };
+        let counted =
+            links.iter().filter(|link| link.observer == from || (is_me && is_unheard(link)));
         let counted: Vec<_> =
             counted.filter(|link| self.may_observe(link.observer, subject)).collect();
         for &&FailingLinkBody { observer, age, attempts } in &counted {

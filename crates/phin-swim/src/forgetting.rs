@@ -6,12 +6,12 @@
 //! still in the list. The member itself is not shut out: any later word of its own, or a message from it, brings it back.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
 use crate::{
-    Change, Instant, Member, MemberId, MemberState, Peer, Swim, Version,
+    Change, Instant, Member, MemberId, MemberState, Peer, Question, Swim, Version,
     membership::bucket_bit,
     swim::{Source, Timer},
     wire::{Claim, Entry, Part, Payload},
@@ -42,9 +42,34 @@ pub(crate) struct Forgotten {
     /// The same, by when they were forgotten.
     by_age: BTreeSet<(Instant, MemberId)>,
     sweep_at: Option<Instant>,
+    /// Dead members that another one has forgotten before their time; at most [`MAX_REQUESTS`], the first gives way.
+    requests: VecDeque<Request>,
+}
+
+/// The word of another member that it has forgotten a dead one, which nothing else bears out.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    subject: MemberId,
+    version: Version,
+    by: Peer,
 }
 
 impl Forgotten {
+    /// Keeps the word that a member was forgotten; returns whether another one has said so before.
+    fn confirm(&mut self, request: Request) -> bool {
+        let same = |known: &Request| {
+            known.subject == request.subject && known.version == request.version
+        };
+        if let Some(known) = self.requests.iter().copied().find(same) {
+            return known.by.id != request.by.id;
+        }
+        if self.requests.len() >= MAX_REQUESTS {
+            self.requests.pop_front();
+        }
+        self.requests.push_back(request);
+        false
+    }
+
     fn insert(&mut self, now: Instant, member: Arc<Member>) {
         let id = member.id();
         self.remove(id);
@@ -97,7 +122,9 @@ impl Swim {
         }
         match self.list.get(subject).map(|known| (known.state, known.version())) {
             Some((state, known)) if !state.is_live() && known <= version => {
-                self.remove_member(now, subject, source);
+                if self.may_forget(now, source, subject, known) {
+                    self.remove_member(now, subject, source);
+                }
             }
             Some((state, known)) if state.is_live() && known == version => {
                 self.handle_death_elsewhere(now, source, claim);
@@ -106,6 +133,42 @@ impl Swim {
             Some(_) => {}
             None if self.forgotten.members.contains_key(&subject) => {}
             None => self.stats.unknown_subjects += 1,
+        }
+    }
+
+    /// Whether we follow the word of another member that it has forgotten this one. One that left has said so itself. One
+    /// that is dead would no longer be shown, nor redialled, so the word of a single member is not enough: it takes a
+    /// second one, or that the member's host says that it is not there.
+    fn may_forget(&mut self, now: Instant, source: Source, id: MemberId, version: Version) -> bool {
+        let Some(member) = self.list.get(id) else {
+            return false;
+        };
+        if member.state == MemberState::Left || now - member.since >= self.params.dead_retention {
+            return true;
+        }
+        let (Source::Gossip(by) | Source::Welcome(by)) = source else {
+            return true;
+        };
+        if self.forgotten.confirm(Request { subject: id, version, by }) {
+            return true;
+        }
+        self.stats.forgets_ignored += 1;
+        self.ask_host(id, Question::Silence);
+        false
+    }
+
+    /// The host of a member says that no process has its port.
+    pub(crate) fn confirm_forgotten(&mut self, now: Instant, id: MemberId) {
+        let requests = &mut self.forgotten.requests;
+        let Some(place) = requests.iter().position(|request| request.subject == id) else {
+            return;
+        };
+        let request = requests.remove(place);
+        let known = self.list.get(id).map(|known| (known.state, known.version()));
+        if let Some(Request { version, by, .. }) = request
+            && known == Some((MemberState::Dead, version))
+        {
+            self.remove_member(now, id, Source::Gossip(by));
         }
     }
 
@@ -232,5 +295,7 @@ impl Swim {
 
 /// How many members that were forgotten are remembered as such.
 const MAX_FORGOTTEN: usize = 1_024;
+/// How many words that dead members were forgotten are kept until another member says the same.
+const MAX_REQUESTS: usize = 256;
 /// How often the list is swept at most, so that many that died one by one cost little.
 const SWEEPS_IN_RETENTION: u32 = 100;

@@ -80,7 +80,9 @@ struct Ping {
     /// Whether it is known that no reply will come.
     is_lost: bool,
     purpose: Purpose,
-    /// The helpers that were asked and have sent nothing yet.
+    /// The helpers that were asked to ping the member too.
+    helpers: Vec<MemberId>,
+    /// Those of them that have sent nothing yet.
     silent_helpers: Vec<MemberId>,
 }
 
@@ -92,6 +94,8 @@ pub(crate) enum Purpose {
     Retry,
     /// A look at a dead member, which may have returned.
     Redial,
+    /// A look at a member that others declare dead, though it refuted lately.
+    Look,
     /// Another member asked for it.
     Relay { requester: Peer, sequence: Sequence },
 }
@@ -121,6 +125,18 @@ struct LinkState {
     reached_by: Option<MemberId>,
     /// When its present version was learnt, if it refuted: no silence from before is evidence against this version.
     renewed_at: Option<Instant>,
+    /// When a message of its own last arrived.
+    heard_itself: Option<Instant>,
+    /// Who alone says that it lives.
+    lone_word: Option<LoneWord>,
+}
+
+/// The word of one other member that this one lives, while nothing else shows it.
+#[derive(Clone, Copy, Debug)]
+struct LoneWord {
+    by: MemberId,
+    /// When it was first said.
+    since: Instant,
 }
 
 impl LinkState {
@@ -216,6 +232,11 @@ impl Swim {
                 }
             }
             Purpose::Redial => {}
+            Purpose::Look => {
+                self.ask_helpers(now, target, sequence);
+                self.ping_by_stream(now, target, sequence);
+                self.ask_host(target, Question::Silence);
+            }
             Purpose::Probe => self.member_missed(now, sequence, target, sent_at),
         }
     }
@@ -282,7 +303,7 @@ impl Swim {
         target: MemberId,
     ) {
         let relays = self.probes.pings.values().filter(|ping| ping.purpose.is_relay()).count();
-        if relays >= MAX_RELAYS {
+        if relays >= MAX_RELAYS || !self.hearsay.may_request(now, from.id) {
             self.stats.relays_refused += 1;
             return;
         }
@@ -316,15 +337,28 @@ impl Swim {
 
     /// A helper is there, but could not reach the member either.
     pub(crate) fn handle_nack(&mut self, now: Instant, from: MemberId, sequence: Sequence) {
+        let Some(ping) = self.ping_helped_by(from, sequence) else {
+            return;
+        };
+        ping.silent_helpers.retain(|&helper| helper != from);
+        let target = ping.target;
         self.health.forgive_silent_helper();
-        if let Some(ping) = self.probes.pings.get_mut(&sequence) {
-            ping.silent_helpers.retain(|&helper| helper != from);
+        if !self.is_classic() {
+            self.escalate(now, target, None);
         }
-        match self.probes.pings.get(&sequence) {
-            Some(ping) if !self.is_classic() => self.escalate(now, ping.target, None),
-            Some(_) => {}
-            None => self.stats.late_acks += 1,
+    }
+
+    /// The ping that this member was asked to help with. Nobody else's word on it counts.
+    fn ping_helped_by(&mut self, helper: MemberId, sequence: Sequence) -> Option<&mut Ping> {
+        let Some(ping) = self.probes.pings.get_mut(&sequence) else {
+            self.stats.late_acks += 1;
+            return None;
+        };
+        if !ping.helpers.contains(&helper) {
+            self.stats.unasked_answers += 1;
+            return None;
         }
+        Some(ping)
     }
 
     /// A helper reached the member.
@@ -335,30 +369,66 @@ impl Swim {
         sequence: Sequence,
         generation: Generation,
     ) {
-        self.record_sign_of_life(now, from.id, now);
-        let asked = self.probes.pings.get(&sequence).map(|ping| (ping.target, ping.sent_at));
-        let Some((target, sent_at)) = asked else {
-            self.stats.late_acks += 1;
+        self.record_heard(now, from.id, now);
+        let Some(ping) = self.ping_helped_by(from.id, sequence) else {
             return;
         };
-        if self.is_current(target, generation) {
+        let (target, sent_at) = (ping.target, ping.sent_at);
+        if self.is_current(target, generation) && self.takes_word_of(now, target, from.id) {
             self.health.forgive_silent_helper();
             if let Some(ping) = self.probes.pings.get_mut(&sequence) {
                 ping.silent_helpers.clear();
             }
             self.record_reached_by(target, from.id);
             self.record_lost(target, sent_at);
-            self.record_sign_of_life(now, target, sent_at);
+            let was_open = self.cases.is_open(target);
+            self.record_alive(now, target, sent_at);
+            if was_open && !self.cases.is_open(target) {
+                self.ask_to_refute(now, target);
+            }
         }
     }
 
-    /// A member was alive at `at`: what it did not answer before was lost on the way.
-    pub(crate) fn record_sign_of_life(&mut self, now: Instant, id: MemberId, at: Instant) {
+    /// Whether another member's word that this one lives counts. If nobody else has said so for a while, and the member
+    /// itself was not heard nor renewed its record, the word may be a lie that hides a death.
+    pub(crate) fn takes_word_of(&mut self, now: Instant, id: MemberId, by: MemberId) -> bool {
+        let Some(link) = self.probes.links.get_mut(&id) else {
+            return true;
+        };
+        let evidence = link.heard_itself.max(link.renewed_at);
+        let lone_word = link.lone_word.filter(|word| word.by == by && Some(word.since) > evidence);
+        let LoneWord { since, .. } =
+            *link.lone_word.insert(lone_word.unwrap_or(LoneWord { by, since: now }));
+        let is_taken = now - since < LONE_WORD_TIME;
+        self.stats.lone_words_ignored += u64::from(!is_taken);
+        is_taken
+    }
+
+    /// A message came from the member itself, or its reply to what was sent at `at`.
+    pub(crate) fn record_heard(&mut self, now: Instant, id: MemberId, at: Instant) {
+        if let Some(link) = self.probes.links.get_mut(&id) {
+            link.heard_itself = link.heard_itself.max(Some(at));
+        }
+        self.record_alive(now, id, at);
+        self.meet(now, id);
+    }
+
+    /// A member was alive at `at`, as it showed itself or as a helper found: what it did not answer before was lost on
+    /// the way.
+    fn record_alive(&mut self, now: Instant, id: MemberId, at: Instant) {
         if let Some(link) = self.probes.links.get_mut(&id) {
             link.last_heard = link.last_heard.max(Some(at));
         }
         self.contacts.record_heard(id, at);
         self.void_evidence(now, id, at, id);
+    }
+
+    /// When a member last showed by a message of its own that it lives.
+    pub(crate) fn heard_itself_at(&self, id: MemberId) -> Option<Instant> {
+        match self.probes.links.get(&id) {
+            Some(link) => link.heard_itself,
+            None => self.contacts.heard_at(id),
+        }
     }
 
     /// Whether a connection to it is open, so that a word to it costs no handshake.
@@ -499,6 +569,7 @@ impl Swim {
         match reason {
             Unreachable::Refused | Unreachable::OtherIdentity => {
                 self.record_silence(now, id, Silence::Gone);
+                self.record_gone(now, id);
             }
             Unreachable::NoAnswer | Unreachable::NotAdmitted => {}
         }
@@ -510,6 +581,9 @@ impl Swim {
         // judged by it.
         let is_taken =
             answer == HostAnswer::Answers && self.cases.is_open(id) && self.is_address_taken(id);
+        if answer == HostAnswer::PortRefused {
+            self.record_gone(now, id);
+        }
         let Some(link) = self.probes.links.get_mut(&id) else {
             return;
         };
@@ -530,6 +604,12 @@ impl Swim {
             self.doubt_refused(now, id);
         }
         self.record_silence(now, id, silence);
+    }
+
+    /// Where a member is said to be, no process is: that bears out what others say of it.
+    fn record_gone(&mut self, now: Instant, id: MemberId) {
+        self.confirm_gone(now, id);
+        self.confirm_forgotten(now, id);
     }
 
     /// Whether a member that came later has this one's address.
@@ -596,11 +676,14 @@ impl Swim {
             without_reply: 0,
             reached_by: None,
             renewed_at: None,
+            heard_itself: None,
+            lone_word: None,
         });
         let period = self.params.protocol_period;
         let link = link.clone();
         let timeout = probe_timeout(&self.probes.estimate(&link), period, is_sample);
-        let (target, sent_at, silent_helpers) = (to.id, now, Vec::new());
+        let (target, sent_at) = (to.id, now);
+        let (helpers, silent_helpers) = (Vec::new(), Vec::new());
         let (is_overdue, is_lost) = (false, false);
         let ping = Ping {
             target,
@@ -610,6 +693,7 @@ impl Swim {
             is_overdue,
             is_lost,
             purpose,
+            helpers,
             silent_helpers,
         };
         self.probes.pings.insert(sequence, ping);
@@ -644,12 +728,13 @@ impl Swim {
         }
         candidates.truncate(self.params.indirect_probes.into());
         let helpers: Vec<_> = candidates.into_iter().filter_map(|id| self.peer(id)).collect();
-        if !self.is_classic()
-            && let Some(ping) = self.probes.pings.get_mut(&sequence)
-        {
-            ping.silent_helpers = helpers.iter().map(|helper| helper.id).collect();
-            let patience = self.params.protocol_period;
-            self.timers.set(now + patience, Timer::NackTimeout(sequence));
+        if let Some(ping) = self.probes.pings.get_mut(&sequence) {
+            ping.helpers.extend(helpers.iter().map(|helper| helper.id));
+            if self.params.detector != crate::Detector::Classic {
+                ping.silent_helpers = helpers.iter().map(|helper| helper.id).collect();
+                let patience = self.params.protocol_period;
+                self.timers.set(now + patience, Timer::NackTimeout(sequence));
+            }
         }
         for helper in helpers {
             self.stats.ping_reqs_sent += 1;
@@ -707,7 +792,7 @@ impl Swim {
             let generation = pulse.generation;
             self.send(requester, &Part::IndirectAck { sequence, generation });
         }
-        self.record_sign_of_life(now, from.id, ping.sent_at);
+        self.record_heard(now, from.id, ping.sent_at);
         self.learn_whether_host_answers(now, from.id);
         true
     }
@@ -771,6 +856,7 @@ impl Purpose {
     const fn is_relay(self) -> bool {
         matches!(self, Self::Relay { .. })
     }
+
 }
 
 /// How long to wait for a direct reply: until nearly all replies on this link would have come.
@@ -796,3 +882,5 @@ const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
 const SILENCE_REMEMBERED: Duration = Duration::from_secs(60);
 /// How many pings for others may be under way; further ping-reqs are refused, and others are asked as well.
 const MAX_RELAYS: usize = 64;
+/// For how long the word of a single other member that a silent member lives counts, if nothing else shows it.
+const LONE_WORD_TIME: Duration = Duration::from_secs(10);

@@ -14,6 +14,10 @@ pub struct Stats {
     pub nacks_missed: u64,
     /// Acks that came when nobody waited for them any more.
     pub late_acks: u64,
+    /// Words that a member lives, or does not answer, from members that were not asked; dropped.
+    pub unasked_answers: u64,
+    /// Words that a member lives, ignored because one other member alone had said so for too long.
+    pub lone_words_ignored: u64,
     /// Suspicions and verdicts about ourselves that we answered with a higher incarnation.
     pub refutations: u64,
     /// Verdicts on this member that it refuted: others had declared it dead. They count among the refutations.
@@ -47,6 +51,16 @@ pub struct Stats {
     pub unknown_parts: u64,
     /// Records whose signature is not their member's; dropped.
     pub forged_records: u64,
+    /// Records not checked, because their teller had sent too many; dropped.
+    pub records_over_budget: u64,
+    /// Suspicions and verdicts of others ignored, because the member had refuted several of late.
+    pub hearsay_ignored: u64,
+    /// Members pinged before a verdict of others was believed, because they had refuted of late.
+    pub verdicts_examined: u64,
+    /// Newcomers pinged before they were taken in, because many others had vanished unheard.
+    pub newcomers_examined: u64,
+    /// Words that a member was forgotten, not followed at once.
+    pub forgets_ignored: u64,
     /// Claims about members, or versions of them, that we do not know; dropped.
     pub unknown_subjects: u64,
     /// Messages from members that are not in our list.

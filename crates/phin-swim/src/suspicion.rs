@@ -47,8 +47,14 @@ struct Case {
     is_held: bool,
     /// When we first asked for votes.
     accused_at: Option<Instant>,
+    /// When the first vote of another came.
+    voted_at: Option<Instant>,
     /// Who collects votes.
     accusers: BTreeSet<MemberId>,
+    /// Whom we told our evidence: their answers count.
+    asked: BTreeSet<MemberId>,
+    /// Whether they include the members that the subject pings.
+    has_asked_subjects: bool,
     /// Observers that hold themselves unable to judge.
     abstaining: BTreeSet<MemberId>,
     /// What we last told of it.
@@ -153,7 +159,10 @@ impl Case {
             votes: BTreeMap::new(),
             is_held: false,
             accused_at: None,
+            voted_at: None,
             accusers: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            has_asked_subjects: false,
             abstaining: BTreeSet::new(),
             told: None,
             refuted: 0,
@@ -354,10 +363,40 @@ impl Swim {
             }
         }
         self.stats.accusations += u64::from(is_accusation && !is_accuser);
+        if is_accuser && age >= tolerance / 2 && body.silence != Silence::Gone {
+            self.ask_those_it_pings(body);
+        }
         for receiver in receivers {
-            if let Some(peer) = self.peer(receiver) {
-                self.send(peer, &Part::Vote(body));
+            let Some(peer) = self.peer(receiver) else {
+                continue;
+            };
+            if is_accusation
+                && let Some(case) = self.cases.0.get_mut(&subject)
+                && case.asked.len() < MAX_ACCUSERS
+            {
+                case.asked.insert(receiver);
             }
+            self.send(peer, &Part::Vote(body));
+        }
+    }
+
+    /// Asks the members that a subject pings whether they heard it, once for each case before a verdict: they hear it even
+    /// if it receives nothing itself. They need not look for themselves.
+    fn ask_those_it_pings(&mut self, body: VoteBody) {
+        let subject = body.subject;
+        let (me, observers) = (self.id(), self.list.rings().observers(subject));
+        let mut pinged = self.list.rings().subjects(subject);
+        pinged.retain(|&id| id != me && self.is_alive(id) && !observers.contains(&id));
+        let is_mass = self.is_most_silent();
+        let Some(case) = self.cases.0.get_mut(&subject) else {
+            return;
+        };
+        if is_mass || std::mem::replace(&mut case.has_asked_subjects, true) {
+            return;
+        }
+        case.asked.extend(&pinged);
+        for peer in pinged.into_iter().filter_map(|id| self.peer(id)).collect::<Vec<_>>() {
+            self.send(peer, &Part::Vote(VoteBody { is_accusation: false, ..body }));
         }
     }
 
@@ -420,8 +459,14 @@ impl Swim {
             }
         }
         let silent_since = now.saturating_sub(body.silent_for);
-        if let Some(heard_at) = self.link_heard_at(subject).filter(|&heard| heard > silent_since) {
+        let heard_at = self.link_heard_at(subject).max(self.contacts.heard_at(subject));
+        if let Some(heard_at) = heard_at.filter(|&heard| heard > silent_since) {
             self.send(from, &Part::Clear { subject, version, age: now - heard_at });
+            return;
+        }
+        let is_doubted = self.cases.is_open(subject) || !self.is_alive(subject);
+        if body.is_accusation && !is_doubted && !self.hearsay.may_accuse(now, from.id) {
+            self.stats.hearsay_ignored += 1;
             return;
         }
         self.quicken(now);
@@ -444,9 +489,11 @@ impl Swim {
                 // A process that was ending when we asked has ended by now.
                 must_ask_again = true;
             }
+            case.voted_at.get_or_insert(now);
             case.votes.insert(observer, Vote { observer, phi, silent_since, silence, attempts });
         }
-        if body.is_accusation && case.accusers.len() < MAX_ACCUSERS {
+        // Nobody else may collect the votes: it could keep them to itself.
+        if body.is_accusation && is_observer && case.accusers.len() < MAX_ACCUSERS {
             case.accusers.insert(from.id);
         }
         if must_ask_again {
@@ -462,6 +509,7 @@ impl Swim {
             .0
             .get(&subject)
             .is_some_and(|case| case.retry == Retry::None && case.misses.is_empty())
+            && body.is_accusation
         {
             self.verify(now, subject);
         }
@@ -541,14 +589,29 @@ impl Swim {
         version: Version,
         age: Duration,
     ) {
-        if self.list.get(subject).is_some_and(|known| known.version() == version) {
-            let until = now.saturating_sub(age);
-            if from != subject {
-                self.record_lost(subject, until);
-                self.record_reached_by(subject, from);
-            }
-            self.void_evidence(now, subject, until, from);
+        if self.list.get(subject).is_none_or(|known| known.version() != version) {
+            return;
         }
+        let until = now.saturating_sub(age);
+        if from != subject {
+            if !self.may_clear(now, from, subject) {
+                self.stats.unasked_answers += 1;
+                return;
+            }
+            if !self.takes_word_of(now, subject, from) {
+                return;
+            }
+            self.record_lost(subject, until);
+            self.record_reached_by(subject, from);
+        }
+        self.void_evidence(now, subject, until, from);
+    }
+
+    /// Whether a member may say that this one lives: if it observes it, or was asked what it knows.
+    fn may_clear(&self, now: Instant, from: MemberId, subject: MemberId) -> bool {
+        self.may_observe(from, subject)
+            || self.cases.0.get(&subject).is_some_and(|case| case.asked.contains(&from))
+            || self.voters(now, subject).contains(&from)
     }
 
     /// The subject was alive at `until`: what is held against it from before is void.
@@ -580,15 +643,8 @@ impl Swim {
             self.close_case(now, subject, Outcome::Cleared { by });
             let lasted = silent_since.map_or(Duration::ZERO, |since| until.saturating_since(since));
             self.record_silence_ended(now, subject, lasted);
-            // It is still suspect here, and only its own refutation ends that: its reply shows that it has to refute.
-            let is_suspect =
-                self.list.get(subject).is_some_and(|m| m.state == MemberState::Suspect);
-            if is_suspect
-                && by != subject
-                && self.waiting_since(subject).is_none()
-                && let Some(peer) = self.peer(subject)
-            {
-                self.ping(now, peer, Purpose::Probe);
+            if by != subject {
+                self.ask_to_refute(now, subject);
             }
         }
         // Those who doubt it too learn at once, from whoever heard it first.
@@ -599,6 +655,18 @@ impl Swim {
             for peer in told.into_iter().filter_map(|id| self.peer(id)).collect::<Vec<_>>() {
                 self.send(peer, &Part::Clear { subject, version, age: now - until });
             }
+        }
+    }
+
+    /// Others cleared a member. If it is still suspect here, only its own refutation ends that: it is pinged, and told of
+    /// the suspicion when it replies.
+    pub(crate) fn ask_to_refute(&mut self, now: Instant, subject: MemberId) {
+        let is_suspect = self.list.get(subject).is_some_and(|m| m.state == MemberState::Suspect);
+        if is_suspect
+            && self.waiting_since(subject).is_none()
+            && let Some(peer) = self.peer(subject)
+        {
+            self.ping(now, peer, Purpose::Probe);
         }
     }
 
@@ -661,7 +729,8 @@ impl Swim {
         let Some(begun) = votes.iter().map(|vote| vote.silent_since).min() else {
             return;
         };
-        let silent_since = silent_since.min(begun);
+        // Others may have missed it for longer; but it lived when it was last known alive here.
+        let silent_since = silent_since.min(begun).max(self.known_alive_at(subject).unwrap_or(begun));
         let me = self.id();
         let is_refused = case.silence == Silence::Gone;
         let voters = self.voters(now, subject);
@@ -692,7 +761,10 @@ impl Swim {
         let threshold = self.params.phi_threshold;
         let is_certain = evidence.phi() >= threshold;
         let accused_at = case.accused_at;
-        let dead_at = silent_since + tolerance;
+        // Those that heard the member need a moment to say so, also if the others speak up late.
+        let answers_at = accused_at.or(case.voted_at).map(|at| at + self.params.pause_tolerance / 16);
+        let answers_at = answers_at.filter(|_| silence != Silence::Gone).unwrap_or(now);
+        let dead_at = answers_at.max(silent_since + tolerance);
         if is_certain && now >= dead_at {
             self.declare_dead(now, subject, votes);
             return;

@@ -17,12 +17,14 @@ use crate::{
     dissemination::Dissemination,
     flaps::{Flaps, MAX_SUSPICIONS},
     forgetting::Forgotten,
+    hearsay::Hearsay,
     joining::Joins,
     leaving::Departure,
     local_health::LocalHealth,
     mass_silence::MassSilence,
     member::supersedes,
     membership::MembershipList,
+    newcomers::Newcomers,
     probe::{Channel, Probes},
     record::Statement,
     reports::Reports,
@@ -56,6 +58,7 @@ pub struct Swim {
     pub(crate) mass_silence: MassSilence,
     pub(crate) doubts: Doubts,
     pub(crate) contacts: Contacts,
+    pub(crate) hearsay: Hearsay,
     pub(crate) reports: Reports,
     pub(crate) health: LocalHealth,
     pub(crate) suspicions: Suspicions,
@@ -63,6 +66,7 @@ pub struct Swim {
     pub(crate) exchanges: Exchanges,
     pub(crate) forgotten: Forgotten,
     pub(crate) joins: Joins,
+    pub(crate) newcomers: Newcomers,
     pub(crate) flaps: Flaps,
     pub(crate) convergence: Convergence,
     pub(crate) failing: Failing,
@@ -146,6 +150,7 @@ impl Swim {
             mass_silence: MassSilence::default(),
             doubts: Doubts::default(),
             contacts: Contacts::default(),
+            hearsay: Hearsay::default(),
             reports: Reports::default(),
             health: LocalHealth::new(now),
             suspicions: Suspicions::default(),
@@ -153,6 +158,7 @@ impl Swim {
             exchanges: Exchanges::default(),
             forgotten: Forgotten::default(),
             joins: Joins::new(now),
+            newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
             failing: Failing::default(),
@@ -349,7 +355,7 @@ impl Swim {
         // An ack shows life when its ping was sent, not when it arrives; anything else, about now.
         let is_answer = |part: &Part| matches!(part, Part::Ack(_) | Part::IndirectAck { .. });
         if !decoded.parts.iter().any(is_answer) {
-            self.record_sign_of_life(now, from.id, now);
+            self.record_heard(now, from.id, now);
         }
         // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
@@ -416,7 +422,7 @@ impl Swim {
         let Entry { state, record } = entry;
         let id = record.id();
         if id == self.id() {
-            self.handle_own_record(now, &record);
+            self.handle_own_record(now, source, &record);
             if matches!(state, MemberState::Suspect | MemberState::Dead) {
                 let (version, by) = (record.version(), source.from());
                 let claim = Claim { subject: id, version, by };
@@ -439,8 +445,7 @@ impl Swim {
                 self.stats.members_refused += 1;
                 return;
             }
-            if !record.is_authentic(&*self.keys) {
-                self.stats.forged_records += 1;
+            if !self.is_authentic(now, source, &record) {
                 return;
             }
         }
@@ -452,6 +457,9 @@ impl Swim {
             (true, _) => Some(said),
         };
         if let Some(believed) = believed {
+            if !self.takes_news_of_newcomer(now, source, &record, believed) {
+                return;
+            }
             self.accept_record(now, source, record, believed);
         }
         if state == MemberState::Dead {
@@ -460,8 +468,33 @@ impl Swim {
         }
     }
 
+    /// Checks the signature of a record, within the budget of the member that told it.
+    fn is_authentic(&mut self, now: Instant, source: Source, record: &Record) -> bool {
+        let teller = match source {
+            Source::Gossip(peer) => Some(peer.id),
+            // What a node that is alone takes in is limited by the pages it asks for.
+            Source::Welcome(_) | Source::Ourselves => None,
+        };
+        if teller.is_some_and(|teller| !self.hearsay.may_check(now, teller)) {
+            self.stats.records_over_budget += 1;
+            return false;
+        }
+        let is_authentic = record.is_authentic(&*self.keys);
+        if !is_authentic {
+            self.stats.forged_records += 1;
+            teller.into_iter().for_each(|teller| self.hearsay.record_forgery(now, teller));
+        }
+        is_authentic
+    }
+
     /// Takes a record that is news into the list, and tells the application and the others.
-    fn accept_record(&mut self, now: Instant, source: Source, record: Record, state: MemberState) {
+    pub(crate) fn accept_record(
+        &mut self,
+        now: Instant,
+        source: Source,
+        record: Record,
+        state: MemberState,
+    ) {
         let id = record.id();
         let known = self.list.get(id).cloned();
         let change = match (known.as_deref(), state) {
@@ -489,6 +522,14 @@ impl Swim {
         });
         if is_refutation {
             self.renew_case(now, id, version);
+        }
+        if !is_restart
+            && state.is_live()
+            && known.as_ref().is_some_and(|known| {
+                matches!(known.state, MemberState::Suspect | MemberState::Dead)
+            })
+        {
+            self.hearsay.record_refutation(now, id);
         }
         self.suspicions.clear(id);
         if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
@@ -523,13 +564,12 @@ impl Swim {
 
     /// Hears what we are said to have said. Where it is not our own last word, an earlier run of this process is
     /// remembered with a later one: this run takes the generation after it (a member never shouts itself down).
-    fn handle_own_record(&mut self, now: Instant, record: &Record) {
+    fn handle_own_record(&mut self, now: Instant, source: Source, record: &Record) {
         let mine = self.list.me().record.clone();
         if record.version() < mine.version() || *record == mine {
             return;
         }
-        if !record.is_authentic(&*self.keys) {
-            self.stats.forged_records += 1;
+        if !self.is_authentic(now, source, record) {
             return;
         }
         // The first such record is most likely an earlier run's. One that exceeds the generation taken after it comes
@@ -621,6 +661,7 @@ impl Swim {
         let member = self.list.put(member);
         if state == MemberState::Dead {
             self.record_flap(now, id);
+            self.newcomers.record_death(now, id);
         }
         self.announce(Some(change), member);
         self.spread(now, id, source);

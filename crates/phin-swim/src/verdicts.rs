@@ -11,8 +11,9 @@ use std::{
 
 use crate::{
     Change, Instant, MemberId, MemberState, Outcome, Peer, Report, Silence, Swim, Version, Vote,
+    probe::Purpose,
     swim::{Source, Timer},
-    wire::{Claim, Verdict},
+    wire::{Claim, Part, Verdict},
 };
 
 /// The verdicts that are doubted: one for each suspect, at most [`MAX_DOUBTS`].
@@ -27,6 +28,8 @@ struct Doubt {
     source: Source,
     /// When its time to refute was over and the member was asked once more.
     asked_at: Option<Instant>,
+    /// Since when we look for ourselves, where the word of others is not enough. Until that is over the member is alive.
+    looking_since: Option<Instant>,
 }
 
 /// Whom we heard and whom we found silent lately, each with the last moment: at most [`MAX_CONTACTS`] of each.
@@ -162,12 +165,82 @@ impl Swim {
         let is_taken = self.is_classic()
             || self.is_borne_out(subject, &credible)
             || self.agrees_to_evict(now, subject);
+        if self.hearsay.has_refuted(now, subject) && self.look_first(now, source, claim, &votes) {
+            return;
+        }
         if is_taken {
             self.take_verdict(now, source, subject, version, votes);
             return;
         }
         self.doubt_verdict(now, source, claim, votes);
         self.weigh_doubted(now, subject);
+    }
+
+    /// A verdict on a member that refuted lately: we ping it ourselves before we believe it. Says whether that is all.
+    fn look_first(&mut self, now: Instant, source: Source, claim: Claim, votes: &[Vote]) -> bool {
+        let Claim { subject, version, .. } = claim;
+        if !self.is_alive(subject) || self.is_classic() {
+            return false;
+        }
+        let period = self.params.protocol_period;
+        let is_worn_out = self.hearsay.is_worn_out(now, subject);
+        let heard_at = self.contacts.heard_at(subject).max(self.known_alive_at(subject));
+        let fresh = if is_worn_out { period * 2 } else { period / 2 };
+        if heard_at.is_some_and(|at| now - at < fresh) {
+            self.stats.hearsay_ignored += 1;
+            return true;
+        }
+        let known = self.doubts.0.get(&subject).filter(|doubt| doubt.version == version);
+        if let Some(known) = known {
+            return known.looking_since.is_some();
+        }
+        let looking = self.doubts.0.values().filter(|doubt| doubt.looking_since.is_some()).count();
+        if looking >= MAX_LOOKS {
+            self.stats.hearsay_ignored += u64::from(is_worn_out);
+            return is_worn_out;
+        }
+        let Some(peer) = self.peer(subject) else {
+            return false;
+        };
+        let (votes, looking_since) = (votes.to_vec(), Some(now));
+        self.doubts.0.insert(subject, Doubt { version, votes, source, asked_at: None, looking_since });
+        self.stats.verdicts_examined += 1;
+        self.ping(now, peer, Purpose::Look);
+        if !is_worn_out {
+            // Others have it dead: it is to refute that, which this member alone cannot do for it.
+            self.send(peer, &Part::Suspect(claim));
+        }
+        self.timers.set(now + period, Timer::Doubt(subject, version));
+        true
+    }
+
+    /// Our own look is over: the verdict is taken unless the member showed that it lives.
+    fn end_look(&mut self, now: Instant, subject: MemberId, since: Instant) {
+        let alive_at = self.contacts.heard_at(subject).max(self.known_alive_at(subject));
+        let ends_at = since + self.params.protocol_period;
+        if alive_at.is_some_and(|at| at >= since) {
+            self.doubts.0.remove(&subject);
+            self.hearsay.record_refutation(now, subject);
+        } else if self.is_impaired(now) || now < ends_at {
+            // What we did not hear may be our own fault.
+            let next = ends_at.max(now + self.params.protocol_period / 2);
+            if let Some(version) = self.doubts.0.get(&subject).map(|doubt| doubt.version) {
+                self.timers.set(next, Timer::Doubt(subject, version));
+            }
+        } else if let Some(Doubt { version, votes, source, .. }) = self.doubts.0.remove(&subject) {
+            self.take_verdict(now, source, subject, version, votes);
+        }
+    }
+
+    /// The host of a member says that its process is gone: that bears a verdict out that we look into.
+    pub(crate) fn confirm_gone(&mut self, now: Instant, subject: MemberId) {
+        let is_examined =
+            self.doubts.0.get(&subject).is_some_and(|doubt| doubt.looking_since.is_some());
+        if is_examined
+            && let Some(Doubt { version, votes, source, .. }) = self.doubts.0.remove(&subject)
+        {
+            self.take_verdict(now, source, subject, version, votes);
+        }
     }
 
     /// The votes of a verdict that we doubt for want of a majority, and for no other reason.
@@ -192,6 +265,9 @@ impl Swim {
             .get(claim.subject)
             .is_some_and(|known| known.version() == claim.version && known.state.is_live());
         if !is_ours || claim.subject == self.id() {
+            return;
+        }
+        if self.hearsay.has_refuted(now, claim.subject) && self.look_first(now, source, claim, &[]) {
             return;
         }
         match self.is_classic() {
@@ -262,7 +338,8 @@ impl Swim {
         let doubt = self.doubts.0.get(&subject).filter(|doubt| doubt.version == version);
         if doubt.is_none_or(|doubt| doubt.votes.len() < votes.len()) {
             let asked_at = doubt.and_then(|doubt| doubt.asked_at);
-            self.doubts.0.insert(subject, Doubt { version, votes, source, asked_at });
+            let doubt = Doubt { version, votes, source, asked_at, looking_since: None };
+            self.doubts.0.insert(subject, doubt);
         }
         if self.is_alive(subject) {
             // As if we had found it out: whoever finds a suspect tells it so.
@@ -288,6 +365,10 @@ impl Swim {
             self.doubts.0.remove(&subject);
             return;
         };
+        if let Some(since) = self.doubts.0.get(&subject).and_then(|doubt| doubt.looking_since) {
+            self.end_look(now, subject, since);
+            return;
+        }
         // Whoever is heard is told what it is held for.
         let told_at = self.contacts.heard_at(subject).unwrap_or(since).max(since);
         let is_ours = self.is_impaired(now);
@@ -341,6 +422,8 @@ impl Doubts {
 
 /// How many verdicts can be doubted at a time; further ones are heard of again when lists are compared.
 const MAX_DOUBTS: usize = 4_096;
+/// How many members are looked at together before a verdict on them is believed.
+const MAX_LOOKS: usize = 32;
 /// So many members that fall within one silence are no sign of a split, and one more of so many in the list.
 const FEW_FALLS: usize = 3;
 const FALLS_OF_MEMBERS: usize = 32;

@@ -1,0 +1,200 @@
+//! Hearsay: what one member may achieve by saying untrue things of others, as no vote is signed.
+//!
+//! A member that was suspected or declared dead and refuted shows that others were mistaken, or lied. For a while
+//! afterwards nobody's word against it is simply believed: a verdict needs a look of our own, and further suspicions are
+//! ignored. So a lie that is repeated harms its victim once, not for as long as it is repeated.
+//!
+//! The records that one member tells are limited too, since each costs a signature check, and so are the pings that it asks
+//! for.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::{Instant, MemberId};
+
+/// Who refuted lately, and what each member may still ask of this one.
+#[derive(Debug, Default)]
+pub(crate) struct Hearsay {
+    /// At most [`MAX_REFUTED`]; the one that refuted longest ago gives way.
+    refuted: BTreeMap<MemberId, Refutations>,
+    /// How many records of each member may still be checked.
+    checks: Budgets,
+    /// How many ping-reqs of each member may still be carried out.
+    requests: Budgets,
+    /// How many of its accusations of members that seem well.
+    accusations: Budgets,
+}
+
+/// How often a member refuted within a window.
+#[derive(Clone, Copy, Debug)]
+struct Refutations {
+    window_began_at: Instant,
+    in_window: u32,
+    last: Instant,
+}
+
+/// A token bucket for each member: at most [`MAX_SPEAKERS`]; the one used longest ago gives way.
+#[derive(Debug, Default)]
+struct Budgets(BTreeMap<MemberId, Tokens>);
+
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    left: f64,
+    at: Instant,
+}
+
+/// So much at once, then so much in a second.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    at_once: f64,
+    per_second: f64,
+}
+
+impl Budgets {
+    /// What is left for a member.
+    fn left(&mut self, now: Instant, id: MemberId, rate: Rate) -> &mut f64 {
+        if self.0.len() >= MAX_SPEAKERS && !self.0.contains_key(&id) {
+            remove_oldest(&mut self.0, |tokens| tokens.at);
+        }
+        let tokens = self.0.entry(id).or_insert(Tokens { left: rate.at_once, at: now });
+        let earned = (now - tokens.at).as_secs_f64() * rate.per_second;
+        *tokens = Tokens { left: (tokens.left + earned).min(rate.at_once), at: now };
+        &mut tokens.left
+    }
+
+    /// Takes one, if there is one left.
+    fn take(&mut self, now: Instant, id: MemberId, rate: Rate) -> bool {
+        let left = self.left(now, id, rate);
+        let has_one = *left >= 1.0;
+        *left -= f64::from(u8::from(has_one));
+        has_one
+    }
+}
+
+impl Hearsay {
+    /// A member refuted, or was found alive when others had it dead.
+    pub(crate) fn record_refutation(&mut self, now: Instant, id: MemberId) {
+        if self.refuted.len() >= MAX_REFUTED && !self.refuted.contains_key(&id) {
+            remove_oldest(&mut self.refuted, |refuted| refuted.last);
+        }
+        let fresh = Refutations { window_began_at: now, in_window: 0, last: now };
+        let refuted = self.refuted.entry(id).or_insert(fresh);
+        if now - refuted.window_began_at >= MEMORY {
+            *refuted = fresh;
+        }
+        refuted.in_window += 1;
+        refuted.last = now;
+    }
+
+    /// Whether a member refuted so lately that a verdict on it needs a look of our own.
+    pub(crate) fn has_refuted(&self, now: Instant, id: MemberId) -> bool {
+        self.refuted.get(&id).is_some_and(|refuted| now - refuted.last < MEMORY)
+    }
+
+    /// Whether a member refuted so often lately that further suspicions of others are ignored.
+    pub(crate) fn is_worn_out(&self, now: Instant, id: MemberId) -> bool {
+        self.has_refuted(now, id)
+            && self.refuted.get(&id).is_some_and(|refuted| refuted.in_window >= MAX_SUSPICIONS)
+    }
+
+    /// Takes what one signature check costs from the budget of the member that told the record; `false` if it is spent.
+    pub(crate) fn may_check(&mut self, now: Instant, teller: MemberId) -> bool {
+        self.checks.take(now, teller, CHECKS)
+    }
+
+    /// A record that this member told has a wrong signature.
+    pub(crate) fn record_forgery(&mut self, now: Instant, teller: MemberId) {
+        let left = self.checks.left(now, teller, CHECKS);
+        *left = (*left - CHECKS_PER_FORGERY).max(0.0);
+    }
+
+    /// Whether a member that nobody else doubts is pinged because this one accuses it.
+    pub(crate) fn may_accuse(&mut self, now: Instant, accuser: MemberId) -> bool {
+        self.accusations.take(now, accuser, ACCUSATIONS)
+    }
+
+    /// Whether another ping is sent on behalf of this member.
+    pub(crate) fn may_request(&mut self, now: Instant, requester: MemberId) -> bool {
+        self.requests.take(now, requester, REQUESTS)
+    }
+}
+
+fn remove_oldest<T>(map: &mut BTreeMap<MemberId, T>, at: impl Fn(&T) -> Instant) {
+    if let Some(oldest) = map.iter().min_by_key(|(_, value)| at(value)).map(|(&id, _)| id) {
+        map.remove(&oldest);
+    }
+}
+
+/// For how long a refutation speaks against the word of others.
+const MEMORY: Duration = Duration::from_secs(60);
+/// So many suspicions of one member are believed in that time.
+const MAX_SUSPICIONS: u32 = 3;
+/// How many members that refuted are remembered.
+const MAX_REFUTED: usize = 4_096;
+/// How many records of one member are checked: a page of a long list and more at once.
+const CHECKS: Rate = Rate { at_once: 16_384.0, per_second: 1_024.0 };
+/// What a record with a wrong signature costs its teller: no release sends any.
+const CHECKS_PER_FORGERY: f64 = 64.0;
+/// How many pings are sent on behalf of one member. It asks a few helpers, each time others, for each member that is
+/// silent to it.
+const REQUESTS: Rate = Rate { at_once: 32.0, per_second: 4.0 };
+/// How many members are looked at because one member accuses them; a survivor of a mass failure accuses many.
+const ACCUSATIONS: Rate = Rate { at_once: 128.0, per_second: 2.0 };
+/// For how many members budgets are kept.
+const MAX_SPEAKERS: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::START + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_refutation_counts_for_a_minute() {
+        let id = MemberId([1; 16]);
+        // When the member refuted, when is asked, whether it refuted lately, whether suspicions are ignored.
+        let cases: &[(&[u64], u64, bool, bool)] = &[
+            (&[], 10, false, false),
+            (&[10], 10, true, false),
+            (&[10], 69, true, false),
+            (&[10], 70, false, false),
+            (&[10, 20, 30], 30, true, true),
+            (&[10, 20, 30], 89, true, true),
+            (&[10, 20, 30], 90, false, false),
+            // The third one is of another window.
+            (&[10, 20, 71], 72, true, false),
+        ];
+        for (refuted, asked, has_refuted, is_worn_out) in cases {
+            let mut hearsay = Hearsay::default();
+            refuted.iter().for_each(|&second| hearsay.record_refutation(at(second), id));
+            let found = (hearsay.has_refuted(at(*asked), id), hearsay.is_worn_out(at(*asked), id));
+            assert_eq!(found, (*has_refuted, *is_worn_out), "{refuted:?} asked at {asked}");
+        }
+    }
+
+    #[test]
+    fn the_one_that_refuted_longest_ago_gives_way() {
+        let id = |number: usize| MemberId::from_u128(number as u128);
+        let mut hearsay = Hearsay::default();
+        (0..=MAX_REFUTED)
+            .for_each(|number| hearsay.record_refutation(at(number as u64 / 1_000), id(number)));
+        assert_eq!(hearsay.refuted.len(), MAX_REFUTED);
+        assert!(!hearsay.has_refuted(at(5), id(0)));
+        assert!(hearsay.has_refuted(at(5), id(MAX_REFUTED)));
+    }
+
+    #[test]
+    fn records_of_one_member_are_checked_within_its_budget() {
+        let (liar, other) = (MemberId([1; 16]), MemberId([2; 16]));
+        let mut hearsay = Hearsay::default();
+        let mut checked =
+            |now, teller| (0..100_000).take_while(|_| hearsay.may_check(now, teller)).count();
+        assert_eq!(checked(at(0), liar), 16_384);
+        assert_eq!(checked(at(1), liar), 1_024);
+        assert_eq!(checked(at(1), other), 16_384);
+        hearsay.record_forgery(at(2), liar);
+        let left = (0..).take_while(|_| hearsay.may_check(at(2), liar)).count();
+        assert_eq!(left, 1_024 - 64);
+    }
+}
