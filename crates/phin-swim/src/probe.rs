@@ -567,7 +567,8 @@ impl Swim {
         self.probes.connected.remove(&id);
         self.joins.give_up(id);
         match reason {
-            Unreachable::Refused | Unreachable::OtherIdentity => {
+            Unreachable::Refused => self.record_port_free(now, id),
+            Unreachable::OtherIdentity => {
                 self.record_silence(now, id, Silence::Gone);
                 self.record_gone(now, id);
             }
@@ -581,10 +582,10 @@ impl Swim {
         // judged by it.
         let is_taken =
             answer == HostAnswer::Answers && self.cases.is_open(id) && self.is_address_taken(id);
-        if answer == HostAnswer::PortRefused {
-            self.record_gone(now, id);
-        }
         let Some(link) = self.probes.links.get_mut(&id) else {
+            if answer == HostAnswer::PortRefused {
+                self.record_port_free(now, id);
+            }
             return;
         };
         let used_to_answer = link.host_answers;
@@ -602,8 +603,21 @@ impl Swim {
         if answer == HostAnswer::PortRefused {
             self.health.record_refusal(now);
             self.doubt_refused(now, id);
+            self.record_port_free(now, id);
         }
         self.record_silence(now, id, silence);
+    }
+
+    /// No process has the port of this member: all silent members that were at its address are gone. A host says so only
+    /// now and then (Linux once in a second), while a process that crashes in a loop leaves many identities.
+    fn record_port_free(&mut self, now: Instant, id: MemberId) {
+        self.record_gone(now, id);
+        let addr = self.list.get(id).map(|member| member.addr());
+        for other in self.cases.open() {
+            if other == id || self.list.get(other).map(|member| member.addr()) == addr {
+                self.record_silence(now, other, Silence::Gone);
+            }
+        }
     }
 
     /// Where a member is said to be, no process is: that bears out what others say of it.

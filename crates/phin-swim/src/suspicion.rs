@@ -951,14 +951,18 @@ impl Swim {
             .is_some_and(|at| now - at >= self.params.pause_tolerance * 3 / 4)
     }
 
-    /// Whether an observer was asked to vote several times by now, and nothing was heard of it since.
+    /// Whether an observer was asked to vote several times by now, and nothing was heard of it since, nor lately.
     pub(crate) fn kept_silent(&self, now: Instant, observer: MemberId, subject: MemberId) -> bool {
         let case = self.cases.0.get(&subject).filter(|case| !case.votes.contains_key(&observer));
-        let accused_at = case.and_then(|case| case.accused_at);
-        accused_at.is_some_and(|accused_at| {
-            self.has_waited_for_votes(now, subject)
-                && self.contacts.heard_at(observer).is_none_or(|heard_at| heard_at < accused_at)
-        })
+        let Some(accused_at) = case.and_then(|case| case.accused_at) else {
+            return false;
+        };
+        // One that came later, and ended since, was asked like the others.
+        let tolerance = self.params.pause_tolerance;
+        let asked_every = self.spaced(tolerance / 4, ACCUSATIONS_PER_TOLERANCE);
+        let lately = now.saturating_sub((tolerance * 2).max(asked_every * 3));
+        self.has_waited_for_votes(now, subject)
+            && self.contacts.heard_at(observer).is_none_or(|heard_at| heard_at < accused_at.max(lately))
     }
 
     /// Whether a member lives for others while our link to it fails: then they judge, until nobody has heard it for two turns.
