@@ -11,9 +11,9 @@ use crate::{
 
 /// Make the cluster forget a member that died or left
 ///
-/// It vanishes from the lists of all members that hold it for dead or left too. Alive or suspect members are refused: they
-/// would be back at once. It is no ban: a member that returns is new. Members are forgotten by themselves after
-/// `phin run --retention`.
+/// Other members forget it too if it has left, if its host refuses its port, or if a second node is asked to forget it:
+/// a single node cannot hide a dead member. Otherwise they forget it after their own `phin run --retention`. Members that
+/// are alive or suspect are refused, since they would be back at once. A member that returns is new.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin forget n3 --http http://127.0.0.1:7647")]
 pub(crate) struct Args {

@@ -57,9 +57,8 @@ struct Request {
 impl Forgotten {
     /// Keeps the word that a member was forgotten; returns whether another one has said so before.
     fn confirm(&mut self, request: Request) -> bool {
-        let same = |known: &Request| {
-            known.subject == request.subject && known.version == request.version
-        };
+        let same =
+            |known: &Request| known.subject == request.subject && known.version == request.version;
         if let Some(known) = self.requests.iter().copied().find(same) {
             return known.by.id != request.by.id;
         }

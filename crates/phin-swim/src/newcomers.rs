@@ -11,7 +11,8 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Record, Swim, member::supersedes, probe::Purpose, swim::Source,
+    Instant, Member, MemberId, MemberState, Peer, Record, Swim, member::supersedes, probe::Purpose,
+    swim::Source,
 };
 
 /// The newcomers that were not heard here yet.
@@ -139,7 +140,8 @@ impl Swim {
         }
         let live = self.list.snapshot().live_len();
         let is_ghost = self.newcomers.ghosts.contains_key(&id);
-        if self.list.get(id).is_some() && state.is_live() && !self.newcomers.takes_version(now, id) {
+        if self.list.get(id).is_some() && state.is_live() && !self.newcomers.takes_version(now, id)
+        {
             self.stats.hearsay_ignored += 1;
             return false;
         }
@@ -152,7 +154,8 @@ impl Swim {
             self.list.put(Member { record: record.clone(), state, since });
             self.spread(now, id, source);
         }
-        if !is_ghost && !self.newcomers.are_many_vanished(now) && self.newcomers.has_room(now, live) {
+        if !is_ghost && !self.newcomers.are_many_vanished(now) && self.newcomers.has_room(now, live)
+        {
             if state.is_live() {
                 self.newcomers.record_told(now, id);
             }
@@ -172,10 +175,7 @@ impl Swim {
         if !self.newcomers.waiting.is_empty()
             && let Some((_, record)) = self.newcomers.take(id)
             && self.list.get(id).is_none_or(|known| {
-                supersedes(
-                    (record.version(), MemberState::Alive),
-                    (known.version(), known.state),
-                )
+                supersedes((record.version(), MemberState::Alive), (known.version(), known.state))
             })
         {
             self.accept_record(now, Source::Ourselves, record, MemberState::Alive);

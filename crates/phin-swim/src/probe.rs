@@ -870,7 +870,6 @@ impl Purpose {
     const fn is_relay(self) -> bool {
         matches!(self, Self::Relay { .. })
     }
-
 }
 
 /// How long to wait for a direct reply: until nearly all replies on this link would have come.

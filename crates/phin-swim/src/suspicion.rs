@@ -730,7 +730,8 @@ impl Swim {
             return;
         };
         // Others may have missed it for longer; but it lived when it was last known alive here.
-        let silent_since = silent_since.min(begun).max(self.known_alive_at(subject).unwrap_or(begun));
+        let silent_since =
+            silent_since.min(begun).max(self.known_alive_at(subject).unwrap_or(begun));
         let me = self.id();
         let is_refused = case.silence == Silence::Gone;
         let voters = self.voters(now, subject);
@@ -762,7 +763,8 @@ impl Swim {
         let is_certain = evidence.phi() >= threshold;
         let accused_at = case.accused_at;
         // Those that heard the member need a moment to say so, also if the others speak up late.
-        let answers_at = accused_at.or(case.voted_at).map(|at| at + self.params.pause_tolerance / 16);
+        let answers_at =
+            accused_at.or(case.voted_at).map(|at| at + self.params.pause_tolerance / 16);
         let answers_at = answers_at.filter(|_| silence != Silence::Gone).unwrap_or(now);
         let dead_at = answers_at.max(silent_since + tolerance);
         if is_certain && now >= dead_at {
@@ -962,7 +964,10 @@ impl Swim {
         let asked_every = self.spaced(tolerance / 4, ACCUSATIONS_PER_TOLERANCE);
         let lately = now.saturating_sub((tolerance * 2).max(asked_every * 3));
         self.has_waited_for_votes(now, subject)
-            && self.contacts.heard_at(observer).is_none_or(|heard_at| heard_at < accused_at.max(lately))
+            && self
+                .contacts
+                .heard_at(observer)
+                .is_none_or(|heard_at| heard_at < accused_at.max(lately))
     }
 
     /// Whether a member lives for others while our link to it fails: then they judge, until nobody has heard it for two turns.

@@ -271,7 +271,8 @@ impl Swim {
         self.start_leaving(now)
     }
 
-    /// Forgets a member that died or left, here and at every member that holds it for dead or left too. It is no ban: if
+    /// Forgets a member that died or left, here and at every member that has it as left. Members that have it as dead follow
+    /// if its host refuses its port, or a second member is asked to forget it. It is no ban: if
     /// the member returns, it is new.
     ///
     /// # Errors

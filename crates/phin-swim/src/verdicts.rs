@@ -203,7 +203,9 @@ impl Swim {
             return false;
         };
         let (votes, looking_since) = (votes.to_vec(), Some(now));
-        self.doubts.0.insert(subject, Doubt { version, votes, source, asked_at: None, looking_since });
+        self.doubts
+            .0
+            .insert(subject, Doubt { version, votes, source, asked_at: None, looking_since });
         self.stats.verdicts_examined += 1;
         self.ping(now, peer, Purpose::Look);
         if !is_worn_out {
@@ -267,7 +269,8 @@ impl Swim {
         if !is_ours || claim.subject == self.id() {
             return;
         }
-        if self.hearsay.has_refuted(now, claim.subject) && self.look_first(now, source, claim, &[]) {
+        if self.hearsay.has_refuted(now, claim.subject) && self.look_first(now, source, claim, &[])
+        {
             return;
         }
         match self.is_classic() {

@@ -260,9 +260,9 @@ impl Cluster {
         self.shared.status.refusals.borrow().of(id).cloned()
     }
 
-    /// Forgets a member that died or left: here at once, and at every member that is told and holds it for dead or
-    /// left too. Who cannot be reached now keeps it until it compares lists with one that has forgotten it, or until its
-    /// own [retention](Builder::retention) ends. It is no ban: if the member returns, it is new.
+    /// Forgets a member that died or left. It is removed from this list at once. Other members follow if it has left, if its
+    /// host refuses its port, or if a second node forgets it on request, since a single node must not hide a dead member.
+    /// Otherwise they keep it until their own [retention](Builder::retention) ends. A member that returns is new.
     ///
     /// # Errors
     /// When the member is not in the list, is alive or merely suspect, or is this node itself; when the node has been
