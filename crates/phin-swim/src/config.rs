@@ -26,8 +26,6 @@ pub struct Config {
     /// How many rings order the members, so how many observers each has. More means more certain verdicts and more
     /// connections, about two for each. Default 8; 1 to 32.
     pub rings: u8,
-    /// How suspicion becomes a verdict. Default [`Detector::Observers`].
-    pub detector: Detector,
     /// How surprising a member's silence must be, all votes together, to declare it dead: −log10 of the probability of
     /// a mistake. Default 8; 1 to 100.
     pub phi_threshold: f64,
@@ -49,12 +47,6 @@ pub struct Config {
     pub ask_application: bool,
     /// How many members are asked to ping a member that does not answer us (the *k* of SWIM §4.1). Default 3; at most 16.
     pub indirect_probes: u8,
-    /// Classic only. How long a suspect may refute, in protocol periods for each power of ten of the cluster's size (Lifeguard's α).
-    /// Larger forgives longer pauses and detects later. Default 4; 1 to 64.
-    pub suspicion_multiplier: u8,
-    /// Classic only. How many times longer an unconfirmed suspicion waits than one that others confirmed (Lifeguard's β). Default 6;
-    /// 1 to 64.
-    pub max_suspicion_multiplier: u8,
     /// How often an update is piggybacked after it was pushed, for each power of ten of the cluster's size (the λ of
     /// SWIM §4.1, there without a push). Default 1; 1 to 64.
     pub retransmit_multiplier: u8,
@@ -89,7 +81,6 @@ impl Config {
             max_protocol_period: None,
             prior_round_trip: Duration::from_millis(50),
             rings: 8,
-            detector: Detector::Observers,
             phi_threshold: 8.0,
             pause_tolerance: Duration::from_secs(1),
             hang_tolerance: Duration::from_secs(10),
@@ -97,8 +88,6 @@ impl Config {
             ask_hosts: true,
             ask_application: false,
             indirect_probes: 3,
-            suspicion_multiplier: 4,
-            max_suspicion_multiplier: 6,
             retransmit_multiplier: 1,
             push_delay: Duration::from_millis(2),
             max_datagram_bytes: 1_100,
@@ -117,7 +106,6 @@ impl Config {
             prior_round_trip: Duration::from_millis(300),
             pause_tolerance: Duration::from_secs(3),
             hang_tolerance: Duration::from_secs(20),
-            suspicion_multiplier: 6,
             push_delay: Duration::from_millis(10),
             ..Self::lan()
         }
@@ -129,21 +117,10 @@ impl Config {
             protocol_period: Duration::from_millis(200),
             prior_round_trip: Duration::from_millis(20),
             pause_tolerance: Duration::from_millis(300),
-            suspicion_multiplier: 3,
             push_delay: Duration::from_millis(1),
             ..Self::lan()
         }
     }
-}
-
-/// How suspicion becomes a verdict.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Detector {
-    /// The observers of a member accrue evidence and vote.
-    Observers,
-    /// SWIM with Lifeguard's suspicion timeout and round-robin probing of all members, for comparison.
-    Classic,
 }
 
 impl Default for Config {
@@ -214,8 +191,6 @@ impl TryFrom<Config> for Params {
         }
         between("rings", config.rings.into(), 1, 32)?;
         between("indirect_probes", config.indirect_probes.into(), 0, 16)?;
-        between("suspicion_multiplier", config.suspicion_multiplier.into(), 1, 64)?;
-        between("max_suspicion_multiplier", config.max_suspicion_multiplier.into(), 1, 64)?;
         between("retransmit_multiplier", config.retransmit_multiplier.into(), 1, 64)?;
         between("max_datagram_bytes", config.max_datagram_bytes, 512, 65_000)?;
         between("max_members", config.max_members, 2, 1_000_000)?;

@@ -105,7 +105,7 @@ impl Swim {
     /// A ping of ours to a subject has no direct reply.
     pub(crate) fn record_unanswered(&mut self, now: Instant, subject: MemberId, sent_at: Instant) {
         // What a member missed that doubts itself says nothing of the link.
-        if self.is_classic() || self.cannot_judge(now, Silence::Unknown) {
+        if self.cannot_judge(now, Silence::Unknown) {
             return;
         }
         let apart = self.params.pause_tolerance / 16;
@@ -365,7 +365,7 @@ impl Swim {
         let outcome = Outcome::Dead { votes: votes.into() };
         self.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
         self.stats.evictions += 1;
-        self.bury(now, subject, Source::Ourselves);
+        self.mark_dead(now, subject, Source::Ourselves);
     }
 
     /// How long it takes until each link was used once.

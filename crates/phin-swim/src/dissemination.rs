@@ -254,19 +254,17 @@ impl Swim {
         let Some(member) = self.list.get(id) else {
             return self.news_of_forgotten(id);
         };
-        let claim = |by| Claim { subject: id, version: member.version(), by };
+        let claim = Claim { subject: id, version: member.version(), by: self.id() };
         Some(match member.state {
             MemberState::Alive | MemberState::Left => {
                 Part::Entry(Entry { state: member.state, record: member.record().clone() })
             }
-            MemberState::Suspect => {
-                Part::Suspect(claim(self.suspicions.accuser(id).unwrap_or_else(|| self.id())))
-            }
+            MemberState::Suspect => Part::Suspect(claim),
             MemberState::Dead => {
                 let votes = self.reports.votes(id, member.version());
                 let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
                 let votes = votes.map(|vote| vote.to_send(now)).collect();
-                Part::Dead(Verdict { claim: claim(self.id()), votes })
+                Part::Dead(Verdict { claim, votes })
             }
         })
     }

@@ -9,7 +9,6 @@
 //! what was dropped is counted in [`Stats`].
 
 mod anti_entropy;
-mod classic;
 mod config;
 mod convergence;
 mod degraded;
@@ -36,6 +35,7 @@ mod reports;
 mod rings;
 mod rounds;
 mod stats;
+mod suspect;
 mod suspicion;
 mod swim;
 mod time;
@@ -44,7 +44,7 @@ mod verdicts;
 mod warm;
 mod wire;
 
-pub use config::{Config, ConfigError, Detector};
+pub use config::{Config, ConfigError};
 pub use degraded::{FailingLink, Unreached};
 pub use describe::describe;
 pub use forgetting::ForgetRefusal;

@@ -71,7 +71,7 @@ impl Swim {
     /// Looks at further members at once when several are silent: first at the other subjects, and if most are silent at
     /// the members that follow them in the rings, up to the first in each ring that was heard since.
     pub(crate) fn look_around(&mut self, now: Instant) {
-        if self.is_classic() || self.mass_silence.next_look.is_some_and(|next| now < next) {
+        if self.mass_silence.next_look.is_some_and(|next| now < next) {
             return;
         }
         let Some(began) = self.mass_silence_began(now) else {
@@ -111,7 +111,7 @@ impl Swim {
     /// Pings the member that was heard last, once in each period, while few of the subjects answer: so the two stay in
     /// contact, and this member is not isolated.
     pub(crate) fn keep_contact(&mut self, now: Instant) {
-        if self.is_classic() || !self.hears_few() {
+        if !self.hears_few() {
             return;
         }
         let last = self.contacts.last_heard().filter(|&id| {

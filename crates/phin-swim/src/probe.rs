@@ -64,8 +64,6 @@ pub(crate) struct Probes {
     pings: BTreeMap<Sequence, Ping>,
     links: BTreeMap<MemberId, LinkState>,
     connected: BTreeSet<MemberId>,
-    /// Classic only: who is still to be probed in this pass over the list, in random order.
-    pub(crate) turns: Vec<MemberId>,
 }
 
 #[derive(Clone, Debug)]
@@ -187,9 +185,8 @@ impl Probes {
 impl Swim {
     /// Whom a round is for.
     pub(crate) fn choose_target(&mut self, round: Round) -> Option<MemberId> {
-        match self.is_classic() {
-            true => self.next_in_turn(),
-            false if self.is_turn_of_chance() => self.list.random_other(&mut self.rng),
+        match self.is_turn_of_chance() {
+            true => self.list.random_other(&mut self.rng),
             false => self.list.rings().subject_in_round(self.id(), round.0),
         }
     }
@@ -219,7 +216,7 @@ impl Swim {
             Purpose::Relay { requester, sequence } => {
                 self.send(requester, &Part::Nack { sequence });
                 // Where we observe the member too, what we missed for another we missed ourselves.
-                if !self.is_classic() && self.list.rings().subjects(self.id()).contains(&target) {
+                if self.list.rings().subjects(self.id()).contains(&target) {
                     self.record_miss(now, target, sent_at);
                 }
             }
@@ -237,23 +234,13 @@ impl Swim {
                 self.ping_by_stream(now, target, sequence);
                 self.ask_host(target, Question::Silence);
             }
-            Purpose::Probe => self.member_missed(now, sequence, target, sent_at),
-        }
-    }
-
-    fn member_missed(&mut self, now: Instant, sequence: Sequence, target: MemberId, at: Instant) {
-        match self.is_classic() {
-            true => {
-                self.ask_helpers(now, target, sequence);
-                self.ping_by_stream(now, target, sequence);
-            }
-            false => self.handle_miss(now, sequence, target, at),
+            Purpose::Probe => self.handle_miss(now, sequence, target, sent_at),
         }
     }
 
     /// A reply to this ping would come too late to matter. It was lost, unless it may be the member that was: a silence
     /// that long is none of the link.
-    pub(crate) fn end_probe(&mut self, now: Instant, sequence: Sequence) {
+    pub(crate) fn end_probe(&mut self, sequence: Sequence) {
         let Some(ping) = self.probes.pings.remove(&sequence) else {
             return;
         };
@@ -262,9 +249,6 @@ impl Swim {
             && !ping.is_lost
         {
             link.estimator.record_miss();
-        }
-        if self.is_classic() && matches!(ping.purpose, Purpose::Probe) {
-            self.end_classic_probe(now, ping.target, ping.sent_at);
         }
     }
 
@@ -343,9 +327,7 @@ impl Swim {
         ping.silent_helpers.retain(|&helper| helper != from);
         let target = ping.target;
         self.health.forgive_silent_helper();
-        if !self.is_classic() {
-            self.escalate(now, target, None);
-        }
+        self.escalate(now, target, None);
     }
 
     /// The ping that this member was asked to help with. Nobody else's word on it counts.
@@ -744,11 +726,9 @@ impl Swim {
         let helpers: Vec<_> = candidates.into_iter().filter_map(|id| self.peer(id)).collect();
         if let Some(ping) = self.probes.pings.get_mut(&sequence) {
             ping.helpers.extend(helpers.iter().map(|helper| helper.id));
-            if self.params.detector != crate::Detector::Classic {
-                ping.silent_helpers = helpers.iter().map(|helper| helper.id).collect();
-                let patience = self.params.protocol_period;
-                self.timers.set(now + patience, Timer::NackTimeout(sequence));
-            }
+            ping.silent_helpers = helpers.iter().map(|helper| helper.id).collect();
+            let patience = self.params.protocol_period;
+            self.timers.set(now + patience, Timer::NackTimeout(sequence));
         }
         for helper in helpers {
             self.stats.ping_reqs_sent += 1;
@@ -813,7 +793,7 @@ impl Swim {
 
     /// After how long a reply to a ping is too late to matter.
     fn probe_lifetime(&self) -> Duration {
-        self.params.protocol_period * if self.is_classic() { 1 } else { 2 }
+        self.params.protocol_period * 2
     }
 
     /// Asks a healthy member's host once in a long while, so that its silence will mean something.

@@ -111,13 +111,9 @@ impl Swim {
     fn plan_period(&mut self) {
         let (round, rounds) = (self.rounds.round, self.rounds.rounds_per_period());
         let target = self.choose_target(Round(round.0 / rounds));
-        let (period, is_classic) = (self.params.protocol_period, self.is_classic());
+        let period = self.params.protocol_period;
         self.rounds.planned = target.map(|target| {
-            let point = if is_classic {
-                Duration::ZERO
-            } else {
-                point_of(target, period * u32::from(rounds))
-            };
+            let point = point_of(target, period * u32::from(rounds));
             let after = (point.as_nanos() / period.as_nanos()).min(u128::from(rounds) - 1) as u16;
             let round = Round(round.0.wrapping_add(after));
             Planned { target, round, point: point - period * u32::from(after) }

@@ -672,7 +672,7 @@ impl Swim {
 
     /// A packet to the member was refused, perhaps before any reply is overdue: whoever hears that looks at once.
     pub(crate) fn doubt_refused(&mut self, now: Instant, subject: MemberId) {
-        if self.params.ask_hosts && !self.is_classic() {
+        if self.params.ask_hosts {
             self.open_case(now, subject);
         }
     }
@@ -847,7 +847,7 @@ impl Swim {
 
     fn declare_dead(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
         self.close_case(now, subject, Outcome::Dead { votes: votes.into() });
-        self.bury(now, subject, Source::Ourselves);
+        self.mark_dead(now, subject, Source::Ourselves);
     }
 
     fn close_case(&mut self, now: Instant, subject: MemberId, outcome: Outcome) {

@@ -6,11 +6,10 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Change, Config, ConfigError, Detector, Disconnection, Event, Fingerprint, ForgetRefusal,
-    Generation, HostAnswer, Incarnation, Instant, Keys, Link, Member, MemberId, MemberState,
-    Members, Name, Outcome, Output, Peer, Record, Report, Stats, Unreachable, Version,
+    Change, Config, ConfigError, Disconnection, Event, Fingerprint, ForgetRefusal, Generation,
+    HostAnswer, Incarnation, Instant, Keys, Link, Member, MemberId, MemberState, Members, Name,
+    Outcome, Output, Peer, Record, Report, Stats, Unreachable, Version,
     anti_entropy::Exchanges,
-    classic::Suspicions,
     config::Params,
     convergence::Convergence,
     degraded::Failing,
@@ -61,7 +60,6 @@ pub struct Swim {
     pub(crate) hearsay: Hearsay,
     pub(crate) reports: Reports,
     pub(crate) health: LocalHealth,
-    pub(crate) suspicions: Suspicions,
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
     pub(crate) forgotten: Forgotten,
@@ -99,8 +97,6 @@ pub(crate) enum Timer {
     Look,
     /// The member's time to refute a verdict that we doubt may be over.
     Doubt(MemberId, Version),
-    /// Classic only: the suspicion of this version of a member has lasted as long as it may.
-    Suspicion(MemberId, Version),
     /// Urgent updates have waited long enough for others to share their datagrams.
     Push,
     /// A member that was too busy to let us in is asked again.
@@ -153,7 +149,6 @@ impl Swim {
             hearsay: Hearsay::default(),
             reports: Reports::default(),
             health: LocalHealth::new(now),
-            suspicions: Suspicions::default(),
             dissemination,
             exchanges: Exchanges::default(),
             forgotten: Forgotten::default(),
@@ -222,12 +217,11 @@ impl Swim {
                 Timer::Probe(round) => self.ping_in_round(now, Round(round)),
                 Timer::ProbeTimeout(sequence) => self.reply_overdue(now, sequence),
                 Timer::NackTimeout(sequence) => self.count_silent_helpers(sequence),
-                Timer::ProbeEnd(sequence) => self.end_probe(now, sequence),
+                Timer::ProbeEnd(sequence) => self.end_probe(sequence),
                 Timer::Retry(id, version) => self.retry(now, id, version),
                 Timer::Judge(id, _) => self.judge(now, id),
                 Timer::Look => self.look_around(now),
                 Timer::Doubt(id, version) => self.end_doubt(now, id, version),
-                Timer::Suspicion(id, version) => self.end_suspicion(now, id, version),
                 Timer::Push => self.push_updates(now),
                 Timer::JoinRetry(id) => self.ask_again_to_join(now, id),
                 Timer::LeaveRetry => self.ask_to_confirm(now),
@@ -532,7 +526,6 @@ impl Swim {
         {
             self.hearsay.record_refutation(now, id);
         }
-        self.suspicions.clear(id);
         if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
             self.record_flap(now, id);
         }
@@ -714,10 +707,6 @@ impl Swim {
         if is_new && !self.list.snapshot().namesakes(member).is_empty() {
             self.announce(Some(Change::NameConflict), Arc::clone(member));
         }
-    }
-
-    pub(crate) fn is_classic(&self) -> bool {
-        self.params.detector == Detector::Classic
     }
 
     fn open_report(&self, now: Instant, id: MemberId) -> Option<Report> {

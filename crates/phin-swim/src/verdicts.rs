@@ -162,9 +162,7 @@ impl Swim {
         }
         let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
         let credible = self.credible_votes(subject, &votes);
-        let is_taken = self.is_classic()
-            || self.is_borne_out(subject, &credible)
-            || self.agrees_to_evict(now, subject);
+        let is_taken = self.is_borne_out(subject, &credible) || self.agrees_to_evict(now, subject);
         if self.hearsay.has_refuted(now, subject) && self.look_first(now, source, claim, &votes) {
             return;
         }
@@ -179,7 +177,7 @@ impl Swim {
     /// A verdict on a member that refuted lately: we ping it ourselves before we believe it. Says whether that is all.
     fn look_first(&mut self, now: Instant, source: Source, claim: Claim, votes: &[Vote]) -> bool {
         let Claim { subject, version, .. } = claim;
-        if !self.is_alive(subject) || self.is_classic() {
+        if !self.is_alive(subject) {
             return false;
         }
         let period = self.params.protocol_period;
@@ -273,10 +271,7 @@ impl Swim {
         {
             return;
         }
-        match self.is_classic() {
-            true => self.handle_suspect(now, source, claim),
-            false => self.doubt_verdict(now, source, claim, Vec::new()),
-        }
+        self.doubt_verdict(now, source, claim, Vec::new());
     }
 
     /// Tells a member that we hear, and hold for suspect or dead, so; then it refutes.
@@ -408,7 +403,15 @@ impl Swim {
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
         let outcome = Outcome::Dead { votes: votes.into() };
         self.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
-        self.bury(now, subject, source);
+        self.mark_dead(now, subject, source);
+    }
+
+    /// Declares a member dead, and forgets what was under way about it.
+    pub(crate) fn mark_dead(&mut self, now: Instant, id: MemberId, source: Source) {
+        self.cases.close(id);
+        self.doubts.end(id);
+        self.forget_probes_of(id);
+        self.declare(now, id, MemberState::Dead, Change::Dead, source);
     }
 
     /// How long a member has to refute a verdict that we doubt: in two periods it sends to somebody who tells it.

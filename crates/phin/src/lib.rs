@@ -75,9 +75,9 @@ pub use phin_quic::{
     RefusalStats, RefusedBy, TransportStats, certificates, write_private,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Detector, Event, FailingLink, Fingerprint, ForgetRefusal,
-    Generation, Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members,
-    Name, NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
+    Change, Config, ConfigError, Event, FailingLink, Fingerprint, ForgetRefusal, Generation,
+    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members, Name,
+    NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
 };
 pub use refusals::RefusedHandshake;
 pub use stats::{DriverStats, Stats};

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use phin_swim::{
-    Config, Detector, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, Swim, Unreachable,
+    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, Swim, Unreachable,
 };
 
 use super::{
@@ -305,9 +305,6 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
     let choice = bytes.byte();
     let has = |bit: u32| choice & (1 << bit) != 0;
     let mut config = if has(0) { Config::local() } else { Config::lan() };
-    if has(1) {
-        config.detector = Detector::Classic;
-    }
     config.ask_application = has(2);
     if has(3) {
         config.evict_degraded_after = Some(config.pause_tolerance * 4);

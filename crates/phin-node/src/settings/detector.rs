@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin::{Config, Detector};
+use phin::Config;
 
 use super::{
     layers::Layers,
@@ -44,9 +44,6 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
         config.evict_degraded_after = after.value;
     }
     take_damping(layers, &mut config)?;
-    if let Some(detector) = layers.word("detector")? {
-        config.detector = detector_of(detector.value);
-    }
     if let Some(threshold) = layers.number("phi-threshold")?.flatten() {
         config.phi_threshold = threshold;
     }
@@ -121,10 +118,6 @@ fn profile(word: &str) -> Config {
         "local" => Config::local(),
         _ => Config::lan(),
     }
-}
-
-fn detector_of(word: &str) -> Detector {
-    if word == "classic" { Detector::Classic } else { Detector::Observers }
 }
 
 fn port(text: &str) -> Result<u16, String> {

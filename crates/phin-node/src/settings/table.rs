@@ -483,15 +483,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
-        name: "detector",
-        value: "DETECTOR",
-        kind: Kind::Word(&["observers", "classic"]),
-        default: "observers",
-        help: "How suspicion becomes a verdict; classic is SWIM with Lifeguard's timeouts, to compare with",
-        is_detector: true,
-        ..SETTING
-    },
-    Setting {
         name: "events",
         value: "FORMAT",
         kind: Kind::Word(&["json", "text"]),

@@ -91,7 +91,7 @@ fn a_file_can_have_every_setting() {
     let key_file = file(&directory, "cluster.key", KEY);
     let text = format!(
         "advertise = \"10.0.0.1:7\"\nbind = \"0.0.0.0:7\"\ncluster = \"c\"\ndata_dir = \"d\"\n\
-         ask_hosts = true\nclosed_port = 10\ndetector = \"classic\"\nphi_threshold = 9.5\n\
+         ask_hosts = true\nclosed_port = 10\nphi_threshold = 9.5\n\
          pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\nevict_degraded_after = \"2m\"\n\
          events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\n\
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
@@ -125,7 +125,6 @@ fn a_file_can_have_every_setting() {
     assert_eq!((config.phi_threshold, config.ask_hosts), (9.5, true));
     assert_eq!((config.flap_suppress, config.flap_reuse), (20.0, 1.5));
     assert_eq!(config.flap_half_life, Duration::from_secs(300));
-    assert_eq!(config.detector, phin::Detector::Classic);
     assert_eq!(config.dead_retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
 }
@@ -245,7 +244,6 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
         ("--ask-hosts", "no", "true or false"),
         ("--closed-port", "0", "1 to 65535"),
         ("--closed-port", "65536", "1 to 65535"),
-        ("--detector", "swim", "observers or classic"),
         ("--events", "xml", "json or text"),
         ("--log", "inof", "error, warn, info"),
         ("--log-format", "xml", "json or text"),

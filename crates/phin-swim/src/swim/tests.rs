@@ -103,7 +103,7 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
         let subjects = [id(1), id(5), id(77), swim.id()];
         for timer in subjects
             .into_iter()
-            .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Suspicion(id, of)])
+            .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Doubt(id, of)])
         {
             swim.timers.set(now, timer);
         }
@@ -428,9 +428,6 @@ fn whatever_arrives_a_core_neither_panics_nor_breaks_its_word() {
         let mut config = if seed % 2 == 0 { Config::lan() } else { Config::local() };
         config.max_members = 16;
         config.dead_retention = Duration::from_secs(20);
-        if seed % 4 == 3 {
-            config.detector = Detector::Classic;
-        }
         let mut torment = Torment::new(seed, config);
         (0..4_000).for_each(|_| torment.step());
         let stats = torment.swim.stats();

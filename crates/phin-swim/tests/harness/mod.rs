@@ -14,8 +14,8 @@ use std::{
 };
 
 use phin_swim::{
-    Config, Detector, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
-    Output, Peer, Question, Swim, describe,
+    Config, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name, Output, Peer,
+    Question, Swim, describe,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -280,19 +280,11 @@ impl Scenario {
         match name {
             "protocol_period" => self.config.protocol_period = duration(value),
             "max_protocol_period" => self.config.max_protocol_period = Some(duration(value)),
-            "detector" => {
-                self.config.detector = match value {
-                    "observers" => Detector::Observers,
-                    "classic" => Detector::Classic,
-                    _ => panic!("unknown detector {value}"),
-                };
-            }
             "hosts" => self.default_host = host(value),
             "pause_tolerance" => self.config.pause_tolerance = duration(value),
             "hang_tolerance" => self.config.hang_tolerance = duration(value),
             "evict_degraded_after" => self.config.evict_degraded_after = Some(duration(value)),
             "phi_threshold" => self.config.phi_threshold = value.parse().unwrap(),
-            "suspicion_multiplier" => self.config.suspicion_multiplier = value.parse().unwrap(),
             "dead_retention" => self.config.dead_retention = duration(value),
             "ask_application" => self.config.ask_application = value.parse().unwrap(),
             "flap_suppress" => self.config.flap_suppress = value.parse().unwrap(),
