@@ -271,9 +271,16 @@ impl Swim {
 
     /// λ log n: enough for an update to reach everyone with high probability (SWIM §4.1).
     fn retransmit_limit(&self) -> u32 {
-        let members = self.list.snapshot().live_len() as f64;
-        let digits = (members + 1.0).log10().ceil().max(1.0);
-        u32::from(self.params.retransmit_multiplier) * digits as u32
+        let members = self.list.snapshot().live_len();
+        u32::from(self.params.retransmit_multiplier) * ceil_log10(members + 1).max(1)
+    }
+}
+
+/// ⌈log₁₀ n⌉, the same on every platform; `n` is at least 1.
+const fn ceil_log10(n: usize) -> u32 {
+    match n.checked_sub(1) {
+        None | Some(0) => 0,
+        Some(below) => below.ilog10() + 1,
     }
 }
 
@@ -291,3 +298,18 @@ const MAX_UPDATES: usize = 4_096;
 const MAX_REFUSED: usize = 4;
 /// No update is smaller than a claim, so nothing fits what is less.
 const SMALLEST_UPDATE_BYTES: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use super::ceil_log10;
+
+    #[test]
+    fn the_logarithm_rounds_up_at_each_power_of_ten() {
+        assert_eq!((ceil_log10(1), ceil_log10(2), ceil_log10(9)), (0, 1, 1));
+        for power in 1..=9 {
+            let ten = 10_usize.pow(power);
+            let around = [ten - 1, ten, ten + 1].map(ceil_log10);
+            assert_eq!(around, [power, power, power + 1], "around {ten}");
+        }
+    }
+}
