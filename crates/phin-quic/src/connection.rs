@@ -30,7 +30,7 @@ pub(crate) struct Connection {
     pub(crate) quic: quinn::Connection,
     pub(crate) peer: Peer,
     standing: Standing,
-    /// Bytes of incoming streams of this peer that are held for the receiver.
+    /// Bytes of incoming streams of this peer that wait for the receiver.
     pub(crate) incoming: Budget,
     /// When a message was last sent or received, in milliseconds since the connection came up.
     last_message: AtomicU64,

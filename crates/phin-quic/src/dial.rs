@@ -58,7 +58,7 @@ impl Dialler {
         self.slots.clone().try_acquire_owned().ok()
     }
 
-    /// Makes a connection to whoever is at the address.
+    /// Makes a connection to the peer at the address.
     pub(crate) async fn dial(&self, addr: SocketAddr) -> Result<Dialled, DialError> {
         add(&self.counters.dials, 1);
         self.check_way(addr)?;

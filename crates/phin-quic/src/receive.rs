@@ -23,7 +23,7 @@ pub(crate) struct Inbox {
     params: Arc<Params>,
     queue: Arc<Queue>,
     counters: Arc<Counters>,
-    /// Bytes of incoming streams that are held for the receiver.
+    /// Bytes of incoming streams that wait for the receiver.
     incoming: Budget,
 }
 
@@ -100,7 +100,7 @@ pub(crate) async fn run(
             }
         }
     };
-    // Whatever came before the end is told before it: a peer that leaves and closes has left.
+    // Everything received before the end is reported first: a peer that leaves and closes has left.
     while let Ok(payload) = connection.quic.read_datagram().await {
         take(payload);
     }

@@ -225,7 +225,7 @@ impl Shared {
         self.connections.dial_failed(to, attempt, error);
     }
 
-    /// Connects to whoever is at an address, or joins a dial to it that is under way.
+    /// Connects to the peer at an address, or joins a dial to it that is under way.
     pub(crate) fn dial_seed(
         self: &Arc<Self>,
         addr: SocketAddr,
@@ -244,7 +244,7 @@ impl Shared {
         }
     }
 
-    /// Makes a connection to whoever is at the address, and takes it up.
+    /// Makes a connection to the peer at the address, and takes it up.
     async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
         let Dialled { connection, observed } = self.dialler.dial(addr).await?;
         let by = connection.peer;

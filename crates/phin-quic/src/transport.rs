@@ -110,7 +110,7 @@ impl Transport {
         self.shared().send(to, Message::Stream(payload));
     }
 
-    /// Connects to whoever is at an address and tells who that is. The peer is then connected.
+    /// Connects to the peer at an address and returns its id. The peer is then connected.
     ///
     /// Calls for one address share one dial, and it goes on when one of them is cancelled.
     ///

@@ -40,7 +40,7 @@ pub(crate) enum Admission {
     Certificates { ca_pem: String, cert_pem: String, key_pem: String },
 }
 
-/// Where others are told to reach the node.
+/// The addresses that this node advertises.
 #[derive(Clone, Debug)]
 pub(crate) enum Advertise {
     Addr(SocketAddr),

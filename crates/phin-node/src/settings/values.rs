@@ -33,7 +33,7 @@ pub(crate) enum LogFormat {
     Text,
 }
 
-/// Where others are told to reach the node.
+/// The addresses that this node advertises.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Advertised {
     Addr(SocketAddr),
