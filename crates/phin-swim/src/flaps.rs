@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, f64::consts::LN_2, time::Duration};
 
 use phin_accrual::{exp, ln};
 
-use crate::{Change, Config, Instant, MemberId, MemberState, Swim, membership::Hold, swim::Timer};
+use crate::{
+    Change, Config, Instant, MemberId, MemberState, Swim, member::list::Hold, swim::Timer,
+};
 
 /// How often members died lately: at most [`MAX_FLAPPING`] of them.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     Generation, Instant, JoinRefusal, Keys, Member, MemberId, MemberState, Silence, Swim, Template,
-    membership::MembershipList,
+    member::list::MembershipList,
     wire::{
         BUCKETS, Claim, Entry, Fingerprint, Part, Payload, Pulse, Round, Sequence, Verdict,
         VerdictVote, VoteBody, decode,

@@ -1,6 +1,10 @@
 //! What is known of a member: its identity, its signed record, its state, and the order in which states replace one
 //! another.
 
+pub(crate) mod list;
+pub(crate) mod record;
+pub(crate) mod rings;
+
 use std::{cmp::Ordering, fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};

@@ -179,7 +179,7 @@ impl JoinRefusal {
 
     /// The application's reason, made fit to be sent and shown.
     pub(crate) fn not_admitted(reason: &str) -> Self {
-        let reason = reason.chars().filter(|&c| crate::record::is_printable(c));
+        let reason = reason.chars().filter(|&c| crate::member::record::is_printable(c));
         Self::NotAdmitted(reason.take(Self::MAX_REASON_CHARS).collect())
     }
 }

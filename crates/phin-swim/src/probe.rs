@@ -1,5 +1,8 @@
 //! Probing: ping, ping-req through helpers, ack and nack (SWIM §3.1), and the estimate of each link that times them.
 
+pub(crate) mod redial;
+pub(crate) mod rounds;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -10,7 +13,7 @@ use rand::{RngExt, seq::SliceRandom};
 
 use crate::{
     Generation, HostAnswer, Instant, MemberId, Peer, Question, Silence, Swim,
-    degraded::Run,
+    detect::degraded::Run,
     swim::Timer,
     wire::{Part, Payload, Pulse, Round, Sequence},
 };

@@ -4,8 +4,8 @@
 use crate::{
     Config, ConfigError, Incarnation, Instant, Keys, Local, Member, MemberState, Swim, Version,
     config::Params,
-    membership::MembershipList,
-    record::{Record, Statement},
+    member::list::MembershipList,
+    member::record::{Record, Statement},
 };
 
 /// The list of a cluster whose members have long been together. Cores started with it share its memory, for as long

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 use crate::{
     Generation, Incarnation, Instant, JoinRefusal, Keys, MemberId, MemberState, Record, Silence,
     Version, Vote,
-    record::{Bytes, Signature},
+    member::record::{Bytes, Signature},
 };
 
 /// The version of the wire format that this release writes and reads.

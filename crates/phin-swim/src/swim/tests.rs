@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, time::Duration};
 use super::*;
 use crate::{
     Disconnection, Question, Silence,
+    member::record::tests::{TestKeys, addr, id, record, version},
     probe::Purpose,
-    record::tests::{TestKeys, addr, id, record, version},
     wire::{
         FailingLinkBody, Fingerprint, Pulse, Round, Verdict, VerdictVote, VoteBody, tests::samples,
     },

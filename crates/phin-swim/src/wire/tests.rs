@@ -2,7 +2,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::record::tests::{TestKeys, id, record, version};
+use crate::member::record::tests::{TestKeys, id, record, version};
 
 /// One part of each kind, and the cases of those that have several.
 pub(crate) fn samples() -> Vec<Part> {

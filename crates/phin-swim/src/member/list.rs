@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Fingerprint, Instant, Member, MemberId, MemberState, Version,
-    rings::Rings,
+    member::rings::Rings,
     wire::{BUCKETS, SummaryLine},
 };
 

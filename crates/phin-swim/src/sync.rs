@@ -11,6 +11,8 @@
 //! Each message is a page: what does not fit is left for the exchange that follows, at once where the last one asked
 //! for as much as it could.
 
+pub(crate) mod convergence;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     time::Duration,
@@ -18,8 +20,8 @@ use std::{
 
 use crate::{
     Fingerprint, Instant, Member, MemberId, MemberState, Peer, Swim,
-    joining::MAX_PAGE_BYTES,
-    membership::bucket_bit,
+    join::MAX_PAGE_BYTES,
+    member::list::bucket_bit,
     swim::Source,
     wire::{BUCKETS, Claim, Entry, Part, Payload, SummaryLine},
 };

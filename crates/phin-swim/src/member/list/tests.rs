@@ -5,7 +5,7 @@ use rand::SeedableRng;
 use super::*;
 use crate::{
     Instant, MemberState,
-    record::tests::{id, record, version},
+    member::record::tests::{id, record, version},
 };
 
 fn member(node: u8, version: Version, state: MemberState) -> Member {

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
     use crate::{
         Config, Generation, Local, Member, Name, Record,
-        record::{
+        member::record::{
             Statement,
             tests::{TestKeys, addr, id, version},
         },

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Instant, MemberId, MemberState, Output, Peer, Swim,
-    record::Statement,
+    member::record::Statement,
     swim::Timer,
     wire::{Part, Payload, Sequence},
 };

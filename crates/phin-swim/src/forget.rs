@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     Change, Instant, Member, MemberId, MemberState, Peer, Question, Swim, Version,
-    membership::bucket_bit,
+    member::list::bucket_bit,
     swim::{Source, Timer},
     wire::{Claim, Entry, Part, Payload},
 };

@@ -17,8 +17,8 @@ use phin_accrual::{Evidence, MAX_LOSS};
 
 use crate::{
     Change, Instant, MemberId, MemberState, Output, Peer, Question, Swim, Version,
+    detect::reports::{Outcome, Report, Silence, Vote},
     probe::Purpose,
-    reports::{Outcome, Report, Silence, Vote},
     swim::{Source, Timer},
     wire::{Part, Sequence, VoteBody},
 };
