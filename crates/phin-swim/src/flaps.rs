@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, f64::consts::LN_2, time::Duration};
 use phin_accrual::{exp, ln};
 
 use crate::{
-    Change, Config, Instant, MemberId, MemberState, Swim, member::list::Hold, swim::Timer,
+    Change, Config, Instant, MemberId, MemberState, Swim, member::list::Hold, timers::Timer,
 };
 
 /// How often members died lately: at most [`MAX_FLAPPING`] of them.
@@ -112,25 +112,26 @@ impl Config {
 
 impl Swim {
     /// A member died, or was started anew before anyone noticed its death.
-    pub(crate) fn record_flap(&mut self, now: Instant, id: MemberId) {
-        let value = (self.flap_penalty(now, id) + 1.0).min(self.params.max_flap_penalty());
-        if !self.has_room_for_flap(now, id) {
-            self.stats.flaps_ignored += 1;
+    pub(crate) fn record_flap(&mut self, id: MemberId) {
+        let now = self.ctx.now;
+        let value = (self.flap_penalty(now, id) + 1.0).min(self.ctx.params.max_flap_penalty());
+        if !self.has_room_for_flap(id) {
+            self.ctx.stats.flaps_ignored += 1;
             return;
         }
         self.flaps.penalties.insert(id, Penalty { value, at: now });
         let hold = self.list.snapshot().hold(id);
-        if hold.is_some() || value >= self.params.flap_suppress {
-            let until = now + self.params.hold_time(value);
+        if hold.is_some() || value >= self.ctx.params.flap_suppress {
+            let until = now + self.ctx.params.hold_time(value);
             let is_told = hold.is_some_and(|hold| hold.is_told);
             self.list.hold_back(id, Some(Hold { until, is_told }));
-            self.timers.set(until, Timer::Release(id));
+            self.ctx.timers.set(until, Timer::Release(id));
         }
     }
 
     /// The penalty of a member as it is now: one for each death, halved in each half life; zero of a steady one.
     pub fn flap_penalty(&self, now: Instant, id: MemberId) -> f64 {
-        let half_life = self.params.flap_half_life;
+        let half_life = self.ctx.params.flap_half_life;
         self.flaps.penalties.get(&id).map_or(0.0, |penalty| penalty.left(now, half_life))
     }
 
@@ -147,7 +148,7 @@ impl Swim {
             _ if hold.is_told => None,
             // It returns from the death for which it is held back.
             Change::Alive => {
-                self.stats.returns_held_back += 1;
+                self.ctx.stats.returns_held_back += 1;
                 self.list.hold_back(id, Some(Hold { is_told: true, ..hold }));
                 Some(Change::HeldBack)
             }
@@ -156,7 +157,8 @@ impl Swim {
     }
 
     /// The penalty of a member has decayed, unless it died again meanwhile: the application is told what it is now.
-    pub(crate) fn release(&mut self, now: Instant, id: MemberId) {
+    pub(crate) fn release(&mut self, id: MemberId) {
+        let now = self.ctx.now;
         let Some(hold) = self.list.snapshot().hold(id).filter(|hold| hold.until <= now) else {
             return;
         };
@@ -172,8 +174,9 @@ impl Swim {
         }
     }
 
-    fn has_room_for_flap(&mut self, now: Instant, id: MemberId) -> bool {
-        let half_life = self.params.flap_half_life;
+    fn has_room_for_flap(&mut self, id: MemberId) -> bool {
+        let now = self.ctx.now;
+        let half_life = self.ctx.params.flap_half_life;
         let Flaps { penalties, pruned_at, .. } = &mut self.flaps;
         if penalties.len() >= MAX_FLAPPING && now - *pruned_at >= half_life {
             *pruned_at = now;

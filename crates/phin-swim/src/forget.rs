@@ -13,7 +13,8 @@ use std::{
 use crate::{
     Change, Instant, Member, MemberId, MemberState, Peer, Question, Swim, Version,
     member::list::bucket_bit,
-    swim::{Source, Timer},
+    step::Source,
+    timers::Timer,
     wire::{Claim, Entry, Part, Payload},
 };
 
@@ -96,11 +97,7 @@ impl Forgotten {
 
 impl Swim {
     /// Forgets a member that died or left, and tells the others to.
-    pub(crate) fn forget_on_request(
-        &mut self,
-        now: Instant,
-        id: MemberId,
-    ) -> Result<(), ForgetRefusal> {
+    pub(crate) fn forget_on_request(&mut self, id: MemberId) -> Result<(), ForgetRefusal> {
         let state = self.list.get(id).ok_or(ForgetRefusal::Unknown)?.state;
         if id == self.id() {
             return Err(ForgetRefusal::ThisNode);
@@ -108,41 +105,43 @@ impl Swim {
         if state.is_live() {
             return Err(ForgetRefusal::Live { is_suspect: state == MemberState::Suspect });
         }
-        self.remove_member(now, id, Source::Ourselves);
+        self.remove_member(id, Source::Ourselves);
         Ok(())
     }
 
     /// Another member has forgotten this one. We do the same if we hold it for dead or left in that version or an earlier
     /// one; where we hold it for alive, others knew of its death, which we doubt.
-    pub(crate) fn handle_forget(&mut self, now: Instant, source: Source, claim: Claim) {
+    pub(crate) fn handle_forget(&mut self, source: Source, claim: Claim) {
         let Claim { subject, version, .. } = claim;
         if subject == self.id() {
-            return self.refute_death(now, source, claim);
+            return self.refute_death(source, claim);
         }
         match self.list.get(subject).map(|known| (known.state, known.version())) {
             Some((state, known)) if !state.is_live() && known <= version => {
-                if self.may_forget(now, source, subject, known) {
-                    self.remove_member(now, subject, source);
+                if self.may_forget(source, subject, known) {
+                    self.remove_member(subject, source);
                 }
             }
             Some((state, known)) if state.is_live() && known == version => {
-                self.handle_death_elsewhere(now, source, claim);
+                self.handle_death_elsewhere(source, claim);
             }
             // We know a later word of it than those who forgot.
             Some(_) => {}
             None if self.forgotten.members.contains_key(&subject) => {}
-            None => self.stats.unknown_subjects += 1,
+            None => self.ctx.stats.unknown_subjects += 1,
         }
     }
 
     /// Whether we follow the word of another member that it has forgotten this one. One that left has said so itself. One
     /// that is dead would no longer be shown, nor redialled, so the word of a single member is not enough: it takes a
     /// second one, or that the member's host says that it is not there.
-    fn may_forget(&mut self, now: Instant, source: Source, id: MemberId, version: Version) -> bool {
+    fn may_forget(&mut self, source: Source, id: MemberId, version: Version) -> bool {
+        let now = self.ctx.now;
         let Some(member) = self.list.get(id) else {
             return false;
         };
-        if member.state == MemberState::Left || now - member.since >= self.params.dead_retention {
+        if member.state == MemberState::Left || now - member.since >= self.ctx.params.dead_retention
+        {
             return true;
         }
         let (Source::Gossip(by) | Source::Welcome(by)) = source else {
@@ -151,13 +150,13 @@ impl Swim {
         if self.forgotten.confirm(Request { subject: id, version, by }) {
             return true;
         }
-        self.stats.forgets_ignored += 1;
+        self.ctx.stats.forgets_ignored += 1;
         self.ask_host(id, Question::Silence);
         false
     }
 
     /// The host of a member says that no process has its port.
-    pub(crate) fn confirm_forgotten(&mut self, now: Instant, id: MemberId) {
+    pub(crate) fn confirm_forgotten(&mut self, id: MemberId) {
         let requests = &mut self.forgotten.requests;
         let Some(place) = requests.iter().position(|request| request.subject == id) else {
             return;
@@ -167,13 +166,13 @@ impl Swim {
         if let Some(Request { version, by, .. }) = request
             && known == Some((MemberState::Dead, version))
         {
-            self.remove_member(now, id, Source::Gossip(by));
+            self.remove_member(id, Source::Gossip(by));
         }
     }
 
     /// Whether this tells of a member in a version that was forgotten here, and so is no news. Whoever tells it is
     /// answered; a member that speaks for itself is told what it was held for, and is new.
-    pub(crate) fn is_forgotten(&mut self, now: Instant, from: Peer, part: &Part) -> bool {
+    pub(crate) fn is_forgotten(&mut self, from: Peer, part: &Part) -> bool {
         if self.forgotten.members.is_empty() {
             return false;
         }
@@ -188,8 +187,8 @@ impl Swim {
         let Some(answer) = self.word_on_forgotten(id, version, state) else {
             return false;
         };
-        if self.may_answer(now) {
-            self.send(from, &answer);
+        if self.may_answer() {
+            self.ctx.send(from, &answer);
         }
         let is_back = id == from.id && state.is_live();
         if is_back {
@@ -235,17 +234,19 @@ impl Swim {
     }
 
     /// Makes sure that a member which has just died or left is forgotten in time.
-    pub(crate) fn plan_to_forget(&mut self, now: Instant) {
-        self.plan_sweep(now + self.params.dead_retention);
+    pub(crate) fn plan_to_forget(&mut self) {
+        let now = self.ctx.now;
+        self.plan_sweep(now + self.ctx.params.dead_retention);
     }
 
     /// Forgets members that died or left, or were forgotten, longer ago than that is remembered.
-    pub(crate) fn sweep(&mut self, now: Instant) {
+    pub(crate) fn sweep(&mut self) {
+        let now = self.ctx.now;
         if self.forgotten.sweep_at.is_none_or(|planned| planned > now) {
             return;
         }
         self.forgotten.sweep_at = None;
-        let retention = self.params.dead_retention;
+        let retention = self.ctx.params.dead_retention;
         let me = self.id();
         let mut next = None;
         let mut due = Vec::new();
@@ -260,7 +261,7 @@ impl Swim {
             self.forgotten.remove_oldest();
         }
         for id in due {
-            self.remove_member(now, id, Source::Ourselves);
+            self.remove_member(id, Source::Ourselves);
         }
         let oldest = self.forgotten.oldest().map(|at| at + retention);
         if let Some(next) = next.into_iter().chain(oldest).min() {
@@ -272,23 +273,24 @@ impl Swim {
     fn plan_sweep(&mut self, at: Instant) {
         if self.forgotten.sweep_at.is_none_or(|planned| at < planned) {
             self.forgotten.sweep_at = Some(at);
-            self.timers.set(at, Timer::Sweep);
+            self.ctx.timers.set(at, Timer::Sweep);
         }
     }
 
-    fn remove_member(&mut self, now: Instant, id: MemberId, source: Source) {
+    fn remove_member(&mut self, id: MemberId, source: Source) {
+        let now = self.ctx.now;
         let Some(member) = self.list.remove(id) else {
             return;
         };
         if self.forgotten.members.len() >= MAX_FORGOTTEN {
             // By now it is the one least likely still known to anyone.
             self.forgotten.remove_oldest();
-            self.stats.forgotten_dropped += 1;
+            self.ctx.stats.forgotten_dropped += 1;
         }
         self.forgotten.insert(now, Arc::clone(&member));
-        self.plan_sweep(now + self.params.dead_retention);
+        self.plan_sweep(now + self.ctx.params.dead_retention);
         self.announce(Some(Change::Forgotten), member);
-        self.spread(now, id, source);
+        self.spread(id, source);
     }
 }
 

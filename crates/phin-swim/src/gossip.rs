@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Incarnation, Instant, MemberId, MemberState, Swim,
-    swim::{Source, Timer},
+    step::Source,
+    timers::Timer,
     wire::{Claim, Entry, MAX_VOTES, Part, Payload, Verdict},
 };
 
@@ -75,23 +76,25 @@ impl Dissemination {
 
 impl Swim {
     /// Makes news of a member's present state.
-    pub(crate) fn spread(&mut self, now: Instant, id: MemberId, source: Source) {
+    pub(crate) fn spread(&mut self, id: MemberId, source: Source) {
+        let now = self.ctx.now;
         self.exchanges.last_change = now;
-        self.quicken(now);
+        self.quicken();
         let learnt_from = match source {
             Source::Ourselves => None,
             Source::Gossip(from) => Some(from.id),
             Source::Welcome(_) => return,
         };
         self.queue(id);
-        self.plan_push(now, id);
+        self.plan_push(id);
         self.dissemination.unpushed.insert(id, learnt_from);
-        self.tell_suspect(now, id, learnt_from);
+        self.tell_suspect(id, learnt_from);
     }
 
     /// A suspect hears of it at once, so that it can refute: from who found it so, and from its neighbours, as all who
     /// observe it may be cut off from it.
-    fn tell_suspect(&mut self, now: Instant, id: MemberId, learnt_from: Option<MemberId>) {
+    fn tell_suspect(&mut self, id: MemberId, learnt_from: Option<MemberId>) {
+        let now = self.ctx.now;
         let is_suspect = self.list.get(id).is_some_and(|m| m.state == MemberState::Suspect);
         let (me, rings) = (self.id(), self.list.rings());
         let is_neighbour = || rings.observers(me).contains(&id) || rings.subjects(me).contains(&id);
@@ -99,13 +102,14 @@ impl Swim {
             && (learnt_from.is_none() || is_neighbour())
             && let Some((peer, claim)) = self.peer(id).zip(self.update(now, id))
         {
-            self.send(peer, &claim);
+            self.ctx.send(peer, &claim);
         }
     }
 
     /// Pushes what is new to our subjects in all rings, each update once; they push it on. What the budget is short for goes
     /// to few of them, in turn; the others hear of it by another way, or by what is piggybacked.
-    pub(crate) fn push_updates(&mut self, now: Instant) {
+    pub(crate) fn push_updates(&mut self) {
+        let now = self.ctx.now;
         if self.dissemination.push_at.is_none_or(|planned| planned > now) {
             return;
         }
@@ -117,7 +121,7 @@ impl Swim {
             .collect();
         let kinds: Vec<_> = unpushed.keys().map(|&id| self.kind_of_news(id)).collect();
         let mut sent = 0;
-        for receiver in self.receivers(now, &kinds) {
+        for receiver in self.receivers(&kinds) {
             let Some(peer) = self.peer(receiver) else {
                 continue;
             };
@@ -126,20 +130,20 @@ impl Swim {
                 if *from == Some(receiver) || *id == receiver {
                     continue;
                 }
-                if !payload.push_within(part, self.params.max_datagram_bytes) {
+                if !payload.push_within(part, self.ctx.params.max_datagram_bytes) {
                     let full = std::mem::replace(&mut payload, Payload::of(part));
-                    self.send_datagram(peer, full);
+                    self.ctx.send_datagram(peer, full);
                     sent += 1;
                 }
             }
             if !payload.is_empty() {
-                self.send_datagram(peer, payload);
+                self.ctx.send_datagram(peer, payload);
                 sent += 1;
             }
         }
         for kind in [Kind::Fall, Kind::Refutation] {
             if kinds.contains(&Some(kind)) {
-                let period = self.params.protocol_period;
+                let period = self.ctx.params.protocol_period;
                 self.dissemination.budgets[kind as usize].take(sent, now, period);
             }
         }
@@ -147,9 +151,10 @@ impl Swim {
 
     /// Whom these kinds of news are pushed to. A subject that does not answer is most likely not there; if it is, others
     /// push to it.
-    fn receivers(&mut self, now: Instant, kinds: &[Option<Kind>]) -> Vec<MemberId> {
+    fn receivers(&mut self, kinds: &[Option<Kind>]) -> Vec<MemberId> {
+        let now = self.ctx.now;
         let mut subjects = self.list.rings().subjects(self.id());
-        let (all, period) = (subjects.len(), self.params.protocol_period);
+        let (all, period) = (subjects.len(), self.ctx.params.protocol_period);
         // What a push carries besides costs nothing more.
         let is_for_all = kinds.iter().any(|kind| {
             kind.is_none_or(|kind| self.dissemination.budget(kind).wait(all, now, period).is_zero())
@@ -167,8 +172,9 @@ impl Swim {
 
     /// Fills what is left of a ping or ack with updates: what the receiver is held for, where that is not alive, then
     /// those sent least often.
-    pub(crate) fn piggyback(&mut self, now: Instant, payload: &mut Payload, to: MemberId) {
-        let max_bytes = self.params.max_datagram_bytes;
+    pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
+        let now = self.ctx.now;
+        let max_bytes = self.ctx.params.max_datagram_bytes;
         let is_accused = self
             .list
             .get(to)
@@ -210,8 +216,9 @@ impl Swim {
 
     /// Decides how long this news may wait for more. Where many die at once their news is collected, so that one push
     /// carries much; likewise where many refute. Who joins, returns or leaves is told of at once.
-    fn plan_push(&mut self, now: Instant, id: MemberId) {
-        let (delay, period) = (self.params.push_delay, self.params.protocol_period);
+    fn plan_push(&mut self, id: MemberId) {
+        let now = self.ctx.now;
+        let (delay, period) = (self.ctx.params.push_delay, self.ctx.params.protocol_period);
         let wait = self.kind_of_news(id).map_or(delay, |kind| {
             let wait = self.dissemination.budget(kind).wait(FEW, now, period);
             wait.min(period).max(delay)
@@ -221,10 +228,10 @@ impl Swim {
             return;
         }
         if wait > delay {
-            self.stats.pushes_delayed += 1;
+            self.ctx.stats.pushes_delayed += 1;
         }
         self.dissemination.push_at = Some(push_at);
-        self.timers.set(push_at, Timer::Push);
+        self.ctx.timers.set(push_at, Timer::Push);
     }
 
     fn kind_of_news(&self, id: MemberId) -> Option<Kind> {
@@ -243,7 +250,7 @@ impl Swim {
             if let Some(known_best) = queue.iter().max_by_key(|&(_, sent)| sent).map(|(&id, _)| id)
             {
                 queue.remove(&known_best);
-                self.stats.updates_dropped += 1;
+                self.ctx.stats.updates_dropped += 1;
             }
         }
         queue.insert(id, 0);
@@ -272,7 +279,7 @@ impl Swim {
     /// λ log n: enough for an update to reach everyone with high probability (SWIM §4.1).
     fn retransmit_limit(&self) -> u32 {
         let members = self.list.snapshot().live_len();
-        u32::from(self.params.retransmit_multiplier) * ceil_log10(members + 1).max(1)
+        u32::from(self.ctx.params.retransmit_multiplier) * ceil_log10(members + 1).max(1)
     }
 }
 

@@ -11,8 +11,10 @@ use rand::RngExt;
 
 use crate::{
     Instant, JoinRefusal, MemberId, MemberState, Output, Peer, Record, Swim,
-    probe::Channel,
-    swim::{Origin, Source, Timer},
+    step::Channel,
+    step::Source,
+    swim::Origin,
+    timers::Timer,
     wire::{Entry, Part, Payload, Pulse},
 };
 
@@ -62,16 +64,17 @@ impl Joins {
 }
 
 impl Swim {
-    pub(crate) fn ask_to_join(&mut self, now: Instant, through: Peer) {
+    pub(crate) fn ask_to_join(&mut self, through: Peer) {
         if self.list.me().state == MemberState::Left {
-            self.return_after_leaving(now);
+            self.return_after_leaving();
         }
         self.joins.asked.insert(through.id, Asked { peer: through, times_busy: 0, again_at: None });
         self.send_join(through);
     }
 
     /// A member was too busy to let us in when we asked.
-    pub(crate) fn ask_again_to_join(&mut self, now: Instant, through: MemberId) {
+    pub(crate) fn ask_again_to_join(&mut self, through: MemberId) {
+        let now = self.ctx.now;
         let asked = self.joins.asked.get_mut(&through);
         if let Some(asked) = asked.filter(|asked| asked.again_at.is_some_and(|at| at <= now)) {
             asked.again_at = None;
@@ -89,67 +92,63 @@ impl Swim {
             // Who did not let us in does not miss us.
             self.confirm_departure(through);
         }
-        self.output(Output::JoinEnded { through, result });
+        self.ctx.output(Output::JoinEnded { through, result });
     }
 
     fn send_join(&mut self, through: Peer) {
         let mut payload = Payload::of(&Part::Join);
         payload.push(&self.entry_of_ourselves());
-        self.send_stream(through, payload);
+        self.ctx.send_stream(through, payload);
     }
 
     /// Whether the application has yet to decide on this peer.
     pub(crate) fn is_stranger(&self, id: MemberId) -> bool {
-        self.params.ask_application
+        self.ctx.params.ask_application
             && self.list.get(id).is_none()
             && !self.joins.asked.contains_key(&id)
     }
 
     /// What a stranger sends: nothing of it is believed, and nothing told in return.
-    pub(crate) fn handle_stranger(
-        &mut self,
-        now: Instant,
-        from: Peer,
-        channel: Channel,
-        parts: Vec<Part>,
-    ) {
+    pub(crate) fn handle_stranger(&mut self, from: Peer, channel: Channel, parts: Vec<Part>) {
+        let now = self.ctx.now;
         for part in parts {
             if let Part::Leave { sequence } = part
                 && self.joins.undecided.remove(&from.id).is_some()
             {
                 // It would not be there any more when the application has decided.
-                self.send(from, &Part::LeaveAck { sequence });
+                self.ctx.send(from, &Part::LeaveAck { sequence });
                 continue;
             }
             let Part::Ping(pulse) = part else {
-                self.stats.stranger_parts += 1;
+                self.ctx.stats.stranger_parts += 1;
                 continue;
             };
             // Whoever let it in may only not have told us yet.
-            self.stats.unknown_senders += 1;
+            self.ctx.stats.unknown_senders += 1;
             let ack = Part::Ack(Pulse { sequence: pulse.sequence, ..self.pulse(now) });
             match channel {
-                Channel::Datagram => self.send(from, &ack),
-                Channel::Stream => self.send_stream(from, Payload::of(&ack)),
+                Channel::Datagram => self.ctx.send(from, &ack),
+                Channel::Stream => self.ctx.send_stream(from, Payload::of(&ack)),
             }
         }
     }
 
     /// A request to be let in, with all that came beside it.
-    pub(crate) fn handle_join(&mut self, now: Instant, origin: Origin, parts: Vec<Part>) {
+    pub(crate) fn handle_join(&mut self, origin: Origin, parts: Vec<Part>) {
+        let now = self.ctx.now;
         let from = origin.peer;
         if self.departure.is_some() {
             return self.refuse(from, JoinRefusal::Leaving);
         }
         if self.joins.spent_until >= now + BUDGET_WINDOW {
-            self.stats.joins_busy += 1;
+            self.ctx.stats.joins_busy += 1;
             return self.refuse(from, JoinRefusal::Busy);
         }
-        self.spend(now, MIN_COST_BYTES);
+        self.spend(MIN_COST_BYTES);
         let rest = parts.into_iter().filter(|part| !matches!(part, Part::Join));
         if !self.is_stranger(from.id) {
-            rest.for_each(|part| self.handle_part(now, origin, part));
-            return self.answer_join(now, from);
+            rest.for_each(|part| self.handle_part(origin, part));
+            return self.answer_join(from);
         }
         let mut records = rest.filter_map(|part| match part {
             Part::Entry(Entry { state: MemberState::Alive, record }) if record.id() == from.id => {
@@ -165,12 +164,12 @@ impl Swim {
 
     /// Puts a newcomer to the application, unless it is told at once that it cannot be let in.
     fn ask_application(&mut self, peer: Peer, record: Record) {
-        if self.list.snapshot().len() >= self.params.max_members {
-            self.stats.members_refused += 1;
+        if self.list.snapshot().len() >= self.ctx.params.max_members {
+            self.ctx.stats.members_refused += 1;
             return self.refuse(peer, JoinRefusal::Full);
         }
-        if !record.is_authentic(&*self.keys) {
-            self.stats.forged_records += 1;
+        if !record.is_authentic(&*self.ctx.keys) {
+            self.ctx.stats.forged_records += 1;
             return self.refuse(peer, JoinRefusal::NotUnderstood);
         }
         if let Some(known) = self.joins.undecided.get_mut(&peer.id)
@@ -183,15 +182,15 @@ impl Swim {
         // A later run of one that is being decided on waits for that.
         let is_waiting = self.joins.undecided.contains_key(&peer.id);
         if is_waiting || self.joins.undecided.len() >= MAX_UNDECIDED {
-            self.stats.joins_busy += 1;
+            self.ctx.stats.joins_busy += 1;
             return self.refuse(peer, JoinRefusal::Busy);
         }
-        self.output(Output::Newcomer { from: peer, record: record.clone() });
+        self.ctx.output(Output::Newcomer { from: peer, record: record.clone() });
         self.joins.undecided.insert(peer.id, Undecided { peer, record });
     }
 
     /// The application has decided. One whom another member has admitted meanwhile is in, whatever was said here.
-    pub(crate) fn decided(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
+    pub(crate) fn decided(&mut self, id: MemberId, decision: Result<(), String>) {
         let Some(Undecided { peer, record }) = self.joins.undecided.remove(&id) else {
             return;
         };
@@ -201,18 +200,18 @@ impl Swim {
         if let Err(reason) = decision
             && self.list.get(id).is_none()
         {
-            self.stats.joins_refused += 1;
+            self.ctx.stats.joins_refused += 1;
             return self.refuse(peer, JoinRefusal::not_admitted(&reason));
         }
         let state = MemberState::Alive;
-        self.handle_entry(now, Source::Gossip(peer), Entry { state, record });
-        self.answer_join(now, peer);
+        self.handle_entry(Source::Gossip(peer), Entry { state, record });
+        self.answer_join(peer);
     }
 
     /// Lets in whoever is in our list by now, and tells it the list: what goes into one page, the rest by comparing.
-    fn answer_join(&mut self, now: Instant, from: Peer) {
+    fn answer_join(&mut self, from: Peer) {
         if self.list.get(from.id).is_none() {
-            let is_full = self.list.snapshot().len() >= self.params.max_members;
+            let is_full = self.list.snapshot().len() >= self.ctx.params.max_members;
             let refusal = if is_full { JoinRefusal::Full } else { JoinRefusal::NotUnderstood };
             return self.refuse(from, refusal);
         }
@@ -225,32 +224,28 @@ impl Swim {
                 break;
             }
         }
-        self.spend(now, payload.len());
-        self.send_stream(from, payload);
+        self.spend(payload.len());
+        self.ctx.send_stream(from, payload);
     }
 
     fn refuse(&mut self, from: Peer, refusal: JoinRefusal) {
-        self.send_stream(from, Payload::of(&Part::JoinReply(Err(refusal))));
+        self.ctx.send_stream(from, Payload::of(&Part::JoinReply(Err(refusal))));
     }
 
     /// The answer to our join; the page of the list that came with it has been taken already.
-    pub(crate) fn handle_join_reply(
-        &mut self,
-        now: Instant,
-        origin: Origin,
-        result: Result<(), JoinRefusal>,
-    ) {
+    pub(crate) fn handle_join_reply(&mut self, origin: Origin, result: Result<(), JoinRefusal>) {
+        let now = self.ctx.now;
         let from = origin.peer;
         let Some(asked) = self.joins.asked.get_mut(&from.id) else {
-            self.stats.misdirected_messages += 1;
+            self.ctx.stats.misdirected_messages += 1;
             return;
         };
         if result == Err(JoinRefusal::Busy) && asked.times_busy < MAX_TIMES_BUSY {
             asked.times_busy += 1;
             let wait = BUSY_DELAY * asked.times_busy.min(10);
-            let again_at = now + wait.mul_f64(self.rng.random_range(0.5..1.5));
+            let again_at = now + wait.mul_f64(self.ctx.rng.random_range(0.5..1.5));
             asked.again_at = Some(again_at);
-            self.timers.set(again_at, Timer::JoinRetry(from.id));
+            self.ctx.timers.set(again_at, Timer::JoinRetry(from.id));
             return;
         }
         let is_admitted = result.is_ok();
@@ -260,7 +255,7 @@ impl Swim {
                 self.joins.welcome = Some((from.id, now + WELCOME_TIMEOUT));
             }
             // What only we knew, the other side learns by comparing, and we what did not go into the page.
-            self.start_exchange(now, from);
+            self.start_exchange(from);
         }
     }
 
@@ -270,7 +265,8 @@ impl Swim {
     }
 
     /// A page of the list of a member has been compared with ours; says whether it left something to ask for.
-    pub(crate) fn turn_page(&mut self, now: Instant, of: MemberId, is_last: bool) {
+    pub(crate) fn turn_page(&mut self, of: MemberId, is_last: bool) {
+        let now = self.ctx.now;
         if self.is_welcomed_by(now, of) {
             self.joins.welcome = (!is_last).then(|| (of, now + WELCOME_TIMEOUT));
         }
@@ -282,7 +278,8 @@ impl Swim {
     }
 
     /// Charges so many bytes of our list to the budget for telling it.
-    pub(crate) fn spend(&mut self, now: Instant, bytes: usize) {
+    pub(crate) fn spend(&mut self, bytes: usize) {
+        let now = self.ctx.now;
         let time = BUDGET_WINDOW.mul_f64(bytes as f64 / LIST_BYTES_PER_SECOND);
         self.joins.spent_until = self.joins.spent_until.max(now) + time;
     }

@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Output, Peer, Swim,
+    MemberId, MemberState, Output, Peer, Swim,
     member::record::Statement,
-    swim::Timer,
+    timers::Timer,
     wire::{Part, Payload, Sequence},
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Departure {
 }
 
 impl Swim {
-    pub(crate) fn start_leaving(&mut self, now: Instant) -> usize {
+    pub(crate) fn start_leaving(&mut self) -> usize {
         if let Some(departure) = &self.departure {
             return departure.asked;
         }
@@ -38,13 +38,14 @@ impl Swim {
         let asked = unconfirmed.len();
         let sequence = self.probes.next_sequence();
         self.departure = Some(Departure { sequence, unconfirmed, asked, attempts: 0 });
-        self.restate(now, Statement { version, has_left: true, ..statement });
-        self.ask_to_confirm(now);
+        self.restate(Statement { version, has_left: true, ..statement });
+        self.ask_to_confirm();
         asked
     }
 
     /// Tells every member that has not confirmed, and comes back to it until all have.
-    pub(crate) fn ask_to_confirm(&mut self, now: Instant) {
+    pub(crate) fn ask_to_confirm(&mut self) {
+        let now = self.ctx.now;
         let entry = self.entry_of_ourselves();
         let Some(departure) = &mut self.departure else {
             return;
@@ -59,15 +60,15 @@ impl Swim {
             let peer = self.peer(id).unwrap_or(peer);
             let mut payload = Payload::of(&Part::Leave { sequence });
             payload.push(&entry);
-            self.send_datagram(peer, payload);
+            self.ctx.send_datagram(peer, payload);
         }
-        self.timers.set(retry_at, Timer::LeaveRetry);
+        self.ctx.timers.set(retry_at, Timer::LeaveRetry);
     }
 
     /// Confirms a departure once it is in our list.
     pub(crate) fn handle_leave(&mut self, from: Peer, sequence: Sequence) {
         if self.list.get(from.id).is_some_and(|member| member.state == MemberState::Left) {
-            self.send(from, &Part::LeaveAck { sequence });
+            self.ctx.send(from, &Part::LeaveAck { sequence });
         }
     }
 
@@ -81,15 +82,15 @@ impl Swim {
     pub(crate) fn confirm_departure(&mut self, by: MemberId) {
         let departure = self.departure.as_mut();
         if departure.is_some_and(|departure| departure.unconfirmed.remove(&by).is_some()) {
-            self.output(Output::LeaveConfirmed(by));
+            self.ctx.output(Output::LeaveConfirmed(by));
         }
     }
 
-    pub(crate) fn return_after_leaving(&mut self, now: Instant) {
+    pub(crate) fn return_after_leaving(&mut self) {
         self.departure = None;
         let statement = self.list.me().record.statement();
         if let Some(version) = statement.version.next() {
-            self.restate(now, Statement { version, has_left: false, ..statement });
+            self.restate(Statement { version, has_left: false, ..statement });
         }
     }
 }

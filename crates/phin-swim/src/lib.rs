@@ -9,6 +9,7 @@
 //! what was dropped is counted in [`Stats`].
 
 mod config;
+mod ctx;
 mod describe;
 mod detect;
 mod flaps;
@@ -23,6 +24,7 @@ mod newcomers;
 mod output;
 mod probe;
 mod stats;
+mod step;
 mod swim;
 mod sync;
 mod time;

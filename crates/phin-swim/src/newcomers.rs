@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Record, Swim, member::supersedes, probe::Purpose,
-    swim::Source,
+    Instant, Member, MemberId, MemberState, Peer, Record, Swim, member::supersedes, step::Purpose,
+    step::Source,
 };
 
 /// The newcomers that were not heard here yet.
@@ -126,11 +126,11 @@ impl Swim {
     /// it answers.
     pub(crate) fn takes_news_of_newcomer(
         &mut self,
-        now: Instant,
         source: Source,
         record: &Record,
         state: MemberState,
     ) -> bool {
+        let now = self.ctx.now;
         let Source::Gossip(teller) = source else {
             return true;
         };
@@ -142,7 +142,7 @@ impl Swim {
         let is_ghost = self.newcomers.ghosts.contains_key(&id);
         if self.list.get(id).is_some() && state.is_live() && !self.newcomers.takes_version(now, id)
         {
-            self.stats.hearsay_ignored += 1;
+            self.ctx.stats.hearsay_ignored += 1;
             return false;
         }
         if let Some(known) = self.list.get(id).cloned() {
@@ -152,7 +152,7 @@ impl Swim {
             // It stays dead in its later version, until it answers.
             let (state, since) = (known.state, known.since);
             self.list.put(Member { record: record.clone(), state, since });
-            self.spread(now, id, source);
+            self.spread(id, source);
         }
         if !is_ghost && !self.newcomers.are_many_vanished(now) && self.newcomers.has_room(now, live)
         {
@@ -163,14 +163,14 @@ impl Swim {
         }
         let addr = record.addr();
         if state.is_live() && self.newcomers.wait(now, teller.id, record.clone()) {
-            self.stats.newcomers_examined += 1;
-            self.ping(now, Peer { id, addr }, Purpose::Look);
+            self.ctx.stats.newcomers_examined += 1;
+            self.ping(Peer { id, addr }, Purpose::Look);
         }
         false
     }
 
     /// A member was heard: it exists.
-    pub(crate) fn meet(&mut self, now: Instant, id: MemberId) {
+    pub(crate) fn meet(&mut self, id: MemberId) {
         self.newcomers.record_heard(id);
         if !self.newcomers.waiting.is_empty()
             && let Some((_, record)) = self.newcomers.take(id)
@@ -178,7 +178,7 @@ impl Swim {
                 supersedes((record.version(), MemberState::Alive), (known.version(), known.state))
             })
         {
-            self.accept_record(now, Source::Ourselves, record, MemberState::Alive);
+            self.accept_record(Source::Ourselves, record, MemberState::Alive);
         }
     }
 }

@@ -14,7 +14,8 @@ use rand::{RngExt, seq::SliceRandom};
 use crate::{
     Generation, HostAnswer, Instant, MemberId, Peer, Question, Silence, Swim,
     detect::degraded::Run,
-    swim::Timer,
+    step::{Channel, Purpose},
+    timers::Timer,
     wire::{Part, Payload, Pulse, Round, Sequence},
 };
 
@@ -85,20 +86,6 @@ struct Ping {
     helpers: Vec<MemberId>,
     /// Those of them that have sent nothing yet.
     silent_helpers: Vec<MemberId>,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Purpose {
-    /// The probe of a protocol period.
-    Probe,
-    /// A further look at a member that did not answer us or others.
-    Retry,
-    /// A look at a dead member, which may have returned.
-    Redial,
-    /// A look at a member that others declare dead, though it refuted lately.
-    Look,
-    /// Another member asked for it.
-    Relay { requester: Peer, sequence: Sequence },
 }
 
 #[derive(Clone, Debug)]
@@ -189,7 +176,7 @@ impl Swim {
     /// Whom a round is for.
     pub(crate) fn choose_target(&mut self, round: Round) -> Option<MemberId> {
         match self.is_turn_of_chance() {
-            true => self.list.random_other(&mut self.rng),
+            true => self.list.random_other(&mut self.ctx.rng),
             false => self.list.rings().subject_in_round(self.id(), round.0),
         }
     }
@@ -197,47 +184,47 @@ impl Swim {
     /// Whether this probe goes to a member of chance, which finds what the rings alone would miss. Seldom, as it costs
     /// a handshake; never where everyone observes everyone.
     fn is_turn_of_chance(&mut self) -> bool {
-        !self.list.rings().are_complete() && self.rng.random_range(0..RANDOM_PROBE_ONE_IN) == 0
+        !self.list.rings().are_complete() && self.ctx.rng.random_range(0..RANDOM_PROBE_ONE_IN) == 0
     }
 
     /// The reply to a ping is overdue.
-    pub(crate) fn reply_overdue(&mut self, now: Instant, sequence: Sequence) {
+    pub(crate) fn reply_overdue(&mut self, sequence: Sequence) {
         let Some(ping) = self.probes.pings.get_mut(&sequence) else {
             return;
         };
         ping.is_overdue = true;
         let Ping { target, sent_at, purpose, .. } = *ping;
-        self.stats.pings_missed += 1;
+        self.ctx.stats.pings_missed += 1;
         if !matches!(purpose, Purpose::Redial) {
-            self.quicken(now);
+            self.quicken();
             if let Some(link) = self.probes.links.get_mut(&target) {
                 link.without_reply = link.without_reply.saturating_add(1);
             }
-            self.record_unanswered(now, target, sent_at);
+            self.record_unanswered(target, sent_at);
         }
         match purpose {
             Purpose::Relay { requester, sequence } => {
-                self.send(requester, &Part::Nack { sequence });
+                self.ctx.send(requester, &Part::Nack { sequence });
                 // Where we observe the member too, what we missed for another we missed ourselves.
                 if self.list.rings().subjects(self.id()).contains(&target) {
-                    self.record_miss(now, target, sent_at);
+                    self.record_miss(target, sent_at);
                 }
             }
             Purpose::Retry => {
                 // It is followed up: what was missed before counts too.
-                let is_evidence = self.record_miss(now, target, sent_at);
+                let is_evidence = self.record_miss(target, sent_at);
                 self.retry_ended(target);
                 if is_evidence {
-                    self.escalate(now, target, Some(sequence));
+                    self.escalate(target, Some(sequence));
                 }
             }
             Purpose::Redial => {}
             Purpose::Look => {
-                self.ask_helpers(now, target, sequence);
-                self.ping_by_stream(now, target, sequence);
+                self.ask_helpers(target, sequence);
+                self.ping_by_stream(target, sequence);
                 self.ask_host(target, Question::Silence);
             }
-            Purpose::Probe => self.handle_miss(now, sequence, target, sent_at),
+            Purpose::Probe => self.handle_miss(sequence, target, sent_at),
         }
     }
 
@@ -255,52 +242,48 @@ impl Swim {
         }
     }
 
-    pub(crate) fn handle_ping(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) {
-        self.hear_round(now, &pulse);
-        self.hear_fingerprint(now, from.id, pulse.fingerprint);
+    pub(crate) fn handle_ping(&mut self, from: Peer, pulse: Pulse, channel: Channel) {
+        let now = self.ctx.now;
+        self.hear_round(&pulse);
+        self.hear_fingerprint(from.id, pulse.fingerprint);
         if self.list.get(from.id).is_none() {
-            self.stats.unknown_senders += 1;
+            self.ctx.stats.unknown_senders += 1;
         }
         let ack = Part::Ack(Pulse { sequence: pulse.sequence, ..self.pulse(now) });
         let mut payload = Payload::of(&ack);
         match channel {
             Channel::Datagram => {
-                self.piggyback(now, &mut payload, from.id);
-                self.send_datagram(from, payload);
+                self.piggyback(&mut payload, from.id);
+                self.ctx.send_datagram(from, payload);
             }
-            Channel::Stream => self.send_stream(from, payload),
+            Channel::Stream => self.ctx.send_stream(from, payload),
         }
     }
 
-    pub(crate) fn handle_ack(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) {
-        self.hear_round(now, &pulse);
-        self.hear_fingerprint(now, from.id, pulse.fingerprint);
-        if !self.end_ping(now, from, pulse, channel) {
-            self.stats.late_acks += 1;
+    pub(crate) fn handle_ack(&mut self, from: Peer, pulse: Pulse, channel: Channel) {
+        self.hear_round(&pulse);
+        self.hear_fingerprint(from.id, pulse.fingerprint);
+        if !self.end_ping(from, pulse, channel) {
+            self.ctx.stats.late_acks += 1;
         }
-        self.compare_fingerprints(now, from, pulse.fingerprint);
+        self.compare_fingerprints(from, pulse.fingerprint);
     }
 
     /// Another member asks us to ping `target` for it.
-    pub(crate) fn handle_ping_req(
-        &mut self,
-        now: Instant,
-        from: Peer,
-        sequence: Sequence,
-        target: MemberId,
-    ) {
+    pub(crate) fn handle_ping_req(&mut self, from: Peer, sequence: Sequence, target: MemberId) {
+        let now = self.ctx.now;
         let relays = self.probes.pings.values().filter(|ping| ping.purpose.is_relay()).count();
         if relays >= MAX_RELAYS || !self.hearsay.may_request(now, from.id) {
-            self.stats.relays_refused += 1;
+            self.ctx.stats.relays_refused += 1;
             return;
         }
         match self.peer(target).filter(|_| target != self.id()) {
             Some(target) => {
-                self.ping(now, target, Purpose::Relay { requester: from, sequence });
+                self.ping(target, Purpose::Relay { requester: from, sequence });
             }
             None => {
-                self.stats.unknown_subjects += 1;
-                self.send(from, &Part::Nack { sequence });
+                self.ctx.stats.unknown_subjects += 1;
+                self.ctx.send(from, &Part::Nack { sequence });
             }
         }
     }
@@ -314,7 +297,7 @@ impl Swim {
             return;
         };
         let silent = ping.silent_helpers.len() as u32;
-        self.stats.nacks_missed += u64::from(silent);
+        self.ctx.stats.nacks_missed += u64::from(silent);
         let is_confirmed = self.cases.votes_of(ping.target).next().is_some();
         let is_answered = self.is_most_silent() && self.health.last_answer() > ping.sent_at;
         if !is_confirmed && !is_answered {
@@ -323,24 +306,24 @@ impl Swim {
     }
 
     /// A helper is there, but could not reach the member either.
-    pub(crate) fn handle_nack(&mut self, now: Instant, from: MemberId, sequence: Sequence) {
+    pub(crate) fn handle_nack(&mut self, from: MemberId, sequence: Sequence) {
         let Some(ping) = self.ping_helped_by(from, sequence) else {
             return;
         };
         ping.silent_helpers.retain(|&helper| helper != from);
         let target = ping.target;
         self.health.forgive_silent_helper();
-        self.escalate(now, target, None);
+        self.escalate(target, None);
     }
 
     /// The ping that this member was asked to help with. Nobody else's word on it counts.
     fn ping_helped_by(&mut self, helper: MemberId, sequence: Sequence) -> Option<&mut Ping> {
         let Some(ping) = self.probes.pings.get_mut(&sequence) else {
-            self.stats.late_acks += 1;
+            self.ctx.stats.late_acks += 1;
             return None;
         };
         if !ping.helpers.contains(&helper) {
-            self.stats.unasked_answers += 1;
+            self.ctx.stats.unasked_answers += 1;
             return None;
         }
         Some(ping)
@@ -349,17 +332,17 @@ impl Swim {
     /// A helper reached the member.
     pub(crate) fn handle_indirect_ack(
         &mut self,
-        now: Instant,
         from: Peer,
         sequence: Sequence,
         generation: Generation,
     ) {
-        self.record_heard(now, from.id, now);
+        let now = self.ctx.now;
+        self.record_heard(from.id, now);
         let Some(ping) = self.ping_helped_by(from.id, sequence) else {
             return;
         };
         let (target, sent_at) = (ping.target, ping.sent_at);
-        if self.is_current(target, generation) && self.takes_word_of(now, target, from.id) {
+        if self.is_current(target, generation) && self.takes_word_of(target, from.id) {
             self.health.forgive_silent_helper();
             if let Some(ping) = self.probes.pings.get_mut(&sequence) {
                 ping.silent_helpers.clear();
@@ -367,16 +350,17 @@ impl Swim {
             self.record_reached_by(target, from.id);
             self.record_lost(target, sent_at);
             let was_open = self.cases.is_open(target);
-            self.record_alive(now, target, sent_at);
+            self.record_alive(target, sent_at);
             if was_open && !self.cases.is_open(target) {
-                self.ask_to_refute(now, target);
+                self.ask_to_refute(target);
             }
         }
     }
 
     /// Whether another member's word that this one lives counts. If nobody else has said so for a while, and the member
     /// itself was not heard nor renewed its record, the word may be a lie that hides a death.
-    pub(crate) fn takes_word_of(&mut self, now: Instant, id: MemberId, by: MemberId) -> bool {
+    pub(crate) fn takes_word_of(&mut self, id: MemberId, by: MemberId) -> bool {
+        let now = self.ctx.now;
         let Some(link) = self.probes.links.get_mut(&id) else {
             return true;
         };
@@ -385,27 +369,27 @@ impl Swim {
         let LoneWord { since, .. } =
             *link.lone_word.insert(lone_word.unwrap_or(LoneWord { by, since: now }));
         let is_taken = now - since < LONE_WORD_TIME;
-        self.stats.lone_words_ignored += u64::from(!is_taken);
+        self.ctx.stats.lone_words_ignored += u64::from(!is_taken);
         is_taken
     }
 
     /// A message came from the member itself, or its reply to what was sent at `at`.
-    pub(crate) fn record_heard(&mut self, now: Instant, id: MemberId, at: Instant) {
+    pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
         if let Some(link) = self.probes.links.get_mut(&id) {
             link.heard_itself = link.heard_itself.max(Some(at));
         }
-        self.record_alive(now, id, at);
-        self.meet(now, id);
+        self.record_alive(id, at);
+        self.meet(id);
     }
 
     /// A member was alive at `at`, as it showed itself or as a helper found: what it did not answer before was lost on
     /// the way.
-    fn record_alive(&mut self, now: Instant, id: MemberId, at: Instant) {
+    fn record_alive(&mut self, id: MemberId, at: Instant) {
         if let Some(link) = self.probes.links.get_mut(&id) {
             link.last_heard = link.last_heard.max(Some(at));
         }
         self.contacts.record_heard(id, at);
-        self.void_evidence(now, id, at, id);
+        self.void_evidence(id, at, id);
     }
 
     /// When a member last showed by a message of its own that it lives.
@@ -450,7 +434,8 @@ impl Swim {
     }
 
     /// A member refuted: a later version of it is known from now on.
-    pub(crate) fn record_renewed(&mut self, now: Instant, id: MemberId) {
+    pub(crate) fn record_renewed(&mut self, id: MemberId) {
+        let now = self.ctx.now;
         if let Some(link) = self.probes.links.get_mut(&id) {
             link.renewed_at = Some(now);
         }
@@ -462,7 +447,7 @@ impl Swim {
     }
 
     /// Our pings in a row without direct reply.
-    pub(crate) fn run(&self, id: MemberId) -> Option<Run> {
+    pub(crate) fn unanswered_run(&self, id: MemberId) -> Option<Run> {
         self.probes.links.get(&id)?.unanswered
     }
 
@@ -501,7 +486,8 @@ impl Swim {
     }
 
     /// A member that was silent for so long is heard again.
-    pub(crate) fn record_silence_ended(&mut self, now: Instant, id: MemberId, lasted: Duration) {
+    pub(crate) fn record_silence_ended(&mut self, id: MemberId, lasted: Duration) {
+        let now = self.ctx.now;
         let longest = self.longest_silence(now, id);
         if let Some(link) = self.probes.links.get_mut(&id).filter(|_| lasted >= longest) {
             link.silence = Some((lasted, now));
@@ -515,61 +501,62 @@ impl Swim {
         recent.map_or(Duration::ZERO, |(lasted, _)| lasted)
     }
 
-    pub(crate) fn connected(&mut self, now: Instant, peer: Peer) {
-        if self.probes.connected.len() < self.params.max_members {
+    pub(crate) fn connected(&mut self, peer: Peer) {
+        if self.probes.connected.len() < self.ctx.params.max_members {
             self.probes.connected.insert(peer.id);
         }
-        self.hear_anyone(now);
-        self.measure_if_new(now, peer);
+        self.hear_anyone();
+        self.measure_if_new(peer);
     }
 
     /// Pings a subject at once when it is both known and connected, and was never measured: until then nothing on the
     /// link is late.
-    pub(crate) fn measure_if_new(&mut self, now: Instant, peer: Peer) {
+    pub(crate) fn measure_if_new(&mut self, peer: Peer) {
         let link = self.probes.links.get(&peer.id);
         let is_new = link.is_none_or(|link| link.estimator.samples() == 0);
         if is_new
             && self.probes.connected.contains(&peer.id)
             && self.list.rings().subjects(self.id()).contains(&peer.id)
         {
-            self.ping(now, peer, Purpose::Probe);
+            self.ping(peer, Purpose::Probe);
         }
     }
 
-    pub(crate) fn disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
+    pub(crate) fn disconnected(&mut self, id: MemberId, reason: Disconnection) {
         self.probes.connected.remove(&id);
         match reason {
             Disconnection::Reset | Disconnection::Closed => {
                 // Its process ended, or is another one now; if it is there, it answers.
-                self.verify(now, id);
-                self.record_silence(now, id, Silence::Gone);
+                self.verify(id);
+                self.record_silence(id, Silence::Gone);
             }
             Disconnection::Idle | Disconnection::Lost => {}
         }
     }
 
-    pub(crate) fn unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
+    pub(crate) fn unreachable(&mut self, id: MemberId, reason: Unreachable) {
         self.probes.connected.remove(&id);
         self.joins.give_up(id);
         match reason {
-            Unreachable::Refused => self.record_port_free(now, id),
+            Unreachable::Refused => self.record_port_free(id),
             Unreachable::OtherIdentity => {
-                self.record_silence(now, id, Silence::Gone);
-                self.record_gone(now, id);
+                self.record_silence(id, Silence::Gone);
+                self.record_gone(id);
             }
             Unreachable::NoAnswer | Unreachable::NotAdmitted => {}
         }
     }
 
     /// What a member's host said of it.
-    pub(crate) fn host_answered(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
+    pub(crate) fn host_answered(&mut self, id: MemberId, answer: HostAnswer) {
+        let now = self.ctx.now;
         // Another process may have its port by now. Finding that takes a look at the whole list, and only a silent member is
         // judged by it.
         let is_taken =
             answer == HostAnswer::Answers && self.cases.is_open(id) && self.is_address_taken(id);
         let Some(link) = self.probes.links.get_mut(&id) else {
             if answer == HostAnswer::PortRefused {
-                self.record_port_free(now, id);
+                self.record_port_free(id);
             }
             return;
         };
@@ -587,28 +574,28 @@ impl Swim {
         }
         if answer == HostAnswer::PortRefused {
             self.health.record_refusal(now);
-            self.doubt_refused(now, id);
-            self.record_port_free(now, id);
+            self.doubt_refused(id);
+            self.record_port_free(id);
         }
-        self.record_silence(now, id, silence);
+        self.record_silence(id, silence);
     }
 
     /// No process has the port of this member: all silent members that were at its address are gone. A host says so only
     /// now and then (Linux once in a second), while a process that crashes in a loop leaves many identities.
-    fn record_port_free(&mut self, now: Instant, id: MemberId) {
-        self.record_gone(now, id);
+    fn record_port_free(&mut self, id: MemberId) {
+        self.record_gone(id);
         let addr = self.list.get(id).map(|member| member.addr());
         for other in self.cases.open() {
             if other == id || self.list.get(other).map(|member| member.addr()) == addr {
-                self.record_silence(now, other, Silence::Gone);
+                self.record_silence(other, Silence::Gone);
             }
         }
     }
 
     /// Where a member is said to be, no process is: that bears out what others say of it.
-    fn record_gone(&mut self, now: Instant, id: MemberId) {
-        self.confirm_gone(now, id);
-        self.confirm_forgotten(now, id);
+    fn record_gone(&mut self, id: MemberId) {
+        self.confirm_gone(id);
+        self.confirm_forgotten(id);
     }
 
     /// Whether a member that came later has this one's address.
@@ -658,10 +645,11 @@ impl Swim {
         self.probes.links.get(&id).map(|link| self.probes.estimate(link))
     }
 
-    pub(crate) fn ping(&mut self, now: Instant, to: Peer, purpose: Purpose) {
+    pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
+        let now = self.ctx.now;
         let sequence = self.probes.next_sequence();
         let is_sample = self.probes.connected.contains(&to.id);
-        let prior = self.params.prior_round_trip;
+        let prior = self.ctx.params.prior_round_trip;
         let link = self.probes.links.entry(to.id).or_insert_with(|| LinkState {
             estimator: LinkEstimator::new(prior),
             last_heard: None,
@@ -678,7 +666,7 @@ impl Swim {
             heard_itself: None,
             lone_word: None,
         });
-        let period = self.params.protocol_period;
+        let period = self.ctx.params.protocol_period;
         let link = link.clone();
         let timeout = probe_timeout(&self.probes.estimate(&link), period, is_sample);
         let (target, sent_at) = (to.id, now);
@@ -696,22 +684,24 @@ impl Swim {
             silent_helpers,
         };
         self.probes.pings.insert(sequence, ping);
-        self.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
-        self.timers.set(now + self.probe_lifetime(), Timer::ProbeEnd(sequence));
-        self.stats.pings_sent += 1;
+        self.ctx.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
+        self.ctx.timers.set(now + self.probe_lifetime(), Timer::ProbeEnd(sequence));
+        self.ctx.stats.pings_sent += 1;
         let mut payload = Payload::of(&Part::Ping(Pulse { sequence, ..self.pulse(now) }));
-        self.piggyback(now, &mut payload, to.id);
-        self.send_datagram(to, payload);
+        self.piggyback(&mut payload, to.id);
+        self.ctx.send_datagram(to, payload);
     }
 
     /// Asks others to ping a member: its observers, except those that are silent themselves. If this member's own link to
     /// it is known to fail, any member may help, and the one that reached it last is asked first.
-    pub(crate) fn ask_helpers(&mut self, now: Instant, target: MemberId, sequence: Sequence) {
+    pub(crate) fn ask_helpers(&mut self, target: MemberId, sequence: Sequence) {
+        let now = self.ctx.now;
         let mut candidates = self.list.rings().observers(target);
         let is_cut_off = self.own_failing_link(now, target).is_some();
         if is_cut_off {
-            candidates
-                .extend((0..CHANCE_HELPERS).filter_map(|_| self.list.random_other(&mut self.rng)));
+            candidates.extend(
+                (0..CHANCE_HELPERS).filter_map(|_| self.list.random_other(&mut self.ctx.rng)),
+            );
             candidates.sort_unstable();
             candidates.dedup();
         }
@@ -719,38 +709,40 @@ impl Swim {
         candidates.retain(|&id| {
             id != me && id != target && self.is_alive(id) && !self.is_silent_to_us(id)
         });
-        candidates.shuffle(&mut self.rng);
+        candidates.shuffle(&mut self.ctx.rng);
         let reached_by = self.probes.links.get(&target).and_then(|link| link.reached_by);
         if let Some(helper) = reached_by.filter(|&id| is_cut_off && self.is_alive(id)) {
             candidates.retain(|&id| id != helper);
             candidates.insert(0, helper);
         }
-        candidates.truncate(self.params.indirect_probes.into());
+        candidates.truncate(self.ctx.params.indirect_probes.into());
         let helpers: Vec<_> = candidates.into_iter().filter_map(|id| self.peer(id)).collect();
         if let Some(ping) = self.probes.pings.get_mut(&sequence) {
             ping.helpers.extend(helpers.iter().map(|helper| helper.id));
             ping.silent_helpers = helpers.iter().map(|helper| helper.id).collect();
-            let patience = self.params.protocol_period;
-            self.timers.set(now + patience, Timer::NackTimeout(sequence));
+            let patience = self.ctx.params.protocol_period;
+            self.ctx.timers.set(now + patience, Timer::NackTimeout(sequence));
         }
         for helper in helpers {
-            self.stats.ping_reqs_sent += 1;
-            self.send(helper, &Part::PingReq { sequence, target });
+            self.ctx.stats.ping_reqs_sent += 1;
+            self.ctx.send(helper, &Part::PingReq { sequence, target });
         }
     }
 
     /// Pings a member again by the one way that datagram loss does not touch.
-    pub(crate) fn ping_by_stream(&mut self, now: Instant, target: MemberId, sequence: Sequence) {
+    pub(crate) fn ping_by_stream(&mut self, target: MemberId, sequence: Sequence) {
+        let now = self.ctx.now;
         if let Some(target) = self.peer(target) {
             let mut ping = Payload::of(&Part::Ping(Pulse { sequence, ..self.pulse(now) }));
             // Where datagrams do not arrive, this is how a suspect learns that it is one.
-            self.piggyback(now, &mut ping, target.id);
-            self.send_stream(target, ping);
+            self.piggyback(&mut ping, target.id);
+            self.ctx.send_stream(target, ping);
         }
     }
 
     /// Ends the ping that an ack answers; says whether there was one.
-    fn end_ping(&mut self, now: Instant, from: Peer, pulse: Pulse, channel: Channel) -> bool {
+    fn end_ping(&mut self, from: Peer, pulse: Pulse, channel: Channel) -> bool {
+        let now = self.ctx.now;
         let sequence = pulse.sequence;
         let is_answer = self.probes.pings.get(&sequence).is_some_and(|p| p.target == from.id);
         if !is_answer || !self.is_current(from.id, pulse.generation) {
@@ -761,8 +753,8 @@ impl Swim {
         };
         let (timeout_at, end_at) =
             (ping.sent_at + ping.timeout, ping.sent_at + self.probe_lifetime());
-        self.timers.cancel(now, timeout_at, Timer::ProbeTimeout(sequence));
-        self.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
+        self.ctx.timers.cancel(now, timeout_at, Timer::ProbeTimeout(sequence));
+        self.ctx.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
         if let Some(link) = self.probes.links.get_mut(&from.id) {
             link.stall = Duration::from_millis(pulse.stall_ms.into());
             match channel {
@@ -776,31 +768,32 @@ impl Swim {
         }
         if channel == Channel::Datagram {
             self.health.forgive_silent_helper();
-            self.record_reached(now, from);
+            self.record_reached(from);
         }
         if matches!(ping.purpose, Purpose::Retry) {
             self.retry_ended(from.id);
         }
         if matches!(ping.purpose, Purpose::Redial) {
             // Two parts that found each other differ in more than what refutations will repair.
-            self.start_exchange(now, from);
+            self.start_exchange(from);
         }
         if let Purpose::Relay { requester, sequence } = ping.purpose {
             let generation = pulse.generation;
-            self.send(requester, &Part::IndirectAck { sequence, generation });
+            self.ctx.send(requester, &Part::IndirectAck { sequence, generation });
         }
-        self.record_heard(now, from.id, ping.sent_at);
-        self.learn_whether_host_answers(now, from.id);
+        self.record_heard(from.id, ping.sent_at);
+        self.learn_whether_host_answers(from.id);
         true
     }
 
     /// After how long a reply to a ping is too late to matter.
     fn probe_lifetime(&self) -> Duration {
-        self.params.protocol_period * 2
+        self.ctx.params.protocol_period * 2
     }
 
     /// Asks a healthy member's host once in a long while, so that its silence will mean something.
-    fn learn_whether_host_answers(&mut self, now: Instant, id: MemberId) {
+    fn learn_whether_host_answers(&mut self, id: MemberId) {
+        let now = self.ctx.now;
         let Some(link) = self.probes.links.get_mut(&id) else {
             return;
         };
@@ -828,7 +821,7 @@ impl Swim {
 
     /// Forgets the links not heard longest once there are many more than subjects.
     pub(crate) fn prune_links(&mut self) {
-        let max = 4 * usize::from(self.params.rings) + 16;
+        let max = 4 * usize::from(self.ctx.params.rings) + 16;
         while self.probes.links.len() > max {
             let subjects = self.list.rings().subjects(self.id());
             let links = self.probes.links.iter();
@@ -839,19 +832,6 @@ impl Swim {
             };
             self.probes.links.remove(&oldest);
         }
-    }
-}
-
-/// By which way a message came, so that its answer takes the same.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Channel {
-    Datagram,
-    Stream,
-}
-
-impl Purpose {
-    const fn is_relay(self) -> bool {
-        matches!(self, Self::Relay { .. })
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     HostAnswer, Incarnation, Instant, Keys, Link, Member, MemberId, MemberState, Members, Name,
     Outcome, Output, Peer, Record, Report, Stats, Unreachable, Version,
     config::Params,
+    ctx::{Ctx, Effect},
     detect::degraded::Failing,
     detect::health::LocalHealth,
     detect::hearsay::Hearsay,
@@ -26,12 +27,13 @@ use crate::{
     member::record::Statement,
     member::supersedes,
     newcomers::Newcomers,
+    probe::Probes,
     probe::rounds::Rounds,
-    probe::{Channel, Probes},
+    step::{Channel, Source, Step},
     sync::Exchanges,
     sync::convergence::Convergence,
-    timers::Timers,
-    wire::{self, Claim, DecodeError, Entry, Part, Payload, Round, Sequence},
+    timers::Timer,
+    wire::{self, Claim, DecodeError, Entry, Part, Round},
 };
 
 /// What a node says of itself when it starts.
@@ -47,9 +49,7 @@ pub struct Local {
 
 /// The protocol as a value.
 pub struct Swim {
-    pub(crate) params: Params,
-    pub(crate) keys: Arc<dyn Keys>,
-    pub(crate) rng: ChaCha8Rng,
+    pub(crate) ctx: Ctx,
     pub(crate) list: MembershipList,
     pub(crate) rounds: Rounds,
     pub(crate) probes: Probes,
@@ -71,42 +71,7 @@ pub struct Swim {
     pub(crate) departure: Option<Departure>,
     /// When we last had to take the generation after one we heard of.
     generation_taken_at: Option<Instant>,
-    pub(crate) timers: Timers<Timer>,
-    pub(crate) stats: Stats,
     outputs: VecDeque<Output>,
-}
-
-/// What a deadline was set for; each says when it fires.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(crate) enum Timer {
-    /// This protocol period of ours ends and the next begins.
-    Period(u16),
-    /// The member that this protocol period is for is to be pinged.
-    Probe(u16),
-    /// The reply to this ping is later than nearly all before it.
-    ProbeTimeout(Sequence),
-    /// Helpers asked about this ping would have sent a nack by now.
-    NackTimeout(Sequence),
-    /// A reply to this ping would come too late to matter.
-    ProbeEnd(Sequence),
-    /// A member that does not answer is pinged again.
-    Retry(MemberId, Version),
-    /// The silence of a member may have lasted long enough for a verdict.
-    Judge(MemberId, Version),
-    /// While many are silent: further members are to be looked at.
-    Look,
-    /// The member's time to refute a verdict that we doubt may be over.
-    Doubt(MemberId, Version),
-    /// Urgent updates have waited long enough for others to share their datagrams.
-    Push,
-    /// A member that was too busy to let us in is asked again.
-    JoinRetry(MemberId),
-    /// Members that have not confirmed our departure are told again.
-    LeaveRetry,
-    /// The penalty of a member that died too often has decayed.
-    Release(MemberId),
-    /// Members that died or left long ago are to be forgotten.
-    Sweep,
 }
 
 impl Swim {
@@ -131,15 +96,15 @@ impl Swim {
         let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
         let record = Record::sign(statement, &*keys);
         let member = Member { record, state: MemberState::Alive, since: now };
-        let mut timers = Timers::new();
         // The first round ends at random, so that members that start together are no burst.
-        timers.set(now + params.protocol_period.mul_f64(rng.random()), Timer::Period(0));
-        let dissemination = Dissemination::new(now, params.rings);
+        let first_round_ends = now + params.protocol_period.mul_f64(rng.random());
+        let (list, dissemination) =
+            (MembershipList::new(member, params.rings), Dissemination::new(now, params.rings));
+        let mut ctx = Ctx::new(now, params, keys, rng);
+        ctx.timers.set(first_round_ends, Timer::Period(0));
         Ok(Self {
-            list: MembershipList::new(member, params.rings),
-            params,
-            keys,
-            rng,
+            ctx,
+            list,
             rounds: Rounds::new(now),
             probes: Probes::default(),
             cases: Cases::default(),
@@ -159,110 +124,124 @@ impl Swim {
             failing: Failing::default(),
             departure: None,
             generation_taken_at: None,
-            timers,
-            stats: Stats::default(),
             outputs: VecDeque::new(),
         })
     }
 
     /// A datagram arrived from the member that the connection proved to be `from`.
     pub fn handle_datagram(&mut self, now: Instant, from: Peer, payload: &[u8]) {
-        self.handle_payload(now, from, Channel::Datagram, payload);
+        self.begin(now);
+        self.handle_payload(from, Channel::Datagram, payload);
+        self.run();
     }
 
     /// A whole stream arrived from the member that the connection proved to be `from`.
     pub fn handle_stream(&mut self, now: Instant, from: Peer, payload: &[u8]) {
-        self.handle_payload(now, from, Channel::Stream, payload);
+        self.begin(now);
+        self.handle_payload(from, Channel::Stream, payload);
+        self.run();
     }
 
     /// A connection to this peer is open: from now on round trips are those of the link, without a handshake.
     pub fn handle_connected(&mut self, now: Instant, peer: Peer) {
-        self.assert_drained();
-        self.connected(now, peer);
+        self.begin(now);
+        self.connected(peer);
+        self.run();
     }
 
     /// The connection to this member ended.
     pub fn handle_disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
-        self.assert_drained();
-        self.disconnected(now, id, reason);
+        self.begin(now);
+        self.disconnected(id, reason);
+        self.run();
     }
 
     /// No connection to this member could be made.
     pub fn handle_unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
-        self.assert_drained();
-        self.unreachable(now, id, reason);
+        self.begin(now);
+        self.unreachable(id, reason);
+        self.run();
     }
 
     /// Where we dialled one member, another answered.
     pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
-        self.assert_drained();
-        self.found_instead(now, sought, found);
+        self.begin(now);
+        self.found_instead(sought, found);
+        self.run();
     }
 
     /// What a member's host said when we asked ([`Output::AskHost`]), or of its own when it refused any packet of ours.
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
-        self.assert_drained();
-        self.host_answered(now, id, answer);
+        self.begin(now);
+        self.host_answered(id, answer);
+        self.run();
     }
 
     /// Fires what is due. Everything received must be handled before, so that a reply that has arrived is no miss.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.assert_drained();
-        if let Some(due) = self.timers.next().filter(|&due| due <= now) {
-            self.record_lag(now, now - due);
+        self.begin(now);
+        if let Some(due) = self.ctx.timers.next().filter(|&due| due <= now) {
+            self.record_lag(now - due);
+            self.run();
         }
-        while let Some(timer) = self.timers.pop_due(now) {
+        while let Some(timer) = self.ctx.timers.pop_due(now) {
             match timer {
-                Timer::Period(round) => self.start_round(now, Round(round)),
-                Timer::Probe(round) => self.ping_in_round(now, Round(round)),
-                Timer::ProbeTimeout(sequence) => self.reply_overdue(now, sequence),
+                Timer::Period(round) => self.start_round(Round(round)),
+                Timer::Probe(round) => self.ping_in_round(Round(round)),
+                Timer::ProbeTimeout(sequence) => self.reply_overdue(sequence),
                 Timer::NackTimeout(sequence) => self.count_silent_helpers(sequence),
                 Timer::ProbeEnd(sequence) => self.end_probe(sequence),
-                Timer::Retry(id, version) => self.retry(now, id, version),
-                Timer::Judge(id, _) => self.judge(now, id),
-                Timer::Look => self.look_around(now),
-                Timer::Doubt(id, version) => self.end_doubt(now, id, version),
-                Timer::Push => self.push_updates(now),
-                Timer::JoinRetry(id) => self.ask_again_to_join(now, id),
-                Timer::LeaveRetry => self.ask_to_confirm(now),
-                Timer::Release(id) => self.release(now, id),
-                Timer::Sweep => self.sweep(now),
+                Timer::Retry(id, version) => self.retry(id, version),
+                Timer::Judge(id, _) => self.judge(id),
+                Timer::Look => self.look_around(),
+                Timer::Doubt(id, version) => self.end_doubt(id, version),
+                Timer::Push => self.push_updates(),
+                Timer::JoinRetry(id) => self.ask_again_to_join(id),
+                Timer::LeaveRetry => self.ask_to_confirm(),
+                Timer::Release(id) => self.release(id),
+                Timer::Sweep => self.sweep(),
             }
+            self.run();
         }
     }
 
     /// Asks a member to let us into its cluster; ends with [`Output::JoinEnded`], unless no answer ever comes. A member
     /// that has left joins anew, as a later version of itself.
     pub fn join(&mut self, now: Instant, through: Peer) {
-        self.assert_drained();
-        self.ask_to_join(now, through);
+        self.begin(now);
+        self.ask_to_join(through);
+        self.run();
     }
 
     /// The application has decided on a newcomer ([`Output::Newcomer`]): it is let in, or told the reason why not, of
     /// which [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) count. For one who is not waiting, nothing happens.
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
-        self.assert_drained();
-        self.decided(now, id, decision);
+        self.begin(now);
+        self.decided(id, decision);
+        self.run();
     }
 
     /// Tells everybody that this member is reached at other addresses from now on, the preferred one first; of none,
     /// nothing is told. Others dial these from then on.
     pub fn move_to(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
-        self.assert_drained();
+        self.begin(now);
         let mine = self.list.me().record.statement();
         if addrs.is_empty() || addrs == mine.addrs {
             return;
         }
         // A departure is said once more, with the new addresses.
         let version = mine.version.next().unwrap_or_else(|| mine.version.next_generation());
-        self.restate(now, Statement { version, addrs, ..mine });
+        self.restate(Statement { version, addrs, ..mine });
+        self.run();
     }
 
     /// Leaves the cluster: says so to the members that would miss us, again and again until each has confirmed
     /// ([`Output::LeaveConfirmed`]), and probes no more. Returns how many are asked; a second call changes nothing.
     pub fn leave(&mut self, now: Instant) -> usize {
-        self.assert_drained();
-        self.start_leaving(now)
+        self.begin(now);
+        let asked = self.start_leaving();
+        self.run();
+        asked
     }
 
     /// Forgets a member that died or left, here and at every member that has it as left. Members that have it as dead follow
@@ -272,8 +251,10 @@ impl Swim {
     /// # Errors
     /// When it is not in the list, or takes part in the cluster.
     pub fn forget(&mut self, now: Instant, id: MemberId) -> Result<(), ForgetRefusal> {
-        self.assert_drained();
-        self.forget_on_request(now, id)
+        self.begin(now);
+        let result = self.forget_on_request(id);
+        self.run();
+        result
     }
 
     /// The next thing to do, in order. To be drained after every input.
@@ -283,7 +264,7 @@ impl Swim {
 
     /// When [`Swim::handle_timeout`] is next to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        self.ctx.timers.next()
     }
 
     /// Who this member is.
@@ -318,46 +299,45 @@ impl Swim {
 
     /// What was counted since the start.
     pub const fn stats(&self) -> &Stats {
-        &self.stats
+        &self.ctx.stats
     }
 
-    fn handle_payload(&mut self, now: Instant, from: Peer, channel: Channel, payload: &[u8]) {
-        self.assert_drained();
-        let decoded = match wire::decode(payload, &*self.keys) {
+    fn handle_payload(&mut self, from: Peer, channel: Channel, payload: &[u8]) {
+        let decoded = match wire::decode(payload, &*self.ctx.keys) {
             Ok(decoded) => decoded,
             Err(DecodeError::UnknownVersion(_)) => {
-                self.stats.unknown_versions += 1;
+                self.ctx.stats.unknown_versions += 1;
                 return;
             }
             Err(_) => {
-                self.stats.malformed_messages += 1;
+                self.ctx.stats.malformed_messages += 1;
                 return;
             }
         };
         if from.id == self.id() {
-            self.stats.misdirected_messages += 1;
+            self.ctx.stats.misdirected_messages += 1;
             return;
         }
-        self.stats.unknown_parts += decoded.unknown_parts;
+        self.ctx.stats.unknown_parts += decoded.unknown_parts;
         let is_join = decoded.parts.iter().any(|part| matches!(part, Part::Join));
         if !is_join && self.is_stranger(from.id) {
-            return self.handle_stranger(now, from, channel, decoded.parts);
+            return self.handle_stranger(from, channel, decoded.parts);
         }
-        self.hear_anyone(now);
+        self.hear_anyone();
         if decoded.parts.iter().any(Part::is_answer) {
-            self.health.record_answer(now);
+            self.health.record_answer(self.ctx.now);
         }
         // An ack shows life when its ping was sent, not when it arrives; anything else, about now.
         let is_answer = |part: &Part| matches!(part, Part::Ack(_) | Part::IndirectAck { .. });
         if !decoded.parts.iter().any(is_answer) {
-            self.record_heard(now, from.id, now);
+            self.record_heard(from.id, self.ctx.now);
         }
         // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
         let has_records = channel == Channel::Stream && !told.is_empty();
         let is_welcome = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
         let is_welcome = is_welcome && self.list.snapshot().live_len() == 1;
-        let is_page = channel == Channel::Stream && self.is_welcomed_by(now, from.id);
+        let is_page = channel == Channel::Stream && self.is_welcomed_by(self.ctx.now, from.id);
         let source = match is_welcome || is_page {
             true => Source::Welcome(from),
             false => Source::Gossip(from),
@@ -365,65 +345,65 @@ impl Swim {
         let origin = Origin { peer: from, channel, source };
         let parts = told.into_iter().chain(asked);
         if is_join {
-            return self.handle_join(now, origin, parts.collect());
+            return self.handle_join(origin, parts.collect());
         }
-        parts.for_each(|part| self.handle_part(now, origin, part));
+        parts.for_each(|part| self.handle_part(origin, part));
         if has_records {
-            self.ask_for_next_page(now, from);
+            self.ask_for_next_page(from);
         }
-        self.tell_accused(now, from);
+        self.tell_accused(from);
     }
 
-    pub(crate) fn handle_part(&mut self, now: Instant, origin: Origin, part: Part) {
+    pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
-        if self.is_forgotten(now, from, &part) {
+        if self.is_forgotten(from, &part) {
             return;
         }
         match part {
-            Part::Ping(pulse) => self.handle_ping(now, from, pulse, channel),
-            Part::Ack(pulse) => self.handle_ack(now, from, pulse, channel),
-            Part::PingReq { sequence, target } => self.handle_ping_req(now, from, sequence, target),
-            Part::Nack { sequence } => self.handle_nack(now, from.id, sequence),
+            Part::Ping(pulse) => self.handle_ping(from, pulse, channel),
+            Part::Ack(pulse) => self.handle_ack(from, pulse, channel),
+            Part::PingReq { sequence, target } => self.handle_ping_req(from, sequence, target),
+            Part::Nack { sequence } => self.handle_nack(from.id, sequence),
             Part::IndirectAck { sequence, generation } => {
-                self.handle_indirect_ack(now, from, sequence, generation);
+                self.handle_indirect_ack(from, sequence, generation);
             }
-            Part::Entry(entry) => self.handle_entry(now, source, entry),
-            Part::Suspect(claim) => self.handle_suspect(now, source, claim),
-            Part::Dead(verdict) => self.handle_dead(now, source, verdict),
-            Part::Forget(claim) => self.handle_forget(now, source, claim),
-            Part::Vote(vote) => self.handle_vote(now, from, vote),
+            Part::Entry(entry) => self.handle_entry(source, entry),
+            Part::Suspect(claim) => self.handle_suspect(source, claim),
+            Part::Dead(verdict) => self.handle_dead(source, verdict),
+            Part::Forget(claim) => self.handle_forget(source, claim),
+            Part::Vote(vote) => self.handle_vote(from, vote),
             Part::Clear { subject, version, age } => {
-                self.handle_clear(now, from.id, subject, version, age);
+                self.handle_clear(from.id, subject, version, age);
             }
             Part::Abstain { subject, version } => {
-                self.handle_abstain(now, from.id, subject, version);
+                self.handle_abstain(from.id, subject, version);
             }
             Part::Failing { subject, version, links } => {
-                self.handle_failing(now, from.id, subject, version, &links);
+                self.handle_failing(from.id, subject, version, &links);
             }
             // Answered once for its payload, by `handle_join`.
             Part::Join => {}
-            Part::JoinReply(result) => self.handle_join_reply(now, origin, result),
-            Part::Compare(buckets) => self.handle_compare(now, from, &buckets),
-            Part::Summary { buckets, lines } => self.handle_summary(now, from, buckets, &lines),
-            Part::Want(ids) => self.handle_want(now, from, &ids),
+            Part::JoinReply(result) => self.handle_join_reply(origin, result),
+            Part::Compare(buckets) => self.handle_compare(from, &buckets),
+            Part::Summary { buckets, lines } => self.handle_summary(from, buckets, &lines),
+            Part::Want(ids) => self.handle_want(from, &ids),
             Part::Leave { sequence } => self.handle_leave(from, sequence),
             Part::LeaveAck { sequence } => self.handle_leave_ack(from.id, sequence),
         }
     }
 
     /// A member's record: the one way by which members appear, change, return and leave.
-    pub(crate) fn handle_entry(&mut self, now: Instant, source: Source, entry: Entry) {
+    pub(crate) fn handle_entry(&mut self, source: Source, entry: Entry) {
         let Entry { state, record } = entry;
         let id = record.id();
         if id == self.id() {
-            self.handle_own_record(now, source, &record);
+            self.handle_own_record(source, &record);
             if matches!(state, MemberState::Suspect | MemberState::Dead) {
                 let (version, by) = (record.version(), source.from());
                 let claim = Claim { subject: id, version, by };
                 match state {
-                    MemberState::Dead => self.refute_death(now, source, claim),
-                    _ => self.refute(now, source, claim),
+                    MemberState::Dead => self.refute_death(source, claim),
+                    _ => self.refute(source, claim),
                 }
             }
             return;
@@ -435,12 +415,12 @@ impl Swim {
             supersedes((record.version(), said), (known.version(), known.state))
         });
         if is_news {
-            let is_full = self.list.snapshot().len() >= self.params.max_members;
+            let is_full = self.list.snapshot().len() >= self.ctx.params.max_members;
             if known.is_none() && is_full {
-                self.stats.members_refused += 1;
+                self.ctx.stats.members_refused += 1;
                 return;
             }
-            if !self.is_authentic(now, source, &record) {
+            if !self.is_authentic(source, &record) {
                 return;
             }
         }
@@ -452,44 +432,40 @@ impl Swim {
             (true, _) => Some(said),
         };
         if let Some(believed) = believed {
-            if !self.takes_news_of_newcomer(now, source, &record, believed) {
+            if !self.takes_news_of_newcomer(source, &record, believed) {
                 return;
             }
-            self.accept_record(now, source, record, believed);
+            self.accept_record(source, record, believed);
         }
         if state == MemberState::Dead {
             let claim = Claim { subject: id, version, by: source.from() };
-            self.handle_death_elsewhere(now, source, claim);
+            self.handle_death_elsewhere(source, claim);
         }
     }
 
     /// Checks the signature of a record, within the budget of the member that told it.
-    fn is_authentic(&mut self, now: Instant, source: Source, record: &Record) -> bool {
+    fn is_authentic(&mut self, source: Source, record: &Record) -> bool {
+        let now = self.ctx.now;
         let teller = match source {
             Source::Gossip(peer) => Some(peer.id),
             // What a node that is alone takes in is limited by the pages it asks for.
             Source::Welcome(_) | Source::Ourselves => None,
         };
         if teller.is_some_and(|teller| !self.hearsay.may_check(now, teller)) {
-            self.stats.records_over_budget += 1;
+            self.ctx.stats.records_over_budget += 1;
             return false;
         }
-        let is_authentic = record.is_authentic(&*self.keys);
+        let is_authentic = record.is_authentic(&*self.ctx.keys);
         if !is_authentic {
-            self.stats.forged_records += 1;
+            self.ctx.stats.forged_records += 1;
             teller.into_iter().for_each(|teller| self.hearsay.record_forgery(now, teller));
         }
         is_authentic
     }
 
     /// Takes a record that is news into the list, and tells the application and the others.
-    pub(crate) fn accept_record(
-        &mut self,
-        now: Instant,
-        source: Source,
-        record: Record,
-        state: MemberState,
-    ) {
+    pub(crate) fn accept_record(&mut self, source: Source, record: Record, state: MemberState) {
+        let now = self.ctx.now;
         let id = record.id();
         let known = self.list.get(id).cloned();
         let change = match (known.as_deref(), state) {
@@ -516,7 +492,7 @@ impl Swim {
             known.state.is_live() && state.is_live() && known.version() < version && !is_restart
         });
         if is_refutation {
-            self.renew_case(now, id, version);
+            self.renew_case(id, version);
         }
         if !is_restart
             && state.is_live()
@@ -527,7 +503,7 @@ impl Swim {
             self.hearsay.record_refutation(now, id);
         }
         if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
-            self.record_flap(now, id);
+            self.record_flap(id);
         }
         if is_restart || !state.is_live() {
             self.cases.close(id);
@@ -546,36 +522,37 @@ impl Swim {
         self.announce_conflict(known.as_deref(), &member);
         if known.is_some_and(|known| has_moved(&known, &member)) {
             // Whatever is still open leads to where it was.
-            self.output(Output::Disconnect(id));
+            self.ctx.output(Output::Disconnect(id));
         }
-        self.spread(now, id, source);
+        self.spread(id, source);
         if state.is_live() {
-            self.measure_if_new(now, peer);
+            self.measure_if_new(peer);
         } else {
-            self.plan_to_forget(now);
+            self.plan_to_forget();
         }
     }
 
     /// Hears what we are said to have said. Where it is not our own last word, an earlier run of this process is
     /// remembered with a later one: this run takes the generation after it (a member never shouts itself down).
-    fn handle_own_record(&mut self, now: Instant, source: Source, record: &Record) {
+    fn handle_own_record(&mut self, source: Source, record: &Record) {
+        let now = self.ctx.now;
         let mine = self.list.me().record.clone();
         if record.version() < mine.version() || *record == mine {
             return;
         }
-        if !self.is_authentic(now, source, record) {
+        if !self.is_authentic(source, record) {
             return;
         }
         // The first such record is most likely an earlier run's. One that exceeds the generation taken after it comes
         // from a process that runs now, and answers ours.
         let is_elsewhere = record.addrs().ne(mine.addrs());
         if self.generation_taken_at.is_some() && is_elsewhere {
-            self.output(Output::IdentityInUse(record.addr()));
+            self.ctx.output(Output::IdentityInUse(record.addr()));
         }
         // Two processes with one key would outbid each other for ever; so they do it slowly, and it shows.
-        let period = self.params.protocol_period;
+        let period = self.ctx.params.protocol_period;
         if self.generation_taken_at.is_some_and(|taken_at| now - taken_at < period) {
-            self.stats.outbid += 1;
+            self.ctx.stats.outbid += 1;
             return;
         }
         self.generation_taken_at = Some(now);
@@ -583,46 +560,48 @@ impl Swim {
             return;
         };
         let version = Version { generation, incarnation: Incarnation(0) };
-        self.output(Output::Generation(generation));
-        self.restate(now, Statement { version, ..mine.statement() });
+        self.ctx.output(Output::Generation(generation));
+        self.restate(Statement { version, ..mine.statement() });
     }
 
     /// Answers a claim that we are suspect or dead with a later incarnation (SWIM §4.2). Whoever makes it is told by
     /// ourselves: it may be the only one that we reach. A claim about an earlier version was answered before.
-    pub(crate) fn refute(&mut self, now: Instant, source: Source, claim: Claim) {
+    pub(crate) fn refute(&mut self, source: Source, claim: Claim) {
+        let now = self.ctx.now;
         let mine = self.list.me().record.clone();
         if claim.version > mine.version() {
             return;
         }
         if claim.version == mine.version() && !mine.has_left() {
-            if self.holds_off(now) {
-                self.stats.refutations_held += 1;
+            if self.holds_off() {
+                self.ctx.stats.refutations_held += 1;
                 return;
             }
             let version = mine.version().next().unwrap_or_else(|| mine.version().next_generation());
-            self.stats.refutations += 1;
+            self.ctx.stats.refutations += 1;
             self.contacts.record_refuted(now);
-            self.restate(now, Statement { version, ..mine.statement() });
+            self.restate(Statement { version, ..mine.statement() });
         }
         if let Source::Gossip(peer) | Source::Welcome(peer) = source
             && self.contacts.may_answer(now, peer.id)
         {
-            self.send(peer, &self.entry_of_ourselves());
+            self.ctx.send(peer, &self.entry_of_ourselves());
         }
     }
 
     /// Answers a claim that we are dead.
-    pub(crate) fn refute_death(&mut self, now: Instant, source: Source, claim: Claim) {
-        let before = self.stats.refutations;
-        self.refute(now, source, claim);
-        self.stats.deaths_refuted += self.stats.refutations - before;
+    pub(crate) fn refute_death(&mut self, source: Source, claim: Claim) {
+        let before = self.ctx.stats.refutations;
+        self.refute(source, claim);
+        self.ctx.stats.deaths_refuted += self.ctx.stats.refutations - before;
     }
 
     /// Says something new of ourselves.
-    pub(crate) fn restate(&mut self, now: Instant, statement: Statement) {
+    pub(crate) fn restate(&mut self, statement: Statement) {
+        let now = self.ctx.now;
         let state = if statement.has_left { MemberState::Left } else { MemberState::Alive };
         let before = self.list.me().clone();
-        let record = Record::sign(statement, &*self.keys);
+        let record = Record::sign(statement, &*self.ctx.keys);
         let since = if before.state == state { before.since } else { now };
         let change = match state {
             MemberState::Left => Some(Change::Left),
@@ -631,18 +610,18 @@ impl Swim {
         let member = self.list.put(Member { record, state, since });
         self.announce(change, Arc::clone(&member));
         self.announce_conflict(Some(&before), &member);
-        self.spread(now, self.id(), Source::Ourselves);
+        self.spread(self.id(), Source::Ourselves);
     }
 
     /// Puts a member into another state within its version, and tells the application and the others.
     pub(crate) fn declare(
         &mut self,
-        now: Instant,
         id: MemberId,
         state: MemberState,
         change: Change,
         source: Source,
     ) {
+        let now = self.ctx.now;
         let Some(known) = self.list.get(id) else {
             return;
         };
@@ -654,13 +633,13 @@ impl Swim {
         let member = Member { record: known.record.clone(), state, since: now };
         let member = self.list.put(member);
         if state == MemberState::Dead {
-            self.record_flap(now, id);
+            self.record_flap(id);
             self.newcomers.record_death(now, id);
         }
         self.announce(Some(change), member);
-        self.spread(now, id, source);
+        self.spread(id, source);
         if !state.is_live() {
-            self.plan_to_forget(now);
+            self.plan_to_forget();
         }
     }
 
@@ -677,7 +656,7 @@ impl Swim {
             self.tell(told, member);
         }
         if change == Change::Dead {
-            self.output(Output::Disconnect(id));
+            self.ctx.output(Output::Disconnect(id));
         }
     }
 
@@ -697,7 +676,7 @@ impl Swim {
             | Change::Recovered => None,
         };
         let version = self.list.next_version();
-        self.output(Output::Event(Event { version, change, member, silence }));
+        self.ctx.output(Output::Event(Event { version, change, member, silence }));
     }
 
     /// Tells of a member that has become live, or has another name, where that name is another's.
@@ -714,29 +693,44 @@ impl Swim {
         Some(Report { version, began_at, ended_at: now, outcome: Outcome::Open { votes } })
     }
 
-    pub(crate) fn output(&mut self, output: Output) {
-        self.outputs.push_back(output);
+    /// The same at this moment, for tests that call a rule.
+    #[cfg(test)]
+    pub(crate) fn at(&mut self, now: Instant) -> &mut Self {
+        self.ctx.now = now;
+        self
     }
 
-    pub(crate) fn send(&mut self, to: Peer, part: &Part) {
-        self.send_datagram(to, Payload::of(part));
+    /// An input begins.
+    fn begin(&mut self, now: Instant) {
+        debug_assert!(self.outputs.is_empty(), "outputs are drained after every input");
+        self.ctx.now = now;
     }
 
-    pub(crate) fn send_datagram(&mut self, to: Peer, payload: Payload) {
-        self.output(Output::Datagram { to, payload: payload.into_bytes() });
+    /// Carries out everything that rules asked for, in order.
+    pub(crate) fn run(&mut self) {
+        while let Some(effect) = self.ctx.next_effect() {
+            match effect {
+                Effect::Output(output) => self.outputs.push_back(output),
+                Effect::Step(step) => {
+                    // What the step asks for comes before what was asked for after it.
+                    let rest = self.ctx.take_effects();
+                    self.carry_out(step);
+                    self.run();
+                    self.ctx.put_effects(rest);
+                }
+            }
+        }
     }
 
-    pub(crate) fn send_stream(&mut self, to: Peer, payload: Payload) {
-        self.output(Output::Stream { to, payload: payload.into_bytes() });
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Ping { to, purpose } => self.ping(to, purpose),
+        }
     }
 
     /// Where a member that we know is to be found.
     pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
         Some(Peer { id, addr: self.list.get(id)?.addr() })
-    }
-
-    fn assert_drained(&self) {
-        debug_assert!(self.outputs.is_empty(), "outputs are drained after every input");
     }
 }
 
@@ -767,27 +761,6 @@ pub(crate) struct Origin {
     pub(crate) peer: Peer,
     channel: Channel,
     pub(crate) source: Source,
-}
-
-/// How an update came to us, which decides whom else it concerns.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Source {
-    /// We found it out.
-    Ourselves,
-    /// This member told us what it had just heard: news.
-    Gossip(Peer),
-    /// This member told us its whole list when we joined, alone: known to everyone there.
-    Welcome(Peer),
-}
-
-impl Source {
-    /// Whom to name as the one who said so.
-    const fn from(self) -> MemberId {
-        match self {
-            Self::Ourselves => MemberId([0; 16]),
-            Self::Gossip(from) | Self::Welcome(from) => from.id,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::{
     Fingerprint, Instant, Member, MemberId, MemberState, Peer, Swim,
     join::MAX_PAGE_BYTES,
     member::list::bucket_bit,
-    swim::Source,
+    step::Source,
     wire::{BUCKETS, Claim, Entry, Part, Payload, SummaryLine},
 };
 
@@ -81,45 +81,47 @@ impl Exchanges {
 impl Swim {
     /// Compares the fingerprint on an ack with ours, and begins an exchange where they differ for longer than news
     /// needs to arrive.
-    pub(crate) fn compare_fingerprints(&mut self, now: Instant, with: Peer, theirs: Fingerprint) {
+    pub(crate) fn compare_fingerprints(&mut self, with: Peer, theirs: Fingerprint) {
+        let now = self.ctx.now;
         if theirs == self.fingerprint() {
             self.exchanges.differing_since = None;
-            return self.review_departed(now, with);
+            return self.review_departed(with);
         }
-        let period = self.params.protocol_period;
+        let period = self.ctx.params.protocol_period;
         let since = *self.exchanges.differing_since.get_or_insert(now);
         let is_settled = now - self.exchanges.last_change >= period / 4;
         if is_settled || now - since >= period * 2 {
-            self.start_exchange(now, with);
+            self.start_exchange(with);
         }
     }
 
     /// Our lists agree on the living; where that may not be all, they are compared nevertheless.
-    fn review_departed(&mut self, now: Instant, with: Peer) {
+    fn review_departed(&mut self, with: Peer) {
         let exchanges = &mut self.exchanges;
         let is_back = exchanges.returned.contains(&with.id);
         exchanges.returned.retain(|&id| id != with.id);
         if is_back || std::mem::take(&mut exchanges.is_review_due) {
-            self.start_exchange(now, with);
+            self.start_exchange(with);
         }
     }
 
-    pub(crate) fn start_exchange(&mut self, now: Instant, with: Peer) {
+    pub(crate) fn start_exchange(&mut self, with: Peer) {
+        let now = self.ctx.now;
         self.exchanges.asked.retain(|_, &mut asked_at| now - asked_at < EXCHANGE_TIMEOUT);
         if self.exchanges.asked.len() >= MAX_EXCHANGES {
-            self.stats.exchanges_refused += 1;
+            self.ctx.stats.exchanges_refused += 1;
             return;
         }
         if self.exchanges.asked.insert(with.id, now).is_none() {
-            self.stats.exchanges_started += 1;
+            self.ctx.stats.exchanges_started += 1;
             let buckets = Box::new(*self.list.buckets());
-            self.send_stream(with, Payload::of(&Part::Compare(buckets)));
+            self.ctx.send_stream(with, Payload::of(&Part::Compare(buckets)));
         }
     }
 
     /// Answers with what we have in the buckets that differ.
-    pub(crate) fn handle_compare(&mut self, now: Instant, from: Peer, theirs: &[u64; BUCKETS]) {
-        if !self.may_answer(now) {
+    pub(crate) fn handle_compare(&mut self, from: Peer, theirs: &[u64; BUCKETS]) {
+        if !self.may_answer() {
             return;
         }
         let ours = self.list.buckets();
@@ -133,20 +135,14 @@ impl Swim {
         }
         let mut payload = Payload::of(&Part::Summary { buckets, lines });
         self.push_forgotten(&mut payload, buckets);
-        self.spend(now, payload.len());
-        self.send_stream(from, payload);
+        self.spend(payload.len());
+        self.ctx.send_stream(from, payload);
     }
 
     /// Sends what we know better, and asks for what the other does.
-    pub(crate) fn handle_summary(
-        &mut self,
-        now: Instant,
-        from: Peer,
-        buckets: u64,
-        lines: &[SummaryLine],
-    ) {
+    pub(crate) fn handle_summary(&mut self, from: Peer, buckets: u64, lines: &[SummaryLine]) {
         if self.exchanges.asked.remove(&from.id).is_none() {
-            self.stats.misdirected_messages += 1;
+            self.ctx.stats.misdirected_messages += 1;
             return;
         }
         let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.id, line)).collect();
@@ -173,13 +169,13 @@ impl Swim {
                     if line.state == MemberState::Dead && state.is_live() {
                         let (subject, by) = (line.id, from.id);
                         let source = Source::Gossip(from);
-                        self.handle_death_elsewhere(now, source, Claim { subject, version, by });
+                        self.handle_death_elsewhere(source, Claim { subject, version, by });
                     }
                 }
                 None | Some(_) => {}
             }
         }
-        self.turn_page(now, from.id, wanted.is_empty());
+        self.turn_page(from.id, wanted.is_empty());
         if wanted.len() > MAX_WANTED {
             self.exchanges.unfinished = Some(from.id);
         }
@@ -188,12 +184,12 @@ impl Swim {
             payload.push(&Part::Want(wanted));
         }
         if !payload.is_empty() {
-            self.send_stream(from, payload);
+            self.ctx.send_stream(from, payload);
         }
     }
 
-    pub(crate) fn handle_want(&mut self, now: Instant, from: Peer, ids: &[MemberId]) {
-        if !self.may_answer(now) {
+    pub(crate) fn handle_want(&mut self, from: Peer, ids: &[MemberId]) {
+        if !self.may_answer() {
             return;
         }
         let ids: BTreeSet<_> = ids.iter().copied().collect();
@@ -205,26 +201,27 @@ impl Swim {
             }
         }
         if !payload.is_empty() {
-            self.spend(now, payload.len());
-            self.send_stream(from, payload);
+            self.spend(payload.len());
+            self.ctx.send_stream(from, payload);
         }
     }
 
     /// A page of records came by stream: where we had asked for as much as one holds, there is more.
-    pub(crate) fn ask_for_next_page(&mut self, now: Instant, from: Peer) {
+    pub(crate) fn ask_for_next_page(&mut self, from: Peer) {
         if self.exchanges.unfinished.take_if(|of| *of == from.id).is_some() {
-            self.start_exchange(now, from);
+            self.start_exchange(from);
         }
     }
 
     /// Whether another answer fits the budget of this period.
-    pub(crate) fn may_answer(&mut self, now: Instant) -> bool {
-        if now - self.exchanges.answers_counted_since >= self.params.protocol_period {
+    pub(crate) fn may_answer(&mut self) -> bool {
+        let now = self.ctx.now;
+        if now - self.exchanges.answers_counted_since >= self.ctx.params.protocol_period {
             self.exchanges.answers_counted_since = now;
             self.exchanges.answered = 0;
         }
         if self.exchanges.answered == MAX_ANSWERS_PER_PERIOD || !self.may_tell_list(now) {
-            self.stats.exchanges_refused += 1;
+            self.ctx.stats.exchanges_refused += 1;
             return false;
         }
         self.exchanges.answered += 1;

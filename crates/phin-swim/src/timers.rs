@@ -3,7 +3,40 @@
 
 use std::collections::BTreeSet;
 
-use crate::Instant;
+use crate::{Instant, MemberId, Version, wire::Sequence};
+
+/// What a deadline was set for; each says when it fires.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Timer {
+    /// This protocol period of ours ends and the next begins.
+    Period(u16),
+    /// The member that this protocol period is for is to be pinged.
+    Probe(u16),
+    /// The reply to this ping is later than nearly all before it.
+    ProbeTimeout(Sequence),
+    /// Helpers asked about this ping would have sent a nack by now.
+    NackTimeout(Sequence),
+    /// A reply to this ping would come too late to matter.
+    ProbeEnd(Sequence),
+    /// A member that does not answer is pinged again.
+    Retry(MemberId, Version),
+    /// The silence of a member may have lasted long enough for a verdict.
+    Judge(MemberId, Version),
+    /// While many are silent: further members are to be looked at.
+    Look,
+    /// The member's time to refute a verdict that we doubt may be over.
+    Doubt(MemberId, Version),
+    /// Urgent updates have waited long enough for others to share their datagrams.
+    Push,
+    /// A member that was too busy to let us in is asked again.
+    JoinRetry(MemberId),
+    /// Members that have not confirmed our departure are told again.
+    LeaveRetry,
+    /// The penalty of a member that died too often has decayed.
+    Release(MemberId),
+    /// Members that died or left long ago are to be forgotten.
+    Sweep,
+}
 
 /// Deadlines in order; those of one moment in the order of `T`.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use phin_accrual::{Evidence, LinkEstimator, MAX_WEIGHT, ln};
 use crate::{
     Change, Generation, Instant, MemberId, MemberState, Outcome, Peer, Report, Silence, Swim,
     Version, Vote,
-    swim::Source,
+    step::Source,
     wire::{FailingLinkBody, Part},
 };
 
@@ -103,12 +103,13 @@ impl Swim {
     }
 
     /// A ping of ours to a subject has no direct reply.
-    pub(crate) fn record_unanswered(&mut self, now: Instant, subject: MemberId, sent_at: Instant) {
+    pub(crate) fn record_unanswered(&mut self, subject: MemberId, sent_at: Instant) {
+        let now = self.ctx.now;
         // What a member missed that doubts itself says nothing of the link.
         if self.cannot_judge(now, Silence::Unknown) {
             return;
         }
-        let apart = self.params.pause_tolerance / 16;
+        let apart = self.ctx.params.pause_tolerance / 16;
         let Some(link) = self.estimate_of(subject) else {
             return;
         };
@@ -129,47 +130,48 @@ impl Swim {
         }
         let turn = self.turn();
         let is_due = self
-            .run(subject)
+            .unanswered_run(subject)
             .is_some_and(|run| run.told_at.is_none_or(|told_at| now - told_at >= turn));
         if is_due && self.own_failing_link(now, subject).is_some() {
             if let Some(Some(run)) = self.run_mut(subject) {
                 run.told_at = Some(now);
             }
-            self.tell_of_link(now, subject);
-            self.update_degraded(now, subject);
+            self.tell_of_link(subject);
+            self.update_degraded(subject);
         }
     }
 
     /// A subject answered a ping of ours as it was sent.
-    pub(crate) fn record_reached(&mut self, now: Instant, subject: Peer) {
+    pub(crate) fn record_reached(&mut self, subject: Peer) {
+        let now = self.ctx.now;
         let run = self.take_run(subject.id);
         if run.is_some_and(|run| run.told_at.is_some()) {
-            self.tell_of_link(now, subject.id);
-            self.update_degraded(now, subject.id);
+            self.tell_of_link(subject.id);
+            self.update_degraded(subject.id);
         }
         // Those who cannot reach it cannot tell it.
         let known = self.failing.subjects.get(&subject.id);
         if known.is_some_and(|known| known.degraded_since.is_some()) {
             let part = self.failing_part(now, subject.id, self.failing_links(now, subject.id));
-            part.into_iter().for_each(|part| self.send(subject, &part));
+            part.into_iter().for_each(|part| self.ctx.send(subject, &part));
         }
     }
 
     /// A member's word on links to `subject`: of an observer on its own; to the subject itself, also on those of others.
     pub(crate) fn handle_failing(
         &mut self,
-        now: Instant,
         from: MemberId,
         subject: MemberId,
         version: Version,
         links: &[FailingLinkBody],
     ) {
+        let now = self.ctx.now;
         let is_me = subject == self.id();
         let generation =
             self.list.get(subject).filter(|m| m.state.is_live()).map(|m| m.generation());
         let is_ours = is_me || self.may_observe(self.id(), subject);
         if generation != Some(version.generation) || !is_ours || !self.may_observe(from, subject) {
-            self.stats.unknown_subjects += 1;
+            self.ctx.stats.unknown_subjects += 1;
             return;
         }
         let fresh =
@@ -191,21 +193,22 @@ impl Swim {
                 known.told.insert(observer, Told { link, heard_at: now });
             }
         }
-        self.update_degraded(now, subject);
+        self.update_degraded(subject);
     }
 
     /// Forgets what is old or about members that are gone, and evicts who was degraded for as long as the policy says.
-    pub(crate) fn review_links(&mut self, now: Instant) {
+    pub(crate) fn review_links(&mut self) {
+        let now = self.ctx.now;
         let me = self.id();
         if self.is_deaf(now) || self.failing.subjects.contains_key(&me) {
-            self.update_degraded(now, me);
+            self.update_degraded(me);
         }
         for subject in self.failing.subjects.keys().copied().collect::<Vec<_>>() {
             if subject == me {
                 continue;
             }
-            self.update_degraded(now, subject);
-            self.evict(now, subject);
+            self.update_degraded(subject);
+            self.evict(subject);
         }
     }
 
@@ -213,14 +216,15 @@ impl Swim {
     pub(crate) fn agrees_to_evict(&self, now: Instant, subject: MemberId) -> bool {
         let since = self.failing.subjects.get(&subject).and_then(|known| known.degraded_since);
         // Others may have found it degraded somewhat earlier than we did.
-        let after = self.params.evict_degraded_after.map(|after| after / 2);
+        let after = self.ctx.params.evict_degraded_after.map(|after| after / 2);
         matches!((since, after), (Some(since), Some(after)) if now - since >= after)
     }
 
     /// Whether a claim that we are suspect or dead is left to stand for now: by the policy a degraded member stays away
     /// for as long as it was given, before it tries again.
-    pub(crate) fn holds_off(&mut self, now: Instant) -> bool {
-        match (self.failing.held_until, self.params.evict_degraded_after) {
+    pub(crate) fn holds_off(&mut self) -> bool {
+        let now = self.ctx.now;
+        match (self.failing.held_until, self.ctx.params.evict_degraded_after) {
             (Some(held_until), _) if now < held_until => true,
             (Some(_), _) => {
                 self.failing.held_until = None;
@@ -236,7 +240,8 @@ impl Swim {
     }
 
     /// Tells the other observers of a member, and the member, whether our link to it fails.
-    fn tell_of_link(&mut self, now: Instant, subject: MemberId) {
+    fn tell_of_link(&mut self, subject: MemberId) {
+        let now = self.ctx.now;
         let me = self.id();
         let mut receivers = self.list.rings().observers(subject);
         receivers.retain(|&receiver| receiver != me);
@@ -246,7 +251,7 @@ impl Swim {
             return;
         };
         for peer in receivers.into_iter().filter_map(|id| self.peer(id)).collect::<Vec<_>>() {
-            self.send(peer, &part);
+            self.ctx.send(peer, &part);
         }
     }
 
@@ -265,12 +270,12 @@ impl Swim {
 
     /// Our own link to a member, if it fails.
     pub(crate) fn own_failing_link(&self, now: Instant, subject: MemberId) -> Option<FailingLink> {
-        let run = self.run(subject)?;
-        let shortest = self.params.protocol_period * MIN_FAILING_PERIODS;
+        let run = self.unanswered_run(subject)?;
+        let shortest = self.ctx.params.protocol_period * MIN_FAILING_PERIODS;
         let lives = self.known_alive_at(subject) > Some(run.began_at);
         let is_recent = now - run.last_at < self.turn() * MAX_SILENT_TURNS;
         let is_long = run.last_at - run.began_at >= shortest;
-        let fails = run.phi >= self.params.phi_threshold && is_long && is_recent;
+        let fails = run.phi >= self.ctx.params.phi_threshold && is_long && is_recent;
         let Run { began_at: since, attempts, .. } = run;
         (lives && fails).then_some(FailingLink { observer: self.id(), since, attempts })
     }
@@ -308,7 +313,8 @@ impl Swim {
     }
 
     /// Tells the application when a member becomes degraded, or is so no longer.
-    fn update_degraded(&mut self, now: Instant, subject: MemberId) {
+    fn update_degraded(&mut self, subject: MemberId) {
+        let now = self.ctx.now;
         let member = self.list.get(subject).filter(|member| member.state.is_live()).cloned();
         let Some(member) = member else {
             self.failing.subjects.remove(&subject);
@@ -341,9 +347,10 @@ impl Swim {
     }
 
     /// Declares a member dead that has been degraded for as long as the policy gives it, if we do not reach it either.
-    fn evict(&mut self, now: Instant, subject: MemberId) {
+    fn evict(&mut self, subject: MemberId) {
+        let now = self.ctx.now;
         let since = self.failing.subjects.get(&subject).and_then(|known| known.degraded_since);
-        let (Some(since), Some(after)) = (since, self.params.evict_degraded_after) else {
+        let (Some(since), Some(after)) = (since, self.ctx.params.evict_degraded_after) else {
             return;
         };
         let is_due = now - since >= after && self.own_failing_link(now, subject).is_some();
@@ -355,7 +362,7 @@ impl Swim {
         }
         let votes = self.failing_links(now, subject).into_iter().map(|link| Vote {
             observer: link.observer,
-            phi: self.params.phi_threshold,
+            phi: self.ctx.params.phi_threshold,
             silent_since: link.since,
             silence: Silence::Unknown,
             attempts: link.attempts,
@@ -364,13 +371,13 @@ impl Swim {
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(since);
         let outcome = Outcome::Dead { votes: votes.into() };
         self.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
-        self.stats.evictions += 1;
-        self.mark_dead(now, subject, Source::Ourselves);
+        self.ctx.stats.evictions += 1;
+        self.mark_dead(subject, Source::Ourselves);
     }
 
     /// How long it takes until each link was used once.
     pub(crate) fn turn(&self) -> Duration {
-        let rings = u32::from(self.params.rings).min(self.list.snapshot().live_len() as u32);
+        let rings = u32::from(self.ctx.params.rings).min(self.list.snapshot().live_len() as u32);
         self.period() * rings.max(1)
     }
 }

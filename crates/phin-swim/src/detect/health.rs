@@ -152,8 +152,10 @@ impl Swim {
     /// Our timers fire this much later than asked. After a stall all that was received has been handled already; what
     /// was not answered meanwhile says nothing, and every open question is asked anew. Many short stalls within a period
     /// count as one of their length together.
-    pub(crate) fn record_lag(&mut self, now: Instant, lag: Duration) {
-        let (tolerance, period) = (self.params.pause_tolerance, self.params.protocol_period);
+    pub(crate) fn record_lag(&mut self, lag: Duration) {
+        let now = self.ctx.now;
+        let (tolerance, period) =
+            (self.ctx.params.pause_tolerance, self.ctx.params.protocol_period);
         let counted = if lag >= MIN_STALL { lag } else { Duration::ZERO };
         self.health.record_stall(now, counted);
         let starved_for = self.health.lateness.add(now, counted, period, tolerance / 4);
@@ -161,65 +163,67 @@ impl Swim {
         if lag < tolerance / 4 {
             return;
         }
-        self.stats.stalls += 1;
-        self.quicken(now);
+        self.ctx.stats.stalls += 1;
+        self.quicken();
         self.health.impaired_until = now + lag.min(tolerance) / 2;
-        self.ask_anew(now);
+        self.ask_anew();
     }
 
-    pub(crate) fn hear_anyone(&mut self, now: Instant) {
-        if now.saturating_since(self.health.last_heard) >= self.params.pause_tolerance / 2 {
+    pub(crate) fn hear_anyone(&mut self) {
+        let now = self.ctx.now;
+        if now.saturating_since(self.health.last_heard) >= self.ctx.params.pause_tolerance / 2 {
             self.health.resumed_at = now;
         }
         self.health.last_heard = now;
         if self.health.is_isolated {
             self.health.is_isolated = false;
-            self.output(Output::Isolated(false));
+            self.ctx.output(Output::Isolated(false));
             // What we missed while the fault was ours says nothing of others.
-            self.ask_anew(now);
+            self.ask_anew();
         }
     }
 
     /// Forgets what was not answered, and asks everyone we doubt again.
-    fn ask_anew(&mut self, now: Instant) {
+    fn ask_anew(&mut self) {
         self.forget_pings();
         self.cases.void_own_misses();
         for subject in self.cases.open() {
-            self.verify(now, subject);
+            self.verify(subject);
         }
     }
 
     /// Notices that nobody has been heard for so long that it must be us.
-    pub(crate) fn check_isolation(&mut self, now: Instant) {
+    pub(crate) fn check_isolation(&mut self) {
+        let now = self.ctx.now;
         // Nobody talks to who has left.
         let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
         let silence = now - self.health.last_heard.max(self.rounds.quickened_at());
-        let patience = (self.period() + self.params.pause_tolerance) * 2;
+        let patience = (self.period() + self.ctx.params.pause_tolerance) * 2;
         if !is_alone && !self.health.is_isolated && silence >= patience {
             self.health.is_isolated = true;
-            self.quicken(now);
-            self.output(Output::Isolated(true));
+            self.quicken();
+            self.ctx.output(Output::Isolated(true));
         }
     }
 
     /// Whether this member stalled lately, for long enough to think that its machine is starved.
     pub(crate) fn is_starved(&self) -> bool {
-        self.health.longest_stall() >= self.params.pause_tolerance / 4
+        self.health.longest_stall() >= self.ctx.params.pause_tolerance / 4
     }
 
     /// How long a process may hang before it is dead: longer while this member stalls itself. A machine that starves one
     /// process for so long may starve another for several times as long.
     pub(crate) fn hang_tolerance(&self) -> Duration {
         let stalls = if self.is_starved() { self.health.longest_stall() } else { Duration::ZERO };
-        self.params.hang_tolerance + stalls * STALLS_PER_HANG
+        self.ctx.params.hang_tolerance + stalls * STALLS_PER_HANG
     }
 
     /// The pause tolerance for one member: longer for one known to stall, and while we do.
     pub(crate) fn pause_tolerance_for(&self, subject: MemberId) -> Duration {
         let stall = self.advertised_stall(subject).max(self.health.longest_stall());
         // A stall longer than this has another remedy: the hang tolerance.
-        let stalls = (stall * 2).min(self.params.hang_tolerance);
-        self.params.pause_tolerance.max(stalls)
+        let stalls = (stall * 2).min(self.ctx.params.hang_tolerance);
+        self.ctx.params.pause_tolerance.max(stalls)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Instant, MemberId, Swim, probe::Purpose, swim::Timer};
+use crate::{Instant, MemberId, Swim, step::Purpose, timers::Timer};
 
 /// When members beyond the subjects are looked at next.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Swim {
     /// Whether nobody at all was heard since this member was accused to others, a moment ago.
     fn is_unanswered(&self, now: Instant, subject: MemberId) -> bool {
         self.cases.accused_at(subject).is_some_and(|accused_at| {
-            now - accused_at >= self.params.pause_tolerance / 4
+            now - accused_at >= self.ctx.params.pause_tolerance / 4
                 && !self.contacts.is_any_heard_since(accused_at)
         })
     }
@@ -70,7 +70,8 @@ impl Swim {
 
     /// Looks at further members at once when several are silent: first at the other subjects, and if most are silent at
     /// the members that follow them in the rings, up to the first in each ring that was heard since.
-    pub(crate) fn look_around(&mut self, now: Instant) {
+    pub(crate) fn look_around(&mut self) {
+        let now = self.ctx.now;
         if self.mass_silence.next_look.is_some_and(|next| now < next) {
             return;
         }
@@ -83,12 +84,12 @@ impl Swim {
         if unheard.is_empty() && !is_far {
             return;
         }
-        let next = now + self.params.pause_tolerance / LOOKS_PER_TOLERANCE;
+        let next = now + self.ctx.params.pause_tolerance / LOOKS_PER_TOLERANCE;
         self.mass_silence.next_look = Some(next);
-        self.timers.set(next, Timer::Look);
-        self.stats.looks += unheard.len() as u64;
+        self.ctx.timers.set(next, Timer::Look);
+        self.ctx.stats.looks += unheard.len() as u64;
         for id in unheard {
-            self.verify(now, id);
+            self.verify(id);
         }
     }
 
@@ -97,20 +98,20 @@ impl Swim {
     /// answers at all, the fault is probably here, so few are asked, and late.
     fn look_limit(&self, now: Instant, began: Instant) -> usize {
         // What was held up arrives at once, but not all of it at the same moment.
-        let is_settled = now - self.health.resumed_at() >= self.params.pause_tolerance / 4;
+        let is_settled = now - self.health.resumed_at() >= self.ctx.params.pause_tolerance / 4;
         if (self.health.last_answer() > began && is_settled)
             || self.health.last_refusal().is_some_and(|at| at >= began)
         {
             return MAX_LOOKED_AT;
         }
-        let patience = self.params.pause_tolerance * 2;
+        let patience = self.ctx.params.pause_tolerance * 2;
         let is_early = now - began < patience;
         usize::from(!is_early && self.cases.len() < MAX_UNHEARD)
     }
 
     /// Pings the member that was heard last, once in each period, while few of the subjects answer: so the two stay in
     /// contact, and this member is not isolated.
-    pub(crate) fn keep_contact(&mut self, now: Instant) {
+    pub(crate) fn keep_contact(&mut self) {
         if !self.hears_few() {
             return;
         }
@@ -118,7 +119,7 @@ impl Swim {
             self.is_alive(id) && !self.is_silent_to_us(id) && self.waiting_since(id).is_none()
         });
         if let Some(peer) = last.and_then(|id| self.peer(id)) {
-            self.ping(now, peer, Purpose::Probe);
+            self.ping(peer, Purpose::Probe);
         }
     }
 
@@ -128,7 +129,7 @@ impl Swim {
         let steps = if is_far { MAX_STEPS } else { 1 };
         let rings = self.list.rings();
         let mut places: Vec<_> =
-            (0..usize::from(self.params.rings)).map(|ring| (ring, me)).collect();
+            (0..usize::from(self.ctx.params.rings)).map(|ring| (ring, me)).collect();
         let mut unheard = BTreeSet::new();
         for _ in 0..steps {
             places.retain_mut(|(ring, place)| {

@@ -3,14 +3,15 @@
 //! A claim is accepted and passed on, or refuted where it is about this member. It is no vote: only the observers of the
 //! suspect decide whether it is dead ([`suspicion`](crate::suspicion)).
 
-use crate::{Change, Instant, MemberState, Swim, swim::Source, wire::Claim};
+use crate::{Change, MemberState, Swim, step::Source, wire::Claim};
 
 impl Swim {
     /// Accepts the claim that a member is suspect, and refutes it if that member is this one.
-    pub(crate) fn handle_suspect(&mut self, now: Instant, source: Source, claim: Claim) {
+    pub(crate) fn handle_suspect(&mut self, source: Source, claim: Claim) {
+        let now = self.ctx.now;
         let subject = claim.subject;
         if subject == self.id() {
-            self.refute(now, source, claim);
+            self.refute(source, claim);
             return;
         }
         if self.state_claimed_of(claim) != Some(MemberState::Alive) {
@@ -18,10 +19,10 @@ impl Swim {
         }
         // A member that refuted several times lately is alive: one more claim against it is ignored.
         if self.hearsay.is_worn_out(now, subject) {
-            self.stats.hearsay_ignored += 1;
+            self.ctx.stats.hearsay_ignored += 1;
             return;
         }
-        self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);
+        self.declare(subject, MemberState::Suspect, Change::Suspect, source);
     }
 
     /// The state of the member that a claim is about, if the claim is about the version of it that is known here.
@@ -31,7 +32,7 @@ impl Swim {
             Some((version, state)) if version == claim.version => Some(state),
             Some((version, _)) if version > claim.version => None,
             _ => {
-                self.stats.unknown_subjects += 1;
+                self.ctx.stats.unknown_subjects += 1;
                 None
             }
         }

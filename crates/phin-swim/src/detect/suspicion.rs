@@ -18,8 +18,9 @@ use phin_accrual::{Evidence, MAX_LOSS};
 use crate::{
     Change, Instant, MemberId, MemberState, Output, Peer, Question, Swim, Version,
     detect::reports::{Outcome, Report, Silence, Vote},
-    probe::Purpose,
-    swim::{Source, Timer},
+    step::Purpose,
+    step::Source,
+    timers::Timer,
     wire::{Part, Sequence, VoteBody},
 };
 
@@ -188,25 +189,14 @@ impl Case {
 
 impl Swim {
     /// A ping of ours is overdue: the first doubt, or more of it.
-    pub(crate) fn handle_miss(
-        &mut self,
-        now: Instant,
-        sequence: Sequence,
-        subject: MemberId,
-        sent_at: Instant,
-    ) {
-        if self.record_miss(now, subject, sent_at) {
-            self.escalate(now, subject, Some(sequence));
+    pub(crate) fn handle_miss(&mut self, sequence: Sequence, subject: MemberId, sent_at: Instant) {
+        if self.record_miss(subject, sent_at) {
+            self.escalate(subject, Some(sequence));
         }
     }
 
     /// Keeps a miss as evidence; says whether it is any.
-    pub(crate) fn record_miss(
-        &mut self,
-        now: Instant,
-        subject: MemberId,
-        sent_at: Instant,
-    ) -> bool {
+    pub(crate) fn record_miss(&mut self, subject: MemberId, sent_at: Instant) -> bool {
         if self.link_heard_at(subject).is_some_and(|heard| heard >= sent_at) {
             // It was heard since by another way: the message was lost, not the member.
             return false;
@@ -217,20 +207,21 @@ impl Swim {
             return false;
         }
         let max_misses = self.max_misses();
-        let Some(case) = self.open_case(now, subject) else {
+        let Some(case) = self.open_case(subject) else {
             return false;
         };
         if case.misses.len() < max_misses {
             case.misses.push(sent_at);
             case.misses.sort_unstable();
         }
-        self.look_around(now);
+        self.look_around();
         true
     }
 
     /// A later version of a member is known: it refuted what there was against the one before.
-    pub(crate) fn renew_case(&mut self, now: Instant, subject: MemberId, version: Version) {
-        self.record_renewed(now, subject);
+    pub(crate) fn renew_case(&mut self, subject: MemberId, version: Version) {
+        let now = self.ctx.now;
+        self.record_renewed(subject);
         self.record_known_alive(subject, now);
         if let Some(case) = self.cases.0.get_mut(&subject).filter(|case| case.version < version) {
             let refuted = case.refuted + 1;
@@ -246,17 +237,19 @@ impl Swim {
     }
 
     /// The time for another ping of a subject that does not answer.
-    pub(crate) fn retry(&mut self, now: Instant, subject: MemberId, version: Version) {
+    pub(crate) fn retry(&mut self, subject: MemberId, version: Version) {
+        let now = self.ctx.now;
         let case = self.cases.0.get(&subject).filter(|case| case.version == version);
         if case.is_some_and(|case| matches!(case.retry, Retry::At(at) if at <= now)) {
-            self.verify(now, subject);
+            self.verify(subject);
         }
     }
 
     /// Does what the evidence we have ourselves calls for: ping again, ask others, accuse, vote.
-    pub(crate) fn escalate(&mut self, now: Instant, subject: MemberId, sequence: Option<Sequence>) {
+    pub(crate) fn escalate(&mut self, subject: MemberId, sequence: Option<Sequence>) {
+        let now = self.ctx.now;
         let phi = self.own_phi(now, subject);
-        self.schedule_retry(now, subject, phi);
+        self.schedule_retry(subject, phi);
         let Some(case) = self.cases.0.get_mut(&subject) else {
             return;
         };
@@ -269,11 +262,11 @@ impl Swim {
             case.stage = Stage::Insisting;
             let insisted = if phi < ACCUSE_PHI { sequence } else { asked };
             if let Some(sequence) = insisted {
-                self.ping_by_stream(now, subject, sequence);
+                self.ping_by_stream(subject, sequence);
             }
         }
         if self.cases.0.get(&subject).is_some_and(|case| case.stage >= Stage::Insisting) {
-            self.ask_host_of_silent(now, subject);
+            self.ask_host_of_silent(subject);
         }
         let is_early = self.is_early(now, subject);
         let is_left_to_others = self.is_left_to_others(now, subject);
@@ -284,7 +277,7 @@ impl Swim {
         {
             case.stage = case.stage.max(Stage::Asked);
             if let Some(sequence) = asked {
-                self.ask_helpers(now, subject, sequence);
+                self.ask_helpers(subject, sequence);
             }
         }
         if self.cannot_judge(now, silence) {
@@ -293,10 +286,10 @@ impl Swim {
         if phi >= ACCUSE_PHI {
             self.contacts.record_silent(subject, now);
             if !is_early && !is_left_to_others {
-                self.accuse_or_vote(now, subject, phi);
+                self.accuse_or_vote(subject, phi);
             }
         }
-        self.judge(now, subject);
+        self.judge(subject);
     }
 
     /// Whether a member was as silent as this lately, and lived: it is looked at, but others are not asked until it was
@@ -305,7 +298,7 @@ impl Swim {
         let Some(case) = self.cases.0.get(&subject).filter(|case| case.accusers.is_empty()) else {
             return false;
         };
-        let pause = self.params.pause_tolerance;
+        let pause = self.ctx.params.pause_tolerance;
         let most = match case.silence {
             Silence::Gone => Duration::ZERO,
             Silence::Hung | Silence::Silent => pause / 2,
@@ -316,13 +309,14 @@ impl Swim {
     }
 
     /// Tells our evidence to those who need it: to every observer if nobody has accused yet, else to the accusers.
-    fn accuse_or_vote(&mut self, now: Instant, subject: MemberId, phi: f64) {
+    fn accuse_or_vote(&mut self, subject: MemberId, phi: f64) {
+        let now = self.ctx.now;
         let observers = match self.may_be_deaf(now, subject) {
             true => self.voters(now, subject),
             // One that is silent to us may hear us all the same.
             false => self.alive_observers(subject),
         };
-        let tolerance = self.params.pause_tolerance;
+        let tolerance = self.ctx.params.pause_tolerance;
         // While very many are silent, each is asked about less often.
         let repeat = self.spaced(tolerance / 4, ACCUSATIONS_PER_TOLERANCE);
         let Some(case) = self.cases.0.get(&subject) else {
@@ -362,7 +356,7 @@ impl Swim {
                 case.accused_at.get_or_insert(now);
             }
         }
-        self.stats.accusations += u64::from(is_accusation && !is_accuser);
+        self.ctx.stats.accusations += u64::from(is_accusation && !is_accuser);
         if is_accuser && age >= tolerance / 2 && body.silence != Silence::Gone {
             self.ask_those_it_pings(body);
         }
@@ -376,7 +370,7 @@ impl Swim {
             {
                 case.asked.insert(receiver);
             }
-            self.send(peer, &Part::Vote(body));
+            self.ctx.send(peer, &Part::Vote(body));
         }
     }
 
@@ -396,12 +390,13 @@ impl Swim {
         }
         case.asked.extend(&pinged);
         for peer in pinged.into_iter().filter_map(|id| self.peer(id)).collect::<Vec<_>>() {
-            self.send(peer, &Part::Vote(VoteBody { is_accusation: false, ..body }));
+            self.ctx.send(peer, &Part::Vote(VoteBody { is_accusation: false, ..body }));
         }
     }
 
     /// A repeated accusation means that our vote was lost: it is sent again, to that accuser alone.
-    fn vote_again(&mut self, now: Instant, to: Peer, subject: MemberId, told: Option<Told>) {
+    fn vote_again(&mut self, to: Peer, subject: MemberId, told: Option<Told>) {
+        let now = self.ctx.now;
         let case = self.cases.0.get(&subject).filter(|case| case.stage != Stage::Accused);
         let is_lost = case.is_some_and(|case| {
             told.is_some() && case.told.map(|told| told.at) == told.map(|told| told.at)
@@ -411,7 +406,7 @@ impl Swim {
             && phi >= ACCUSE_PHI
             && let Some(body) = self.vote_body(now, subject, phi, false)
         {
-            self.send(to, &Part::Vote(body));
+            self.ctx.send(to, &Part::Vote(body));
         }
     }
 
@@ -437,11 +432,12 @@ impl Swim {
     }
 
     /// An observer tells what it has against a member.
-    pub(crate) fn handle_vote(&mut self, now: Instant, from: Peer, body: VoteBody) {
+    pub(crate) fn handle_vote(&mut self, from: Peer, body: VoteBody) {
+        let now = self.ctx.now;
         let VoteBody { subject, version, .. } = body;
         if subject == self.id() {
             let version = self.list.me().version();
-            self.send(from, &Part::Clear { subject, version, age: Duration::ZERO });
+            self.ctx.send(from, &Part::Clear { subject, version, age: Duration::ZERO });
             return;
         }
         match self.list.get(subject).map(|known| (known.version(), known.state)) {
@@ -449,32 +445,32 @@ impl Swim {
             Some((known, _)) if known >= version => {
                 // The accuser is behind: what we hold settles it.
                 if let Some(update) = self.update(now, subject) {
-                    self.send(from, &update);
+                    self.ctx.send(from, &update);
                 }
                 return;
             }
             _ => {
-                self.stats.unknown_subjects += 1;
+                self.ctx.stats.unknown_subjects += 1;
                 return;
             }
         }
         let silent_since = now.saturating_sub(body.silent_for);
         let heard_at = self.link_heard_at(subject).max(self.contacts.heard_at(subject));
         if let Some(heard_at) = heard_at.filter(|&heard| heard > silent_since) {
-            self.send(from, &Part::Clear { subject, version, age: now - heard_at });
+            self.ctx.send(from, &Part::Clear { subject, version, age: now - heard_at });
             return;
         }
         let is_doubted = self.cases.is_open(subject) || !self.is_alive(subject);
         if body.is_accusation && !is_doubted && !self.hearsay.may_accuse(now, from.id) {
-            self.stats.hearsay_ignored += 1;
+            self.ctx.stats.hearsay_ignored += 1;
             return;
         }
-        self.quicken(now);
+        self.quicken();
         let is_observer = body.is_observer && self.may_observe(from.id, subject)
             || self.voters(now, subject).contains(&from.id);
         let is_impaired = self.is_impaired(now);
         let mut must_ask_again = false;
-        let Some(case) = self.open_case(now, subject) else {
+        let Some(case) = self.open_case(subject) else {
             return;
         };
         if is_observer {
@@ -498,10 +494,10 @@ impl Swim {
         }
         if must_ask_again {
             case.host_asked_at = None;
-            self.ask_host_of_silent(now, subject);
+            self.ask_host_of_silent(subject);
         }
         if is_impaired {
-            self.send(from, &Part::Abstain { subject, version });
+            self.ctx.send(from, &Part::Abstain { subject, version });
             return;
         }
         if self
@@ -511,29 +507,29 @@ impl Swim {
             .is_some_and(|case| case.retry == Retry::None && case.misses.is_empty())
             && body.is_accusation
         {
-            self.verify(now, subject);
+            self.verify(subject);
         }
         if body.is_accusation {
             let before = self.cases.0.get(&subject).and_then(|case| case.told);
-            self.escalate(now, subject, None);
-            self.vote_again(now, from, subject, before);
+            self.escalate(subject, None);
+            self.vote_again(from, subject, before);
         } else {
-            self.judge(now, subject);
+            self.judge(subject);
         }
     }
 
     /// Others judged by fewer votes than we ask for. An observer looks for itself: with what it finds they may be a majority.
-    pub(crate) fn weigh_doubted(&mut self, now: Instant, subject: MemberId) {
+    pub(crate) fn weigh_doubted(&mut self, subject: MemberId) {
         if self.credible_votes_of_doubted(subject).is_empty()
             || !self.list.rings().observers(subject).contains(&self.id())
         {
             return;
         }
-        let case = self.open_case(now, subject);
+        let case = self.open_case(subject);
         if case.is_some_and(|case| case.retry == Retry::None && case.misses.is_empty()) {
-            self.verify(now, subject);
+            self.verify(subject);
         }
-        self.judge(now, subject);
+        self.judge(subject);
     }
 
     /// Our evidence and, where that makes a majority, the votes of a verdict that we doubt. They count beside an accusation
@@ -563,48 +559,42 @@ impl Swim {
     }
 
     /// An observer does not hold itself able to judge.
-    pub(crate) fn handle_abstain(
-        &mut self,
-        now: Instant,
-        from: MemberId,
-        subject: MemberId,
-        version: Version,
-    ) {
+    pub(crate) fn handle_abstain(&mut self, from: MemberId, subject: MemberId, version: Version) {
         let case = self.cases.0.get_mut(&subject).filter(|case| case.version == version);
         if let Some(case) = case
             && case.abstaining.len() < MAX_ACCUSERS
         {
             case.votes.remove(&from);
             case.abstaining.insert(from);
-            self.judge(now, subject);
+            self.judge(subject);
         }
     }
 
     /// A member heard from one that we doubt: whatever we have against it from before that is void.
     pub(crate) fn handle_clear(
         &mut self,
-        now: Instant,
         from: MemberId,
         subject: MemberId,
         version: Version,
         age: Duration,
     ) {
+        let now = self.ctx.now;
         if self.list.get(subject).is_none_or(|known| known.version() != version) {
             return;
         }
         let until = now.saturating_sub(age);
         if from != subject {
             if !self.may_clear(now, from, subject) {
-                self.stats.unasked_answers += 1;
+                self.ctx.stats.unasked_answers += 1;
                 return;
             }
-            if !self.takes_word_of(now, subject, from) {
+            if !self.takes_word_of(subject, from) {
                 return;
             }
             self.record_lost(subject, until);
             self.record_reached_by(subject, from);
         }
-        self.void_evidence(now, subject, until, from);
+        self.void_evidence(subject, until, from);
     }
 
     /// Whether a member may say that this one lives: if it observes it, or was asked what it knows.
@@ -615,13 +605,8 @@ impl Swim {
     }
 
     /// The subject was alive at `until`: what is held against it from before is void.
-    pub(crate) fn void_evidence(
-        &mut self,
-        now: Instant,
-        subject: MemberId,
-        until: Instant,
-        by: MemberId,
-    ) {
+    pub(crate) fn void_evidence(&mut self, subject: MemberId, until: Instant, by: MemberId) {
+        let now = self.ctx.now;
         self.record_known_alive(subject, until);
         let Some(case) = self.cases.0.get_mut(&subject) else {
             return;
@@ -640,11 +625,11 @@ impl Swim {
             told.extend(self.list.rings().observers(subject));
         }
         if is_closed {
-            self.close_case(now, subject, Outcome::Cleared { by });
+            self.close_case(subject, Outcome::Cleared { by });
             let lasted = silent_since.map_or(Duration::ZERO, |since| until.saturating_since(since));
-            self.record_silence_ended(now, subject, lasted);
+            self.record_silence_ended(subject, lasted);
             if by != subject {
-                self.ask_to_refute(now, subject);
+                self.ask_to_refute(subject);
             }
         }
         // Those who doubt it too learn at once, from whoever heard it first.
@@ -653,33 +638,33 @@ impl Swim {
             let me = self.id();
             told.retain(|&id| id != by && id != me);
             for peer in told.into_iter().filter_map(|id| self.peer(id)).collect::<Vec<_>>() {
-                self.send(peer, &Part::Clear { subject, version, age: now - until });
+                self.ctx.send(peer, &Part::Clear { subject, version, age: now - until });
             }
         }
     }
 
     /// Others cleared a member. If it is still suspect here, only its own refutation ends that: it is pinged, and told of
     /// the suspicion when it replies.
-    pub(crate) fn ask_to_refute(&mut self, now: Instant, subject: MemberId) {
+    pub(crate) fn ask_to_refute(&mut self, subject: MemberId) {
         let is_suspect = self.list.get(subject).is_some_and(|m| m.state == MemberState::Suspect);
         if is_suspect
             && self.waiting_since(subject).is_none()
             && let Some(peer) = self.peer(subject)
         {
-            self.ping(now, peer, Purpose::Probe);
+            self.ping(peer, Purpose::Probe);
         }
     }
 
     /// A packet to the member was refused, perhaps before any reply is overdue: whoever hears that looks at once.
-    pub(crate) fn doubt_refused(&mut self, now: Instant, subject: MemberId) {
-        if self.params.ask_hosts {
-            self.open_case(now, subject);
+    pub(crate) fn doubt_refused(&mut self, subject: MemberId) {
+        if self.ctx.params.ask_hosts {
+            self.open_case(subject);
         }
     }
 
     /// What the subject's host, or its network, said of it. What says less changes nothing: an answer may be lost, or not
     /// be given for want of quota.
-    pub(crate) fn record_silence(&mut self, now: Instant, subject: MemberId, silence: Silence) {
+    pub(crate) fn record_silence(&mut self, subject: MemberId, silence: Silence) {
         let is_waiting = self.waiting_since(subject).is_some();
         let Some(case) = self.cases.0.get_mut(&subject).filter(|case| case.silence < silence)
         else {
@@ -688,26 +673,27 @@ impl Swim {
         case.silence = silence;
         // A ping that is under way need not be sent again.
         if !case.misses.is_empty() || !is_waiting {
-            self.escalate(now, subject, None);
+            self.escalate(subject, None);
         }
     }
 
     /// Pings a subject that others doubt, as the first of our own attempts.
-    pub(crate) fn verify(&mut self, now: Instant, subject: MemberId) {
-        if self.open_case(now, subject).is_none() {
+    pub(crate) fn verify(&mut self, subject: MemberId) {
+        if self.open_case(subject).is_none() {
             return;
         }
         if let Some(peer) = self.peer(subject) {
             if let Some(case) = self.cases.0.get_mut(&subject) {
                 case.retry = Retry::UnderWay;
             }
-            self.ping(now, peer, Purpose::Retry);
+            self.ping(peer, Purpose::Retry);
         }
     }
 
     /// Decides, as far as the evidence goes: `Suspect` when a second observer agrees, `Dead` when all three conditions
     /// hold. Harmless at any time.
-    pub(crate) fn judge(&mut self, now: Instant, subject: MemberId) {
+    pub(crate) fn judge(&mut self, subject: MemberId) {
+        let now = self.ctx.now;
         let own_phi = self.own_phi(now, subject);
         let Some(case) = self.cases.0.get(&subject) else {
             return;
@@ -742,13 +728,13 @@ impl Swim {
         if is_lone && self.may_be_deaf(now, subject) && !is_told {
             // We may be the one that receives nothing. Somebody that we do receive from has to agree.
             self.cases.0.entry(subject).and_modify(|case| case.is_held = true);
-            self.look_around(now);
+            self.look_around();
             return;
         }
         if is_lone && case.is_held {
             // We receive again: what we missed while we did not says nothing of the member.
             self.cases.0.insert(subject, Case::new(version, now));
-            self.verify(now, subject);
+            self.verify(subject);
             return;
         }
         if is_lone && !is_alone && !self.has_waited_for_votes(now, subject) {
@@ -759,21 +745,21 @@ impl Swim {
         let tolerance = self.tolerance(subject, silence, is_refused, votes.len(), able);
         let mut evidence = Evidence::default();
         votes.iter().for_each(|vote| evidence.record(vote.phi));
-        let threshold = self.params.phi_threshold;
+        let threshold = self.ctx.params.phi_threshold;
         let is_certain = evidence.phi() >= threshold;
         let accused_at = case.accused_at;
         // Those that heard the member need a moment to say so, also if the others speak up late.
         let answers_at =
-            accused_at.or(case.voted_at).map(|at| at + self.params.pause_tolerance / 16);
+            accused_at.or(case.voted_at).map(|at| at + self.ctx.params.pause_tolerance / 16);
         let answers_at = answers_at.filter(|_| silence != Silence::Gone).unwrap_or(now);
         let dead_at = answers_at.max(silent_since + tolerance);
         if is_certain && now >= dead_at {
-            self.declare_dead(now, subject, votes);
+            self.declare_dead(subject, votes);
             return;
         }
         let agreed = votes.len() >= able.min(2) && evidence.phi() >= threshold * 0.75;
         // Everyone hears of a suspicion only if no verdict or sign of life is as quick.
-        let tolerance = self.params.pause_tolerance;
+        let tolerance = self.ctx.params.pause_tolerance;
         let suspect_at = silent_since + if agreed { tolerance / 8 } else { tolerance * 3 };
         // Who refuted is doubted again, but not in the same breath: where some hear it and others do not, the rumour and
         // its refutation would go round without end.
@@ -784,11 +770,11 @@ impl Swim {
         let is_alive = self.is_alive(subject);
         if is_alive && now >= suspect_at {
             let source = Source::Ourselves;
-            self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);
+            self.declare(subject, MemberState::Suspect, Change::Suspect, source);
         }
         let next = if is_alive && now < suspect_at { suspect_at.min(dead_at) } else { dead_at };
         if next > now {
-            self.timers.set(next, Timer::Judge(subject, version));
+            self.ctx.timers.set(next, Timer::Judge(subject, version));
         }
     }
 
@@ -845,12 +831,13 @@ impl Swim {
             .mul_f64(stretch(votes, able))
     }
 
-    fn declare_dead(&mut self, now: Instant, subject: MemberId, votes: Vec<Vote>) {
-        self.close_case(now, subject, Outcome::Dead { votes: votes.into() });
-        self.mark_dead(now, subject, Source::Ourselves);
+    fn declare_dead(&mut self, subject: MemberId, votes: Vec<Vote>) {
+        self.close_case(subject, Outcome::Dead { votes: votes.into() });
+        self.mark_dead(subject, Source::Ourselves);
     }
 
-    fn close_case(&mut self, now: Instant, subject: MemberId, outcome: Outcome) {
+    fn close_case(&mut self, subject: MemberId, outcome: Outcome) {
+        let now = self.ctx.now;
         let Some(case) = self.cases.0.remove(&subject) else {
             return;
         };
@@ -863,12 +850,13 @@ impl Swim {
     }
 
     /// The case of a live member, opened if there is room.
-    fn open_case(&mut self, now: Instant, subject: MemberId) -> Option<&mut Case> {
+    fn open_case(&mut self, subject: MemberId) -> Option<&mut Case> {
+        let now = self.ctx.now;
         let known = self.list.get(subject).filter(|known| known.state.is_live())?;
         let version = known.version();
-        let recent = self.params.pause_tolerance / 4;
+        let recent = self.ctx.params.pause_tolerance / 4;
         if self.cases.0.len() >= MAX_CASES && !self.cases.0.contains_key(&subject) {
-            self.stats.cases_refused += 1;
+            self.ctx.stats.cases_refused += 1;
             return None;
         }
         let case = self.cases.0.entry(subject).or_insert_with(|| Case::new(version, now));
@@ -880,8 +868,9 @@ impl Swim {
         Some(case)
     }
 
-    fn schedule_retry(&mut self, now: Instant, subject: MemberId, phi: f64) {
-        let tolerance = self.params.pause_tolerance;
+    fn schedule_retry(&mut self, subject: MemberId, phi: f64) {
+        let now = self.ctx.now;
+        let tolerance = self.ctx.params.pause_tolerance;
         let is_cut_off = self.own_failing_link(now, subject).is_some();
         let is_early = self.is_early(now, subject);
         let least = self.spaced(Duration::ZERO, RETRIES_PER_TOLERANCE);
@@ -900,14 +889,14 @@ impl Swim {
         };
         let gap = gap.max(least);
         case.retry = Retry::At(now + gap);
-        self.timers.set(now + gap, Timer::Retry(subject, case.version));
+        self.ctx.timers.set(now + gap, Timer::Retry(subject, case.version));
     }
 
     /// How many misses of ours are kept for a case: as many as take the link that loses most to the threshold, so that no
     /// death stays a suspicion for ever.
     pub(crate) fn max_misses(&self) -> usize {
         let least_weight = -phin_accrual::ln(MAX_LOSS) * LOG10_E;
-        (self.params.phi_threshold / least_weight).ceil() as usize
+        (self.ctx.params.phi_threshold / least_weight).ceil() as usize
     }
 
     /// What our own misses are worth by now.
@@ -950,7 +939,7 @@ impl Swim {
     fn has_waited_for_votes(&self, now: Instant, subject: MemberId) -> bool {
         self.cases
             .accused_at(subject)
-            .is_some_and(|at| now - at >= self.params.pause_tolerance * 3 / 4)
+            .is_some_and(|at| now - at >= self.ctx.params.pause_tolerance * 3 / 4)
     }
 
     /// Whether an observer was asked to vote several times by now, and nothing was heard of it since, nor lately.
@@ -960,7 +949,7 @@ impl Swim {
             return false;
         };
         // One that came later, and ended since, was asked like the others.
-        let tolerance = self.params.pause_tolerance;
+        let tolerance = self.ctx.params.pause_tolerance;
         let asked_every = self.spaced(tolerance / 4, ACCUSATIONS_PER_TOLERANCE);
         let lately = now.saturating_sub((tolerance * 2).max(asked_every * 3));
         self.has_waited_for_votes(now, subject)
@@ -980,9 +969,9 @@ impl Swim {
     /// An interval, lengthened if very many cases are open, so that they do not make many more than so many in a pause
     /// tolerance together.
     fn spaced(&self, interval: Duration, per_tolerance: u32) -> Duration {
-        let many = self.cases.0.len().saturating_sub(usize::from(self.params.rings) * 2);
+        let many = self.cases.0.len().saturating_sub(usize::from(self.ctx.params.rings) * 2);
         let cases = u32::try_from(many).unwrap_or(u32::MAX);
-        interval.max(self.params.pause_tolerance.saturating_mul(cases) / per_tolerance)
+        interval.max(self.ctx.params.pause_tolerance.saturating_mul(cases) / per_tolerance)
     }
 
     /// Whether a member's vote counts: it is an observer, or next in turn, as it may be in a list that is ahead of ours.
@@ -996,8 +985,9 @@ impl Swim {
 
     /// Asks the host of a silent member, and again while it has not said that the process is gone: an answer may be lost, a
     /// quota fills up again, and a process that hangs may end.
-    fn ask_host_of_silent(&mut self, now: Instant, subject: MemberId) {
-        let tolerance = self.params.pause_tolerance;
+    fn ask_host_of_silent(&mut self, subject: MemberId) {
+        let now = self.ctx.now;
+        let tolerance = self.ctx.params.pause_tolerance;
         let Some(case) = self.cases.0.get_mut(&subject) else {
             return;
         };
@@ -1014,10 +1004,10 @@ impl Swim {
     }
 
     pub(crate) fn ask_host(&mut self, subject: MemberId, question: Question) {
-        if self.params.ask_hosts
+        if self.ctx.params.ask_hosts
             && let Some(to) = self.peer(subject)
         {
-            self.output(Output::AskHost { to, question });
+            self.ctx.output(Output::AskHost { to, question });
         }
     }
 }

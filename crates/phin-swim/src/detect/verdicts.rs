@@ -11,8 +11,9 @@ use std::{
 
 use crate::{
     Change, Instant, MemberId, MemberState, Outcome, Peer, Report, Silence, Swim, Version, Vote,
-    probe::Purpose,
-    swim::{Source, Timer},
+    step::Purpose,
+    step::Source,
+    timers::Timer,
     wire::{Claim, Part, Verdict},
 };
 
@@ -150,11 +151,12 @@ fn record(contacts: &mut BTreeMap<MemberId, Instant>, id: MemberId, at: Instant)
 
 impl Swim {
     /// A verdict of others arrives.
-    pub(crate) fn handle_dead(&mut self, now: Instant, source: Source, verdict: Verdict) {
+    pub(crate) fn handle_dead(&mut self, source: Source, verdict: Verdict) {
+        let now = self.ctx.now;
         let Verdict { claim, votes } = verdict;
         let Claim { subject, version, .. } = claim;
         if subject == self.id() {
-            self.refute_death(now, source, claim);
+            self.refute_death(source, claim);
             return;
         }
         if !self.state_claimed_of(claim).is_some_and(MemberState::is_live) {
@@ -163,29 +165,30 @@ impl Swim {
         let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
         let credible = self.credible_votes(subject, &votes);
         let is_taken = self.is_borne_out(subject, &credible) || self.agrees_to_evict(now, subject);
-        if self.hearsay.has_refuted(now, subject) && self.look_first(now, source, claim, &votes) {
+        if self.hearsay.has_refuted(now, subject) && self.look_first(source, claim, &votes) {
             return;
         }
         if is_taken {
-            self.take_verdict(now, source, subject, version, votes);
+            self.take_verdict(source, subject, version, votes);
             return;
         }
-        self.doubt_verdict(now, source, claim, votes);
-        self.weigh_doubted(now, subject);
+        self.doubt_verdict(source, claim, votes);
+        self.weigh_doubted(subject);
     }
 
     /// A verdict on a member that refuted lately: we ping it ourselves before we believe it. Says whether that is all.
-    fn look_first(&mut self, now: Instant, source: Source, claim: Claim, votes: &[Vote]) -> bool {
+    fn look_first(&mut self, source: Source, claim: Claim, votes: &[Vote]) -> bool {
+        let now = self.ctx.now;
         let Claim { subject, version, .. } = claim;
         if !self.is_alive(subject) {
             return false;
         }
-        let period = self.params.protocol_period;
+        let period = self.ctx.params.protocol_period;
         let is_worn_out = self.hearsay.is_worn_out(now, subject);
         let heard_at = self.contacts.heard_at(subject).max(self.known_alive_at(subject));
         let fresh = if is_worn_out { period * 2 } else { period / 2 };
         if heard_at.is_some_and(|at| now - at < fresh) {
-            self.stats.hearsay_ignored += 1;
+            self.ctx.stats.hearsay_ignored += 1;
             return true;
         }
         let known = self.doubts.0.get(&subject).filter(|doubt| doubt.version == version);
@@ -194,7 +197,7 @@ impl Swim {
         }
         let looking = self.doubts.0.values().filter(|doubt| doubt.looking_since.is_some()).count();
         if looking >= MAX_LOOKS {
-            self.stats.hearsay_ignored += u64::from(is_worn_out);
+            self.ctx.stats.hearsay_ignored += u64::from(is_worn_out);
             return is_worn_out;
         }
         let Some(peer) = self.peer(subject) else {
@@ -204,42 +207,43 @@ impl Swim {
         self.doubts
             .0
             .insert(subject, Doubt { version, votes, source, asked_at: None, looking_since });
-        self.stats.verdicts_examined += 1;
-        self.ping(now, peer, Purpose::Look);
+        self.ctx.stats.verdicts_examined += 1;
+        self.ping(peer, Purpose::Look);
         if !is_worn_out {
             // Others have it dead: it is to refute that, which this member alone cannot do for it.
-            self.send(peer, &Part::Suspect(claim));
+            self.ctx.send(peer, &Part::Suspect(claim));
         }
-        self.timers.set(now + period, Timer::Doubt(subject, version));
+        self.ctx.timers.set(now + period, Timer::Doubt(subject, version));
         true
     }
 
     /// Our own look is over: the verdict is taken unless the member showed that it lives.
-    fn end_look(&mut self, now: Instant, subject: MemberId, since: Instant) {
+    fn end_look(&mut self, subject: MemberId, since: Instant) {
+        let now = self.ctx.now;
         let alive_at = self.contacts.heard_at(subject).max(self.known_alive_at(subject));
-        let ends_at = since + self.params.protocol_period;
+        let ends_at = since + self.ctx.params.protocol_period;
         if alive_at.is_some_and(|at| at >= since) {
             self.doubts.0.remove(&subject);
             self.hearsay.record_refutation(now, subject);
         } else if self.is_impaired(now) || now < ends_at {
             // What we did not hear may be our own fault.
-            let next = ends_at.max(now + self.params.protocol_period / 2);
+            let next = ends_at.max(now + self.ctx.params.protocol_period / 2);
             if let Some(version) = self.doubts.0.get(&subject).map(|doubt| doubt.version) {
-                self.timers.set(next, Timer::Doubt(subject, version));
+                self.ctx.timers.set(next, Timer::Doubt(subject, version));
             }
         } else if let Some(Doubt { version, votes, source, .. }) = self.doubts.0.remove(&subject) {
-            self.take_verdict(now, source, subject, version, votes);
+            self.take_verdict(source, subject, version, votes);
         }
     }
 
     /// The host of a member says that its process is gone: that bears a verdict out that we look into.
-    pub(crate) fn confirm_gone(&mut self, now: Instant, subject: MemberId) {
+    pub(crate) fn confirm_gone(&mut self, subject: MemberId) {
         let is_examined =
             self.doubts.0.get(&subject).is_some_and(|doubt| doubt.looking_since.is_some());
         if is_examined
             && let Some(Doubt { version, votes, source, .. }) = self.doubts.0.remove(&subject)
         {
-            self.take_verdict(now, source, subject, version, votes);
+            self.take_verdict(source, subject, version, votes);
         }
     }
 
@@ -259,7 +263,8 @@ impl Swim {
     }
 
     /// Another list has a member dead that ours has alive: nobody's votes stand beside that.
-    pub(crate) fn handle_death_elsewhere(&mut self, now: Instant, source: Source, claim: Claim) {
+    pub(crate) fn handle_death_elsewhere(&mut self, source: Source, claim: Claim) {
+        let now = self.ctx.now;
         let is_ours = self
             .list
             .get(claim.subject)
@@ -267,27 +272,27 @@ impl Swim {
         if !is_ours || claim.subject == self.id() {
             return;
         }
-        if self.hearsay.has_refuted(now, claim.subject) && self.look_first(now, source, claim, &[])
-        {
+        if self.hearsay.has_refuted(now, claim.subject) && self.look_first(source, claim, &[]) {
             return;
         }
-        self.doubt_verdict(now, source, claim, Vec::new());
+        self.doubt_verdict(source, claim, Vec::new());
     }
 
     /// Tells a member that we hear, and hold for suspect or dead, so; then it refutes.
-    pub(crate) fn tell_accused(&mut self, now: Instant, peer: Peer) {
+    pub(crate) fn tell_accused(&mut self, peer: Peer) {
+        let now = self.ctx.now;
         let Some(member) = self.list.get(peer.id) else {
             return;
         };
         let is_accused = matches!(member.state, MemberState::Suspect | MemberState::Dead);
         let told_at = self.contacts.told.get(&peer.id).copied();
-        let interval = self.params.protocol_period / TOLD_PER_PERIOD;
+        let interval = self.ctx.params.protocol_period / TOLD_PER_PERIOD;
         if !is_accused || told_at.is_some_and(|told_at| now - told_at < interval) {
             return;
         }
         if let Some(claim) = self.update(now, peer.id) {
             self.contacts.record_told(peer.id, now);
-            self.send(peer, &claim);
+            self.ctx.send(peer, &claim);
         }
     }
 
@@ -327,10 +332,10 @@ impl Swim {
     }
 
     /// Holds a member for suspect, so that it hears of the verdict, and keeps that until its time to refute is over.
-    fn doubt_verdict(&mut self, now: Instant, source: Source, claim: Claim, votes: Vec<Vote>) {
+    fn doubt_verdict(&mut self, source: Source, claim: Claim, votes: Vec<Vote>) {
         let Claim { subject, version, .. } = claim;
         if self.doubts.0.len() >= MAX_DOUBTS && !self.doubts.0.contains_key(&subject) {
-            self.stats.doubts_refused += 1;
+            self.ctx.stats.doubts_refused += 1;
             return;
         }
         let doubt = self.doubts.0.get(&subject).filter(|doubt| doubt.version == version);
@@ -342,18 +347,19 @@ impl Swim {
         if self.is_alive(subject) {
             // As if we had found it out: whoever finds a suspect tells it so.
             let source = Source::Ourselves;
-            self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);
+            self.declare(subject, MemberState::Suspect, Change::Suspect, source);
         } else if self.is_connected(subject)
             && let Some(peer) = self.peer(subject)
         {
-            self.tell_accused(now, peer);
+            self.tell_accused(peer);
         }
-        self.end_doubt(now, subject, version);
+        self.end_doubt(subject, version);
     }
 
     /// Takes a doubted verdict if the member's time to refute is over. Where others have refuted since it became suspect, it
     /// may live as they do, and not have heard: then we tell it ourselves first, and give it one period more.
-    pub(crate) fn end_doubt(&mut self, now: Instant, subject: MemberId, version: Version) {
+    pub(crate) fn end_doubt(&mut self, subject: MemberId, version: Version) {
+        let now = self.ctx.now;
         if self.doubts.0.get(&subject).is_none_or(|doubt| doubt.version != version) {
             return;
         }
@@ -364,7 +370,7 @@ impl Swim {
             return;
         };
         if let Some(since) = self.doubts.0.get(&subject).and_then(|doubt| doubt.looking_since) {
-            self.end_look(now, subject, since);
+            self.end_look(subject, since);
             return;
         }
         // Whoever is heard is told what it is held for.
@@ -372,7 +378,7 @@ impl Swim {
         let is_ours = self.is_impaired(now);
         let mut ends_at = if is_ours { now } else { told_at } + self.time_to_refute();
         let (period, has_refuted) =
-            (self.params.protocol_period, self.contacts.has_other_refuted(since));
+            (self.ctx.params.protocol_period, self.contacts.has_other_refuted(since));
         let Some(doubt) = self.doubts.0.get_mut(&subject) else {
             return;
         };
@@ -382,41 +388,41 @@ impl Swim {
             if !is_asked
                 && let Some((peer, claim)) = self.peer(subject).zip(self.update(now, subject))
             {
-                self.send(peer, &claim);
+                self.ctx.send(peer, &claim);
             }
         }
         if ends_at > now {
-            self.timers.set(ends_at, Timer::Doubt(subject, version));
+            self.ctx.timers.set(ends_at, Timer::Doubt(subject, version));
         } else if let Some(Doubt { votes, source, .. }) = self.doubts.0.remove(&subject) {
-            self.take_verdict(now, source, subject, version, votes);
+            self.take_verdict(source, subject, version, votes);
         }
     }
 
     fn take_verdict(
         &mut self,
-        now: Instant,
         source: Source,
         subject: MemberId,
         version: Version,
         votes: Vec<Vote>,
     ) {
+        let now = self.ctx.now;
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
         let outcome = Outcome::Dead { votes: votes.into() };
         self.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
-        self.mark_dead(now, subject, source);
+        self.mark_dead(subject, source);
     }
 
     /// Declares a member dead, and forgets what was under way about it.
-    pub(crate) fn mark_dead(&mut self, now: Instant, id: MemberId, source: Source) {
+    pub(crate) fn mark_dead(&mut self, id: MemberId, source: Source) {
         self.cases.close(id);
         self.doubts.end(id);
         self.forget_probes_of(id);
-        self.declare(now, id, MemberState::Dead, Change::Dead, source);
+        self.declare(id, MemberState::Dead, Change::Dead, source);
     }
 
     /// How long a member has to refute a verdict that we doubt: in two periods it sends to somebody who tells it.
     fn time_to_refute(&self) -> Duration {
-        self.params.protocol_period * 2
+        self.ctx.params.protocol_period * 2
     }
 }
 

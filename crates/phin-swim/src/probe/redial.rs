@@ -12,46 +12,47 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 
-use crate::{Instant, MemberId, MemberState, Peer, Swim, probe::Purpose};
+use crate::{MemberId, MemberState, Peer, Swim, step::Purpose};
 
 impl Swim {
     /// Redials a dead member, if it is our turn.
-    pub(crate) fn redial(&mut self, now: Instant) {
+    pub(crate) fn redial(&mut self) {
         let list = self.list.snapshot();
         if list.len() == list.live_len() {
             return;
         }
         // Who hears nobody has nobody to share the work with.
         let sharers = if self.is_isolated() { 1 } else { list.live_len() as u32 };
-        if self.rng.random_range(0..sharers * PERIODS_PER_REDIAL) != 0 {
+        if self.ctx.rng.random_range(0..sharers * PERIODS_PER_REDIAL) != 0 {
             return;
         }
-        if let Some(peer) = self.choose_dead(now).and_then(|id| self.peer(id)) {
-            self.stats.redials += 1;
-            if self.stats.redials.is_multiple_of(REDIALS_PER_REVIEW) {
+        if let Some(peer) = self.choose_dead().and_then(|id| self.peer(id)) {
+            self.ctx.stats.redials += 1;
+            if self.ctx.stats.redials.is_multiple_of(REDIALS_PER_REVIEW) {
                 self.exchanges.plan_review();
             }
-            self.ping(now, peer, Purpose::Redial);
+            self.ping(peer, Purpose::Redial);
         }
     }
 
     /// Another member answered at the address of this one.
-    pub(crate) fn found_instead(&mut self, now: Instant, sought: MemberId, found: Peer) {
+    pub(crate) fn found_instead(&mut self, sought: MemberId, found: Peer) {
         let state = |id| self.list.get(id).map(|member| member.state());
         if state(sought) != Some(MemberState::Dead) || self.departure.is_some() {
             return;
         }
         match state(found.id) {
             // It is of a part of the cluster that we know nothing of.
-            None => self.ask_to_join(now, found),
-            Some(MemberState::Dead | MemberState::Left) => self.ping(now, found, Purpose::Redial),
+            None => self.ask_to_join(found),
+            Some(MemberState::Dead | MemberState::Left) => self.ping(found, Purpose::Redial),
             Some(MemberState::Alive | MemberState::Suspect) => {}
         }
     }
 
     /// A dead member of chance: every other time one of those that died lately, which are the likeliest to return. Of
     /// those at one address it is the last; where a live one is by now, none of them is.
-    fn choose_dead(&mut self, now: Instant) -> Option<MemberId> {
+    fn choose_dead(&mut self) -> Option<MemberId> {
+        let now = self.ctx.now;
         let list = self.list.snapshot();
         let taken: BTreeSet<_> = list.live().map(|member| member.addr()).collect();
         let mut last_at = BTreeMap::new();
@@ -64,11 +65,11 @@ impl Swim {
         let mut dead: Vec<_> = dead.map(|(_, (since, id))| (now - since, id)).collect();
         // In the order of ids, which is one of chance, unlike that of addresses.
         dead.sort_unstable_by_key(|&(_, id)| id);
-        if self.rng.random() && dead.len() > RECENT {
+        if self.ctx.rng.random() && dead.len() > RECENT {
             dead.select_nth_unstable(RECENT);
             dead.truncate(RECENT);
         }
-        let choice = (!dead.is_empty()).then(|| self.rng.random_range(0..dead.len()))?;
+        let choice = (!dead.is_empty()).then(|| self.ctx.rng.random_range(0..dead.len()))?;
         Some(dead[choice].1)
     }
 }
@@ -87,7 +88,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Config, Generation, Local, Member, Name, Record,
+        Config, Generation, Instant, Local, Member, Name, Record,
         member::record::{
             Statement,
             tests::{TestKeys, addr, id, version},
@@ -121,7 +122,7 @@ mod tests {
         put(&mut swim, 103, 102, MemberState::Alive, 6);
         put(&mut swim, 104, 0, MemberState::Dead, 5);
         let now = Instant::START + Duration::from_secs(300);
-        let chosen: BTreeSet<_> = (0..100).filter_map(|_| swim.choose_dead(now)).collect();
+        let chosen: BTreeSet<_> = (0..100).filter_map(|_| swim.at(now).choose_dead()).collect();
         assert_eq!(chosen, BTreeSet::from([id(1), id(101)]));
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use crate::{
     Instant, MemberId, Swim,
-    probe::Purpose,
-    swim::Timer,
+    step::Purpose,
+    timers::Timer,
     wire::{Pulse, Round},
 };
 
@@ -84,24 +84,25 @@ impl Rounds {
 
 impl Swim {
     /// The round's time is over: the next begins.
-    pub(crate) fn start_round(&mut self, now: Instant, round: Round) {
+    pub(crate) fn start_round(&mut self, round: Round) {
+        let now = self.ctx.now;
         // A timer from before we moved is for a round that has begun already.
         if round != self.rounds.round {
             return;
         }
-        self.ping_planned_by(now, round);
-        let period = self.params.protocol_period;
+        self.ping_planned_by(round);
+        let period = self.ctx.params.protocol_period;
         let is_late = self.rounds.age(now) > period * 2;
         let due = self.rounds.began_at + period;
         self.rounds.began_at = if is_late { now } else { now.min(due) };
         self.rounds.round = round.next();
-        self.check_isolation(now);
-        self.review_links(now);
+        self.check_isolation();
+        self.review_links();
         let is_new_period = self.rounds.round.0.is_multiple_of(self.rounds.rounds_per_period());
         if self.departure.is_none() && is_new_period {
             self.plan_period();
-            self.redial(now);
-            self.keep_contact(now);
+            self.redial();
+            self.keep_contact();
             self.slow_down();
         }
         self.set_round_timers();
@@ -111,7 +112,7 @@ impl Swim {
     fn plan_period(&mut self) {
         let (round, rounds) = (self.rounds.round, self.rounds.rounds_per_period());
         let target = self.choose_target(Round(round.0 / rounds));
-        let period = self.params.protocol_period;
+        let period = self.ctx.params.protocol_period;
         self.rounds.planned = target.map(|target| {
             let point = point_of(target, period * u32::from(rounds));
             let after = (point.as_nanos() / period.as_nanos()).min(u128::from(rounds) - 1) as u16;
@@ -122,7 +123,7 @@ impl Swim {
 
     /// Lengthens the period where it has been calm for long enough.
     fn slow_down(&mut self) {
-        let longest = self.params.max_protocol_period.unwrap_or_default();
+        let longest = self.ctx.params.max_protocol_period.unwrap_or_default();
         let twice = self.period() * 2;
         self.rounds.calm_periods = self.rounds.calm_periods.saturating_add(1);
         if self.rounds.calm_periods >= CALM_PERIODS && twice <= longest {
@@ -133,7 +134,8 @@ impl Swim {
 
     /// Something happened: the period is as short as it can be from now on. Whom this one is for is pinged in this
     /// round, at once if its point of it has passed: no other observer has its turn before the next.
-    pub(crate) fn quicken(&mut self, now: Instant) {
+    pub(crate) fn quicken(&mut self) {
+        let now = self.ctx.now;
         self.rounds.calm_periods = 0;
         if self.rounds.pace == 0 {
             return;
@@ -147,37 +149,38 @@ impl Swim {
 
     /// How long our protocol period is at present.
     pub(crate) fn period(&self) -> Duration {
-        self.params.protocol_period * u32::from(self.rounds.rounds_per_period())
+        self.ctx.params.protocol_period * u32::from(self.rounds.rounds_per_period())
     }
 
     /// Pings whom this period is for, if that was due by the end of this round.
-    fn ping_planned_by(&mut self, now: Instant, round: Round) {
+    fn ping_planned_by(&mut self, round: Round) {
         if self.rounds.planned.is_some_and(|planned| planned.round.ahead_of(round) <= 0) {
-            self.ping_planned(now);
+            self.ping_planned();
         }
     }
 
     /// The point of the round at which its member is pinged.
-    pub(crate) fn ping_planned(&mut self, now: Instant) {
+    pub(crate) fn ping_planned(&mut self) {
         let target = self.rounds.planned.take().map(|planned| planned.target);
         let target = target.filter(|&id| self.list.get(id).is_some_and(|m| m.state().is_live()));
         if let Some(peer) = target.and_then(|target| self.peer(target)) {
             self.prune_links();
-            self.ping(now, peer, Purpose::Probe);
+            self.ping(peer, Purpose::Probe);
         }
     }
 
     /// The point of this round at which somebody is to be pinged, if the plan is still the same.
-    pub(crate) fn ping_in_round(&mut self, now: Instant, round: Round) {
+    pub(crate) fn ping_in_round(&mut self, round: Round) {
         let is_due = |planned: &Planned| planned.round == round;
         if self.rounds.round == round && self.rounds.planned.as_ref().is_some_and(is_due) {
-            self.ping_planned(now);
+            self.ping_planned();
         }
     }
 
     /// Hears of another's round, and moves forward to it.
-    pub(crate) fn hear_round(&mut self, now: Instant, pulse: &Pulse) {
-        let period = self.params.protocol_period;
+    pub(crate) fn hear_round(&mut self, pulse: &Pulse) {
+        let now = self.ctx.now;
+        let period = self.ctx.params.protocol_period;
         let age = Duration::from_millis(pulse.round_age_ms.into()).min(period);
         if !self.rounds.is_aligned {
             self.rounds.is_aligned = true;
@@ -217,12 +220,12 @@ impl Swim {
 
     /// Sets the timers of this round; those set before are recognised as stale.
     fn set_round_timers(&mut self) {
-        let period = self.params.protocol_period;
+        let period = self.ctx.params.protocol_period;
         let Rounds { round, began_at, planned, .. } = self.rounds;
         if let Some(planned) = planned.filter(|planned| planned.round == round) {
-            self.timers.set(began_at + planned.point, Timer::Probe(round.0));
+            self.ctx.timers.set(began_at + planned.point, Timer::Probe(round.0));
         }
-        self.timers.set(began_at + period, Timer::Period(round.0));
+        self.ctx.timers.set(began_at + period, Timer::Period(round.0));
     }
 }
 

@@ -4,9 +4,10 @@ use super::*;
 use crate::{
     Disconnection, Question, Silence,
     member::record::tests::{TestKeys, addr, id, record, version},
-    probe::Purpose,
+    step::Purpose,
     wire::{
-        FailingLinkBody, Fingerprint, Pulse, Round, Verdict, VerdictVote, VoteBody, tests::samples,
+        FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Verdict, VerdictVote,
+        VoteBody, tests::samples,
     },
 };
 
@@ -23,6 +24,7 @@ fn peer(node: u8) -> Peer {
 }
 
 fn outputs(swim: &mut Swim) -> Vec<Output> {
+    swim.run();
     std::iter::from_fn(|| swim.poll_output()).collect()
 }
 
@@ -82,7 +84,7 @@ fn two_lists_that_differ_become_equal_by_one_exchange() {
     one.handle_stream(now, peer(9), &Payload::of(&entry(9, version(0, 5))).into_bytes());
     outputs(&mut one);
     assert_ne!(one.fingerprint(), other.fingerprint());
-    one.start_exchange(now, peer(200));
+    one.start_exchange(peer(200));
     let mut swims = BTreeMap::from([(one.id(), one), (other.id(), other)]);
     settle(&mut swims, now);
     let (one, other) = (&swims[&id(0)], &swims[&id(200)]);
@@ -105,15 +107,15 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
             .into_iter()
             .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Doubt(id, of)])
         {
-            swim.timers.set(now, timer);
+            swim.ctx.timers.set(now, timer);
         }
         for timer in [Timer::Push, Timer::LeaveRetry, Timer::Sweep, Timer::JoinRetry(id(1))] {
-            swim.timers.set(now, timer);
+            swim.ctx.timers.set(now, timer);
         }
         for sequence in [Sequence(0), Sequence(1), Sequence(2), Sequence(9_999)] {
-            swim.timers.set(now, Timer::ProbeTimeout(sequence));
-            swim.timers.set(now, Timer::NackTimeout(sequence));
-            swim.timers.set(now, Timer::ProbeEnd(sequence));
+            swim.ctx.timers.set(now, Timer::ProbeTimeout(sequence));
+            swim.ctx.timers.set(now, Timer::NackTimeout(sequence));
+            swim.ctx.timers.set(now, Timer::ProbeEnd(sequence));
         }
     };
     for (now, of) in [(at(0), version(0, 0)), (at(50), version(0, 0)), (at(90), version(7, 7))] {
@@ -136,13 +138,13 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
 fn an_answered_ping_leaves_no_timer_behind_but_one_that_tells_of_a_pause() {
     let mut swim = acquainted(3, Config::lan());
     let left = |swim: &mut Swim, sent_at: Instant, answered_at: Instant, sequence: u32| {
-        swim.ping(sent_at, peer(1), Purpose::Probe);
+        swim.at(sent_at).ping(peer(1), Purpose::Probe);
         outputs(swim);
         let pulse = Pulse { sequence: Sequence(sequence), ..swim.pulse(answered_at) };
         let ack = Payload::of(&Part::Ack(pulse)).into_bytes();
         swim.handle_datagram(answered_at, peer(1), &ack);
         outputs(swim);
-        let timers = std::iter::from_fn(|| swim.timers.pop_due(at(100_000)));
+        let timers = std::iter::from_fn(|| swim.ctx.timers.pop_due(at(100_000)));
         let of_pings = |timer: &Timer| matches!(timer, Timer::ProbeTimeout(_) | Timer::ProbeEnd(_));
         timers.filter(of_pings).collect::<Vec<_>>()
     };
@@ -173,21 +175,25 @@ fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
 #[test]
 fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
     let mut swim = acquainted(3, Config::lan());
-    let tolerance = swim.params.pause_tolerance;
+    let tolerance = swim.ctx.params.pause_tolerance;
     assert_eq!(swim.pause_tolerance_for(id(1)), tolerance);
-    swim.record_lag(at(1_000), Duration::from_millis(10));
-    assert_eq!((swim.health.longest_stall(), swim.stats.stalls), (Duration::ZERO, 0));
-    swim.record_lag(at(1_000), Duration::from_millis(2_500));
+    swim.at(at(1_000)).record_lag(Duration::from_millis(10));
+    assert_eq!((swim.health.longest_stall(), swim.ctx.stats.stalls), (Duration::ZERO, 0));
+    swim.at(at(1_000)).record_lag(Duration::from_millis(2_500));
     outputs(&mut swim);
     assert!(swim.is_impaired(at(1_499)) && !swim.is_impaired(at(1_500)));
     assert_eq!(swim.pause_tolerance_for(id(1)), Duration::from_secs(5));
-    swim.record_lag(at(31_000), Duration::from_millis(30));
+    swim.at(at(31_000)).record_lag(Duration::from_millis(30));
     assert_eq!(swim.pause_tolerance_for(id(1)), Duration::from_secs(5), "of the window before");
-    swim.record_lag(at(62_000), Duration::from_millis(30));
+    swim.at(at(62_000)).record_lag(Duration::from_millis(30));
     assert_eq!(swim.pause_tolerance_for(id(1)), tolerance);
-    swim.record_lag(at(63_000), Duration::from_secs(500));
+    swim.at(at(63_000)).record_lag(Duration::from_secs(500));
     outputs(&mut swim);
-    assert_eq!(swim.pause_tolerance_for(id(1)), swim.params.hang_tolerance, "no more than that");
+    assert_eq!(
+        swim.pause_tolerance_for(id(1)),
+        swim.ctx.params.hang_tolerance,
+        "no more than that"
+    );
 }
 
 #[test]
@@ -391,7 +397,7 @@ impl Torment {
         for output in outputs {
             match output {
                 Output::Datagram { payload, .. } => {
-                    assert!(payload.len() <= self.swim.params.max_datagram_bytes);
+                    assert!(payload.len() <= self.swim.ctx.params.max_datagram_bytes);
                     self.payloads.push(payload);
                 }
                 Output::Stream { payload, .. } if payload.len() < 4_096 => {
@@ -408,7 +414,7 @@ impl Torment {
         let own = if is_leaving { MemberState::Left } else { MemberState::Alive };
         assert_eq!((me.id(), me.state()), (id(0), own));
         let members = self.swim.members();
-        assert!(members.len() <= self.swim.params.max_members);
+        assert!(members.len() <= self.swim.ctx.params.max_members);
         // Who was forgotten may come back as anything.
         self.versions.retain(|&id, _| members.get(id).is_some());
         for member in members.iter() {
@@ -484,7 +490,7 @@ fn phi_of_those_who_are_not_doubted_and_of_those_beyond_doubt() {
     outputs(&mut swim);
     assert_eq!(swim.phi(now, silent), Some(0.0), "it was heard");
     assert_eq!(swim.phi_reaches(now, silent, 1.0), None);
-    swim.declare(now, silent, MemberState::Dead, Change::Dead, Source::Ourselves);
+    swim.declare(silent, MemberState::Dead, Change::Dead, Source::Ourselves);
     assert_eq!(swim.phi(now, silent), Some(f64::INFINITY));
     assert_eq!(swim.phi_reaches(now, silent, 1e9), Some(now));
     assert!(!swim.phis(now).contains_key(&silent));

@@ -35,7 +35,8 @@ impl Swim {
     }
 
     /// A live member's list had this fingerprint when it sent what has just arrived.
-    pub(crate) fn hear_fingerprint(&mut self, now: Instant, from: MemberId, theirs: Fingerprint) {
+    pub(crate) fn hear_fingerprint(&mut self, from: MemberId, theirs: Fingerprint) {
+        let now = self.ctx.now;
         if !self.list.get(from).is_some_and(|member| member.state().is_live()) {
             return;
         }

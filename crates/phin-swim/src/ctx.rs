@@ -1,0 +1,88 @@
+//! [`Ctx`]: the only way out of a rule. It carries the moment, the parameters, the random numbers, the keys, the timers and
+//! the counters, and takes what a rule wants done: outputs for the driver and [steps](Step) for other rooms, in one order.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    Instant, Keys, Output, Peer, Stats,
+    config::Params,
+    step::{Channel, Step},
+    timers::{Timer, Timers},
+    wire::{Part, Payload},
+};
+
+pub(crate) struct Ctx {
+    /// The moment of the input that is being handled.
+    pub(crate) now: Instant,
+    pub(crate) params: Params,
+    pub(crate) keys: Arc<dyn Keys>,
+    pub(crate) rng: ChaCha8Rng,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) stats: Stats,
+    /// What rules asked for and is not done yet, in order.
+    effects: VecDeque<Effect>,
+}
+
+/// What a rule asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Effect {
+    /// Something outside the core.
+    Output(Output),
+    /// Something of another room.
+    Step(Step),
+}
+
+impl Ctx {
+    pub(crate) fn new(now: Instant, params: Params, keys: Arc<dyn Keys>, rng: ChaCha8Rng) -> Self {
+        let (timers, stats, effects) = (Timers::new(), Stats::default(), VecDeque::new());
+        Self { now, params, keys, rng, timers, stats, effects }
+    }
+
+    /// Has another room do this, after everything asked for before it.
+    pub(crate) fn then(&mut self, step: Step) {
+        self.effects.push_back(Effect::Step(step));
+    }
+
+    pub(crate) fn output(&mut self, output: Output) {
+        self.effects.push_back(Effect::Output(output));
+    }
+
+    /// Sends one message as a datagram.
+    pub(crate) fn send(&mut self, to: Peer, part: &Part) {
+        self.send_datagram(to, Payload::of(part));
+    }
+
+    pub(crate) fn send_datagram(&mut self, to: Peer, payload: Payload) {
+        self.output(Output::Datagram { to, payload: payload.into_bytes() });
+    }
+
+    pub(crate) fn send_stream(&mut self, to: Peer, payload: Payload) {
+        self.output(Output::Stream { to, payload: payload.into_bytes() });
+    }
+
+    /// Sends a message by the way by which the one that it answers came.
+    pub(crate) fn send_by(&mut self, channel: Channel, to: Peer, payload: Payload) {
+        match channel {
+            Channel::Datagram => self.send_datagram(to, payload),
+            Channel::Stream => self.send_stream(to, payload),
+        }
+    }
+
+    /// The next effect, in order.
+    pub(crate) fn next_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Takes everything that was asked for and is not done yet.
+    pub(crate) fn take_effects(&mut self) -> VecDeque<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Gives back what was [taken](Self::take_effects), once what came before it is done.
+    pub(crate) fn put_effects(&mut self, effects: VecDeque<Effect>) {
+        debug_assert!(self.effects.is_empty(), "what comes first is done first");
+        self.effects = effects;
+    }
+}
