@@ -6,7 +6,7 @@ use std::{collections::VecDeque, sync::Arc};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Instant, Keys, Output, Peer, Stats,
+    Instant, Keys, Output, Peer, Question, Stats,
     config::Params,
     step::{Channel, Step},
     timers::{Timer, Timers},
@@ -67,6 +67,13 @@ impl Ctx {
         match channel {
             Channel::Datagram => self.send_datagram(to, payload),
             Channel::Stream => self.send_stream(to, payload),
+        }
+    }
+
+    /// Asks the host of a member, if hosts are asked.
+    pub(crate) fn ask_host(&mut self, to: Option<Peer>, question: Question) {
+        if let Some(to) = to.filter(|_| self.params.ask_hosts) {
+            self.output(Output::AskHost { to, question });
         }
     }
 

@@ -11,9 +11,11 @@ use std::{
 };
 
 use crate::{
-    Change, Instant, Member, MemberId, MemberState, Peer, Question, Swim, Version,
+    Instant, Member, MemberId, MemberState, Peer, Question, Swim, Version,
     member::list::bucket_bit,
-    step::Source,
+    member::transition::News,
+    refute::Accusation,
+    step::{Source, Step},
     timers::Timer,
     wire::{Claim, Entry, Part, Payload},
 };
@@ -114,7 +116,7 @@ impl Swim {
     pub(crate) fn handle_forget(&mut self, source: Source, claim: Claim) {
         let Claim { subject, version, .. } = claim;
         if subject == self.id() {
-            return self.refute_death(source, claim);
+            return self.detect(|detect| detect.refute(source, claim, Accusation::Death));
         }
         match self.list.get(subject).map(|known| (known.state, known.version())) {
             Some((state, known)) if !state.is_live() && known <= version => {
@@ -123,7 +125,7 @@ impl Swim {
                 }
             }
             Some((state, known)) if state.is_live() && known == version => {
-                self.handle_death_elsewhere(source, claim);
+                self.detect(|detect| detect.handle_death_elsewhere(source, claim));
             }
             // We know a later word of it than those who forgot.
             Some(_) => {}
@@ -151,7 +153,7 @@ impl Swim {
             return true;
         }
         self.ctx.stats.forgets_ignored += 1;
-        self.ask_host(id, Question::Silence);
+        self.ctx.ask_host(self.list.peer(id), Question::Silence);
         false
     }
 
@@ -278,19 +280,19 @@ impl Swim {
     }
 
     fn remove_member(&mut self, id: MemberId, source: Source) {
-        let now = self.ctx.now;
-        let Some(member) = self.list.remove(id) else {
-            return;
-        };
+        self.ctx.then(Step::Apply { news: News::Forgotten(id), source });
+        self.run();
+    }
+
+    /// Remembers a member that was taken out of the list.
+    pub(crate) fn remember_forgotten(&mut self, member: Arc<Member>) {
         if self.forgotten.members.len() >= MAX_FORGOTTEN {
             // By now it is the one least likely still known to anyone.
             self.forgotten.remove_oldest();
             self.ctx.stats.forgotten_dropped += 1;
         }
-        self.forgotten.insert(now, Arc::clone(&member));
-        self.plan_sweep(now + self.ctx.params.dead_retention);
-        self.announce(Some(Change::Forgotten), member);
-        self.spread(id, source);
+        self.forgotten.insert(self.ctx.now, member);
+        self.plan_sweep(self.ctx.now + self.ctx.params.dead_retention);
     }
 }
 

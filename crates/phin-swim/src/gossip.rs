@@ -9,7 +9,7 @@ use crate::{
     Incarnation, Instant, MemberId, MemberState, Swim,
     step::Source,
     timers::Timer,
-    wire::{Claim, Entry, MAX_VOTES, Part, Payload, Verdict},
+    wire::{Part, Payload},
 };
 
 /// The members there is news of.
@@ -79,7 +79,7 @@ impl Swim {
     pub(crate) fn spread(&mut self, id: MemberId, source: Source) {
         let now = self.ctx.now;
         self.exchanges.last_change = now;
-        self.quicken();
+        self.rounds.quicken(&mut self.ctx);
         let learnt_from = match source {
             Source::Ourselves => None,
             Source::Gossip(from) => Some(from.id),
@@ -160,7 +160,7 @@ impl Swim {
             kind.is_none_or(|kind| self.dissemination.budget(kind).wait(all, now, period).is_zero())
         });
         let most_misses = if is_for_all { MAX_MISSES } else { 0 };
-        subjects.retain(|&id| self.cases.misses_of(id).len() <= most_misses);
+        subjects.retain(|&id| self.detector.cases.misses_of(id).len() <= most_misses);
         if !is_for_all && subjects.len() > FEW {
             let turn = self.dissemination.turn % subjects.len();
             self.dissemination.turn = turn + FEW;
@@ -182,7 +182,7 @@ impl Swim {
         let claim = if is_accused { self.update(now, to) } else { self.entry_of_forgotten(to) };
         if let Some(claim) = claim {
             payload.push_within(&claim, max_bytes);
-            self.contacts.record_told(to, now);
+            self.detector.contacts.record_informed(to, now);
         }
         if self.dissemination.piggybacked.is_empty() {
             return;
@@ -256,24 +256,10 @@ impl Swim {
         queue.insert(id, 0);
     }
 
-    /// The list's present word on a member.
+    /// The list's present word on a member, or that it was forgotten.
     pub(crate) fn update(&self, now: Instant, id: MemberId) -> Option<Part> {
-        let Some(member) = self.list.get(id) else {
-            return self.news_of_forgotten(id);
-        };
-        let claim = Claim { subject: id, version: member.version(), by: self.id() };
-        Some(match member.state {
-            MemberState::Alive | MemberState::Left => {
-                Part::Entry(Entry { state: member.state, record: member.record().clone() })
-            }
-            MemberState::Suspect => Part::Suspect(claim),
-            MemberState::Dead => {
-                let votes = self.reports.votes(id, member.version());
-                let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
-                let votes = votes.map(|vote| vote.to_send(now)).collect();
-                Part::Dead(Verdict { claim, votes })
-            }
-        })
+        let update = self.detector.reports.update(now, &self.list, id);
+        update.or_else(|| self.news_of_forgotten(id))
     }
 
     /// λ log n: enough for an update to reach everyone with high probability (SWIM §4.1).

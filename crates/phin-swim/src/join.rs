@@ -15,7 +15,7 @@ use crate::{
     step::Source,
     swim::Origin,
     timers::Timer,
-    wire::{Entry, Part, Payload, Pulse},
+    wire::{Entry, Part, Payload},
 };
 
 /// Joins under way, in both directions.
@@ -110,7 +110,6 @@ impl Swim {
 
     /// What a stranger sends: nothing of it is believed, and nothing told in return.
     pub(crate) fn handle_stranger(&mut self, from: Peer, channel: Channel, parts: Vec<Part>) {
-        let now = self.ctx.now;
         for part in parts {
             if let Part::Leave { sequence } = part
                 && self.joins.undecided.remove(&from.id).is_some()
@@ -125,7 +124,7 @@ impl Swim {
             };
             // Whoever let it in may only not have told us yet.
             self.ctx.stats.unknown_senders += 1;
-            let ack = Part::Ack(Pulse { sequence: pulse.sequence, ..self.pulse(now) });
+            let ack = self.probe(|probe| Part::Ack(probe.pulse(pulse.sequence)));
             match channel {
                 Channel::Datagram => self.ctx.send(from, &ack),
                 Channel::Stream => self.ctx.send_stream(from, Payload::of(&ack)),
@@ -282,11 +281,6 @@ impl Swim {
         let now = self.ctx.now;
         let time = BUDGET_WINDOW.mul_f64(bytes as f64 / LIST_BYTES_PER_SECOND);
         self.joins.spent_until = self.joins.spent_until.max(now) + time;
-    }
-
-    pub(crate) fn entry_of_ourselves(&self) -> Part {
-        let me = self.list.me();
-        Part::Entry(Entry { state: me.state, record: me.record().clone() })
     }
 }
 

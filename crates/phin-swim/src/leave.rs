@@ -36,7 +36,7 @@ impl Swim {
         let unconfirmed = neighbours.chain(self.joins.asked()).map(|peer| (peer.id, peer));
         let unconfirmed: BTreeMap<_, _> = unconfirmed.collect();
         let asked = unconfirmed.len();
-        let sequence = self.probes.next_sequence();
+        let sequence = self.pings.next_sequence();
         self.departure = Some(Departure { sequence, unconfirmed, asked, attempts: 0 });
         self.restate(Statement { version, has_left: true, ..statement });
         self.ask_to_confirm();

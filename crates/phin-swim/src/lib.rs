@@ -8,6 +8,7 @@
 //! What everything from the network is checked for, and the limits of everything that can grow, stand with each type;
 //! what was dropped is counted in [`Stats`].
 
+mod accept;
 mod config;
 mod ctx;
 mod describe;
@@ -15,14 +16,18 @@ mod detect;
 mod flaps;
 mod forget;
 mod gossip;
+mod identity;
 mod join;
 mod leave;
+mod link;
 #[cfg(feature = "measured")]
 pub mod measured;
 mod member;
 mod newcomers;
 mod output;
 mod probe;
+mod query;
+mod refute;
 mod stats;
 mod step;
 mod swim;
@@ -34,7 +39,7 @@ mod wire;
 
 pub use config::{Config, ConfigError};
 pub use describe::describe;
-pub use detect::degraded::{FailingLink, Unreached};
+pub use detect::failing::{FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
 pub use member::list::Members;

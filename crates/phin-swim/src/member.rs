@@ -4,6 +4,7 @@
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod rings;
+pub(crate) mod transition;
 
 use std::{cmp::Ordering, fmt, net::SocketAddr};
 
@@ -68,8 +69,13 @@ impl Version {
         Some(Self { incarnation, ..self })
     }
 
+    /// The version after this one, in the next generation where the run has no more.
+    pub(crate) fn next_or_generation(self) -> Self {
+        self.next().unwrap_or_else(|| self.next_generation())
+    }
+
     /// The first version of the next generation, which the last has not.
-    pub(crate) const fn next_generation(self) -> Self {
+    const fn next_generation(self) -> Self {
         let generation = Generation(self.generation.0.saturating_add(1));
         Self { generation, incarnation: Incarnation(0) }
     }

@@ -11,8 +11,10 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Record, Swim, member::supersedes, step::Purpose,
-    step::Source,
+    Instant, Member, MemberId, MemberState, Peer, Record,
+    ctx::Ctx,
+    member::{list::MembershipList, supersedes, transition::News},
+    step::{Purpose, Source, Step},
 };
 
 /// The newcomers that were not heard here yet.
@@ -115,70 +117,68 @@ impl Newcomers {
     }
 
     /// The record of a newcomer that waited, and answered.
-    fn take(&mut self, id: MemberId) -> Option<(MemberId, Record)> {
+    fn take(&mut self, id: MemberId) -> Option<Record> {
         let place = self.waiting.iter().position(|waiting| waiting.record.id() == id)?;
-        self.waiting.remove(place).map(|waiting| (waiting.teller, waiting.record))
+        self.waiting.remove(place).map(|waiting| waiting.record)
     }
 }
 
-impl Swim {
-    /// Whether news of a newcomer is taken as others tell it. If it is not to be taken in, it is pinged, and taken in when
-    /// it answers.
-    pub(crate) fn takes_news_of_newcomer(
+impl Newcomers {
+    /// Whether news of a member is taken as another one sends it. A newcomer that is not to be taken in so is pinged, and
+    /// taken in when it answers.
+    pub(crate) fn takes_news(
         &mut self,
+        ctx: &mut Ctx,
+        list: &mut MembershipList,
         source: Source,
         record: &Record,
         state: MemberState,
     ) -> bool {
-        let now = self.ctx.now;
-        let Source::Gossip(teller) = source else {
-            return true;
+        let (now, id) = (ctx.now, record.id());
+        let sender = match source {
+            Source::Gossip(sender) if sender.id != id => sender.id,
+            Source::Gossip(_) | Source::Welcome(_) | Source::Ourselves => return true,
         };
-        let id = record.id();
-        if teller.id == id {
-            return true;
-        }
-        let live = self.list.snapshot().live_len();
-        let is_ghost = self.newcomers.ghosts.contains_key(&id);
-        if self.list.get(id).is_some() && state.is_live() && !self.newcomers.takes_version(now, id)
-        {
-            self.ctx.stats.hearsay_ignored += 1;
-            return false;
-        }
-        if let Some(known) = self.list.get(id).cloned() {
+        let is_ghost = self.ghosts.contains_key(&id);
+        if let Some(known) = list.get(id).cloned() {
+            if state.is_live() && !self.takes_version(now, id) {
+                ctx.stats.hearsay_ignored += 1;
+                return false;
+            }
             if !is_ghost || !state.is_live() {
                 return true;
             }
-            // It stays dead in its later version, until it answers.
+            // It stays dead in its later version, until it answers. Others learn that version from the member itself.
             let (state, since) = (known.state, known.since);
-            self.list.put(Member { record: record.clone(), state, since });
-            self.spread(id, source);
+            list.put(Member { record: record.clone(), state, since });
         }
-        if !is_ghost && !self.newcomers.are_many_vanished(now) && self.newcomers.has_room(now, live)
-        {
+        let live = list.snapshot().live_len();
+        if !is_ghost && !self.are_many_vanished(now) && self.has_room(now, live) {
             if state.is_live() {
-                self.newcomers.record_told(now, id);
+                self.record_told(now, id);
             }
             return true;
         }
-        let addr = record.addr();
-        if state.is_live() && self.newcomers.wait(now, teller.id, record.clone()) {
-            self.ctx.stats.newcomers_examined += 1;
-            self.ping(Peer { id, addr }, Purpose::Look);
+        if state.is_live() && self.wait(now, sender, record.clone()) {
+            ctx.stats.newcomers_examined += 1;
+            let to = Peer { id, addr: record.addr() };
+            ctx.then(Step::Ping { to, purpose: Purpose::Look });
         }
         false
     }
 
-    /// A member was heard: it exists.
-    pub(crate) fn meet(&mut self, id: MemberId) {
-        self.newcomers.record_heard(id);
-        if !self.newcomers.waiting.is_empty()
-            && let Some((_, record)) = self.newcomers.take(id)
-            && self.list.get(id).is_none_or(|known| {
-                supersedes((record.version(), MemberState::Alive), (known.version(), known.state))
-            })
-        {
-            self.accept_record(Source::Ourselves, record, MemberState::Alive);
+    /// A member was heard: it exists. One that waited for that is taken in.
+    pub(crate) fn meet(&mut self, ctx: &mut Ctx, list: &MembershipList, id: MemberId) {
+        self.record_heard(id);
+        let Some(record) = self.take(id) else {
+            return;
+        };
+        let state = MemberState::Alive;
+        if list.get(id).is_none_or(|known| {
+            supersedes((record.version(), state), (known.version(), known.state))
+        }) {
+            let news = News::Record { record, state };
+            ctx.then(Step::Apply { news, source: Source::Ourselves });
         }
     }
 }

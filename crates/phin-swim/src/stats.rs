@@ -32,17 +32,17 @@ pub struct Stats {
     pub looks: u64,
     /// Members not doubted, because too many cases were open.
     pub cases_refused: u64,
-    /// Verdicts that we doubt not kept, because too many were.
-    pub doubts_refused: u64,
+    /// Verdicts of others that were neither accepted nor kept pending, because too many were.
+    pub verdicts_refused: u64,
     /// Times our own timers ran so late that we abstained from judging.
     pub stalls: u64,
     /// Urgent updates that waited longer than the push delay, because the budget was spent.
     pub pushes_delayed: u64,
     /// Dead members that were pinged, to find those that returned.
     pub redials: u64,
-    /// Records of ours with a later version than ours, not answered at once because one just was: a second process
-    /// runs with our key.
-    pub outbid: u64,
+    /// Records of this node with a later version than its own, not answered at once because one just was: another process
+    /// is using the same key.
+    pub generation_conflicts: u64,
     /// Messages that could not be decoded; dropped whole.
     pub malformed_messages: u64,
     /// Messages of a wire version this release does not speak; dropped whole.

@@ -1,13 +1,68 @@
 //! [`Step`]: what a rule of one room asks of another, and the words that such requests need.
 
-use crate::{MemberId, Peer, wire::Sequence};
+use std::sync::Arc;
+
+use crate::{
+    Change, Instant, Member, MemberId, Peer, Silence, Version,
+    member::transition::News,
+    wire::{Claim, Payload, Sequence},
+};
 
 /// What another room is to do. Steps are carried out in the order in which they were asked for, each with all that it asks
 /// for in turn, before the next one.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
+    /// Something became known of a member, by this way.
+    Apply { news: News, source: Source },
+    /// The application is told of a change of a member.
+    Announce { change: Change, member: Arc<Member> },
     /// Ping a member.
     Ping { to: Peer, purpose: Purpose },
+    /// Repeat this ping by stream.
+    PingByStream { target: MemberId, sequence: Sequence },
+    /// Send this with as much news as fits in.
+    SendWithNews { to: Peer, channel: Channel, payload: Payload },
+    /// A ping has no direct reply in time.
+    Unanswered { subject: MemberId, sent_at: Instant },
+    /// The same ping, as evidence.
+    Missed(Miss),
+    /// A member answered a ping as it was sent.
+    Reached(Peer),
+    /// A retry was answered.
+    EndRetry(MemberId),
+    /// A member was alive when this was sent, by its own reply.
+    Heard { id: MemberId, at: Instant },
+    /// What was not answered says nothing: ask again.
+    AskAnew,
+    /// What a member's host says of its process.
+    HostSays { id: MemberId, silence: Silence },
+    /// No process is where this member is said to be.
+    Gone(MemberId),
+    /// Nor is any other at its address.
+    PortFree(MemberId),
+    /// A pending verdict on this version may be due.
+    EndPending(MemberId, Version),
+    /// The votes of a pending verdict may make a majority with our own.
+    WeighPending(MemberId),
+    /// Review the links to this member that fail.
+    ReviewLinks(MemberId),
+    /// Another list has a member dead that this one has alive.
+    DeathElsewhere { source: Source, claim: Claim },
+    /// Answer a claim that this node is suspect.
+    Refute { source: Source, claim: Claim },
+    /// Answer a claim that this node is dead.
+    RefuteDeath { source: Source, claim: Claim },
+    /// Compare lists with a member.
+    Exchange(Peer),
+}
+
+/// A ping whose reply is overdue.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Miss {
+    pub(crate) subject: MemberId,
+    pub(crate) sequence: Sequence,
+    pub(crate) sent_at: Instant,
+    pub(crate) purpose: Purpose,
 }
 
 /// Why a member is pinged.

@@ -7,33 +7,35 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Change, Config, ConfigError, Disconnection, Event, Fingerprint, ForgetRefusal, Generation,
-    HostAnswer, Incarnation, Instant, Keys, Link, Member, MemberId, MemberState, Members, Name,
-    Outcome, Output, Peer, Record, Report, Stats, Unreachable, Version,
+    HostAnswer, Incarnation, Instant, Keys, Member, MemberId, MemberState, Members, Name, Output,
+    Peer, Record, Stats, Unreachable, Version,
+    accept::Records,
     config::Params,
     ctx::{Ctx, Effect},
-    detect::degraded::Failing,
-    detect::health::LocalHealth,
-    detect::hearsay::Hearsay,
-    detect::mass_silence::MassSilence,
-    detect::reports::Reports,
-    detect::suspicion::Cases,
-    detect::verdicts::{Contacts, Doubts},
+    detect::{
+        detector::{Detect, Detector},
+        health::LocalHealth,
+        view::View,
+    },
     flaps::{Flaps, MAX_SUSPICIONS},
     forget::Forgotten,
     gossip::Dissemination,
+    identity::{Identity, restate},
     join::Joins,
     leave::Departure,
-    member::list::MembershipList,
-    member::record::Statement,
-    member::supersedes,
+    link::Links,
+    member::{
+        list::MembershipList,
+        record::Statement,
+        transition::{News, Transition},
+    },
     newcomers::Newcomers,
-    probe::Probes,
-    probe::rounds::Rounds,
-    step::{Channel, Source, Step},
-    sync::Exchanges,
-    sync::convergence::Convergence,
+    probe::{pings::Pings, prober::Prober, rounds::Rounds},
+    refute::Accusation,
+    step::{Channel, Purpose, Source, Step},
+    sync::{Exchanges, convergence::Convergence},
     timers::Timer,
-    wire::{self, Claim, DecodeError, Entry, Part, Round},
+    wire::{self, DecodeError, Entry, Part, Pulse, Round},
 };
 
 /// What a node says of itself when it starts.
@@ -51,15 +53,11 @@ pub struct Local {
 pub struct Swim {
     pub(crate) ctx: Ctx,
     pub(crate) list: MembershipList,
+    pub(crate) links: Links,
+    pub(crate) pings: Pings,
     pub(crate) rounds: Rounds,
-    pub(crate) probes: Probes,
-    pub(crate) cases: Cases,
-    pub(crate) mass_silence: MassSilence,
-    pub(crate) doubts: Doubts,
-    pub(crate) contacts: Contacts,
-    pub(crate) hearsay: Hearsay,
-    pub(crate) reports: Reports,
     pub(crate) health: LocalHealth,
+    pub(crate) detector: Detector,
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
     pub(crate) forgotten: Forgotten,
@@ -67,10 +65,8 @@ pub struct Swim {
     pub(crate) newcomers: Newcomers,
     pub(crate) flaps: Flaps,
     pub(crate) convergence: Convergence,
-    pub(crate) failing: Failing,
     pub(crate) departure: Option<Departure>,
-    /// When we last had to take the generation after one we heard of.
-    generation_taken_at: Option<Instant>,
+    identity: Identity,
     outputs: VecDeque<Output>,
 }
 
@@ -105,15 +101,11 @@ impl Swim {
         Ok(Self {
             ctx,
             list,
+            links: Links::default(),
+            pings: Pings::default(),
             rounds: Rounds::new(now),
-            probes: Probes::default(),
-            cases: Cases::default(),
-            mass_silence: MassSilence::default(),
-            doubts: Doubts::default(),
-            contacts: Contacts::default(),
-            hearsay: Hearsay::default(),
-            reports: Reports::default(),
             health: LocalHealth::new(now),
+            detector: Detector::default(),
             dissemination,
             exchanges: Exchanges::default(),
             forgotten: Forgotten::default(),
@@ -121,9 +113,8 @@ impl Swim {
             newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
-            failing: Failing::default(),
             departure: None,
-            generation_taken_at: None,
+            identity: Identity::default(),
             outputs: VecDeque::new(),
         })
     }
@@ -145,22 +136,23 @@ impl Swim {
     /// A connection to this peer is open: from now on round trips are those of the link, without a handshake.
     pub fn handle_connected(&mut self, now: Instant, peer: Peer) {
         self.begin(now);
-        self.connected(peer);
+        self.links.connect(peer.id, self.ctx.params.max_members);
+        self.health.hear_anyone(&mut self.ctx);
         self.run();
+        self.probe(|probe| probe.measure_if_new(peer));
     }
 
     /// The connection to this member ended.
     pub fn handle_disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
         self.begin(now);
-        self.disconnected(id, reason);
-        self.run();
+        self.detect(|detect| detect.handle_disconnected(id, reason));
     }
 
     /// No connection to this member could be made.
     pub fn handle_unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
         self.begin(now);
-        self.unreachable(id, reason);
-        self.run();
+        self.joins.give_up(id);
+        self.detect(|detect| detect.handle_unreachable(id, reason));
     }
 
     /// Where we dialled one member, another answered.
@@ -173,28 +165,34 @@ impl Swim {
     /// What a member's host said when we asked ([`Output::AskHost`]), or of its own when it refused any packet of ours.
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
         self.begin(now);
-        self.host_answered(id, answer);
-        self.run();
+        self.detect(|detect| detect.handle_host_answer(id, answer));
     }
 
     /// Fires what is due. Everything received must be handled before, so that a reply that has arrived is no miss.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.begin(now);
         if let Some(due) = self.ctx.timers.next().filter(|&due| due <= now) {
-            self.record_lag(now - due);
+            self.health.record_lag(&mut self.ctx, &mut self.rounds, now - due);
             self.run();
         }
         while let Some(timer) = self.ctx.timers.pop_due(now) {
             match timer {
                 Timer::Period(round) => self.start_round(Round(round)),
-                Timer::Probe(round) => self.ping_in_round(Round(round)),
-                Timer::ProbeTimeout(sequence) => self.reply_overdue(sequence),
-                Timer::NackTimeout(sequence) => self.count_silent_helpers(sequence),
-                Timer::ProbeEnd(sequence) => self.end_probe(sequence),
-                Timer::Retry(id, version) => self.retry(id, version),
-                Timer::Judge(id, _) => self.judge(id),
-                Timer::Look => self.look_around(),
-                Timer::Doubt(id, version) => self.end_doubt(id, version),
+                Timer::Probe(round) => {
+                    let due = self.rounds.take_due(Round(round));
+                    self.ping_planned(due);
+                }
+                Timer::ProbeTimeout(sequence) => self.probe(|probe| probe.reply_overdue(sequence)),
+                Timer::NackTimeout(sequence) => {
+                    self.detect(|detect| detect.count_silent_helpers(sequence));
+                }
+                Timer::ProbeEnd(sequence) => self.probe(|probe| probe.end_probe(sequence)),
+                Timer::Retry(id, version) => self.detect(|detect| detect.retry(id, version)),
+                Timer::Judge(id, _) => self.detect(|detect| detect.judge(id)),
+                Timer::Look => self.detect(|detect| detect.look_around()),
+                Timer::Pending(id, version) => {
+                    self.detect(|detect| detect.end_pending(id, version));
+                }
                 Timer::Push => self.push_updates(),
                 Timer::JoinRetry(id) => self.ask_again_to_join(id),
                 Timer::LeaveRetry => self.ask_to_confirm(),
@@ -230,7 +228,7 @@ impl Swim {
             return;
         }
         // A departure is said once more, with the new addresses.
-        let version = mine.version.next().unwrap_or_else(|| mine.version.next_generation());
+        let version = mine.version.next_or_generation();
         self.restate(Statement { version, addrs, ..mine });
         self.run();
     }
@@ -287,16 +285,6 @@ impl Swim {
         self.list.snapshot().fingerprint()
     }
 
-    /// The links to the members this one observes.
-    pub fn links(&self, now: Instant) -> Vec<Link> {
-        self.observed_links(now)
-    }
-
-    /// The last suspicion of a member, from its first missed reply to its end, and the votes that led to a verdict.
-    pub fn why(&self, now: Instant, id: MemberId) -> Option<Report> {
-        self.open_report(now, id).or_else(|| self.reports.get(id).cloned())
-    }
-
     /// What was counted since the start.
     pub const fn stats(&self) -> &Stats {
         &self.ctx.stats
@@ -323,25 +311,11 @@ impl Swim {
         if !is_join && self.is_stranger(from.id) {
             return self.handle_stranger(from, channel, decoded.parts);
         }
-        self.hear_anyone();
-        if decoded.parts.iter().any(Part::is_answer) {
-            self.health.record_answer(self.ctx.now);
-        }
-        // An ack shows life when its ping was sent, not when it arrives; anything else, about now.
-        let is_answer = |part: &Part| matches!(part, Part::Ack(_) | Part::IndirectAck { .. });
-        if !decoded.parts.iter().any(is_answer) {
-            self.record_heard(from.id, self.ctx.now);
-        }
+        self.hear(from.id, &decoded.parts);
         // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
         let has_records = channel == Channel::Stream && !told.is_empty();
-        let is_welcome = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
-        let is_welcome = is_welcome && self.list.snapshot().live_len() == 1;
-        let is_page = channel == Channel::Stream && self.is_welcomed_by(self.ctx.now, from.id);
-        let source = match is_welcome || is_page {
-            true => Source::Welcome(from),
-            false => Source::Gossip(from),
-        };
+        let source = self.source_of(from, channel, &asked);
         let origin = Origin { peer: from, channel, source };
         let parts = told.into_iter().chain(asked);
         if is_join {
@@ -351,7 +325,32 @@ impl Swim {
         if has_records {
             self.ask_for_next_page(from);
         }
-        self.tell_accused(from);
+        self.detect(|detect| detect.inform_accused(from));
+    }
+
+    /// A message arrived: its sender lives. An ack shows life when its ping was sent, not when it arrives; anything else,
+    /// about now.
+    fn hear(&mut self, from: MemberId, parts: &[Part]) {
+        self.health.hear_anyone(&mut self.ctx);
+        self.run();
+        if parts.iter().any(Part::is_answer) {
+            self.health.record_answer(self.ctx.now);
+        }
+        let is_ack = |part: &Part| matches!(part, Part::Ack(_) | Part::IndirectAck { .. });
+        if !parts.iter().any(is_ack) {
+            self.record_heard(from, self.ctx.now);
+        }
+    }
+
+    /// How the updates of a payload came to this node.
+    fn source_of(&self, from: Peer, channel: Channel, asked: &[Part]) -> Source {
+        let is_welcome = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
+        let is_welcome = is_welcome && self.list.snapshot().live_len() == 1;
+        let is_page = channel == Channel::Stream && self.is_welcomed_by(self.ctx.now, from.id);
+        match is_welcome || is_page {
+            true => Source::Welcome(from),
+            false => Source::Gossip(from),
+        }
     }
 
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
@@ -360,26 +359,36 @@ impl Swim {
             return;
         }
         match part {
-            Part::Ping(pulse) => self.handle_ping(from, pulse, channel),
-            Part::Ack(pulse) => self.handle_ack(from, pulse, channel),
-            Part::PingReq { sequence, target } => self.handle_ping_req(from, sequence, target),
-            Part::Nack { sequence } => self.handle_nack(from.id, sequence),
+            Part::Ping(pulse) => {
+                self.hear_pulse(from.id, &pulse);
+                self.probe(|probe| probe.handle_ping(from, pulse.sequence, channel));
+            }
+            Part::Ack(pulse) => {
+                self.hear_pulse(from.id, &pulse);
+                self.probe(|probe| probe.handle_ack(from, pulse, channel));
+                self.compare_fingerprints(from, pulse.fingerprint);
+            }
+            Part::PingReq { sequence, target } => {
+                self.probe(|probe| probe.handle_ping_req(from, sequence, target));
+            }
+            Part::Nack { sequence } => self.detect(|detect| detect.handle_nack(from.id, sequence)),
             Part::IndirectAck { sequence, generation } => {
-                self.handle_indirect_ack(from, sequence, generation);
+                self.record_heard(from.id, self.ctx.now);
+                self.detect(|detect| detect.handle_indirect_ack(from.id, sequence, generation));
             }
             Part::Entry(entry) => self.handle_entry(source, entry),
-            Part::Suspect(claim) => self.handle_suspect(source, claim),
-            Part::Dead(verdict) => self.handle_dead(source, verdict),
+            Part::Suspect(claim) => self.detect(|detect| detect.handle_suspect(source, claim)),
+            Part::Dead(verdict) => self.detect(|detect| detect.handle_dead(source, verdict)),
             Part::Forget(claim) => self.handle_forget(source, claim),
-            Part::Vote(vote) => self.handle_vote(from, vote),
+            Part::Vote(vote) => self.detect(|detect| detect.handle_vote(from, vote)),
             Part::Clear { subject, version, age } => {
-                self.handle_clear(from.id, subject, version, age);
+                self.detect(|detect| detect.handle_clear(from.id, subject, version, age));
             }
             Part::Abstain { subject, version } => {
-                self.handle_abstain(from.id, subject, version);
+                self.detect(|detect| detect.handle_abstain(from.id, subject, version));
             }
             Part::Failing { subject, version, links } => {
-                self.handle_failing(from.id, subject, version, &links);
+                self.detect(|detect| detect.handle_failing(from.id, subject, version, &links));
             }
             // Answered once for its payload, by `handle_join`.
             Part::Join => {}
@@ -392,305 +401,264 @@ impl Swim {
         }
     }
 
-    /// A member's record: the one way by which members appear, change, return and leave.
-    pub(crate) fn handle_entry(&mut self, source: Source, entry: Entry) {
-        let Entry { state, record } = entry;
-        let id = record.id();
-        if id == self.id() {
-            self.handle_own_record(source, &record);
-            if matches!(state, MemberState::Suspect | MemberState::Dead) {
-                let (version, by) = (record.version(), source.from());
-                let claim = Claim { subject: id, version, by };
-                match state {
-                    MemberState::Dead => self.refute_death(source, claim),
-                    _ => self.refute(source, claim),
-                }
+    fn hear_pulse(&mut self, from: MemberId, pulse: &Pulse) {
+        self.rounds.hear(&mut self.ctx, &self.list, pulse);
+        self.hear_fingerprint(from, pulse.fingerprint);
+    }
+
+    fn carry_out(&mut self, step: Step) {
+        match step {
+            Step::Apply { news, source } => self.apply(news, source),
+            Step::Announce { change, member } => self.announce(Some(change), member),
+            Step::Ping { to, purpose } => self.ping(to, purpose),
+            Step::PingByStream { target, sequence } => {
+                self.probe(|probe| probe.ping_by_stream(target, sequence));
             }
+            Step::SendWithNews { to, channel, mut payload } => {
+                self.piggyback(&mut payload, to.id);
+                self.ctx.send_by(channel, to, payload);
+            }
+            Step::Unanswered { subject, sent_at } => {
+                self.detect(|detect| detect.record_unanswered(subject, sent_at));
+            }
+            Step::Missed(miss) => self.detect(|detect| detect.handle_miss(miss)),
+            Step::Reached(peer) => self.detect(|detect| detect.record_reached(peer)),
+            Step::EndRetry(id) => self.detector.cases.end_retry(id),
+            Step::Heard { id, at } => self.record_heard(id, at),
+            Step::AskAnew => self.detect(|detect| detect.ask_anew()),
+            Step::HostSays { id, silence } => {
+                self.detect(|detect| detect.record_silence(id, silence));
+            }
+            Step::Gone(id) => self.record_gone(id),
+            Step::PortFree(id) => {
+                self.record_gone(id);
+                self.detect(|detect| detect.record_port_free(id));
+            }
+            Step::EndPending(id, version) => {
+                self.detect(|detect| detect.end_pending(id, version));
+            }
+            Step::WeighPending(id) => self.detect(|detect| detect.weigh_pending(id)),
+            Step::ReviewLinks(id) => self.detect(|detect| detect.review_links_of(id)),
+            Step::DeathElsewhere { source, claim } => {
+                self.detect(|detect| detect.handle_death_elsewhere(source, claim));
+            }
+            Step::Refute { source, claim } => {
+                self.detect(|detect| detect.refute(source, claim, Accusation::Suspicion));
+            }
+            Step::RefuteDeath { source, claim } => {
+                self.detect(|detect| detect.refute(source, claim, Accusation::Death));
+            }
+            Step::Exchange(with) => self.start_exchange(with),
+        }
+    }
+
+    /// Applies what became known of a member; every room reacts, the application is told, and the news spreads.
+    fn apply(&mut self, news: News, source: Source) {
+        let Some(transition) = self.list.apply(self.ctx.now, news) else {
             return;
-        }
-        // Others' claims are for us to verify, not to believe; only what the member signed counts here.
-        let said = if record.has_left() { MemberState::Left } else { MemberState::Alive };
-        let known = self.list.get(id).cloned();
-        let is_news = known.as_ref().is_none_or(|known| {
-            supersedes((record.version(), said), (known.version(), known.state))
-        });
-        if is_news {
-            let is_full = self.list.snapshot().len() >= self.ctx.params.max_members;
-            if known.is_none() && is_full {
-                self.ctx.stats.members_refused += 1;
-                return;
-            }
-            if !self.is_authentic(source, &record) {
-                return;
-            }
-        }
-        let version = record.version();
-        let believed = match (is_news, state) {
-            (false, _) => None,
-            // Of a member that is new to us, its death is all we can know.
-            (true, MemberState::Dead) if known.is_none() => Some(MemberState::Dead),
-            (true, _) => Some(said),
         };
-        if let Some(believed) = believed {
-            if !self.takes_news_of_newcomer(source, &record, believed) {
-                return;
-            }
-            self.accept_record(source, record, believed);
+        self.react(&transition);
+        let Transition { change, after, .. } = &transition;
+        self.announce(*change, Arc::clone(after));
+        if transition.has_new_name() && !self.list.snapshot().namesakes(after).is_empty() {
+            self.announce(Some(Change::NameConflict), Arc::clone(after));
         }
-        if state == MemberState::Dead {
-            let claim = Claim { subject: id, version, by: source.from() };
-            self.handle_death_elsewhere(source, claim);
-        }
-    }
-
-    /// Checks the signature of a record, within the budget of the member that told it.
-    fn is_authentic(&mut self, source: Source, record: &Record) -> bool {
-        let now = self.ctx.now;
-        let teller = match source {
-            Source::Gossip(peer) => Some(peer.id),
-            // What a node that is alone takes in is limited by the pages it asks for.
-            Source::Welcome(_) | Source::Ourselves => None,
-        };
-        if teller.is_some_and(|teller| !self.hearsay.may_check(now, teller)) {
-            self.ctx.stats.records_over_budget += 1;
-            return false;
-        }
-        let is_authentic = record.is_authentic(&*self.ctx.keys);
-        if !is_authentic {
-            self.ctx.stats.forged_records += 1;
-            teller.into_iter().for_each(|teller| self.hearsay.record_forgery(now, teller));
-        }
-        is_authentic
-    }
-
-    /// Takes a record that is news into the list, and tells the application and the others.
-    pub(crate) fn accept_record(&mut self, source: Source, record: Record, state: MemberState) {
-        let now = self.ctx.now;
-        let id = record.id();
-        let known = self.list.get(id).cloned();
-        let change = match (known.as_deref(), state) {
-            (_, MemberState::Left) => Some(Change::Left),
-            (_, MemberState::Dead) => Some(Change::Dead),
-            (None, _) => Some(Change::Joined),
-            (Some(known), _) => change_of_alive(known, &record),
-        };
-        // A member that was already gone when we first heard of it is no event.
-        let change = change.filter(|_| known.is_some() || state.is_live());
-        let is_restart =
-            known.as_ref().is_some_and(|k| k.generation() < record.version().generation);
-        if is_restart || !state.is_live() {
-            self.forget_probes_of(id);
-        }
-        if is_restart {
-            self.contacts.forget(id);
-        }
-        if change == Some(Change::Alive) && !is_restart {
-            self.contacts.record_other_refuted(now);
-        }
-        let version = record.version();
-        let is_refutation = known.as_ref().is_some_and(|known| {
-            known.state.is_live() && state.is_live() && known.version() < version && !is_restart
-        });
-        if is_refutation {
-            self.renew_case(id, version);
-        }
-        if !is_restart
-            && state.is_live()
-            && known.as_ref().is_some_and(|known| {
-                matches!(known.state, MemberState::Suspect | MemberState::Dead)
-            })
-        {
-            self.hearsay.record_refutation(now, id);
-        }
-        if is_restart && known.as_ref().is_some_and(|known| known.state.is_live()) {
-            self.record_flap(id);
-        }
-        if is_restart || !state.is_live() {
-            self.cases.close(id);
-        }
-        if state.is_live() && known.as_ref().is_some_and(|known| known.state == MemberState::Dead) {
-            self.exchanges.record_return(id);
-        }
-        let since = match &known {
-            Some(known) if known.state == state && !is_restart => known.since,
-            _ => now,
-        };
-        let member = self.list.put(Member { record, state, since });
-        self.forgotten.remove(id);
-        let peer = Peer { id, addr: member.addr() };
-        self.announce(change, Arc::clone(&member));
-        self.announce_conflict(known.as_deref(), &member);
-        if known.is_some_and(|known| has_moved(&known, &member)) {
+        if transition.has_moved() && !transition.is_me {
             // Whatever is still open leads to where it was.
-            self.ctx.output(Output::Disconnect(id));
+            self.ctx.output(Output::Disconnect(transition.id()));
         }
-        self.spread(id, source);
-        if state.is_live() {
-            self.measure_if_new(peer);
-        } else {
+        self.spread(transition.id(), source);
+        if transition.is_me || transition.is_forgotten() {
+            return;
+        }
+        if !transition.is_live() {
             self.plan_to_forget();
+        } else if transition.is_record {
+            let peer = Peer { id: transition.id(), addr: after.addr() };
+            self.probe(|probe| probe.measure_if_new(peer));
         }
     }
 
-    /// Hears what we are said to have said. Where it is not our own last word, an earlier run of this process is
-    /// remembered with a later one: this run takes the generation after it (a member never shouts itself down).
-    fn handle_own_record(&mut self, source: Source, record: &Record) {
-        let now = self.ctx.now;
-        let mine = self.list.me().record.clone();
-        if record.version() < mine.version() || *record == mine {
+    /// What each room remembers changes with a member.
+    fn react(&mut self, transition: &Transition) {
+        let (now, id) = (self.ctx.now, transition.id());
+        if transition.is_forgotten() {
+            self.remember_forgotten(Arc::clone(&transition.after));
+        }
+        if transition.is_me || transition.is_forgotten() {
             return;
         }
-        if !self.is_authentic(source, record) {
-            return;
+        if transition.ends_run() {
+            self.links.remove(id);
+            self.pings.forget(id);
         }
-        // The first such record is most likely an earlier run's. One that exceeds the generation taken after it comes
-        // from a process that runs now, and answers ours.
-        let is_elsewhere = record.addrs().ne(mine.addrs());
-        if self.generation_taken_at.is_some() && is_elsewhere {
-            self.ctx.output(Output::IdentityInUse(record.addr()));
+        if transition.is_renewal() {
+            self.links.record_renewed(now, id);
+            self.links.record_known_alive(id, now);
         }
-        // Two processes with one key would outbid each other for ever; so they do it slowly, and it shows.
-        let period = self.ctx.params.protocol_period;
-        if self.generation_taken_at.is_some_and(|taken_at| now - taken_at < period) {
-            self.ctx.stats.outbid += 1;
-            return;
-        }
-        self.generation_taken_at = Some(now);
-        let Some(generation) = record.version().generation.0.checked_add(1).map(Generation) else {
-            return;
-        };
-        let version = Version { generation, incarnation: Incarnation(0) };
-        self.ctx.output(Output::Generation(generation));
-        self.restate(Statement { version, ..mine.statement() });
-    }
-
-    /// Answers a claim that we are suspect or dead with a later incarnation (SWIM §4.2). Whoever makes it is told by
-    /// ourselves: it may be the only one that we reach. A claim about an earlier version was answered before.
-    pub(crate) fn refute(&mut self, source: Source, claim: Claim) {
-        let now = self.ctx.now;
-        let mine = self.list.me().record.clone();
-        if claim.version > mine.version() {
-            return;
-        }
-        if claim.version == mine.version() && !mine.has_left() {
-            if self.holds_off() {
-                self.ctx.stats.refutations_held += 1;
-                return;
-            }
-            let version = mine.version().next().unwrap_or_else(|| mine.version().next_generation());
-            self.ctx.stats.refutations += 1;
-            self.contacts.record_refuted(now);
-            self.restate(Statement { version, ..mine.statement() });
-        }
-        if let Source::Gossip(peer) | Source::Welcome(peer) = source
-            && self.contacts.may_answer(now, peer.id)
-        {
-            self.ctx.send(peer, &self.entry_of_ourselves());
-        }
-    }
-
-    /// Answers a claim that we are dead.
-    pub(crate) fn refute_death(&mut self, source: Source, claim: Claim) {
-        let before = self.ctx.stats.refutations;
-        self.refute(source, claim);
-        self.ctx.stats.deaths_refuted += self.ctx.stats.refutations - before;
-    }
-
-    /// Says something new of ourselves.
-    pub(crate) fn restate(&mut self, statement: Statement) {
-        let now = self.ctx.now;
-        let state = if statement.has_left { MemberState::Left } else { MemberState::Alive };
-        let before = self.list.me().clone();
-        let record = Record::sign(statement, &*self.ctx.keys);
-        let since = if before.state == state { before.since } else { now };
-        let change = match state {
-            MemberState::Left => Some(Change::Left),
-            _ => change_of_alive(&before, &record),
-        };
-        let member = self.list.put(Member { record, state, since });
-        self.announce(change, Arc::clone(&member));
-        self.announce_conflict(Some(&before), &member);
-        self.spread(self.id(), Source::Ourselves);
-    }
-
-    /// Puts a member into another state within its version, and tells the application and the others.
-    pub(crate) fn declare(
-        &mut self,
-        id: MemberId,
-        state: MemberState,
-        change: Change,
-        source: Source,
-    ) {
-        let now = self.ctx.now;
-        let Some(known) = self.list.get(id) else {
-            return;
-        };
-        if known.state == MemberState::Alive
-            && matches!(state, MemberState::Suspect | MemberState::Dead)
-        {
-            self.contacts.record_fall(now);
-        }
-        let member = Member { record: known.record.clone(), state, since: now };
-        let member = self.list.put(member);
-        if state == MemberState::Dead {
+        self.detector.react(now, transition);
+        if transition.is_unnoticed_restart() || transition.is_death() {
             self.record_flap(id);
+        }
+        if transition.is_death() {
             self.newcomers.record_death(now, id);
         }
-        self.announce(Some(change), member);
-        self.spread(id, source);
-        if !state.is_live() {
-            self.plan_to_forget();
+        if transition.is_return() {
+            self.exchanges.record_return(id);
+        }
+        if transition.is_record {
+            self.forgotten.remove(id);
         }
     }
 
+    /// Tells the application of a change, unless the member flaps.
     pub(crate) fn announce(&mut self, change: Option<Change>, member: Arc<Member>) {
         let Some(change) = change else {
             return;
         };
         let id = member.id();
         // On a starved machine most suspicions are its own doing.
-        let limit = if self.is_starved() { 1 } else { MAX_SUSPICIONS };
+        let is_starved = self.health.is_starved(&self.ctx.params);
+        let limit = if is_starved { 1 } else { MAX_SUSPICIONS };
         if self.flaps.reports(member.since(), id, change, limit)
-            && let Some(told) = self.damp(id, change)
+            && let Some(change) = self.damp(id, change)
         {
-            self.tell(told, member);
+            let silence = self.detector.silence_behind(change, id);
+            let version = self.list.next_version();
+            self.ctx.output(Output::Event(Event { version, change, member, silence }));
         }
         if change == Change::Dead {
             self.ctx.output(Output::Disconnect(id));
         }
     }
 
-    fn tell(&mut self, change: Change, member: Arc<Member>) {
-        let id = member.id();
-        let silence = match change {
-            Change::Dead => self.reports.get(id).and_then(Report::silence),
-            Change::Suspect => self.silence_of(id),
-            Change::Joined
-            | Change::Alive
-            | Change::Left
-            | Change::Updated
-            | Change::Forgotten
-            | Change::NameConflict
-            | Change::HeldBack
-            | Change::Degraded
-            | Change::Recovered => None,
-        };
-        let version = self.list.next_version();
-        self.ctx.output(Output::Event(Event { version, change, member, silence }));
+    pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
+        self.probe(|probe| probe.ping(to, purpose));
     }
 
-    /// Tells of a member that has become live, or has another name, where that name is another's.
-    fn announce_conflict(&mut self, before: Option<&Member>, member: &Arc<Member>) {
-        let had_it = before.is_some_and(|b| b.state.is_live() && b.name() == member.name());
-        let is_new = member.state.is_live() && !had_it;
-        if is_new && !self.list.snapshot().namesakes(member).is_empty() {
-            self.announce(Some(Change::NameConflict), Arc::clone(member));
+    pub(crate) fn restate(&mut self, statement: Statement) {
+        restate(&mut self.ctx, statement);
+        self.run();
+    }
+
+    /// A member showed that it lives, by what it sent then.
+    fn record_heard(&mut self, id: MemberId, at: Instant) {
+        self.detect(|detect| detect.record_heard(id, at));
+        self.newcomers.meet(&mut self.ctx, &self.list, id);
+        self.run();
+    }
+
+    /// Where a member is said to be, no process is: that bears out what others say of it.
+    fn record_gone(&mut self, id: MemberId) {
+        self.detect(|detect| detect.confirm_gone(id));
+        self.confirm_forgotten(id);
+    }
+
+    /// The round's time is over: the next begins.
+    fn start_round(&mut self, round: Round) {
+        // A timer from before the round was moved is for one that has begun already.
+        if round != self.rounds.round() {
+            return;
+        }
+        let overdue = self.rounds.take_overdue();
+        self.ping_planned(overdue);
+        let is_new_period = self.rounds.advance(self.ctx.now, &self.ctx.params);
+        // Nobody talks to a member that has left.
+        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
+        self.health.check_isolation(&mut self.ctx, &mut self.rounds, is_alone);
+        self.run();
+        self.detect(|detect| detect.review_links());
+        if self.departure.is_none() && is_new_period {
+            self.rounds.plan_period(&mut self.ctx, &self.list);
+            self.redial();
+            self.detect(|detect| detect.keep_contact());
+            self.rounds.slow_down(&self.ctx.params);
+        }
+        self.rounds.set_timers(&mut self.ctx);
+    }
+
+    /// Pings the member that a period is for, at its point of it.
+    fn ping_planned(&mut self, target: Option<MemberId>) {
+        let target = target.filter(|&id| self.list.state(id).is_some_and(MemberState::is_live));
+        if let Some(peer) = target.and_then(|target| self.list.peer(target)) {
+            self.prune_links();
+            self.ping(peer, Purpose::Probe);
         }
     }
 
-    fn open_report(&self, now: Instant, id: MemberId) -> Option<Report> {
-        let (version, began_at, votes) = self.evidence_against(now, id)?;
-        Some(Report { version, began_at, ended_at: now, outcome: Outcome::Open { votes } })
+    /// Forgets the links not heard longest once there are many more than subjects.
+    fn prune_links(&mut self) {
+        let max = 4 * usize::from(self.ctx.params.rings) + 16;
+        let subjects = self.list.rings().subjects(self.list.me().id());
+        let cases = &self.detector.cases;
+        self.links.prune(max, |id| subjects.contains(&id) || cases.is_silent(id));
+    }
+
+    pub(crate) fn handle_entry(&mut self, source: Source, entry: Entry) {
+        Records {
+            ctx: &mut self.ctx,
+            list: &mut self.list,
+            hearsay: &mut self.detector.hearsay,
+            newcomers: &mut self.newcomers,
+            identity: &mut self.identity,
+        }
+        .handle_entry(source, entry);
+        self.run();
+    }
+
+    /// Applies a rule of detection, and carries out what it asks for.
+    pub(crate) fn detect<T>(&mut self, rule: impl FnOnce(&mut Detect<'_>) -> T) -> T {
+        let result = rule(&mut Detect {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            links: &mut self.links,
+            pings: &mut self.pings,
+            rounds: &mut self.rounds,
+            health: &mut self.health,
+            own: &mut self.detector,
+        });
+        self.run();
+        result
+    }
+
+    /// Applies a rule of probing, and carries out what it asks for.
+    pub(crate) fn probe<T>(&mut self, rule: impl FnOnce(&mut Prober<'_>) -> T) -> T {
+        let result = rule(&mut Prober {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            links: &mut self.links,
+            pings: &mut self.pings,
+            rounds: &mut self.rounds,
+            health: &mut self.health,
+            hearsay: &mut self.detector.hearsay,
+        });
+        self.run();
+        result
+    }
+
+    /// What the rules of detection see at this moment.
+    pub(crate) const fn view(&self, now: Instant) -> View<'_> {
+        View {
+            now,
+            params: &self.ctx.params,
+            list: &self.list,
+            links: &self.links,
+            pings: &self.pings,
+            rounds: &self.rounds,
+            health: &self.health,
+            cases: &self.detector.cases,
+            contacts: &self.detector.contacts,
+            failing: &self.detector.failing,
+        }
+    }
+
+    /// Where a member that we know is to be found.
+    pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
+        self.list.peer(id)
+    }
+
+    pub(crate) fn entry_of_ourselves(&self) -> Part {
+        self.list.own_entry()
     }
 
     /// The same at this moment, for tests that call a rule.
@@ -721,38 +689,6 @@ impl Swim {
             }
         }
     }
-
-    fn carry_out(&mut self, step: Step) {
-        match step {
-            Step::Ping { to, purpose } => self.ping(to, purpose),
-        }
-    }
-
-    /// Where a member that we know is to be found.
-    pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
-        Some(Peer { id, addr: self.list.get(id)?.addr() })
-    }
-}
-
-/// What is told of a member that says it is alive, given what was known of it.
-fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
-    match known.state {
-        MemberState::Left => Some(Change::Joined),
-        MemberState::Dead | MemberState::Suspect => Some(Change::Alive),
-        MemberState::Alive if known.generation() < record.version().generation => {
-            Some(Change::Alive)
-        }
-        MemberState::Alive => {
-            let is_same = known.record.addrs().eq(record.addrs()) && known.name() == record.name();
-            (!is_same).then_some(Change::Updated)
-        }
-    }
-}
-
-/// Whether a member says, in one run, that it is reached elsewhere now.
-fn has_moved(known: &Member, member: &Member) -> bool {
-    let are_live = known.state.is_live() && member.state.is_live();
-    are_live && known.generation() == member.generation() && known.addr() != member.addr()
 }
 
 /// Whence a message came.

@@ -169,7 +169,8 @@ impl Swim {
                     if line.state == MemberState::Dead && state.is_live() {
                         let (subject, by) = (line.id, from.id);
                         let source = Source::Gossip(from);
-                        self.handle_death_elsewhere(source, Claim { subject, version, by });
+                        let claim = Claim { subject, version, by };
+                        self.detect(|detect| detect.handle_death_elsewhere(source, claim));
                     }
                 }
                 None | Some(_) => {}

@@ -24,8 +24,8 @@ pub(crate) enum Timer {
     Judge(MemberId, Version),
     /// While many are silent: further members are to be looked at.
     Look,
-    /// The member's time to refute a verdict that we doubt may be over.
-    Doubt(MemberId, Version),
+    /// The time of a pending verdict on this member may be over.
+    Pending(MemberId, Version),
     /// Urgent updates have waited long enough for others to share their datagrams.
     Push,
     /// A member that was too busy to let us in is asked again.

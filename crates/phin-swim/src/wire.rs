@@ -380,7 +380,7 @@ const MAX_ASKING_PARTS: usize = 16;
 pub(crate) const MAX_VOTES: usize = 32;
 
 /// A payload in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Payload(Vec<u8>);
 
 impl Payload {

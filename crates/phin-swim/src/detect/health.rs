@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use crate::{Instant, MemberId, Output, Silence, Swim};
+use crate::{
+    Instant, Output, Silence, config::Params, ctx::Ctx, probe::rounds::Rounds, step::Step,
+};
 
 /// What we know of our own health.
 #[derive(Debug)]
@@ -119,111 +121,100 @@ impl LocalHealth {
     }
 }
 
-impl Swim {
+impl LocalHealth {
     /// Whether this member abstains from judging others for now, because it stalled itself, is isolated, or asked
     /// helpers that sent not even nacks.
-    pub fn is_impaired(&self, now: Instant) -> bool {
-        self.health.is_isolated
-            || self.health.is_hard_of_hearing()
-            || now < self.health.impaired_until
+    pub(crate) fn is_impaired(&self, now: Instant) -> bool {
+        self.is_isolated || self.is_hard_of_hearing() || now < self.impaired_until
     }
 
-    /// Whether we cannot judge this kind of silence now. Isolated, a member still sees what a host says of a process that
-    /// is gone; and where there are hardly any others, of one that hangs.
-    pub(crate) fn cannot_judge(&self, now: Instant, silence: Silence) -> bool {
-        let hears_little = self.health.is_isolated || self.health.is_hard_of_hearing();
-        now < self.health.impaired_until || (hears_little && !self.is_told_by_host(silence))
-    }
-
-    /// Whether a member that receives nothing from others can judge this kind of silence, because the host answered.
-    pub(crate) fn is_told_by_host(&self, silence: Silence) -> bool {
-        match silence {
-            Silence::Gone => true,
-            Silence::Hung => self.list.snapshot().live_len() <= FEW_MEMBERS,
-            Silence::Silent | Silence::Unknown => false,
-        }
+    /// Whether this member cannot judge this kind of silence now, in a cluster of so many. Isolated, it still sees what a
+    /// host says of a process that is gone; and where there are hardly any others, of one that hangs.
+    pub(crate) fn cannot_judge(&self, now: Instant, silence: Silence, live: usize) -> bool {
+        let hears_little = self.is_isolated || self.is_hard_of_hearing();
+        now < self.impaired_until || (hears_little && !is_told_by_host(silence, live))
     }
 
     /// Whether this member hears nobody at all: it declares nobody dead until it does.
-    pub const fn is_isolated(&self) -> bool {
-        self.health.is_isolated
+    pub(crate) const fn is_isolated(&self) -> bool {
+        self.is_isolated
     }
 
-    /// Our timers fire this much later than asked. After a stall all that was received has been handled already; what
-    /// was not answered meanwhile says nothing, and every open question is asked anew. Many short stalls within a period
-    /// count as one of their length together.
-    pub(crate) fn record_lag(&mut self, lag: Duration) {
-        let now = self.ctx.now;
-        let (tolerance, period) =
-            (self.ctx.params.pause_tolerance, self.ctx.params.protocol_period);
+    /// The timers of this node fire this much later than asked. After a stall all that was received has been handled
+    /// already; what was not answered meanwhile says nothing, and every open question is asked anew. Many short stalls
+    /// within a period count as one of their length together.
+    pub(crate) fn record_lag(&mut self, ctx: &mut Ctx, rounds: &mut Rounds, lag: Duration) {
+        let (now, tolerance, period) =
+            (ctx.now, ctx.params.pause_tolerance, ctx.params.protocol_period);
         let counted = if lag >= MIN_STALL { lag } else { Duration::ZERO };
-        self.health.record_stall(now, counted);
-        let starved_for = self.health.lateness.add(now, counted, period, tolerance / 4);
+        self.record_stall(now, counted);
+        let starved_for = self.lateness.add(now, counted, period, tolerance / 4);
         let lag = lag.max(starved_for);
         if lag < tolerance / 4 {
             return;
         }
-        self.ctx.stats.stalls += 1;
-        self.quicken();
-        self.health.impaired_until = now + lag.min(tolerance) / 2;
-        self.ask_anew();
+        ctx.stats.stalls += 1;
+        rounds.quicken(ctx);
+        self.impaired_until = now + lag.min(tolerance) / 2;
+        ctx.then(Step::AskAnew);
     }
 
-    pub(crate) fn hear_anyone(&mut self) {
-        let now = self.ctx.now;
-        if now.saturating_since(self.health.last_heard) >= self.ctx.params.pause_tolerance / 2 {
-            self.health.resumed_at = now;
+    /// Any member was heard.
+    pub(crate) fn hear_anyone(&mut self, ctx: &mut Ctx) {
+        let now = ctx.now;
+        if now.saturating_since(self.last_heard) >= ctx.params.pause_tolerance / 2 {
+            self.resumed_at = now;
         }
-        self.health.last_heard = now;
-        if self.health.is_isolated {
-            self.health.is_isolated = false;
-            self.ctx.output(Output::Isolated(false));
+        self.last_heard = now;
+        if self.is_isolated {
+            self.is_isolated = false;
+            ctx.output(Output::Isolated(false));
             // What we missed while the fault was ours says nothing of others.
-            self.ask_anew();
+            ctx.then(Step::AskAnew);
         }
     }
 
-    /// Forgets what was not answered, and asks everyone we doubt again.
-    fn ask_anew(&mut self) {
-        self.forget_pings();
-        self.cases.void_own_misses();
-        for subject in self.cases.open() {
-            self.verify(subject);
-        }
-    }
-
-    /// Notices that nobody has been heard for so long that it must be us.
-    pub(crate) fn check_isolation(&mut self) {
-        let now = self.ctx.now;
-        // Nobody talks to who has left.
-        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
-        let silence = now - self.health.last_heard.max(self.rounds.quickened_at());
-        let patience = (self.period() + self.ctx.params.pause_tolerance) * 2;
-        if !is_alone && !self.health.is_isolated && silence >= patience {
-            self.health.is_isolated = true;
-            self.quicken();
-            self.ctx.output(Output::Isolated(true));
+    /// Notices that nobody has been heard for so long that the fault must be here. A member that is alone, or has left,
+    /// expects to hear nobody.
+    pub(crate) fn check_isolation(&mut self, ctx: &mut Ctx, rounds: &mut Rounds, is_alone: bool) {
+        let silence = ctx.now - self.last_heard.max(rounds.quickened_at());
+        let patience = (rounds.period(&ctx.params) + ctx.params.pause_tolerance) * 2;
+        if !is_alone && !self.is_isolated && silence >= patience {
+            self.is_isolated = true;
+            rounds.quicken(ctx);
+            ctx.output(Output::Isolated(true));
         }
     }
 
     /// Whether this member stalled lately, for long enough to think that its machine is starved.
-    pub(crate) fn is_starved(&self) -> bool {
-        self.health.longest_stall() >= self.ctx.params.pause_tolerance / 4
+    pub(crate) fn is_starved(&self, params: &Params) -> bool {
+        self.longest_stall() >= params.pause_tolerance / 4
     }
 
     /// How long a process may hang before it is dead: longer while this member stalls itself. A machine that starves one
     /// process for so long may starve another for several times as long.
-    pub(crate) fn hang_tolerance(&self) -> Duration {
-        let stalls = if self.is_starved() { self.health.longest_stall() } else { Duration::ZERO };
-        self.ctx.params.hang_tolerance + stalls * STALLS_PER_HANG
+    pub(crate) fn hang_tolerance(&self, params: &Params) -> Duration {
+        let stalls = if self.is_starved(params) { self.longest_stall() } else { Duration::ZERO };
+        params.hang_tolerance + stalls * STALLS_PER_HANG
     }
 
-    /// The pause tolerance for one member: longer for one known to stall, and while we do.
-    pub(crate) fn pause_tolerance_for(&self, subject: MemberId) -> Duration {
-        let stall = self.advertised_stall(subject).max(self.health.longest_stall());
+    /// The pause tolerance for a member that measured a stall of this length in itself: longer for one known to stall, and
+    /// while this one does.
+    pub(crate) fn pause_tolerance(&self, params: &Params, advertised: Duration) -> Duration {
+        let stall = advertised.max(self.longest_stall());
         // A stall longer than this has another remedy: the hang tolerance.
-        let stalls = (stall * 2).min(self.ctx.params.hang_tolerance);
-        self.ctx.params.pause_tolerance.max(stalls)
+        let stalls = (stall * 2).min(params.hang_tolerance);
+        params.pause_tolerance.max(stalls)
+    }
+}
+
+/// Whether a member that receives nothing from others can judge this kind of silence in a cluster of so many, because the
+/// subject's host answered.
+pub(crate) const fn is_told_by_host(silence: Silence, live: usize) -> bool {
+    match silence {
+        Silence::Gone => true,
+        Silence::Hung => live <= FEW_MEMBERS,
+        Silence::Silent | Silence::Unknown => false,
     }
 }
 

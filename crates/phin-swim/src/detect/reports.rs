@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use crate::{Instant, MemberId, Version};
+use crate::{
+    Instant, MemberId, MemberState, Version,
+    member::list::MembershipList,
+    wire::{Claim, Entry, MAX_VOTES, Part, Verdict},
+};
 
 /// What kind of silence a member keeps, as far as its host says.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -126,8 +130,26 @@ impl Reports {
         self.0.get(&id)
     }
 
+    /// The list's present word on a member, with the votes behind it where that is dead.
+    pub(crate) fn update(&self, now: Instant, list: &MembershipList, id: MemberId) -> Option<Part> {
+        let member = list.get(id)?;
+        let claim = Claim { subject: id, version: member.version(), by: list.me().id() };
+        Some(match member.state {
+            MemberState::Alive | MemberState::Left => {
+                Part::Entry(Entry { state: member.state, record: member.record().clone() })
+            }
+            MemberState::Suspect => Part::Suspect(claim),
+            MemberState::Dead => {
+                let votes = self.votes(id, member.version());
+                let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
+                let votes = votes.map(|vote| vote.to_send(now)).collect();
+                Part::Dead(Verdict { claim, votes })
+            }
+        })
+    }
+
     /// The votes that a verdict on this version rests on.
-    pub(crate) fn votes(&self, id: MemberId, version: Version) -> Option<Arc<[Vote]>> {
+    fn votes(&self, id: MemberId, version: Version) -> Option<Arc<[Vote]>> {
         match self.0.get(&id).filter(|report| report.version == version).map(|r| &r.outcome) {
             Some(Outcome::Dead { votes }) => Some(Arc::clone(votes)),
             Some(Outcome::Open { .. } | Outcome::Cleared { .. }) | None => None,

@@ -7,9 +7,9 @@ use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Fingerprint, Instant, Member, MemberId, MemberState, Version,
+    Fingerprint, Generation, Instant, Member, MemberId, MemberState, Peer, Version,
     member::rings::Rings,
-    wire::{BUCKETS, SummaryLine},
+    wire::{BUCKETS, Entry, Part, SummaryLine},
 };
 
 /// An immutable snapshot of a membership list. Taking and cloning one is cheap: snapshots share what they have in
@@ -190,6 +190,39 @@ impl MembershipList {
 
     pub(crate) fn me(&self) -> &Arc<Member> {
         self.snapshot.me()
+    }
+
+    /// Where a member that is known is to be found.
+    pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
+        Some(Peer { id, addr: self.get(id)?.addr() })
+    }
+
+    pub(crate) fn state(&self, id: MemberId) -> Option<MemberState> {
+        self.get(id).map(|member| member.state)
+    }
+
+    pub(crate) fn is_alive(&self, id: MemberId) -> bool {
+        self.state(id) == Some(MemberState::Alive)
+    }
+
+    /// Whether a word of this run of the member's process is worth something: not after a later run was heard of.
+    pub(crate) fn is_current(&self, id: MemberId, generation: Generation) -> bool {
+        self.get(id).is_none_or(|member| generation >= member.generation())
+    }
+
+    /// Whether another live member has this one's address.
+    pub(crate) fn is_address_taken(&self, id: MemberId) -> bool {
+        let Some(known) = self.get(id) else {
+            return false;
+        };
+        let mut live = self.snapshot.live();
+        live.any(|member| member.id() != id && member.record.has_addr_of(&known.record))
+    }
+
+    /// This node's own record, as others are sent it.
+    pub(crate) fn own_entry(&self) -> Part {
+        let me = self.me();
+        Part::Entry(Entry { state: me.state, record: me.record().clone() })
     }
 
     pub(crate) const fn snapshot(&self) -> &Members {

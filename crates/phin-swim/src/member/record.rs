@@ -14,7 +14,7 @@ use std::{
 use rmp_serde::Deserializer;
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, Incarnation, MemberId, Version, wire::DecodeError};
+use crate::{Generation, Incarnation, MemberId, MemberState, Version, wire::DecodeError};
 
 /// An Ed25519 public key (RFC 8032).
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -234,7 +234,12 @@ impl Record {
         self.has_left
     }
 
-    /// The member's label for people.
+    /// The state that the member says it is in.
+    pub(crate) const fn own_state(&self) -> MemberState {
+        if self.has_left { MemberState::Left } else { MemberState::Alive }
+    }
+
+    /// The member's display name.
     pub fn name(&self) -> &str {
         let Range { start, end } = self.name;
         let name = &self.signed[start.into()..end.into()];

@@ -22,7 +22,7 @@ impl Swim {
             return;
         }
         // Who hears nobody has nobody to share the work with.
-        let sharers = if self.is_isolated() { 1 } else { list.live_len() as u32 };
+        let sharers = if self.health.is_isolated() { 1 } else { list.live_len() as u32 };
         if self.ctx.rng.random_range(0..sharers * PERIODS_PER_REDIAL) != 0 {
             return;
         }

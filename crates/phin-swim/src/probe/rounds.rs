@@ -12,9 +12,13 @@
 
 use std::time::Duration;
 
+use rand::RngExt;
+
 use crate::{
-    Instant, MemberId, Swim,
-    step::Purpose,
+    Instant, MemberId,
+    config::Params,
+    ctx::Ctx,
+    member::list::MembershipList,
     timers::Timer,
     wire::{Pulse, Round},
 };
@@ -82,38 +86,23 @@ impl Rounds {
     }
 }
 
-impl Swim {
-    /// The round's time is over: the next begins.
-    pub(crate) fn start_round(&mut self, round: Round) {
-        let now = self.ctx.now;
-        // A timer from before we moved is for a round that has begun already.
-        if round != self.rounds.round {
-            return;
-        }
-        self.ping_planned_by(round);
-        let period = self.ctx.params.protocol_period;
-        let is_late = self.rounds.age(now) > period * 2;
-        let due = self.rounds.began_at + period;
-        self.rounds.began_at = if is_late { now } else { now.min(due) };
-        self.rounds.round = round.next();
-        self.check_isolation();
-        self.review_links();
-        let is_new_period = self.rounds.round.0.is_multiple_of(self.rounds.rounds_per_period());
-        if self.departure.is_none() && is_new_period {
-            self.plan_period();
-            self.redial();
-            self.keep_contact();
-            self.slow_down();
-        }
-        self.set_round_timers();
+impl Rounds {
+    /// Begins the round after this one, unless this one has ended already; says whether a period of ours begins with it.
+    pub(crate) fn advance(&mut self, now: Instant, params: &Params) -> bool {
+        let period = params.protocol_period;
+        let is_late = self.age(now) > period * 2;
+        let due = self.began_at + period;
+        self.began_at = if is_late { now } else { now.min(due) };
+        self.round = self.round.next();
+        self.round.0.is_multiple_of(self.rounds_per_period())
     }
 
-    /// Chooses whom the period that begins now is for.
-    fn plan_period(&mut self) {
-        let (round, rounds) = (self.rounds.round, self.rounds.rounds_per_period());
-        let target = self.choose_target(Round(round.0 / rounds));
-        let period = self.ctx.params.protocol_period;
-        self.rounds.planned = target.map(|target| {
+    /// Chooses the member that the period which begins now is for.
+    pub(crate) fn plan_period(&mut self, ctx: &mut Ctx, list: &MembershipList) {
+        let (round, rounds) = (self.round, self.rounds_per_period());
+        let target = choose_target(ctx, list, Round(round.0 / rounds));
+        let period = ctx.params.protocol_period;
+        self.planned = target.map(|target| {
             let point = point_of(target, period * u32::from(rounds));
             let after = (point.as_nanos() / period.as_nanos()).min(u128::from(rounds) - 1) as u16;
             let round = Round(round.0.wrapping_add(after));
@@ -122,110 +111,110 @@ impl Swim {
     }
 
     /// Lengthens the period where it has been calm for long enough.
-    fn slow_down(&mut self) {
-        let longest = self.ctx.params.max_protocol_period.unwrap_or_default();
-        let twice = self.period() * 2;
-        self.rounds.calm_periods = self.rounds.calm_periods.saturating_add(1);
-        if self.rounds.calm_periods >= CALM_PERIODS && twice <= longest {
-            self.rounds.pace += 1;
-            self.rounds.calm_periods = 0;
+    pub(crate) fn slow_down(&mut self, params: &Params) {
+        let longest = params.max_protocol_period.unwrap_or_default();
+        let twice = self.period(params) * 2;
+        self.calm_periods = self.calm_periods.saturating_add(1);
+        if self.calm_periods >= CALM_PERIODS && twice <= longest {
+            self.pace += 1;
+            self.calm_periods = 0;
         }
     }
 
-    /// Something happened: the period is as short as it can be from now on. Whom this one is for is pinged in this
-    /// round, at once if its point of it has passed: no other observer has its turn before the next.
-    pub(crate) fn quicken(&mut self) {
-        let now = self.ctx.now;
-        self.rounds.calm_periods = 0;
-        if self.rounds.pace == 0 {
+    /// Something happened: the period is as short as it can be from now on. The member that this one is for is pinged in
+    /// this round, at once if its point of it has passed: no other observer has its turn before the next.
+    pub(crate) fn quicken(&mut self, ctx: &mut Ctx) {
+        self.calm_periods = 0;
+        if self.pace == 0 {
             return;
         }
-        self.rounds.pace = 0;
-        self.rounds.quickened_at = now;
-        let round = self.rounds.round;
-        self.rounds.planned = self.rounds.planned.map(|planned| Planned { round, ..planned });
-        self.set_round_timers();
+        self.pace = 0;
+        self.quickened_at = ctx.now;
+        let round = self.round;
+        self.planned = self.planned.map(|planned| Planned { round, ..planned });
+        self.set_timers(ctx);
     }
 
     /// How long our protocol period is at present.
-    pub(crate) fn period(&self) -> Duration {
-        self.ctx.params.protocol_period * u32::from(self.rounds.rounds_per_period())
+    pub(crate) fn period(&self, params: &Params) -> Duration {
+        params.protocol_period * u32::from(self.rounds_per_period())
     }
 
-    /// Pings whom this period is for, if that was due by the end of this round.
-    fn ping_planned_by(&mut self, round: Round) {
-        if self.rounds.planned.is_some_and(|planned| planned.round.ahead_of(round) <= 0) {
-            self.ping_planned();
-        }
+    /// Takes the member that this period is for, if that was due by the end of this round.
+    pub(crate) fn take_overdue(&mut self) -> Option<MemberId> {
+        let round = self.round;
+        self.planned.take_if(|planned| planned.round.ahead_of(round) <= 0).map(|p| p.target)
     }
 
-    /// The point of the round at which its member is pinged.
-    pub(crate) fn ping_planned(&mut self) {
-        let target = self.rounds.planned.take().map(|planned| planned.target);
-        let target = target.filter(|&id| self.list.get(id).is_some_and(|m| m.state().is_live()));
-        if let Some(peer) = target.and_then(|target| self.peer(target)) {
-            self.prune_links();
-            self.ping(peer, Purpose::Probe);
-        }
-    }
-
-    /// The point of this round at which somebody is to be pinged, if the plan is still the same.
-    pub(crate) fn ping_in_round(&mut self, round: Round) {
-        let is_due = |planned: &Planned| planned.round == round;
-        if self.rounds.round == round && self.rounds.planned.as_ref().is_some_and(is_due) {
-            self.ping_planned();
-        }
+    /// Takes the member that is to be pinged at a point of this round, if the plan is still the same.
+    pub(crate) fn take_due(&mut self, round: Round) -> Option<MemberId> {
+        let is_current = self.round == round;
+        self.planned.take_if(|planned| is_current && planned.round == round).map(|p| p.target)
     }
 
     /// Hears of another's round, and moves forward to it.
-    pub(crate) fn hear_round(&mut self, pulse: &Pulse) {
-        let now = self.ctx.now;
-        let period = self.ctx.params.protocol_period;
+    pub(crate) fn hear(&mut self, ctx: &mut Ctx, list: &MembershipList, pulse: &Pulse) {
+        let (now, period) = (ctx.now, ctx.params.protocol_period);
         let age = Duration::from_millis(pulse.round_age_ms.into()).min(period);
-        if !self.rounds.is_aligned {
-            self.rounds.is_aligned = true;
-            self.rounds.round = pulse.round;
-            self.rounds.began_at = now.saturating_sub(age);
+        if !self.is_aligned {
+            self.is_aligned = true;
+            self.round = pulse.round;
+            self.began_at = now.saturating_sub(age);
             // A newcomer takes part in what is left of the round.
-            self.plan_period();
-            self.rounds.planned =
-                self.rounds.planned.filter(|planned| point_of(planned.target, period) > age);
-            self.set_round_timers();
+            self.plan_period(ctx, list);
+            self.planned.take_if(|planned| point_of(planned.target, period) <= age);
+            self.set_timers(ctx);
             return;
         }
-        let ours = self.rounds.age(now).min(period);
-        let rounds_ahead = pulse.round.ahead_of(self.rounds.round);
-        match rounds_ahead {
-            // So far ahead, it is a cluster that counts otherwise: its number is taken, its time approached.
-            2.. => {
-                self.rounds.round = pulse.round;
-                // Whom our period is for is pinged before the round ends.
-                if let Some(planned) = &mut self.rounds.planned {
-                    planned.round = pulse.round;
-                }
-            }
-            0 | 1 => {
-                let ahead = (period * rounds_ahead as u32 + age).saturating_sub(ours);
-                let is_moved = self.rounds.moved_in == Some(self.rounds.round);
-                if ahead < MIN_MOVE || is_moved {
-                    return;
-                }
-                self.rounds.moved_in = Some(self.rounds.round);
-                self.rounds.began_at = self.rounds.began_at.saturating_sub(ahead.min(period / 8));
-            }
-            _ => return,
+        let has_moved = match pulse.round.ahead_of(self.round) {
+            ahead @ (0 | 1) => self.approach(now, period, period * ahead as u32 + age),
+            2.. => self.skip_to(pulse.round),
+            _ => false,
+        };
+        if has_moved {
+            self.set_timers(ctx);
         }
-        self.set_round_timers();
+    }
+
+    /// So far ahead, it is a cluster that counts otherwise: its number is taken, its time approached.
+    const fn skip_to(&mut self, round: Round) -> bool {
+        self.round = round;
+        // The member that our period is for is pinged before the round ends.
+        if let Some(planned) = &mut self.planned {
+            planned.round = round;
+        }
+        true
+    }
+
+    /// Moves towards another's time, which is this far into our round; at most once in each round.
+    fn approach(&mut self, now: Instant, period: Duration, theirs: Duration) -> bool {
+        let ahead = theirs.saturating_sub(self.age(now).min(period));
+        if ahead < MIN_MOVE || self.moved_in == Some(self.round) {
+            return false;
+        }
+        self.moved_in = Some(self.round);
+        self.began_at = self.began_at.saturating_sub(ahead.min(period / 8));
+        true
     }
 
     /// Sets the timers of this round; those set before are recognised as stale.
-    fn set_round_timers(&mut self) {
-        let period = self.ctx.params.protocol_period;
-        let Rounds { round, began_at, planned, .. } = self.rounds;
+    pub(crate) fn set_timers(&self, ctx: &mut Ctx) {
+        let Self { round, began_at, planned, .. } = *self;
         if let Some(planned) = planned.filter(|planned| planned.round == round) {
-            self.ctx.timers.set(began_at + planned.point, Timer::Probe(round.0));
+            ctx.timers.set(began_at + planned.point, Timer::Probe(round.0));
         }
-        self.ctx.timers.set(began_at + period, Timer::Period(round.0));
+        ctx.timers.set(began_at + ctx.params.protocol_period, Timer::Period(round.0));
+    }
+}
+
+/// The member that a round is for: seldom a random one, which finds what the rings alone would miss, as it costs a
+/// handshake; never where everyone observes everyone.
+fn choose_target(ctx: &mut Ctx, list: &MembershipList, round: Round) -> Option<MemberId> {
+    let is_random =
+        !list.rings().are_complete() && ctx.rng.random_range(0..RANDOM_PROBE_ONE_IN) == 0;
+    match is_random {
+        true => list.random_other(&mut ctx.rng),
+        false => list.rings().subject_in_round(list.me().id(), round.0),
     }
 }
 
@@ -235,6 +224,9 @@ fn point_of(target: MemberId, period: Duration) -> Duration {
     period.mul_f64(f64::from(share) / f64::from(u32::MAX))
 }
 
+/// One probe in so many goes to a random member. At 4.4 kB for a handshake it adds some 35 bytes a second; one in
+/// K + 1 would add 490, twice the rest of the idle load.
+const RANDOM_PROBE_ONE_IN: u32 = 128;
 /// After so many periods without anything the period is doubled: each link was used once where there are as many rings.
 const CALM_PERIODS: u32 = 8;
 /// Being ahead by less than this is the network's doing, or scheduling.

@@ -2,11 +2,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
-    Disconnection, Question, Silence,
+    Disconnection, Outcome, Question, Report, Silence,
+    detect::reports::Reports,
     member::record::tests::{TestKeys, addr, id, record, version},
-    step::Purpose,
     wire::{
-        FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Verdict, VerdictVote,
+        Claim, FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Verdict, VerdictVote,
         VoteBody, tests::samples,
     },
 };
@@ -45,6 +45,19 @@ fn acquainted(nodes: u8, config: Config) -> Swim {
         outputs(&mut swim);
     }
     swim
+}
+
+/// A timer of this core fires so much later than asked.
+fn lag(swim: &mut Swim, now: Instant, lag: Duration) {
+    let Swim { health, ctx, rounds, .. } = swim.at(now);
+    health.record_lag(ctx, rounds, lag);
+    swim.run();
+}
+
+/// The pause tolerance for member 1.
+fn pause_tolerance(swim: &Swim) -> Duration {
+    let stall = swim.links.advertised_stall(id(1));
+    swim.health.pause_tolerance(&swim.ctx.params, stall)
 }
 
 /// What a core sends: from whom, to whom, what.
@@ -105,7 +118,7 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
         let subjects = [id(1), id(5), id(77), swim.id()];
         for timer in subjects
             .into_iter()
-            .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Doubt(id, of)])
+            .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Pending(id, of)])
         {
             swim.ctx.timers.set(now, timer);
         }
@@ -140,7 +153,7 @@ fn an_answered_ping_leaves_no_timer_behind_but_one_that_tells_of_a_pause() {
     let left = |swim: &mut Swim, sent_at: Instant, answered_at: Instant, sequence: u32| {
         swim.at(sent_at).ping(peer(1), Purpose::Probe);
         outputs(swim);
-        let pulse = Pulse { sequence: Sequence(sequence), ..swim.pulse(answered_at) };
+        let pulse = swim.at(answered_at).probe(|probe| probe.pulse(Sequence(sequence)));
         let ack = Payload::of(&Part::Ack(pulse)).into_bytes();
         swim.handle_datagram(answered_at, peer(1), &ack);
         outputs(swim);
@@ -176,24 +189,20 @@ fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
 fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
     let mut swim = acquainted(3, Config::lan());
     let tolerance = swim.ctx.params.pause_tolerance;
-    assert_eq!(swim.pause_tolerance_for(id(1)), tolerance);
-    swim.at(at(1_000)).record_lag(Duration::from_millis(10));
+    assert_eq!(pause_tolerance(&swim), tolerance);
+    lag(&mut swim, at(1_000), Duration::from_millis(10));
     assert_eq!((swim.health.longest_stall(), swim.ctx.stats.stalls), (Duration::ZERO, 0));
-    swim.at(at(1_000)).record_lag(Duration::from_millis(2_500));
+    lag(&mut swim, at(1_000), Duration::from_millis(2_500));
     outputs(&mut swim);
     assert!(swim.is_impaired(at(1_499)) && !swim.is_impaired(at(1_500)));
-    assert_eq!(swim.pause_tolerance_for(id(1)), Duration::from_secs(5));
-    swim.at(at(31_000)).record_lag(Duration::from_millis(30));
-    assert_eq!(swim.pause_tolerance_for(id(1)), Duration::from_secs(5), "of the window before");
-    swim.at(at(62_000)).record_lag(Duration::from_millis(30));
-    assert_eq!(swim.pause_tolerance_for(id(1)), tolerance);
-    swim.at(at(63_000)).record_lag(Duration::from_secs(500));
+    assert_eq!(pause_tolerance(&swim), Duration::from_secs(5));
+    lag(&mut swim, at(31_000), Duration::from_millis(30));
+    assert_eq!(pause_tolerance(&swim), Duration::from_secs(5), "of the window before");
+    lag(&mut swim, at(62_000), Duration::from_millis(30));
+    assert_eq!(pause_tolerance(&swim), tolerance);
+    lag(&mut swim, at(63_000), Duration::from_secs(500));
     outputs(&mut swim);
-    assert_eq!(
-        swim.pause_tolerance_for(id(1)),
-        swim.ctx.params.hang_tolerance,
-        "no more than that"
-    );
+    assert_eq!(pause_tolerance(&swim), swim.ctx.params.hang_tolerance, "no more than that");
 }
 
 #[test]
@@ -424,7 +433,7 @@ impl Torment {
             assert!(now.0 >= before.0, "{member:?} was {before:?}");
             assert!(!is_return || now.0 > before.0, "{member:?} was {before:?}");
         }
-        assert!(self.swim.cases.open().len() <= members.len());
+        assert!(self.swim.detector.cases.len() <= members.len());
     }
 }
 
@@ -490,7 +499,7 @@ fn phi_of_those_who_are_not_doubted_and_of_those_beyond_doubt() {
     outputs(&mut swim);
     assert_eq!(swim.phi(now, silent), Some(0.0), "it was heard");
     assert_eq!(swim.phi_reaches(now, silent, 1.0), None);
-    swim.declare(silent, MemberState::Dead, Change::Dead, Source::Ourselves);
+    swim.apply(News::State(silent, MemberState::Dead), Source::Ourselves);
     assert_eq!(swim.phi(now, silent), Some(f64::INFINITY));
     assert_eq!(swim.phi_reaches(now, silent, 1e9), Some(now));
     assert!(!swim.phis(now).contains_key(&silent));

@@ -51,7 +51,7 @@ impl Swim {
     }
 
     fn max_word_age(&self) -> Duration {
-        self.period() * 2
+        self.rounds.period(&self.ctx.params) * 2
     }
 }
 

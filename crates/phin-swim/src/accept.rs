@@ -1,0 +1,143 @@
+//! Accepting a record: the one way by which members appear, change, return and leave. What others claim is to be verified, not
+//! believed; only what a member signed counts.
+
+use crate::{
+    Member, MemberState, Record,
+    ctx::Ctx,
+    detect::hearsay::Hearsay,
+    identity::Identity,
+    member::{list::MembershipList, supersedes, transition::News},
+    newcomers::Newcomers,
+    step::{Source, Step},
+    wire::{Claim, Entry},
+};
+
+/// The rules for records, with what they work on.
+pub(crate) struct Records<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a mut MembershipList,
+    pub(crate) hearsay: &'a mut Hearsay,
+    pub(crate) newcomers: &'a mut Newcomers,
+    pub(crate) identity: &'a mut Identity,
+}
+
+/// The state that a member is in by this record of it, if the record is news. `claimed` is what the sender considers it.
+fn news_of(known: Option<&Member>, record: &Record, claimed: MemberState) -> Option<MemberState> {
+    let own = record.own_state();
+    match known {
+        Some(known) if supersedes((record.version(), own), (known.version(), known.state)) => {
+            Some(own)
+        }
+        Some(_) => None,
+        // Of a member that is new here, its death is all that can be known.
+        None if claimed == MemberState::Dead => Some(MemberState::Dead),
+        None => Some(own),
+    }
+}
+
+impl Records<'_> {
+    /// A member's record arrives, with the state that the sender considers it to be in.
+    pub(crate) fn handle_entry(&mut self, source: Source, entry: Entry) {
+        let Entry { state, record } = entry;
+        let (id, version, by) = (record.id(), record.version(), source.from());
+        let claim = Claim { subject: id, version, by };
+        if id == self.list.me().id() {
+            return self.handle_own_record(source, &record, state);
+        }
+        let news = news_of(self.list.get(id).map(|known| &**known), &record, state);
+        if let Some(news) = news
+            && !self.take(source, record, news)
+        {
+            return;
+        }
+        if state == MemberState::Dead {
+            self.ctx.then(Step::DeathElsewhere { source, claim });
+        }
+    }
+
+    /// Takes a record that is news, if nothing speaks against it.
+    fn take(&mut self, source: Source, record: Record, state: MemberState) -> bool {
+        let list = self.list.snapshot();
+        if list.get(record.id()).is_none() && list.len() >= self.ctx.params.max_members {
+            self.ctx.stats.members_refused += 1;
+            return false;
+        }
+        let is_taken = self.is_authentic(source, &record)
+            && self.newcomers.takes_news(self.ctx, self.list, source, &record, state);
+        if is_taken {
+            self.ctx.then(Step::Apply { news: News::Record { record, state }, source });
+        }
+        is_taken
+    }
+
+    /// Hears what this node is said to have said, and what others consider it to be.
+    fn handle_own_record(&mut self, source: Source, record: &Record, claimed: MemberState) {
+        let mine = &self.list.me().record;
+        let is_later = record.version() >= mine.version() && record != mine;
+        if is_later && self.is_authentic(source, record) {
+            self.identity.exceed(self.ctx, self.list, record);
+        }
+        let (subject, version, by) = (record.id(), record.version(), source.from());
+        let claim = Claim { subject, version, by };
+        match claimed {
+            MemberState::Dead => self.ctx.then(Step::RefuteDeath { source, claim }),
+            MemberState::Suspect => self.ctx.then(Step::Refute { source, claim }),
+            MemberState::Alive | MemberState::Left => {}
+        }
+    }
+
+    /// Checks the signature of a record, within the budget of the member that sent it.
+    fn is_authentic(&mut self, source: Source, record: &Record) -> bool {
+        let now = self.ctx.now;
+        let sender = match source {
+            Source::Gossip(peer) => Some(peer.id),
+            // What a node that is alone takes in is limited by the pages it asks for.
+            Source::Welcome(_) | Source::Ourselves => None,
+        };
+        if sender.is_some_and(|sender| !self.hearsay.may_check(now, sender)) {
+            self.ctx.stats.records_over_budget += 1;
+            return false;
+        }
+        let is_authentic = record.is_authentic(&*self.ctx.keys);
+        if !is_authentic {
+            self.ctx.stats.forged_records += 1;
+            sender.into_iter().for_each(|sender| self.hearsay.record_forgery(now, sender));
+        }
+        is_authentic
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Instant,
+        member::record::tests::{record, version},
+    };
+
+    #[test]
+    fn only_what_a_member_signed_counts_but_for_the_death_of_one_unknown() {
+        use MemberState::{Alive, Dead, Left, Suspect};
+        // What is known (incarnation, state), what is heard (incarnation, what the sender considers it), the news.
+        let cases = [
+            (None, (0, Alive), Some(Alive)),
+            (None, (0, Suspect), Some(Alive)),
+            (None, (0, Dead), Some(Dead)),
+            (Some((0, Alive)), (0, Alive), None),
+            (Some((0, Alive)), (0, Dead), None),
+            (Some((0, Alive)), (1, Dead), Some(Alive)),
+            (Some((1, Alive)), (0, Alive), None),
+            (Some((0, Dead)), (0, Alive), None),
+            (Some((0, Dead)), (1, Alive), Some(Alive)),
+            (Some((0, Left)), (0, Alive), None),
+        ];
+        for (known, (incarnation, claimed), expected) in cases {
+            let known = known.map(|(incarnation, state)| {
+                let record = record(1, version(0, incarnation));
+                Member { record, state, since: Instant::START }
+            });
+            let found = news_of(known.as_ref(), &record(1, version(0, incarnation)), claimed);
+            assert_eq!(found, expected, "{known:?} {incarnation} {claimed}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Votes: a member that misses replies accuses the subject to its other observers; they look for themselves and vote, to the
+//! accusers alone.
+
+use std::time::Duration;
+
+use crate::{
+    MemberId, Peer, Version,
+    detect::{
+        case::{Case, SentVote, Stage},
+        detector::Detect,
+        judge::{ACCUSE_PHI, MAX_VOTE_PHI},
+        reports::{Silence, Vote},
+        view::View,
+    },
+    wire::{Part, VoteBody},
+};
+
+/// The members that receive this node's evidence, and as what.
+#[derive(Debug, Eq, PartialEq)]
+enum Address {
+    /// All that may judge are asked to look for themselves.
+    Accusation(Vec<MemberId>),
+    /// Those that collect votes.
+    Vote(Vec<MemberId>),
+}
+
+/// To which members this node sends its evidence: to every observer if nobody has accused yet, else to the accusers.
+/// `others` are those that may judge.
+fn address(
+    case: &Case,
+    view: View<'_>,
+    subject: MemberId,
+    others: Vec<MemberId>,
+) -> Option<Address> {
+    let (now, tolerance) = (view.now, view.params.pause_tolerance);
+    let age = now - *case.misses.first()?;
+    if case.stage == Stage::Accused {
+        let repeat = view.accusation_interval();
+        return again(case, others, |sent| now - sent.at < repeat).map(Address::Accusation);
+    }
+    let has_accuser = case.accusers.iter().any(|&accuser| view.list.is_alive(accuser));
+    if !has_accuser || age >= tolerance * 2 {
+        return Some(Address::Accusation(others.into_iter().chain([subject]).collect()));
+    }
+    let is_enough = case.sent.is_some_and(|sent| sent.is_enough(now, tolerance, case));
+    (!is_enough).then(|| Address::Vote(case.accusers.iter().copied().collect()))
+}
+
+/// The members to which an accusation is sent again.
+fn again(
+    case: &Case,
+    others: Vec<MemberId>,
+    is_recent: impl Fn(&SentVote) -> bool,
+) -> Option<Vec<MemberId>> {
+    let sent = case.sent.as_ref();
+    // Those who have voted may have taken it for one that hangs.
+    if case.silence == Silence::Gone && sent.is_some_and(|sent| sent.silence != Silence::Gone) {
+        return Some(others);
+    }
+    // Those who have not answered may not have heard.
+    let is_due = !sent.is_some_and(is_recent);
+    is_due.then(|| others.into_iter().filter(|other| !case.votes.contains_key(other)).collect())
+}
+
+/// What this node has against a member, as others are told.
+fn vote_body(view: View<'_>, subject: MemberId, phi: f64, is_accusation: bool) -> Option<VoteBody> {
+    let case = view.case(subject)?;
+    Some(VoteBody {
+        subject,
+        version: case.version,
+        is_accusation,
+        is_observer: view.list.rings().observers(subject).contains(&view.me()),
+        phi,
+        silent_for: view.now - *case.misses.first()?,
+        silence: case.silence,
+        attempts: case.attempts(),
+    })
+}
+
+impl Detect<'_> {
+    /// Sends this node's evidence to those that need it.
+    pub(crate) fn accuse_or_vote(&mut self, subject: MemberId, phi: f64) {
+        let view = self.view();
+        let mut others = match view.may_be_deaf(subject) {
+            true => view.voters(subject),
+            // One that is silent to us may hear us all the same.
+            false => view.alive_observers(subject),
+        };
+        others.retain(|&other| other != view.me());
+        let Some(case) = view.case(subject).filter(|case| self.may_accuse(case)) else {
+            return;
+        };
+        let (was_accused, first) = (case.stage == Stage::Accused, case.misses[0]);
+        let Some(address) = address(case, view, subject, others) else {
+            return;
+        };
+        let is_accusation = matches!(address, Address::Accusation(_));
+        let Some(body) = vote_body(view, subject, phi, is_accusation) else {
+            return;
+        };
+        self.record_sent(&body);
+        self.ctx.stats.accusations += u64::from(is_accusation && !was_accused);
+        let age = self.ctx.now - first;
+        if was_accused
+            && age >= self.ctx.params.pause_tolerance / 2
+            && body.silence != Silence::Gone
+        {
+            self.ask_those_it_pings(body);
+        }
+        let (Address::Accusation(receivers) | Address::Vote(receivers)) = address;
+        self.send_vote(&receivers, body);
+    }
+
+    /// Whether the evidence is worth anything to others. Where nobody at all has answered since the silence began, it may
+    /// well be this node's own; a single lost ping is nobody's concern.
+    fn may_accuse(&self, case: &Case) -> bool {
+        let last_answer = self.health.last_answer();
+        let is_heard = case.misses.first().is_some_and(|&first| last_answer > first);
+        is_heard && (case.misses.len() >= 2 || !case.accusers.is_empty())
+    }
+
+    fn record_sent(&mut self, body: &VoteBody) {
+        let now = self.ctx.now;
+        if let Some(case) = self.own.cases.get_mut(body.subject) {
+            case.sent = Some(SentVote { at: now, phi: body.phi, silence: body.silence });
+            if body.is_accusation {
+                case.stage = Stage::Accused;
+                case.accused_at.get_or_insert(now);
+            }
+        }
+    }
+
+    fn send_vote(&mut self, receivers: &[MemberId], body: VoteBody) {
+        for &receiver in receivers {
+            let Some(peer) = self.list.peer(receiver) else {
+                continue;
+            };
+            if body.is_accusation
+                && let Some(case) = self.own.cases.get_mut(body.subject)
+            {
+                case.record_asked(receiver);
+            }
+            self.ctx.send(peer, &Part::Vote(body));
+        }
+    }
+
+    /// Asks the members that a subject pings whether they heard it, once for each case before a verdict: they hear it even
+    /// if it receives nothing itself. They need not look for themselves.
+    fn ask_those_it_pings(&mut self, body: VoteBody) {
+        let (subject, view) = (body.subject, self.view());
+        let observers = view.list.rings().observers(subject);
+        let mut pinged = view.list.rings().subjects(subject);
+        pinged.retain(|&id| id != view.me() && view.list.is_alive(id) && !observers.contains(&id));
+        let is_mass = view.is_most_silent();
+        let Some(case) = self.own.cases.get_mut(subject) else {
+            return;
+        };
+        if is_mass || std::mem::replace(&mut case.has_asked_subjects, true) {
+            return;
+        }
+        case.asked.extend(&pinged);
+        for peer in pinged.into_iter().filter_map(|id| self.list.peer(id)) {
+            self.ctx.send(peer, &Part::Vote(VoteBody { is_accusation: false, ..body }));
+        }
+    }
+
+    /// A repeated accusation means that this node's vote was lost: it is sent again, to that accuser alone. `sent` is the
+    /// last vote that was sent before the accusation came.
+    fn vote_again(&mut self, to: Peer, subject: MemberId, sent: Option<SentVote>) {
+        let case = self.own.cases.get(subject).filter(|case| case.stage != Stage::Accused);
+        let is_lost = case.is_some_and(|case| {
+            sent.is_some() && case.sent.map(|last| last.at) == sent.map(|sent| sent.at)
+        });
+        let phi = self.view().own_phi(subject);
+        if is_lost
+            && phi >= ACCUSE_PHI
+            && let Some(body) = vote_body(self.view(), subject, phi, false)
+        {
+            self.ctx.send(to, &Part::Vote(body));
+        }
+    }
+
+    /// An observer tells what it has against a member.
+    pub(crate) fn handle_vote(&mut self, from: Peer, body: VoteBody) {
+        let (now, VoteBody { subject, .. }) = (self.ctx.now, body);
+        if !self.is_arguable(from, &body) {
+            return;
+        }
+        let is_suspected = self.own.cases.is_open(subject) || !self.list.is_alive(subject);
+        if body.is_accusation && !is_suspected && !self.own.hearsay.may_accuse(now, from.id) {
+            self.ctx.stats.hearsay_ignored += 1;
+            return;
+        }
+        self.rounds.quicken(self.ctx);
+        if !self.take_vote(from.id, body) {
+            return;
+        }
+        if self.health.is_impaired(now) {
+            let version = body.version;
+            self.ctx.send(from, &Part::Abstain { subject, version });
+            return;
+        }
+        if !body.is_accusation {
+            return self.judge(subject);
+        }
+        if self.own.cases.get(subject).is_some_and(Case::is_unverified) {
+            self.verify(subject);
+        }
+        let before = self.own.cases.get(subject).and_then(|case| case.sent);
+        self.escalate(subject, None);
+        self.vote_again(from, subject, before);
+    }
+
+    /// Whether a vote is about something that is still open here. If not, the voter is told what settles it.
+    fn is_arguable(&mut self, from: Peer, body: &VoteBody) -> bool {
+        let (now, VoteBody { subject, version, .. }) = (self.ctx.now, *body);
+        if subject == self.list.me().id() {
+            let version = self.list.me().version();
+            self.ctx.send(from, &Part::Clear { subject, version, age: Duration::ZERO });
+            return false;
+        }
+        match self.list.get(subject).map(|known| (known.version(), known.state)) {
+            Some((known, state)) if known == version && state.is_live() => {}
+            Some((known, _)) if known >= version => {
+                // The accuser is behind: what this node has settles it.
+                let update = self.own.reports.update(now, self.list, subject);
+                update.into_iter().for_each(|update| self.ctx.send(from, &update));
+                return false;
+            }
+            Some(_) | None => {
+                self.ctx.stats.unknown_subjects += 1;
+                return false;
+            }
+        }
+        let silent_since = now.saturating_sub(body.silent_for);
+        let heard_at = self.links.heard_at(subject).max(self.own.contacts.heard_at(subject));
+        let heard_at = heard_at.filter(|&heard| heard > silent_since);
+        if let Some(heard_at) = heard_at {
+            self.ctx.send(from, &Part::Clear { subject, version, age: now - heard_at });
+        }
+        heard_at.is_none()
+    }
+
+    /// Keeps a vote of an observer, and notes that it collects votes if it accuses. Returns whether the case is open.
+    fn take_vote(&mut self, observer: MemberId, body: VoteBody) -> bool {
+        let (now, VoteBody { subject, silence, attempts, .. }) = (self.ctx.now, body);
+        let view = self.view();
+        let is_observer = body.is_observer && view.may_observe(observer, subject)
+            || view.voters(subject).contains(&observer);
+        let Some(case) = self.open_case(subject) else {
+            return false;
+        };
+        // The votes of others count nothing, and nobody else may collect votes: it could keep them to itself.
+        if !is_observer {
+            return true;
+        }
+        // No word of another is worth more, so that no single other member reaches the default threshold.
+        let (phi, silent_since) =
+            (body.phi.clamp(0.0, MAX_VOTE_PHI), now.saturating_sub(body.silent_for));
+        let may_have_ended =
+            case.record_vote(now, Vote { observer, phi, silent_since, silence, attempts });
+        if body.is_accusation {
+            case.record_accuser(observer);
+        }
+        if may_have_ended {
+            // A process that was ending when we asked has ended by now.
+            case.host_asked_at = None;
+            self.ask_host_of_silent(subject);
+        }
+        true
+    }
+
+    /// An observer considers itself unable to judge.
+    pub(crate) fn handle_abstain(&mut self, from: MemberId, subject: MemberId, version: Version) {
+        let case = self.own.cases.get_mut(subject).filter(|case| case.version == version);
+        if case.is_some_and(|case| case.record_abstaining(from)) {
+            self.judge(subject);
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! [`Case`]: what there is against one version of one member. It owns evidence and votes; rules elsewhere decide what they
+//! amount to.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use crate::{
+    Instant, MemberId, Version,
+    detect::reports::{Silence, Vote},
+};
+
+/// The subjects that do not answer, or did not answer others: one case for each, at most [`MAX_CASES`].
+#[derive(Debug, Default)]
+pub(crate) struct Cases(BTreeMap<MemberId, Case>);
+
+/// What there is against one version of one member.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) version: Version,
+    pub(crate) opened_at: Instant,
+    pub(crate) stage: Stage,
+    /// When the pings of this node were sent that are overdue since the last sign of life, in order.
+    pub(crate) misses: Vec<Instant>,
+    /// What the subject's host said to this node: of several answers the one that says most.
+    pub(crate) silence: Silence,
+    /// When its host was last asked.
+    pub(crate) host_asked_at: Option<Instant>,
+    /// The next ping of the subject.
+    pub(crate) retry: Retry,
+    /// What other observers found.
+    pub(crate) votes: BTreeMap<MemberId, Vote>,
+    /// Whether this node withheld its own judgement, as it may have received nothing.
+    pub(crate) is_held: bool,
+    /// When this node first asked for votes.
+    pub(crate) accused_at: Option<Instant>,
+    /// When the first vote of another observer came.
+    pub(crate) voted_at: Option<Instant>,
+    /// The members that collect votes; at most [`MAX_ACCUSERS`].
+    pub(crate) accusers: BTreeSet<MemberId>,
+    /// The members that received the evidence of this node: their answers count.
+    pub(crate) asked: BTreeSet<MemberId>,
+    /// Whether they include the members that the subject pings.
+    pub(crate) has_asked_subjects: bool,
+    /// Observers that consider themselves unable to judge; at most [`MAX_ACCUSERS`].
+    pub(crate) abstaining: BTreeSet<MemberId>,
+    /// The last vote of this node that was sent.
+    pub(crate) sent: Option<SentVote>,
+    /// How often the subject refuted unheard by this node: others hear it, so the fault is on this side of the network.
+    pub(crate) refuted: u32,
+}
+
+/// A vote of this node that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SentVote {
+    pub(crate) at: Instant,
+    pub(crate) phi: f64,
+    pub(crate) silence: Silence,
+}
+
+/// The next ping of a subject that does not answer: one at a time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Retry {
+    /// None is planned.
+    None,
+    /// Its timer is set for this moment; any other timer is of a case that was closed.
+    At(Instant),
+    /// It was sent, and is not overdue yet.
+    UnderWay,
+}
+
+/// How far this node's own suspicion has gone.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Stage {
+    /// Pinging again.
+    Watching,
+    /// It was pinged by stream, and its host is asked.
+    Insisting,
+    /// Others were asked to ping it.
+    Asked,
+    /// The other observers were told.
+    Accused,
+}
+
+impl Cases {
+    pub(crate) fn get(&self, id: MemberId) -> Option<&Case> {
+        self.0.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: MemberId) -> Option<&mut Case> {
+        self.0.get_mut(&id)
+    }
+
+    /// The case against this version of a member, opened if there is room.
+    pub(crate) fn open(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        version: Version,
+    ) -> Option<&mut Case> {
+        if self.0.len() >= MAX_CASES && !self.0.contains_key(&id) {
+            return None;
+        }
+        Some(self.0.entry(id).or_insert_with(|| Case::new(version, now)))
+    }
+
+    pub(crate) fn close(&mut self, id: MemberId) -> Option<Case> {
+        self.0.remove(&id)
+    }
+
+    /// The members against which there is a case.
+    pub(crate) fn subjects(&self) -> Vec<MemberId> {
+        self.0.keys().copied().collect()
+    }
+
+    pub(crate) fn is_open(&self, id: MemberId) -> bool {
+        self.0.contains_key(&id)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// When this node's pings of a member were sent that are overdue since its last sign of life.
+    pub(crate) fn misses_of(&self, id: MemberId) -> &[Instant] {
+        self.0.get(&id).map_or(&[], |case| &case.misses)
+    }
+
+    /// Whether a member has not answered this one several times in a row.
+    pub(crate) fn is_silent(&self, id: MemberId) -> bool {
+        self.misses_of(id).len() >= SILENT_MISSES
+    }
+
+    /// What other observers told against a member since its last sign of life.
+    pub(crate) fn votes_of(&self, id: MemberId) -> impl Iterator<Item = &Vote> {
+        self.0.get(&id).into_iter().flat_map(|case| case.votes.values())
+    }
+
+    /// Whether an observer considers itself unable to judge this member.
+    pub(crate) fn abstains(&self, observer: MemberId, subject: MemberId) -> bool {
+        self.0.get(&subject).is_some_and(|case| case.abstaining.contains(&observer))
+    }
+
+    /// What kind of silence a member keeps, as far as anyone said.
+    pub(crate) fn silence_of(&self, id: MemberId) -> Option<Silence> {
+        let case = self.0.get(&id)?;
+        let votes = case.votes.values().map(|vote| vote.silence);
+        votes.chain([case.silence]).max()
+    }
+
+    /// A retry was due or is over: whatever follows may set the next.
+    pub(crate) fn end_retry(&mut self, id: MemberId) {
+        if let Some(case) = self.0.get_mut(&id) {
+            case.retry = Retry::None;
+        }
+    }
+
+    /// A later version of a member is known: it refuted what there was against the one before.
+    pub(crate) fn renew(&mut self, now: Instant, id: MemberId, version: Version) {
+        if let Some(case) = self.0.get_mut(&id).filter(|case| case.version < version) {
+            let refuted = case.refuted + 1;
+            *case = Case { refuted, ..Case::new(version, now) };
+        }
+    }
+
+    /// Forgets this node's own misses, of which it is no longer known whether they were the subjects'.
+    pub(crate) fn void_own_misses(&mut self) {
+        for case in self.0.values_mut() {
+            case.misses.clear();
+            case.retry = Retry::None;
+            // Its host is asked again as well.
+            case.stage = Stage::Watching;
+            case.host_asked_at = None;
+        }
+    }
+}
+
+impl SentVote {
+    /// Whether the accusers need no further word: of much more phi, or of another kind of silence.
+    pub(crate) fn is_enough(self, now: Instant, tolerance: Duration, case: &Case) -> bool {
+        let is_recent = now - self.at < tolerance / 8;
+        self.silence == case.silence && (is_recent || self.phi >= ENOUGH_PHI)
+    }
+}
+
+impl Case {
+    pub(crate) fn new(version: Version, now: Instant) -> Self {
+        Self {
+            version,
+            opened_at: now,
+            stage: Stage::Watching,
+            misses: Vec::new(),
+            silence: Silence::Unknown,
+            host_asked_at: None,
+            retry: Retry::None,
+            votes: BTreeMap::new(),
+            is_held: false,
+            accused_at: None,
+            voted_at: None,
+            accusers: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            has_asked_subjects: false,
+            abstaining: BTreeSet::new(),
+            sent: None,
+            refuted: 0,
+        }
+    }
+
+    /// Whether nobody follows it up: a ping for another member was missed, and no accusation came.
+    pub(crate) fn is_dormant(&self) -> bool {
+        self.retry == Retry::None && self.accusers.is_empty() && self.stage < Stage::Asked
+    }
+
+    /// Whether this node has not pinged the subject for it yet.
+    pub(crate) fn is_unverified(&self) -> bool {
+        self.retry == Retry::None && self.misses.is_empty()
+    }
+
+    /// How many pings of this node were missed, as far as others are told.
+    pub(crate) fn attempts(&self) -> u8 {
+        u8::try_from(self.misses.len()).unwrap_or(u8::MAX)
+    }
+
+    /// When the silence began, as far as anyone who counts has found.
+    pub(crate) fn silent_since(&self) -> Option<Instant> {
+        let votes = self.votes.values().map(|vote| vote.silent_since);
+        self.misses.iter().copied().chain(votes).min()
+    }
+
+    /// Keeps one miss as evidence; no more than `max` are of use.
+    pub(crate) fn record_miss(&mut self, sent_at: Instant, max: usize) {
+        if self.misses.len() < max {
+            self.misses.push(sent_at);
+            self.misses.sort_unstable();
+        }
+    }
+
+    /// Takes the vote of another observer. Says whether a process that seemed to hang may have ended since: then its host
+    /// is asked again.
+    pub(crate) fn record_vote(&mut self, now: Instant, vote: Vote) -> bool {
+        let Vote { observer, silence, .. } = vote;
+        self.abstaining.remove(&observer);
+        self.voted_at.get_or_insert(now);
+        let before = self.votes.insert(observer, vote).map(|vote| vote.silence);
+        silence == Silence::Gone && before != Some(silence) && self.silence == Silence::Hung
+    }
+
+    pub(crate) fn record_accuser(&mut self, accuser: MemberId) {
+        if self.accusers.len() < MAX_ACCUSERS {
+            self.accusers.insert(accuser);
+        }
+    }
+
+    /// This member received the evidence of this node, so its answer counts.
+    pub(crate) fn record_asked(&mut self, receiver: MemberId) {
+        if self.asked.len() < MAX_ACCUSERS {
+            self.asked.insert(receiver);
+        }
+    }
+
+    /// An observer considers itself unable to judge; says whether that was noticed.
+    pub(crate) fn record_abstaining(&mut self, observer: MemberId) -> bool {
+        let has_room = self.abstaining.len() < MAX_ACCUSERS;
+        if has_room {
+            self.votes.remove(&observer);
+            self.abstaining.insert(observer);
+        }
+        has_room
+    }
+
+    /// The subject was alive at `until`: drops the evidence from before. Says whether there was any.
+    pub(crate) fn void(&mut self, until: Instant) -> bool {
+        let (misses, votes) = (self.misses.len(), self.votes.len());
+        self.misses.retain(|&sent_at| sent_at > until);
+        self.votes.retain(|_, vote| vote.silent_since > until);
+        self.misses.len() < misses || self.votes.len() < votes
+    }
+}
+
+/// So many missed replies in a row are a silence.
+const SILENT_MISSES: usize = 2;
+/// A vote of this phi needs no further word from the voter.
+const ENOUGH_PHI: f64 = 4.0;
+/// How many cases can be open; beyond, further members are not suspected until one closes.
+const MAX_CASES: usize = 1_024;
+/// How many accusers and abstaining observers are remembered for a case: more than any configuration has observers.
+const MAX_ACCUSERS: usize = 64;

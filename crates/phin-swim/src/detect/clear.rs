@@ -1,0 +1,155 @@
+//! Signs of life: whatever there is against a member from before it was alive is void, and those that suspect it too are told.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{
+    Instant, MemberId, MemberState, Peer, Version,
+    detect::{
+        case::{Case, Stage},
+        detector::Detect,
+        reports::{Outcome, Report},
+    },
+    step::{Purpose, Step},
+    wire::Part,
+};
+
+impl Detect<'_> {
+    /// A message came from the member itself, or its reply to what was sent at `at`.
+    pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
+        self.links.record_heard_itself(id, at);
+        self.record_alive(id, at);
+    }
+
+    /// A member was alive at `at`, as it showed itself or as a helper found: what it did not answer before was lost on
+    /// the way.
+    pub(crate) fn record_alive(&mut self, id: MemberId, at: Instant) {
+        self.links.record_heard(id, at);
+        self.own.contacts.record_heard(id, at);
+        self.void_evidence(id, at, id);
+    }
+
+    /// Others heard the member at `until`: what of ours is overdue since before that was lost on our link.
+    pub(crate) fn record_lost(&mut self, id: MemberId, until: Instant) {
+        if let Some(link) = self.links.get_mut(id) {
+            let lost = self.pings.mark_lost(id, until);
+            (0..lost).for_each(|_| link.estimator.record_miss());
+        }
+    }
+
+    /// Whether the word of this member that another one lives counts.
+    pub(crate) fn takes_word_of(&mut self, id: MemberId, by: MemberId) -> bool {
+        let is_taken = self.links.takes_word_of(self.ctx.now, id, by);
+        self.ctx.stats.lone_words_ignored += u64::from(!is_taken);
+        is_taken
+    }
+
+    /// A member heard from one that this node suspects: whatever this node has against it from before that is void.
+    pub(crate) fn handle_clear(
+        &mut self,
+        from: MemberId,
+        subject: MemberId,
+        version: Version,
+        age: Duration,
+    ) {
+        if self.list.get(subject).is_none_or(|known| known.version() != version) {
+            return;
+        }
+        let until = self.ctx.now.saturating_sub(age);
+        if from != subject {
+            if !self.may_clear(from, subject) {
+                self.ctx.stats.unasked_answers += 1;
+                return;
+            }
+            if !self.takes_word_of(subject, from) {
+                return;
+            }
+            self.record_lost(subject, until);
+            self.links.record_reached_by(subject, from);
+        }
+        self.void_evidence(subject, until, from);
+    }
+
+    /// Whether a member may say that this one lives: if it observes it, or was asked what it knows.
+    fn may_clear(&self, from: MemberId, subject: MemberId) -> bool {
+        let view = self.view();
+        view.may_observe(from, subject)
+            || view.case(subject).is_some_and(|case| case.asked.contains(&from))
+            || view.voters(subject).contains(&from)
+    }
+
+    /// The subject was alive at `until`, by the word of this member: what there is against it from before is void.
+    pub(crate) fn void_evidence(&mut self, subject: MemberId, until: Instant, by: MemberId) {
+        self.links.record_known_alive(subject, until);
+        let Some(case) = self.own.cases.get_mut(subject) else {
+            return;
+        };
+        let silent_since = case.silent_since();
+        let mut informed: BTreeSet<_> = case.votes.keys().chain(&case.accusers).copied().collect();
+        let is_news = case.void(until);
+        let was_accused = case.stage == Stage::Accused;
+        let (version, is_closed) = (case.version, case.misses.is_empty() && case.votes.is_empty());
+        if was_accused {
+            // Those that were asked to vote may still be about to.
+            informed.extend(self.list.rings().observers(subject));
+        }
+        if is_closed {
+            self.close_case(subject, Outcome::Cleared { by });
+            let lasted = silent_since.map_or(Duration::ZERO, |since| until.saturating_since(since));
+            self.links.record_silence_ended(self.ctx.now, subject, lasted);
+            if by != subject {
+                self.ask_to_refute(subject);
+            }
+        }
+        // Those that suspect it too learn at once, from the member that heard it first. Where it voids nothing here, it is
+        // not passed on: accusers would relay it among each other for ever.
+        if by == subject || (was_accused && is_news) {
+            let me = self.list.me().id();
+            informed.retain(|&id| id != by && id != me);
+            let age = self.ctx.now - until;
+            for peer in informed.into_iter().filter_map(|id| self.list.peer(id)) {
+                self.ctx.send(peer, &Part::Clear { subject, version, age });
+            }
+        }
+    }
+
+    /// Others cleared a member. If it is still suspect here, only its own refutation ends that: it is pinged, and told of
+    /// the suspicion when it replies.
+    pub(crate) fn ask_to_refute(&mut self, subject: MemberId) {
+        let is_suspect = self.list.state(subject) == Some(MemberState::Suspect);
+        if is_suspect
+            && self.view().waiting_since(subject).is_none()
+            && let Some(to) = self.list.peer(subject)
+        {
+            self.ctx.then(Step::Ping { to, purpose: Purpose::Probe });
+        }
+    }
+
+    /// Sends a member that this node hears, and considers suspect or dead, the claim against it; then it refutes.
+    pub(crate) fn inform_accused(&mut self, peer: Peer) {
+        let is_accused =
+            matches!(self.list.state(peer.id), Some(MemberState::Suspect | MemberState::Dead));
+        let (now, interval) = (self.ctx.now, self.ctx.params.protocol_period / CLAIMS_PER_PERIOD);
+        let informed_at = self.own.contacts.informed_at(peer.id);
+        if !is_accused || informed_at.is_some_and(|at| now - at < interval) {
+            return;
+        }
+        if let Some(claim) = self.own.reports.update(now, self.list, peer.id) {
+            self.own.contacts.record_informed(peer.id, now);
+            self.ctx.send(peer, &claim);
+        }
+    }
+
+    /// Ends a case, and keeps a report of it if others were asked. A single lost message is nobody's concern.
+    pub(crate) fn close_case(&mut self, subject: MemberId, outcome: Outcome) {
+        let case = self.own.cases.close(subject);
+        let is_reported = |case: &Case| case.stage >= Stage::Asked || !case.votes.is_empty();
+        if let Some(case) = case.filter(is_reported) {
+            let began_at = case.misses.first().copied().unwrap_or(case.opened_at);
+            let (version, ended_at) = (case.version, self.ctx.now);
+            self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome });
+        }
+    }
+}
+
+/// How often a member that does nothing but send is told the claim against it in a protocol period.
+const CLAIMS_PER_PERIOD: u32 = 4;

@@ -1,0 +1,135 @@
+//! Which members were heard and which were silent lately, and who refuted: whether this node may have been apart from the
+//! others for a while.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{Instant, MemberId};
+
+/// Whom we heard and whom we found silent lately, each with the last moment: at most [`MAX_CONTACTS`] of each.
+#[derive(Debug, Default)]
+pub(crate) struct Contacts {
+    heard: BTreeMap<MemberId, Instant>,
+    silent: BTreeMap<MemberId, Instant>,
+    /// The members that were told the claim against them.
+    informed: BTreeMap<MemberId, Instant>,
+    /// When we last refuted what others held us for.
+    refuted_at: Option<Instant>,
+    /// Whom we last answered that we live, when, and how often at that moment.
+    answered: Option<(MemberId, Instant)>,
+    answers: u32,
+    /// When members fell, that is became suspect or dead here, latest first: at most [`MAX_CONTACTS`].
+    falls: VecDeque<Instant>,
+    /// When one of them last refuted.
+    other_refuted_at: Option<Instant>,
+}
+
+impl Contacts {
+    pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
+        record(&mut self.heard, id, at);
+    }
+
+    /// What we miss of a member makes us accuse it.
+    pub(crate) fn record_silent(&mut self, id: MemberId, now: Instant) {
+        record(&mut self.silent, id, now);
+    }
+
+    /// A member is told that it is suspect or dead here.
+    pub(crate) fn record_informed(&mut self, id: MemberId, now: Instant) {
+        record(&mut self.informed, id, now);
+    }
+
+    /// When a member was last told that it is suspect or dead here.
+    pub(crate) fn informed_at(&self, id: MemberId) -> Option<Instant> {
+        self.informed.get(&id).copied()
+    }
+
+    pub(crate) const fn record_refuted(&mut self, now: Instant) {
+        self.refuted_at = Some(now);
+    }
+
+    /// Another run of a member's process begins: what was of the former says nothing of it.
+    pub(crate) fn forget(&mut self, id: MemberId) {
+        self.heard.remove(&id);
+        self.silent.remove(&id);
+    }
+
+    /// Whether who holds us for suspect or dead is answered once more at this moment: one message may say it any number of
+    /// times.
+    pub(crate) fn may_answer(&mut self, now: Instant, to: MemberId) -> bool {
+        let is_another = self.answered.replace((to, now)) != Some((to, now));
+        self.answers = if is_another { 1 } else { self.answers.saturating_add(1) };
+        self.answers <= MAX_ANSWERS
+    }
+
+    pub(crate) fn record_fall(&mut self, now: Instant) {
+        self.falls.truncate(MAX_CONTACTS - 1);
+        self.falls.push_front(now);
+    }
+
+    pub(crate) const fn record_other_refuted(&mut self, now: Instant) {
+        self.other_refuted_at = Some(now);
+    }
+
+    /// Whether so many members or more fell since then, of a list of so many.
+    pub(crate) fn have_many_fallen(&self, since: Instant, members: usize) -> bool {
+        let many = (FEW_FALLS + members / FALLS_OF_MEMBERS).min(MAX_CONTACTS - 1);
+        self.falls.get(many).is_some_and(|&at| at >= since)
+    }
+
+    pub(crate) fn has_other_refuted(&self, since: Instant) -> bool {
+        self.other_refuted_at.is_some_and(|at| at >= since)
+    }
+
+    /// The members heard since then, beginning with those after `place` in the order of ids.
+    pub(crate) fn heard_since(
+        &self,
+        began: Instant,
+        place: MemberId,
+    ) -> impl Iterator<Item = MemberId> {
+        let (before, after) = (self.heard.range(..=place), self.heard.range(place..));
+        after.chain(before).filter(move |&(_, &at)| at >= began).map(|(&id, _)| id)
+    }
+
+    pub(crate) fn is_any_heard_since(&self, began: Instant) -> bool {
+        self.heard.values().any(|&at| at >= began)
+    }
+
+    pub(crate) fn last_heard(&self) -> Option<MemberId> {
+        self.heard.iter().max_by_key(|&(_, at)| at).map(|(&id, _)| id)
+    }
+
+    pub(crate) fn heard_at(&self, id: MemberId) -> Option<Instant> {
+        self.heard.get(&id).copied()
+    }
+
+    /// Whether, since then, we were perhaps apart from most: others held us for suspect or dead, or we found silent, this
+    /// member aside, half as many as we heard.
+    pub(crate) fn were_apart(&self, since: Instant, aside: MemberId) -> bool {
+        let is_since = |&(id, &at): &(&MemberId, &Instant)| *id != aside && at >= since;
+        let silent = self.silent.iter().filter(is_since).count();
+        let is_heard = |&(id, _): &(&MemberId, &Instant)| {
+            self.silent.get(id).is_none_or(|&silent_at| silent_at < since)
+        };
+        let heard = self.heard.iter().filter(is_since).filter(is_heard).count();
+        self.refuted_at.is_some_and(|at| at >= since) || (silent > 0 && silent * 2 >= heard)
+    }
+}
+
+fn record(contacts: &mut BTreeMap<MemberId, Instant>, id: MemberId, at: Instant) {
+    if contacts.len() >= MAX_CONTACTS && !contacts.contains_key(&id) {
+        // What is of the past says nothing of the present.
+        if let Some(oldest) = contacts.iter().min_by_key(|&(_, at)| at).map(|(&id, _)| id) {
+            contacts.remove(&oldest);
+        }
+    }
+    let last = contacts.entry(id).or_insert(at);
+    *last = at.max(*last);
+}
+
+/// So many members that fall within one silence are no sign of a split, and one more of so many in the list.
+const FEW_FALLS: usize = 3;
+const FALLS_OF_MEMBERS: usize = 32;
+/// How often one member is answered at one moment that we live: more often than it accuses us while we pause.
+const MAX_ANSWERS: u32 = 64;
+/// How many members are remembered as heard, and as silent: more than a member talks to in the time that counts.
+const MAX_CONTACTS: usize = 64;

@@ -1,0 +1,225 @@
+//! What is known of failing links, and of the members that most of their observers do not reach.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Generation, Instant, MemberId};
+
+/// A member that some of its observers cannot reach.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Unreached {
+    /// The member.
+    pub id: MemberId,
+    /// Since when most of its observers have not reached it, as far as this member knows; `None` while most do.
+    pub degraded_since: Option<Instant>,
+    /// The links to it that fail, in the order of their observers.
+    pub links: Vec<FailingLink>,
+}
+
+/// A link on which a member that lives is not reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct FailingLink {
+    /// The observer that does not reach the member.
+    pub observer: MemberId,
+    /// When the first ping was sent that was not answered.
+    pub since: Instant,
+    /// How many pings were not answered, up to 255.
+    pub attempts: u8,
+}
+
+/// What is known of failing links, by the member they lead to.
+#[derive(Debug, Default)]
+pub(crate) struct Failing {
+    subjects: BTreeMap<MemberId, Subject>,
+    /// Until when this member does not refute, as its own policy has it evicted.
+    held_until: Option<Instant>,
+}
+
+/// The links to one run of a member that fail, by the word of their observers.
+#[derive(Debug)]
+struct Subject {
+    generation: Generation,
+    reported: BTreeMap<MemberId, ReportedLink>,
+    degraded_since: Option<Instant>,
+}
+
+/// An observer's word that its link to a member fails.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReportedLink {
+    pub(crate) link: FailingLink,
+    pub(crate) heard_at: Instant,
+}
+
+/// Whether a member becomes degraded, or is so no longer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Turn {
+    Degraded,
+    Recovered,
+}
+
+impl Subject {
+    const fn new(generation: Generation) -> Self {
+        Self { generation, reported: BTreeMap::new(), degraded_since: None }
+    }
+}
+
+impl Failing {
+    pub(crate) fn subjects(&self) -> BTreeSet<MemberId> {
+        self.subjects.keys().copied().collect()
+    }
+
+    pub(crate) fn contains(&self, id: MemberId) -> bool {
+        self.subjects.contains_key(&id)
+    }
+
+    pub(crate) fn degraded_since(&self, id: MemberId) -> Option<Instant> {
+        self.subjects.get(&id)?.degraded_since
+    }
+
+    /// What others reported of links to this run of a member.
+    pub(crate) fn reported(
+        &self,
+        id: MemberId,
+        generation: Generation,
+    ) -> impl Iterator<Item = &ReportedLink> {
+        let known = self.subjects.get(&id).filter(|known| known.generation == generation);
+        known.into_iter().flat_map(|known| known.reported.values())
+    }
+
+    /// Takes the word of `from` on links to this run of a member, in place of what it reported of its own link before.
+    pub(crate) fn record(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        subject: (MemberId, Generation),
+        links: impl Iterator<Item = FailingLink>,
+    ) {
+        let (id, generation) = subject;
+        let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
+        known.reported.remove(&from);
+        let reported = links.map(|link| (link.observer, ReportedLink { link, heard_at: now }));
+        known.reported.extend(reported);
+    }
+
+    /// Takes note of the links that fail by now, and whether the member is degraded; says whether that is a change.
+    pub(crate) fn update(
+        &mut self,
+        now: Instant,
+        subject: (MemberId, Generation),
+        links: &[FailingLink],
+        is_degraded: bool,
+    ) -> Option<Turn> {
+        let (id, generation) = subject;
+        let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
+        if known.generation != generation {
+            *known = Subject::new(generation);
+        }
+        known.reported.retain(|observer, _| links.iter().any(|link| link.observer == *observer));
+        let turn = match (known.degraded_since, is_degraded) {
+            (None, true) => Some(Turn::Degraded),
+            (Some(_), false) => Some(Turn::Recovered),
+            (None, false) | (Some(_), true) => None,
+        };
+        if turn.is_some() {
+            known.degraded_since = is_degraded.then_some(now);
+        }
+        if links.is_empty() && !is_degraded {
+            self.subjects.remove(&id);
+        }
+        turn
+    }
+
+    pub(crate) fn forget(&mut self, id: MemberId) {
+        self.subjects.remove(&id);
+    }
+
+    /// Whether a claim that this member is suspect or dead is left to stand for now: by the policy a degraded member stays
+    /// away for as long as it was given, before it tries again. `eviction` is how long, if it agrees to its eviction.
+    pub(crate) fn holds_off(&mut self, now: Instant, me: MemberId, eviction: Eviction) -> bool {
+        match (self.held_until, eviction) {
+            (Some(held_until), _) if now < held_until => true,
+            (Some(_), _) => {
+                self.held_until = None;
+                self.subjects.remove(&me);
+                false
+            }
+            (None, Eviction::Agreed(after)) => {
+                self.held_until = Some(now + after);
+                true
+            }
+            (None, Eviction::No) => false,
+        }
+    }
+}
+
+/// Whether the policy has a member evicted, and for how long it stays away.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Eviction {
+    No,
+    Agreed(std::time::Duration),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const ID: MemberId = MemberId([1; 16]);
+
+    fn at(seconds: u64) -> Instant {
+        Instant::START + Duration::from_secs(seconds)
+    }
+
+    fn link(observer: u8) -> FailingLink {
+        FailingLink { observer: MemberId([observer; 16]), since: at(0), attempts: 3 }
+    }
+
+    #[test]
+    fn only_a_change_is_a_turn() {
+        let mut failing = Failing::default();
+        let subject = (ID, Generation(0));
+        // At which second, which links fail, whether that is degraded; what turn it is, since when it is degraded.
+        let steps: [(u64, &[u8], bool, Option<Turn>, Option<u64>); 6] = [
+            (1, &[2], false, None, None),
+            (2, &[2, 3], true, Some(Turn::Degraded), Some(2)),
+            (3, &[2, 3, 4], true, None, Some(2)),
+            (4, &[2], false, Some(Turn::Recovered), None),
+            (5, &[2, 3], true, Some(Turn::Degraded), Some(5)),
+            (6, &[], false, Some(Turn::Recovered), None),
+        ];
+        for (second, observers, is_degraded, turn, since) in steps {
+            let links: Vec<_> = observers.iter().map(|&observer| link(observer)).collect();
+            failing.record(at(second), MemberId([9; 16]), subject, links.iter().copied());
+            assert_eq!(
+                failing.update(at(second), subject, &links, is_degraded),
+                turn,
+                "{second} s"
+            );
+            assert_eq!(failing.degraded_since(ID), since.map(at), "{second} s");
+        }
+        assert!(!failing.contains(ID), "nothing is kept of a member that all reach");
+    }
+
+    #[test]
+    fn a_later_run_of_a_member_begins_without_failing_links() {
+        let mut failing = Failing::default();
+        let links = [link(2), link(3)];
+        failing.record(at(0), MemberId([2; 16]), (ID, Generation(0)), links.into_iter());
+        failing.update(at(0), (ID, Generation(0)), &links, true);
+        assert_eq!(failing.reported(ID, Generation(1)).count(), 0);
+        assert_eq!(failing.update(at(1), (ID, Generation(1)), &links[..1], false), None);
+        assert_eq!(failing.reported(ID, Generation(1)).count(), 0);
+    }
+
+    #[test]
+    fn an_evicted_member_stays_away_for_as_long_as_its_policy_says_and_then_tries_again() {
+        let mut failing = Failing::default();
+        let agreed = Eviction::Agreed(Duration::from_secs(10));
+        let answers =
+            [(0, Eviction::No), (1, agreed), (2, agreed), (11, agreed), (12, Eviction::No)]
+                .map(|(second, eviction)| failing.holds_off(at(second), ID, eviction));
+        assert_eq!(answers, [false, true, true, false, false]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a member's host, or its network, says of it: that its port is refused, that the host is there, that a connection ended.
+
+use crate::{
+    Disconnection, HostAnswer, MemberId, Unreachable,
+    detect::{detector::Detect, reports::Silence},
+    step::Step,
+};
+
+impl Detect<'_> {
+    /// What a member's host said of it.
+    pub(crate) fn handle_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
+        // Another process may have its port by now. Finding that takes a look at the whole list, and only a silent member is
+        // judged by it.
+        let is_taken = answer == HostAnswer::Answers
+            && self.own.cases.is_open(id)
+            && self.list.is_address_taken(id);
+        let Some(link) = self.links.get_mut(id) else {
+            if answer == HostAnswer::PortRefused {
+                self.ctx.then(Step::PortFree(id));
+            }
+            return;
+        };
+        let silence = match answer {
+            HostAnswer::PortRefused => Silence::Gone,
+            HostAnswer::Answers if is_taken => Silence::Gone,
+            HostAnswer::Answers => Silence::Hung,
+            HostAnswer::Nothing if link.host_answers => Silence::Silent,
+            HostAnswer::Nothing | HostAnswer::Unknown => Silence::Unknown,
+        };
+        if matches!(answer, HostAnswer::PortRefused | HostAnswer::Answers) {
+            link.host_answers = true;
+            self.health.record_answer(self.ctx.now);
+        }
+        if answer == HostAnswer::PortRefused {
+            self.health.record_refusal(self.ctx.now);
+            // A refused packet may come before any reply is overdue: the member is looked at, at once.
+            if self.ctx.params.ask_hosts {
+                self.open_case(id);
+            }
+            self.ctx.then(Step::PortFree(id));
+        }
+        self.ctx.then(Step::HostSays { id, silence });
+    }
+
+    /// The connection to a member ended.
+    pub(crate) fn handle_disconnected(&mut self, id: MemberId, reason: Disconnection) {
+        self.links.disconnect(id);
+        match reason {
+            Disconnection::Reset | Disconnection::Closed => {
+                // Its process ended, or is another one now; if it is there, it answers.
+                self.verify(id);
+                self.ctx.then(Step::HostSays { id, silence: Silence::Gone });
+            }
+            Disconnection::Idle | Disconnection::Lost => {}
+        }
+    }
+
+    /// No connection to a member could be made.
+    pub(crate) fn handle_unreachable(&mut self, id: MemberId, reason: Unreachable) {
+        self.links.disconnect(id);
+        match reason {
+            Unreachable::Refused => self.ctx.then(Step::PortFree(id)),
+            Unreachable::OtherIdentity => {
+                self.ctx.then(Step::HostSays { id, silence: Silence::Gone });
+                self.ctx.then(Step::Gone(id));
+            }
+            Unreachable::NoAnswer | Unreachable::NotAdmitted => {}
+        }
+    }
+
+    /// No process has the port of this member: all silent members that were at its address are gone. A host says so only
+    /// now and then (Linux once in a second), while a process that crashes in a loop leaves many identities.
+    pub(crate) fn record_port_free(&mut self, id: MemberId) {
+        let addr = self.list.peer(id).map(|peer| peer.addr);
+        for other in self.own.cases.subjects() {
+            if other == id || self.list.peer(other).map(|peer| peer.addr) == addr {
+                self.ctx.then(Step::HostSays { id: other, silence: Silence::Gone });
+            }
+        }
+    }
+
+    /// What the subject's host, or its network, said of it. What says less changes nothing: an answer may be lost, or not
+    /// be given for want of quota.
+    pub(crate) fn record_silence(&mut self, subject: MemberId, silence: Silence) {
+        let is_waiting = self.view().waiting_since(subject).is_some();
+        let case = self.own.cases.get_mut(subject).filter(|case| case.silence < silence);
+        let Some(case) = case else {
+            return;
+        };
+        case.silence = silence;
+        // A ping that is under way need not be sent again.
+        if !case.misses.is_empty() || !is_waiting {
+            self.escalate(subject, None);
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! [`judge`]: what the evidence against one member amounts to.
+
+use std::time::Duration;
+
+use phin_accrual::Evidence;
+
+use crate::{
+    Instant, MemberId, MemberState,
+    detect::{
+        case::Case,
+        detector::Detect,
+        health::is_told_by_host,
+        reports::{Outcome, Silence, Vote},
+        tolerance::{Circumstances, stretch},
+        view::View,
+        weigh::votes_to_judge,
+    },
+    member::transition::News,
+    step::{Source, Step},
+    timers::Timer,
+};
+
+/// What the evidence amounts to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Judgement {
+    /// There is nothing to judge, or not by this node.
+    None,
+    /// This node may be the one that receives nothing: somebody that it does receive from has to agree.
+    Withhold,
+    /// This node receives again: what it missed while it did not says nothing of the member.
+    StartAgain,
+    /// Not yet; look again then.
+    Wait {
+        until: Instant,
+    },
+    /// The member is suspect; a verdict may be due then.
+    Suspect {
+        dead_at: Instant,
+    },
+    Dead {
+        votes: Vec<Vote>,
+    },
+}
+
+/// The votes on a member, and everything that says how long they have to wait.
+#[derive(Clone, Debug)]
+struct Weighed {
+    votes: Vec<Vote>,
+    /// How many members are able to judge.
+    able: usize,
+    /// The kind of silence that the votes amount to.
+    silence: Silence,
+    /// When the silence began.
+    silent_since: Instant,
+    /// How long it is given before a verdict.
+    tolerance: Duration,
+    /// The pause tolerance of the configuration.
+    pause: Duration,
+    threshold: f64,
+    accused_at: Option<Instant>,
+    /// When others were asked to vote or, where they spoke first, when they did.
+    others_asked_at: Option<Instant>,
+    state: MemberState,
+    /// Since when the member is in that state.
+    in_state_since: Instant,
+}
+
+/// Decides what the evidence against one member amounts to. Pure: called again whenever any input changes.
+///
+/// `votes` are those that count, this node's own among them. Nobody is judged by hearsay alone, nor while the fault may be
+/// this node's.
+pub(crate) fn judge(view: View<'_>, subject: MemberId, votes: Vec<Vote>) -> Judgement {
+    let evidence = view.case(subject).and_then(|case| Some((case, case.silent_since()?)));
+    let Some((case, silent_since)) = evidence else {
+        return Judgement::None;
+    };
+    let is_ours = view.cannot_judge(case.silence) || view.health.last_answer() <= silent_since;
+    if is_ours || case.misses.is_empty() || view.is_left_to_others(subject) || votes.is_empty() {
+        return Judgement::None;
+    }
+    let voters = view.voters(subject);
+    match alone(case, view, subject, (&votes, &voters)) {
+        Some(judgement) => judgement,
+        None => decide(view.now, weigh(case, view, subject, votes, voters.len())),
+    }
+}
+
+/// The judgement where no other member votes, if that settles it.
+fn alone(
+    case: &Case,
+    view: View<'_>,
+    subject: MemberId,
+    (votes, voters): (&[Vote], &[MemberId]),
+) -> Option<Judgement> {
+    let me = view.me();
+    if votes.iter().any(|vote| vote.observer != me) {
+        return None;
+    }
+    let is_alone = voters.iter().all(|&voter| voter == me);
+    let live = view.list.snapshot().live_len();
+    // Only what its host says does not come from a fault of ours.
+    let is_told =
+        is_alone && (case.silence == Silence::Gone || is_told_by_host(case.silence, live));
+    if view.may_be_deaf(subject) && !is_told {
+        return Some(Judgement::Withhold);
+    }
+    if case.is_held {
+        return Some(Judgement::StartAgain);
+    }
+    let is_early = !is_alone && !view.has_waited_for_votes(subject);
+    is_early.then_some(Judgement::None)
+}
+
+/// Gathers what the time of a verdict depends on.
+fn weigh(
+    case: &Case,
+    view: View<'_>,
+    subject: MemberId,
+    votes: Vec<Vote>,
+    voters: usize,
+) -> Weighed {
+    let silence = Silence::of(&votes);
+    let able = voters.max(votes.len());
+    let begun = votes.iter().map(|vote| vote.silent_since).min();
+    let first = case.silent_since().into_iter().chain(begun).min().unwrap_or(view.now);
+    // Others may have missed it for longer; but it lived when it was last known alive here.
+    let alive_at = view.links.known_alive_at(subject).or(begun);
+    let member = view.list.get(subject);
+    Weighed {
+        tolerance: tolerance(case, view, subject, silence).mul_f64(stretch(votes.len(), able)),
+        able,
+        silence,
+        silent_since: first.max(alive_at.unwrap_or(first)),
+        pause: view.params.pause_tolerance,
+        threshold: view.params.phi_threshold,
+        accused_at: case.accused_at,
+        others_asked_at: case.accused_at.or(case.voted_at),
+        state: member.map_or(MemberState::Dead, |member| member.state),
+        in_state_since: member.map_or(view.now, |member| member.since),
+        votes,
+    }
+}
+
+/// How long the silence of a member is given with a majority of votes, by what they amount to and what its host says to this
+/// node.
+fn tolerance(case: &Case, view: View<'_>, subject: MemberId, silence: Silence) -> Duration {
+    let stall = view.links.advertised_stall(subject);
+    let pause = view.health.pause_tolerance(view.params, stall);
+    let pause = pause * (1 + case.refuted.min(MAX_REFUTED));
+    let hang = view.health.hang_tolerance(view.params).max(pause);
+    let is_refused = case.silence == Silence::Gone;
+    Circumstances { silence, is_refused, is_most_silent: view.is_most_silent() }
+        .tolerance(pause, hang)
+}
+
+/// `Suspect` when a second observer agrees, `Dead` when there is a majority, enough phi, and silence for as long as its kind
+/// is given.
+fn decide(now: Instant, weighed: Weighed) -> Judgement {
+    let mut evidence = Evidence::default();
+    weighed.votes.iter().for_each(|vote| evidence.record(vote.phi));
+    let phi = evidence.phi();
+    let dead_at = weighed.dead_at();
+    if phi >= weighed.threshold && now >= dead_at {
+        return Judgement::Dead { votes: weighed.votes };
+    }
+    let suspect_at = weighed.suspect_at(phi);
+    match weighed.state == MemberState::Alive {
+        true if now >= suspect_at => Judgement::Suspect { dead_at },
+        true => Judgement::Wait { until: suspect_at.min(dead_at) },
+        false => Judgement::Wait { until: dead_at },
+    }
+}
+
+impl Weighed {
+    /// When a verdict is due. Members that heard the subject need a moment to say so, also if the others speak up late.
+    fn dead_at(&self) -> Instant {
+        let due = self.silent_since + self.tolerance;
+        match self.others_asked_at {
+            Some(asked_at) if self.silence != Silence::Gone => due.max(asked_at + self.pause / 16),
+            Some(_) | None => due,
+        }
+    }
+
+    /// When the member is suspect: everyone hears of a suspicion only if no verdict or sign of life is as quick.
+    fn suspect_at(&self, phi: f64) -> Instant {
+        let agreed = self.votes.len() >= self.able.min(2) && phi >= self.threshold * 0.75;
+        let due = self.silent_since + if agreed { self.pause / 8 } else { self.pause * 3 };
+        // One that refuted is suspected again, but not in the same breath: where some hear it and others do not, the rumour
+        // and its refutation would go round without end.
+        let due = due.max(self.in_state_since + self.pause / 2);
+        // Those who hear it need a moment to say so.
+        self.accused_at.map_or(due, |accused_at| due.max(accused_at + self.pause / 16))
+    }
+}
+
+impl Detect<'_> {
+    /// Judges a member as far as the evidence goes, and acts on it. Harmless at any time.
+    pub(crate) fn judge(&mut self, subject: MemberId) {
+        let view = self.view();
+        if view.case(subject).is_none() {
+            return;
+        }
+        let votes = votes_to_judge(view, &self.own.pending, subject, view.own_phi(subject));
+        match judge(view, subject, votes) {
+            Judgement::None => {}
+            Judgement::Withhold => {
+                self.own.cases.get_mut(subject).into_iter().for_each(|case| case.is_held = true);
+                self.look_around();
+            }
+            Judgement::StartAgain => {
+                self.own.cases.close(subject);
+                self.verify(subject);
+            }
+            Judgement::Wait { until } => self.judge_again(subject, until),
+            Judgement::Suspect { dead_at } => {
+                let news = News::State(subject, MemberState::Suspect);
+                self.ctx.then(Step::Apply { news, source: Source::Ourselves });
+                self.judge_again(subject, dead_at);
+            }
+            Judgement::Dead { votes } => {
+                self.close_case(subject, Outcome::Dead { votes: votes.into() });
+                let news = News::State(subject, MemberState::Dead);
+                self.ctx.then(Step::Apply { news, source: Source::Ourselves });
+            }
+        }
+    }
+
+    fn judge_again(&mut self, subject: MemberId, at: Instant) {
+        let version = self.own.cases.get(subject).map(|case| case.version);
+        if let Some(version) = version.filter(|_| at > self.ctx.now) {
+            self.ctx.timers.set(at, Timer::Judge(subject, version));
+        }
+    }
+}
+
+/// A member is accused, and a vote counts, from this phi on: one probe in a hundred of a healthy member, on any link.
+pub(crate) const ACCUSE_PHI: f64 = 2.0;
+/// What the vote of another member is worth at most.
+pub(crate) const MAX_VOTE_PHI: f64 = 6.0;
+/// So many refutations unheard by this node lengthen the tolerance for a member, each by one of it.
+const MAX_REFUTED: u32 = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::START + Duration::from_millis(millis)
+    }
+
+    fn vote(observer: u8, phi: f64) -> Vote {
+        let (observer, silent_since) = (MemberId([observer; 16]), at(10_000));
+        Vote { observer, phi, silent_since, silence: Silence::Silent, attempts: 3 }
+    }
+
+    /// A silence since 10 s that is given a second, of a member that has long been alive, with five observers.
+    fn weighed(votes: Vec<Vote>) -> Weighed {
+        Weighed {
+            votes,
+            able: 5,
+            silence: Silence::Silent,
+            silent_since: at(10_000),
+            tolerance: Duration::from_secs(1),
+            pause: Duration::from_secs(1),
+            threshold: 8.0,
+            accused_at: None,
+            others_asked_at: None,
+            state: MemberState::Alive,
+            in_state_since: at(0),
+        }
+    }
+
+    fn majority() -> Vec<Vote> {
+        vec![vote(1, 4.0), vote(2, 4.0), vote(3, 4.0)]
+    }
+
+    #[test]
+    fn a_verdict_takes_phi_and_time_and_a_suspicion_two_observers() {
+        let (asked, suspect) = (Some(at(10_970)), MemberState::Suspect);
+        let lately_alive = Weighed { in_state_since: at(9_800), ..weighed(majority()) };
+        let hung = Weighed { others_asked_at: asked, ..weighed(majority()) };
+        let gone = Weighed { silence: Silence::Gone, ..hung.clone() };
+        let wait = |millis| Judgement::Wait { until: at(millis) };
+        let to_suspect = |millis| Judgement::Suspect { dead_at: at(millis) };
+        let dead = Judgement::Dead { votes: majority() };
+        // What is weighed, when, and the judgement.
+        let cases = [
+            ("too early to suspect", weighed(majority()), 10_124, wait(10_125)),
+            ("two agree", weighed(majority()), 10_125, to_suspect(11_000)),
+            ("not silent for long enough", weighed(majority()), 10_999, to_suspect(11_000)),
+            ("dead", weighed(majority()), 11_000, dead.clone()),
+            ("one alone", weighed(vec![vote(1, 6.0)]), 10_500, wait(11_000)),
+            ("one alone, for long", weighed(vec![vote(1, 6.0)]), 13_000, to_suspect(11_000)),
+            ("little phi", weighed(vec![vote(1, 3.0), vote(2, 2.9)]), 12_999, wait(11_000)),
+            (
+                "suspect already",
+                Weighed { state: suspect, ..weighed(majority()) },
+                10_500,
+                wait(11_000),
+            ),
+            ("alive again of late", lately_alive, 10_299, wait(10_300)),
+            (
+                "just accused",
+                Weighed { accused_at: Some(at(10_100)), ..weighed(majority()) },
+                10_130,
+                wait(10_162),
+            ),
+            ("others were asked late", hung.clone(), 11_000, to_suspect(11_032)),
+            ("they have answered", hung, 11_033, dead.clone()),
+            ("a process that is gone has no answer to wait for", gone, 11_000, dead),
+        ];
+        for (what, weighed, now, expected) in cases {
+            let found = decide(at(now), weighed);
+            match (&found, &expected) {
+                (Judgement::Wait { until }, Judgement::Wait { until: wanted }) => {
+                    let close = Duration::from_millis(1);
+                    assert!(
+                        *until - *wanted < close && *wanted - *until < close,
+                        "{what}: {until}"
+                    );
+                }
+                (Judgement::Suspect { dead_at }, Judgement::Suspect { dead_at: wanted }) => {
+                    let close = Duration::from_millis(1);
+                    assert!(*dead_at - *wanted < close, "{what}: {dead_at}");
+                }
+                (found, expected) => assert_eq!(found, expected, "{what}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Verdicts of others that are not accepted yet.
+//!
+//! A pending verdict costs time and no pings but those of observers, and always ends.
+
+use std::collections::BTreeMap;
+
+use crate::{Instant, MemberId, Version, detect::reports::Vote, step::Source};
+
+/// The pending verdicts: one for each subject, at most [`MAX_PENDING`].
+#[derive(Debug, Default)]
+pub(crate) struct PendingVerdicts(BTreeMap<MemberId, PendingVerdict>);
+
+/// A verdict on one version of a member, and from whom it came.
+#[derive(Debug)]
+pub(crate) struct PendingVerdict {
+    pub(crate) version: Version,
+    pub(crate) votes: Vec<Vote>,
+    pub(crate) source: Source,
+    pub(crate) stage: Stage,
+}
+
+/// What a pending verdict waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// The member is suspect, and has its time to refute.
+    Refutable,
+    /// That time was over, and since then the member was asked once more.
+    Asked(Instant),
+    /// Since then this node looks for itself, as the word of others is not enough. Until that is over the member is alive.
+    Examined(Instant),
+}
+
+impl PendingVerdicts {
+    /// The pending verdict on this version of a member.
+    pub(crate) fn on(&self, id: MemberId, version: Version) -> Option<&PendingVerdict> {
+        self.0.get(&id).filter(|verdict| verdict.version == version)
+    }
+
+    /// Whether one more verdict, on this member, can be kept.
+    pub(crate) fn has_room(&self, id: MemberId) -> bool {
+        self.0.len() < MAX_PENDING || self.0.contains_key(&id)
+    }
+
+    /// Since when this node looks for itself.
+    pub(crate) fn examined_since(&self, id: MemberId) -> Option<Instant> {
+        match self.0.get(&id)?.stage {
+            Stage::Examined(since) => Some(since),
+            Stage::Refutable | Stage::Asked(_) => None,
+        }
+    }
+
+    /// Whether another verdict can be examined.
+    pub(crate) fn may_examine(&self) -> bool {
+        let examined = self.0.values().filter(|v| matches!(v.stage, Stage::Examined(_)));
+        examined.count() < MAX_EXAMINED
+    }
+
+    pub(crate) fn insert(&mut self, id: MemberId, verdict: PendingVerdict) {
+        self.0.insert(id, verdict);
+    }
+
+    /// Keeps a verdict whose subject has time to refute, unless one of as many votes on the same version is kept.
+    pub(crate) fn keep(
+        &mut self,
+        id: MemberId,
+        version: Version,
+        votes: Vec<Vote>,
+        source: Source,
+    ) {
+        let known = self.on(id, version);
+        if known.is_none_or(|known| known.votes.len() < votes.len()) {
+            let stage = match known.map(|known| known.stage) {
+                Some(Stage::Asked(at)) => Stage::Asked(at),
+                Some(Stage::Refutable | Stage::Examined(_)) | None => Stage::Refutable,
+            };
+            self.0.insert(id, PendingVerdict { version, votes, source, stage });
+        }
+    }
+
+    /// The member is asked once more: returns since when, and whether it is so for the first time.
+    pub(crate) fn ask(&mut self, now: Instant, id: MemberId) -> Option<(Instant, bool)> {
+        let verdict = self.0.get_mut(&id)?;
+        if let Stage::Asked(at) = verdict.stage {
+            return Some((at, false));
+        }
+        verdict.stage = Stage::Asked(now);
+        Some((now, true))
+    }
+
+    pub(crate) fn end(&mut self, id: MemberId) -> Option<PendingVerdict> {
+        self.0.remove(&id)
+    }
+}
+
+/// How many verdicts can be pending; further ones are heard of again when lists are compared.
+const MAX_PENDING: usize = 4_096;
+/// How many members are looked at together before a verdict on them is accepted.
+const MAX_EXAMINED: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{Generation, Incarnation, Silence};
+
+    fn id(number: usize) -> MemberId {
+        MemberId::from_u128(number as u128)
+    }
+
+    fn version(incarnation: u32) -> Version {
+        Version { generation: Generation(0), incarnation: Incarnation(incarnation) }
+    }
+
+    fn votes(count: usize) -> Vec<Vote> {
+        let (phi, silent_since, silence, attempts) = (3.0, Instant::START, Silence::Silent, 2);
+        (0..count).map(|n| Vote { observer: id(n), phi, silent_since, silence, attempts }).collect()
+    }
+
+    #[test]
+    fn of_two_verdicts_on_one_version_the_one_of_more_votes_is_kept() {
+        // The votes of each verdict in turn and the incarnation it is about, and the votes kept in the end.
+        let cases: [(&[(usize, u32)], usize); 4] = [
+            (&[(2, 0)], 2),
+            (&[(2, 0), (3, 0)], 3),
+            (&[(3, 0), (2, 0)], 3),
+            (&[(3, 0), (1, 1)], 1),
+        ];
+        for (verdicts, kept) in cases {
+            let mut pending = PendingVerdicts::default();
+            for &(count, incarnation) in verdicts {
+                pending.keep(id(1), version(incarnation), votes(count), Source::Ourselves);
+            }
+            assert_eq!(pending.0.get(&id(1)).map(|v| v.votes.len()), Some(kept), "{verdicts:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_is_asked_once_and_the_time_counts_from_then() {
+        let at = |seconds| Instant::START + Duration::from_secs(seconds);
+        let mut pending = PendingVerdicts::default();
+        assert_eq!(pending.ask(at(0), id(1)), None);
+        pending.keep(id(1), version(0), votes(1), Source::Ourselves);
+        assert_eq!(pending.ask(at(1), id(1)), Some((at(1), true)));
+        assert_eq!(pending.ask(at(2), id(1)), Some((at(1), false)));
+        // A verdict of more votes does not give it that time anew.
+        pending.keep(id(1), version(0), votes(2), Source::Ourselves);
+        assert_eq!(pending.ask(at(3), id(1)), Some((at(1), false)));
+    }
+
+    #[test]
+    fn verdicts_kept_and_examined_have_limits() {
+        let mut pending = PendingVerdicts::default();
+        for number in 0..MAX_EXAMINED {
+            assert!(pending.may_examine());
+            let stage = Stage::Examined(Instant::START);
+            let (version, votes, source) = (version(0), votes(1), Source::Ourselves);
+            pending.insert(id(number), PendingVerdict { version, votes, source, stage });
+        }
+        assert!(!pending.may_examine());
+        for number in MAX_EXAMINED..MAX_PENDING {
+            pending.keep(id(number), version(0), votes(1), Source::Ourselves);
+        }
+        assert!(!pending.has_room(id(MAX_PENDING)) && pending.has_room(id(0)));
+    }
+}

@@ -1,0 +1,346 @@
+//! What this node knows of its link to each member that it pings: round trips and loss, when the member was last heard and
+//! by which way, and what its host says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    f64::consts::LOG10_E,
+    time::Duration,
+};
+
+use phin_accrual::{Evidence, LinkEstimator, MAX_WEIGHT, ln};
+
+use crate::{Instant, MemberId};
+
+/// The links, and the members to which a connection is open.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    links: BTreeMap<MemberId, LinkState>,
+    connected: BTreeSet<MemberId>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct LinkState {
+    pub(crate) estimator: LinkEstimator,
+    /// When the member was last alive, by what it sent us or a helper found.
+    last_heard: Option<Instant>,
+    /// When the last overdue reply came that counts as a round trip.
+    overdue_at: Option<Instant>,
+    /// The longest stall it measured in itself lately, as it says.
+    pub(crate) stall: Duration,
+    /// Whether its host ever answered a question.
+    pub(crate) host_answers: bool,
+    /// When its host was last asked while the member was healthy.
+    host_asked_at: Option<Instant>,
+    /// When it was last alive, by whatever way that became known.
+    known_alive_at: Option<Instant>,
+    /// The last pings to it, if they have no direct reply.
+    pub(crate) unanswered: Option<Run>,
+    /// The longest silence that it ended by itself lately, and when that was.
+    silence: Option<(Duration, Instant)>,
+    /// How many pings in a row had no direct reply, whatever others say of the member.
+    without_reply: u32,
+    /// The helper that last reached it when we did not.
+    reached_by: Option<MemberId>,
+    /// When its present version was learnt, if it refuted: no silence from before is evidence against this version.
+    renewed_at: Option<Instant>,
+    /// When a message of its own last arrived.
+    heard_itself: Option<Instant>,
+    /// The one other member that says that it lives.
+    lone_word: Option<LoneWord>,
+}
+
+/// The word of one other member that this one lives, while nothing else shows it.
+#[derive(Clone, Copy, Debug)]
+struct LoneWord {
+    by: MemberId,
+    /// When it was first said.
+    since: Instant,
+}
+
+/// A reply to a ping, as far as the link can learn from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reply {
+    pub(crate) sent_at: Instant,
+    /// After how long it was overdue.
+    pub(crate) timeout: Duration,
+    /// Whether its time is the link's: not if a handshake came first.
+    pub(crate) is_sample: bool,
+    pub(crate) is_overdue: bool,
+}
+
+/// Pings to one member in a row without a direct reply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) began_at: Instant,
+    pub(crate) last_at: Instant,
+    /// What one of them is worth: by what the link lost before.
+    weight: f64,
+    pub(crate) phi: f64,
+    pub(crate) attempts: u8,
+    /// When others were last told.
+    pub(crate) told_at: Option<Instant>,
+}
+
+impl Run {
+    pub(crate) fn new(sent_at: Instant, link: &LinkEstimator) -> Self {
+        let weight = (-ln(link.loss()) * LOG10_E).clamp(0.0, MAX_WEIGHT);
+        let (began_at, last_at) = (sent_at, sent_at);
+        Self { began_at, last_at, weight, phi: weight, attempts: 1, told_at: None }
+    }
+
+    /// One more ping had no direct reply.
+    pub(crate) fn extend(&mut self, sent_at: Instant) {
+        let mut evidence = Evidence::default();
+        evidence.record(self.phi + self.weight);
+        self.phi = evidence.phi();
+        self.attempts = self.attempts.saturating_add(1);
+        self.last_at = sent_at;
+    }
+}
+
+impl LinkState {
+    fn new(prior_round_trip: Duration) -> Self {
+        Self {
+            estimator: LinkEstimator::new(prior_round_trip),
+            last_heard: None,
+            overdue_at: None,
+            stall: Duration::ZERO,
+            host_answers: false,
+            host_asked_at: None,
+            known_alive_at: None,
+            unanswered: None,
+            silence: None,
+            without_reply: 0,
+            reached_by: None,
+            renewed_at: None,
+            heard_itself: None,
+            lone_word: None,
+        }
+    }
+
+    /// Learns from the reply to a ping. What is overdue may be the link, which became slow, or a pause of the other
+    /// side, which held up all replies of that time alike: so only the first of those that came together counts, and
+    /// as no more than twice what was waited for. A slow link is learnt step by step, a pause hardly at all.
+    pub(crate) fn record_reply(&mut self, now: Instant, reply: Reply) {
+        let Reply { sent_at, timeout, is_sample, is_overdue } = reply;
+        let waited = now - sent_at;
+        // Our timer should have fired by now: it is we who paused, and the time is not the link's.
+        let is_ours = waited > timeout && !is_overdue;
+        let is_counted_already = is_overdue && self.overdue_at.is_some_and(|at| sent_at < at);
+        if !is_sample || is_ours || is_counted_already {
+            self.estimator.record_answered();
+            return;
+        }
+        self.estimator.record_reply(waited.min(timeout * 2));
+        if is_overdue {
+            self.overdue_at = Some(now);
+        }
+    }
+
+    /// A ping was answered, directly or by stream.
+    pub(crate) const fn record_answered(&mut self) {
+        self.without_reply = 0;
+    }
+}
+
+impl Links {
+    /// What to expect of a link. It is seldom measured, so what all links show together counts too: no link is believed
+    /// to lose less than half of the others do, and one never measured to be as slow as the slowest.
+    fn estimate(&self, link: &LinkState) -> LinkEstimator {
+        let measured = self.links.values().map(|link| &link.estimator).filter(|l| l.samples() > 0);
+        let mut losses: Vec<_> = measured.clone().map(LinkEstimator::loss).collect();
+        let estimate = match measured.filter_map(LinkEstimator::round_trip).max() {
+            Some(slowest) if link.estimator.samples() == 0 => LinkEstimator::new(slowest),
+            Some(_) | None => link.estimator.clone(),
+        };
+        if losses.is_empty() {
+            return estimate;
+        }
+        let middle = losses.len() / 2;
+        let (_, &mut median, _) = losses.select_nth_unstable_by(middle, f64::total_cmp);
+        estimate.with_loss_at_least(median)
+    }
+
+    /// What to expect of the link to a member, if it was ever pinged.
+    pub(crate) fn estimate_of(&self, id: MemberId) -> Option<LinkEstimator> {
+        self.links.get(&id).map(|link| self.estimate(link))
+    }
+
+    /// What a reply's absence is worth on the link to a member.
+    pub(crate) fn weight(&self, id: MemberId, waited: Duration) -> f64 {
+        self.estimate_of(id).map_or(0.0, |link| link.weight(waited))
+    }
+
+    pub(crate) fn get(&self, id: MemberId) -> Option<&LinkState> {
+        self.links.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: MemberId) -> Option<&mut LinkState> {
+        self.links.get_mut(&id)
+    }
+
+    /// The link to a member that is about to be pinged.
+    pub(crate) fn open(&mut self, id: MemberId, prior_round_trip: Duration) {
+        self.links.entry(id).or_insert_with(|| LinkState::new(prior_round_trip));
+    }
+
+    pub(crate) fn remove(&mut self, id: MemberId) {
+        self.links.remove(&id);
+    }
+
+    /// Whether a connection to it is open, so that a message to it costs no handshake.
+    pub(crate) fn is_connected(&self, id: MemberId) -> bool {
+        self.connected.contains(&id)
+    }
+
+    /// A connection to it is open; further ones than `max` are not noticed.
+    pub(crate) fn connect(&mut self, id: MemberId, max: usize) {
+        if self.connected.len() < max {
+            self.connected.insert(id);
+        }
+    }
+
+    pub(crate) fn disconnect(&mut self, id: MemberId) {
+        self.connected.remove(&id);
+    }
+
+    /// A message of the member's own arrived, or its reply to what was sent at `at`.
+    pub(crate) fn record_heard_itself(&mut self, id: MemberId, at: Instant) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.heard_itself = link.heard_itself.max(Some(at));
+        }
+    }
+
+    /// The member was alive at `at`, as it showed itself or as a helper found.
+    pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.last_heard = link.last_heard.max(Some(at));
+        }
+    }
+
+    /// When a member last showed by a message of its own that it lives; `None` in the outer option where it is not pinged.
+    pub(crate) fn heard_itself_at(&self, id: MemberId) -> Option<Option<Instant>> {
+        self.links.get(&id).map(|link| link.heard_itself)
+    }
+
+    /// When a member that we ping was last known alive by what it sent us, or a helper found.
+    pub(crate) fn heard_at(&self, id: MemberId) -> Option<Instant> {
+        self.links.get(&id)?.last_heard
+    }
+
+    /// When a member that we ping was last known alive, by whatever way.
+    pub(crate) fn known_alive_at(&self, id: MemberId) -> Option<Instant> {
+        self.links.get(&id)?.known_alive_at
+    }
+
+    pub(crate) fn record_known_alive(&mut self, id: MemberId, at: Instant) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.known_alive_at = link.known_alive_at.max(Some(at));
+        }
+    }
+
+    /// Whether a member does not answer us itself, whatever others say of it.
+    pub(crate) fn gives_no_reply(&self, id: MemberId) -> bool {
+        self.links.get(&id).is_some_and(|link| link.without_reply >= 2)
+    }
+
+    /// A ping to it is overdue.
+    pub(crate) fn record_no_reply(&mut self, id: MemberId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.without_reply = link.without_reply.saturating_add(1);
+        }
+    }
+
+    /// Another member reached one that does not answer us.
+    pub(crate) fn record_reached_by(&mut self, id: MemberId, by: MemberId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.reached_by = Some(by);
+        }
+    }
+
+    /// The helper that last reached a member when we did not.
+    pub(crate) fn reached_by(&self, id: MemberId) -> Option<MemberId> {
+        self.links.get(&id)?.reached_by
+    }
+
+    /// A member refuted: a later version of it is known from now on.
+    pub(crate) fn record_renewed(&mut self, now: Instant, id: MemberId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.renewed_at = Some(now);
+        }
+    }
+
+    /// When the present version of a member was learnt, if it refuted an earlier one.
+    pub(crate) fn renewed_at(&self, id: MemberId) -> Option<Instant> {
+        self.links.get(&id)?.renewed_at
+    }
+
+    /// The pings to a member in a row without direct reply.
+    pub(crate) fn unanswered(&self, id: MemberId) -> Option<Run> {
+        self.links.get(&id)?.unanswered
+    }
+
+    /// Whether another member's word that this one lives counts. If nobody else has said so for a while, and the member
+    /// itself was not heard nor renewed its record, the word may be a lie that hides a death.
+    pub(crate) fn takes_word_of(&mut self, now: Instant, id: MemberId, by: MemberId) -> bool {
+        let Some(link) = self.links.get_mut(&id) else {
+            return true;
+        };
+        let evidence = link.heard_itself.max(link.renewed_at);
+        let lone_word = link.lone_word.filter(|word| word.by == by && Some(word.since) > evidence);
+        let LoneWord { since, .. } =
+            *link.lone_word.insert(lone_word.unwrap_or(LoneWord { by, since: now }));
+        now - since < LONE_WORD_TIME
+    }
+
+    /// The longest stall that a member said it measured in itself lately.
+    pub(crate) fn advertised_stall(&self, id: MemberId) -> Duration {
+        self.links.get(&id).map_or(Duration::ZERO, |link| link.stall)
+    }
+
+    /// A member that was silent for so long is heard again.
+    pub(crate) fn record_silence_ended(&mut self, now: Instant, id: MemberId, lasted: Duration) {
+        let longest = self.longest_silence(now, id);
+        if let Some(link) = self.links.get_mut(&id).filter(|_| lasted >= longest) {
+            link.silence = Some((lasted, now));
+        }
+    }
+
+    /// The longest silence that a member ended by itself lately.
+    pub(crate) fn longest_silence(&self, now: Instant, id: MemberId) -> Duration {
+        let silence = self.links.get(&id).and_then(|link| link.silence);
+        let recent = silence.filter(|&(_, ended_at)| now - ended_at < SILENCE_REMEMBERED);
+        recent.map_or(Duration::ZERO, |(lasted, _)| lasted)
+    }
+
+    /// Whether a healthy member's host is to be asked again whether it answers, so that its silence will mean something.
+    pub(crate) fn is_host_due(&mut self, now: Instant, id: MemberId) -> bool {
+        let Some(link) = self.links.get_mut(&id) else {
+            return false;
+        };
+        let is_due =
+            link.host_asked_at.is_none_or(|asked_at| now - asked_at >= HOST_QUESTION_INTERVAL);
+        if is_due {
+            link.host_asked_at = Some(now);
+        }
+        is_due
+    }
+
+    /// Forgets the links not heard longest, among those that need not be kept, until there are at most so many.
+    pub(crate) fn prune(&mut self, max: usize, is_needed: impl Fn(MemberId) -> bool) {
+        while self.links.len() > max {
+            let links = self.links.iter().filter(|(id, _)| !is_needed(**id));
+            let Some((&oldest, _)) = links.min_by_key(|(_, link)| link.last_heard) else {
+                return;
+            };
+            self.links.remove(&oldest);
+        }
+    }
+}
+
+/// How often a healthy member's host is asked whether it answers.
+const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
+/// How long it is remembered of a member that it was silent for a while.
+const SILENCE_REMEMBERED: Duration = Duration::from_secs(60);
+/// For how long the word of a single other member that a silent member lives counts, if nothing else shows it.
+const LONE_WORD_TIME: Duration = Duration::from_secs(10);

@@ -1,0 +1,290 @@
+//! [`Transition`]: one change of one member, applied in one place; every room reacts to it in its own.
+
+use std::sync::Arc;
+
+use crate::{Change, Instant, Member, MemberId, MemberState, Record, member::list::MembershipList};
+
+/// What becomes known of a member.
+#[derive(Clone, Debug)]
+pub(crate) enum News {
+    /// Its own record, and what it is by that and by what else is known: this is how members appear, change, return and
+    /// leave.
+    Record { record: Record, state: MemberState },
+    /// A live member is suspect or dead, in the version that is known.
+    State(MemberId, MemberState),
+    /// It died or left, and is no longer in the list.
+    Forgotten(MemberId),
+}
+
+impl News {
+    /// A new word of this node about itself.
+    pub(crate) const fn own(record: Record) -> Self {
+        let state = record.own_state();
+        Self::Record { record, state }
+    }
+}
+
+/// A change of a member that was applied to the list.
+#[derive(Clone, Debug)]
+pub(crate) struct Transition {
+    pub(crate) before: Option<Arc<Member>>,
+    /// As it is now; as it was last, where it is forgotten.
+    pub(crate) after: Arc<Member>,
+    /// What the application is told, if anything.
+    pub(crate) change: Option<Change>,
+    /// Whether the member is this node.
+    pub(crate) is_me: bool,
+    /// Whether the member's own record brought it.
+    pub(crate) is_record: bool,
+}
+
+impl Transition {
+    pub(crate) fn id(&self) -> MemberId {
+        self.after.id()
+    }
+
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.change == Some(Change::Forgotten)
+    }
+
+    fn state_before(&self) -> Option<MemberState> {
+        self.before.as_ref().map(|before| before.state)
+    }
+
+    fn was_live(&self) -> bool {
+        self.state_before().is_some_and(MemberState::is_live)
+    }
+
+    /// Whether the member takes part after it.
+    pub(crate) fn is_live(&self) -> bool {
+        self.after.state.is_live() && !self.is_forgotten()
+    }
+
+    /// Whether another run of the member's process is known from now on.
+    pub(crate) fn is_restart(&self) -> bool {
+        self.before.as_ref().is_some_and(|b| b.generation() < self.after.generation())
+    }
+
+    /// Whether the member was started anew before anyone noticed its death.
+    pub(crate) fn is_unnoticed_restart(&self) -> bool {
+        self.is_restart() && self.was_live()
+    }
+
+    /// Whether what was known of the member's process, and of the link to it, is void.
+    pub(crate) fn ends_run(&self) -> bool {
+        self.is_restart() || !self.after.state.is_live()
+    }
+
+    /// Whether a later version of a live member is known within one run: it refuted what there was against the one before.
+    pub(crate) fn is_renewal(&self) -> bool {
+        let is_later = self.before.as_ref().is_some_and(|b| b.version() < self.after.version());
+        is_later && self.was_live() && self.is_live() && !self.is_restart()
+    }
+
+    /// Whether the member answered that it lives, in one run, when it was suspect or dead.
+    pub(crate) fn is_refutation(&self) -> bool {
+        let was_accused =
+            matches!(self.state_before(), Some(MemberState::Suspect | MemberState::Dead));
+        was_accused && self.is_live() && !self.is_restart()
+    }
+
+    /// Whether the member was dead, and is back.
+    pub(crate) fn is_return(&self) -> bool {
+        self.state_before() == Some(MemberState::Dead) && self.is_live()
+    }
+
+    /// Whether the member became suspect or dead.
+    pub(crate) fn is_fall(&self) -> bool {
+        self.state_before() == Some(MemberState::Alive)
+            && matches!(self.after.state, MemberState::Suspect | MemberState::Dead)
+    }
+
+    /// Whether a member that was known died.
+    pub(crate) fn is_death(&self) -> bool {
+        self.was_live() && self.after.state == MemberState::Dead
+    }
+
+    /// Whether a member says, in one run, that it is reached elsewhere now.
+    pub(crate) fn has_moved(&self) -> bool {
+        let has_other_addr = self.before.as_ref().is_some_and(|b| b.addr() != self.after.addr());
+        has_other_addr && self.was_live() && self.is_live() && !self.is_restart()
+    }
+
+    /// Whether the member became live, or has another name.
+    pub(crate) fn has_new_name(&self) -> bool {
+        let had_it = self
+            .before
+            .as_ref()
+            .is_some_and(|b| b.state.is_live() && b.name() == self.after.name());
+        self.is_live() && !had_it
+    }
+}
+
+impl MembershipList {
+    /// Applies what became known of a member. `None` where that changes nothing.
+    pub(crate) fn apply(&mut self, now: Instant, news: News) -> Option<Transition> {
+        match news {
+            News::Record { record, state } => Some(self.apply_record(now, record, state)),
+            News::State(id, state) => {
+                let before = Arc::clone(self.get(id).filter(|known| known.state.is_live())?);
+                let record = before.record.clone();
+                let after = self.put(Member { record, state, since: now });
+                let change = match state {
+                    MemberState::Alive => Change::Alive,
+                    MemberState::Suspect => Change::Suspect,
+                    MemberState::Dead => Change::Dead,
+                    MemberState::Left => Change::Left,
+                };
+                let (before, change) = (Some(before), Some(change));
+                let is_me = self.me().id() == id;
+                Some(Transition { before, after, change, is_me, is_record: false })
+            }
+            News::Forgotten(id) => {
+                let after = self.remove(id)?;
+                let (before, change) = (Some(Arc::clone(&after)), Some(Change::Forgotten));
+                Some(Transition { before, after, change, is_me: false, is_record: false })
+            }
+        }
+    }
+
+    fn apply_record(&mut self, now: Instant, record: Record, state: MemberState) -> Transition {
+        let id = record.id();
+        let (before, is_me) = (self.get(id).cloned(), self.me().id() == id);
+        let change = change_by_record(before.as_deref(), &record, state);
+        let is_restart =
+            before.as_ref().is_some_and(|b| b.generation() < record.version().generation);
+        let since = match &before {
+            Some(before) if before.state == state && (is_me || !is_restart) => before.since,
+            Some(_) | None => now,
+        };
+        let after = self.put(Member { record, state, since });
+        Transition { before, after, change, is_me, is_record: true }
+    }
+}
+
+/// What the application is told where a member's record puts it into this state.
+fn change_by_record(known: Option<&Member>, record: &Record, state: MemberState) -> Option<Change> {
+    match (known, state) {
+        // A member that was already gone when this node first heard of it is no event.
+        (None, MemberState::Left | MemberState::Dead) => None,
+        (Some(_), MemberState::Left) => Some(Change::Left),
+        (Some(_), MemberState::Dead) => Some(Change::Dead),
+        (None, MemberState::Alive | MemberState::Suspect) => Some(Change::Joined),
+        (Some(known), MemberState::Alive | MemberState::Suspect) => change_of_alive(known, record),
+    }
+}
+
+/// What the application is told of a member that says it is alive, given what was known of it.
+fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
+    match known.state {
+        MemberState::Left => Some(Change::Joined),
+        MemberState::Dead | MemberState::Suspect => Some(Change::Alive),
+        MemberState::Alive if known.generation() < record.version().generation => {
+            Some(Change::Alive)
+        }
+        MemberState::Alive => {
+            let is_same = known.record.addrs().eq(record.addrs()) && known.name() == record.name();
+            (!is_same).then_some(Change::Updated)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::member::record::tests::{id, record, version};
+
+    fn at(seconds: u64) -> Instant {
+        Instant::START + Duration::from_secs(seconds)
+    }
+
+    /// What becomes of member 1, known like this (version, state) since second 1, by this record at second 9.
+    fn by_record(
+        known: Option<((u32, u32), MemberState)>,
+        heard: ((u32, u32), MemberState),
+    ) -> Transition {
+        let me =
+            Member { record: record(0, version(0, 0)), state: MemberState::Alive, since: at(0) };
+        let mut list = MembershipList::new(me, 8);
+        if let Some(((generation, incarnation), state)) = known {
+            let record = record(1, version(generation, incarnation));
+            list.put(Member { record, state, since: at(1) });
+        }
+        let ((generation, incarnation), state) = heard;
+        let record = record(1, version(generation, incarnation));
+        list.apply(at(9), News::Record { record, state }).unwrap()
+    }
+
+    #[test]
+    fn a_record_makes_members_appear_return_and_leave() {
+        use MemberState::{Alive, Dead, Left, Suspect};
+        // What is known, what is heard, what the application is told, and since when the member is in its state.
+        let cases = [
+            (None, ((0, 0), Alive), Some(Change::Joined), 9),
+            (None, ((0, 0), Dead), None, 9),
+            (None, ((0, 0), Left), None, 9),
+            (Some(((0, 0), Alive)), ((0, 1), Alive), None, 1),
+            (Some(((0, 0), Alive)), ((1, 0), Alive), Some(Change::Alive), 9),
+            (Some(((0, 0), Suspect)), ((0, 1), Alive), Some(Change::Alive), 9),
+            (Some(((0, 0), Dead)), ((0, 1), Alive), Some(Change::Alive), 9),
+            (Some(((0, 0), Left)), ((0, 1), Alive), Some(Change::Joined), 9),
+            (Some(((0, 0), Alive)), ((0, 1), Left), Some(Change::Left), 9),
+        ];
+        for (known, heard, change, since) in cases {
+            let found = by_record(known, heard);
+            assert_eq!(
+                (found.change, found.after.since()),
+                (change, at(since)),
+                "{known:?} {heard:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_record_means_depends_on_what_was_known() {
+        use MemberState::{Alive, Dead, Suspect};
+        // What is known, what is heard; whether it ends a run, is a renewal, a refutation, a return, an unnoticed restart.
+        let cases = [
+            (None, (0, 0), [false; 5]),
+            (Some(((0, 0), Alive)), (0, 1), [false, true, false, false, false]),
+            (Some(((0, 0), Suspect)), (0, 1), [false, true, true, false, false]),
+            (Some(((0, 0), Dead)), (0, 1), [false, false, true, true, false]),
+            (Some(((0, 0), Alive)), (1, 0), [true, false, false, false, true]),
+            (Some(((0, 0), Dead)), (1, 0), [true, false, false, true, false]),
+        ];
+        for (known, heard, expected) in cases {
+            let found = by_record(known, (heard, Alive));
+            let meaning = [
+                found.ends_run(),
+                found.is_renewal(),
+                found.is_refutation(),
+                found.is_return(),
+                found.is_unnoticed_restart(),
+            ];
+            assert_eq!(meaning, expected, "{known:?} {heard:?}");
+        }
+    }
+
+    #[test]
+    fn only_live_members_become_suspect_or_dead() {
+        use MemberState::{Alive, Dead, Left, Suspect};
+        let me = Member { record: record(0, version(0, 0)), state: Alive, since: at(0) };
+        let cases = [
+            (Alive, Suspect, Some((true, false))),
+            (Alive, Dead, Some((true, true))),
+            (Suspect, Dead, Some((false, true))),
+            (Dead, Suspect, None),
+            // It left by its own signed word, which no claim of others replaces.
+            (Left, Dead, None),
+        ];
+        for (known, claimed, expected) in cases {
+            let mut list = MembershipList::new(me.clone(), 8);
+            list.put(Member { record: record(1, version(0, 0)), state: known, since: at(1) });
+            let found = list.apply(at(9), News::State(id(1), claimed));
+            let meaning = found.map(|found| (found.is_fall(), found.is_death()));
+            assert_eq!(meaning, expected, "{known} {claimed}");
+        }
+    }
+}

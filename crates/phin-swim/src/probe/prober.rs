@@ -1,0 +1,211 @@
+//! [`Prober`]: pings members and answers pings, for this node and for others.
+
+use std::time::Duration;
+
+use phin_accrual::LinkEstimator;
+
+use crate::{
+    MemberId, Peer, Question,
+    ctx::Ctx,
+    detect::{health::LocalHealth, hearsay::Hearsay},
+    link::Links,
+    member::list::MembershipList,
+    probe::{
+        pings::{Ping, Pings},
+        rounds::Rounds,
+    },
+    step::{Channel, Miss, Purpose, Step},
+    timers::Timer,
+    wire::{Part, Payload, Pulse, Sequence},
+};
+
+/// The rules of probing, with what they work on.
+pub(crate) struct Prober<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) links: &'a mut Links,
+    pub(crate) pings: &'a mut Pings,
+    pub(crate) rounds: &'a mut Rounds,
+    pub(crate) health: &'a mut LocalHealth,
+    pub(crate) hearsay: &'a mut Hearsay,
+}
+
+impl Prober<'_> {
+    pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
+        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        let sequence = self.pings.next_sequence();
+        let is_sample = self.links.is_connected(to.id);
+        self.links.open(to.id, self.ctx.params.prior_round_trip);
+        let link = self.links.estimate_of(to.id);
+        let timeout = link.map_or(period / 2, |link| probe_timeout(&link, period, is_sample));
+        self.pings.insert(sequence, Ping::new(to.id, now, timeout, is_sample, purpose));
+        self.ctx.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
+        self.ctx.timers.set(now + self.probe_lifetime(), Timer::ProbeEnd(sequence));
+        self.ctx.stats.pings_sent += 1;
+        let payload = Payload::of(&Part::Ping(self.pulse(sequence)));
+        self.ctx.then(Step::SendWithNews { to, channel: Channel::Datagram, payload });
+    }
+
+    /// Pings a member again by the one way that datagram loss does not touch.
+    pub(crate) fn ping_by_stream(&mut self, target: MemberId, sequence: Sequence) {
+        if let Some(to) = self.list.peer(target) {
+            let payload = Payload::of(&Part::Ping(self.pulse(sequence)));
+            // Where datagrams do not arrive, this is how a suspect learns that it is one.
+            self.ctx.then(Step::SendWithNews { to, channel: Channel::Stream, payload });
+        }
+    }
+
+    /// Pings a subject at once when it is both known and connected, and was never measured: until then nothing on the
+    /// link is late.
+    pub(crate) fn measure_if_new(&mut self, peer: Peer) {
+        let link = self.links.get(peer.id);
+        let is_new = link.is_none_or(|link| link.estimator.samples() == 0);
+        let me = self.list.me().id();
+        if is_new
+            && self.links.is_connected(peer.id)
+            && self.list.rings().subjects(me).contains(&peer.id)
+        {
+            self.ping(peer, Purpose::Probe);
+        }
+    }
+
+    /// Answers a ping by the way by which it came.
+    pub(crate) fn handle_ping(&mut self, from: Peer, sequence: Sequence, channel: Channel) {
+        if self.list.get(from.id).is_none() {
+            self.ctx.stats.unknown_senders += 1;
+        }
+        let payload = Payload::of(&Part::Ack(self.pulse(sequence)));
+        match channel {
+            Channel::Datagram => {
+                self.ctx.then(Step::SendWithNews { to: from, channel, payload });
+            }
+            Channel::Stream => self.ctx.send_stream(from, payload),
+        }
+    }
+
+    /// Another member asks this one to ping `target` for it.
+    pub(crate) fn handle_ping_req(&mut self, from: Peer, sequence: Sequence, target: MemberId) {
+        if self.pings.relays() >= MAX_RELAYS || !self.hearsay.may_request(self.ctx.now, from.id) {
+            self.ctx.stats.relays_refused += 1;
+            return;
+        }
+        match self.list.peer(target).filter(|_| target != self.list.me().id()) {
+            Some(target) => self.ping(target, Purpose::Relay { requester: from, sequence }),
+            None => {
+                self.ctx.stats.unknown_subjects += 1;
+                self.ctx.send(from, &Part::Nack { sequence });
+            }
+        }
+    }
+
+    /// An ack arrived: ends the ping that it answers, if there is one.
+    pub(crate) fn handle_ack(&mut self, from: Peer, pulse: Pulse, channel: Channel) {
+        let is_current = self.list.is_current(from.id, pulse.generation);
+        let ping = is_current.then(|| self.pings.take_answered(pulse.sequence, from.id));
+        match ping.flatten() {
+            Some(ping) => self.end_ping(from, &ping, pulse, channel),
+            None => self.ctx.stats.late_acks += 1,
+        }
+    }
+
+    fn end_ping(&mut self, from: Peer, ping: &Ping, pulse: Pulse, channel: Channel) {
+        let (now, sequence, sent_at) = (self.ctx.now, pulse.sequence, ping.sent_at);
+        let end_at = sent_at + self.probe_lifetime();
+        self.ctx.timers.cancel(now, sent_at + ping.timeout, Timer::ProbeTimeout(sequence));
+        self.ctx.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
+        if let Some(link) = self.links.get_mut(from.id) {
+            link.stall = Duration::from_millis(pulse.stall_ms.into());
+            link.record_answered();
+            match channel {
+                Channel::Datagram => link.record_reply(now, ping.reply()),
+                // It answers the retry by stream, which was sent later; the datagram counts as lost.
+                Channel::Stream => link.estimator.record_miss(),
+            }
+        }
+        if channel == Channel::Datagram {
+            self.health.forgive_silent_helper();
+            self.ctx.then(Step::Reached(from));
+        }
+        match ping.purpose {
+            Purpose::Retry => self.ctx.then(Step::EndRetry(from.id)),
+            // Two parts that found each other differ in more than what refutations will repair.
+            Purpose::Redial => self.ctx.then(Step::Exchange(from)),
+            Purpose::Relay { requester, sequence } => {
+                let generation = pulse.generation;
+                self.ctx.send(requester, &Part::IndirectAck { sequence, generation });
+            }
+            Purpose::Probe | Purpose::Look => {}
+        }
+        self.ctx.then(Step::Heard { id: from.id, at: sent_at });
+        if self.links.is_host_due(now, from.id) {
+            self.ctx.ask_host(self.list.peer(from.id), Question::Reachability);
+        }
+    }
+
+    /// The reply to a ping is overdue.
+    pub(crate) fn reply_overdue(&mut self, sequence: Sequence) {
+        let Some(ping) = self.pings.mark_overdue(sequence) else {
+            return;
+        };
+        let Ping { target: subject, sent_at, purpose, .. } = *ping;
+        self.ctx.stats.pings_missed += 1;
+        if !matches!(purpose, Purpose::Redial) {
+            self.rounds.quicken(self.ctx);
+            self.links.record_no_reply(subject);
+            self.ctx.then(Step::Unanswered { subject, sent_at });
+        }
+        if let Purpose::Relay { requester, sequence } = purpose {
+            self.ctx.send(requester, &Part::Nack { sequence });
+        }
+        self.ctx.then(Step::Missed(Miss { subject, sequence, sent_at, purpose }));
+    }
+
+    /// A reply to this ping would come too late to matter. It was lost, unless it may be the member that was: a silence
+    /// that long is none of the link.
+    pub(crate) fn end_probe(&mut self, sequence: Sequence) {
+        let Some(ping) = self.pings.remove(sequence) else {
+            return;
+        };
+        let is_heard =
+            self.links.heard_at(ping.target).is_some_and(|heard_at| heard_at >= ping.sent_at);
+        if let Some(link) = self.links.get_mut(ping.target)
+            && is_heard
+            && !ping.is_lost()
+        {
+            link.estimator.record_miss();
+        }
+    }
+
+    /// What rides on a ping or an ack of this sequence.
+    pub(crate) fn pulse(&self, sequence: Sequence) -> Pulse {
+        let age = self.rounds.age(self.ctx.now);
+        Pulse {
+            sequence,
+            generation: self.list.me().generation(),
+            round: self.rounds.round(),
+            round_age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
+            fingerprint: self.list.snapshot().fingerprint(),
+            stall_ms: u16::try_from(self.health.longest_stall().as_millis()).unwrap_or(u16::MAX),
+        }
+    }
+
+    /// After how long a reply to a ping is too late to matter.
+    fn probe_lifetime(&self) -> Duration {
+        self.ctx.params.protocol_period * 2
+    }
+}
+
+/// How long to wait for a direct reply: until nearly all replies on this link would have come.
+fn probe_timeout(link: &LinkEstimator, period: Duration, is_connected: bool) -> Duration {
+    let timeout = link.deadline(TIMEOUT_PHI).unwrap_or_else(|| link.late_after(0.99));
+    // A handshake takes two round trips before the ping is even sent.
+    let timeout = if is_connected { timeout } else { timeout * 4 };
+    timeout.clamp(MIN_TIMEOUT, period / 2)
+}
+
+/// A reply that is overdue by this phi is worth a second look: one in a hundred comes later.
+const TIMEOUT_PHI: f64 = 2.0;
+/// Below this, scheduling is most of what is measured.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// How many pings for others may be under way; further ping-reqs are refused, and others are asked as well.
+const MAX_RELAYS: usize = 64;
