@@ -10,7 +10,6 @@
 
 mod config;
 mod ctx;
-mod describe;
 mod detect;
 mod flaps;
 mod forget;
@@ -33,7 +32,6 @@ mod warm;
 mod wire;
 
 pub use config::{Config, ConfigError};
-pub use describe::describe;
 pub use detect::degraded::{FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
@@ -46,4 +44,4 @@ pub use stats::Stats;
 pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;
-pub use wire::{Fingerprint, WIRE_VERSION};
+pub use wire::{Fingerprint, WIRE_VERSION, describe};

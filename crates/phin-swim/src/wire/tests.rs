@@ -1,8 +1,16 @@
+use std::time::Duration;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::*;
-use crate::member::record::tests::{TestKeys, id, record, version};
+use super::{
+    codec::{Decoded, MAX_ASKING_PARTS, TallyBody},
+    *,
+};
+use crate::{
+    Generation, JoinRefusal, MemberState, Record, Silence,
+    member::record::tests::{TestKeys, id, record, version},
+};
 
 /// One part of each kind, and the cases of those that have several.
 pub(crate) fn samples() -> Vec<Part> {

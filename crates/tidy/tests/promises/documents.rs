@@ -8,7 +8,7 @@ const PROTOCOL: &str = "docs/protocol.md";
 fn every_message_stands_in_the_protocol_with_its_kind() {
     let mut violations = Violations::default();
     let (file, rows) =
-        compare("## Messages", "crates/phin-swim/src/wire.rs", "Part", &mut violations);
+        compare("## Messages", "crates/phin-swim/src/wire/part.rs", "Part", &mut violations);
     let source = Source::read(&file).unwrap();
     for row in rows {
         let (part, kind) = (&row.cells[0], row.cells.get(1).map(String::as_str));

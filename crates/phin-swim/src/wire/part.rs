@@ -1,0 +1,213 @@
+//! The messages: one part of a payload each.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BUCKETS, Fingerprint, Round, Sequence};
+use crate::{
+    Generation, Instant, JoinRefusal, MemberId, MemberState, Record, Silence, Version, Vote,
+};
+
+/// What rides on every ping and ack.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Pulse {
+    /// Ties the ack to the ping.
+    pub(crate) sequence: Sequence,
+    /// Which run of the sender's process speaks.
+    pub(crate) generation: Generation,
+    /// The sender's protocol period.
+    pub(crate) round: Round,
+    /// How long ago it began, in milliseconds.
+    pub(crate) round_age_ms: u32,
+    /// The fingerprint of the sender's membership list.
+    pub(crate) fingerprint: Fingerprint,
+    /// The longest stall that the sender measured in itself lately, in milliseconds.
+    pub(crate) stall_ms: u16,
+}
+
+/// A claim about another member, worth something only for the version of it that is named.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Claim {
+    pub(crate) subject: MemberId,
+    pub(crate) version: Version,
+    /// Who found out.
+    pub(crate) by: MemberId,
+}
+
+/// One observer's evidence against a member, told to the others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct VoteBody {
+    pub(crate) subject: MemberId,
+    pub(crate) version: Version,
+    /// Whether the receiver is asked to look for itself.
+    pub(crate) is_accusation: bool,
+    /// Whether the sender observes the subject, so that its vote counts.
+    pub(crate) is_observer: bool,
+    pub(crate) phi: f64,
+    /// How long ago the first ping was sent that was not answered.
+    pub(crate) silent_for: Duration,
+    pub(crate) silence: Silence,
+    pub(crate) attempts: u8,
+}
+
+/// A verdict: who is dead, and whose votes say so.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) claim: Claim,
+    pub(crate) votes: Vec<VerdictVote>,
+}
+
+/// A vote as it travels with a verdict.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct VerdictVote {
+    pub(crate) observer: MemberId,
+    pub(crate) phi: f64,
+    pub(crate) silent_for: Duration,
+    pub(crate) silence: Silence,
+    pub(crate) attempts: u8,
+}
+
+impl VerdictVote {
+    /// The vote on our own clock.
+    pub(crate) fn received(self, now: Instant) -> Vote {
+        let Self { observer, phi, silent_for, silence, attempts } = self;
+        Vote { observer, phi, silent_since: now.saturating_sub(silent_for), silence, attempts }
+    }
+}
+
+impl Vote {
+    /// The vote as it travels: moments become ages.
+    pub(crate) fn to_send(self, now: Instant) -> VerdictVote {
+        let Self { observer, phi, silent_since, silence, attempts } = self;
+        VerdictVote { observer, phi, silent_for: now - silent_since, silence, attempts }
+    }
+}
+
+/// A link on which its observer does not reach a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FailingLinkBody {
+    pub(crate) observer: MemberId,
+    /// How long ago the first ping was sent that was not answered.
+    pub(crate) age: Duration,
+    pub(crate) attempts: u8,
+}
+
+/// A member's record with the state that the sender holds it for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) state: MemberState,
+    pub(crate) record: Record,
+}
+
+/// One line of a summary: which version of whom the sender holds for what.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct SummaryLine {
+    pub(crate) id: MemberId,
+    pub(crate) version: Version,
+    pub(crate) state: MemberState,
+}
+
+/// One part of a payload. The number of each kind stands in [`Part::kind`] and in `docs/protocol.md`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// Are you there? (SWIM §3.1)
+    Ping(Pulse),
+    /// The answer to a ping.
+    Ack(Pulse),
+    /// Ping `target` for me. (SWIM §3.1)
+    PingReq { sequence: Sequence, target: MemberId },
+    /// `target` did not answer me either, but I am here. (Lifeguard §IV.A)
+    Nack { sequence: Sequence },
+    /// `target` answered me.
+    IndirectAck { sequence: Sequence, generation: Generation },
+    /// A member's signed record.
+    Entry(Entry),
+    /// A member is suspected.
+    Suspect(Claim),
+    /// A member is declared dead.
+    Dead(Verdict),
+    /// Let me in; my record follows as an [`Part::Entry`].
+    Join,
+    /// The answer to a join; where it admits, the whole list follows as entries.
+    JoinReply(Result<(), JoinRefusal>),
+    /// The fingerprints of the buckets of my list.
+    Compare(Box<[u64; BUCKETS]>),
+    /// My list in those buckets (a bit each) in which ours differ.
+    Summary { buckets: u64, lines: Vec<SummaryLine> },
+    /// Send me your records of these members.
+    Want(Vec<MemberId>),
+    /// I depart; my record follows as an entry. Confirm.
+    Leave { sequence: Sequence },
+    /// I know that you depart.
+    LeaveAck { sequence: Sequence },
+    /// I missed replies of a member.
+    Vote(VoteBody),
+    /// I heard from the member you doubt, so long ago.
+    Clear { subject: MemberId, version: Version, age: Duration },
+    /// I am not able to judge that member now.
+    Abstain { subject: MemberId, version: Version },
+    /// I have forgotten a member that was dead or had left.
+    Forget(Claim),
+    /// These links to a member fail, though it lives; mine among them, or else mine works.
+    Failing { subject: MemberId, version: Version, links: Vec<FailingLinkBody> },
+}
+
+impl Part {
+    /// The number that stands for this kind on the wire; never given to another kind.
+    pub(super) const fn kind(&self) -> u8 {
+        match self {
+            Self::Ping(_) => 1,
+            Self::Ack(_) => 2,
+            Self::PingReq { .. } => 3,
+            Self::Nack { .. } => 4,
+            Self::IndirectAck { .. } => 5,
+            Self::Entry(_) => 6,
+            Self::Suspect(_) => 7,
+            Self::Dead(_) => 8,
+            Self::Join => 9,
+            Self::JoinReply(_) => 10,
+            Self::Compare(_) => 11,
+            Self::Summary { .. } => 12,
+            Self::Want(_) => 13,
+            Self::Leave { .. } => 14,
+            Self::LeaveAck { .. } => 15,
+            Self::Vote(_) => 16,
+            Self::Clear { .. } => 17,
+            Self::Abstain { .. } => 18,
+            Self::Forget(_) => 19,
+            Self::Failing { .. } => 20,
+        }
+    }
+
+    /// Whether it answers something we sent, which shows that we are heard.
+    pub(crate) const fn is_answer(&self) -> bool {
+        match self {
+            Self::Ack(_)
+            | Self::Nack { .. }
+            | Self::IndirectAck { .. }
+            | Self::JoinReply(_)
+            | Self::Summary { .. }
+            | Self::LeaveAck { .. }
+            | Self::Clear { .. }
+            | Self::Abstain { .. } => true,
+            Self::Vote(vote) => !vote.is_accusation,
+            Self::Ping(_)
+            | Self::PingReq { .. }
+            | Self::Entry(_)
+            | Self::Suspect(_)
+            | Self::Dead(_)
+            | Self::Forget(_)
+            | Self::Join
+            | Self::Compare(_)
+            | Self::Want(_)
+            | Self::Leave { .. }
+            | Self::Failing { .. } => false,
+        }
+    }
+
+    /// Whether it tells of a member, rather than asking or answering.
+    pub(crate) const fn is_telling(&self) -> bool {
+        matches!(self, Self::Entry(_) | Self::Suspect(_) | Self::Dead(_) | Self::Forget(_))
+    }
+}
