@@ -9,7 +9,7 @@ use crate::{
     Incarnation, Instant, MemberId, MemberState, Swim,
     step::Source,
     timers::Timer,
-    wire::{Claim, Entry, MAX_VOTES, Part, Payload, Verdict},
+    wire::{Claim, Entry, MAX_VOTES, Part, Payload, Tally, Verdict},
 };
 
 /// The members there is news of.
@@ -270,7 +270,7 @@ impl Swim {
             MemberState::Dead => {
                 let votes = self.reports.votes(id, member.version());
                 let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
-                let votes = votes.map(|vote| vote.to_send(now)).collect();
+                let votes = votes.map(|vote| (vote.observer, Tally::of(vote, now))).collect();
                 Part::Dead(Verdict { claim, votes })
             }
         })

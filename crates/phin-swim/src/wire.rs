@@ -11,6 +11,7 @@ pub(crate) mod bytes;
 mod codec;
 mod describe;
 pub(crate) mod error;
+mod field;
 mod part;
 mod payload;
 
@@ -22,9 +23,7 @@ pub use self::describe::describe;
 pub(crate) use self::{
     codec::decode,
     error::DecodeError,
-    part::{
-        Claim, Entry, FailingLinkBody, Part, Pulse, SummaryLine, Verdict, VerdictVote, VoteBody,
-    },
+    part::{Claim, Entry, FailingLinkBody, Part, Pulse, SummaryLine, Tally, Verdict, VoteBody},
     payload::Payload,
 };
 

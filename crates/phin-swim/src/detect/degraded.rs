@@ -180,17 +180,16 @@ impl Swim {
         known.told.remove(&from);
         // An observer that this member hears would say so itself if it got no reply.
         let is_unheard = |link: &FailingLinkBody| {
-            let since = now.saturating_sub(link.age);
-            self.heard_itself_at(link.observer).is_none_or(|heard_at| heard_at < since)
+            let FailingLink { observer, since, .. } = link.received(now);
+            self.heard_itself_at(observer).is_none_or(|heard_at| heard_at < since)
         };
         let counted =
             links.iter().filter(|link| link.observer == from || (is_me && is_unheard(link)));
         let counted: Vec<_> =
             counted.filter(|link| self.may_observe(link.observer, subject)).collect();
-        for &&FailingLinkBody { observer, age, attempts } in &counted {
-            let link = FailingLink { observer, since: now.saturating_sub(age), attempts };
+        for link in counted.into_iter().map(|link| link.received(now)) {
             if let Some(known) = self.failing.subjects.get_mut(&subject) {
-                known.told.insert(observer, Told { link, heard_at: now });
+                known.told.insert(link.observer, Told { link, heard_at: now });
             }
         }
         self.update_degraded(subject);
@@ -262,9 +261,7 @@ impl Swim {
         links: Vec<FailingLink>,
     ) -> Option<Part> {
         let version = self.list.get(subject)?.version();
-        let links = links.into_iter().map(|FailingLink { observer, since, attempts }| {
-            FailingLinkBody { observer, age: now - since, attempts }
-        });
+        let links = links.iter().map(|link| FailingLinkBody::of(link, now));
         Some(Part::Failing { subject, version, links: links.collect() })
     }
 

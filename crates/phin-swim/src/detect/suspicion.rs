@@ -21,7 +21,7 @@ use crate::{
     step::Purpose,
     step::Source,
     timers::Timer,
-    wire::{Part, Sequence, VoteBody},
+    wire::{Part, Sequence, Tally, VoteBody},
 };
 
 /// The subjects that do not answer, or did not answer others: one case for each, at most [`MAX_CASES`].
@@ -357,7 +357,7 @@ impl Swim {
             }
         }
         self.ctx.stats.accusations += u64::from(is_accusation && !is_accuser);
-        if is_accuser && age >= tolerance / 2 && body.silence != Silence::Gone {
+        if is_accuser && age >= tolerance / 2 && body.tally.silence != Silence::Gone {
             self.ask_those_it_pings(body);
         }
         for receiver in receivers {
@@ -419,15 +419,15 @@ impl Swim {
         is_accusation: bool,
     ) -> Option<VoteBody> {
         let case = self.cases.0.get(&subject)?;
+        let (observer, silent_since) = (self.id(), *case.misses.first()?);
+        let (silence, attempts) = (case.silence, case.attempts());
+        let vote = Vote { observer, phi, silent_since, silence, attempts };
         Some(VoteBody {
             subject,
             version: case.version,
             is_accusation,
-            is_observer: self.list.rings().observers(subject).contains(&self.id()),
-            phi,
-            silent_for: now - *case.misses.first()?,
-            silence: case.silence,
-            attempts: case.attempts(),
+            is_observer: self.list.rings().observers(subject).contains(&observer),
+            tally: Tally::of(&vote, now),
         })
     }
 
@@ -454,9 +454,9 @@ impl Swim {
                 return;
             }
         }
-        let silent_since = now.saturating_sub(body.silent_for);
+        let vote = body.tally.vote_of(from.id, now);
         let heard_at = self.link_heard_at(subject).max(self.contacts.heard_at(subject));
-        if let Some(heard_at) = heard_at.filter(|&heard| heard > silent_since) {
+        if let Some(heard_at) = heard_at.filter(|&heard| heard > vote.silent_since) {
             self.ctx.send(from, &Part::Clear { subject, version, age: now - heard_at });
             return;
         }
@@ -474,10 +474,9 @@ impl Swim {
             return;
         };
         if is_observer {
-            let observer = from.id;
+            let Vote { observer, silence, .. } = vote;
             // No word of another is worth more, so that no single other member reaches the default threshold.
-            let phi = body.phi.clamp(0.0, MAX_VOTE_PHI);
-            let VoteBody { silence, attempts, .. } = body;
+            let phi = vote.phi.clamp(0.0, MAX_VOTE_PHI);
             case.abstaining.remove(&observer);
             let before = case.votes.get(&observer).map(|vote| vote.silence);
             if silence == Silence::Gone && before != Some(silence) && case.silence == Silence::Hung
@@ -486,7 +485,7 @@ impl Swim {
                 must_ask_again = true;
             }
             case.voted_at.get_or_insert(now);
-            case.votes.insert(observer, Vote { observer, phi, silent_since, silence, attempts });
+            case.votes.insert(observer, Vote { phi, ..vote });
         }
         // Nobody else may collect the votes: it could keep them to itself.
         if body.is_accusation && is_observer && case.accusers.len() < MAX_ACCUSERS {

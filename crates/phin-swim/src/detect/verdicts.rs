@@ -162,7 +162,8 @@ impl Swim {
         if !self.state_claimed_of(claim).is_some_and(MemberState::is_live) {
             return;
         }
-        let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
+        let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
+        let votes: Vec<_> = votes.collect();
         let credible = self.credible_votes(subject, &votes);
         let is_taken = self.is_borne_out(subject, &credible) || self.agrees_to_evict(now, subject);
         if self.hearsay.has_refuted(now, subject) && self.look_first(source, claim, &votes) {

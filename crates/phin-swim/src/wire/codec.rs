@@ -1,18 +1,15 @@
-//! Parts to bytes and back: the bodies as serde writes them, and what is checked of each that is read.
+//! Parts to bytes and back, and what is checked of a payload that is read. How each field looks is in [`field`].
 
-use std::{io::Cursor, time::Duration};
+use std::io::Cursor;
 
-use rmp_serde::Deserializer;
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    Claim, DecodeError, Entry, FailingLinkBody, MAX_VOTES, Part, Pulse, SummaryLine, Verdict,
-    VerdictVote, VoteBody, WIRE_VERSION, bytes::Bytes,
+    BUCKETS, DecodeError, Entry, Part, WIRE_VERSION,
+    bytes::Bytes,
+    field::{self, Age, Votes},
 };
-use crate::{
-    Generation, Incarnation, JoinRefusal, Keys, MemberId, MemberState, Record, Signature, Silence,
-    Version,
-};
+use crate::{JoinRefusal, Keys, MemberState, Record, Signature};
 
 /// What a payload held.
 #[derive(Debug)]
@@ -30,14 +27,14 @@ pub(crate) fn decode(payload: &[u8], keys: &dyn Keys) -> Result<Decoded, DecodeE
     if version != WIRE_VERSION {
         return Err(DecodeError::UnknownVersion(version));
     }
-    let mut input = Deserializer::new(Cursor::new(body));
+    let mut input = rmp_serde::Deserializer::new(Cursor::new(body));
     // The deepest body is a list of lines; more would only be there to exhaust the stack.
     input.set_max_depth(16);
     let mut decoded = Decoded { parts: Vec::new(), unknown_parts: 0 };
     let mut asking = 0;
     while input.position() < body.len() as u64 {
         let kind = u8::deserialize(&mut input)?;
-        match Part::decode(kind, &mut input, keys)? {
+        match decode_part(kind, &mut input, keys)? {
             Some(part) => {
                 asking += usize::from(!part.is_telling());
                 if asking > MAX_ASKING_PARTS {
@@ -54,146 +51,94 @@ pub(crate) fn decode(payload: &[u8], keys: &dyn Keys) -> Result<Decoded, DecodeE
 impl Part {
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         let mut out = rmp_serde::Serializer::new(bytes);
-        let kind = self.kind();
-        let done = match self {
-            Self::Ping(pulse) | Self::Ack(pulse) => encode(&mut out, kind, pulse),
-            Self::PingReq { sequence, target } => encode(&mut out, kind, (sequence, target)),
+        let kind = self.kind().serialize(&mut out);
+        kind.and_then(|()| self.encode_body(&mut out)).expect("writing to a vector cannot fail");
+    }
+
+    fn encode_body(&self, out: &mut Output<'_>) -> Result<(), rmp_serde::encode::Error> {
+        match self {
+            Self::Ping(pulse) | Self::Ack(pulse) => pulse.serialize(out),
+            Self::PingReq { sequence, target } => (sequence, target).serialize(out),
             Self::Nack { sequence } | Self::Leave { sequence } | Self::LeaveAck { sequence } => {
-                encode(&mut out, kind, sequence)
+                sequence.serialize(out)
             }
-            Self::IndirectAck { sequence, generation } => {
-                encode(&mut out, kind, (sequence, generation))
-            }
-            Self::Entry(entry) => encode(&mut out, kind, EntryBody::from(entry)),
-            Self::Suspect(claim) | Self::Forget(claim) => encode(&mut out, kind, claim),
-            Self::Dead(verdict) => {
-                let votes: Vec<_> = verdict.votes.iter().map(TalliedBody::from).collect();
-                encode(&mut out, kind, (verdict.claim, votes))
-            }
-            Self::Vote(vote) => encode(&mut out, kind, SentVoteBody::from(vote)),
-            Self::Clear { subject, version, age } => {
-                encode(&mut out, kind, (subject, version, to_millis(*age)))
-            }
-            Self::Abstain { subject, version } => encode(&mut out, kind, (subject, version)),
-            Self::Failing { subject, version, links } => {
-                let links = links.iter().map(|l| (l.observer, to_millis(l.age), l.attempts));
-                encode(&mut out, kind, (subject, version, links.collect::<Vec<_>>()))
-            }
-            Self::Join => encode(&mut out, kind, ()),
-            Self::JoinReply(result) => encode(&mut out, kind, JoinReplyBody::from(result)),
-            Self::Compare(buckets) => encode(&mut out, kind, &buckets[..]),
-            Self::Summary { buckets, lines } => {
-                let lines: Vec<LineBody> = lines.iter().map(LineBody::from).collect();
-                encode(&mut out, kind, (buckets, lines))
-            }
-            Self::Want(ids) => encode(&mut out, kind, ids),
-        };
-        done.expect("writing to a vector cannot fail");
-    }
-
-    /// Decodes the body of a part of this kind, or skips it where the kind is unknown.
-    fn decode(
-        kind: u8,
-        input: &mut Input<'_>,
-        keys: &dyn Keys,
-    ) -> Result<Option<Self>, DecodeError> {
-        Ok(Some(match kind {
-            1 => Self::Ping(Pulse::deserialize(input)?),
-            2 => Self::Ack(Pulse::deserialize(input)?),
-            3 => {
-                let (sequence, target) = <_>::deserialize(input)?;
-                Self::PingReq { sequence, target }
-            }
-            4 => Self::Nack { sequence: <_>::deserialize(input)? },
-            5 => {
-                let (sequence, generation) = <_>::deserialize(input)?;
-                Self::IndirectAck { sequence, generation }
-            }
-            6 => Self::Entry(EntryBody::deserialize(input)?.into_entry(keys)?),
-            7 => Self::Suspect(Claim::deserialize(input)?),
-            8 => {
-                let (claim, votes) = <(Claim, Vec<TalliedBody>)>::deserialize(input)?;
-                if votes.len() > MAX_VOTES {
-                    return Err(DecodeError::TooLong { what: "verdict", bytes: votes.len() });
-                }
-                let votes = votes.iter().map(TalliedBody::to_vote).collect::<Result<_, _>>()?;
-                Self::Dead(Verdict { claim, votes })
-            }
-            9 => {
-                <()>::deserialize(input)?;
-                Self::Join
-            }
-            10 => Self::JoinReply(JoinReplyBody::deserialize(input)?.into_result()),
-            11 => {
-                let buckets = Vec::<u64>::deserialize(input)?.into_boxed_slice();
-                let buckets = buckets.try_into().map_err(|_| DecodeError::Invalid("buckets"))?;
-                Self::Compare(buckets)
-            }
-            12 => {
-                let (buckets, lines) = <(u64, Vec<LineBody>)>::deserialize(input)?;
-                let lines = lines.iter().map(LineBody::to_line).collect::<Result<_, _>>()?;
-                Self::Summary { buckets, lines }
-            }
-            13 => Self::Want(<_>::deserialize(input)?),
-            14 => Self::Leave { sequence: <_>::deserialize(input)? },
-            15 => Self::LeaveAck { sequence: <_>::deserialize(input)? },
-            16 => Self::Vote(SentVoteBody::deserialize(input)?.to_vote()?),
-            17 => {
-                let (subject, version, age_ms) = <(_, _, u32)>::deserialize(input)?;
-                Self::Clear { subject, version, age: Duration::from_millis(age_ms.into()) }
-            }
-            18 => {
-                let (subject, version) = <_>::deserialize(input)?;
-                Self::Abstain { subject, version }
-            }
-            19 => Self::Forget(Claim::deserialize(input)?),
-            20 => {
-                let (subject, version, links) =
-                    <(_, _, Vec<(MemberId, u32, u8)>)>::deserialize(input)?;
-                if links.len() > MAX_VOTES {
-                    return Err(DecodeError::TooLong { what: "failing links", bytes: links.len() });
-                }
-                let links = links.into_iter().map(|(observer, age_ms, attempts)| {
-                    let age = Duration::from_millis(age_ms.into());
-                    FailingLinkBody { observer, age, attempts }
-                });
-                Self::Failing { subject, version, links: links.collect() }
-            }
-            _ => {
-                IgnoredAny::deserialize(input)?;
-                return Ok(None);
-            }
-        }))
+            Self::IndirectAck { sequence, generation } => (sequence, generation).serialize(out),
+            Self::Entry(entry) => EntryBody::from(entry).serialize(out),
+            Self::Suspect(claim) | Self::Forget(claim) => claim.serialize(out),
+            Self::Dead(verdict) => verdict.serialize(out),
+            Self::Join => ().serialize(out),
+            Self::JoinReply(result) => JoinReplyBody::from(result).serialize(out),
+            Self::Compare(buckets) => buckets[..].serialize(out),
+            Self::Summary { buckets, lines } => (buckets, lines).serialize(out),
+            Self::Want(ids) => ids.serialize(out),
+            Self::Vote(vote) => vote.serialize(out),
+            Self::Clear { subject, version, age } => (subject, version, Age(*age)).serialize(out),
+            Self::Abstain { subject, version } => (subject, version).serialize(out),
+            Self::Failing { subject, version, links } => (subject, version, links).serialize(out),
+        }
     }
 }
 
-type Input<'a> = Deserializer<rmp_serde::decode::ReadReader<Cursor<&'a [u8]>>>;
-
-fn encode<W: std::io::Write>(
-    out: &mut rmp_serde::Serializer<W>,
+/// Decodes the body of a part of this kind, or skips it where the kind is unknown.
+fn decode_part(
     kind: u8,
-    body: impl Serialize,
-) -> Result<(), rmp_serde::encode::Error> {
-    kind.serialize(&mut *out)?;
-    body.serialize(out)
+    input: &mut Input<'_>,
+    keys: &dyn Keys,
+) -> Result<Option<Part>, DecodeError> {
+    let part = match kind {
+        1 => read(input, Part::Ping),
+        2 => read(input, Part::Ack),
+        3 => read(input, |(sequence, target)| Part::PingReq { sequence, target }),
+        4 => read(input, |sequence| Part::Nack { sequence }),
+        5 => read(input, |(sequence, generation)| Part::IndirectAck { sequence, generation }),
+        6 => EntryBody::deserialize(input)?.into_entry(keys).map(Part::Entry),
+        7 => read(input, Part::Suspect),
+        8 => read(input, Part::Dead),
+        9 => read(input, |()| Part::Join),
+        10 => read(input, |reply: JoinReplyBody| Part::JoinReply(reply.into_result())),
+        11 => read_buckets(input).map(Part::Compare),
+        12 => read(input, |(buckets, lines)| Part::Summary { buckets, lines }),
+        13 => read(input, Part::Want),
+        14 => read(input, |sequence| Part::Leave { sequence }),
+        15 => read(input, |sequence| Part::LeaveAck { sequence }),
+        16 => read(input, Part::Vote),
+        17 => read(input, |(subject, version, Age(age))| Part::Clear { subject, version, age }),
+        18 => read(input, |(subject, version)| Part::Abstain { subject, version }),
+        19 => read(input, Part::Forget),
+        20 => read(input, |(subject, version, Votes(links))| Part::Failing {
+            subject,
+            version,
+            links,
+        }),
+        _ => {
+            IgnoredAny::deserialize(input)?;
+            return Ok(None);
+        }
+    };
+    part.map(Some)
 }
 
-impl Serialize for MemberId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Bytes(self.0).serialize(serializer)
-    }
+/// The part that is made of the next value.
+fn read<'de, T: Deserialize<'de>>(
+    input: &mut Input<'_>,
+    part: impl FnOnce(T) -> Part,
+) -> Result<Part, DecodeError> {
+    Ok(part(T::deserialize(input)?))
 }
 
-impl<'de> Deserialize<'de> for MemberId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Bytes::deserialize(deserializer)?.0))
-    }
+fn read_buckets(input: &mut Input<'_>) -> Result<Box<[u64; BUCKETS]>, DecodeError> {
+    let buckets = Vec::<u64>::deserialize(input)?.into_boxed_slice();
+    buckets.try_into().map_err(|_| DecodeError::Invalid("buckets"))
 }
+
+type Input<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadReader<Cursor<&'a [u8]>>>;
+type Output<'a> = rmp_serde::Serializer<&'a mut Vec<u8>>;
 
 #[derive(Deserialize, Serialize)]
 struct EntryBody {
-    state: u8,
-    #[serde(with = "body_bytes")]
+    #[serde(with = "field::state")]
+    state: MemberState,
+    #[serde(with = "field::record_body")]
     body: Vec<u8>,
     signature: Bytes<64>,
 }
@@ -201,7 +146,7 @@ struct EntryBody {
 impl From<&Entry> for EntryBody {
     fn from(entry: &Entry) -> Self {
         Self {
-            state: state_to_wire(entry.state),
+            state: entry.state,
             body: entry.record.body().to_vec(),
             signature: Bytes(entry.record.signature().0),
         }
@@ -211,175 +156,11 @@ impl From<&Entry> for EntryBody {
 impl EntryBody {
     fn into_entry(self, keys: &dyn Keys) -> Result<Entry, DecodeError> {
         let record = Record::decode(&self.body, Signature(self.signature.0), keys)?;
-        let state = state_from_wire(self.state)?;
-        if record.has_left() != (state == MemberState::Left) {
+        if record.has_left() != (self.state == MemberState::Left) {
             return Err(DecodeError::Invalid("state of a record"));
         }
-        Ok(Entry { state, record })
+        Ok(Entry { state: self.state, record })
     }
-}
-
-/// Bytes as one MessagePack `bin`, refused beyond what a record may have.
-mod body_bytes {
-    use super::Record;
-
-    #[expect(clippy::ptr_arg, reason = "serde passes a reference to the field")]
-    pub(super) fn serialize<S: serde::Serializer>(
-        bytes: &Vec<u8>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<u8>, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "at most {} bytes", Record::MAX_BODY_BYTES)
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                if bytes.len() > Record::MAX_BODY_BYTES {
-                    return Err(E::invalid_length(bytes.len(), &self));
-                }
-                Ok(bytes.to_vec())
-            }
-        }
-        deserializer.deserialize_bytes(Visitor)
-    }
-}
-
-#[derive(Deserialize, Serialize)]
-struct LineBody(MemberId, Generation, Incarnation, u8);
-
-impl From<&SummaryLine> for LineBody {
-    fn from(line: &SummaryLine) -> Self {
-        let Version { generation, incarnation } = line.version;
-        Self(line.id, generation, incarnation, state_to_wire(line.state))
-    }
-}
-
-impl LineBody {
-    fn to_line(&self) -> Result<SummaryLine, DecodeError> {
-        let &Self(id, generation, incarnation, state) = self;
-        let version = Version { generation, incarnation };
-        Ok(SummaryLine { id, version, state: state_from_wire(state)? })
-    }
-}
-
-#[derive(Deserialize, Serialize)]
-struct SentVoteBody(MemberId, Version, bool, bool, TallyBody);
-
-impl From<&VoteBody> for SentVoteBody {
-    fn from(vote: &VoteBody) -> Self {
-        let tally = TallyBody::new(vote.phi, vote.silent_for, vote.silence, vote.attempts);
-        Self(vote.subject, vote.version, vote.is_accusation, vote.is_observer, tally)
-    }
-}
-
-impl SentVoteBody {
-    fn to_vote(&self) -> Result<VoteBody, DecodeError> {
-        let &Self(subject, version, is_accusation, is_observer, ref tally) = self;
-        Ok(VoteBody {
-            subject,
-            version,
-            is_accusation,
-            is_observer,
-            phi: tally.phi(),
-            silent_for: tally.silent_for(),
-            silence: silence_from_wire(tally.2)?,
-            attempts: tally.3,
-        })
-    }
-}
-
-#[derive(Deserialize, Serialize)]
-struct TalliedBody(MemberId, TallyBody);
-
-impl From<&VerdictVote> for TalliedBody {
-    fn from(vote: &VerdictVote) -> Self {
-        let tally = TallyBody::new(vote.phi, vote.silent_for, vote.silence, vote.attempts);
-        Self(vote.observer, tally)
-    }
-}
-
-impl TalliedBody {
-    fn to_vote(&self) -> Result<VerdictVote, DecodeError> {
-        let Self(observer, tally) = self;
-        Ok(VerdictVote {
-            observer: *observer,
-            phi: tally.phi(),
-            silent_for: tally.silent_for(),
-            silence: silence_from_wire(tally.2)?,
-            attempts: tally.3,
-        })
-    }
-}
-
-/// Phi in hundredths, milliseconds of silence, the kind of silence, unanswered pings.
-#[derive(Deserialize, Serialize)]
-pub(super) struct TallyBody(u16, u32, u8, u8);
-
-impl TallyBody {
-    pub(super) fn new(phi: f64, silent_for: Duration, silence: Silence, attempts: u8) -> Self {
-        let centiphi = (phi * 100.0).round().clamp(0.0, f64::from(u16::MAX)) as u16;
-        Self(centiphi, to_millis(silent_for), silence_to_wire(silence), attempts)
-    }
-
-    pub(super) fn phi(&self) -> f64 {
-        f64::from(self.0) / 100.0
-    }
-
-    pub(super) fn silent_for(&self) -> Duration {
-        Duration::from_millis(self.1.into())
-    }
-}
-
-/// Whole milliseconds, at most 49 days of them.
-fn to_millis(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
-}
-
-const fn silence_to_wire(silence: Silence) -> u8 {
-    match silence {
-        Silence::Unknown => 0,
-        Silence::Silent => 1,
-        Silence::Hung => 2,
-        Silence::Gone => 3,
-    }
-}
-
-const fn silence_from_wire(silence: u8) -> Result<Silence, DecodeError> {
-    Ok(match silence {
-        0 => Silence::Unknown,
-        1 => Silence::Silent,
-        2 => Silence::Hung,
-        3 => Silence::Gone,
-        _ => return Err(DecodeError::Invalid("kind of silence")),
-    })
-}
-
-const fn state_to_wire(state: MemberState) -> u8 {
-    match state {
-        MemberState::Alive => 0,
-        MemberState::Suspect => 1,
-        MemberState::Dead => 2,
-        MemberState::Left => 3,
-    }
-}
-
-const fn state_from_wire(state: u8) -> Result<MemberState, DecodeError> {
-    Ok(match state {
-        0 => MemberState::Alive,
-        1 => MemberState::Suspect,
-        2 => MemberState::Dead,
-        3 => MemberState::Left,
-        _ => return Err(DecodeError::Invalid("state")),
-    })
 }
 
 /// A code, and for people a text.

@@ -38,9 +38,9 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             if vote.is_accusation { "accuse" } else { "vote" },
             name(vote.subject),
             version(vote.version),
-            vote.phi,
-            vote.silent_for,
-            vote.silence.as_str(),
+            vote.tally.phi,
+            vote.tally.silent_for,
+            vote.tally.silence.as_str(),
         ),
         Part::Clear { subject, version: of, age } => {
             format!("clear {} {} age={age:?}", name(*subject), version(*of))

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{BUCKETS, Fingerprint, Round, Sequence};
+use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
-    Generation, Instant, JoinRefusal, MemberId, MemberState, Record, Silence, Version, Vote,
+    FailingLink, Generation, Incarnation, Instant, JoinRefusal, MemberId, MemberState, Record,
+    Silence, Version, Vote,
 };
 
 /// What rides on every ping and ack.
@@ -35,8 +36,35 @@ pub(crate) struct Claim {
     pub(crate) by: MemberId,
 }
 
-/// One observer's evidence against a member, told to the others.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One observer's evidence against a member, alone or with a verdict: a [`Vote`] with an age in place of its moment.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Tally {
+    #[serde(with = "field::hundredths")]
+    pub(crate) phi: f64,
+    /// How long ago the first ping was sent that was not answered.
+    #[serde(with = "field::age")]
+    pub(crate) silent_for: Duration,
+    #[serde(with = "field::silence")]
+    pub(crate) silence: Silence,
+    pub(crate) attempts: u8,
+}
+
+impl Tally {
+    /// The evidence of a vote, to be sent now.
+    pub(crate) fn of(vote: &Vote, now: Instant) -> Self {
+        let &Vote { observer: _, phi, silent_since, silence, attempts } = vote;
+        Self { phi, silent_for: now - silent_since, silence, attempts }
+    }
+
+    /// The vote of the observer whose evidence this is, received now.
+    pub(crate) const fn vote_of(self, observer: MemberId, now: Instant) -> Vote {
+        let Self { phi, silent_for, silence, attempts } = self;
+        Vote { observer, phi, silent_since: now.saturating_sub(silent_for), silence, attempts }
+    }
+}
+
+/// The sender's evidence against a member, and whether the receiver is asked for its own.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct VoteBody {
     pub(crate) subject: MemberId,
     pub(crate) version: Version,
@@ -44,53 +72,40 @@ pub(crate) struct VoteBody {
     pub(crate) is_accusation: bool,
     /// Whether the sender observes the subject, so that its vote counts.
     pub(crate) is_observer: bool,
-    pub(crate) phi: f64,
-    /// How long ago the first ping was sent that was not answered.
-    pub(crate) silent_for: Duration,
-    pub(crate) silence: Silence,
-    pub(crate) attempts: u8,
+    pub(crate) tally: Tally,
 }
 
-/// A verdict: who is dead, and whose votes say so.
-#[derive(Clone, Debug, PartialEq)]
+/// A verdict: who is dead, and whose evidence shows it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) claim: Claim,
-    pub(crate) votes: Vec<VerdictVote>,
+    /// At most [`MAX_VOTES`](super::MAX_VOTES), each with its observer.
+    #[serde(deserialize_with = "field::votes")]
+    pub(crate) votes: Vec<(MemberId, Tally)>,
 }
 
-/// A vote as it travels with a verdict.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct VerdictVote {
-    pub(crate) observer: MemberId,
-    pub(crate) phi: f64,
-    pub(crate) silent_for: Duration,
-    pub(crate) silence: Silence,
-    pub(crate) attempts: u8,
-}
-
-impl VerdictVote {
-    /// The vote on our own clock.
-    pub(crate) fn received(self, now: Instant) -> Vote {
-        let Self { observer, phi, silent_for, silence, attempts } = self;
-        Vote { observer, phi, silent_since: now.saturating_sub(silent_for), silence, attempts }
-    }
-}
-
-impl Vote {
-    /// The vote as it travels: moments become ages.
-    pub(crate) fn to_send(self, now: Instant) -> VerdictVote {
-        let Self { observer, phi, silent_since, silence, attempts } = self;
-        VerdictVote { observer, phi, silent_for: now - silent_since, silence, attempts }
-    }
-}
-
-/// A link on which its observer does not reach a member.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// A link on which its observer does not reach a member: a [`FailingLink`] with an age in place of its moment.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct FailingLinkBody {
     pub(crate) observer: MemberId,
     /// How long ago the first ping was sent that was not answered.
+    #[serde(with = "field::age")]
     pub(crate) age: Duration,
     pub(crate) attempts: u8,
+}
+
+impl FailingLinkBody {
+    /// The link, to be sent now.
+    pub(crate) fn of(link: &FailingLink, now: Instant) -> Self {
+        let &FailingLink { observer, since, attempts } = link;
+        Self { observer, age: now - since, attempts }
+    }
+
+    /// The link, received now.
+    pub(crate) const fn received(self, now: Instant) -> FailingLink {
+        let Self { observer, age, attempts } = self;
+        FailingLink { observer, since: now.saturating_sub(age), attempts }
+    }
 }
 
 /// A member's record with the state that the sender holds it for.
@@ -100,12 +115,29 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
 }
 
-/// One line of a summary: which version of whom the sender holds for what.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// One line of a summary: the version and the state in which the sender lists a member.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(from = "LineBody", into = "LineBody")]
 pub(crate) struct SummaryLine {
     pub(crate) id: MemberId,
     pub(crate) version: Version,
     pub(crate) state: MemberState,
+}
+
+/// A line as it is written: the version has no array of its own.
+#[derive(Deserialize, Serialize)]
+struct LineBody(MemberId, Generation, Incarnation, #[serde(with = "field::state")] MemberState);
+
+impl From<SummaryLine> for LineBody {
+    fn from(line: SummaryLine) -> Self {
+        Self(line.id, line.version.generation, line.version.incarnation, line.state)
+    }
+}
+
+impl From<LineBody> for SummaryLine {
+    fn from(LineBody(id, generation, incarnation, state): LineBody) -> Self {
+        Self { id, version: Version { generation, incarnation }, state }
+    }
 }
 
 /// One part of a payload. The number of each kind stands in [`Part::kind`] and in `docs/protocol.md`.
