@@ -34,7 +34,7 @@ fn every_state_stands_in_the_protocol() {
 #[test]
 fn every_timer_stands_in_the_protocol() {
     let mut violations = Violations::default();
-    compare("## Timers", "crates/phin-swim/src/swim.rs", "Timer", &mut violations);
+    compare("## Timers", "crates/phin-swim/src/timers.rs", "Timer", &mut violations);
     violations.assert_none();
 }
 
