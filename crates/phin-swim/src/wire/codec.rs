@@ -12,40 +12,52 @@ use super::{
 use crate::{JoinRefusal, Keys, MemberState, Record, Signature};
 
 /// What a payload held.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Decoded {
     pub(crate) parts: Vec<Part>,
     /// How many parts were of an unknown kind.
     pub(crate) unknown_parts: u64,
+    /// How many parts ask or answer.
+    asking_parts: usize,
 }
 
 /// Decodes a whole payload, or nothing of it.
 pub(crate) fn decode(payload: &[u8], keys: &dyn Keys) -> Result<Decoded, DecodeError> {
-    let Some((&version, body)) = payload.split_first() else {
-        return Err(DecodeError::Empty);
-    };
-    if version != WIRE_VERSION {
-        return Err(DecodeError::UnknownVersion(version));
-    }
+    let body = body_of(payload)?;
     let mut input = rmp_serde::Deserializer::new(Cursor::new(body));
     // The deepest body is a list of lines; more would only be there to exhaust the stack.
     input.set_max_depth(16);
-    let mut decoded = Decoded { parts: Vec::new(), unknown_parts: 0 };
-    let mut asking = 0;
+    let mut decoded = Decoded::default();
     while input.position() < body.len() as u64 {
         let kind = u8::deserialize(&mut input)?;
-        match decode_part(kind, &mut input, keys)? {
-            Some(part) => {
-                asking += usize::from(!part.is_telling());
-                if asking > MAX_ASKING_PARTS {
-                    return Err(DecodeError::Invalid("number of parts"));
-                }
-                decoded.parts.push(part);
-            }
-            None => decoded.unknown_parts += 1,
-        }
+        decoded.push(decode_part(kind, &mut input, keys)?)?;
     }
     Ok(decoded)
+}
+
+/// What follows the version byte.
+fn body_of(payload: &[u8]) -> Result<&[u8], DecodeError> {
+    match payload.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&WIRE_VERSION, body)) => Ok(body),
+        Some((&version, _)) => Err(DecodeError::UnknownVersion(version)),
+    }
+}
+
+impl Decoded {
+    /// Adds the next part; `None` stands for one of an unknown kind.
+    fn push(&mut self, part: Option<Part>) -> Result<(), DecodeError> {
+        let Some(part) = part else {
+            self.unknown_parts += 1;
+            return Ok(());
+        };
+        self.asking_parts += usize::from(!part.is_telling());
+        if self.asking_parts > MAX_ASKING_PARTS {
+            return Err(DecodeError::Invalid("number of parts"));
+        }
+        self.parts.push(part);
+        Ok(())
+    }
 }
 
 impl Part {

@@ -1,4 +1,7 @@
-//! The messages: one part of a payload each.
+//! The messages: one part of a payload each. The section of the SWIM paper (Das, Gupta, Motivala, DSN 2002) or of
+//! Lifeguard (Dadgar, Phillips, Currey, DSN-W 2018) that a message comes from stands with it; those without are phin's.
+//!
+//! Clocks differ, so no moment is sent. Votes and links become ages when sent and moments again when received, here.
 
 use std::time::Duration;
 
@@ -10,7 +13,7 @@ use crate::{
     Silence, Version, Vote,
 };
 
-/// What rides on every ping and ack.
+/// The body of pings and acks (SWIM §3.1).
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Pulse {
     /// Ties the ack to the ping.
@@ -27,12 +30,12 @@ pub(crate) struct Pulse {
     pub(crate) stall_ms: u16,
 }
 
-/// A claim about another member, worth something only for the version of it that is named.
+/// A claim about another member (SWIM §4.2). It counts only for the version that it names.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Claim {
     pub(crate) subject: MemberId,
     pub(crate) version: Version,
-    /// Who found out.
+    /// The member that found it.
     pub(crate) by: MemberId,
 }
 
@@ -108,7 +111,7 @@ impl FailingLinkBody {
     }
 }
 
-/// A member's record with the state that the sender holds it for.
+/// A member's record with the state in which the sender lists it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) state: MemberState,
@@ -143,41 +146,41 @@ impl From<LineBody> for SummaryLine {
 /// One part of a payload. The number of each kind stands in [`Part::kind`] and in `docs/protocol.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
-    /// Are you there? (SWIM §3.1)
+    /// Are you there? (SWIM §3.1, `ping`)
     Ping(Pulse),
-    /// The answer to a ping.
+    /// The answer to a ping, with its sequence. (SWIM §3.1, `ack`)
     Ack(Pulse),
-    /// Ping `target` for me. (SWIM §3.1)
+    /// Ping `target` for me. (SWIM §3.1, `ping-req`)
     PingReq { sequence: Sequence, target: MemberId },
-    /// `target` did not answer me either, but I am here. (Lifeguard §IV.A)
+    /// `target` did not answer me either, but I am here. (Lifeguard §IV.A, LHA-Probe)
     Nack { sequence: Sequence },
-    /// `target` answered me.
+    /// `target` answered me, as this generation: the ack that a helper passes on. (SWIM §3.1)
     IndirectAck { sequence: Sequence, generation: Generation },
-    /// A member's signed record.
+    /// A member's signed record: SWIM's `Alive` (§4.2) and its news of joins and departures (§3.2).
     Entry(Entry),
-    /// A member is suspected.
+    /// A member is suspected. (SWIM §4.2, `Suspect`)
     Suspect(Claim),
-    /// A member is declared dead.
+    /// A member is declared dead. (SWIM §4.2, `Confirm`; here with the votes, so that receivers can check it)
     Dead(Verdict),
-    /// Let me in; my record follows as an [`Part::Entry`].
+    /// Let me in; my record follows as an [`Part::Entry`]. (SWIM §3.2)
     Join,
-    /// The answer to a join; where it admits, the whole list follows as entries.
+    /// The answer to a join; where it admits, the whole list follows as entries. (SWIM §3.2)
     JoinReply(Result<(), JoinRefusal>),
-    /// The fingerprints of the buckets of my list.
+    /// The fingerprints of the buckets of my list. (Anti-entropy, which SWIM has not: Demers et al., PODC 1987)
     Compare(Box<[u64; BUCKETS]>),
-    /// My list in those buckets (a bit each) in which ours differ.
+    /// My list in those buckets (a bit each) in which ours differ. (Anti-entropy)
     Summary { buckets: u64, lines: Vec<SummaryLine> },
-    /// Send me your records of these members.
+    /// Send me your records of these members. (Anti-entropy)
     Want(Vec<MemberId>),
-    /// I depart; my record follows as an entry. Confirm.
+    /// I depart; my record follows as an entry. Confirm. (SWIM §3.2; the confirmation is ours)
     Leave { sequence: Sequence },
     /// I know that you depart.
     LeaveAck { sequence: Sequence },
-    /// I missed replies of a member.
+    /// I missed replies of a member. (In place of the independent suspicions of Lifeguard §IV.B, with their weight)
     Vote(VoteBody),
     /// I heard from the member you doubt, so long ago.
     Clear { subject: MemberId, version: Version, age: Duration },
-    /// I am not able to judge that member now.
+    /// I am not able to judge that member now. (After Lifeguard's local health, §IV.A)
     Abstain { subject: MemberId, version: Version },
     /// I have forgotten a member that was dead or had left.
     Forget(Claim),
