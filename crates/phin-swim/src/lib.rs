@@ -11,7 +11,6 @@
 mod accept;
 mod config;
 mod ctx;
-mod describe;
 mod detect;
 mod flaps;
 mod forget;
@@ -38,7 +37,6 @@ mod warm;
 mod wire;
 
 pub use config::{Config, ConfigError};
-pub use describe::describe;
 pub use detect::failing::{FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
@@ -51,4 +49,4 @@ pub use stats::Stats;
 pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;
-pub use wire::{Fingerprint, WIRE_VERSION};
+pub use wire::{Fingerprint, WIRE_VERSION, describe};

@@ -6,8 +6,8 @@ use crate::{
     Generation, Instant, JoinRefusal, Keys, Member, MemberId, MemberState, Silence, Swim, Template,
     member::list::MembershipList,
     wire::{
-        BUCKETS, Claim, Entry, Fingerprint, Part, Payload, Pulse, Round, Sequence, Verdict,
-        VerdictVote, VoteBody, decode,
+        BUCKETS, Claim, Entry, Fingerprint, Part, Payload, Pulse, Round, Sequence, Tally, Verdict,
+        VoteBody, decode,
     },
 };
 
@@ -39,18 +39,8 @@ pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Mess
     let generation = core.list.get(by)?.version().generation;
     let claim = Claim { subject, version, by };
     let silent_for = Duration::from_millis(1_100);
-    let vote = VoteBody {
-        subject,
-        version,
-        is_accusation: true,
-        is_observer: true,
-        phi: 6.2,
-        silent_for,
-        silence: Silence::Silent,
-        attempts: 4,
-    };
-    let tallied =
-        VerdictVote { observer: by, phi: 6.2, silent_for, silence: Silence::Silent, attempts: 4 };
+    let tally = Tally { phi: 6.2, silent_for, silence: Silence::Silent, attempts: 4 };
+    let vote = VoteBody { subject, version, is_accusation: true, is_observer: true, tally };
     let target = subject;
     let lines = core.list.summary(1);
     let ids = lines.iter().map(|line| line.id).collect();
@@ -62,7 +52,7 @@ pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Mess
         ("indirect ack", Part::IndirectAck { sequence, generation }),
         ("entry", Part::Entry(Entry { state: MemberState::Alive, record })),
         ("suspect", Part::Suspect(claim)),
-        ("dead, five votes", Part::Dead(Verdict { claim, votes: vec![tallied; 5] })),
+        ("dead, five votes", Part::Dead(Verdict { claim, votes: vec![(by, tally); 5] })),
         ("join", Part::Join),
         ("join reply", Part::JoinReply(Err(JoinRefusal::Full))),
         ("compare", Part::Compare(Box::new([u64::MAX / 3; BUCKETS]))),

@@ -12,7 +12,7 @@ use crate::{
         reports::{Silence, Vote},
         view::View,
     },
-    wire::{Part, VoteBody},
+    wire::{Part, Tally, VoteBody},
 };
 
 /// The members that receive this node's evidence, and as what.
@@ -65,16 +65,11 @@ fn again(
 /// What this node has against a member, as others are told.
 fn vote_body(view: View<'_>, subject: MemberId, phi: f64, is_accusation: bool) -> Option<VoteBody> {
     let case = view.case(subject)?;
-    Some(VoteBody {
-        subject,
-        version: case.version,
-        is_accusation,
-        is_observer: view.list.rings().observers(subject).contains(&view.me()),
-        phi,
-        silent_for: view.now - *case.misses.first()?,
-        silence: case.silence,
-        attempts: case.attempts(),
-    })
+    let (observer, silence, attempts) = (view.me(), case.silence, case.attempts());
+    let vote = Vote { observer, phi, silent_since: *case.misses.first()?, silence, attempts };
+    let (version, tally) = (case.version, Tally::of(&vote, view.now));
+    let is_observer = view.list.rings().observers(subject).contains(&observer);
+    Some(VoteBody { subject, version, is_accusation, is_observer, tally })
 }
 
 impl Detect<'_> {
@@ -103,7 +98,7 @@ impl Detect<'_> {
         let age = self.ctx.now - first;
         if was_accused
             && age >= self.ctx.params.pause_tolerance / 2
-            && body.silence != Silence::Gone
+            && body.tally.silence != Silence::Gone
         {
             self.ask_those_it_pings(body);
         }
@@ -122,7 +117,8 @@ impl Detect<'_> {
     fn record_sent(&mut self, body: &VoteBody) {
         let now = self.ctx.now;
         if let Some(case) = self.own.cases.get_mut(body.subject) {
-            case.sent = Some(SentVote { at: now, phi: body.phi, silence: body.silence });
+            case.sent =
+                Some(SentVote { at: now, phi: body.tally.phi, silence: body.tally.silence });
             if body.is_accusation {
                 case.stage = Stage::Accused;
                 case.accused_at.get_or_insert(now);
@@ -232,7 +228,7 @@ impl Detect<'_> {
                 return false;
             }
         }
-        let silent_since = now.saturating_sub(body.silent_for);
+        let silent_since = now.saturating_sub(body.tally.silent_for);
         let heard_at = self.links.heard_at(subject).max(self.own.contacts.heard_at(subject));
         let heard_at = heard_at.filter(|&heard| heard > silent_since);
         if let Some(heard_at) = heard_at {
@@ -243,7 +239,7 @@ impl Detect<'_> {
 
     /// Keeps a vote of an observer, and notes that it collects votes if it accuses. Returns whether the case is open.
     fn take_vote(&mut self, observer: MemberId, body: VoteBody) -> bool {
-        let (now, VoteBody { subject, silence, attempts, .. }) = (self.ctx.now, body);
+        let (now, VoteBody { subject, tally, .. }) = (self.ctx.now, body);
         let view = self.view();
         let is_observer = body.is_observer && view.may_observe(observer, subject)
             || view.voters(subject).contains(&observer);
@@ -255,10 +251,9 @@ impl Detect<'_> {
             return true;
         }
         // No word of another is worth more, so that no single other member reaches the default threshold.
-        let (phi, silent_since) =
-            (body.phi.clamp(0.0, MAX_VOTE_PHI), now.saturating_sub(body.silent_for));
-        let may_have_ended =
-            case.record_vote(now, Vote { observer, phi, silent_since, silence, attempts });
+        let vote = tally.vote_of(observer, now);
+        let vote = Vote { phi: vote.phi.clamp(0.0, MAX_VOTE_PHI), ..vote };
+        let may_have_ended = case.record_vote(now, vote);
         if body.is_accusation {
             case.record_accuser(observer);
         }

@@ -36,11 +36,7 @@ pub(crate) fn unreached(view: View<'_>) -> Vec<Unreached> {
 /// The message that these links to a member fail.
 fn report(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Option<Part> {
     let version = view.list.get(subject)?.version();
-    let links = links.iter().map(|&FailingLink { observer, since, attempts }| FailingLinkBody {
-        observer,
-        age: view.now - since,
-        attempts,
-    });
+    let links = links.iter().map(|link| FailingLinkBody::of(link, view.now));
     Some(Part::Failing { subject, version, links: links.collect() })
 }
 
@@ -56,11 +52,7 @@ fn counted_links(
     let is_unheard = |link: &FailingLink| {
         view.heard_itself_at(link.observer).is_none_or(|heard_at| heard_at < link.since)
     };
-    let links = links.iter().map(|&FailingLinkBody { observer, age, attempts }| FailingLink {
-        observer,
-        since: view.now.saturating_sub(age),
-        attempts,
-    });
+    let links = links.iter().map(|link| link.received(view.now));
     links
         .filter(|link| link.observer == from || (is_me && is_unheard(link)))
         .filter(|link| view.may_observe(link.observer, subject))

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crate::{
     Instant, MemberId, MemberState, Version,
     member::list::MembershipList,
-    wire::{Claim, Entry, MAX_VOTES, Part, Verdict},
+    wire::{Claim, Entry, MAX_VOTES, Part, Tally, Verdict},
 };
 
 /// What kind of silence a member keeps, as far as its host says.
@@ -142,7 +142,7 @@ impl Reports {
             MemberState::Dead => {
                 let votes = self.votes(id, member.version());
                 let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
-                let votes = votes.map(|vote| vote.to_send(now)).collect();
+                let votes = votes.map(|vote| (vote.observer, Tally::of(vote, now))).collect();
                 Part::Dead(Verdict { claim, votes })
             }
         })

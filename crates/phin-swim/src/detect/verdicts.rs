@@ -54,7 +54,8 @@ impl Detect<'_> {
             return;
         }
         let now = self.ctx.now;
-        let votes: Vec<_> = votes.into_iter().map(|vote| vote.received(now)).collect();
+        let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
+        let votes: Vec<_> = votes.collect();
         let view = self.view();
         let credible = credible_votes(view, subject, &votes);
         let is_accepted =

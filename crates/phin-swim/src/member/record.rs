@@ -14,7 +14,10 @@ use std::{
 use rmp_serde::Deserializer;
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, Incarnation, MemberId, MemberState, Version, wire::DecodeError};
+use crate::{
+    Generation, Incarnation, MemberId, MemberState, Version,
+    wire::{bytes::Bytes, error::DecodeError},
+};
 
 /// An Ed25519 public key (RFC 8032).
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -342,34 +345,6 @@ fn read_addr(bytes: &mut &[u8]) -> Option<SocketAddr> {
 /// Keeps a signature over a record from being one over anything else.
 fn signed_message(body: &[u8]) -> Vec<u8> {
     [b"phin record 1\0".as_slice(), body].concat()
-}
-
-/// A fixed number of bytes as one MessagePack `bin`.
-pub(crate) struct Bytes<const N: usize>(pub(crate) [u8; N]);
-
-impl<const N: usize> Serialize for Bytes<N> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
-
-impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<const N: usize>;
-        impl<const N: usize> serde::de::Visitor<'_> for Visitor<N> {
-            type Value = Bytes<N>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{N} bytes")
-            }
-
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes<N>, E> {
-                let bytes = bytes.try_into().map_err(|_| E::invalid_length(bytes.len(), &self))?;
-                Ok(Bytes(bytes))
-            }
-        }
-        deserializer.deserialize_bytes(Visitor::<N>)
-    }
 }
 
 /// A socket address as 6 or 18 bytes: the IP address, then the port, in network order.

@@ -6,7 +6,7 @@ use crate::{
     detect::reports::Reports,
     member::record::tests::{TestKeys, addr, id, record, version},
     wire::{
-        Claim, FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Verdict, VerdictVote,
+        Claim, FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Tally, Verdict,
         VoteBody, tests::samples,
     },
 };
@@ -310,8 +310,8 @@ impl Torment {
             2 => Part::PingReq { sequence, target: subject },
             3 => Part::Suspect(claim),
             4 => {
-                let vote = VerdictVote { observer: by, phi, silent_for, silence, attempts: 3 };
-                let votes = vec![vote; self.rng.random_range(0..3)];
+                let tally = Tally { phi, silent_for, silence, attempts: 3 };
+                let votes = vec![(by, tally); self.rng.random_range(0..3)];
                 Part::Dead(Verdict { claim, votes })
             }
             5 | 6 => Part::Vote(VoteBody {
@@ -319,10 +319,7 @@ impl Torment {
                 version,
                 is_accusation: self.rng.random(),
                 is_observer: self.rng.random(),
-                phi,
-                silent_for,
-                silence,
-                attempts: self.rng.random(),
+                tally: Tally { phi, silent_for, silence, attempts: self.rng.random() },
             }),
             7 => Part::Clear { subject, version, age: silent_for },
             8 => Part::Abstain { subject, version },

@@ -1,8 +1,16 @@
+use std::time::Duration;
+
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::*;
-use crate::member::record::tests::{TestKeys, id, record, version};
+use super::{
+    codec::{Decoded, MAX_ASKING_PARTS},
+    *,
+};
+use crate::{
+    Generation, JoinRefusal, MemberState, Record, Silence,
+    member::record::tests::{TestKeys, id, record, version},
+};
 
 /// One part of each kind, and the cases of those that have several.
 pub(crate) fn samples() -> Vec<Part> {
@@ -16,14 +24,8 @@ pub(crate) fn samples() -> Vec<Part> {
     };
     let (sequence, subject, version) = (Sequence(7), id(2), version(1, 300));
     let claim = Claim { subject, version, by: id(3) };
-    let vote = VerdictVote {
-        observer: id(3),
-        phi: 4.25,
-        silent_for: Duration::from_millis(1_500),
-        silence: Silence::Hung,
-        attempts: 3,
-    };
-    let VerdictVote { phi, silent_for, silence, attempts, .. } = vote;
+    let silent_for = Duration::from_millis(1_500);
+    let tally = Tally { phi: 4.25, silent_for, silence: Silence::Hung, attempts: 3 };
     let (is_accusation, is_observer) = (true, false);
     let line = SummaryLine { id: id(4), version, state: MemberState::Suspect };
     vec![
@@ -34,7 +36,7 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::IndirectAck { sequence, generation: Generation(u32::MAX) },
         Part::Entry(Entry { state: MemberState::Suspect, record: record(5, version) }),
         Part::Suspect(claim),
-        Part::Dead(Verdict { claim, votes: vec![vote; MAX_VOTES] }),
+        Part::Dead(Verdict { claim, votes: vec![(id(3), tally); MAX_VOTES] }),
         Part::Dead(Verdict { claim, votes: Vec::new() }),
         Part::Join,
         Part::JoinReply(Ok(())),
@@ -48,16 +50,7 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::Want(vec![id(1), id(2)]),
         Part::Leave { sequence },
         Part::LeaveAck { sequence },
-        Part::Vote(VoteBody {
-            subject,
-            version,
-            is_accusation,
-            is_observer,
-            phi,
-            silent_for,
-            silence,
-            attempts,
-        }),
+        Part::Vote(VoteBody { subject, version, is_accusation, is_observer, tally }),
         Part::Clear { subject, version, age: Duration::from_millis(20) },
         Part::Abstain { subject, version },
         Part::Forget(claim),
@@ -222,6 +215,13 @@ fn what_exceeds_a_limit_is_refused() {
     let votes = vec![verdict.votes[0]; MAX_VOTES + 1];
     assert!(read(&Payload::of(&Part::Dead(Verdict { claim, votes })).into_bytes()).is_err());
 
+    let link = FailingLinkBody { observer: id(1), age: Duration::ZERO, attempts: 1 };
+    for (count, is_read) in [(MAX_VOTES, true), (MAX_VOTES + 1, false)] {
+        let (subject, version, links) = (claim.subject, claim.version, vec![link; count]);
+        let part = Part::Failing { subject, version, links };
+        assert_eq!(read(&Payload::of(&part).into_bytes()).is_ok(), is_read, "{count} links");
+    }
+
     for buckets in [0, 1, BUCKETS - 1, BUCKETS + 1] {
         let mut body = vec![11];
         vec![0_u64; buckets].serialize(&mut rmp_serde::Serializer::new(&mut body)).unwrap();
@@ -282,10 +282,16 @@ fn a_payload_holds_no_more_than_it_may() {
 #[test]
 fn rounds_and_numbers_wrap() {
     assert_eq!(Round(u16::MAX).next(), Round(0));
-    let tally = TallyBody::new(f64::INFINITY, Duration::MAX, Silence::Gone, u8::MAX);
-    assert_eq!((tally.phi(), tally.silent_for()), (655.35, Duration::from_millis(0xffff_ffff)));
-    assert_eq!(TallyBody::new(f64::NAN, Duration::ZERO, Silence::Gone, 0).phi(), 0.0);
-    assert_eq!(TallyBody::new(-1.0, Duration::ZERO, Silence::Gone, 0).phi(), 0.0);
+    let sent_as = |phi, silent_for| {
+        let tally = Tally { phi, silent_for, silence: Silence::Gone, attempts: 0 };
+        let Tally { phi, silent_for, .. } =
+            rmp_serde::from_slice(&rmp_serde::to_vec(&tally).unwrap()).unwrap();
+        (phi, silent_for)
+    };
+    let longest = Duration::from_millis(0xffff_ffff);
+    assert_eq!(sent_as(f64::INFINITY, Duration::MAX), (655.35, longest));
+    assert_eq!(sent_as(f64::NAN, Duration::ZERO), (0.0, Duration::ZERO));
+    assert_eq!(sent_as(-1.0, Duration::ZERO), (0.0, Duration::ZERO));
 }
 
 #[test]

@@ -8,7 +8,7 @@ const PROTOCOL: &str = "docs/protocol.md";
 fn every_message_stands_in_the_protocol_with_its_kind() {
     let mut violations = Violations::default();
     let (file, rows) =
-        compare("## Messages", "crates/phin-swim/src/wire.rs", "Part", &mut violations);
+        compare("## Messages", "crates/phin-swim/src/wire/part.rs", "Part", &mut violations);
     let source = Source::read(&file).unwrap();
     for row in rows {
         let (part, kind) = (&row.cells[0], row.cells.get(1).map(String::as_str));
@@ -34,7 +34,7 @@ fn every_state_stands_in_the_protocol() {
 #[test]
 fn every_timer_stands_in_the_protocol() {
     let mut violations = Violations::default();
-    compare("## Timers", "crates/phin-swim/src/swim.rs", "Timer", &mut violations);
+    compare("## Timers", "crates/phin-swim/src/timers.rs", "Timer", &mut violations);
     violations.assert_none();
 }
 

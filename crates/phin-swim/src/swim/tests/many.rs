@@ -29,7 +29,7 @@ fn suspicion(node: u8) -> Part {
 fn verdict(swim: &Swim, node: u8, silence: Silence) -> Part {
     let votes = swim.list.rings().observers(id(node)).into_iter().map(|observer| {
         let silent_for = at(TOLD) - at(SILENT);
-        VerdictVote { observer, phi: 6.0, silent_for, silence, attempts: 3 }
+        (observer, Tally { phi: 6.0, silent_for, silence, attempts: 3 })
     });
     let claim = Claim { subject: id(node), version: version(0, 0), by: id(99) };
     Part::Dead(Verdict { claim, votes: votes.collect() })
@@ -134,8 +134,8 @@ fn the_votes_of_a_doubted_verdict_count_beside_an_accusation_of_ones_own() {
     let node = (1..99).find(|&node| subjects.contains(&id(node))).unwrap();
     let Part::Dead(mut verdict) = verdict(&swim, node, Silence::Silent) else { unreachable!() };
     let observers = verdict.votes.len();
-    verdict.votes.retain(|vote| vote.observer != swim.id());
-    let abstainer = verdict.votes.last().map(|vote| vote.observer);
+    verdict.votes.retain(|&(observer, _)| observer != swim.id());
+    let abstainer = verdict.votes.last().map(|&(observer, _)| observer);
     verdict.votes.truncate(observers / 2);
     hear(&mut swim, at(TOLD), &Part::Dead(verdict));
     assert_eq!(state(&swim, node), MemberState::Suspect, "half are no majority");

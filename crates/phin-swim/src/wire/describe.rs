@@ -1,14 +1,12 @@
 //! Payloads in words, for traces and scenarios.
 
-use crate::{
-    Keys, MemberId, Version,
-    wire::{self, Claim, Part},
-};
+use super::{Claim, Part, decode};
+use crate::{Keys, MemberId, Version};
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
 /// change from release to release.
 pub fn describe(payload: &[u8], keys: &dyn Keys, name: &dyn Fn(MemberId) -> String) -> Vec<String> {
-    match wire::decode(payload, keys) {
+    match decode(payload, keys) {
         Ok(decoded) => decoded.parts.iter().map(|part| describe_part(part, name)).collect(),
         Err(error) => vec![format!("undecodable: {error}")],
     }
@@ -40,9 +38,9 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             if vote.is_accusation { "accuse" } else { "vote" },
             name(vote.subject),
             version(vote.version),
-            vote.phi,
-            vote.silent_for,
-            vote.silence.as_str(),
+            vote.tally.phi,
+            vote.tally.silent_for,
+            vote.tally.silence.as_str(),
         ),
         Part::Clear { subject, version: of, age } => {
             format!("clear {} {} age={age:?}", name(*subject), version(*of))

@@ -1,0 +1,210 @@
+//! Parts to bytes and back, and what is checked of a payload that is read. How each field looks is in [`field`].
+
+use std::io::Cursor;
+
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use super::{
+    BUCKETS, DecodeError, Entry, Part, WIRE_VERSION,
+    bytes::Bytes,
+    field::{self, Age, Votes},
+};
+use crate::{JoinRefusal, Keys, MemberState, Record, Signature};
+
+/// What a payload held.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    pub(crate) parts: Vec<Part>,
+    /// How many parts were of an unknown kind.
+    pub(crate) unknown_parts: u64,
+    /// How many parts ask or answer.
+    asking_parts: usize,
+}
+
+/// Decodes a whole payload, or nothing of it.
+pub(crate) fn decode(payload: &[u8], keys: &dyn Keys) -> Result<Decoded, DecodeError> {
+    let body = body_of(payload)?;
+    let mut input = rmp_serde::Deserializer::new(Cursor::new(body));
+    // The deepest body is a list of lines; more would only be there to exhaust the stack.
+    input.set_max_depth(16);
+    let mut decoded = Decoded::default();
+    while input.position() < body.len() as u64 {
+        let kind = u8::deserialize(&mut input)?;
+        decoded.push(decode_part(kind, &mut input, keys)?)?;
+    }
+    Ok(decoded)
+}
+
+/// What follows the version byte.
+fn body_of(payload: &[u8]) -> Result<&[u8], DecodeError> {
+    match payload.split_first() {
+        None => Err(DecodeError::Empty),
+        Some((&WIRE_VERSION, body)) => Ok(body),
+        Some((&version, _)) => Err(DecodeError::UnknownVersion(version)),
+    }
+}
+
+impl Decoded {
+    /// Adds the next part; `None` stands for one of an unknown kind.
+    fn push(&mut self, part: Option<Part>) -> Result<(), DecodeError> {
+        let Some(part) = part else {
+            self.unknown_parts += 1;
+            return Ok(());
+        };
+        self.asking_parts += usize::from(!part.is_telling());
+        if self.asking_parts > MAX_ASKING_PARTS {
+            return Err(DecodeError::Invalid("number of parts"));
+        }
+        self.parts.push(part);
+        Ok(())
+    }
+}
+
+impl Part {
+    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+        let mut out = rmp_serde::Serializer::new(bytes);
+        let kind = self.kind().serialize(&mut out);
+        kind.and_then(|()| self.encode_body(&mut out)).expect("writing to a vector cannot fail");
+    }
+
+    fn encode_body(&self, out: &mut Output<'_>) -> Result<(), rmp_serde::encode::Error> {
+        match self {
+            Self::Ping(pulse) | Self::Ack(pulse) => pulse.serialize(out),
+            Self::PingReq { sequence, target } => (sequence, target).serialize(out),
+            Self::Nack { sequence } | Self::Leave { sequence } | Self::LeaveAck { sequence } => {
+                sequence.serialize(out)
+            }
+            Self::IndirectAck { sequence, generation } => (sequence, generation).serialize(out),
+            Self::Entry(entry) => EntryBody::from(entry).serialize(out),
+            Self::Suspect(claim) | Self::Forget(claim) => claim.serialize(out),
+            Self::Dead(verdict) => verdict.serialize(out),
+            Self::Join => ().serialize(out),
+            Self::JoinReply(result) => JoinReplyBody::from(result).serialize(out),
+            Self::Compare(buckets) => buckets[..].serialize(out),
+            Self::Summary { buckets, lines } => (buckets, lines).serialize(out),
+            Self::Want(ids) => ids.serialize(out),
+            Self::Vote(vote) => vote.serialize(out),
+            Self::Clear { subject, version, age } => (subject, version, Age(*age)).serialize(out),
+            Self::Abstain { subject, version } => (subject, version).serialize(out),
+            Self::Failing { subject, version, links } => (subject, version, links).serialize(out),
+        }
+    }
+}
+
+/// Decodes the body of a part of this kind, or skips it where the kind is unknown.
+fn decode_part(
+    kind: u8,
+    input: &mut Input<'_>,
+    keys: &dyn Keys,
+) -> Result<Option<Part>, DecodeError> {
+    let part = match kind {
+        1 => read(input, Part::Ping),
+        2 => read(input, Part::Ack),
+        3 => read(input, |(sequence, target)| Part::PingReq { sequence, target }),
+        4 => read(input, |sequence| Part::Nack { sequence }),
+        5 => read(input, |(sequence, generation)| Part::IndirectAck { sequence, generation }),
+        6 => EntryBody::deserialize(input)?.into_entry(keys).map(Part::Entry),
+        7 => read(input, Part::Suspect),
+        8 => read(input, Part::Dead),
+        9 => read(input, |()| Part::Join),
+        10 => read(input, |reply: JoinReplyBody| Part::JoinReply(reply.into_result())),
+        11 => read_buckets(input).map(Part::Compare),
+        12 => read(input, |(buckets, lines)| Part::Summary { buckets, lines }),
+        13 => read(input, Part::Want),
+        14 => read(input, |sequence| Part::Leave { sequence }),
+        15 => read(input, |sequence| Part::LeaveAck { sequence }),
+        16 => read(input, Part::Vote),
+        17 => read(input, |(subject, version, Age(age))| Part::Clear { subject, version, age }),
+        18 => read(input, |(subject, version)| Part::Abstain { subject, version }),
+        19 => read(input, Part::Forget),
+        20 => read(input, |(subject, version, Votes(links))| Part::Failing {
+            subject,
+            version,
+            links,
+        }),
+        _ => {
+            IgnoredAny::deserialize(input)?;
+            return Ok(None);
+        }
+    };
+    part.map(Some)
+}
+
+/// The part that is made of the next value.
+fn read<'de, T: Deserialize<'de>>(
+    input: &mut Input<'_>,
+    part: impl FnOnce(T) -> Part,
+) -> Result<Part, DecodeError> {
+    Ok(part(T::deserialize(input)?))
+}
+
+fn read_buckets(input: &mut Input<'_>) -> Result<Box<[u64; BUCKETS]>, DecodeError> {
+    let buckets = Vec::<u64>::deserialize(input)?.into_boxed_slice();
+    buckets.try_into().map_err(|_| DecodeError::Invalid("buckets"))
+}
+
+type Input<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadReader<Cursor<&'a [u8]>>>;
+type Output<'a> = rmp_serde::Serializer<&'a mut Vec<u8>>;
+
+#[derive(Deserialize, Serialize)]
+struct EntryBody {
+    #[serde(with = "field::state")]
+    state: MemberState,
+    #[serde(with = "field::record_body")]
+    body: Vec<u8>,
+    signature: Bytes<64>,
+}
+
+impl From<&Entry> for EntryBody {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            state: entry.state,
+            body: entry.record.body().to_vec(),
+            signature: Bytes(entry.record.signature().0),
+        }
+    }
+}
+
+impl EntryBody {
+    fn into_entry(self, keys: &dyn Keys) -> Result<Entry, DecodeError> {
+        let record = Record::decode(&self.body, Signature(self.signature.0), keys)?;
+        if record.has_left() != (self.state == MemberState::Left) {
+            return Err(DecodeError::Invalid("state of a record"));
+        }
+        Ok(Entry { state: self.state, record })
+    }
+}
+
+/// A code, and for people a text.
+#[derive(Deserialize, Serialize)]
+struct JoinReplyBody(u8, String);
+
+impl From<&Result<(), JoinRefusal>> for JoinReplyBody {
+    fn from(result: &Result<(), JoinRefusal>) -> Self {
+        match result {
+            Ok(()) => Self(0, String::new()),
+            Err(JoinRefusal::Full) => Self(1, String::new()),
+            Err(JoinRefusal::Leaving) => Self(2, String::new()),
+            Err(JoinRefusal::NotUnderstood) => Self(3, String::new()),
+            Err(JoinRefusal::NotAdmitted(reason)) => Self(4, reason.clone()),
+            Err(JoinRefusal::Busy) => Self(5, String::new()),
+        }
+    }
+}
+
+impl JoinReplyBody {
+    fn into_result(self) -> Result<(), JoinRefusal> {
+        match self.0 {
+            0 => Ok(()),
+            1 => Err(JoinRefusal::Full),
+            2 => Err(JoinRefusal::Leaving),
+            4 => Err(JoinRefusal::not_admitted(&self.1)),
+            5 => Err(JoinRefusal::Busy),
+            _ => Err(JoinRefusal::NotUnderstood),
+        }
+    }
+}
+
+/// How many parts of a payload may ask or answer; the others tell, and cost their sender about what they cost us. A
+/// join is two bytes and its answer is a whole list, and no release sends more than two such parts together.
+pub(super) const MAX_ASKING_PARTS: usize = 16;

@@ -1,0 +1,151 @@
+//! How single fields are written, for serde's `with`; whatever has a limit is refused beyond it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::{MAX_VOTES, bytes::Bytes};
+use crate::{MemberId, MemberState, Record, Silence};
+
+impl Serialize for MemberId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Bytes(self.0).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for MemberId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(Bytes::deserialize(deserializer)?.0))
+    }
+}
+
+/// Whole milliseconds, at most 49 days of them.
+pub(super) mod age {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(age: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u32(u32::try_from(age.as_millis()).unwrap_or(u32::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        Ok(Duration::from_millis(u32::deserialize(from)?.into()))
+    }
+}
+
+/// An age that is no field of a struct.
+#[derive(Deserialize, Serialize)]
+pub(super) struct Age(#[serde(with = "age")] pub(super) Duration);
+
+/// Hundredths, up to 655.35.
+pub(super) mod hundredths {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(number: &f64, to: S) -> Result<S::Ok, S::Error> {
+        let hundredths = (number * 100.0).round().clamp(0.0, f64::from(u16::MAX));
+        to.serialize_u16(hundredths as u16)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        Ok(f64::from(u16::deserialize(from)?) / 100.0)
+    }
+}
+
+/// A number for each kind of silence.
+pub(super) mod silence {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(silence: &Silence, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u8(match silence {
+            Silence::Unknown => 0,
+            Silence::Silent => 1,
+            Silence::Hung => 2,
+            Silence::Gone => 3,
+        })
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Silence, D::Error> {
+        match u8::deserialize(from)? {
+            0 => Ok(Silence::Unknown),
+            1 => Ok(Silence::Silent),
+            2 => Ok(Silence::Hung),
+            3 => Ok(Silence::Gone),
+            _ => Err(D::Error::custom("kind of silence")),
+        }
+    }
+}
+
+/// A number for each state.
+pub(super) mod state {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(state: &MemberState, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u8(match state {
+            MemberState::Alive => 0,
+            MemberState::Suspect => 1,
+            MemberState::Dead => 2,
+            MemberState::Left => 3,
+        })
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<MemberState, D::Error> {
+        match u8::deserialize(from)? {
+            0 => Ok(MemberState::Alive),
+            1 => Ok(MemberState::Suspect),
+            2 => Ok(MemberState::Dead),
+            3 => Ok(MemberState::Left),
+            _ => Err(D::Error::custom("state")),
+        }
+    }
+}
+
+/// A list with an item from each observer of a member.
+pub(super) fn votes<'de, D, T>(from: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let votes = Vec::deserialize(from)?;
+    match votes.len() {
+        0..=MAX_VOTES => Ok(votes),
+        many => Err(D::Error::invalid_length(many, &"at most as many as there are observers")),
+    }
+}
+
+/// [Votes](votes) that are no field of a struct.
+#[derive(Deserialize)]
+#[serde(bound = "T: Deserialize<'de>")]
+pub(super) struct Votes<T>(#[serde(deserialize_with = "votes")] pub(super) Vec<T>);
+
+/// Bytes as one MessagePack `bin`, refused beyond what a record may have.
+pub(super) mod record_body {
+    use super::*;
+
+    #[expect(clippy::ptr_arg, reason = "serde passes a reference to the field")]
+    pub(crate) fn serialize<S: Serializer>(
+        bytes: &Vec<u8>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<u8>, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "at most {} bytes", Record::MAX_BODY_BYTES)
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                if bytes.len() > Record::MAX_BODY_BYTES {
+                    return Err(E::invalid_length(bytes.len(), &self));
+                }
+                Ok(bytes.to_vec())
+            }
+        }
+        deserializer.deserialize_bytes(Visitor)
+    }
+}

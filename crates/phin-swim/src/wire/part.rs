@@ -1,0 +1,248 @@
+//! The messages: one part of a payload each. The section of the SWIM paper (Das, Gupta, Motivala, DSN 2002) or of
+//! Lifeguard (Dadgar, Phillips, Currey, DSN-W 2018) that a message comes from stands with it; those without are phin's.
+//!
+//! Clocks differ, so no moment is sent. Votes and links become ages when sent and moments again when received, here.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BUCKETS, Fingerprint, Round, Sequence, field};
+use crate::{
+    FailingLink, Generation, Incarnation, Instant, JoinRefusal, MemberId, MemberState, Record,
+    Silence, Version, Vote,
+};
+
+/// The body of pings and acks (SWIM §3.1).
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Pulse {
+    /// Ties the ack to the ping.
+    pub(crate) sequence: Sequence,
+    /// Which run of the sender's process speaks.
+    pub(crate) generation: Generation,
+    /// The sender's protocol period.
+    pub(crate) round: Round,
+    /// How long ago it began, in milliseconds.
+    pub(crate) round_age_ms: u32,
+    /// The fingerprint of the sender's membership list.
+    pub(crate) fingerprint: Fingerprint,
+    /// The longest stall that the sender measured in itself lately, in milliseconds.
+    pub(crate) stall_ms: u16,
+}
+
+/// A claim about another member (SWIM §4.2). It counts only for the version that it names.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Claim {
+    pub(crate) subject: MemberId,
+    pub(crate) version: Version,
+    /// The member that found it.
+    pub(crate) by: MemberId,
+}
+
+/// One observer's evidence against a member, alone or with a verdict: a [`Vote`] with an age in place of its moment.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Tally {
+    #[serde(with = "field::hundredths")]
+    pub(crate) phi: f64,
+    /// How long ago the first ping was sent that was not answered.
+    #[serde(with = "field::age")]
+    pub(crate) silent_for: Duration,
+    #[serde(with = "field::silence")]
+    pub(crate) silence: Silence,
+    pub(crate) attempts: u8,
+}
+
+impl Tally {
+    /// The evidence of a vote, to be sent now.
+    pub(crate) fn of(vote: &Vote, now: Instant) -> Self {
+        let &Vote { observer: _, phi, silent_since, silence, attempts } = vote;
+        Self { phi, silent_for: now - silent_since, silence, attempts }
+    }
+
+    /// The vote of the observer whose evidence this is, received now.
+    pub(crate) const fn vote_of(self, observer: MemberId, now: Instant) -> Vote {
+        let Self { phi, silent_for, silence, attempts } = self;
+        Vote { observer, phi, silent_since: now.saturating_sub(silent_for), silence, attempts }
+    }
+}
+
+/// The sender's evidence against a member, and whether the receiver is asked for its own.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct VoteBody {
+    pub(crate) subject: MemberId,
+    pub(crate) version: Version,
+    /// Whether the receiver is asked to look for itself.
+    pub(crate) is_accusation: bool,
+    /// Whether the sender observes the subject, so that its vote counts.
+    pub(crate) is_observer: bool,
+    pub(crate) tally: Tally,
+}
+
+/// A verdict: who is dead, and whose evidence shows it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) claim: Claim,
+    /// At most [`MAX_VOTES`](super::MAX_VOTES), each with its observer.
+    #[serde(deserialize_with = "field::votes")]
+    pub(crate) votes: Vec<(MemberId, Tally)>,
+}
+
+/// A link on which its observer does not reach a member: a [`FailingLink`] with an age in place of its moment.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct FailingLinkBody {
+    pub(crate) observer: MemberId,
+    /// How long ago the first ping was sent that was not answered.
+    #[serde(with = "field::age")]
+    pub(crate) age: Duration,
+    pub(crate) attempts: u8,
+}
+
+impl FailingLinkBody {
+    /// The link, to be sent now.
+    pub(crate) fn of(link: &FailingLink, now: Instant) -> Self {
+        let &FailingLink { observer, since, attempts } = link;
+        Self { observer, age: now - since, attempts }
+    }
+
+    /// The link, received now.
+    pub(crate) const fn received(self, now: Instant) -> FailingLink {
+        let Self { observer, age, attempts } = self;
+        FailingLink { observer, since: now.saturating_sub(age), attempts }
+    }
+}
+
+/// A member's record with the state in which the sender lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) state: MemberState,
+    pub(crate) record: Record,
+}
+
+/// One line of a summary: the version and the state in which the sender lists a member.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(from = "LineBody", into = "LineBody")]
+pub(crate) struct SummaryLine {
+    pub(crate) id: MemberId,
+    pub(crate) version: Version,
+    pub(crate) state: MemberState,
+}
+
+/// A line as it is written: the version has no array of its own.
+#[derive(Deserialize, Serialize)]
+struct LineBody(MemberId, Generation, Incarnation, #[serde(with = "field::state")] MemberState);
+
+impl From<SummaryLine> for LineBody {
+    fn from(line: SummaryLine) -> Self {
+        Self(line.id, line.version.generation, line.version.incarnation, line.state)
+    }
+}
+
+impl From<LineBody> for SummaryLine {
+    fn from(LineBody(id, generation, incarnation, state): LineBody) -> Self {
+        Self { id, version: Version { generation, incarnation }, state }
+    }
+}
+
+/// One part of a payload. The number of each kind stands in [`Part::kind`] and in `docs/protocol.md`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Part {
+    /// Are you there? (SWIM §3.1, `ping`)
+    Ping(Pulse),
+    /// The answer to a ping, with its sequence. (SWIM §3.1, `ack`)
+    Ack(Pulse),
+    /// Ping `target` for me. (SWIM §3.1, `ping-req`)
+    PingReq { sequence: Sequence, target: MemberId },
+    /// `target` did not answer me either, but I am here. (Lifeguard §IV.A, LHA-Probe)
+    Nack { sequence: Sequence },
+    /// `target` answered me, as this generation: the ack that a helper passes on. (SWIM §3.1)
+    IndirectAck { sequence: Sequence, generation: Generation },
+    /// A member's signed record: SWIM's `Alive` (§4.2) and its news of joins and departures (§3.2).
+    Entry(Entry),
+    /// A member is suspected. (SWIM §4.2, `Suspect`)
+    Suspect(Claim),
+    /// A member is declared dead. (SWIM §4.2, `Confirm`; here with the votes, so that receivers can check it)
+    Dead(Verdict),
+    /// Let me in; my record follows as an [`Part::Entry`]. (SWIM §3.2)
+    Join,
+    /// The answer to a join; where it admits, the whole list follows as entries. (SWIM §3.2)
+    JoinReply(Result<(), JoinRefusal>),
+    /// The fingerprints of the buckets of my list. (Anti-entropy, which SWIM has not: Demers et al., PODC 1987)
+    Compare(Box<[u64; BUCKETS]>),
+    /// My list in those buckets (a bit each) in which ours differ. (Anti-entropy)
+    Summary { buckets: u64, lines: Vec<SummaryLine> },
+    /// Send me your records of these members. (Anti-entropy)
+    Want(Vec<MemberId>),
+    /// I depart; my record follows as an entry. Confirm. (SWIM §3.2; the confirmation is ours)
+    Leave { sequence: Sequence },
+    /// I know that you depart.
+    LeaveAck { sequence: Sequence },
+    /// I missed replies of a member. (In place of the independent suspicions of Lifeguard §IV.B, with their weight)
+    Vote(VoteBody),
+    /// I heard from the member you doubt, so long ago.
+    Clear { subject: MemberId, version: Version, age: Duration },
+    /// I am not able to judge that member now. (After Lifeguard's local health, §IV.A)
+    Abstain { subject: MemberId, version: Version },
+    /// I have forgotten a member that was dead or had left.
+    Forget(Claim),
+    /// These links to a member fail, though it lives; mine among them, or else mine works.
+    Failing { subject: MemberId, version: Version, links: Vec<FailingLinkBody> },
+}
+
+impl Part {
+    /// The number that stands for this kind on the wire; never given to another kind.
+    pub(super) const fn kind(&self) -> u8 {
+        match self {
+            Self::Ping(_) => 1,
+            Self::Ack(_) => 2,
+            Self::PingReq { .. } => 3,
+            Self::Nack { .. } => 4,
+            Self::IndirectAck { .. } => 5,
+            Self::Entry(_) => 6,
+            Self::Suspect(_) => 7,
+            Self::Dead(_) => 8,
+            Self::Join => 9,
+            Self::JoinReply(_) => 10,
+            Self::Compare(_) => 11,
+            Self::Summary { .. } => 12,
+            Self::Want(_) => 13,
+            Self::Leave { .. } => 14,
+            Self::LeaveAck { .. } => 15,
+            Self::Vote(_) => 16,
+            Self::Clear { .. } => 17,
+            Self::Abstain { .. } => 18,
+            Self::Forget(_) => 19,
+            Self::Failing { .. } => 20,
+        }
+    }
+
+    /// Whether it answers something we sent, which shows that we are heard.
+    pub(crate) const fn is_answer(&self) -> bool {
+        match self {
+            Self::Ack(_)
+            | Self::Nack { .. }
+            | Self::IndirectAck { .. }
+            | Self::JoinReply(_)
+            | Self::Summary { .. }
+            | Self::LeaveAck { .. }
+            | Self::Clear { .. }
+            | Self::Abstain { .. } => true,
+            Self::Vote(vote) => !vote.is_accusation,
+            Self::Ping(_)
+            | Self::PingReq { .. }
+            | Self::Entry(_)
+            | Self::Suspect(_)
+            | Self::Dead(_)
+            | Self::Forget(_)
+            | Self::Join
+            | Self::Compare(_)
+            | Self::Want(_)
+            | Self::Leave { .. }
+            | Self::Failing { .. } => false,
+        }
+    }
+
+    /// Whether it tells of a member, rather than asking or answering.
+    pub(crate) const fn is_telling(&self) -> bool {
+        matches!(self, Self::Entry(_) | Self::Suspect(_) | Self::Dead(_) | Self::Forget(_))
+    }
+}
