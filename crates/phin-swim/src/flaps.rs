@@ -8,7 +8,11 @@ use std::{collections::BTreeMap, f64::consts::LN_2, time::Duration};
 use phin_accrual::{exp, ln};
 
 use crate::{
-    Change, Config, Instant, MemberId, MemberState, Swim, member::list::Hold, timers::Timer,
+    Change, Config, Instant, MemberId, Stats,
+    ctx::Ctx,
+    member::list::{Hold, MembershipList},
+    step::Step,
+    timers::Timer,
 };
 
 /// How often members died lately: at most [`MAX_FLAPPING`] of them.
@@ -42,9 +46,7 @@ impl Flaps {
     pub(crate) const fn new(now: Instant) -> Self {
         Self { penalties: BTreeMap::new(), pruned_at: now, suspicions: BTreeMap::new() }
     }
-}
 
-impl Flaps {
     /// Whether a change of a member is reported, as far as its suspicions go: at most `limit` in a minute, each with its end.
     /// A member that is starved, or that some members do not reach, is suspected and refutes again and again. What the list
     /// says of it is not delayed, nor is its death.
@@ -110,79 +112,76 @@ impl Config {
     }
 }
 
-impl Swim {
+impl Flaps {
     /// A member died, or was started anew before anyone noticed its death.
-    pub(crate) fn record_flap(&mut self, id: MemberId) {
-        let now = self.ctx.now;
-        let value = (self.flap_penalty(now, id) + 1.0).min(self.ctx.params.max_flap_penalty());
-        if !self.has_room_for_flap(id) {
-            self.ctx.stats.flaps_ignored += 1;
+    pub(crate) fn record(&mut self, ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
+        let now = ctx.now;
+        let value = self.penalty(now, id, ctx.params.flap_half_life) + 1.0;
+        let value = value.min(ctx.params.max_flap_penalty());
+        if !self.has_room(now, id, ctx.params.flap_half_life) {
+            ctx.stats.flaps_ignored += 1;
             return;
         }
-        self.flaps.penalties.insert(id, Penalty { value, at: now });
-        let hold = self.list.snapshot().hold(id);
-        if hold.is_some() || value >= self.ctx.params.flap_suppress {
-            let until = now + self.ctx.params.hold_time(value);
+        self.penalties.insert(id, Penalty { value, at: now });
+        let hold = list.snapshot().hold(id);
+        if hold.is_some() || value >= ctx.params.flap_suppress {
+            let until = now + ctx.params.hold_time(value);
             let is_told = hold.is_some_and(|hold| hold.is_told);
-            self.list.hold_back(id, Some(Hold { until, is_told }));
-            self.ctx.timers.set(until, Timer::Release(id));
+            list.hold_back(id, Some(Hold { until, is_told }));
+            ctx.timers.set(until, Timer::Release(id));
         }
     }
 
-    /// The penalty of a member as it is now: one for each death, halved in each half life; zero of a steady one.
-    pub fn flap_penalty(&self, now: Instant, id: MemberId) -> f64 {
-        let half_life = self.ctx.params.flap_half_life;
-        self.flaps.penalties.get(&id).map_or(0.0, |penalty| penalty.left(now, half_life))
+    /// The penalty of a member as it is now: one for each death, halved in each half-life; zero of a steady one.
+    pub(crate) fn penalty(&self, now: Instant, id: MemberId, half_life: Duration) -> f64 {
+        self.penalties.get(&id).map_or(0.0, |penalty| penalty.left(now, half_life))
     }
 
-    /// What the application is told instead of a change, if anything, where the member is held back.
-    pub(crate) fn damp(&mut self, id: MemberId, change: Change) -> Option<Change> {
-        let Some(hold) = self.list.snapshot().hold(id) else {
-            return Some(change);
-        };
-        match change {
-            Change::Left => {
-                self.list.hold_back(id, None);
-                Some(change)
-            }
-            _ if hold.is_told => None,
-            // It returns from the death for which it is held back.
-            Change::Alive => {
-                self.ctx.stats.returns_held_back += 1;
-                self.list.hold_back(id, Some(Hold { is_told: true, ..hold }));
-                Some(Change::HeldBack)
-            }
-            _ => Some(change),
+    fn has_room(&mut self, now: Instant, id: MemberId, half_life: Duration) -> bool {
+        let is_full = self.penalties.len() >= MAX_FLAPPING;
+        if is_full && now - self.pruned_at >= half_life {
+            self.pruned_at = now;
+            self.penalties.retain(|_, penalty| penalty.left(now, half_life) >= 0.5);
         }
+        self.penalties.len() < MAX_FLAPPING || self.penalties.contains_key(&id)
     }
+}
 
-    /// The penalty of a member has decayed, unless it died again meanwhile: the application is told what it is now.
-    pub(crate) fn release(&mut self, id: MemberId) {
-        let now = self.ctx.now;
-        let Some(hold) = self.list.snapshot().hold(id).filter(|hold| hold.until <= now) else {
-            return;
-        };
-        self.list.hold_back(id, None);
-        if let Some(member) = self.list.get(id).filter(|_| hold.is_told).cloned() {
-            let change = match member.state {
-                MemberState::Alive => Change::Alive,
-                MemberState::Suspect => Change::Suspect,
-                MemberState::Dead => Change::Dead,
-                MemberState::Left => Change::Left,
-            };
-            self.announce(Some(change), member);
+/// What the application is told instead of a change, if anything, where the member is suppressed.
+pub(crate) fn damp(
+    stats: &mut Stats,
+    list: &mut MembershipList,
+    id: MemberId,
+    change: Change,
+) -> Option<Change> {
+    let Some(hold) = list.snapshot().hold(id) else {
+        return Some(change);
+    };
+    match change {
+        Change::Left => {
+            list.hold_back(id, None);
+            Some(change)
         }
+        _ if hold.is_told => None,
+        // It returns from the death for which it is suppressed.
+        Change::Alive => {
+            stats.returns_held_back += 1;
+            list.hold_back(id, Some(Hold { is_told: true, ..hold }));
+            Some(Change::HeldBack)
+        }
+        _ => Some(change),
     }
+}
 
-    fn has_room_for_flap(&mut self, id: MemberId) -> bool {
-        let now = self.ctx.now;
-        let half_life = self.ctx.params.flap_half_life;
-        let Flaps { penalties, pruned_at, .. } = &mut self.flaps;
-        if penalties.len() >= MAX_FLAPPING && now - *pruned_at >= half_life {
-            *pruned_at = now;
-            penalties.retain(|_, penalty| penalty.left(now, half_life) >= 0.5);
-        }
-        penalties.len() < MAX_FLAPPING || penalties.contains_key(&id)
+/// The penalty of a member has decayed, unless it died again meanwhile: the application is told what it is now.
+pub(crate) fn release(ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
+    let now = ctx.now;
+    let Some(hold) = list.snapshot().hold(id).filter(|hold| hold.until <= now) else {
+        return;
+    };
+    list.hold_back(id, None);
+    if let Some(member) = list.get(id).filter(|_| hold.is_told).cloned() {
+        ctx.then(Step::Announce { change: Change::to(member.state), member });
     }
 }
 

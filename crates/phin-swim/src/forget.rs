@@ -72,6 +72,32 @@ impl Forgotten {
         false
     }
 
+    /// What to answer to a member that has another one, forgotten here, in this version in this state.
+    pub(crate) fn answer(
+        &self,
+        me: MemberId,
+        id: MemberId,
+        (version, state): (Version, MemberState),
+    ) -> Option<Part> {
+        let known = self.members.get(&id).filter(|known| version <= known.version())?;
+        if state.is_live() {
+            return self.entry(id);
+        }
+        Some(Part::Forget(Claim { subject: id, version: known.version(), by: me }))
+    }
+
+    /// News that a member was forgotten.
+    pub(crate) fn news(&self, me: MemberId, id: MemberId) -> Option<Part> {
+        let known = self.members.get(&id)?;
+        self.answer(me, id, (known.version(), known.state))
+    }
+
+    /// The state that a member was in when it was forgotten: for itself, should it live.
+    pub(crate) fn entry(&self, id: MemberId) -> Option<Part> {
+        let known = self.members.get(&id)?;
+        Some(Part::Entry(Entry { state: known.state, record: known.record().clone() }))
+    }
+
     fn insert(&mut self, now: Instant, member: Arc<Member>) {
         let id = member.id();
         self.remove(id);
@@ -206,30 +232,13 @@ impl Swim {
         version: Version,
         state: MemberState,
     ) -> Option<Part> {
-        let known = self.forgotten.members.get(&id).filter(|known| version <= known.version())?;
-        if state.is_live() {
-            return self.entry_of_forgotten(id);
-        }
-        let (version, by) = (known.version(), self.id());
-        Some(Part::Forget(Claim { subject: id, version, by }))
-    }
-
-    /// News that a member was forgotten.
-    pub(crate) fn news_of_forgotten(&self, id: MemberId) -> Option<Part> {
-        let known = self.forgotten.members.get(&id)?;
-        self.word_on_forgotten(id, known.version(), known.state)
-    }
-
-    /// What a member was held for when it was forgotten: for itself, should it live.
-    pub(crate) fn entry_of_forgotten(&self, id: MemberId) -> Option<Part> {
-        let known = self.forgotten.members.get(&id)?;
-        Some(Part::Entry(Entry { state: known.state, record: known.record().clone() }))
+        self.forgotten.answer(self.id(), id, (version, state))
     }
 
     /// Adds whom we forgot in those buckets (a bit each) of a list that is compared with ours.
     pub(crate) fn push_forgotten(&self, payload: &mut Payload, buckets: u64) {
         for &id in self.forgotten.members.keys().filter(|&&id| buckets & bucket_bit(id) != 0) {
-            if let Some(news) = self.news_of_forgotten(id) {
+            if let Some(news) = self.forgotten.news(self.id(), id) {
                 payload.push(&news);
             }
         }

@@ -1,22 +1,32 @@
 //! Dissemination: news is pushed at once along the rings, then piggybacked on pings and acks until it was sent often
 //! enough (SWIM §4.1).
 //!
-//! What is queued is only who there is news of; what is sent is the list's present word on that member.
+//! What is queued is only the members of which there is news; what is sent is the list's present word on each.
+
+pub(crate) mod budget;
+pub(crate) mod queue;
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Incarnation, Instant, MemberId, MemberState, Swim,
+    Instant, MemberId, MemberState, Peer,
+    ctx::Ctx,
+    detect::detector::Detector,
+    forget::Forgotten,
+    gossip::{
+        budget::{Budget, Kind},
+        queue::{Queue, retransmit_limit},
+    },
+    member::list::MembershipList,
     step::Source,
     timers::Timer,
     wire::{Part, Payload},
 };
 
-/// The members there is news of.
+/// The members of which there is news.
 #[derive(Debug)]
 pub(crate) struct Dissemination {
-    /// How often the news of each member was piggybacked; at most [`MAX_UPDATES`].
-    piggybacked: BTreeMap<MemberId, u32>,
+    queue: Queue,
     /// News not pushed yet, and from whom it came; emptied when it is pushed.
     unpushed: BTreeMap<MemberId, Option<MemberId>>,
     /// When it is pushed.
@@ -27,282 +37,200 @@ pub(crate) struct Dissemination {
     turn: usize,
 }
 
-/// News there can be much of at once; each has a budget of its own, so that neither waits for the other.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Kind {
-    /// Suspicions and deaths.
-    Fall,
-    Refutation,
+/// The rules of dissemination, with what they work on.
+pub(crate) struct Gossip<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) own: &'a mut Dissemination,
+    pub(crate) detector: &'a mut Detector,
+    pub(crate) forgotten: &'a Forgotten,
 }
 
-/// So many messages at once, then [`MESSAGES_PER_PERIOD`].
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    at_once: u32,
-    /// Up to when it is spent.
-    spent_until: Instant,
-}
-
-impl Budget {
-    /// How long it takes until so many messages can be sent.
-    fn wait(self, messages: usize, now: Instant, period: Duration) -> Duration {
-        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
-        let backlog = self.spent_until.saturating_since(now);
-        (backlog + gap(period).saturating_mul(messages)).saturating_sub(gap(period) * self.at_once)
-    }
-
-    fn take(&mut self, messages: u32, now: Instant, period: Duration) {
-        self.spent_until = self.spent_until.max(now) + gap(period).saturating_mul(messages);
-    }
-}
-
-/// What one message takes of a budget.
-fn gap(period: Duration) -> Duration {
-    period / MESSAGES_PER_PERIOD
+/// One update to push.
+struct Update {
+    id: MemberId,
+    /// The member that sent it; it is not sent back.
+    from: Option<MemberId>,
+    part: Part,
 }
 
 impl Dissemination {
     pub(crate) fn new(now: Instant, rings: u8) -> Self {
-        let (piggybacked, unpushed) = Default::default();
-        let at_once = u32::from(rings) * PUSHES_AT_ONCE;
-        let budgets = [Budget { at_once, spent_until: now }; 2];
-        Self { piggybacked, unpushed, push_at: None, budgets, turn: 0 }
+        let (queue, unpushed) = Default::default();
+        let budgets = [Budget::new(now, rings); 2];
+        Self { queue, unpushed, push_at: None, budgets, turn: 0 }
     }
 
     const fn budget(&self, kind: Kind) -> Budget {
         self.budgets[kind as usize]
     }
+
+    /// How long news of this kind may wait for more. Where many die at once their news is collected, so that one push
+    /// carries much; likewise where many refute. Others hear at once of a member that joins, returns or leaves.
+    fn delay(&self, ctx: &Ctx, kind: Option<Kind>) -> Duration {
+        let (delay, period) = (ctx.params.push_delay, ctx.params.protocol_period);
+        let wait = kind.map(|kind| self.budget(kind).wait(FEW, ctx.now, period).min(period));
+        wait.map_or(delay, |wait| wait.max(delay))
+    }
+
+    /// Takes from these members those whose turn it is.
+    fn take_turn(&mut self, members: &mut Vec<MemberId>) {
+        if members.len() > FEW {
+            let turn = self.turn % members.len();
+            self.turn = turn + FEW;
+            members.rotate_left(turn);
+            members.truncate(FEW);
+        }
+    }
 }
 
-impl Swim {
+impl Gossip<'_> {
     /// Makes news of a member's present state.
     pub(crate) fn spread(&mut self, id: MemberId, source: Source) {
-        let now = self.ctx.now;
-        self.exchanges.last_change = now;
-        self.rounds.quicken(&mut self.ctx);
         let learnt_from = match source {
             Source::Ourselves => None,
             Source::Gossip(from) => Some(from.id),
             Source::Welcome(_) => return,
         };
-        self.queue(id);
+        self.ctx.stats.updates_dropped += u64::from(self.own.queue.insert(id));
         self.plan_push(id);
-        self.dissemination.unpushed.insert(id, learnt_from);
-        self.tell_suspect(id, learnt_from);
+        self.own.unpushed.insert(id, learnt_from);
+        self.inform_suspect(id, learnt_from);
     }
 
-    /// A suspect hears of it at once, so that it can refute: from who found it so, and from its neighbours, as all who
-    /// observe it may be cut off from it.
-    fn tell_suspect(&mut self, id: MemberId, learnt_from: Option<MemberId>) {
-        let now = self.ctx.now;
-        let is_suspect = self.list.get(id).is_some_and(|m| m.state == MemberState::Suspect);
-        let (me, rings) = (self.id(), self.list.rings());
+    /// A suspect hears of it at once, so that it can refute: from the member that found it so, and from its neighbours, as
+    /// all that observe it may be cut off from it.
+    fn inform_suspect(&mut self, id: MemberId, learnt_from: Option<MemberId>) {
+        if self.list.state(id) != Some(MemberState::Suspect) {
+            return;
+        }
+        let (me, rings) = (self.list.me().id(), self.list.rings());
         let is_neighbour = || rings.observers(me).contains(&id) || rings.subjects(me).contains(&id);
-        if is_suspect
-            && (learnt_from.is_none() || is_neighbour())
-            && let Some((peer, claim)) = self.peer(id).zip(self.update(now, id))
-        {
+        let is_ours = learnt_from.is_none() || is_neighbour();
+        let claim = self.update(id).filter(|_| is_ours);
+        if let Some((peer, claim)) = self.list.peer(id).zip(claim) {
             self.ctx.send(peer, &claim);
         }
     }
 
-    /// Pushes what is new to our subjects in all rings, each update once; they push it on. What the budget is short for goes
-    /// to few of them, in turn; the others hear of it by another way, or by what is piggybacked.
+    /// Pushes what is new to this node's subjects in all rings, each update once; they push it on. What the budget is short
+    /// for goes to few of them, in turn; the others hear of it by another way, or by what is piggybacked.
     pub(crate) fn push_updates(&mut self) {
-        let now = self.ctx.now;
-        if self.dissemination.push_at.is_none_or(|planned| planned > now) {
+        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        if self.own.push_at.take_if(|planned| *planned <= now).is_none() {
             return;
         }
-        self.dissemination.push_at = None;
-        let unpushed = std::mem::take(&mut self.dissemination.unpushed);
-        let news: Vec<_> = unpushed
-            .iter()
-            .filter_map(|(&id, &from)| Some((id, from, self.update(now, id)?)))
-            .collect();
-        let kinds: Vec<_> = unpushed.keys().map(|&id| self.kind_of_news(id)).collect();
-        let mut sent = 0;
-        for receiver in self.receivers(&kinds) {
-            let Some(peer) = self.peer(receiver) else {
-                continue;
-            };
-            let mut payload = Payload::new();
-            for (id, from, part) in &news {
-                if *from == Some(receiver) || *id == receiver {
-                    continue;
-                }
-                if !payload.push_within(part, self.ctx.params.max_datagram_bytes) {
-                    let full = std::mem::replace(&mut payload, Payload::of(part));
-                    self.ctx.send_datagram(peer, full);
-                    sent += 1;
-                }
-            }
-            if !payload.is_empty() {
-                self.ctx.send_datagram(peer, payload);
-                sent += 1;
-            }
-        }
-        for kind in [Kind::Fall, Kind::Refutation] {
-            if kinds.contains(&Some(kind)) {
-                let period = self.ctx.params.protocol_period;
-                self.dissemination.budgets[kind as usize].take(sent, now, period);
-            }
+        let unpushed = std::mem::take(&mut self.own.unpushed);
+        let kinds: Vec<_> = unpushed.keys().map(|&id| self.kind_of(id)).collect();
+        let news = unpushed.into_iter();
+        let news = news.filter_map(|(id, from)| Some(Update { id, from, part: self.update(id)? }));
+        let news: Vec<_> = news.collect();
+        let receivers = self.receivers(&kinds).into_iter().filter_map(|id| self.list.peer(id));
+        let sent = receivers.collect::<Vec<_>>().into_iter().map(|to| self.push(to, &news)).sum();
+        for kind in Kind::ALL.into_iter().filter(|&kind| kinds.contains(&Some(kind))) {
+            self.own.budgets[kind as usize].take(sent, now, period);
         }
     }
 
-    /// Whom these kinds of news are pushed to. A subject that does not answer is most likely not there; if it is, others
-    /// push to it.
+    /// Pushes the news to one member; returns in how many messages.
+    fn push(&mut self, to: Peer, news: &[Update]) -> u32 {
+        let max_bytes = self.ctx.params.max_datagram_bytes;
+        let (mut payload, mut sent) = (Payload::new(), 0);
+        for update in news.iter().filter(|u| u.from != Some(to.id) && u.id != to.id) {
+            if !payload.push_within(&update.part, max_bytes) {
+                let full = std::mem::replace(&mut payload, Payload::of(&update.part));
+                self.ctx.send_datagram(to, full);
+                sent += 1;
+            }
+        }
+        if !payload.is_empty() {
+            self.ctx.send_datagram(to, payload);
+            sent += 1;
+        }
+        sent
+    }
+
+    /// The members that these kinds of news are pushed to. A subject that does not answer is most likely not there; if it
+    /// is, others push to it.
     fn receivers(&mut self, kinds: &[Option<Kind>]) -> Vec<MemberId> {
-        let now = self.ctx.now;
-        let mut subjects = self.list.rings().subjects(self.id());
-        let (all, period) = (subjects.len(), self.ctx.params.protocol_period);
+        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        let mut subjects = self.list.rings().subjects(self.list.me().id());
+        let all = subjects.len();
+        let fits = |kind| self.own.budget(kind).wait(all, now, period).is_zero();
         // What a push carries besides costs nothing more.
-        let is_for_all = kinds.iter().any(|kind| {
-            kind.is_none_or(|kind| self.dissemination.budget(kind).wait(all, now, period).is_zero())
-        });
+        let is_for_all = kinds.iter().any(|kind| kind.is_none_or(fits));
         let most_misses = if is_for_all { MAX_MISSES } else { 0 };
         subjects.retain(|&id| self.detector.cases.misses_of(id).len() <= most_misses);
-        if !is_for_all && subjects.len() > FEW {
-            let turn = self.dissemination.turn % subjects.len();
-            self.dissemination.turn = turn + FEW;
-            subjects.rotate_left(turn);
-            subjects.truncate(FEW);
+        if !is_for_all {
+            self.own.take_turn(&mut subjects);
         }
         subjects
     }
 
-    /// Fills what is left of a ping or ack with updates: what the receiver is held for, where that is not alive, then
-    /// those sent least often.
+    /// Fills what is left of a ping or ack with updates: the claim against the receiver, if there is one, then those sent
+    /// least often.
     pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
-        let now = self.ctx.now;
         let max_bytes = self.ctx.params.max_datagram_bytes;
-        let is_accused = self
-            .list
-            .get(to)
-            .is_some_and(|m| matches!(m.state, MemberState::Suspect | MemberState::Dead));
-        let claim = if is_accused { self.update(now, to) } else { self.entry_of_forgotten(to) };
-        if let Some(claim) = claim {
+        if let Some(claim) = self.claim_against(to) {
             payload.push_within(&claim, max_bytes);
-            self.detector.contacts.record_informed(to, now);
+            self.detector.contacts.record_informed(to, self.ctx.now);
         }
-        if self.dissemination.piggybacked.is_empty() {
+        if self.own.queue.is_empty() {
             return;
         }
-        let limit = self.retransmit_limit();
-        let mut queue: Vec<_> =
-            self.dissemination.piggybacked.iter().map(|(&id, &sent)| (sent, id)).collect();
-        queue.sort_unstable();
+        let members = self.list.snapshot().live_len();
+        let enough = retransmit_limit(self.ctx.params.retransmit_multiplier, members);
         let mut refused = 0;
-        for (_, id) in queue {
+        for id in self.own.queue.in_order().into_iter().filter(|&id| id != to) {
             if payload.len() + SMALLEST_UPDATE_BYTES > max_bytes || refused >= MAX_REFUSED {
                 break;
             }
-            if id == to {
-                continue;
-            }
-            let Some(part) = self.update(now, id) else {
-                self.dissemination.piggybacked.remove(&id);
-                continue;
-            };
-            if !payload.push_within(&part, max_bytes) {
-                refused += 1;
-            } else if let Some(sent) = self.dissemination.piggybacked.get_mut(&id) {
-                *sent += 1;
-                if *sent >= limit {
-                    self.dissemination.piggybacked.remove(&id);
+            match self.update(id) {
+                None => self.own.queue.remove(id),
+                Some(part) if payload.push_within(&part, max_bytes) => {
+                    self.own.queue.record_sent(id, enough);
                 }
+                Some(_) => refused += 1,
             }
         }
     }
 
-    /// Decides how long this news may wait for more. Where many die at once their news is collected, so that one push
-    /// carries much; likewise where many refute. Who joins, returns or leaves is told of at once.
+    /// What this node has against a member that it writes to: that it is suspect or dead, or was when it was forgotten.
+    fn claim_against(&self, id: MemberId) -> Option<Part> {
+        match self.list.state(id) {
+            Some(MemberState::Suspect | MemberState::Dead) => self.update(id),
+            Some(MemberState::Alive | MemberState::Left) | None => self.forgotten.entry(id),
+        }
+    }
+
+    /// Decides how long this news may wait for more.
     fn plan_push(&mut self, id: MemberId) {
-        let now = self.ctx.now;
-        let (delay, period) = (self.ctx.params.push_delay, self.ctx.params.protocol_period);
-        let wait = self.kind_of_news(id).map_or(delay, |kind| {
-            let wait = self.dissemination.budget(kind).wait(FEW, now, period);
-            wait.min(period).max(delay)
-        });
-        let push_at = now + wait;
-        if self.dissemination.push_at.is_some_and(|planned| planned <= push_at) {
+        let delay = self.own.delay(self.ctx, self.kind_of(id));
+        let push_at = self.ctx.now + delay;
+        if self.own.push_at.is_some_and(|planned| planned <= push_at) {
             return;
         }
-        if wait > delay {
-            self.ctx.stats.pushes_delayed += 1;
-        }
-        self.dissemination.push_at = Some(push_at);
+        self.ctx.stats.pushes_delayed += u64::from(delay > self.ctx.params.push_delay);
+        self.own.push_at = Some(push_at);
         self.ctx.timers.set(push_at, Timer::Push);
     }
 
-    fn kind_of_news(&self, id: MemberId) -> Option<Kind> {
-        let known = self.list.get(id)?;
-        match known.state {
-            MemberState::Suspect | MemberState::Dead => Some(Kind::Fall),
-            MemberState::Alive if known.incarnation() > Incarnation(0) => Some(Kind::Refutation),
-            MemberState::Alive | MemberState::Left => None,
-        }
-    }
-
-    fn queue(&mut self, id: MemberId) {
-        let queue = &mut self.dissemination.piggybacked;
-        if queue.len() >= MAX_UPDATES && !queue.contains_key(&id) {
-            // The update sent most often is the one most likely known everywhere.
-            if let Some(known_best) = queue.iter().max_by_key(|&(_, sent)| sent).map(|(&id, _)| id)
-            {
-                queue.remove(&known_best);
-                self.ctx.stats.updates_dropped += 1;
-            }
-        }
-        queue.insert(id, 0);
+    fn kind_of(&self, id: MemberId) -> Option<Kind> {
+        self.list.get(id).and_then(|member| Kind::of(member))
     }
 
     /// The list's present word on a member, or that it was forgotten.
-    pub(crate) fn update(&self, now: Instant, id: MemberId) -> Option<Part> {
-        let update = self.detector.reports.update(now, &self.list, id);
-        update.or_else(|| self.news_of_forgotten(id))
-    }
-
-    /// λ log n: enough for an update to reach everyone with high probability (SWIM §4.1).
-    fn retransmit_limit(&self) -> u32 {
-        let members = self.list.snapshot().live_len();
-        u32::from(self.ctx.params.retransmit_multiplier) * ceil_log10(members + 1).max(1)
+    fn update(&self, id: MemberId) -> Option<Part> {
+        let update = self.detector.reports.update(self.ctx.now, self.list, id);
+        update.or_else(|| self.forgotten.news(self.list.me().id(), id))
     }
 }
 
-/// ⌈log₁₀ n⌉, the same on every platform; `n` is at least 1.
-const fn ceil_log10(n: usize) -> u32 {
-    match n.checked_sub(1) {
-        None | Some(0) => 0,
-        Some(below) => below.ilog10() + 1,
-    }
-}
-
-/// How many pushes to all subjects a kind of news has at once, as many as a death or two take.
-const PUSHES_AT_ONCE: u32 = 3;
-/// How many messages in a protocol period then, where no single push takes more; none waits longer than a period.
-const MESSAGES_PER_PERIOD: u32 = 12;
 /// To how many subjects goes what the budget is short for.
 const FEW: usize = 4;
-/// Who missed more pings of ours is pushed nothing.
+/// A subject that missed more pings of this node is pushed nothing.
 const MAX_MISSES: usize = 1;
-/// How many members can have news waiting to be piggybacked.
-const MAX_UPDATES: usize = 4_096;
 /// After so many updates that do not fit into what is left of a message, no smaller one is looked for.
 const MAX_REFUSED: usize = 4;
 /// No update is smaller than a claim, so nothing fits what is less.
 const SMALLEST_UPDATE_BYTES: usize = 40;
-
-#[cfg(test)]
-mod tests {
-    use super::ceil_log10;
-
-    #[test]
-    fn the_logarithm_rounds_up_at_each_power_of_ten() {
-        assert_eq!((ceil_log10(1), ceil_log10(2), ceil_log10(9)), (0, 1, 1));
-        for power in 1..=9 {
-            let ten = 10_usize.pow(power);
-            let around = [ten - 1, ten, ten + 1].map(ceil_log10);
-            assert_eq!(around, [power, power, power + 1], "around {ten}");
-        }
-    }
-}

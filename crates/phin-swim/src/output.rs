@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{Generation, Member, MemberId, Record, Silence};
+use crate::{Generation, Member, MemberId, MemberState, Record, Silence};
 
 /// Whom a message goes to: an identity, and where it is to be found.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -134,6 +134,16 @@ pub enum Change {
 }
 
 impl Change {
+    /// The change that puts a member into this state.
+    pub(crate) const fn to(state: MemberState) -> Self {
+        match state {
+            MemberState::Alive => Self::Alive,
+            MemberState::Suspect => Self::Suspect,
+            MemberState::Dead => Self::Dead,
+            MemberState::Left => Self::Left,
+        }
+    }
+
     /// The change's name in logs, metrics and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {

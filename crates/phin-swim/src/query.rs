@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Instant, Link, MemberId, Outcome, Report, Swim, Unreached,
+    Instant, Link, MemberId, MemberState, Outcome, Report, Swim, Unreached,
     detect::{
         case::Stage,
         degraded::unreached,
@@ -11,6 +11,7 @@ use crate::{
         view::View,
         weigh::valid_votes,
     },
+    sync::convergence::max_age,
 };
 
 impl Swim {
@@ -66,6 +67,22 @@ impl Swim {
     /// helpers that sent not even nacks.
     pub fn is_impaired(&self, now: Instant) -> bool {
         self.health.is_impaired(now)
+    }
+
+    /// Whether the members that this one exchanges pings with hold the same live members in the same versions: of all
+    /// from whom a ping or an ack came since our own list last changed, but in the last two periods, each one's last
+    /// fingerprint is ours, and there is at least one. So it is false from each change until it is known to be shared,
+    /// and where nobody is heard. A member alone in its list is converged, one that has left is not.
+    pub fn is_converged(&self, now: Instant) -> bool {
+        let has_left = self.list.me().state() == MemberState::Left;
+        let is_alone = self.list.snapshot().live_len() == 1;
+        let max_age = max_age(self.rounds.period(&self.ctx.params));
+        !has_left && (is_alone || self.convergence.is_shared(now, self.fingerprint(), max_age))
+    }
+
+    /// The penalty of a member as it is now: one for each death, halved in each half-life; zero of a steady one.
+    pub fn flap_penalty(&self, now: Instant, id: MemberId) -> f64 {
+        self.flaps.penalty(now, id, self.ctx.params.flap_half_life)
     }
 
     /// Whether this member hears nobody at all: it declares nobody dead until it does.

@@ -17,9 +17,9 @@ use crate::{
         health::LocalHealth,
         view::View,
     },
-    flaps::{Flaps, MAX_SUSPICIONS},
+    flaps::{Flaps, MAX_SUSPICIONS, damp, release},
     forget::Forgotten,
-    gossip::Dissemination,
+    gossip::{Dissemination, Gossip},
     identity::{Identity, restate},
     join::Joins,
     leave::Departure,
@@ -30,10 +30,18 @@ use crate::{
         transition::{News, Transition},
     },
     newcomers::Newcomers,
-    probe::{pings::Pings, prober::Prober, rounds::Rounds},
+    probe::{
+        pings::Pings,
+        prober::Prober,
+        redial::{Found, choose, found_instead, is_review_due},
+        rounds::Rounds,
+    },
     refute::Accusation,
     step::{Channel, Purpose, Source, Step},
-    sync::{Exchanges, convergence::Convergence},
+    sync::{
+        Exchanges,
+        convergence::{Convergence, Word, max_age},
+    },
     timers::Timer,
     wire::{self, DecodeError, Entry, Part, Pulse, Round},
 };
@@ -158,7 +166,12 @@ impl Swim {
     /// Where we dialled one member, another answered.
     pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
         self.begin(now);
-        self.found_instead(sought, found);
+        match found_instead(&self.list, sought, found.id) {
+            _ if self.departure.is_some() => {}
+            Found::Unknown => self.ask_to_join(found),
+            Found::Departed => self.ping(found, Purpose::Redial),
+            Found::Nothing => {}
+        }
         self.run();
     }
 
@@ -193,10 +206,10 @@ impl Swim {
                 Timer::Pending(id, version) => {
                     self.detect(|detect| detect.end_pending(id, version));
                 }
-                Timer::Push => self.push_updates(),
+                Timer::Push => self.gossip(|gossip| gossip.push_updates()),
                 Timer::JoinRetry(id) => self.ask_again_to_join(id),
                 Timer::LeaveRetry => self.ask_to_confirm(),
-                Timer::Release(id) => self.release(id),
+                Timer::Release(id) => release(&mut self.ctx, &mut self.list, id),
                 Timer::Sweep => self.sweep(),
             }
             self.run();
@@ -403,7 +416,11 @@ impl Swim {
 
     fn hear_pulse(&mut self, from: MemberId, pulse: &Pulse) {
         self.rounds.hear(&mut self.ctx, &self.list, pulse);
-        self.hear_fingerprint(from, pulse.fingerprint);
+        if self.list.state(from).is_some_and(MemberState::is_live) {
+            let max_age = max_age(self.rounds.period(&self.ctx.params));
+            let (theirs, ours, heard_at) = (pulse.fingerprint, self.fingerprint(), self.ctx.now);
+            self.convergence.hear(from, Word { theirs, ours, heard_at }, max_age);
+        }
     }
 
     fn carry_out(&mut self, step: Step) {
@@ -415,7 +432,7 @@ impl Swim {
                 self.probe(|probe| probe.ping_by_stream(target, sequence));
             }
             Step::SendWithNews { to, channel, mut payload } => {
-                self.piggyback(&mut payload, to.id);
+                self.gossip(|gossip| gossip.piggyback(&mut payload, to.id));
                 self.ctx.send_by(channel, to, payload);
             }
             Step::Unanswered { subject, sent_at } => {
@@ -467,7 +484,9 @@ impl Swim {
             // Whatever is still open leads to where it was.
             self.ctx.output(Output::Disconnect(transition.id()));
         }
-        self.spread(transition.id(), source);
+        self.exchanges.last_change = self.ctx.now;
+        self.rounds.quicken(&mut self.ctx);
+        self.gossip(|gossip| gossip.spread(transition.id(), source));
         if transition.is_me || transition.is_forgotten() {
             return;
         }
@@ -498,7 +517,7 @@ impl Swim {
         }
         self.detector.react(now, transition);
         if transition.is_unnoticed_restart() || transition.is_death() {
-            self.record_flap(id);
+            self.flaps.record(&mut self.ctx, &mut self.list, id);
         }
         if transition.is_death() {
             self.newcomers.record_death(now, id);
@@ -521,7 +540,7 @@ impl Swim {
         let is_starved = self.health.is_starved(&self.ctx.params);
         let limit = if is_starved { 1 } else { MAX_SUSPICIONS };
         if self.flaps.reports(member.since(), id, change, limit)
-            && let Some(change) = self.damp(id, change)
+            && let Some(change) = damp(&mut self.ctx.stats, &mut self.list, id, change)
         {
             let silence = self.detector.silence_behind(change, id);
             let version = self.list.next_version();
@@ -575,6 +594,17 @@ impl Swim {
             self.rounds.slow_down(&self.ctx.params);
         }
         self.rounds.set_timers(&mut self.ctx);
+    }
+
+    /// Pings a dead member, which may have returned, if it is this node's turn.
+    fn redial(&mut self) {
+        let dead = choose(&mut self.ctx, &self.list, self.health.is_isolated());
+        if let Some(peer) = dead.and_then(|id| self.list.peer(id)) {
+            if is_review_due(&mut self.ctx.stats) {
+                self.exchanges.plan_review();
+            }
+            self.ping(peer, Purpose::Redial);
+        }
     }
 
     /// Pings the member that a period is for, at its point of it.
@@ -634,6 +664,18 @@ impl Swim {
         });
         self.run();
         result
+    }
+
+    /// Applies a rule of dissemination, and carries out what it asks for.
+    fn gossip(&mut self, rule: impl FnOnce(&mut Gossip<'_>)) {
+        rule(&mut Gossip {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            own: &mut self.dissemination,
+            detector: &mut self.detector,
+            forgotten: &self.forgotten,
+        });
+        self.run();
     }
 
     /// What the rules of detection see at this moment.

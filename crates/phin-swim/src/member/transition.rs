@@ -129,13 +129,7 @@ impl MembershipList {
                 let before = Arc::clone(self.get(id).filter(|known| known.state.is_live())?);
                 let record = before.record.clone();
                 let after = self.put(Member { record, state, since: now });
-                let change = match state {
-                    MemberState::Alive => Change::Alive,
-                    MemberState::Suspect => Change::Suspect,
-                    MemberState::Dead => Change::Dead,
-                    MemberState::Left => Change::Left,
-                };
-                let (before, change) = (Some(before), Some(change));
+                let (before, change) = (Some(before), Some(Change::to(state)));
                 let is_me = self.me().id() == id;
                 Some(Transition { before, after, change, is_me, is_record: false })
             }

@@ -12,66 +12,79 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 
-use crate::{MemberId, MemberState, Peer, Swim, step::Purpose};
+use crate::{
+    Instant, MemberId, MemberState, Members, Stats, ctx::Ctx, member::list::MembershipList,
+};
 
-impl Swim {
-    /// Redials a dead member, if it is our turn.
-    pub(crate) fn redial(&mut self) {
-        let list = self.list.snapshot();
-        if list.len() == list.live_len() {
-            return;
-        }
-        // Who hears nobody has nobody to share the work with.
-        let sharers = if self.health.is_isolated() { 1 } else { list.live_len() as u32 };
-        if self.ctx.rng.random_range(0..sharers * PERIODS_PER_REDIAL) != 0 {
-            return;
-        }
-        if let Some(peer) = self.choose_dead().and_then(|id| self.peer(id)) {
-            self.ctx.stats.redials += 1;
-            if self.ctx.stats.redials.is_multiple_of(REDIALS_PER_REVIEW) {
-                self.exchanges.plan_review();
-            }
-            self.ping(peer, Purpose::Redial);
-        }
+/// The member to redial in this period, if it is this node's turn. A node that hears nobody has nobody to share the work
+/// with.
+pub(crate) fn choose(ctx: &mut Ctx, list: &MembershipList, is_isolated: bool) -> Option<MemberId> {
+    let members = list.snapshot();
+    if members.len() == members.live_len() {
+        return None;
     }
+    let live = u32::try_from(members.live_len()).unwrap_or(u32::MAX / PERIODS_PER_REDIAL);
+    let sharers = if is_isolated { 1 } else { live };
+    if ctx.rng.random_range(0..sharers * PERIODS_PER_REDIAL) != 0 {
+        return None;
+    }
+    choose_dead(ctx, list)
+}
 
-    /// Another member answered at the address of this one.
-    pub(crate) fn found_instead(&mut self, sought: MemberId, found: Peer) {
-        let state = |id| self.list.get(id).map(|member| member.state());
-        if state(sought) != Some(MemberState::Dead) || self.departure.is_some() {
-            return;
-        }
-        match state(found.id) {
-            // It is of a part of the cluster that we know nothing of.
-            None => self.ask_to_join(found),
-            Some(MemberState::Dead | MemberState::Left) => self.ping(found, Purpose::Redial),
-            Some(MemberState::Alive | MemberState::Suspect) => {}
-        }
-    }
+/// Counts one redial; says whether what is known of the departed is to be compared too.
+pub(crate) const fn is_review_due(stats: &mut Stats) -> bool {
+    stats.redials += 1;
+    stats.redials.is_multiple_of(REDIALS_PER_REVIEW)
+}
 
-    /// A dead member of chance: every other time one of those that died lately, which are the likeliest to return. Of
-    /// those at one address it is the last; where a live one is by now, none of them is.
-    fn choose_dead(&mut self) -> Option<MemberId> {
-        let now = self.ctx.now;
-        let list = self.list.snapshot();
-        let taken: BTreeSet<_> = list.live().map(|member| member.addr()).collect();
-        let mut last_at = BTreeMap::new();
-        for member in list.iter().filter(|member| member.state() == MemberState::Dead) {
-            let died = (member.since(), member.id());
-            let last = last_at.entry(member.addr()).or_insert(died);
-            *last = died.max(*last);
-        }
-        let dead = last_at.into_iter().filter(|(addr, _)| !taken.contains(addr));
-        let mut dead: Vec<_> = dead.map(|(_, (since, id))| (now - since, id)).collect();
-        // In the order of ids, which is one of chance, unlike that of addresses.
-        dead.sort_unstable_by_key(|&(_, id)| id);
-        if self.ctx.rng.random() && dead.len() > RECENT {
-            dead.select_nth_unstable(RECENT);
-            dead.truncate(RECENT);
-        }
-        let choice = (!dead.is_empty()).then(|| self.ctx.rng.random_range(0..dead.len()))?;
-        Some(dead[choice].1)
+/// What to do with a member that answered at the address of another one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Found {
+    /// It is of a part of the cluster that this node knows nothing of.
+    Unknown,
+    /// It may have returned.
+    Departed,
+    Nothing,
+}
+
+/// What it means that `found` answered where `sought` was dialled.
+pub(crate) fn found_instead(list: &MembershipList, sought: MemberId, found: MemberId) -> Found {
+    if list.state(sought) != Some(MemberState::Dead) {
+        return Found::Nothing;
     }
+    match list.state(found) {
+        None => Found::Unknown,
+        Some(MemberState::Dead | MemberState::Left) => Found::Departed,
+        Some(MemberState::Alive | MemberState::Suspect) => Found::Nothing,
+    }
+}
+
+/// The dead members that may be found, with when each died: of those at one address the last; where a live one is by now,
+/// none of them is.
+fn candidates(list: &Members) -> Vec<(Instant, MemberId)> {
+    let taken: BTreeSet<_> = list.live().map(|member| member.addr()).collect();
+    let mut last_at = BTreeMap::new();
+    for member in list.iter().filter(|member| member.state() == MemberState::Dead) {
+        let died = (member.since(), member.id());
+        let last = last_at.entry(member.addr()).or_insert(died);
+        *last = died.max(*last);
+    }
+    last_at.into_iter().filter(|(addr, _)| !taken.contains(addr)).map(|(_, died)| died).collect()
+}
+
+/// A random dead member: every other time one of those that died lately, which are the likeliest to return.
+fn choose_dead(ctx: &mut Ctx, list: &MembershipList) -> Option<MemberId> {
+    let now = ctx.now;
+    let dead = candidates(list.snapshot()).into_iter();
+    let mut dead: Vec<_> = dead.map(|(since, id)| (now - since, id)).collect();
+    // In the order of ids, which is a random one, unlike that of addresses.
+    dead.sort_unstable_by_key(|&(_, id)| id);
+    if ctx.rng.random() && dead.len() > RECENT {
+        dead.select_nth_unstable(RECENT);
+        dead.truncate(RECENT);
+    }
+    let choice = (!dead.is_empty()).then(|| ctx.rng.random_range(0..dead.len()))?;
+    Some(dead[choice].1)
 }
 
 /// In how many protocol periods all members together redial one dead member, so that two parts find each other within
@@ -84,45 +97,64 @@ const RECENT: usize = 32;
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, sync::Arc, time::Duration};
+    use std::{collections::BTreeSet, time::Duration};
 
     use super::*;
     use crate::{
-        Config, Generation, Instant, Local, Member, Name, Record,
+        Member, Name, Record,
         member::record::{
             Statement,
             tests::{TestKeys, addr, id, version},
         },
     };
 
-    fn statement(node: u8, at: u8) -> Statement {
+    /// A member that was at this address, since so many seconds in that state.
+    fn member(node: u8, at: u8, state: MemberState, since: u64) -> Member {
         let name = Name::try_from(format!("n{node}").as_str()).unwrap();
-        Statement { name, addrs: vec![addr(at)], version: version(0, 0), has_left: false }
+        let statement =
+            Statement { name, addrs: vec![addr(at)], version: version(0, 0), has_left: false };
+        let record = Record::sign(statement, &TestKeys(node));
+        Member { record, state, since: Instant::START + Duration::from_secs(since) }
     }
 
-    /// Puts one that was at this address, since so many seconds in that state.
-    fn put(swim: &mut Swim, node: u8, at: u8, state: MemberState, since: u64) {
-        let record = Record::sign(statement(node, at), &TestKeys(node));
-        let since = Instant::START + Duration::from_secs(since);
-        swim.list.put(Member { record, state, since });
+    fn list() -> MembershipList {
+        MembershipList::new(member(0, 0, MemberState::Alive, 0), 8)
     }
 
     #[test]
     fn addresses_are_redialled_and_each_for_the_last_that_died_there() {
-        let Statement { name, addrs, .. } = statement(0, 0);
-        let me = Local { name, addrs, generation: Generation(0) };
-        let keys = Arc::new(TestKeys(0));
-        let mut swim = Swim::new(Instant::START, me, Config::lan(), keys, 1).unwrap();
+        let mut list = list();
         for node in 1..100 {
-            put(&mut swim, node, 100, MemberState::Dead, u64::from(200 - node));
+            list.put(member(node, 100, MemberState::Dead, u64::from(200 - node)));
         }
-        put(&mut swim, 101, 101, MemberState::Dead, 5);
+        list.put(member(101, 101, MemberState::Dead, 5));
         // Where a live one is, and where we are, no dead one can be.
-        put(&mut swim, 102, 102, MemberState::Dead, 5);
-        put(&mut swim, 103, 102, MemberState::Alive, 6);
-        put(&mut swim, 104, 0, MemberState::Dead, 5);
-        let now = Instant::START + Duration::from_secs(300);
-        let chosen: BTreeSet<_> = (0..100).filter_map(|_| swim.at(now).choose_dead()).collect();
-        assert_eq!(chosen, BTreeSet::from([id(1), id(101)]));
+        list.put(member(102, 102, MemberState::Dead, 5));
+        list.put(member(103, 102, MemberState::Alive, 6));
+        list.put(member(104, 0, MemberState::Dead, 5));
+        let found: BTreeSet<_> =
+            candidates(list.snapshot()).into_iter().map(|(_, id)| id).collect();
+        assert_eq!(found, BTreeSet::from([id(1), id(101)]));
+    }
+
+    #[test]
+    fn only_where_a_dead_member_was_sought_does_another_matter() {
+        use MemberState::{Alive, Dead, Left, Suspect};
+        let mut list = list();
+        for (node, state) in [(1, Dead), (2, Alive), (3, Suspect), (4, Left), (5, Dead)] {
+            list.put(member(node, node, state, 1));
+        }
+        let cases = [
+            (1, 9, Found::Unknown),
+            (1, 5, Found::Departed),
+            (1, 4, Found::Departed),
+            (1, 2, Found::Nothing),
+            (1, 3, Found::Nothing),
+            (2, 9, Found::Nothing),
+            (4, 9, Found::Nothing),
+        ];
+        for (sought, found, expected) in cases {
+            assert_eq!(found_instead(&list, id(sought), id(found)), expected, "{sought} {found}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Fingerprint, Instant, MemberId, MemberState, Swim};
+use crate::{Fingerprint, Instant, MemberId};
 
 /// The fingerprint that each member said last, as far as it may still count; at most [`MAX_WORDS`].
 #[derive(Debug, Default)]
@@ -10,49 +10,36 @@ pub(crate) struct Convergence(BTreeMap<MemberId, Word>);
 
 /// A fingerprint heard on a ping or an ack.
 #[derive(Clone, Copy, Debug)]
-struct Word {
-    theirs: Fingerprint,
+pub(crate) struct Word {
+    pub(crate) theirs: Fingerprint,
     /// Our own at that moment: what others said of an earlier list of ours does not count.
-    ours: Fingerprint,
-    heard_at: Instant,
+    pub(crate) ours: Fingerprint,
+    pub(crate) heard_at: Instant,
 }
 
-impl Swim {
-    /// Whether the members that this one exchanges pings with hold the same live members in the same versions: of all
-    /// from whom a ping or an ack came since our own list last changed, but in the last two periods, each one's last
-    /// fingerprint is ours, and there is at least one. So it is false from each change until it is known to be shared,
-    /// and where nobody is heard. A member alone in its list is converged, one that has left is not.
-    pub fn is_converged(&self, now: Instant) -> bool {
-        if self.list.me().state() == MemberState::Left {
-            return false;
-        }
-        let ours = self.fingerprint();
-        let max_age = self.max_word_age();
-        let mut counted =
-            self.convergence.0.values().filter(|word| word.counts(now, ours, max_age)).peekable();
-        let is_alone = self.list.snapshot().live_len() == 1;
-        is_alone || (counted.peek().is_some() && counted.all(|word| word.theirs == ours))
+impl Convergence {
+    /// Whether each of these fingerprints that counts is this node's own, and there is at least one.
+    pub(crate) fn is_shared(&self, now: Instant, ours: Fingerprint, max_age: Duration) -> bool {
+        let counts = |word: &&Word| word.counts(now, ours, max_age);
+        let mut counted = self.0.values().filter(counts).peekable();
+        counted.peek().is_some() && counted.all(|word| word.theirs == ours)
     }
 
     /// A live member's list had this fingerprint when it sent what has just arrived.
-    pub(crate) fn hear_fingerprint(&mut self, from: MemberId, theirs: Fingerprint) {
-        let now = self.ctx.now;
-        if !self.list.get(from).is_some_and(|member| member.state().is_live()) {
-            return;
+    pub(crate) fn hear(&mut self, from: MemberId, word: Word, max_age: Duration) {
+        let (now, ours) = (word.heard_at, word.ours);
+        self.0.retain(|_, word| word.counts(now, ours, max_age));
+        if self.0.len() >= MAX_WORDS && !self.0.contains_key(&from) {
+            let oldest = self.0.iter().min_by_key(|(_, word)| word.heard_at).map(|(&id, _)| id);
+            oldest.map(|oldest| self.0.remove(&oldest));
         }
-        let (ours, max_age) = (self.fingerprint(), self.max_word_age());
-        let words = &mut self.convergence.0;
-        words.retain(|_, word| word.counts(now, ours, max_age));
-        if words.len() >= MAX_WORDS && !words.contains_key(&from) {
-            let oldest = words.iter().min_by_key(|(_, word)| word.heard_at).map(|(&id, _)| id);
-            oldest.map(|oldest| words.remove(&oldest));
-        }
-        words.insert(from, Word { theirs, ours, heard_at: now });
+        self.0.insert(from, word);
     }
+}
 
-    fn max_word_age(&self) -> Duration {
-        self.rounds.period(&self.ctx.params) * 2
-    }
+/// For how long a fingerprint counts, in periods of this length.
+pub(crate) fn max_age(period: Duration) -> Duration {
+    period * 2
 }
 
 impl Word {
@@ -63,3 +50,49 @@ impl Word {
 
 /// How many members' fingerprints are kept: many times what two periods bring. The oldest gives way.
 const MAX_WORDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_shared_when_every_fingerprint_since_its_last_change_is_its_own() {
+        let at = |seconds| Instant::START + Duration::from_secs(seconds);
+        let (ours, other) = (Fingerprint(1), Fingerprint(2));
+        let two_seconds = max_age(Duration::from_secs(1));
+        // Which members said what (theirs, our own at that moment, at which second), and whether the list is shared at 10 s.
+        type Said = (u8, Fingerprint, Fingerprint, u64);
+        let cases: [(&[Said], bool); 7] = [
+            (&[], false),
+            (&[(1, ours, ours, 9)], true),
+            (&[(1, ours, ours, 7)], false),
+            (&[(1, ours, ours, 9), (2, other, ours, 9)], false),
+            // It has caught up since.
+            (&[(1, other, ours, 8), (1, ours, ours, 9)], true),
+            // What was said of an earlier list does not count.
+            (&[(1, other, other, 9)], false),
+            (&[(1, other, other, 9), (2, ours, ours, 9)], true),
+        ];
+        for (said, expected) in cases {
+            let mut convergence = Convergence::default();
+            for &(member, theirs, ours, second) in said {
+                let word = Word { theirs, ours, heard_at: at(second) };
+                convergence.hear(MemberId([member; 16]), word, two_seconds);
+            }
+            assert_eq!(convergence.is_shared(at(10), ours, two_seconds), expected, "{said:?}");
+        }
+    }
+
+    #[test]
+    fn the_oldest_fingerprint_gives_way() {
+        let mut convergence = Convergence::default();
+        for number in 0..=MAX_WORDS as u128 {
+            let fingerprint = Fingerprint(1);
+            let heard_at = Instant::START + Duration::from_millis(number as u64);
+            let word = Word { theirs: fingerprint, ours: fingerprint, heard_at };
+            convergence.hear(MemberId::from_u128(number), word, Duration::from_secs(9));
+        }
+        assert_eq!(convergence.0.len(), MAX_WORDS);
+        assert!(!convergence.0.contains_key(&MemberId::from_u128(0)));
+    }
+}

@@ -113,7 +113,7 @@ fn where_others_refuted_a_doubted_member_is_told_before_its_verdict_is_taken() {
         if has_refuted {
             hear(&mut swim, at(TOLD), &entry(2, version(0, 1)));
         }
-        let claim = swim.update(at(TOLD), id(1)).unwrap();
+        let claim = swim.detector.reports.update(at(TOLD), &swim.list, id(1)).unwrap();
         // No timer is fired: nobody answers here, so this member would come to doubt itself.
         let mut end_doubt = |millis| {
             swim.at(at(millis)).detect(|detect| detect.end_pending(id(1), version(0, 0)));
