@@ -68,6 +68,12 @@ impl Dissemination {
         Self { piggybacked, unpushed, push_at: None, budgets, turn: 0 }
     }
 
+    /// Sends no more of what is queued about a member.
+    pub(crate) fn withdraw(&mut self, id: MemberId) {
+        self.piggybacked.remove(&id);
+        self.unpushed.remove(&id);
+    }
+
     const fn budget(&self, kind: Kind) -> Budget {
         self.budgets[kind as usize]
     }

@@ -115,9 +115,9 @@ impl Newcomers {
     }
 
     /// The record of a newcomer that waited, and answered.
-    fn take(&mut self, id: MemberId) -> Option<(MemberId, Record)> {
+    fn take(&mut self, id: MemberId) -> Option<Record> {
         let place = self.waiting.iter().position(|waiting| waiting.record.id() == id)?;
-        self.waiting.remove(place).map(|waiting| (waiting.teller, waiting.record))
+        self.waiting.remove(place).map(|waiting| waiting.record)
     }
 }
 
@@ -149,10 +149,11 @@ impl Swim {
             if !is_ghost || !state.is_live() {
                 return true;
             }
-            // It stays dead in its later version, until it answers.
+            // It stays dead in its later version, until it answers. Others that heard it know better, so this is no
+            // news, nor is what is still queued of the earlier version's death.
             let (state, since) = (known.state, known.since);
             self.list.put(Member { record: record.clone(), state, since });
-            self.spread(now, id, source);
+            self.dissemination.withdraw(id);
         }
         if !is_ghost && !self.newcomers.are_many_vanished(now) && self.newcomers.has_room(now, live)
         {
@@ -173,7 +174,7 @@ impl Swim {
     pub(crate) fn meet(&mut self, now: Instant, id: MemberId) {
         self.newcomers.record_heard(id);
         if !self.newcomers.waiting.is_empty()
-            && let Some((_, record)) = self.newcomers.take(id)
+            && let Some(record) = self.newcomers.take(id)
             && self.list.get(id).is_none_or(|known| {
                 supersedes((record.version(), MemberState::Alive), (known.version(), known.state))
             })
