@@ -45,7 +45,7 @@ struct Case {
     votes: BTreeMap<MemberId, Vote>,
     /// Whether our own judgement was withheld, as we may have received nothing.
     is_held: bool,
-    /// When we first asked for votes.
+    /// When we first asked for votes, since we last asked for none for a while.
     accused_at: Option<Instant>,
     /// When the first vote of another came.
     voted_at: Option<Instant>,
@@ -359,6 +359,11 @@ impl Swim {
             case.told = Some(Told { at: now, phi, silence: case.silence });
             if is_accusation {
                 case.stage = Stage::Accused;
+                // After a pause it is a new question: those that heard the member meanwhile need time to answer it.
+                let pause = (tolerance * 2).max(repeat * 2);
+                if told_for.is_some_and(|told_for| told_for >= pause) {
+                    (case.accused_at, case.has_asked_subjects) = (None, false);
+                }
                 case.accused_at.get_or_insert(now);
             }
         }
@@ -632,6 +637,7 @@ impl Swim {
         let mut told: BTreeSet<_> = case.votes.keys().chain(&case.accusers).copied().collect();
         let votes = case.votes.len();
         case.votes.retain(|_, vote| vote.silent_since > until);
+        case.voted_at = case.voted_at.filter(|_| !case.votes.is_empty());
         let is_news = case.misses.len() < misses || case.votes.len() < votes;
         let (version, was_accused) = (case.version, case.stage == Stage::Accused);
         let is_closed = case.misses.is_empty() && case.votes.is_empty();
