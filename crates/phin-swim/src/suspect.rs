@@ -3,7 +3,11 @@
 //! A claim is accepted and passed on, or refuted where it is about this member. It is no vote: only the observers of the
 //! suspect decide whether it is dead ([`suspicion`](crate::suspicion)).
 
-use crate::{Change, Instant, MemberState, Swim, swim::Source, wire::Claim};
+use crate::{
+    Change, Instant, MemberState, Swim,
+    swim::Source,
+    wire::{Claim, Part},
+};
 
 impl Swim {
     /// Accepts the claim that a member is suspect, and refutes it if that member is this one.
@@ -19,6 +23,13 @@ impl Swim {
         // A member that refuted several times lately is alive: one more claim against it is ignored.
         if self.hearsay.is_worn_out(now, subject) {
             self.stats.hearsay_ignored += 1;
+            // It may refute all the same now and then, for those that only hear others say that it lives.
+            if self.hearsay.may_pass_on(now, subject)
+                && self.is_connected(subject)
+                && let Some(peer) = self.peer(subject)
+            {
+                self.send(peer, &Part::Suspect(claim));
+            }
             return;
         }
         self.declare(now, subject, MemberState::Suspect, Change::Suspect, source);
