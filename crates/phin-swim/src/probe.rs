@@ -12,7 +12,7 @@ use crate::{
     Generation, HostAnswer, Instant, MemberId, Peer, Question, Silence, Swim,
     degraded::Run,
     swim::Timer,
-    wire::{Part, Payload, Pulse, Round, Sequence},
+    wire::{Claim, Part, Payload, Pulse, Round, Sequence},
 };
 
 /// Why a connection ended.
@@ -135,6 +135,10 @@ struct LoneWord {
     by: MemberId,
     /// When it was first said.
     since: Instant,
+    /// When it was last ignored, as it was said for too long.
+    ignored_at: Option<Instant>,
+    /// When its teller was last asked for more than words.
+    asked_at: Option<Instant>,
 }
 
 impl LinkState {
@@ -379,11 +383,35 @@ impl Swim {
         };
         let evidence = link.heard_itself.max(link.renewed_at);
         let lone_word = link.lone_word.filter(|word| word.by == by && Some(word.since) > evidence);
-        let LoneWord { since, .. } =
-            *link.lone_word.insert(lone_word.unwrap_or(LoneWord { by, since: now }));
-        let is_taken = now - since < LONE_WORD_TIME;
-        self.stats.lone_words_ignored += u64::from(!is_taken);
-        is_taken
+        let fresh = LoneWord { by, since: now, ignored_at: None, asked_at: None };
+        let word = link.lone_word.insert(lone_word.unwrap_or(fresh));
+        if now - word.since < LONE_WORD_TIME {
+            return true;
+        }
+        self.stats.lone_words_ignored += 1;
+        word.ignored_at = Some(now);
+        false
+    }
+
+    /// Whether another member's word that this one lives was ignored since then.
+    pub(crate) fn is_contested(&self, id: MemberId, since: Instant) -> bool {
+        let word = self.probes.links.get(&id).and_then(|link| link.lone_word);
+        word.and_then(|word| word.ignored_at).is_some_and(|at| at >= since)
+    }
+
+    /// Asks the only other member that says that this one lives to let it refute, as it may be the only one that reaches it.
+    pub(crate) fn ask_for_refutation(&mut self, now: Instant, id: MemberId) {
+        let interval = self.params.pause_tolerance / 4;
+        let word = self.probes.links.get_mut(&id).and_then(|link| link.lone_word.as_mut());
+        let is_due = |word: &&mut LoneWord| word.asked_at.is_none_or(|at| now - at >= interval);
+        if let Some(word) = word.filter(is_due) {
+            word.asked_at = Some(now);
+            let (by, version) = (word.by, self.list.get(id).map(|member| member.version()));
+            if let Some((peer, version)) = self.peer(by).zip(version) {
+                let claim = Claim { subject: id, version, by: self.id() };
+                self.send(peer, &Part::Suspect(claim));
+            }
+        }
     }
 
     /// A message came from the member itself, or its reply to what was sent at `at`.

@@ -772,21 +772,33 @@ impl Swim {
         let answers_at =
             accused_at.or(case.voted_at).map(|at| at + self.params.pause_tolerance / 16);
         let answers_at = answers_at.filter(|_| silence != Silence::Gone).unwrap_or(now);
-        let dead_at = answers_at.max(silent_since + tolerance);
-        if is_certain && now >= dead_at {
-            self.declare_dead(now, subject, votes);
-            return;
-        }
+        let time_over_at = answers_at.max(silent_since + tolerance);
         let agreed = votes.len() >= able.min(2) && evidence.phi() >= threshold * 0.75;
         // Everyone hears of a suspicion only if no verdict or sign of life is as quick.
         let tolerance = self.params.pause_tolerance;
         let suspect_at = silent_since + if agreed { tolerance / 8 } else { tolerance * 3 };
         // Who refuted is doubted again, but not in the same breath: where some hear it and others do not, the rumour and
         // its refutation would go round without end.
-        let alive_since = self.list.get(subject).map_or(now, |member| member.since);
-        let suspect_at = suspect_at.max(alive_since + tolerance / 2);
+        let known = self.list.get(subject);
+        let since = known.map_or(now, |member| member.since);
+        let suspect_at = suspect_at.max(since + tolerance / 2);
         // Those who hear it need a moment to say so.
         let suspect_at = accused_at.map_or(suspect_at, |at| suspect_at.max(at + tolerance / 16));
+        // Another member says that it lives, which no longer counts by itself: it gets the time to show it.
+        let is_suspect = known.is_some_and(|member| member.state == MemberState::Suspect);
+        let suspected_at = if is_suspect { since } else { suspect_at };
+        let is_contested = silence != Silence::Gone && self.is_contested(subject, silent_since);
+        let dead_at = match is_contested {
+            true => time_over_at.max(suspected_at + tolerance),
+            false => time_over_at,
+        };
+        if is_certain && now >= dead_at {
+            self.declare_dead(now, subject, votes);
+            return;
+        }
+        if is_certain && now >= time_over_at {
+            self.ask_for_refutation(now, subject);
+        }
         let is_alive = self.is_alive(subject);
         if is_alive && now >= suspect_at {
             let source = Source::Ourselves;
