@@ -72,6 +72,17 @@ pub enum Fault {
         /// For how long.
         lasts: Duration,
     },
+    /// Members are cut off from all but a few of their observers. It excuses nothing.
+    OnePath {
+        /// To lift it.
+        id: RuleId,
+        /// Who.
+        nodes: Vec<NodeId>,
+        /// What is left.
+        cut: OnePath,
+        /// For how long.
+        lasts: Duration,
+    },
     /// The rules are lifted.
     Lift(RuleId, Vec<NodeId>),
     /// Everywhere this share of packets is lost from now on.
@@ -184,6 +195,17 @@ impl Fault {
     }
 }
 
+/// What [`Fault::OnePath`] leaves of the paths of a member.
+#[derive(Clone, Copy, Debug)]
+pub struct OnePath {
+    /// To and from how many of its observers.
+    pub paths: u32,
+    /// Whether it receives from those alone.
+    pub hears: bool,
+    /// Whether what it sends reaches those alone.
+    pub is_heard: bool,
+}
+
 impl Simulation {
     pub(crate) fn apply(&mut self, fault: Fault) {
         match fault {
@@ -230,6 +252,12 @@ impl Simulation {
                 }
                 self.network.add(id, rules);
                 self.later(lasts, Fault::Lift(id, troubled));
+            }
+            Fault::OnePath { id, nodes, cut, lasts } => {
+                let rules: Vec<_> =
+                    nodes.into_iter().flat_map(|node| self.one_path(node, cut)).collect();
+                self.network.add(id, rules);
+                self.later(lasts, Fault::Lift(id, Vec::new()));
             }
             Fault::Lift(id, troubled) => {
                 self.say(format_args!("packets pass again"));
@@ -314,6 +342,29 @@ impl Simulation {
                 nodes.into_iter().for_each(|node| self.seek(node, seeds.clone(), delay));
             }
         }
+    }
+
+    /// The rules that leave a member only a few of its observers, by the members that run.
+    fn one_path(&mut self, node: NodeId, cut: OnePath) -> Vec<Rule> {
+        let running: Vec<_> = self.truth.running().collect();
+        let mut left = self.protocol.observers(&running, node);
+        left.truncate(cut.paths as usize);
+        let names: Vec<_> = left.iter().map(ToString::to_string).collect();
+        self.say(format_args!("{node} keeps its paths to {}", names.join(", ")));
+        let hosts = |nodes: &[NodeId]| {
+            let mut set = vec![false; self.hosts.len()];
+            nodes.iter().for_each(|node| set[self.nodes[node.index()].host.index()] = true);
+            set
+        };
+        let me = Hosts::Only(hosts(&[node]));
+        let others = Hosts::Except(hosts(&[&left[..], &[node]].concat()));
+        let rule = |from: &Hosts, to: &Hosts| {
+            let (from, to) = (from.clone(), to.clone());
+            Rule { from, to, only_datagrams: false, loss: 1.0 }
+        };
+        let received = cut.hears.then(|| rule(&others, &me));
+        let sent = cut.is_heard.then(|| rule(&me, &others));
+        received.into_iter().chain(sent).collect()
     }
 
     /// What a host had as its address reaches nobody any more.

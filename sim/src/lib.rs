@@ -36,7 +36,7 @@ mod truth;
 pub use experiment::{
     Conditions, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,
 };
-pub use fault::{Data, Fault, Scope};
+pub use fault::{Data, Fault, OnePath, Scope};
 pub use latency::Latency;
 pub use ledger::{Death, FalseVerdict, Ledger};
 pub use lie::{Lie, Lies};

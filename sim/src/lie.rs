@@ -454,11 +454,21 @@ impl Process for Liar {
     }
 }
 
-/// The members that observe this one: those before it in each ring (`docs/protocol.md`).
+/// The members that a list has as the observers of this one.
 fn observers(keys: SimKeys, rings: u8, lines: &[Line], subject: NodeId) -> Vec<MemberId> {
+    let live = lines.iter().filter(|line| line.belief.is_live());
+    observers_among(keys, rings, live.map(|line| line.node), subject)
+}
+
+/// Those of these members that observe this one: those before it in each ring (`docs/protocol.md`).
+pub(crate) fn observers_among(
+    keys: SimKeys,
+    rings: u8,
+    live: impl Iterator<Item = NodeId>,
+    subject: NodeId,
+) -> Vec<MemberId> {
     let id = |node| SimKeys { node, ..keys }.id();
-    let live = lines.iter().filter(|line| line.belief.is_live() && line.node != subject);
-    let ids: Vec<_> = live.map(|line| id(line.node)).collect();
+    let ids: Vec<_> = live.filter(|&node| node != subject).map(id).collect();
     if ids.len() <= usize::from(rings) {
         return ids;
     }

@@ -277,6 +277,11 @@ pub trait Protocol: Send + Sync {
     /// Starts a process.
     fn start(&self, start: Start) -> Box<dyn Process>;
 
+    /// Which of the members that run probe this one. Of most protocols it is all of them.
+    fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {
+        running.iter().copied().filter(|&node| node != subject).collect()
+    }
+
     /// Makes a member lie from a moment of its host's clock on. Of most protocols nobody does.
     fn lie(
         &self,

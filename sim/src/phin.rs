@@ -12,7 +12,7 @@ use phin_swim::{
 
 use crate::{
     keys::SimKeys,
-    lie::{Liar, Lies},
+    lie::{Liar, Lies, observers_among},
     node::{
         Action, Belief, Channel, Generation, HostId, Input, Instant, Knowledge, Line, NodeId,
         Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
@@ -73,6 +73,13 @@ impl Protocol for Phin {
             swim.start_with(&self.template);
         }
         Box::new(PhinProcess { swim, keys })
+    }
+
+    fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {
+        let keys = SimKeys { node: subject, seed: self.seed };
+        let running = running.iter().copied();
+        let observers = observers_among(keys, self.config.rings, running, subject);
+        observers.into_iter().filter_map(|id| keys.node_of(id)).collect()
     }
 
     fn lie(

@@ -61,6 +61,12 @@ impl Dissemination {
         Self { queue, unpushed, push_at: None, budgets, turn: 0 }
     }
 
+    /// Sends no more of what is queued about a member.
+    pub(crate) fn withdraw(&mut self, id: MemberId) {
+        self.queue.remove(id);
+        self.unpushed.remove(&id);
+    }
+
     const fn budget(&self, kind: Kind) -> Budget {
         self.budgets[kind as usize]
     }

@@ -55,6 +55,10 @@ struct LoneWord {
     by: MemberId,
     /// When it was first said.
     since: Instant,
+    /// When it was last ignored, as it was said for too long.
+    ignored_at: Option<Instant>,
+    /// When its sender was last asked to let the member refute.
+    asked_at: Option<Instant>,
 }
 
 /// A reply to a ping, as far as the link can learn from it.
@@ -288,9 +292,32 @@ impl Links {
         };
         let evidence = link.heard_itself.max(link.renewed_at);
         let lone_word = link.lone_word.filter(|word| word.by == by && Some(word.since) > evidence);
-        let LoneWord { since, .. } =
-            *link.lone_word.insert(lone_word.unwrap_or(LoneWord { by, since: now }));
-        now - since < LONE_WORD_TIME
+        let fresh = LoneWord { by, since: now, ignored_at: None, asked_at: None };
+        let word = link.lone_word.insert(lone_word.unwrap_or(fresh));
+        let is_taken = now - word.since < LONE_WORD_TIME;
+        if !is_taken {
+            word.ignored_at = Some(now);
+        }
+        is_taken
+    }
+
+    /// Whether another member's word that this one lives was ignored since then.
+    pub(crate) fn is_contested(&self, id: MemberId, since: Instant) -> bool {
+        let word = self.links.get(&id).and_then(|link| link.lone_word);
+        word.and_then(|word| word.ignored_at).is_some_and(|at| at >= since)
+    }
+
+    /// The only other member that says that this one lives, if it is to be asked again, after this interval, to let it refute.
+    pub(crate) fn lone_witness(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        interval: Duration,
+    ) -> Option<MemberId> {
+        let word = self.links.get_mut(&id)?.lone_word.as_mut();
+        let word = word.filter(|word| word.asked_at.is_none_or(|at| now - at >= interval))?;
+        word.asked_at = Some(now);
+        Some(word.by)
     }
 
     /// The longest stall that a member said it measured in itself lately.

@@ -148,9 +148,11 @@ impl Newcomers {
             if !is_ghost || !state.is_live() {
                 return true;
             }
-            // It stays dead in its later version, until it answers. Others learn that version from the member itself.
+            // It stays dead in its later version, until it answers. Others that heard it know better, so this is no
+            // news, nor is what is still queued of the earlier version's death.
             let (state, since) = (known.state, known.since);
             list.put(Member { record: record.clone(), state, since });
+            ctx.then(Step::Withdraw(id));
         }
         let live = list.snapshot().live_len();
         if !is_ghost && !self.are_many_vanished(now) && self.has_room(now, live) {

@@ -465,6 +465,7 @@ impl Swim {
             Step::RefuteDeath { source, claim } => {
                 self.detect(|detect| detect.refute(source, claim, Accusation::Death));
             }
+            Step::Withdraw(id) => self.dissemination.withdraw(id),
             Step::Exchange(with) => self.start_exchange(with),
         }
     }

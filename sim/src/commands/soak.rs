@@ -24,6 +24,7 @@ use super::Error;
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   phin-sim soak --seeds 0..2000 --minutes 30
+  phin-sim soak --seeds 0..100 --faults none
   phin-sim soak --seeds 0..100 --avoid base --faults one-path")]
 pub(crate) struct SoakArgs {
     /// Run these seeds, `A..B` without B.
@@ -48,7 +49,7 @@ struct Draw {
     /// Leave out these kinds of events, such as `partition,deaf`; `base` leaves out all but the --faults.
     #[arg(long, value_delimiter = ',')]
     avoid: Vec<String>,
-    /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: none].
+    /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: all but liar].
     #[arg(long, value_delimiter = ',', value_parser = fault_names())]
     faults: Vec<String>,
 }
@@ -56,6 +57,9 @@ struct Draw {
 impl Draw {
     fn kinds(&self) -> Vec<FaultKind> {
         let kind = |name: &String| FaultKind::from_str(name, false).ok();
+        if self.faults.is_empty() {
+            return FaultKind::withstood().to_vec();
+        }
         match self.faults.iter().any(|name| name == "all") {
             true => FaultKind::all().to_vec(),
             false => self.faults.iter().filter_map(kind).collect(),

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::settings::{Share, Span, Who};
 use crate::{
-    fault::{Data, Fault, Scope},
+    fault::{Data, Fault, OnePath, Scope},
     lie::{Lie, Lies},
     network::{Hosts, Rule, RuleId},
     node::{Instant, NodeId, millis},
@@ -41,6 +41,9 @@ pub(crate) enum Event {
     Starve { who: Who, stall: Span, lasts: Span },
     /// Nothing gets from the ones to the others.
     Cut { from: Who, to: Who, only_datagrams: bool, lasts: Span },
+    /// Members are cut off from all but the first so many of their observers: in what they receive, or send, or both.
+    /// Only the soak draws it, as a file does not know who observes whom.
+    OnePath { who: Who, paths: u32, hears: bool, is_heard: bool, lasts: Span },
     /// A share is lost on the way from the ones to the others.
     Lose { from: Who, to: Who, share: Share, lasts: Span },
     /// Groups cannot hear each other.
@@ -380,6 +383,10 @@ impl Event {
                 let rule = rule(from, to, nodes, *only_datagrams, 1.0);
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
             }
+            Self::OnePath { who, paths, hears, is_heard, lasts } => {
+                let cut = OnePath { paths: *paths, hears: *hears, is_heard: *is_heard };
+                (now, Fault::OnePath { id, nodes: who.list(nodes), cut, lasts: lasts.0 })
+            }
             Self::Lose { from, to, share, lasts } => {
                 let rule = rule(from, to, nodes, false, share.0);
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
@@ -440,6 +447,7 @@ impl Event {
             | Self::PauseHost { who, .. }
             | Self::Slow { who, .. }
             | Self::Starve { who, .. }
+            | Self::OnePath { who, .. }
             | Self::Drift { who, .. }
             | Self::Jump { who, .. }
             | Self::Leave { who }
@@ -490,6 +498,7 @@ impl Event {
             Self::Pause { lasts, .. }
             | Self::PauseHost { lasts, .. }
             | Self::Cut { lasts, .. }
+            | Self::OnePath { lasts, .. }
             | Self::Lose { lasts, .. }
             | Self::Partition { lasts, .. }
             | Self::Deaf { lasts, .. }

@@ -115,14 +115,10 @@ impl Detect<'_> {
     }
 
     fn record_sent(&mut self, body: &VoteBody) {
-        let now = self.ctx.now;
+        let (at, Tally { phi, silence, .. }) = (self.ctx.now, body.tally);
+        let pause = self.ctx.params.pause_tolerance.max(self.view().accusation_interval()) * 2;
         if let Some(case) = self.own.cases.get_mut(body.subject) {
-            case.sent =
-                Some(SentVote { at: now, phi: body.tally.phi, silence: body.tally.silence });
-            if body.is_accusation {
-                case.stage = Stage::Accused;
-                case.accused_at.get_or_insert(now);
-            }
+            case.record_sent(SentVote { at, phi, silence }, body.is_accusation, pause);
         }
     }
 

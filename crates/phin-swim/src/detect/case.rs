@@ -33,7 +33,7 @@ pub(crate) struct Case {
     pub(crate) votes: BTreeMap<MemberId, Vote>,
     /// Whether this node withheld its own judgement, as it may have received nothing.
     pub(crate) is_held: bool,
-    /// When this node first asked for votes.
+    /// When this node first asked for votes, since it last asked for none for a while.
     pub(crate) accused_at: Option<Instant>,
     /// When the first vote of another observer came.
     pub(crate) voted_at: Option<Instant>,
@@ -246,6 +246,20 @@ impl Case {
         silence == Silence::Gone && before != Some(silence) && self.silence == Silence::Hung
     }
 
+    /// This vote of this node is sent, as an accusation or to those that accuse. An accusation after a `pause` is a new
+    /// question: members that heard the subject meanwhile need time to answer it.
+    pub(crate) fn record_sent(&mut self, sent: SentVote, is_accusation: bool, pause: Duration) {
+        let last = self.sent.replace(sent);
+        if !is_accusation {
+            return;
+        }
+        self.stage = Stage::Accused;
+        if last.is_some_and(|last| sent.at - last.at >= pause) {
+            (self.accused_at, self.has_asked_subjects) = (None, false);
+        }
+        self.accused_at.get_or_insert(sent.at);
+    }
+
     pub(crate) fn record_accuser(&mut self, accuser: MemberId) {
         if self.accusers.len() < MAX_ACCUSERS {
             self.accusers.insert(accuser);
@@ -274,6 +288,7 @@ impl Case {
         let (misses, votes) = (self.misses.len(), self.votes.len());
         self.misses.retain(|&sent_at| sent_at > until);
         self.votes.retain(|_, vote| vote.silent_since > until);
+        self.voted_at = self.voted_at.filter(|_| !self.votes.is_empty());
         self.misses.len() < misses || self.votes.len() < votes
     }
 }

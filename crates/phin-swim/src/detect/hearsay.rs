@@ -30,6 +30,8 @@ struct Refutations {
     window_began_at: Instant,
     in_window: u32,
     last: Instant,
+    /// When a suspicion was last passed on to it, though it was ignored here.
+    passed_on_at: Option<Instant>,
 }
 
 /// A token bucket for each member: at most [`MAX_SPEAKERS`]; the one used longest ago gives way.
@@ -76,7 +78,8 @@ impl Hearsay {
         if self.refuted.len() >= MAX_REFUTED && !self.refuted.contains_key(&id) {
             remove_oldest(&mut self.refuted, |refuted| refuted.last);
         }
-        let fresh = Refutations { window_began_at: now, in_window: 0, last: now };
+        let fresh =
+            Refutations { window_began_at: now, in_window: 0, last: now, passed_on_at: None };
         let refuted = self.refuted.entry(id).or_insert(fresh);
         if now - refuted.window_began_at >= MEMORY {
             *refuted = fresh;
@@ -94,6 +97,17 @@ impl Hearsay {
     pub(crate) fn is_worn_out(&self, now: Instant, id: MemberId) -> bool {
         self.has_refuted(now, id)
             && self.refuted.get(&id).is_some_and(|refuted| refuted.in_window >= MAX_SUSPICIONS)
+    }
+
+    /// Whether a member that refuted often hears of one more suspicion, although that is ignored here: seldom.
+    pub(crate) fn may_pass_on(&mut self, now: Instant, id: MemberId) -> bool {
+        let Some(refuted) = self.refuted.get_mut(&id) else {
+            return true;
+        };
+        let last = refuted.passed_on_at.map_or(refuted.last, |at| at.max(refuted.last));
+        let is_due = now - last >= PASS_ON_INTERVAL;
+        refuted.passed_on_at = if is_due { Some(now) } else { refuted.passed_on_at };
+        is_due
     }
 
     /// Takes what one signature check costs from the budget of the member that told the record; `false` if it is spent.
@@ -128,6 +142,8 @@ fn remove_oldest<T>(map: &mut BTreeMap<MemberId, T>, at: impl Fn(&T) -> Instant)
 const MEMORY: Duration = Duration::from_secs(60);
 /// So many suspicions of one member are believed in that time.
 const MAX_SUSPICIONS: u32 = 3;
+/// How often a member that refuted so often hears of suspicions that are ignored.
+const PASS_ON_INTERVAL: Duration = Duration::from_secs(5);
 /// How many members that refuted are remembered.
 const MAX_REFUTED: usize = 4_096;
 /// How many records of one member are checked: a page of a long list and more at once.
@@ -171,6 +187,15 @@ mod tests {
             let found = (hearsay.has_refuted(at(*asked), id), hearsay.is_worn_out(at(*asked), id));
             assert_eq!(found, (*has_refuted, *is_worn_out), "{refuted:?} asked at {asked}");
         }
+    }
+
+    #[test]
+    fn ignored_suspicions_reach_a_member_that_refuted_often_every_five_seconds() {
+        let id = MemberId([1; 16]);
+        let mut hearsay = Hearsay::default();
+        [10, 20, 30].iter().for_each(|&second| hearsay.record_refutation(at(second), id));
+        let passed = [31, 34, 35, 36, 39, 40].map(|second| hearsay.may_pass_on(at(second), id));
+        assert_eq!(passed, [false, false, true, false, false, true]);
     }
 
     #[test]

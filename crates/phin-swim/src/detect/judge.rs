@@ -18,6 +18,7 @@ use crate::{
     member::transition::News,
     step::{Source, Step},
     timers::Timer,
+    wire::{Claim, Part},
 };
 
 /// What the evidence amounts to.
@@ -30,16 +31,19 @@ pub(crate) enum Judgement {
     /// This node receives again: what it missed while it did not says nothing of the member.
     StartAgain,
     /// Not yet; look again then.
-    Wait {
-        until: Instant,
-    },
+    Wait(Instant, Obstacle),
     /// The member is suspect; a verdict may be due then.
-    Suspect {
-        dead_at: Instant,
-    },
-    Dead {
-        votes: Vec<Vote>,
-    },
+    Suspect(Instant, Obstacle),
+    Dead(Vec<Vote>),
+}
+
+/// What alone keeps a verdict back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Obstacle {
+    /// Evidence or time is lacking.
+    Evidence,
+    /// A single member says that the subject lives, which no longer counts by itself. It is asked to let the subject refute.
+    LoneWord,
 }
 
 /// The votes on a member, and everything that says how long they have to wait.
@@ -63,6 +67,8 @@ struct Weighed {
     state: MemberState,
     /// Since when the member is in that state.
     in_state_since: Instant,
+    /// Whether another member says that it lives, which no longer counts by itself.
+    is_contested: bool,
 }
 
 /// Decides what the evidence against one member amounts to. Pure: called again whenever any input changes.
@@ -125,12 +131,14 @@ fn weigh(
     let first = case.silent_since().into_iter().chain(begun).min().unwrap_or(view.now);
     // Others may have missed it for longer; but it lived when it was last known alive here.
     let alive_at = view.links.known_alive_at(subject).or(begun);
+    let silent_since = first.max(alive_at.unwrap_or(first));
     let member = view.list.get(subject);
     Weighed {
         tolerance: tolerance(case, view, subject, silence).mul_f64(stretch(votes.len(), able)),
         able,
         silence,
-        silent_since: first.max(alive_at.unwrap_or(first)),
+        silent_since,
+        is_contested: silence != Silence::Gone && view.links.is_contested(subject, silent_since),
         pause: view.params.pause_tolerance,
         threshold: view.params.phi_threshold,
         accused_at: case.accused_at,
@@ -159,21 +167,36 @@ fn decide(now: Instant, weighed: Weighed) -> Judgement {
     let mut evidence = Evidence::default();
     weighed.votes.iter().for_each(|vote| evidence.record(vote.phi));
     let phi = evidence.phi();
-    let dead_at = weighed.dead_at();
-    if phi >= weighed.threshold && now >= dead_at {
-        return Judgement::Dead { votes: weighed.votes };
-    }
     let suspect_at = weighed.suspect_at(phi);
+    let dead_at = weighed.dead_at(suspect_at);
+    let is_certain = phi >= weighed.threshold;
+    if is_certain && now >= dead_at {
+        return Judgement::Dead(weighed.votes);
+    }
+    let is_due = is_certain && now >= weighed.time_over_at();
+    let obstacle = if is_due { Obstacle::LoneWord } else { Obstacle::Evidence };
     match weighed.state == MemberState::Alive {
-        true if now >= suspect_at => Judgement::Suspect { dead_at },
-        true => Judgement::Wait { until: suspect_at.min(dead_at) },
-        false => Judgement::Wait { until: dead_at },
+        true if now >= suspect_at => Judgement::Suspect(dead_at, obstacle),
+        true => Judgement::Wait(suspect_at.min(dead_at), obstacle),
+        false => Judgement::Wait(dead_at, obstacle),
     }
 }
 
 impl Weighed {
-    /// When a verdict is due. Members that heard the subject need a moment to say so, also if the others speak up late.
-    fn dead_at(&self) -> Instant {
+    /// When a verdict is due, of a member that is suspect from then on. One that another member says to live is given time
+    /// to show it.
+    fn dead_at(&self, suspect_at: Instant) -> Instant {
+        let is_suspect = self.state == MemberState::Suspect;
+        let suspected_at = if is_suspect { self.in_state_since } else { suspect_at };
+        match self.is_contested {
+            true => self.time_over_at().max(suspected_at + self.pause),
+            false => self.time_over_at(),
+        }
+    }
+
+    /// When the time that the silence is given is over. Members that heard the subject need a moment to say so, also if the
+    /// others speak up late.
+    fn time_over_at(&self) -> Instant {
         let due = self.silent_since + self.tolerance;
         match self.others_asked_at {
             Some(asked_at) if self.silence != Silence::Gone => due.max(asked_at + self.pause / 16),
@@ -211,17 +234,36 @@ impl Detect<'_> {
                 self.own.cases.close(subject);
                 self.verify(subject);
             }
-            Judgement::Wait { until } => self.judge_again(subject, until),
-            Judgement::Suspect { dead_at } => {
+            Judgement::Wait(until, obstacle) => {
+                self.ask_lone_witness(subject, obstacle);
+                self.judge_again(subject, until);
+            }
+            Judgement::Suspect(dead_at, obstacle) => {
+                self.ask_lone_witness(subject, obstacle);
                 let news = News::State(subject, MemberState::Suspect);
                 self.ctx.then(Step::Apply { news, source: Source::Ourselves });
                 self.judge_again(subject, dead_at);
             }
-            Judgement::Dead { votes } => {
+            Judgement::Dead(votes) => {
                 self.close_case(subject, Outcome::Dead { votes: votes.into() });
                 let news = News::State(subject, MemberState::Dead);
                 self.ctx.then(Step::Apply { news, source: Source::Ourselves });
             }
+        }
+    }
+
+    /// Asks the only other member that says that this one lives to let it refute, as it may be the only one that reaches it.
+    fn ask_lone_witness(&mut self, subject: MemberId, obstacle: Obstacle) {
+        let (now, interval) = (self.ctx.now, self.ctx.params.pause_tolerance / 4);
+        let by = match obstacle {
+            Obstacle::LoneWord => self.links.lone_witness(now, subject, interval),
+            Obstacle::Evidence => None,
+        };
+        let peer = by.and_then(|by| self.list.peer(by));
+        let version = self.list.get(subject).map(|member| member.version());
+        if let Some((peer, version)) = peer.zip(version) {
+            let claim = Claim { subject, version, by: self.list.me().id() };
+            self.ctx.send(peer, &Part::Suspect(claim));
         }
     }
 
@@ -261,12 +303,13 @@ mod tests {
             silence: Silence::Silent,
             silent_since: at(10_000),
             tolerance: Duration::from_secs(1),
-            pause: Duration::from_secs(1),
+            pause: Duration::from_millis(1_600),
             threshold: 8.0,
             accused_at: None,
             others_asked_at: None,
             state: MemberState::Alive,
             in_state_since: at(0),
+            is_contested: false,
         }
     }
 
@@ -280,51 +323,45 @@ mod tests {
         let lately_alive = Weighed { in_state_since: at(9_800), ..weighed(majority()) };
         let hung = Weighed { others_asked_at: asked, ..weighed(majority()) };
         let gone = Weighed { silence: Silence::Gone, ..hung.clone() };
-        let wait = |millis| Judgement::Wait { until: at(millis) };
-        let to_suspect = |millis| Judgement::Suspect { dead_at: at(millis) };
-        let dead = Judgement::Dead { votes: majority() };
+        let wait = |millis| Judgement::Wait(at(millis), Obstacle::Evidence);
+        let to_suspect = |millis| Judgement::Suspect(at(millis), Obstacle::Evidence);
+        let contested = Weighed { is_contested: true, ..weighed(majority()) };
+        let accused = Weighed { state: suspect, in_state_since: at(10_200), ..contested.clone() };
+        let lone_word = Obstacle::LoneWord;
+        let dead = Judgement::Dead(majority());
         // What is weighed, when, and the judgement.
         let cases = [
-            ("too early to suspect", weighed(majority()), 10_124, wait(10_125)),
-            ("two agree", weighed(majority()), 10_125, to_suspect(11_000)),
+            ("too early to suspect", weighed(majority()), 10_199, wait(10_200)),
+            ("two agree", weighed(majority()), 10_200, to_suspect(11_000)),
             ("not silent for long enough", weighed(majority()), 10_999, to_suspect(11_000)),
             ("dead", weighed(majority()), 11_000, dead.clone()),
             ("one alone", weighed(vec![vote(1, 6.0)]), 10_500, wait(11_000)),
-            ("one alone, for long", weighed(vec![vote(1, 6.0)]), 13_000, to_suspect(11_000)),
-            ("little phi", weighed(vec![vote(1, 3.0), vote(2, 2.9)]), 12_999, wait(11_000)),
+            ("one alone, for long", weighed(vec![vote(1, 6.0)]), 14_800, to_suspect(11_000)),
+            ("little phi", weighed(vec![vote(1, 3.0), vote(2, 2.9)]), 14_799, wait(11_000)),
             (
                 "suspect already",
                 Weighed { state: suspect, ..weighed(majority()) },
                 10_500,
                 wait(11_000),
             ),
-            ("alive again of late", lately_alive, 10_299, wait(10_300)),
+            ("alive again of late", lately_alive, 10_599, wait(10_600)),
             (
                 "just accused",
-                Weighed { accused_at: Some(at(10_100)), ..weighed(majority()) },
-                10_130,
-                wait(10_162),
+                Weighed { accused_at: Some(at(10_150)), ..weighed(majority()) },
+                10_249,
+                wait(10_250),
             ),
-            ("others were asked late", hung.clone(), 11_000, to_suspect(11_032)),
-            ("they have answered", hung, 11_033, dead.clone()),
+            ("others were asked late", hung.clone(), 11_069, to_suspect(11_070)),
+            ("they have answered", hung, 11_070, dead.clone()),
+            ("another says it lives", contested.clone(), 10_999, to_suspect(11_800)),
+            ("that alone is left", contested, 11_000, Judgement::Suspect(at(11_800), lone_word)),
+            ("it may refute", accused.clone(), 11_799, Judgement::Wait(at(11_800), lone_word)),
+            ("it did not", accused, 11_800, dead.clone()),
             ("a process that is gone has no answer to wait for", gone, 11_000, dead),
         ];
         for (what, weighed, now, expected) in cases {
             let found = decide(at(now), weighed);
-            match (&found, &expected) {
-                (Judgement::Wait { until }, Judgement::Wait { until: wanted }) => {
-                    let close = Duration::from_millis(1);
-                    assert!(
-                        *until - *wanted < close && *wanted - *until < close,
-                        "{what}: {until}"
-                    );
-                }
-                (Judgement::Suspect { dead_at }, Judgement::Suspect { dead_at: wanted }) => {
-                    let close = Duration::from_millis(1);
-                    assert!(*dead_at - *wanted < close, "{what}: {dead_at}");
-                }
-                (found, expected) => assert_eq!(found, expected, "{what}"),
-            }
+            assert_eq!(found, expected, "{what}");
         }
     }
 }

@@ -37,10 +37,22 @@ impl Detect<'_> {
         // A member that refuted several times lately is alive: one more claim against it is ignored.
         if self.own.hearsay.is_worn_out(self.ctx.now, subject) {
             self.ctx.stats.hearsay_ignored += 1;
-            return;
+            return self.pass_on(claim);
         }
         let news = News::State(subject, MemberState::Suspect);
         self.ctx.then(Step::Apply { news, source });
+    }
+
+    /// Sends an ignored suspicion to its subject, now and then: it may refute all the same, for those that only hear others
+    /// say that it lives.
+    fn pass_on(&mut self, claim: Claim) {
+        let subject = claim.subject;
+        if self.own.hearsay.may_pass_on(self.ctx.now, subject)
+            && self.links.is_connected(subject)
+            && let Some(peer) = self.list.peer(subject)
+        {
+            self.ctx.send(peer, &Part::Suspect(claim));
+        }
     }
 
     /// A verdict of others arrives.

@@ -7,7 +7,7 @@ use crate::{
     member::record::tests::{TestKeys, addr, id, record, version},
     wire::{
         Claim, FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Tally, Verdict,
-        VoteBody, tests::samples,
+        VoteBody, decode, tests::samples,
     },
 };
 
@@ -532,4 +532,31 @@ fn another_process_with_the_key_is_told_from_an_earlier_run() {
     assert!(!said_elsewhere(20, 3), "and the one before");
     // It answers the generation 5 that was taken after 4.
     assert!(said_elsewhere(5_000, 6));
+}
+
+#[test]
+fn a_later_run_of_a_newcomer_that_died_unheard_is_not_reported_dead_to_others() {
+    let mut swim = acquainted(4, Config::lan());
+    let tell = |swim: &mut Swim, now, part: &Part| {
+        swim.handle_datagram(now, peer(1), &Payload::of(part).into_bytes());
+        outputs(swim)
+    };
+    tell(&mut swim, at(0), &entry(9, version(0, 0)));
+    swim.at(at(2_000)).apply(News::State(id(9), MemberState::Dead), Source::Ourselves);
+    outputs(&mut swim);
+    // It restarts with its key, and others hear of that first.
+    let mut sent = tell(&mut swim, at(7_010), &entry(9, version(1, 0)));
+    while let Some(next) = swim.poll_timeout().filter(|&next| next < at(7_500)) {
+        swim.handle_timeout(next);
+        sent.extend(outputs(&mut swim));
+    }
+    // The member itself may hear the claim against it.
+    let payloads = sent.iter().filter_map(|output| match output {
+        Output::Datagram { to, payload } | Output::Stream { to, payload } if to.id != id(9) => {
+            Some(payload)
+        }
+        _ => None,
+    });
+    let mut parts = payloads.flat_map(|payload| decode(payload, &TestKeys(0)).unwrap().parts);
+    assert!(!parts.any(|part| matches!(part, Part::Dead(_))));
 }
