@@ -24,6 +24,7 @@ pub(crate) mod look;
 pub(crate) mod pending;
 pub(crate) mod phi;
 pub(crate) mod reports;
+pub(crate) mod rules;
 pub(crate) mod tolerance;
 pub(crate) mod verdicts;
 pub(crate) mod view;

@@ -142,7 +142,7 @@ impl Swim {
     pub(crate) fn handle_forget(&mut self, source: Source, claim: Claim) {
         let Claim { subject, version, .. } = claim;
         if subject == self.id() {
-            return self.detect(|detect| detect.refute(source, claim, Accusation::Death));
+            return self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Death));
         }
         match self.list.get(subject).map(|known| (known.state, known.version())) {
             Some((state, known)) if !state.is_live() && known <= version => {
@@ -151,7 +151,7 @@ impl Swim {
                 }
             }
             Some((state, known)) if state.is_live() && known == version => {
-                self.detect(|detect| detect.handle_death_elsewhere(source, claim));
+                self.verdicts(|verdicts| verdicts.handle_death_elsewhere(source, claim));
             }
             // We know a later word of it than those who forgot.
             Some(_) => {}

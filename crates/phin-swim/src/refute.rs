@@ -1,7 +1,7 @@
 //! Refuting: a claim that this node is suspect or dead is answered with a later incarnation of it (SWIM §4.2).
 
 use crate::{
-    detect::detector::Detect,
+    detect::verdicts::Verdicts,
     member::{
         record::{Record, Statement},
         transition::News,
@@ -17,17 +17,17 @@ pub(crate) enum Accusation {
     Death,
 }
 
-impl Detect<'_> {
+impl Verdicts<'_> {
     /// Answers a claim against this node. The member that makes it is told by this node itself: it may be the only one
     /// that this node reaches. A claim about an earlier version was answered before.
     pub(crate) fn refute(&mut self, source: Source, claim: Claim, accusation: Accusation) {
         let now = self.ctx.now;
-        let mut mine = self.list.me().record.clone();
+        let mut mine = self.see.list.me().record.clone();
         if claim.version > mine.version() {
             return;
         }
         if claim.version == mine.version() && !mine.has_left() {
-            let (me, eviction) = (mine.id(), self.view().eviction(mine.id()));
+            let (me, eviction) = (mine.id(), self.own_eviction());
             if self.own.failing.holds_off(now, me, eviction) {
                 self.ctx.stats.refutations_held += 1;
                 return;

@@ -13,9 +13,12 @@ use crate::{
     config::Params,
     ctx::{Ctx, Effect},
     detect::{
-        detector::{Detect, Detector},
+        degraded::Degraded,
+        detector::Detector,
         health::LocalHealth,
-        view::View,
+        rules::Detect,
+        verdicts::Verdicts,
+        view::{Senses, View},
     },
     flaps::{Flaps, MAX_SUSPICIONS, damp, release},
     forget::Forgotten,
@@ -204,7 +207,7 @@ impl Swim {
                 Timer::Judge(id, _) => self.detect(|detect| detect.judge(id)),
                 Timer::Look => self.detect(|detect| detect.look_around()),
                 Timer::Pending(id, version) => {
-                    self.detect(|detect| detect.end_pending(id, version));
+                    self.verdicts(|verdicts| verdicts.end_pending(id, version));
                 }
                 Timer::Push => self.gossip(|gossip| gossip.push_updates()),
                 Timer::JoinRetry(id) => self.ask_again_to_join(id),
@@ -338,7 +341,7 @@ impl Swim {
         if has_records {
             self.ask_for_next_page(from);
         }
-        self.detect(|detect| detect.inform_accused(from));
+        self.verdicts(|verdicts| verdicts.inform_accused(from));
     }
 
     /// A message arrived: its sender lives. An ack shows life when its ping was sent, not when it arrives; anything else,
@@ -390,8 +393,10 @@ impl Swim {
                 self.detect(|detect| detect.handle_indirect_ack(from.id, sequence, generation));
             }
             Part::Entry(entry) => self.handle_entry(source, entry),
-            Part::Suspect(claim) => self.detect(|detect| detect.handle_suspect(source, claim)),
-            Part::Dead(verdict) => self.detect(|detect| detect.handle_dead(source, verdict)),
+            Part::Suspect(claim) => {
+                self.verdicts(|verdicts| verdicts.handle_suspect(source, claim))
+            }
+            Part::Dead(verdict) => self.verdicts(|verdicts| verdicts.handle_dead(source, verdict)),
             Part::Forget(claim) => self.handle_forget(source, claim),
             Part::Vote(vote) => self.detect(|detect| detect.handle_vote(from, vote)),
             Part::Clear { subject, version, age } => {
@@ -401,7 +406,9 @@ impl Swim {
                 self.detect(|detect| detect.handle_abstain(from.id, subject, version));
             }
             Part::Failing { subject, version, links } => {
-                self.detect(|detect| detect.handle_failing(from.id, subject, version, &links));
+                self.degraded(|degraded| {
+                    degraded.handle_failing(from.id, subject, version, &links)
+                });
             }
             // Answered once for its payload, by `handle_join`.
             Part::Join => {}
@@ -436,10 +443,10 @@ impl Swim {
                 self.ctx.send_by(channel, to, payload);
             }
             Step::Unanswered { subject, sent_at } => {
-                self.detect(|detect| detect.record_unanswered(subject, sent_at));
+                self.degraded(|degraded| degraded.record_unanswered(subject, sent_at));
             }
             Step::Missed(miss) => self.detect(|detect| detect.handle_miss(miss)),
-            Step::Reached(peer) => self.detect(|detect| detect.record_reached(peer)),
+            Step::Reached(peer) => self.degraded(|degraded| degraded.record_reached(peer)),
             Step::EndRetry(id) => self.detector.cases.end_retry(id),
             Step::Heard { id, at } => self.record_heard(id, at),
             Step::AskAnew => self.detect(|detect| detect.ask_anew()),
@@ -452,18 +459,18 @@ impl Swim {
                 self.detect(|detect| detect.record_port_free(id));
             }
             Step::EndPending(id, version) => {
-                self.detect(|detect| detect.end_pending(id, version));
+                self.verdicts(|verdicts| verdicts.end_pending(id, version));
             }
             Step::WeighPending(id) => self.detect(|detect| detect.weigh_pending(id)),
-            Step::ReviewLinks(id) => self.detect(|detect| detect.review_links_of(id)),
+            Step::ReviewLinks(id) => self.degraded(|degraded| degraded.review_links_of(id)),
             Step::DeathElsewhere { source, claim } => {
-                self.detect(|detect| detect.handle_death_elsewhere(source, claim));
+                self.verdicts(|verdicts| verdicts.handle_death_elsewhere(source, claim));
             }
             Step::Refute { source, claim } => {
-                self.detect(|detect| detect.refute(source, claim, Accusation::Suspicion));
+                self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Suspicion));
             }
             Step::RefuteDeath { source, claim } => {
-                self.detect(|detect| detect.refute(source, claim, Accusation::Death));
+                self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Death));
             }
             Step::Withdraw(id) => self.dissemination.withdraw(id),
             Step::Exchange(with) => self.start_exchange(with),
@@ -570,7 +577,7 @@ impl Swim {
 
     /// Where a member is said to be, no process is: that bears out what others say of it.
     fn record_gone(&mut self, id: MemberId) {
-        self.detect(|detect| detect.confirm_gone(id));
+        self.verdicts(|verdicts| verdicts.confirm_gone(id));
         self.confirm_forgotten(id);
     }
 
@@ -587,7 +594,7 @@ impl Swim {
         let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
         self.health.check_isolation(&mut self.ctx, &mut self.rounds, is_alone);
         self.run();
-        self.detect(|detect| detect.review_links());
+        self.degraded(|degraded| degraded.review_links());
         if self.departure.is_none() && is_new_period {
             self.rounds.plan_period(&mut self.ctx, &self.list);
             self.redial();
@@ -652,6 +659,28 @@ impl Swim {
         result
     }
 
+    /// Applies a rule for what others say, and carries out what it asks for.
+    pub(crate) fn verdicts(&mut self, rule: impl FnOnce(&mut Verdicts<'_>)) {
+        let Self { ctx, list, links, pings, rounds, health, detector, .. } = self;
+        let see = Senses { list, links, pings, rounds, health };
+        rule(&mut Verdicts { ctx, see, own: detector });
+        self.run();
+    }
+
+    /// Applies a rule for links that fail, and carries out what it asks for.
+    fn degraded(&mut self, rule: impl FnOnce(&mut Degraded<'_>)) {
+        rule(&mut Degraded {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            links: &mut self.links,
+            pings: &self.pings,
+            rounds: &self.rounds,
+            health: &self.health,
+            own: &mut self.detector,
+        });
+        self.run();
+    }
+
     /// Applies a rule of probing, and carries out what it asks for.
     pub(crate) fn probe<T>(&mut self, rule: impl FnOnce(&mut Prober<'_>) -> T) -> T {
         let result = rule(&mut Prober {
@@ -681,18 +710,9 @@ impl Swim {
 
     /// What the rules of detection see at this moment.
     pub(crate) const fn view(&self, now: Instant) -> View<'_> {
-        View {
-            now,
-            params: &self.ctx.params,
-            list: &self.list,
-            links: &self.links,
-            pings: &self.pings,
-            rounds: &self.rounds,
-            health: &self.health,
-            cases: &self.detector.cases,
-            contacts: &self.detector.contacts,
-            failing: &self.detector.failing,
-        }
+        let Self { list, links, pings, rounds, health, .. } = self;
+        let senses = Senses { list, links, pings, rounds, health };
+        View::new(now, &self.ctx.params, senses, &self.detector)
     }
 
     /// Where a member that we know is to be found.

@@ -170,7 +170,7 @@ impl Swim {
                         let (subject, by) = (line.id, from.id);
                         let source = Source::Gossip(from);
                         let claim = Claim { subject, version, by };
-                        self.detect(|detect| detect.handle_death_elsewhere(source, claim));
+                        self.verdicts(|verdicts| verdicts.handle_death_elsewhere(source, claim));
                     }
                 }
                 None | Some(_) => {}

@@ -7,9 +7,9 @@ use crate::{
     MemberId, Peer, Version,
     detect::{
         case::{Case, SentVote, Stage},
-        detector::Detect,
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
         reports::{Silence, Vote},
+        rules::Detect,
         view::View,
     },
     wire::{Part, Tally, VoteBody},

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Peer, Version,
+    Instant, MemberId, MemberState, Version,
     detect::{
         case::{Case, Stage},
-        detector::Detect,
         reports::{Outcome, Report},
+        rules::Detect,
     },
     step::{Purpose, Step},
     wire::Part,
@@ -124,21 +124,6 @@ impl Detect<'_> {
         }
     }
 
-    /// Sends a member that this node hears, and considers suspect or dead, the claim against it; then it refutes.
-    pub(crate) fn inform_accused(&mut self, peer: Peer) {
-        let is_accused =
-            matches!(self.list.state(peer.id), Some(MemberState::Suspect | MemberState::Dead));
-        let (now, interval) = (self.ctx.now, self.ctx.params.protocol_period / CLAIMS_PER_PERIOD);
-        let informed_at = self.own.contacts.informed_at(peer.id);
-        if !is_accused || informed_at.is_some_and(|at| now - at < interval) {
-            return;
-        }
-        if let Some(claim) = self.own.reports.update(now, self.list, peer.id) {
-            self.own.contacts.record_informed(peer.id, now);
-            self.ctx.send(peer, &claim);
-        }
-    }
-
     /// Ends a case, and keeps a report of it if others were asked. A single lost message is nobody's concern.
     pub(crate) fn close_case(&mut self, subject: MemberId, outcome: Outcome) {
         let case = self.own.cases.close(subject);
@@ -150,6 +135,3 @@ impl Detect<'_> {
         }
     }
 }
-
-/// How often a member that does nothing but send is told the claim against it in a protocol period.
-const CLAIMS_PER_PERIOD: u32 = 4;

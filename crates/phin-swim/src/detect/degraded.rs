@@ -8,14 +8,17 @@
 
 use crate::{
     Change, Instant, MemberId, MemberState, Peer, Version,
+    ctx::Ctx,
     detect::{
-        detector::Detect,
+        detector::Detector,
         failing::{FailingLink, Turn, Unreached},
+        health::LocalHealth,
         reports::{Outcome, Report, Silence, Vote},
-        view::View,
+        view::{Senses, View},
     },
-    link::Run,
-    member::transition::News,
+    link::{Links, Run},
+    member::{list::MembershipList, transition::News},
+    probe::{pings::Pings, rounds::Rounds},
     step::{Source, Step},
     wire::{FailingLinkBody, Part},
 };
@@ -59,7 +62,24 @@ fn counted_links(
         .collect()
 }
 
-impl Detect<'_> {
+/// The rules for links that fail, with what they work on.
+pub(crate) struct Degraded<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) links: &'a mut Links,
+    pub(crate) pings: &'a Pings,
+    pub(crate) rounds: &'a Rounds,
+    pub(crate) health: &'a LocalHealth,
+    pub(crate) own: &'a mut Detector,
+}
+
+impl Degraded<'_> {
+    fn view(&self) -> View<'_> {
+        let Self { list, links, pings, rounds, health, .. } = self;
+        let senses = Senses { list, links, pings, rounds, health };
+        View::new(self.ctx.now, &self.ctx.params, senses, self.own)
+    }
+
     /// A ping to a subject has no direct reply.
     pub(crate) fn record_unanswered(&mut self, subject: MemberId, sent_at: Instant) {
         // What a member missed that doubts itself says nothing of the link.

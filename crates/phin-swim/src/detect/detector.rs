@@ -1,22 +1,16 @@
-//! [`Detector`]: the state of detection; [`Detect`]: its rules, with what they work on.
+//! [`Detector`]: the state of detection, and how it follows the changes of members.
 
 use crate::{
     Change, Instant, MemberId,
-    ctx::Ctx,
     detect::{
-        case::{Case, Cases},
+        case::Cases,
         contacts::Contacts,
         failing::Failing,
-        health::LocalHealth,
         hearsay::Hearsay,
-        look::Looks,
         pending::PendingVerdicts,
         reports::{Report, Reports, Silence},
-        view::View,
     },
-    link::Links,
-    member::{list::MembershipList, transition::Transition},
-    probe::{pings::Pings, rounds::Rounds},
+    member::transition::Transition,
 };
 
 /// The state of detection.
@@ -27,19 +21,9 @@ pub(crate) struct Detector {
     pub(crate) contacts: Contacts,
     pub(crate) hearsay: Hearsay,
     pub(crate) failing: Failing,
-    pub(crate) looks: Looks,
+    /// When members beyond the subjects are looked at next, while several are silent.
+    pub(crate) next_look: Option<Instant>,
     pub(crate) reports: Reports,
-}
-
-/// The rules of detection, with what they work on.
-pub(crate) struct Detect<'a> {
-    pub(crate) ctx: &'a mut Ctx,
-    pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a mut Links,
-    pub(crate) pings: &'a mut Pings,
-    pub(crate) rounds: &'a mut Rounds,
-    pub(crate) health: &'a mut LocalHealth,
-    pub(crate) own: &'a mut Detector,
 }
 
 impl Detector {
@@ -82,40 +66,5 @@ impl Detector {
             | Change::Degraded
             | Change::Recovered => None,
         }
-    }
-}
-
-impl Detect<'_> {
-    pub(crate) fn view(&self) -> View<'_> {
-        let Detector { cases, contacts, failing, .. } = &*self.own;
-        View {
-            now: self.ctx.now,
-            params: &self.ctx.params,
-            list: self.list,
-            links: self.links,
-            pings: self.pings,
-            rounds: self.rounds,
-            health: self.health,
-            cases,
-            contacts,
-            failing,
-        }
-    }
-
-    /// The case of a live member, opened if there is room.
-    pub(crate) fn open_case(&mut self, subject: MemberId) -> Option<&mut Case> {
-        let now = self.ctx.now;
-        let known = self.list.get(subject).filter(|known| known.state.is_live())?;
-        let Some(case) = self.own.cases.open(now, subject, known.version()) else {
-            self.ctx.stats.cases_refused += 1;
-            return None;
-        };
-        if case.is_dormant() {
-            // What we missed for another long ago, and nobody followed up, is no part of a silence that begins now.
-            let recent = self.ctx.params.pause_tolerance / 4;
-            case.misses.retain(|&sent_at| now - sent_at <= recent);
-            case.opened_at = now;
-        }
-        Some(case)
     }
 }

@@ -6,9 +6,9 @@ use crate::{
     Instant, MemberId, Question, Version,
     detect::{
         case::{Case, Retry, Stage},
-        detector::Detect,
         judge::ACCUSE_PHI,
         reports::Silence,
+        rules::Detect,
         view::View,
     },
     step::{Miss, Purpose, Step},

@@ -2,7 +2,7 @@
 
 use crate::{
     Disconnection, HostAnswer, MemberId, Unreachable,
-    detect::{detector::Detect, reports::Silence},
+    detect::{reports::Silence, rules::Detect},
     step::Step,
 };
 

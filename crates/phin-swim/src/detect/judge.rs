@@ -8,12 +8,12 @@ use crate::{
     Instant, MemberId, MemberState,
     detect::{
         case::Case,
-        detector::Detect,
         health::is_told_by_host,
         reports::{Outcome, Silence, Vote},
+        rules::Detect,
         tolerance::{Circumstances, stretch},
         view::View,
-        weigh::votes_to_judge,
+        weigh::{credible_votes_of_pending, votes_to_judge},
     },
     member::transition::News,
     step::{Source, Step},
@@ -250,6 +250,20 @@ impl Detect<'_> {
                 self.ctx.then(Step::Apply { news, source: Source::Ourselves });
             }
         }
+    }
+
+    /// Others judged by fewer votes than this node asks for. An observer looks for itself: with what it finds they may be a
+    /// majority.
+    pub(crate) fn weigh_pending(&mut self, subject: MemberId) {
+        let view = self.view();
+        let votes = credible_votes_of_pending(view, &self.own.pending, subject);
+        if votes.is_empty() || !view.list.rings().observers(subject).contains(&view.me()) {
+            return;
+        }
+        if self.open_case(subject).is_some_and(|case| case.is_unverified()) {
+            self.verify(subject);
+        }
+        self.judge(subject);
     }
 
     /// Asks the only other member that says that this one lives to let it refute, as it may be the only one that reaches it.

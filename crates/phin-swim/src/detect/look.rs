@@ -9,16 +9,10 @@ use std::collections::BTreeSet;
 
 use crate::{
     Instant, MemberId,
-    detect::{detector::Detect, view::View},
+    detect::{rules::Detect, view::View},
     step::{Purpose, Step},
     timers::Timer,
 };
-
-/// When members beyond the subjects are looked at next.
-#[derive(Debug, Default)]
-pub(crate) struct Looks {
-    next: Option<Instant>,
-}
 
 /// How many members are looked at together. Where anybody answers, or kernels refuse packets, the network works and
 /// there is no time to lose. If nothing answers at all, the fault is probably here, so few are asked, and late.
@@ -70,7 +64,7 @@ impl Detect<'_> {
     /// the members that follow them in the rings, up to the first in each ring that was heard since.
     pub(crate) fn look_around(&mut self) {
         let now = self.ctx.now;
-        if self.own.looks.next.is_some_and(|next| now < next) {
+        if self.own.next_look.is_some_and(|next| now < next) {
             return;
         }
         let view = self.view();
@@ -87,7 +81,7 @@ impl Detect<'_> {
             return;
         }
         let next = now + self.ctx.params.pause_tolerance / LOOKS_PER_TOLERANCE;
-        self.own.looks.next = Some(next);
+        self.own.next_look = Some(next);
         self.ctx.timers.set(next, Timer::Look);
         self.ctx.stats.looks += unheard.len() as u64;
         for id in unheard {

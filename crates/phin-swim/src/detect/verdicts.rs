@@ -8,14 +8,15 @@
 use std::time::Duration;
 
 use crate::{
-    MemberId, MemberState, Version,
+    Instant, MemberId, MemberState, Peer, Version,
+    ctx::Ctx,
     detect::{
-        case::Case,
-        detector::Detect,
+        detector::Detector,
         failing::Eviction,
         pending::{PendingVerdict, Stage},
         reports::{Outcome, Report, Vote},
-        weigh::{credible_votes, credible_votes_of_pending, is_borne_out},
+        view::{Senses, View},
+        weigh::{credible_votes, is_borne_out},
     },
     member::transition::News,
     step::{Purpose, Source, Step},
@@ -23,12 +24,28 @@ use crate::{
     wire::{Claim, Part, Verdict},
 };
 
-impl Detect<'_> {
+/// The rules for what others say, with what they work on.
+pub(crate) struct Verdicts<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) see: Senses<'a>,
+    pub(crate) own: &'a mut Detector,
+}
+
+impl Verdicts<'_> {
+    fn view(&self) -> View<'_> {
+        View::new(self.ctx.now, &self.ctx.params, self.see, self.own)
+    }
+
+    /// Whether this node agrees that it is evicted itself.
+    pub(crate) fn own_eviction(&self) -> Eviction {
+        self.view().eviction(self.see.list.me().id())
+    }
+
     /// Accepts the claim of another member that one is suspect. It is no vote: only the observers of the suspect decide
     /// whether it is dead.
     pub(crate) fn handle_suspect(&mut self, source: Source, claim: Claim) {
         let subject = claim.subject;
-        if subject == self.list.me().id() {
+        if subject == self.see.list.me().id() {
             return self.ctx.then(Step::Refute { source, claim });
         }
         if self.state_claimed(claim) != Some(MemberState::Alive) {
@@ -48,8 +65,8 @@ impl Detect<'_> {
     fn pass_on(&mut self, claim: Claim) {
         let subject = claim.subject;
         if self.own.hearsay.may_pass_on(self.ctx.now, subject)
-            && self.links.is_connected(subject)
-            && let Some(peer) = self.list.peer(subject)
+            && self.see.links.is_connected(subject)
+            && let Some(peer) = self.see.list.peer(subject)
         {
             self.ctx.send(peer, &Part::Suspect(claim));
         }
@@ -59,7 +76,7 @@ impl Detect<'_> {
     pub(crate) fn handle_dead(&mut self, source: Source, verdict: Verdict) {
         let Verdict { claim, votes } = verdict;
         let Claim { subject, version, .. } = claim;
-        if subject == self.list.me().id() {
+        if subject == self.see.list.me().id() {
             return self.ctx.then(Step::RefuteDeath { source, claim });
         }
         if !self.state_claimed(claim).is_some_and(MemberState::is_live) {
@@ -85,10 +102,10 @@ impl Detect<'_> {
 
     /// Another list has a member dead that this one has alive: nobody's votes come with that.
     pub(crate) fn handle_death_elsewhere(&mut self, source: Source, claim: Claim) {
-        let known = self.list.get(claim.subject);
+        let known = self.see.list.get(claim.subject);
         let is_ours =
             known.is_some_and(|known| known.version() == claim.version && known.state.is_live());
-        if !is_ours || claim.subject == self.list.me().id() {
+        if !is_ours || claim.subject == self.see.list.me().id() {
             return;
         }
         let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, claim.subject);
@@ -99,7 +116,7 @@ impl Detect<'_> {
 
     /// The state of the member that a claim is about, if the claim is about the version of it that is known here.
     fn state_claimed(&mut self, claim: Claim) -> Option<MemberState> {
-        let known = self.list.get(claim.subject).map(|known| (known.version(), known.state));
+        let known = self.see.list.get(claim.subject).map(|known| (known.version(), known.state));
         match known {
             Some((version, state)) if version == claim.version => Some(state),
             Some((version, _)) if version > claim.version => None,
@@ -114,7 +131,7 @@ impl Detect<'_> {
     /// all there is to do.
     fn look_first(&mut self, source: Source, claim: Claim, votes: &[Vote]) -> bool {
         let Claim { subject, version, .. } = claim;
-        if !self.list.is_alive(subject) {
+        if !self.see.list.is_alive(subject) {
             return false;
         }
         let is_worn_out = self.own.hearsay.is_worn_out(self.ctx.now, subject);
@@ -138,7 +155,7 @@ impl Detect<'_> {
                 stage: Stage::Examined(self.ctx.now),
             },
         );
-        if let Some(peer) = self.list.peer(subject).filter(|_| !is_worn_out) {
+        if let Some(peer) = self.see.list.peer(subject).filter(|_| !is_worn_out) {
             // Others have it dead: it is to refute that, which this member alone cannot do for it.
             self.ctx.send(peer, &Part::Suspect(claim));
         }
@@ -150,7 +167,7 @@ impl Detect<'_> {
         let period = self.ctx.params.protocol_period;
         let fresh = if is_worn_out { period * 2 } else { period / 2 };
         let heard_at = self.own.contacts.heard_at(subject);
-        let alive_at = heard_at.max(self.links.known_alive_at(subject));
+        let alive_at = heard_at.max(self.see.links.known_alive_at(subject));
         alive_at.is_some_and(|at| self.ctx.now - at < fresh)
     }
 
@@ -159,7 +176,7 @@ impl Detect<'_> {
         let version = verdict.version;
         self.own.pending.insert(subject, verdict);
         self.ctx.stats.verdicts_examined += 1;
-        if let Some(to) = self.list.peer(subject) {
+        if let Some(to) = self.see.list.peer(subject) {
             self.ctx.then(Step::Ping { to, purpose: Purpose::Look });
         }
         let ends_at = self.ctx.now + self.ctx.params.protocol_period;
@@ -167,15 +184,15 @@ impl Detect<'_> {
     }
 
     /// This node's own look is over: the verdict is accepted unless the member showed that it lives.
-    fn end_look(&mut self, subject: MemberId, version: Version, since: crate::Instant) {
+    fn end_look(&mut self, subject: MemberId, version: Version, since: Instant) {
         let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
         let heard_at = self.own.contacts.heard_at(subject);
-        let alive_at = heard_at.max(self.links.known_alive_at(subject));
+        let alive_at = heard_at.max(self.see.links.known_alive_at(subject));
         let ends_at = since + period;
         if alive_at.is_some_and(|at| at >= since) {
             self.own.pending.end(subject);
             self.own.hearsay.record_refutation(now, subject);
-        } else if self.health.is_impaired(now) || now < ends_at {
+        } else if self.see.health.is_impaired(now) || now < ends_at {
             // What was not heard may be the fault of this node.
             let next = ends_at.max(now + period / 2);
             self.ctx.timers.set(next, Timer::Pending(subject, version));
@@ -201,12 +218,12 @@ impl Detect<'_> {
             return;
         }
         self.own.pending.keep(subject, version, votes, source);
-        if self.list.is_alive(subject) {
+        if self.see.list.is_alive(subject) {
             // As if this node had found it out: the member that finds a suspect sends it the claim.
             let (news, source) = (News::State(subject, MemberState::Suspect), Source::Ourselves);
             self.ctx.then(Step::Apply { news, source });
-        } else if let Some(peer) = self.list.peer(subject)
-            && self.links.is_connected(subject)
+        } else if let Some(peer) = self.see.list.peer(subject)
+            && self.see.links.is_connected(subject)
         {
             self.inform_accused(peer);
         }
@@ -219,7 +236,7 @@ impl Detect<'_> {
         let Some(verdict) = self.own.pending.on(subject, version) else {
             return;
         };
-        let suspect = self.list.get(subject);
+        let suspect = self.see.list.get(subject);
         let suspect = suspect.filter(|m| m.version() == version && m.state.is_live());
         let Some(since) = suspect.map(|member| member.since) else {
             self.own.pending.end(subject);
@@ -231,7 +248,7 @@ impl Detect<'_> {
         let now = self.ctx.now;
         // A member that is heard is told the claim against it.
         let informed_at = self.own.contacts.heard_at(subject).unwrap_or(since).max(since);
-        let is_ours = self.health.is_impaired(now);
+        let is_ours = self.see.health.is_impaired(now);
         let mut ends_at = if is_ours { now } else { informed_at } + self.time_to_refute();
         if ends_at <= now && self.own.contacts.has_other_refuted(since) {
             ends_at = self.ask_once_more(subject);
@@ -244,28 +261,29 @@ impl Detect<'_> {
     }
 
     /// Tells the subject of a pending verdict once more; returns until when it has time to refute then.
-    fn ask_once_more(&mut self, subject: MemberId) -> crate::Instant {
+    fn ask_once_more(&mut self, subject: MemberId) -> Instant {
         let now = self.ctx.now;
         let (asked_at, is_first) = self.own.pending.ask(now, subject).unwrap_or((now, false));
-        let claim = self.own.reports.update(now, self.list, subject);
-        if let Some((peer, claim)) = self.list.peer(subject).zip(claim).filter(|_| is_first) {
+        let claim = self.own.reports.update(now, self.see.list, subject);
+        if let Some((peer, claim)) = self.see.list.peer(subject).zip(claim).filter(|_| is_first) {
             self.ctx.send(peer, &claim);
         }
         asked_at + self.ctx.params.protocol_period
     }
 
-    /// Others judged by fewer votes than this node asks for. An observer looks for itself: with what it finds they may be a
-    /// majority.
-    pub(crate) fn weigh_pending(&mut self, subject: MemberId) {
-        let view = self.view();
-        let votes = credible_votes_of_pending(view, &self.own.pending, subject);
-        if votes.is_empty() || !view.list.rings().observers(subject).contains(&view.me()) {
+    /// Sends a member that this node hears, and considers suspect or dead, the claim against it; then it refutes.
+    pub(crate) fn inform_accused(&mut self, peer: Peer) {
+        let is_accused =
+            matches!(self.see.list.state(peer.id), Some(MemberState::Suspect | MemberState::Dead));
+        let (now, interval) = (self.ctx.now, self.ctx.params.protocol_period / CLAIMS_PER_PERIOD);
+        let informed_at = self.own.contacts.informed_at(peer.id);
+        if !is_accused || informed_at.is_some_and(|at| now - at < interval) {
             return;
         }
-        if self.open_case(subject).is_some_and(|case| Case::is_unverified(case)) {
-            self.verify(subject);
+        if let Some(claim) = self.own.reports.update(now, self.see.list, peer.id) {
+            self.own.contacts.record_informed(peer.id, now);
+            self.ctx.send(peer, &claim);
         }
-        self.judge(subject);
     }
 
     fn accept_verdict(&mut self, subject: MemberId, verdict: PendingVerdict) {
@@ -282,3 +300,6 @@ impl Detect<'_> {
         self.ctx.params.protocol_period * 2
     }
 }
+
+/// How often a member that does nothing but send is told the claim against it in a protocol period.
+const CLAIMS_PER_PERIOD: u32 = 4;

@@ -11,6 +11,7 @@ use crate::{
     detect::{
         case::{Case, Cases},
         contacts::Contacts,
+        detector::Detector,
         failing::{Eviction, Failing, FailingLink},
         health::LocalHealth,
         reports::Silence,
@@ -35,7 +36,29 @@ pub(crate) struct View<'a> {
     pub(crate) failing: &'a Failing,
 }
 
+/// What this node perceives of the others, and of itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Senses<'a> {
+    pub(crate) list: &'a MembershipList,
+    pub(crate) links: &'a Links,
+    pub(crate) pings: &'a Pings,
+    pub(crate) rounds: &'a Rounds,
+    pub(crate) health: &'a LocalHealth,
+}
+
 impl<'a> View<'a> {
+    /// What there is to see now.
+    pub(crate) const fn new(
+        now: Instant,
+        params: &'a Params,
+        senses: Senses<'a>,
+        detector: &'a Detector,
+    ) -> Self {
+        let Senses { list, links, pings, rounds, health } = senses;
+        let Detector { cases, contacts, failing, .. } = detector;
+        Self { now, params, list, links, pings, rounds, health, cases, contacts, failing }
+    }
+
     pub(crate) fn me(self) -> MemberId {
         self.list.me().id()
     }

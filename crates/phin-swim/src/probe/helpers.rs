@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 
 use crate::{
     Generation, MemberId,
-    detect::detector::Detect,
+    detect::rules::Detect,
     probe::pings::Helped,
     timers::Timer,
     wire::{Part, Sequence},

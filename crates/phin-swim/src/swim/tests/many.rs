@@ -116,7 +116,7 @@ fn where_others_refuted_a_doubted_member_is_told_before_its_verdict_is_taken() {
         let claim = swim.detector.reports.update(at(TOLD), &swim.list, id(1)).unwrap();
         // No timer is fired: nobody answers here, so this member would come to doubt itself.
         let mut end_doubt = |millis| {
-            swim.at(at(millis)).detect(|detect| detect.end_pending(id(1), version(0, 0)));
+            swim.at(at(millis)).verdicts(|verdicts| verdicts.end_pending(id(1), version(0, 0)));
             (state(&swim, 1), sent(&mut swim))
         };
         assert_eq!(end_doubt(TOLD + 1_999).0, MemberState::Suspect);

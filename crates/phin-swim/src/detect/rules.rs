@@ -1,0 +1,51 @@
+//! [`Detect`]: the rules of detection, with what they work on. Each rule is in the file that its name promises.
+
+use crate::{
+    MemberId,
+    ctx::Ctx,
+    detect::{
+        case::Case,
+        detector::Detector,
+        health::LocalHealth,
+        view::{Senses, View},
+    },
+    link::Links,
+    member::list::MembershipList,
+    probe::{pings::Pings, rounds::Rounds},
+};
+
+/// The rules of detection, with what they work on.
+pub(crate) struct Detect<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) links: &'a mut Links,
+    pub(crate) pings: &'a mut Pings,
+    pub(crate) rounds: &'a mut Rounds,
+    pub(crate) health: &'a mut LocalHealth,
+    pub(crate) own: &'a mut Detector,
+}
+
+impl Detect<'_> {
+    pub(crate) fn view(&self) -> View<'_> {
+        let Self { list, links, pings, rounds, health, .. } = self;
+        let senses = Senses { list, links, pings, rounds, health };
+        View::new(self.ctx.now, &self.ctx.params, senses, self.own)
+    }
+
+    /// The case of a live member, opened if there is room.
+    pub(crate) fn open_case(&mut self, subject: MemberId) -> Option<&mut Case> {
+        let now = self.ctx.now;
+        let known = self.list.get(subject).filter(|known| known.state.is_live())?;
+        let Some(case) = self.own.cases.open(now, subject, known.version()) else {
+            self.ctx.stats.cases_refused += 1;
+            return None;
+        };
+        if case.is_dormant() {
+            // What we missed for another long ago, and nobody followed up, is no part of a silence that begins now.
+            let recent = self.ctx.params.pause_tolerance / 4;
+            case.misses.retain(|&sent_at| now - sent_at <= recent);
+            case.opened_at = now;
+        }
+        Some(case)
+    }
+}
