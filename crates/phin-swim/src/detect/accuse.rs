@@ -32,18 +32,24 @@ fn address(
     subject: MemberId,
     others: Vec<MemberId>,
 ) -> Option<Address> {
-    let (now, tolerance) = (view.now, view.params.pause_tolerance);
-    let age = now - *case.misses.first()?;
     if case.stage == Stage::Accused {
-        let repeat = view.accusation_interval();
-        return again(case, others, |sent| now - sent.at < repeat).map(Address::Accusation);
+        let (now, interval) = (view.now, view.accusation_interval());
+        return again(case, others, |sent| now - sent.at < interval).map(Address::Accusation);
     }
-    let has_accuser = case.accusers.iter().any(|&accuser| view.list.is_alive(accuser));
-    if !has_accuser || age >= tolerance * 2 {
-        return Some(Address::Accusation(others.into_iter().chain([subject]).collect()));
+    if has_accuser(case, view) {
+        let is_enough =
+            |sent: SentVote| sent.is_enough(view.now, view.params.pause_tolerance, case);
+        let accusers = || Address::Vote(case.accusers.iter().copied().collect());
+        return (!case.sent.is_some_and(is_enough)).then(accusers);
     }
-    let is_enough = case.sent.is_some_and(|sent| sent.is_enough(now, tolerance, case));
-    (!is_enough).then(|| Address::Vote(case.accusers.iter().copied().collect()))
+    Some(Address::Accusation(others.into_iter().chain([subject]).collect()))
+}
+
+/// Whether another member collects the votes. After a while it would have judged, so it may be gone or cut off.
+fn has_accuser(case: &Case, view: View<'_>) -> bool {
+    let is_alive = case.accusers.iter().any(|&accuser| view.list.is_alive(accuser));
+    let age = case.misses.first().map(|&first| view.now - first);
+    is_alive && age.is_some_and(|age| age < view.params.pause_tolerance * 2)
 }
 
 /// The members to which an accusation is sent again.
@@ -72,21 +78,35 @@ fn vote_body(view: View<'_>, subject: MemberId, phi: f64, is_accusation: bool) -
     Some(VoteBody { subject, version, is_accusation, is_observer, tally })
 }
 
+/// The members that may judge this one, without this node.
+fn other_judges(view: View<'_>, subject: MemberId) -> Vec<MemberId> {
+    let mut judges = match view.may_be_deaf(subject) {
+        true => view.voters(subject),
+        // One that is silent to us may hear us all the same.
+        false => view.alive_observers(subject),
+    };
+    judges.retain(|&judge| judge != view.me());
+    judges
+}
+
+/// The members that a subject pings, and that do not observe it.
+fn pinged_by(view: View<'_>, subject: MemberId) -> Vec<MemberId> {
+    let rings = view.list.rings();
+    let (me, observers) = (view.me(), rings.observers(subject));
+    let mut pinged = rings.subjects(subject);
+    pinged.retain(|&id| id != me && view.list.is_alive(id) && !observers.contains(&id));
+    pinged
+}
+
 impl Detect<'_> {
     /// Sends this node's evidence to those that need it.
     pub(crate) fn accuse_or_vote(&mut self, subject: MemberId, phi: f64) {
         let view = self.view();
-        let mut others = match view.may_be_deaf(subject) {
-            true => view.voters(subject),
-            // One that is silent to us may hear us all the same.
-            false => view.alive_observers(subject),
-        };
-        others.retain(|&other| other != view.me());
         let Some(case) = view.case(subject).filter(|case| self.may_accuse(case)) else {
             return;
         };
-        let (was_accused, first) = (case.stage == Stage::Accused, case.misses[0]);
-        let Some(address) = address(case, view, subject, others) else {
+        let was_accused = case.stage == Stage::Accused;
+        let Some(address) = address(case, view, subject, other_judges(view, subject)) else {
             return;
         };
         let is_accusation = matches!(address, Address::Accusation(_));
@@ -95,11 +115,7 @@ impl Detect<'_> {
         };
         self.record_sent(&body);
         self.ctx.stats.accusations += u64::from(is_accusation && !was_accused);
-        let age = self.ctx.now - first;
-        if was_accused
-            && age >= self.ctx.params.pause_tolerance / 2
-            && body.tally.silence != Silence::Gone
-        {
+        if was_accused {
             self.ask_those_it_pings(body);
         }
         let (Address::Accusation(receivers) | Address::Vote(receivers)) = address;
@@ -136,23 +152,19 @@ impl Detect<'_> {
         }
     }
 
-    /// Asks the members that a subject pings whether they heard it, once for each case before a verdict: they hear it even
-    /// if it receives nothing itself. They need not look for themselves.
+    /// Asks the members that a subject pings whether they heard it, once for each accusation, before a verdict: they hear it
+    /// even if it receives nothing itself. They need not look for themselves.
     fn ask_those_it_pings(&mut self, body: VoteBody) {
-        let (subject, view) = (body.subject, self.view());
-        let observers = view.list.rings().observers(subject);
-        let mut pinged = view.list.rings().subjects(subject);
-        pinged.retain(|&id| id != view.me() && view.list.is_alive(id) && !observers.contains(&id));
-        let is_mass = view.is_most_silent();
-        let Some(case) = self.own.cases.get_mut(subject) else {
-            return;
-        };
-        if is_mass || std::mem::replace(&mut case.has_asked_subjects, true) {
+        let Tally { silent_for, silence, .. } = body.tally;
+        let is_due = silent_for >= self.ctx.params.pause_tolerance / 2;
+        // Where many are silent, most of these are as well, and there are too many to ask about.
+        if !is_due || silence == Silence::Gone || self.view().is_most_silent() {
             return;
         }
-        case.asked.extend(&pinged);
-        for peer in pinged.into_iter().filter_map(|id| self.list.peer(id)) {
-            self.ctx.send(peer, &Part::Vote(VoteBody { is_accusation: false, ..body }));
+        let pinged = pinged_by(self.view(), body.subject);
+        let case = self.own.cases.get_mut(body.subject);
+        if case.is_some_and(|case| case.ask_subjects(&pinged)) {
+            self.send_vote(&pinged, VoteBody { is_accusation: false, ..body });
         }
     }
 
@@ -174,63 +186,79 @@ impl Detect<'_> {
 
     /// An observer tells what it has against a member.
     pub(crate) fn handle_vote(&mut self, from: Peer, body: VoteBody) {
-        let (now, VoteBody { subject, .. }) = (self.ctx.now, body);
-        if !self.is_arguable(from, &body) {
-            return;
-        }
-        let is_suspected = self.own.cases.is_open(subject) || !self.list.is_alive(subject);
-        if body.is_accusation && !is_suspected && !self.own.hearsay.may_accuse(now, from.id) {
-            self.ctx.stats.hearsay_ignored += 1;
+        let VoteBody { subject, version, is_accusation, .. } = body;
+        if self.is_settled(from, &body) || self.is_over_budget(from.id, &body) {
             return;
         }
         self.rounds.quicken(self.ctx);
         if !self.take_vote(from.id, body) {
             return;
         }
-        if self.health.is_impaired(now) {
-            let version = body.version;
+        if self.health.is_impaired(self.ctx.now) {
             self.ctx.send(from, &Part::Abstain { subject, version });
-            return;
+        } else if is_accusation {
+            self.look_into(from, subject);
+        } else {
+            self.judge(subject);
         }
-        if !body.is_accusation {
-            return self.judge(subject);
-        }
+    }
+
+    /// Whether a member accuses more members that seem well than it may.
+    fn is_over_budget(&mut self, accuser: MemberId, body: &VoteBody) -> bool {
+        let is_suspected =
+            self.own.cases.is_open(body.subject) || !self.list.is_alive(body.subject);
+        let is_over = body.is_accusation
+            && !is_suspected
+            && !self.own.hearsay.may_accuse(self.ctx.now, accuser);
+        self.ctx.stats.hearsay_ignored += u64::from(is_over);
+        is_over
+    }
+
+    /// Looks for itself where another observer accuses a member, and votes.
+    fn look_into(&mut self, accuser: Peer, subject: MemberId) {
         if self.own.cases.get(subject).is_some_and(Case::is_unverified) {
             self.verify(subject);
         }
         let before = self.own.cases.get(subject).and_then(|case| case.sent);
         self.escalate(subject, None);
-        self.vote_again(from, subject, before);
+        self.vote_again(accuser, subject, before);
     }
 
-    /// Whether a vote is about something that is still open here. If not, the voter is told what settles it.
-    fn is_arguable(&mut self, from: Peer, body: &VoteBody) -> bool {
-        let (now, VoteBody { subject, version, .. }) = (self.ctx.now, *body);
-        if subject == self.list.me().id() {
-            let version = self.list.me().version();
+    /// Whether a vote is about something that is settled here. Then the voter is told what settles it.
+    fn is_settled(&mut self, from: Peer, body: &VoteBody) -> bool {
+        let known = self.list.get(body.subject).map(|known| (known.version(), known.state));
+        if body.subject == self.list.me().id() {
+            let (subject, version) = (body.subject, self.list.me().version());
             self.ctx.send(from, &Part::Clear { subject, version, age: Duration::ZERO });
-            return false;
+            return true;
         }
-        match self.list.get(subject).map(|known| (known.version(), known.state)) {
-            Some((known, state)) if known == version && state.is_live() => {}
-            Some((known, _)) if known >= version => {
+        match known {
+            Some((known, state)) if known == body.version && state.is_live() => {
+                self.clear_if_heard(from, body)
+            }
+            Some((known, _)) if known >= body.version => {
                 // The accuser is behind: what this node has settles it.
-                let update = self.own.reports.update(now, self.list, subject);
+                let update = self.own.reports.update(self.ctx.now, self.list, body.subject);
                 update.into_iter().for_each(|update| self.ctx.send(from, &update));
-                return false;
+                true
             }
             Some(_) | None => {
                 self.ctx.stats.unknown_subjects += 1;
-                return false;
+                true
             }
         }
-        let silent_since = now.saturating_sub(body.tally.silent_for);
+    }
+
+    /// Tells a voter that the subject was heard since its silence began, if it was.
+    fn clear_if_heard(&mut self, from: Peer, body: &VoteBody) -> bool {
+        let (now, VoteBody { subject, version, tally, .. }) = (self.ctx.now, *body);
+        let silent_since = now.saturating_sub(tally.silent_for);
         let heard_at = self.links.heard_at(subject).max(self.own.contacts.heard_at(subject));
         let heard_at = heard_at.filter(|&heard| heard > silent_since);
         if let Some(heard_at) = heard_at {
             self.ctx.send(from, &Part::Clear { subject, version, age: now - heard_at });
         }
-        heard_at.is_none()
+        heard_at.is_some()
     }
 
     /// Keeps a vote of an observer, and notes that it collects votes if it accuses. Returns whether the case is open.

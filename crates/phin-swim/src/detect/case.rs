@@ -149,6 +149,13 @@ impl Cases {
         votes.chain([case.silence]).max()
     }
 
+    /// This node withholds its own judgement on a member.
+    pub(crate) fn withhold(&mut self, id: MemberId) {
+        if let Some(case) = self.0.get_mut(&id) {
+            case.is_held = true;
+        }
+    }
+
     /// A retry was due or is over: whatever follows may set the next.
     pub(crate) fn end_retry(&mut self, id: MemberId) {
         if let Some(case) = self.0.get_mut(&id) {
@@ -217,9 +224,26 @@ impl Case {
         self.retry == Retry::None && self.misses.is_empty()
     }
 
+    /// Whether its host is to be asked, after such an interval; then it is.
+    pub(crate) fn is_host_due(&mut self, now: Instant, interval: Duration) -> bool {
+        let is_due = self.host_asked_at.is_none_or(|asked_at| now - asked_at >= interval);
+        self.host_asked_at = if is_due { Some(now) } else { self.host_asked_at };
+        is_due
+    }
+
     /// How many pings of this node were missed, as far as others are told.
     pub(crate) fn attempts(&self) -> u8 {
         u8::try_from(self.misses.len()).unwrap_or(u8::MAX)
+    }
+
+    /// The members that suspect the subject too, by what they sent.
+    pub(crate) fn concerned(&self) -> Vec<MemberId> {
+        self.votes.keys().chain(&self.accusers).copied().collect()
+    }
+
+    /// Whether nothing is left against the subject.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.misses.is_empty() && self.votes.is_empty()
     }
 
     /// When the silence began, as far as anyone who counts has found.
@@ -271,6 +295,15 @@ impl Case {
         if self.asked.len() < MAX_ACCUSERS {
             self.asked.insert(receiver);
         }
+    }
+
+    /// The members that the subject pings are asked too; `false` if they were asked already.
+    pub(crate) fn ask_subjects(&mut self, pinged: &[MemberId]) -> bool {
+        let is_first = !std::mem::replace(&mut self.has_asked_subjects, true);
+        if is_first {
+            self.asked.extend(pinged);
+        }
+        is_first
     }
 
     /// An observer considers itself unable to judge; says whether that was noticed.

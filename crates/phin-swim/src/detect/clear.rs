@@ -51,22 +51,25 @@ impl Detect<'_> {
         version: Version,
         age: Duration,
     ) {
-        if self.list.get(subject).is_none_or(|known| known.version() != version) {
-            return;
-        }
         let until = self.ctx.now.saturating_sub(age);
-        if from != subject {
-            if !self.may_clear(from, subject) {
-                self.ctx.stats.unasked_answers += 1;
-                return;
-            }
-            if !self.takes_word_of(subject, from) {
-                return;
-            }
+        let is_current = self.list.get(subject).is_some_and(|known| known.version() == version);
+        if is_current && (from == subject || self.takes_clear(from, subject, until)) {
+            self.void_evidence(subject, until, from);
+        }
+    }
+
+    /// Takes the word of another member that the subject was alive at `until`, if it counts.
+    fn takes_clear(&mut self, from: MemberId, subject: MemberId, until: Instant) -> bool {
+        if !self.may_clear(from, subject) {
+            self.ctx.stats.unasked_answers += 1;
+            return false;
+        }
+        let is_taken = self.takes_word_of(subject, from);
+        if is_taken {
             self.record_lost(subject, until);
             self.links.record_reached_by(subject, from);
         }
-        self.void_evidence(subject, until, from);
+        is_taken
     }
 
     /// Whether a member may say that this one lives: if it observes it, or was asked what it knows.
@@ -83,32 +86,40 @@ impl Detect<'_> {
         let Some(case) = self.own.cases.get_mut(subject) else {
             return;
         };
-        let silent_since = case.silent_since();
-        let mut informed: BTreeSet<_> = case.votes.keys().chain(&case.accusers).copied().collect();
-        let is_news = case.void(until);
-        let was_accused = case.stage == Stage::Accused;
-        let (version, is_closed) = (case.version, case.misses.is_empty() && case.votes.is_empty());
-        if was_accused {
-            // Those that were asked to vote may still be about to.
-            informed.extend(self.list.rings().observers(subject));
-        }
-        if is_closed {
-            self.close_case(subject, Outcome::Cleared { by });
+        let (silent_since, concerned) = (case.silent_since(), case.concerned());
+        let (is_news, version, stage) = (case.void(until), case.version, case.stage);
+        if case.is_empty() {
             let lasted = silent_since.map_or(Duration::ZERO, |since| until.saturating_since(since));
-            self.links.record_silence_ended(self.ctx.now, subject, lasted);
-            if by != subject {
-                self.ask_to_refute(subject);
-            }
+            self.end_cleared(subject, by, lasted);
         }
         // Those that suspect it too learn at once, from the member that heard it first. Where it voids nothing here, it is
         // not passed on: accusers would relay it among each other for ever.
+        let was_accused = stage == Stage::Accused;
         if by == subject || (was_accused && is_news) {
-            let me = self.list.me().id();
-            informed.retain(|&id| id != by && id != me);
-            let age = self.ctx.now - until;
-            for peer in informed.into_iter().filter_map(|id| self.list.peer(id)) {
-                self.ctx.send(peer, &Part::Clear { subject, version, age });
-            }
+            // Those that were asked to vote may still be about to.
+            let asked = self.list.rings().observers(subject).into_iter().filter(|_| was_accused);
+            let concerned = concerned.into_iter().chain(asked).filter(|&id| id != by).collect();
+            self.send_clear(
+                concerned,
+                &Part::Clear { subject, version, age: self.ctx.now - until },
+            );
+        }
+    }
+
+    /// Nothing is left against a member: its case is closed.
+    fn end_cleared(&mut self, subject: MemberId, by: MemberId, lasted: Duration) {
+        self.close_case(subject, Outcome::Cleared { by });
+        self.links.record_silence_ended(self.ctx.now, subject, lasted);
+        if by != subject {
+            self.ask_to_refute(subject);
+        }
+    }
+
+    fn send_clear(&mut self, receivers: BTreeSet<MemberId>, clear: &Part) {
+        let me = self.list.me().id();
+        let receivers = receivers.into_iter().filter(|&id| id != me);
+        for peer in receivers.filter_map(|id| self.list.peer(id)) {
+            self.ctx.send(peer, clear);
         }
     }
 

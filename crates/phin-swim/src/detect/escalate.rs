@@ -37,39 +37,67 @@ struct Escalation {
     accuses: bool,
 }
 
-/// How far the evidence takes a case. On a link that loses nearly everything no number of misses says much; others know
-/// more. Where others accuse the subject, they have asked already; a link that loses much is asked by stream all the same.
+impl Findings {
+    /// Whether the misses are worth asking others. On a link that loses nearly everything no number of misses says much;
+    /// others know more.
+    const fn is_doubtful(self, misses: usize) -> bool {
+        self.phi >= ASK_PHI || misses >= MANY_MISSES
+    }
+
+    fn may_accuse(self) -> bool {
+        self.can_judge && self.phi >= ACCUSE_PHI && !self.is_early && !self.is_left_to_others
+    }
+}
+
+/// How far the evidence takes a case. Where others accuse the subject, they have asked already; a link that loses much is
+/// asked by stream all the same.
 fn escalation(case: &Case, found: Findings) -> Escalation {
-    let Findings { phi, is_early, is_left_to_others, can_judge } = found;
-    let is_doubtful = phi >= ASK_PHI || case.misses.len() >= MANY_MISSES;
-    let is_first = case.accusers.is_empty();
-    let insists = case.stage == Stage::Watching && (is_doubtful || case.misses.len() >= 2);
+    let (misses, is_first) = (case.misses.len(), case.accusers.is_empty());
+    let is_doubtful = found.is_doubtful(misses);
+    let insists = case.stage == Stage::Watching && (is_doubtful || misses >= 2);
     let stage = if insists { Stage::Insisting } else { case.stage };
-    let asks = is_doubtful && !is_early && (stage < Stage::Asked || is_left_to_others);
+    let is_unasked = stage < Stage::Asked || found.is_left_to_others;
+    let asks = is_doubtful && is_unasked && !found.is_early;
     Escalation {
         stage: if asks { stage.max(Stage::Asked) } else { stage },
-        pings_by_stream: insists && (phi < ACCUSE_PHI || is_first),
+        pings_by_stream: insists && (found.phi < ACCUSE_PHI || is_first),
         asks_host: stage >= Stage::Insisting,
         asks_helpers: asks && is_first,
-        accuses: can_judge && phi >= ACCUSE_PHI && !is_early && !is_left_to_others,
+        accuses: found.may_accuse(),
     }
 }
 
 /// How long after the present one the next ping of a silent subject is sent.
 fn retry_gap(case: &Case, view: View<'_>, subject: MemberId, phi: f64) -> Duration {
-    let tolerance = view.params.pause_tolerance;
-    let is_cut_off = view.own_failing_link(subject).is_some();
-    let is_early = view.is_early(subject);
-    let gap = match case.misses.len() {
-        // That this link fails is known, and nobody who reaches the member doubts it.
-        _ if is_cut_off && case.accusers.is_empty() => tolerance * 4,
-        0 | 1 => Duration::ZERO,
-        misses if phi < ACCUSE_PHI && misses < MANY_MISSES && !is_early => tolerance / 16,
-        _ if is_early => tolerance / 4,
-        _ if view.now - case.opened_at < tolerance * 2 => tolerance / 4,
-        _ => tolerance,
+    // That this link fails is known, and nobody who reaches the member doubts it.
+    let is_known = view.own_failing_link(subject).is_some() && case.accusers.is_empty();
+    let gap = match is_known {
+        true => view.params.pause_tolerance * 4,
+        false => evidence_gap(case, view, view.is_early(subject), phi),
     };
     gap.max(view.spaced(Duration::ZERO, RETRIES_PER_TOLERANCE))
+}
+
+/// How soon another miss would say more: at once after the first, later the more is known.
+fn evidence_gap(case: &Case, view: View<'_>, is_early: bool, phi: f64) -> Duration {
+    let tolerance = view.params.pause_tolerance;
+    match case.misses.len() {
+        0 | 1 => Duration::ZERO,
+        misses if phi < ACCUSE_PHI && misses < MANY_MISSES && !is_early => tolerance / 16,
+        _ if is_early || view.now - case.opened_at < tolerance * 2 => tolerance / 4,
+        _ => tolerance,
+    }
+}
+
+/// How long after the last question the host of a member that keeps this silence is asked again; `None` for one that has said
+/// all there is to say.
+fn host_interval(silence: Silence, tolerance: Duration) -> Option<Duration> {
+    match silence {
+        Silence::Gone => None,
+        Silence::Hung => Some(tolerance),
+        // The second answer comes before the verdict.
+        Silence::Silent | Silence::Unknown => Some(tolerance / 2),
+    }
 }
 
 impl Detect<'_> {
@@ -81,37 +109,33 @@ impl Detect<'_> {
             Purpose::Relay { .. } if self.view().subjects().contains(&subject) => {
                 self.record_miss(subject, sent_at);
             }
-            Purpose::Probe => {
-                if self.record_miss(subject, sent_at) {
-                    self.escalate(subject, Some(sequence));
-                }
-            }
-            Purpose::Retry => {
-                // It is followed up: what was missed before counts too.
-                let is_evidence = self.record_miss(subject, sent_at);
-                self.own.cases.end_retry(subject);
-                if is_evidence {
-                    self.escalate(subject, Some(sequence));
-                }
-            }
-            Purpose::Look => {
-                self.ask_helpers(subject, sequence);
-                self.ctx.then(Step::PingByStream { target: subject, sequence });
-                self.ctx.ask_host(self.list.peer(subject), Question::Silence);
-            }
+            Purpose::Probe | Purpose::Retry => self.follow_up(miss),
+            Purpose::Look => self.ask_everyone(subject, sequence),
             Purpose::Relay { .. } | Purpose::Redial => {}
         }
     }
 
+    fn follow_up(&mut self, miss: Miss) {
+        let is_evidence = self.record_miss(miss.subject, miss.sent_at);
+        if matches!(miss.purpose, Purpose::Retry) {
+            // It is followed up: what was missed before counts too.
+            self.own.cases.end_retry(miss.subject);
+        }
+        if is_evidence {
+            self.escalate(miss.subject, Some(miss.sequence));
+        }
+    }
+
+    /// Looks at a member by every way there is: a verdict waits for it.
+    fn ask_everyone(&mut self, subject: MemberId, sequence: Sequence) {
+        self.ask_helpers(subject, sequence);
+        self.ctx.then(Step::PingByStream { target: subject, sequence });
+        self.ctx.ask_host(self.list.peer(subject), Question::Silence);
+    }
+
     /// Keeps a miss as evidence; says whether it is any.
     pub(crate) fn record_miss(&mut self, subject: MemberId, sent_at: Instant) -> bool {
-        if self.links.heard_at(subject).is_some_and(|heard| heard >= sent_at) {
-            // It was heard since by another way: the message was lost, not the member.
-            return false;
-        }
-        if let Some(renewed_at) = self.links.renewed_at(subject).filter(|&at| at >= sent_at) {
-            // It refuted since, which others heard and we did not: the silence before says nothing against this version.
-            self.record_lost(subject, renewed_at);
+        if self.is_refuted(subject, sent_at) {
             return false;
         }
         let max_misses = self.view().max_misses();
@@ -121,6 +145,18 @@ impl Detect<'_> {
         case.record_miss(sent_at, max_misses);
         self.look_around();
         true
+    }
+
+    /// Whether a member showed that it lives since a ping was sent, so that the ping says nothing.
+    fn is_refuted(&mut self, subject: MemberId, sent_at: Instant) -> bool {
+        if self.links.heard_at(subject).is_some_and(|heard| heard >= sent_at) {
+            // It was heard since by another way: the message was lost, not the member.
+            return true;
+        }
+        // It refuted since, which others heard and we did not: the silence before says nothing against this version.
+        let renewed_at = self.links.renewed_at(subject).filter(|&at| at >= sent_at);
+        renewed_at.into_iter().for_each(|at| self.record_lost(subject, at));
+        renewed_at.is_some()
     }
 
     /// The time for another ping of a subject that does not answer.
@@ -136,27 +172,12 @@ impl Detect<'_> {
     pub(crate) fn escalate(&mut self, subject: MemberId, sequence: Option<Sequence>) {
         let phi = self.view().own_phi(subject);
         self.schedule_retry(subject, phi);
-        let Some(case) = self.own.cases.get(subject) else {
+        let Some((found, next)) = self.next_stage(subject, phi) else {
             return;
         };
-        let view = self.view();
-        let can_judge = !view.cannot_judge(case.silence);
-        let (is_early, is_left_to_others) =
-            (view.is_early(subject), view.is_left_to_others(subject));
-        let next = escalation(case, Findings { phi, is_early, is_left_to_others, can_judge });
-        if let Some(case) = self.own.cases.get_mut(subject) {
-            case.stage = next.stage;
-        }
-        if let Some(sequence) = sequence.filter(|_| next.pings_by_stream) {
-            self.ctx.then(Step::PingByStream { target: subject, sequence });
-        }
-        if next.asks_host {
-            self.ask_host_of_silent(subject);
-        }
-        if let Some(sequence) = sequence.filter(|_| next.asks_helpers) {
-            self.ask_helpers(subject, sequence);
-        }
-        if !can_judge {
+        self.ask_about(subject, sequence, next);
+        // A node that doubts itself asks, but neither accuses nor judges.
+        if !found.can_judge {
             return;
         }
         if phi >= ACCUSE_PHI {
@@ -166,6 +187,32 @@ impl Detect<'_> {
             self.accuse_or_vote(subject, phi);
         }
         self.judge(subject);
+    }
+
+    /// Takes a case as far as the evidence goes.
+    fn next_stage(&mut self, subject: MemberId, phi: f64) -> Option<(Findings, Escalation)> {
+        let view = self.view();
+        let case = view.case(subject)?;
+        let (is_early, is_left_to_others) =
+            (view.is_early(subject), view.is_left_to_others(subject));
+        let can_judge = !view.cannot_judge(case.silence);
+        let found = Findings { phi, is_early, is_left_to_others, can_judge };
+        let next = escalation(case, found);
+        self.own.cases.get_mut(subject)?.stage = next.stage;
+        Some((found, next))
+    }
+
+    /// Asks the subject once more by stream, its host, and other members.
+    fn ask_about(&mut self, subject: MemberId, sequence: Option<Sequence>, next: Escalation) {
+        if let Some(sequence) = sequence.filter(|_| next.pings_by_stream) {
+            self.ctx.then(Step::PingByStream { target: subject, sequence });
+        }
+        if next.asks_host {
+            self.ask_host_of_silent(subject);
+        }
+        if let Some(sequence) = sequence.filter(|_| next.asks_helpers) {
+            self.ask_helpers(subject, sequence);
+        }
     }
 
     /// Pings a subject that others suspect, as the first of this node's own attempts.
@@ -207,14 +254,8 @@ impl Detect<'_> {
         let Some(case) = self.own.cases.get_mut(subject) else {
             return;
         };
-        let pause = match case.silence {
-            Silence::Gone => return,
-            Silence::Hung => tolerance,
-            // The second answer comes before the verdict.
-            Silence::Silent | Silence::Unknown => tolerance / 2,
-        };
-        if case.host_asked_at.is_none_or(|asked_at| now - asked_at >= pause) {
-            case.host_asked_at = Some(now);
+        let interval = host_interval(case.silence, tolerance);
+        if interval.is_some_and(|interval| case.is_host_due(now, interval)) {
             self.ctx.ask_host(self.list.peer(subject), Question::Silence);
         }
     }

@@ -76,19 +76,26 @@ struct Weighed {
 /// `votes` are those that count, this node's own among them. Nobody is judged by hearsay alone, nor while the fault may be
 /// this node's.
 pub(crate) fn judge(view: View<'_>, subject: MemberId, votes: Vec<Vote>) -> Judgement {
-    let evidence = view.case(subject).and_then(|case| Some((case, case.silent_since()?)));
-    let Some((case, silent_since)) = evidence else {
+    let Some(case) = view.case(subject).filter(|case| may_judge(case, view, subject)) else {
         return Judgement::None;
     };
-    let is_ours = view.cannot_judge(case.silence) || view.health.last_answer() <= silent_since;
-    if is_ours || case.misses.is_empty() || view.is_left_to_others(subject) || votes.is_empty() {
+    let voters = view.voters(subject);
+    if votes.is_empty() {
         return Judgement::None;
     }
-    let voters = view.voters(subject);
     match alone(case, view, subject, (&votes, &voters)) {
         Some(judgement) => judgement,
         None => decide(view.now, weigh(case, view, subject, votes, voters.len())),
     }
+}
+
+/// Whether this node may judge a member at all: on misses of its own, while it hears others, and if its own link is not known
+/// to fail where others reach the member.
+fn may_judge(case: &Case, view: View<'_>, subject: MemberId) -> bool {
+    let silent_since = case.silent_since();
+    let hears_others = silent_since.is_some_and(|since| view.health.last_answer() > since);
+    let is_trusted = hears_others && !view.cannot_judge(case.silence);
+    is_trusted && !case.misses.is_empty() && !view.is_left_to_others(subject)
 }
 
 /// The judgement where no other member votes, if that settles it.
@@ -103,18 +110,22 @@ fn alone(
         return None;
     }
     let is_alone = voters.iter().all(|&voter| voter == me);
-    let live = view.list.snapshot().live_len();
     // Only what its host says does not come from a fault of ours.
-    let is_told =
-        is_alone && (case.silence == Silence::Gone || is_told_by_host(case.silence, live));
+    let is_told = is_alone && is_told(case.silence, view);
     if view.may_be_deaf(subject) && !is_told {
         return Some(Judgement::Withhold);
     }
     if case.is_held {
         return Some(Judgement::StartAgain);
     }
+    // Others have not had the time to vote, or to say that they heard it.
     let is_early = !is_alone && !view.has_waited_for_votes(subject);
     is_early.then_some(Judgement::None)
+}
+
+/// Whether the host of a member that keeps this silence says enough for a node that nobody agrees with.
+fn is_told(silence: Silence, view: View<'_>) -> bool {
+    silence == Silence::Gone || is_told_by_host(silence, view.list.snapshot().live_len())
 }
 
 /// Gathers what the time of a verdict depends on.
@@ -164,25 +175,31 @@ fn tolerance(case: &Case, view: View<'_>, subject: MemberId, silence: Silence) -
 /// `Suspect` when a second observer agrees, `Dead` when there is a majority, enough phi, and silence for as long as its kind
 /// is given.
 fn decide(now: Instant, weighed: Weighed) -> Judgement {
-    let mut evidence = Evidence::default();
-    weighed.votes.iter().for_each(|vote| evidence.record(vote.phi));
-    let phi = evidence.phi();
-    let suspect_at = weighed.suspect_at(phi);
+    let phi = weighed.phi();
+    let (suspect_at, is_certain) = (weighed.suspect_at(phi), phi >= weighed.threshold);
     let dead_at = weighed.dead_at(suspect_at);
-    let is_certain = phi >= weighed.threshold;
     if is_certain && now >= dead_at {
         return Judgement::Dead(weighed.votes);
     }
     let is_due = is_certain && now >= weighed.time_over_at();
     let obstacle = if is_due { Obstacle::LoneWord } else { Obstacle::Evidence };
-    match weighed.state == MemberState::Alive {
-        true if now >= suspect_at => Judgement::Suspect(dead_at, obstacle),
-        true => Judgement::Wait(suspect_at.min(dead_at), obstacle),
-        false => Judgement::Wait(dead_at, obstacle),
+    match weighed.state {
+        MemberState::Alive if now >= suspect_at => Judgement::Suspect(dead_at, obstacle),
+        MemberState::Alive => Judgement::Wait(suspect_at.min(dead_at), obstacle),
+        MemberState::Suspect | MemberState::Dead | MemberState::Left => {
+            Judgement::Wait(dead_at, obstacle)
+        }
     }
 }
 
 impl Weighed {
+    /// What the votes are worth together.
+    fn phi(&self) -> f64 {
+        let mut evidence = Evidence::default();
+        self.votes.iter().for_each(|vote| evidence.record(vote.phi));
+        evidence.phi()
+    }
+
     /// When a verdict is due, of a member that is suspect from then on. One that another member says to live is given time
     /// to show it.
     fn dead_at(&self, suspect_at: Instant) -> Instant {
@@ -220,14 +237,11 @@ impl Detect<'_> {
     /// Judges a member as far as the evidence goes, and acts on it. Harmless at any time.
     pub(crate) fn judge(&mut self, subject: MemberId) {
         let view = self.view();
-        if view.case(subject).is_none() {
-            return;
-        }
         let votes = votes_to_judge(view, &self.own.pending, subject, view.own_phi(subject));
         match judge(view, subject, votes) {
             Judgement::None => {}
             Judgement::Withhold => {
-                self.own.cases.get_mut(subject).into_iter().for_each(|case| case.is_held = true);
+                self.own.cases.withhold(subject);
                 self.look_around();
             }
             Judgement::StartAgain => {
@@ -240,14 +254,12 @@ impl Detect<'_> {
             }
             Judgement::Suspect(dead_at, obstacle) => {
                 self.ask_lone_witness(subject, obstacle);
-                let news = News::State(subject, MemberState::Suspect);
-                self.ctx.then(Step::Apply { news, source: Source::Ourselves });
+                self.declare(subject, MemberState::Suspect);
                 self.judge_again(subject, dead_at);
             }
             Judgement::Dead(votes) => {
                 self.close_case(subject, Outcome::Dead { votes: votes.into() });
-                let news = News::State(subject, MemberState::Dead);
-                self.ctx.then(Step::Apply { news, source: Source::Ourselves });
+                self.declare(subject, MemberState::Dead);
             }
         }
     }
@@ -279,6 +291,11 @@ impl Detect<'_> {
             let claim = Claim { subject, version, by: self.list.me().id() };
             self.ctx.send(peer, &Part::Suspect(claim));
         }
+    }
+
+    fn declare(&mut self, subject: MemberId, state: MemberState) {
+        let news = News::State(subject, state);
+        self.ctx.then(Step::Apply { news, source: Source::Ourselves });
     }
 
     fn judge_again(&mut self, subject: MemberId, at: Instant) {

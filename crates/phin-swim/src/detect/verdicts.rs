@@ -5,8 +5,6 @@
 //! That is for the members of a part of the network that was split off: what was found out about them on the other side
 //! arrives at the same moment as they themselves do.
 
-use std::time::Duration;
-
 use crate::{
     Instant, MemberId, MemberState, Peer, Version,
     ctx::Ctx,
@@ -85,11 +83,8 @@ impl Verdicts<'_> {
         let now = self.ctx.now;
         let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
         let votes: Vec<_> = votes.collect();
-        let view = self.view();
-        let credible = credible_votes(view, subject, &votes);
-        let is_accepted =
-            is_borne_out(view, subject, &credible) || view.eviction(subject) != Eviction::No;
-        if self.own.hearsay.has_refuted(now, subject) && self.look_first(source, claim, &votes) {
+        let is_accepted = self.is_acceptable(subject, &votes);
+        if self.is_looked_into(source, claim, &votes) {
             return;
         }
         if is_accepted {
@@ -100,6 +95,13 @@ impl Verdicts<'_> {
         self.ctx.then(Step::WeighPending(subject));
     }
 
+    /// Whether a verdict of these votes is accepted as it comes.
+    fn is_acceptable(&self, subject: MemberId, votes: &[Vote]) -> bool {
+        let view = self.view();
+        let credible = credible_votes(view, subject, votes);
+        is_borne_out(view, subject, &credible) || view.eviction(subject) != Eviction::No
+    }
+
     /// Another list has a member dead that this one has alive: nobody's votes come with that.
     pub(crate) fn handle_death_elsewhere(&mut self, source: Source, claim: Claim) {
         let known = self.see.list.get(claim.subject);
@@ -108,8 +110,7 @@ impl Verdicts<'_> {
         if !is_ours || claim.subject == self.see.list.me().id() {
             return;
         }
-        let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, claim.subject);
-        if !has_refuted || !self.look_first(source, claim, &[]) {
+        if !self.is_looked_into(source, claim, &[]) {
             self.keep_pending(source, claim, Vec::new());
         }
     }
@@ -127,11 +128,12 @@ impl Verdicts<'_> {
         }
     }
 
-    /// A verdict on a member that refuted lately: this node pings it before it believes the verdict. Returns whether that is
+    /// Whether a verdict is on a member that refuted lately: then this node pings it before it believes the verdict, and that is
     /// all there is to do.
-    fn look_first(&mut self, source: Source, claim: Claim, votes: &[Vote]) -> bool {
-        let Claim { subject, version, .. } = claim;
-        if !self.see.list.is_alive(subject) {
+    fn is_looked_into(&mut self, source: Source, claim: Claim, votes: &[Vote]) -> bool {
+        let subject = claim.subject;
+        let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, subject);
+        if !has_refuted || !self.see.list.is_alive(subject) {
             return false;
         }
         let is_worn_out = self.own.hearsay.is_worn_out(self.ctx.now, subject);
@@ -139,25 +141,18 @@ impl Verdicts<'_> {
             self.ctx.stats.hearsay_ignored += 1;
             return true;
         }
-        if let Some(known) = self.own.pending.on(subject, version) {
+        if let Some(known) = self.own.pending.on(subject, claim.version) {
             return matches!(known.stage, Stage::Examined(_));
         }
         if !self.own.pending.may_examine() {
             self.ctx.stats.hearsay_ignored += u64::from(is_worn_out);
             return is_worn_out;
         }
-        self.examine(
-            subject,
-            PendingVerdict {
-                version,
-                votes: votes.to_vec(),
-                source,
-                stage: Stage::Examined(self.ctx.now),
-            },
-        );
-        if let Some(peer) = self.see.list.peer(subject).filter(|_| !is_worn_out) {
+        self.examine(source, claim, votes.to_vec());
+        if !is_worn_out {
             // Others have it dead: it is to refute that, which this member alone cannot do for it.
-            self.ctx.send(peer, &Part::Suspect(claim));
+            let peer = self.see.list.peer(subject);
+            peer.into_iter().for_each(|peer| self.ctx.send(peer, &Part::Suspect(claim)));
         }
         true
     }
@@ -166,48 +161,54 @@ impl Verdicts<'_> {
     fn was_heard_lately(&self, subject: MemberId, is_worn_out: bool) -> bool {
         let period = self.ctx.params.protocol_period;
         let fresh = if is_worn_out { period * 2 } else { period / 2 };
-        let heard_at = self.own.contacts.heard_at(subject);
-        let alive_at = heard_at.max(self.see.links.known_alive_at(subject));
-        alive_at.is_some_and(|at| self.ctx.now - at < fresh)
+        self.alive_at(subject).is_some_and(|at| self.ctx.now - at < fresh)
     }
 
     /// Pings the subject of a verdict before it is accepted.
-    fn examine(&mut self, subject: MemberId, verdict: PendingVerdict) {
-        let version = verdict.version;
-        self.own.pending.insert(subject, verdict);
+    fn examine(&mut self, source: Source, claim: Claim, votes: Vec<Vote>) {
+        let (now, Claim { subject, version, .. }) = (self.ctx.now, claim);
+        let stage = Stage::Examined(now);
+        self.own.pending.insert(subject, PendingVerdict { version, votes, source, stage });
         self.ctx.stats.verdicts_examined += 1;
         if let Some(to) = self.see.list.peer(subject) {
             self.ctx.then(Step::Ping { to, purpose: Purpose::Look });
         }
-        let ends_at = self.ctx.now + self.ctx.params.protocol_period;
+        let ends_at = now + self.ctx.params.protocol_period;
         self.ctx.timers.set(ends_at, Timer::Pending(subject, version));
     }
 
     /// This node's own look is over: the verdict is accepted unless the member showed that it lives.
     fn end_look(&mut self, subject: MemberId, version: Version, since: Instant) {
         let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
-        let heard_at = self.own.contacts.heard_at(subject);
-        let alive_at = heard_at.max(self.see.links.known_alive_at(subject));
-        let ends_at = since + period;
-        if alive_at.is_some_and(|at| at >= since) {
+        if self.alive_at(subject).is_some_and(|at| at >= since) {
             self.own.pending.end(subject);
-            self.own.hearsay.record_refutation(now, subject);
-        } else if self.see.health.is_impaired(now) || now < ends_at {
-            // What was not heard may be the fault of this node.
-            let next = ends_at.max(now + period / 2);
-            self.ctx.timers.set(next, Timer::Pending(subject, version));
-        } else if let Some(verdict) = self.own.pending.end(subject) {
-            self.accept_verdict(subject, verdict);
+            return self.own.hearsay.record_refutation(now, subject);
         }
+        let ends_at = since + period;
+        // What was not heard may be the fault of this node.
+        if now < ends_at || self.see.health.is_impaired(now) {
+            let next = ends_at.max(now + period / 2);
+            return self.ctx.timers.set(next, Timer::Pending(subject, version));
+        }
+        self.accept_pending(subject);
+    }
+
+    /// When a member was last alive, by what this node heard or was told.
+    fn alive_at(&self, subject: MemberId) -> Option<Instant> {
+        let heard_at = self.own.contacts.heard_at(subject);
+        heard_at.max(self.see.links.known_alive_at(subject))
     }
 
     /// The host of a member says that its process is gone: that bears a verdict out that is being examined.
     pub(crate) fn confirm_gone(&mut self, subject: MemberId) {
-        if self.own.pending.examined_since(subject).is_some()
-            && let Some(verdict) = self.own.pending.end(subject)
-        {
-            self.accept_verdict(subject, verdict);
+        if self.own.pending.examined_since(subject).is_some() {
+            self.accept_pending(subject);
         }
+    }
+
+    fn accept_pending(&mut self, subject: MemberId) {
+        let verdict = self.own.pending.end(subject);
+        verdict.into_iter().for_each(|verdict| self.accept_verdict(subject, verdict));
     }
 
     /// Makes a member suspect, so that it hears of the verdict, and keeps that until its time to refute is over.
@@ -233,30 +234,38 @@ impl Verdicts<'_> {
     /// Accepts a pending verdict if the member's time to refute is over. Where others have refuted since it became suspect, it
     /// may live as they do, and not have heard: then this node tells it first, and gives it one period more.
     pub(crate) fn end_pending(&mut self, subject: MemberId, version: Version) {
-        let Some(verdict) = self.own.pending.on(subject, version) else {
+        let Some(stage) = self.own.pending.on(subject, version).map(|verdict| verdict.stage) else {
             return;
         };
-        let suspect = self.see.list.get(subject);
-        let suspect = suspect.filter(|m| m.version() == version && m.state.is_live());
-        let Some(since) = suspect.map(|member| member.since) else {
+        let known = self.see.list.get(subject);
+        let known = known.filter(|known| known.version() == version && known.state.is_live());
+        let Some(since) = known.map(|known| known.since) else {
             self.own.pending.end(subject);
             return;
         };
-        if let Stage::Examined(since) = verdict.stage {
+        if let Stage::Examined(since) = stage {
             return self.end_look(subject, version, since);
         }
+        let ends_at = self.refutable_until(subject, since);
+        if ends_at > self.ctx.now {
+            self.ctx.timers.set(ends_at, Timer::Pending(subject, version));
+        } else {
+            self.accept_pending(subject);
+        }
+    }
+
+    /// Until when a member that is suspect since then may refute a pending verdict: for two periods, in which it sends to
+    /// somebody that tells it. Its time begins when it was last heard, as it is told the claim then, and not before this
+    /// node trusts itself.
+    fn refutable_until(&mut self, subject: MemberId, since: Instant) -> Instant {
         let now = self.ctx.now;
-        // A member that is heard is told the claim against it.
         let informed_at = self.own.contacts.heard_at(subject).unwrap_or(since).max(since);
         let is_ours = self.see.health.is_impaired(now);
-        let mut ends_at = if is_ours { now } else { informed_at } + self.time_to_refute();
-        if ends_at <= now && self.own.contacts.has_other_refuted(since) {
-            ends_at = self.ask_once_more(subject);
-        }
-        if ends_at > now {
-            self.ctx.timers.set(ends_at, Timer::Pending(subject, version));
-        } else if let Some(verdict) = self.own.pending.end(subject) {
-            self.accept_verdict(subject, verdict);
+        let begins_at = if is_ours { now } else { informed_at };
+        let ends_at = begins_at + self.ctx.params.protocol_period * 2;
+        match ends_at <= now && self.own.contacts.has_other_refuted(since) {
+            true => self.ask_once_more(subject),
+            false => ends_at,
         }
     }
 
@@ -293,11 +302,6 @@ impl Verdicts<'_> {
         self.own.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
         let news = News::State(subject, MemberState::Dead);
         self.ctx.then(Step::Apply { news, source });
-    }
-
-    /// How long a member has to refute a pending verdict: in two periods it sends to somebody that tells it.
-    fn time_to_refute(&self) -> Duration {
-        self.ctx.params.protocol_period * 2
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
         case::{Case, Cases},
         contacts::Contacts,
         detector::Detector,
-        failing::{Eviction, Failing, FailingLink},
+        failing::{Eviction, Failing, FailingLink, ReportedLink},
         health::LocalHealth,
         reports::Silence,
     },
@@ -113,17 +113,23 @@ impl<'a> View<'a> {
             // machine those that are silent now will vote later.
             return self.alive_observers(subject);
         }
-        let mut voters = self.able_observers(subject);
-        if voters.len() >= 2 {
-            return voters;
+        let voters = self.able_observers(subject);
+        match self.mass_silence_began().filter(|_| voters.len() < 2) {
+            Some(began) => self.with_stand_ins(subject, voters, began),
+            None => voters,
         }
-        let Some(began) = self.mass_silence_began() else {
-            return voters;
-        };
-        let stand_ins = self.contacts.heard_since(began, subject).filter(|&id| {
-            !voters.contains(&id) && self.is_able(id, subject) && !self.is_silent_to_us(id)
-        });
-        let stand_ins: Vec<_> = stand_ins.take(MAX_STAND_INS).collect();
+    }
+
+    /// Adds members that were heard since the silence of many began, and this one.
+    fn with_stand_ins(
+        self,
+        subject: MemberId,
+        mut voters: Vec<MemberId>,
+        began: Instant,
+    ) -> Vec<MemberId> {
+        let heard = self.contacts.heard_since(began, subject).filter(|id| !voters.contains(id));
+        let able = heard.filter(|&id| self.is_able(id, subject) && !self.is_silent_to_us(id));
+        let stand_ins: Vec<_> = able.take(MAX_STAND_INS).collect();
         voters.extend(stand_ins);
         if !voters.contains(&self.me()) {
             voters.push(self.me());
@@ -293,17 +299,21 @@ impl<'a> View<'a> {
         let Some(member) = self.list.get(subject).filter(|member| member.state.is_live()) else {
             return Vec::new();
         };
-        let max_age = self.turn() * MAX_SILENT_TURNS;
-        let reported = self.failing.reported(subject, member.generation()).filter(|reported| {
-            self.now - reported.heard_at < max_age
-                && self.may_observe(reported.link.observer, subject)
-                && self.list.is_alive(reported.link.observer)
-        });
+        let reported = self.failing.reported(subject, member.generation());
+        let reported = reported.filter(|reported| self.counts(subject, reported)).map(|r| r.link);
         let own = self.own_failing_link(subject);
         let own = own.filter(|own| self.may_observe(own.observer, subject));
-        let mut links: Vec<_> = reported.map(|reported| reported.link).chain(own).collect();
+        let mut links: Vec<_> = reported.chain(own).collect();
         links.sort_by_key(|link| link.observer);
         links
+    }
+
+    /// Whether the word of an observer on its link to a member still counts.
+    fn counts(self, subject: MemberId, reported: &ReportedLink) -> bool {
+        let observer = reported.link.observer;
+        self.now - reported.heard_at < self.turn() * MAX_SILENT_TURNS
+            && self.may_observe(observer, subject)
+            && self.list.is_alive(observer)
     }
 
     /// Whether this member receives no replies from most of its subjects, though others vouch for them: the failing links

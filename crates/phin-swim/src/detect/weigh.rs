@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    MemberId, MemberState, Version,
+    Instant, MemberId, MemberState,
     detect::{
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
         pending::PendingVerdicts,
@@ -30,8 +30,7 @@ pub(crate) fn valid_votes(view: View<'_>, subject: MemberId, own_phi: f64) -> Ve
     votes
 }
 
-/// The evidence of this node and, where that makes a majority, the votes of a verdict that is pending. They count beside an
-/// accusation of this node only: one lost ping and the word of others would be hearsay.
+/// The evidence of this node and, where that makes a majority, the votes of a verdict that is pending.
 pub(crate) fn votes_to_judge(
     view: View<'_>,
     pending: &PendingVerdicts,
@@ -39,18 +38,11 @@ pub(crate) fn votes_to_judge(
     own_phi: f64,
 ) -> Vec<Vote> {
     let votes = valid_votes(view, subject, own_phi);
-    let case = view.case(subject);
-    let Some(case) = case.filter(|case| own_phi >= ACCUSE_PHI && case.misses.len() >= 2) else {
-        return votes;
-    };
-    let mut all: BTreeMap<_, _> = credible_votes_of_pending(view, pending, subject)
-        .into_iter()
-        .filter(|vote| vote.observer != view.me() && !case.abstaining.contains(&vote.observer))
-        .map(|vote| (vote.observer, Vote { phi: vote.phi.clamp(0.0, MAX_VOTE_PHI), ..vote }))
-        .collect();
-    if all.is_empty() {
+    let others = votes_of_others(view, pending, subject, own_phi);
+    if others.is_empty() {
         return votes;
     }
+    let mut all: BTreeMap<_, _> = others.into_iter().map(|vote| (vote.observer, vote)).collect();
     for vote in &votes {
         all.entry(vote.observer).or_insert(*vote);
     }
@@ -60,52 +52,87 @@ pub(crate) fn votes_to_judge(
     }
 }
 
+/// The votes of others in a pending verdict. They count beside an accusation of this node only: one lost ping and the word of
+/// others would be hearsay.
+fn votes_of_others(
+    view: View<'_>,
+    pending: &PendingVerdicts,
+    subject: MemberId,
+    own_phi: f64,
+) -> Vec<Vote> {
+    let case = view.case(subject).filter(|case| own_phi >= ACCUSE_PHI && case.misses.len() >= 2);
+    let Some(case) = case else {
+        return Vec::new();
+    };
+    let mut votes = credible_votes_of_pending(view, pending, subject);
+    votes.retain(|vote| vote.observer != view.me() && !case.abstaining.contains(&vote.observer));
+    votes.iter_mut().for_each(|vote| vote.phi = vote.phi.clamp(0.0, MAX_VOTE_PHI));
+    votes
+}
+
 /// The votes of a verdict that is pending for want of a majority, and for no other reason.
 pub(crate) fn credible_votes_of_pending(
     view: View<'_>,
     pending: &PendingVerdicts,
     subject: MemberId,
 ) -> Vec<Vote> {
-    let version: Option<Version> = view.list.get(subject).map(|member| member.version());
-    let verdict = version.and_then(|version| pending.on(subject, version));
+    let member = view.list.get(subject);
+    let verdict = member.and_then(|member| pending.on(subject, member.version()));
     let votes = verdict.map_or(&[][..], |verdict| &verdict.votes);
-    let Some(silent_since) = votes.iter().map(|vote| vote.silent_since).min() else {
-        return Vec::new();
-    };
-    let was_alive = view.links.known_alive_at(subject).is_some_and(|at| at >= silent_since);
-    match was_alive || view.contacts.has_other_refuted(silent_since) {
-        true => Vec::new(),
-        false => credible_votes(view, subject, votes),
+    match silence_began(votes) {
+        Some(began) if !is_settled_since(view, subject, began) => {
+            credible_votes(view, subject, votes)
+        }
+        Some(_) | None => Vec::new(),
     }
+}
+
+/// Whether a member was known alive since then, or others refuted, so that a verdict is pending for more than want of votes.
+fn is_settled_since(view: View<'_>, subject: MemberId, began: Instant) -> bool {
+    let alive_at = view.links.known_alive_at(subject);
+    alive_at.is_some_and(|at| at >= began) || view.contacts.has_other_refuted(began)
 }
 
 /// The votes of a verdict that there is no reason to doubt: if this node has not heard from the member since its silence
 /// began, nor was perhaps apart from those who voted, and if few fell at that time.
 pub(crate) fn credible_votes(view: View<'_>, subject: MemberId, votes: &[Vote]) -> Vec<Vote> {
-    let Some(silent_since) = votes.iter().map(|vote| vote.silent_since).min() else {
+    let Some(began) = silence_began(votes).filter(|&began| !knows_better(view, subject, began))
+    else {
         return Vec::new();
     };
-    let contacts = view.contacts;
-    let was_heard = contacts.heard_at(subject).is_some_and(|heard| heard > silent_since);
-    if was_heard || view.is_most_silent() || contacts.were_apart(silent_since, subject) {
-        return Vec::new();
-    }
-    // Members that were dead or suspect here when the silence began were on the other side.
-    let is_counted = |vote: &&Vote| {
-        view.may_observe(vote.observer, subject)
-            && view.list.get(vote.observer).is_some_and(|member| {
-                member.state == MemberState::Alive && member.since <= vote.silent_since
-            })
-    };
-    let counted: BTreeMap<_, _> =
-        votes.iter().filter(is_counted).map(|vote| (vote.observer, *vote)).collect();
+    let counted: BTreeMap<_, _> = votes
+        .iter()
+        .filter(|vote| was_on_this_side(view, subject, vote))
+        .map(|vote| (vote.observer, *vote))
+        .collect();
     let counted: Vec<_> = counted.into_values().collect();
     // A split silences many at once and refuses no packet.
-    let have_many_fallen = contacts.have_many_fallen(silent_since, view.list.rings().len());
+    let have_many_fallen = view.contacts.have_many_fallen(began, view.list.rings().len());
     match have_many_fallen && Silence::of(&counted) != Silence::Gone {
         true => Vec::new(),
         false => counted,
     }
+}
+
+/// When the silence began that these votes are about.
+fn silence_began(votes: &[Vote]) -> Option<Instant> {
+    votes.iter().map(|vote| vote.silent_since).min()
+}
+
+/// Whether this node heard the member since its silence began, or may not have heard what others did.
+fn knows_better(view: View<'_>, subject: MemberId, began: Instant) -> bool {
+    let was_heard = view.contacts.heard_at(subject).is_some_and(|heard| heard > began);
+    was_heard || view.is_most_silent() || view.contacts.were_apart(began, subject)
+}
+
+/// Whether a vote is of an observer that was alive here when the silence began. One that was dead or suspect was on the other
+/// side of a split.
+fn was_on_this_side(view: View<'_>, subject: MemberId, vote: &Vote) -> bool {
+    let observer = view.list.get(vote.observer);
+    view.may_observe(vote.observer, subject)
+        && observer.is_some_and(|member| {
+            member.state == MemberState::Alive && member.since <= vote.silent_since
+        })
 }
 
 /// Whether a verdict is to be accepted as it comes: if those who voted are a majority by this node's list too.
