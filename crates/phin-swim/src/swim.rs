@@ -13,9 +13,12 @@ use crate::{
     config::Params,
     ctx::{Ctx, Effect},
     detect::{
+        clear::LifeSigns,
         degraded::Degraded,
         detector::Detector,
         health::LocalHealth,
+        host::{handle_unreachable, record_port_free},
+        look::last_contact,
         rules::Detect,
         verdicts::Verdicts,
         view::{Senses, View},
@@ -163,7 +166,9 @@ impl Swim {
     pub fn handle_unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
         self.begin(now);
         self.joins.give_up(id);
-        self.detect(|detect| detect.handle_unreachable(id, reason));
+        self.links.disconnect(id);
+        handle_unreachable(&mut self.ctx, id, reason);
+        self.run();
     }
 
     /// Where we dialled one member, another answered.
@@ -390,7 +395,7 @@ impl Swim {
             Part::Nack { sequence } => self.detect(|detect| detect.handle_nack(from.id, sequence)),
             Part::IndirectAck { sequence, generation } => {
                 self.record_heard(from.id, self.ctx.now);
-                self.detect(|detect| detect.handle_indirect_ack(from.id, sequence, generation));
+                self.life_signs(|signs| signs.handle_indirect_ack(from.id, sequence, generation));
             }
             Part::Entry(entry) => self.handle_entry(source, entry),
             Part::Suspect(claim) => {
@@ -400,7 +405,7 @@ impl Swim {
             Part::Forget(claim) => self.handle_forget(source, claim),
             Part::Vote(vote) => self.detect(|detect| detect.handle_vote(from, vote)),
             Part::Clear { subject, version, age } => {
-                self.detect(|detect| detect.handle_clear(from.id, subject, version, age));
+                self.life_signs(|signs| signs.handle_clear(from.id, subject, version, age));
             }
             Part::Abstain { subject, version } => {
                 self.detect(|detect| detect.handle_abstain(from.id, subject, version));
@@ -456,7 +461,7 @@ impl Swim {
             Step::Gone(id) => self.record_gone(id),
             Step::PortFree(id) => {
                 self.record_gone(id);
-                self.detect(|detect| detect.record_port_free(id));
+                record_port_free(&mut self.ctx, &self.list, &self.detector.cases, id);
             }
             Step::EndPending(id, version) => {
                 self.verdicts(|verdicts| verdicts.end_pending(id, version));
@@ -570,7 +575,7 @@ impl Swim {
 
     /// A member showed that it lives, by what it sent then.
     fn record_heard(&mut self, id: MemberId, at: Instant) {
-        self.detect(|detect| detect.record_heard(id, at));
+        self.life_signs(|signs| signs.record_heard(id, at));
         self.newcomers.meet(&mut self.ctx, &self.list, id);
         self.run();
     }
@@ -598,7 +603,8 @@ impl Swim {
         if self.departure.is_none() && is_new_period {
             self.rounds.plan_period(&mut self.ctx, &self.list);
             self.redial();
-            self.detect(|detect| detect.keep_contact());
+            let last = last_contact(self.view(self.ctx.now));
+            last.into_iter().for_each(|peer| self.ping(peer, Purpose::Probe));
             self.rounds.slow_down(&self.ctx.params);
         }
         self.rounds.set_timers(&mut self.ctx);
@@ -657,6 +663,20 @@ impl Swim {
         });
         self.run();
         result
+    }
+
+    /// Applies a rule for signs of life, and carries out what it asks for.
+    fn life_signs(&mut self, rule: impl FnOnce(&mut LifeSigns<'_>)) {
+        rule(&mut LifeSigns {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            links: &mut self.links,
+            pings: &mut self.pings,
+            rounds: &self.rounds,
+            health: &mut self.health,
+            own: &mut self.detector,
+        });
+        self.run();
     }
 
     /// Applies a rule for what others say, and carries out what it asks for.

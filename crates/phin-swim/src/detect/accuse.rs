@@ -78,6 +78,14 @@ fn vote_body(view: View<'_>, subject: MemberId, phi: f64, is_accusation: bool) -
     Some(VoteBody { subject, version, is_accusation, is_observer, tally })
 }
 
+/// Whether the evidence is worth anything to others. Where nobody at all has answered since the silence began, it may well be
+/// this node's own; a single lost ping is nobody's concern.
+fn may_accuse(case: &Case, view: View<'_>) -> bool {
+    let last_answer = view.health.last_answer();
+    let is_heard = case.misses.first().is_some_and(|&first| last_answer > first);
+    is_heard && (case.misses.len() >= 2 || !case.accusers.is_empty())
+}
+
 /// The members that may judge this one, without this node.
 fn other_judges(view: View<'_>, subject: MemberId) -> Vec<MemberId> {
     let mut judges = match view.may_be_deaf(subject) {
@@ -102,7 +110,7 @@ impl Detect<'_> {
     /// Sends this node's evidence to those that need it.
     pub(crate) fn accuse_or_vote(&mut self, subject: MemberId, phi: f64) {
         let view = self.view();
-        let Some(case) = view.case(subject).filter(|case| self.may_accuse(case)) else {
+        let Some(case) = view.case(subject).filter(|case| may_accuse(case, view)) else {
             return;
         };
         let was_accused = case.stage == Stage::Accused;
@@ -113,29 +121,17 @@ impl Detect<'_> {
         let Some(body) = vote_body(view, subject, phi, is_accusation) else {
             return;
         };
-        self.record_sent(&body);
+        let pause = self.ctx.params.pause_tolerance.max(view.accusation_interval()) * 2;
+        let sent = SentVote { at: self.ctx.now, phi, silence: body.tally.silence };
+        if let Some(case) = self.own.cases.get_mut(subject) {
+            case.record_sent(sent, is_accusation, pause);
+        }
         self.ctx.stats.accusations += u64::from(is_accusation && !was_accused);
         if was_accused {
             self.ask_those_it_pings(body);
         }
         let (Address::Accusation(receivers) | Address::Vote(receivers)) = address;
         self.send_vote(&receivers, body);
-    }
-
-    /// Whether the evidence is worth anything to others. Where nobody at all has answered since the silence began, it may
-    /// well be this node's own; a single lost ping is nobody's concern.
-    fn may_accuse(&self, case: &Case) -> bool {
-        let last_answer = self.health.last_answer();
-        let is_heard = case.misses.first().is_some_and(|&first| last_answer > first);
-        is_heard && (case.misses.len() >= 2 || !case.accusers.is_empty())
-    }
-
-    fn record_sent(&mut self, body: &VoteBody) {
-        let (at, Tally { phi, silence, .. }) = (self.ctx.now, body.tally);
-        let pause = self.ctx.params.pause_tolerance.max(self.view().accusation_interval()) * 2;
-        if let Some(case) = self.own.cases.get_mut(body.subject) {
-            case.record_sent(SentVote { at, phi, silence }, body.is_accusation, pause);
-        }
     }
 
     fn send_vote(&mut self, receivers: &[MemberId], body: VoteBody) {

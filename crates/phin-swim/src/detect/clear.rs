@@ -4,16 +4,39 @@ use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     Instant, MemberId, MemberState, Version,
+    ctx::Ctx,
     detect::{
-        case::{Case, Stage},
-        reports::{Outcome, Report},
-        rules::Detect,
+        case::Stage,
+        detector::Detector,
+        health::LocalHealth,
+        reports::Outcome,
+        view::{Senses, View},
     },
+    link::Links,
+    member::list::MembershipList,
+    probe::{pings::Pings, rounds::Rounds},
     step::{Purpose, Step},
     wire::Part,
 };
 
-impl Detect<'_> {
+/// The rules for signs of life, with what they work on.
+pub(crate) struct LifeSigns<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) links: &'a mut Links,
+    pub(crate) pings: &'a mut Pings,
+    pub(crate) rounds: &'a Rounds,
+    pub(crate) health: &'a mut LocalHealth,
+    pub(crate) own: &'a mut Detector,
+}
+
+impl LifeSigns<'_> {
+    fn view(&self) -> View<'_> {
+        let Self { list, links, pings, rounds, health, .. } = self;
+        let senses = Senses { list, links, pings, rounds, health };
+        View::new(self.ctx.now, &self.ctx.params, senses, self.own)
+    }
+
     /// A message came from the member itself, or its reply to what was sent at `at`.
     pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
         self.links.record_heard_itself(id, at);
@@ -26,14 +49,6 @@ impl Detect<'_> {
         self.links.record_heard(id, at);
         self.own.contacts.record_heard(id, at);
         self.void_evidence(id, at, id);
-    }
-
-    /// Others heard the member at `until`: what of ours is overdue since before that was lost on our link.
-    pub(crate) fn record_lost(&mut self, id: MemberId, until: Instant) {
-        if let Some(link) = self.links.get_mut(id) {
-            let lost = self.pings.mark_lost(id, until);
-            (0..lost).for_each(|_| link.estimator.record_miss());
-        }
     }
 
     /// Whether the word of this member that another one lives counts.
@@ -66,7 +81,7 @@ impl Detect<'_> {
         }
         let is_taken = self.takes_word_of(subject, from);
         if is_taken {
-            self.record_lost(subject, until);
+            self.pings.record_lost(self.links, subject, until);
             self.links.record_reached_by(subject, from);
         }
         is_taken
@@ -108,7 +123,7 @@ impl Detect<'_> {
 
     /// Nothing is left against a member: its case is closed.
     fn end_cleared(&mut self, subject: MemberId, by: MemberId, lasted: Duration) {
-        self.close_case(subject, Outcome::Cleared { by });
+        self.own.close_case(self.ctx.now, subject, Outcome::Cleared { by });
         self.links.record_silence_ended(self.ctx.now, subject, lasted);
         if by != subject {
             self.ask_to_refute(subject);
@@ -132,17 +147,6 @@ impl Detect<'_> {
             && let Some(to) = self.list.peer(subject)
         {
             self.ctx.then(Step::Ping { to, purpose: Purpose::Probe });
-        }
-    }
-
-    /// Ends a case, and keeps a report of it if others were asked. A single lost message is nobody's concern.
-    pub(crate) fn close_case(&mut self, subject: MemberId, outcome: Outcome) {
-        let case = self.own.cases.close(subject);
-        let is_reported = |case: &Case| case.stage >= Stage::Asked || !case.votes.is_empty();
-        if let Some(case) = case.filter(is_reported) {
-            let began_at = case.misses.first().copied().unwrap_or(case.opened_at);
-            let (version, ended_at) = (case.version, self.ctx.now);
-            self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome });
         }
     }
 }

@@ -3,12 +3,12 @@
 use crate::{
     Change, Instant, MemberId,
     detect::{
-        case::Cases,
+        case::{Case, Cases, Stage},
         contacts::Contacts,
         failing::Failing,
         hearsay::Hearsay,
         pending::PendingVerdicts,
-        reports::{Report, Reports, Silence},
+        reports::{Outcome, Report, Reports, Silence},
     },
     member::transition::Transition,
 };
@@ -48,6 +48,17 @@ impl Detector {
         }
         if transition.is_death() {
             self.pending.end(id);
+        }
+    }
+
+    /// Ends a case, and keeps a report of it if others were asked. A single lost message is nobody's concern.
+    pub(crate) fn close_case(&mut self, now: Instant, subject: MemberId, outcome: Outcome) {
+        let case = self.cases.close(subject);
+        let is_reported = |case: &Case| case.stage >= Stage::Asked || !case.votes.is_empty();
+        if let Some(case) = case.filter(is_reported) {
+            let began_at = case.misses.first().copied().unwrap_or(case.opened_at);
+            let report = Report { version: case.version, began_at, ended_at: now, outcome };
+            self.reports.keep(subject, report);
         }
     }
 

@@ -155,7 +155,7 @@ impl Detect<'_> {
         }
         // It refuted since, which others heard and we did not: the silence before says nothing against this version.
         let renewed_at = self.links.renewed_at(subject).filter(|&at| at >= sent_at);
-        renewed_at.into_iter().for_each(|at| self.record_lost(subject, at));
+        renewed_at.into_iter().for_each(|at| self.pings.record_lost(self.links, subject, at));
         renewed_at.is_some()
     }
 

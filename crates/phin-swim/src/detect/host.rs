@@ -2,9 +2,34 @@
 
 use crate::{
     Disconnection, HostAnswer, MemberId, Unreachable,
-    detect::{reports::Silence, rules::Detect},
+    ctx::Ctx,
+    detect::{case::Cases, reports::Silence, rules::Detect},
+    member::list::MembershipList,
     step::Step,
 };
+
+/// No connection to a member could be made.
+pub(crate) fn handle_unreachable(ctx: &mut Ctx, id: MemberId, reason: Unreachable) {
+    match reason {
+        Unreachable::Refused => ctx.then(Step::PortFree(id)),
+        Unreachable::OtherIdentity => {
+            ctx.then(Step::HostSays { id, silence: Silence::Gone });
+            ctx.then(Step::Gone(id));
+        }
+        Unreachable::NoAnswer | Unreachable::NotAdmitted => {}
+    }
+}
+
+/// No process has the port of this member: all silent members that were at its address are gone. A host says so only
+/// now and then (Linux once in a second), while a process that crashes in a loop leaves many identities.
+pub(crate) fn record_port_free(ctx: &mut Ctx, list: &MembershipList, cases: &Cases, id: MemberId) {
+    let addr = list.peer(id).map(|peer| peer.addr);
+    for other in cases.subjects() {
+        if other == id || list.peer(other).map(|peer| peer.addr) == addr {
+            ctx.then(Step::HostSays { id: other, silence: Silence::Gone });
+        }
+    }
+}
 
 impl Detect<'_> {
     /// What a member's host said of it.
@@ -52,30 +77,6 @@ impl Detect<'_> {
                 self.ctx.then(Step::HostSays { id, silence: Silence::Gone });
             }
             Disconnection::Idle | Disconnection::Lost => {}
-        }
-    }
-
-    /// No connection to a member could be made.
-    pub(crate) fn handle_unreachable(&mut self, id: MemberId, reason: Unreachable) {
-        self.links.disconnect(id);
-        match reason {
-            Unreachable::Refused => self.ctx.then(Step::PortFree(id)),
-            Unreachable::OtherIdentity => {
-                self.ctx.then(Step::HostSays { id, silence: Silence::Gone });
-                self.ctx.then(Step::Gone(id));
-            }
-            Unreachable::NoAnswer | Unreachable::NotAdmitted => {}
-        }
-    }
-
-    /// No process has the port of this member: all silent members that were at its address are gone. A host says so only
-    /// now and then (Linux once in a second), while a process that crashes in a loop leaves many identities.
-    pub(crate) fn record_port_free(&mut self, id: MemberId) {
-        let addr = self.list.peer(id).map(|peer| peer.addr);
-        for other in self.own.cases.subjects() {
-            if other == id || self.list.peer(other).map(|peer| peer.addr) == addr {
-                self.ctx.then(Step::HostSays { id: other, silence: Silence::Gone });
-            }
         }
     }
 

@@ -6,6 +6,7 @@ use phin_accrual::Evidence;
 
 use crate::{
     Instant, MemberId, MemberState,
+    ctx::Ctx,
     detect::{
         case::Case,
         health::is_told_by_host,
@@ -233,6 +234,12 @@ impl Weighed {
     }
 }
 
+/// Puts a member into this state, as this node found out.
+fn declare(ctx: &mut Ctx, subject: MemberId, state: MemberState) {
+    let news = News::State(subject, state);
+    ctx.then(Step::Apply { news, source: Source::Ourselves });
+}
+
 impl Detect<'_> {
     /// Judges a member as far as the evidence goes, and acts on it. Harmless at any time.
     pub(crate) fn judge(&mut self, subject: MemberId) {
@@ -254,12 +261,13 @@ impl Detect<'_> {
             }
             Judgement::Suspect(dead_at, obstacle) => {
                 self.ask_lone_witness(subject, obstacle);
-                self.declare(subject, MemberState::Suspect);
+                declare(self.ctx, subject, MemberState::Suspect);
                 self.judge_again(subject, dead_at);
             }
             Judgement::Dead(votes) => {
-                self.close_case(subject, Outcome::Dead { votes: votes.into() });
-                self.declare(subject, MemberState::Dead);
+                let outcome = Outcome::Dead { votes: votes.into() };
+                self.own.close_case(self.ctx.now, subject, outcome);
+                declare(self.ctx, subject, MemberState::Dead);
             }
         }
     }
@@ -291,11 +299,6 @@ impl Detect<'_> {
             let claim = Claim { subject, version, by: self.list.me().id() };
             self.ctx.send(peer, &Part::Suspect(claim));
         }
-    }
-
-    fn declare(&mut self, subject: MemberId, state: MemberState) {
-        let news = News::State(subject, state);
-        self.ctx.then(Step::Apply { news, source: Source::Ourselves });
     }
 
     fn judge_again(&mut self, subject: MemberId, at: Instant) {

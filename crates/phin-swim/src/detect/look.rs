@@ -8,9 +8,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Instant, MemberId,
+    Instant, MemberId, Peer,
     detect::{rules::Detect, view::View},
-    step::{Purpose, Step},
     timers::Timer,
 };
 
@@ -59,6 +58,15 @@ fn unheard_in_rings(
     unheard
 }
 
+/// The member that was heard last, to be pinged once in each period while few of the subjects answer: so the two stay in
+/// contact, and this member is not isolated.
+pub(crate) fn last_contact(view: View<'_>) -> Option<Peer> {
+    let last = view.contacts.last_heard().filter(|_| view.hears_few());
+    let last = last.filter(|&id| view.list.is_alive(id) && !view.is_silent_to_us(id));
+    let last = last.filter(|&id| view.waiting_since(id).is_none());
+    last.and_then(|id| view.list.peer(id))
+}
+
 impl Detect<'_> {
     /// Looks at further members at once when several are silent: first at the other subjects, and if most are silent at
     /// the members that follow them in the rings, up to the first in each ring that was heard since.
@@ -86,21 +94,6 @@ impl Detect<'_> {
         self.ctx.stats.looks += unheard.len() as u64;
         for id in unheard {
             self.verify(id);
-        }
-    }
-
-    /// Pings the member that was heard last, once in each period, while few of the subjects answer: so the two stay in
-    /// contact, and this member is not isolated.
-    pub(crate) fn keep_contact(&mut self) {
-        let view = self.view();
-        if !view.hears_few() {
-            return;
-        }
-        let last = view.contacts.last_heard().filter(|&id| {
-            view.list.is_alive(id) && !view.is_silent_to_us(id) && view.waiting_since(id).is_none()
-        });
-        if let Some(to) = last.and_then(|id| self.list.peer(id)) {
-            self.ctx.then(Step::Ping { to, purpose: Purpose::Probe });
         }
     }
 }

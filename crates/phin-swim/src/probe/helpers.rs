@@ -4,7 +4,7 @@ use rand::seq::SliceRandom;
 
 use crate::{
     Generation, MemberId,
-    detect::rules::Detect,
+    detect::{clear::LifeSigns, rules::Detect},
     probe::pings::Helped,
     timers::Timer,
     wire::{Part, Sequence},
@@ -49,34 +49,6 @@ impl Detect<'_> {
         candidates
     }
 
-    /// A helper reached the member that it was asked about.
-    pub(crate) fn handle_indirect_ack(
-        &mut self,
-        from: MemberId,
-        sequence: Sequence,
-        generation: Generation,
-    ) {
-        let (target, sent_at) = match self.pings.helped_by(from, sequence) {
-            Helped::Asked(ping) => (ping.target, ping.sent_at),
-            Helped::TooLate => return self.ctx.stats.late_acks += 1,
-            Helped::Unasked => return self.ctx.stats.unasked_answers += 1,
-        };
-        if !self.list.is_current(target, generation) || !self.takes_word_of(target, from) {
-            return;
-        }
-        self.health.forgive_silent_helper();
-        if let Some(ping) = self.pings.get_mut(sequence) {
-            ping.forgive_helpers();
-        }
-        self.links.record_reached_by(target, from);
-        self.record_lost(target, sent_at);
-        let was_open = self.own.cases.is_open(target);
-        self.record_alive(target, sent_at);
-        if was_open && !self.own.cases.is_open(target) {
-            self.ask_to_refute(target);
-        }
-    }
-
     /// A helper is there, but could not reach the member either.
     pub(crate) fn handle_nack(&mut self, from: MemberId, sequence: Sequence) {
         let target = match self.pings.helped_by(from, sequence) {
@@ -105,6 +77,36 @@ impl Detect<'_> {
         let is_answered = self.view().is_most_silent() && self.health.last_answer() > ping.sent_at;
         if !is_confirmed && !is_answered {
             self.health.record_silent_helpers(silent);
+        }
+    }
+}
+
+impl LifeSigns<'_> {
+    /// A helper reached the member that it was asked about.
+    pub(crate) fn handle_indirect_ack(
+        &mut self,
+        from: MemberId,
+        sequence: Sequence,
+        generation: Generation,
+    ) {
+        let (target, sent_at) = match self.pings.helped_by(from, sequence) {
+            Helped::Asked(ping) => (ping.target, ping.sent_at),
+            Helped::TooLate => return self.ctx.stats.late_acks += 1,
+            Helped::Unasked => return self.ctx.stats.unasked_answers += 1,
+        };
+        if !self.list.is_current(target, generation) || !self.takes_word_of(target, from) {
+            return;
+        }
+        self.health.forgive_silent_helper();
+        if let Some(ping) = self.pings.get_mut(sequence) {
+            ping.forgive_helpers();
+        }
+        self.links.record_reached_by(target, from);
+        self.pings.record_lost(self.links, target, sent_at);
+        let was_open = self.own.cases.is_open(target);
+        self.record_alive(target, sent_at);
+        if was_open && !self.own.cases.is_open(target) {
+            self.ask_to_refute(target);
         }
     }
 }

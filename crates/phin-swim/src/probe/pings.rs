@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Instant, MemberId, link::Reply, step::Purpose, wire::Sequence};
+use crate::{
+    Instant, MemberId,
+    link::{Links, Reply},
+    step::Purpose,
+    wire::Sequence,
+};
 
 /// The pings under way.
 #[derive(Debug, Default)]
@@ -149,11 +154,16 @@ impl Pings {
         waiting.map(|ping| ping.sent_at).min()
     }
 
-    /// Others heard the member at `until`: what is overdue since before that was lost. Returns how many that are.
-    pub(crate) fn mark_lost(&mut self, id: MemberId, until: Instant) -> usize {
+    /// Others heard the member at `until`: what is overdue since before that was lost on the link.
+    pub(crate) fn record_lost(&mut self, links: &mut Links, id: MemberId, until: Instant) {
+        let Some(link) = links.get_mut(id) else {
+            return;
+        };
         let pings = self.pings.values_mut().filter(|ping| ping.target == id);
-        let lost = pings.filter(|ping| ping.is_overdue && !ping.is_lost && ping.sent_at <= until);
-        lost.map(|ping| ping.is_lost = true).count()
+        for ping in pings.filter(|ping| ping.is_overdue && !ping.is_lost && ping.sent_at <= until) {
+            ping.is_lost = true;
+            link.estimator.record_miss();
+        }
     }
 
     /// Forgets the pings to a member that is gone, or whose process is another one now.
