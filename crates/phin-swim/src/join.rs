@@ -12,7 +12,7 @@ use rand::RngExt;
 use crate::{
     Instant, JoinRefusal, MemberId, MemberState, Output, Peer, Record, Swim,
     step::Channel,
-    step::Source,
+    step::{Source, Step},
     swim::Origin,
     timers::Timer,
     wire::{Entry, Part, Payload},
@@ -65,9 +65,8 @@ impl Joins {
 
 impl Swim {
     pub(crate) fn ask_to_join(&mut self, through: Peer) {
-        if self.list.me().state == MemberState::Left {
-            self.return_after_leaving();
-        }
+        self.departure.undo(&mut self.ctx, &self.list);
+        self.run();
         self.joins.asked.insert(through.id, Asked { peer: through, times_busy: 0, again_at: None });
         self.send_join(through);
     }
@@ -79,9 +78,9 @@ impl Swim {
         if let Some(asked) = asked.filter(|asked| asked.again_at.is_some_and(|at| at <= now)) {
             asked.again_at = None;
             let peer = asked.peer;
-            match self.departure {
-                None => self.send_join(peer),
-                Some(_) => self.end_join(through, Err(JoinRefusal::Busy)),
+            match self.departure.is_under_way() {
+                false => self.send_join(peer),
+                true => self.end_join(through, Err(JoinRefusal::Busy)),
             }
         }
     }
@@ -90,7 +89,7 @@ impl Swim {
         self.joins.asked.remove(&through);
         if result.is_err() {
             // Who did not let us in does not miss us.
-            self.confirm_departure(through);
+            self.ctx.then(Step::ConfirmDeparture(through));
         }
         self.ctx.output(Output::JoinEnded { through, result });
     }
@@ -136,7 +135,7 @@ impl Swim {
     pub(crate) fn handle_join(&mut self, origin: Origin, parts: Vec<Part>) {
         let now = self.ctx.now;
         let from = origin.peer;
-        if self.departure.is_some() {
+        if self.departure.is_under_way() {
             return self.refuse(from, JoinRefusal::Leaving);
         }
         if self.joins.spent_until >= now + BUDGET_WINDOW {
@@ -193,7 +192,7 @@ impl Swim {
         let Some(Undecided { peer, record }) = self.joins.undecided.remove(&id) else {
             return;
         };
-        if self.departure.is_some() {
+        if self.departure.is_under_way() {
             return self.refuse(peer, JoinRefusal::Leaving);
         }
         if let Err(reason) = decision

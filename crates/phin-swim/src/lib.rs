@@ -31,6 +31,8 @@ mod stats;
 mod step;
 mod swim;
 mod sync;
+#[cfg(test)]
+mod testing;
 mod time;
 mod timers;
 mod warm;

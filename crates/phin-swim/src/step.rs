@@ -56,6 +56,10 @@ pub(crate) enum Step {
     Withdraw(MemberId),
     /// Compare lists with a member.
     Exchange(Peer),
+    /// Announce the departure of this node.
+    AnnounceDeparture,
+    /// This member does not, or no longer, consider this node a member of the cluster.
+    ConfirmDeparture(MemberId),
 }
 
 /// A ping whose reply is overdue.

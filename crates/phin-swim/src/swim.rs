@@ -25,7 +25,7 @@ use crate::{
     gossip::{Dissemination, Gossip},
     identity::{Identity, restate},
     join::Joins,
-    leave::Departure,
+    leave::{Departure, handle_leave},
     link::Links,
     member::{
         list::MembershipList,
@@ -76,7 +76,7 @@ pub struct Swim {
     pub(crate) newcomers: Newcomers,
     pub(crate) flaps: Flaps,
     pub(crate) convergence: Convergence,
-    pub(crate) departure: Option<Departure>,
+    pub(crate) departure: Departure,
     identity: Identity,
     outputs: VecDeque<Output>,
 }
@@ -124,7 +124,7 @@ impl Swim {
             newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
-            departure: None,
+            departure: Departure::default(),
             identity: Identity::default(),
             outputs: VecDeque::new(),
         })
@@ -170,7 +170,7 @@ impl Swim {
     pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
         self.begin(now);
         match found_instead(&self.list, sought, found.id) {
-            _ if self.departure.is_some() => {}
+            _ if self.departure.is_under_way() => {}
             Found::Unknown => self.ask_to_join(found),
             Found::Departed => self.ping(found, Purpose::Redial),
             Found::Nothing => {}
@@ -211,7 +211,7 @@ impl Swim {
                 }
                 Timer::Push => self.gossip(|gossip| gossip.push_updates()),
                 Timer::JoinRetry(id) => self.ask_again_to_join(id),
-                Timer::LeaveRetry => self.ask_to_confirm(),
+                Timer::LeaveRetry => self.departure.announce(&mut self.ctx, &self.list),
                 Timer::Release(id) => release(&mut self.ctx, &mut self.list, id),
                 Timer::Sweep => self.sweep(),
             }
@@ -245,7 +245,7 @@ impl Swim {
         }
         // A departure is said once more, with the new addresses.
         let version = mine.version.next_or_generation();
-        self.restate(Statement { version, addrs, ..mine });
+        restate(&mut self.ctx, Statement { version, addrs, ..mine });
         self.run();
     }
 
@@ -253,7 +253,8 @@ impl Swim {
     /// ([`Output::LeaveConfirmed`]), and probes no more. Returns how many are asked; a second call changes nothing.
     pub fn leave(&mut self, now: Instant) -> usize {
         self.begin(now);
-        let asked = self.start_leaving();
+        let Self { ctx, list, pings, joins, departure, .. } = self;
+        let asked = departure.start(ctx, list, pings, joins.asked());
         self.run();
         asked
     }
@@ -416,9 +417,12 @@ impl Swim {
             Part::Compare(buckets) => self.handle_compare(from, &buckets),
             Part::Summary { buckets, lines } => self.handle_summary(from, buckets, &lines),
             Part::Want(ids) => self.handle_want(from, &ids),
-            Part::Leave { sequence } => self.handle_leave(from, sequence),
-            Part::LeaveAck { sequence } => self.handle_leave_ack(from.id, sequence),
+            Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
+            Part::LeaveAck { sequence } => {
+                self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);
+            }
         }
+        self.run();
     }
 
     fn hear_pulse(&mut self, from: MemberId, pulse: &Pulse) {
@@ -474,6 +478,8 @@ impl Swim {
             }
             Step::Withdraw(id) => self.dissemination.withdraw(id),
             Step::Exchange(with) => self.start_exchange(with),
+            Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
+            Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
         }
     }
 
@@ -563,11 +569,6 @@ impl Swim {
         self.probe(|probe| probe.ping(to, purpose));
     }
 
-    pub(crate) fn restate(&mut self, statement: Statement) {
-        restate(&mut self.ctx, statement);
-        self.run();
-    }
-
     /// A member showed that it lives, by what it sent then.
     fn record_heard(&mut self, id: MemberId, at: Instant) {
         self.detect(|detect| detect.record_heard(id, at));
@@ -591,11 +592,11 @@ impl Swim {
         self.ping_planned(overdue);
         let is_new_period = self.rounds.advance(self.ctx.now, &self.ctx.params);
         // Nobody talks to a member that has left.
-        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
+        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_under_way();
         self.health.check_isolation(&mut self.ctx, &mut self.rounds, is_alone);
         self.run();
         self.degraded(|degraded| degraded.review_links());
-        if self.departure.is_none() && is_new_period {
+        if !self.departure.is_under_way() && is_new_period {
             self.rounds.plan_period(&mut self.ctx, &self.list);
             self.redial();
             self.detect(|detect| detect.keep_contact());

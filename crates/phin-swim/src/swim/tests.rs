@@ -416,7 +416,7 @@ impl Torment {
         self.payloads.truncate(2_000);
         self.questions.truncate(100);
         let me = self.swim.members().me().clone();
-        let is_leaving = self.swim.departure.is_some();
+        let is_leaving = self.swim.departure.is_under_way();
         let own = if is_leaving { MemberState::Left } else { MemberState::Alive };
         assert_eq!((me.id(), me.state()), (id(0), own));
         let members = self.swim.members();
