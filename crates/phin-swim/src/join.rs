@@ -14,12 +14,13 @@ use crate::{
     step::Channel,
     step::{Source, Step},
     swim::Origin,
+    sync::budget::MAX_PAGE_BYTES,
     timers::Timer,
     wire::{Entry, Part, Payload},
 };
 
 /// Joins under way, in both directions.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Joins {
     /// Whom we asked to let us in.
     asked: BTreeMap<MemberId, Asked>,
@@ -27,8 +28,6 @@ pub(crate) struct Joins {
     undecided: BTreeMap<MemberId, Undecided>,
     /// Who is telling us, who were alone, its list, and until when the next page of it counts as such.
     welcome: Option<(MemberId, Instant)>,
-    /// Up to when the budget for telling our list is spent.
-    spent_until: Instant,
 }
 
 /// A member that we asked to let us in.
@@ -48,10 +47,6 @@ struct Undecided {
 }
 
 impl Joins {
-    pub(crate) const fn new(now: Instant) -> Self {
-        Self { asked: BTreeMap::new(), undecided: BTreeMap::new(), welcome: None, spent_until: now }
-    }
-
     /// Whom we asked to let us in, and who has not answered.
     pub(crate) fn asked(&self) -> impl Iterator<Item = Peer> {
         self.asked.values().map(|asked| asked.peer)
@@ -138,11 +133,11 @@ impl Swim {
         if self.departure.is_under_way() {
             return self.refuse(from, JoinRefusal::Leaving);
         }
-        if self.joins.spent_until >= now + BUDGET_WINDOW {
+        if !self.budget.has_room(now) {
             self.ctx.stats.joins_busy += 1;
             return self.refuse(from, JoinRefusal::Busy);
         }
-        self.spend(MIN_COST_BYTES);
+        self.budget.spend(now, MIN_COST_BYTES);
         let rest = parts.into_iter().filter(|part| !matches!(part, Part::Join));
         if !self.is_stranger(from.id) {
             rest.for_each(|part| self.handle_part(origin, part));
@@ -222,7 +217,7 @@ impl Swim {
                 break;
             }
         }
-        self.spend(payload.len());
+        self.budget.spend(self.ctx.now, payload.len());
         self.ctx.send_stream(from, payload);
     }
 
@@ -269,27 +264,8 @@ impl Swim {
             self.joins.welcome = (!is_last).then(|| (of, now + WELCOME_TIMEOUT));
         }
     }
-
-    /// Whether the budget for telling our list allows for another page.
-    pub(crate) fn may_tell_list(&self, now: Instant) -> bool {
-        self.joins.spent_until < now + BUDGET_WINDOW
-    }
-
-    /// Charges so many bytes of our list to the budget for telling it.
-    pub(crate) fn spend(&mut self, bytes: usize) {
-        let now = self.ctx.now;
-        let time = BUDGET_WINDOW.mul_f64(bytes as f64 / LIST_BYTES_PER_SECOND);
-        self.joins.spent_until = self.joins.spent_until.max(now) + time;
-    }
 }
 
-/// The longest page of a list: half of what the transport allows in a stream by default.
-pub(crate) const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
-/// How much of our list we tell in a second, to joiners and in exchanges; who asks beyond that is told to come back.
-/// A thousand that join one member at once need some 100 MB.
-const LIST_BYTES_PER_SECOND: f64 = 64.0 * 1024.0 * 1024.0;
-/// A second of it may be spent at once.
-const BUDGET_WINDOW: Duration = Duration::from_secs(1);
 /// What a request to join is charged at least: it is news to tell everybody.
 const MIN_COST_BYTES: usize = 4 * 1024;
 /// How many newcomers the application can be deciding on; further ones are told to come back.

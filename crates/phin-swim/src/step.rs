@@ -56,6 +56,8 @@ pub(crate) enum Step {
     Withdraw(MemberId),
     /// Compare lists with a member.
     Exchange(Peer),
+    /// Plan when members are forgotten next.
+    PlanSweep,
     /// Announce the departure of this node.
     AnnounceDeparture,
     /// This member does not, or no longer, consider this node a member of the cluster.

@@ -21,7 +21,7 @@ use crate::{
         view::{Senses, View},
     },
     flaps::{Flaps, MAX_SUSPICIONS, damp, release},
-    forget::Forgotten,
+    forget::{Forgotten, forget_on_request},
     gossip::{Dissemination, Gossip},
     identity::{Identity, restate},
     join::Joins,
@@ -43,6 +43,7 @@ use crate::{
     step::{Channel, Purpose, Source, Step},
     sync::{
         Exchanges,
+        budget::ListBudget,
         convergence::{Convergence, Word, max_age},
     },
     timers::Timer,
@@ -72,6 +73,7 @@ pub struct Swim {
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
     pub(crate) forgotten: Forgotten,
+    pub(crate) budget: ListBudget,
     pub(crate) joins: Joins,
     pub(crate) newcomers: Newcomers,
     pub(crate) flaps: Flaps,
@@ -107,6 +109,7 @@ impl Swim {
         let first_round_ends = now + params.protocol_period.mul_f64(rng.random());
         let (list, dissemination) =
             (MembershipList::new(member, params.rings), Dissemination::new(now, params.rings));
+        let forgotten = Forgotten::new(list.me().id());
         let mut ctx = Ctx::new(now, params, keys, rng);
         ctx.timers.set(first_round_ends, Timer::Period(0));
         Ok(Self {
@@ -119,8 +122,9 @@ impl Swim {
             detector: Detector::default(),
             dissemination,
             exchanges: Exchanges::default(),
-            forgotten: Forgotten::default(),
-            joins: Joins::new(now),
+            forgotten,
+            budget: ListBudget::new(now),
+            joins: Joins::default(),
             newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
@@ -213,7 +217,7 @@ impl Swim {
                 Timer::JoinRetry(id) => self.ask_again_to_join(id),
                 Timer::LeaveRetry => self.departure.announce(&mut self.ctx, &self.list),
                 Timer::Release(id) => release(&mut self.ctx, &mut self.list, id),
-                Timer::Sweep => self.sweep(),
+                Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
             }
             self.run();
         }
@@ -267,7 +271,7 @@ impl Swim {
     /// When it is not in the list, or takes part in the cluster.
     pub fn forget(&mut self, now: Instant, id: MemberId) -> Result<(), ForgetRefusal> {
         self.begin(now);
-        let result = self.forget_on_request(id);
+        let result = forget_on_request(&mut self.ctx, &self.list, id);
         self.run();
         result
     }
@@ -372,7 +376,7 @@ impl Swim {
 
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
-        if self.is_forgotten(from, &part) {
+        if self.forgotten.stops(&mut self.ctx, &mut self.budget, from, &part) {
             return;
         }
         match part {
@@ -398,7 +402,9 @@ impl Swim {
                 self.verdicts(|verdicts| verdicts.handle_suspect(source, claim))
             }
             Part::Dead(verdict) => self.verdicts(|verdicts| verdicts.handle_dead(source, verdict)),
-            Part::Forget(claim) => self.handle_forget(source, claim),
+            Part::Forget(claim) => {
+                self.forgotten.handle_forget(&mut self.ctx, &self.list, source, claim);
+            }
             Part::Vote(vote) => self.detect(|detect| detect.handle_vote(from, vote)),
             Part::Clear { subject, version, age } => {
                 self.detect(|detect| detect.handle_clear(from.id, subject, version, age));
@@ -478,6 +484,7 @@ impl Swim {
             }
             Step::Withdraw(id) => self.dissemination.withdraw(id),
             Step::Exchange(with) => self.start_exchange(with),
+            Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
             Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
             Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
         }
@@ -505,7 +512,7 @@ impl Swim {
             return;
         }
         if !transition.is_live() {
-            self.plan_to_forget();
+            self.forgotten.plan(&mut self.ctx);
         } else if transition.is_record {
             let peer = Peer { id: transition.id(), addr: after.addr() };
             self.probe(|probe| probe.measure_if_new(peer));
@@ -516,7 +523,7 @@ impl Swim {
     fn react(&mut self, transition: &Transition) {
         let (now, id) = (self.ctx.now, transition.id());
         if transition.is_forgotten() {
-            self.remember_forgotten(Arc::clone(&transition.after));
+            self.forgotten.remember(&mut self.ctx, Arc::clone(&transition.after));
         }
         if transition.is_me || transition.is_forgotten() {
             return;
@@ -579,7 +586,8 @@ impl Swim {
     /// Where a member is said to be, no process is: that bears out what others say of it.
     fn record_gone(&mut self, id: MemberId) {
         self.verdicts(|verdicts| verdicts.confirm_gone(id));
-        self.confirm_forgotten(id);
+        self.forgotten.confirm_gone(&mut self.ctx, &self.list, id);
+        self.run();
     }
 
     /// The round's time is over: the next begins.
@@ -714,11 +722,6 @@ impl Swim {
         let Self { list, links, pings, rounds, health, .. } = self;
         let senses = Senses { list, links, pings, rounds, health };
         View::new(now, &self.ctx.params, senses, &self.detector)
-    }
-
-    /// Where a member that we know is to be found.
-    pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
-        self.list.peer(id)
     }
 
     pub(crate) fn entry_of_ourselves(&self) -> Part {

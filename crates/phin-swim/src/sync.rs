@@ -11,6 +11,7 @@
 //! Each message is a page: what does not fit is left for the exchange that follows, at once where the last one asked
 //! for as much as it could.
 
+pub(crate) mod budget;
 pub(crate) mod convergence;
 
 use std::{
@@ -20,9 +21,9 @@ use std::{
 
 use crate::{
     Fingerprint, Instant, Member, MemberId, MemberState, Peer, Swim,
-    join::MAX_PAGE_BYTES,
     member::list::bucket_bit,
     step::Source,
+    sync::budget::MAX_PAGE_BYTES,
     wire::{BUCKETS, Claim, Entry, Part, Payload, SummaryLine},
 };
 
@@ -41,9 +42,6 @@ pub(crate) struct Exchanges {
     returned: VecDeque<MemberId>,
     /// Whether what is known of the departed is compared with the next member that agrees with us on the living.
     is_review_due: bool,
-    /// What we answered in the present period.
-    answered: u32,
-    answers_counted_since: Instant,
 }
 
 impl Default for Exchanges {
@@ -55,8 +53,6 @@ impl Default for Exchanges {
             differing_since: None,
             returned: VecDeque::new(),
             is_review_due: false,
-            answered: 0,
-            answers_counted_since: Instant::START,
         }
     }
 }
@@ -121,7 +117,7 @@ impl Swim {
 
     /// Answers with what we have in the buckets that differ.
     pub(crate) fn handle_compare(&mut self, from: Peer, theirs: &[u64; BUCKETS]) {
-        if !self.may_answer() {
+        if !self.budget.may_answer(&mut self.ctx) {
             return;
         }
         let ours = self.list.buckets();
@@ -134,8 +130,8 @@ impl Swim {
             }
         }
         let mut payload = Payload::of(&Part::Summary { buckets, lines });
-        self.push_forgotten(&mut payload, buckets);
-        self.spend(payload.len());
+        self.forgotten.push_news(&mut payload, buckets);
+        self.budget.spend(self.ctx.now, payload.len());
         self.ctx.send_stream(from, payload);
     }
 
@@ -158,7 +154,7 @@ impl Swim {
         }
         let mut wanted = Vec::new();
         for line in theirs.values() {
-            if let Some(answer) = self.word_on_forgotten(line.id, line.version, line.state) {
+            if let Some(answer) = self.forgotten.answer(line.id, line.version, line.state) {
                 payload.push(&answer);
                 continue;
             }
@@ -190,7 +186,7 @@ impl Swim {
     }
 
     pub(crate) fn handle_want(&mut self, from: Peer, ids: &[MemberId]) {
-        if !self.may_answer() {
+        if !self.budget.may_answer(&mut self.ctx) {
             return;
         }
         let ids: BTreeSet<_> = ids.iter().copied().collect();
@@ -202,7 +198,7 @@ impl Swim {
             }
         }
         if !payload.is_empty() {
-            self.spend(payload.len());
+            self.budget.spend(self.ctx.now, payload.len());
             self.ctx.send_stream(from, payload);
         }
     }
@@ -212,21 +208,6 @@ impl Swim {
         if self.exchanges.unfinished.take_if(|of| *of == from.id).is_some() {
             self.start_exchange(from);
         }
-    }
-
-    /// Whether another answer fits the budget of this period.
-    pub(crate) fn may_answer(&mut self) -> bool {
-        let now = self.ctx.now;
-        if now - self.exchanges.answers_counted_since >= self.ctx.params.protocol_period {
-            self.exchanges.answers_counted_since = now;
-            self.exchanges.answered = 0;
-        }
-        if self.exchanges.answered == MAX_ANSWERS_PER_PERIOD || !self.may_tell_list(now) {
-            self.ctx.stats.exchanges_refused += 1;
-            return false;
-        }
-        self.exchanges.answered += 1;
-        true
     }
 }
 
@@ -247,8 +228,6 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_EXCHANGES: usize = 4;
 /// How many that returned from death are remembered until they are pinged: more than are subjects. The first gives way.
 const MAX_RETURNED: usize = 64;
-/// How many exchanges of others we serve in a protocol period; the rest come back later.
-const MAX_ANSWERS_PER_PERIOD: u32 = 64;
 /// How many lines a summary has before no further bucket is begun: some 4 MB.
 const MAX_SUMMARY_LINES: usize = 131_072;
 /// How many records are asked for at once; as many of the longest fill a page.

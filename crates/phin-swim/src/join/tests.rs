@@ -4,6 +4,7 @@ use std::{
 };
 
 use super::*;
+use crate::sync::budget::{BUDGET_WINDOW, LIST_BYTES_PER_SECOND};
 use crate::{Config, Generation, Keys, Local, Name, PublicKey, Signature, Template, wire};
 
 /// Keys of many members that anyone could forge.
