@@ -248,7 +248,7 @@ impl Swim {
                 self.joins.welcome = Some((from.id, now + WELCOME_TIMEOUT));
             }
             // What only we knew, the other side learns by comparing, and we what did not go into the page.
-            self.start_exchange(from);
+            self.ctx.then(Step::Exchange(from));
         }
     }
 

@@ -56,6 +56,8 @@ pub(crate) enum Step {
     Withdraw(MemberId),
     /// Compare lists with a member.
     Exchange(Peer),
+    /// A page of a member's list was compared; whether it left nothing to ask for.
+    TurnPage { of: MemberId, is_last: bool },
     /// Plan when members are forgotten next.
     PlanSweep,
     /// Announce the departure of this node.

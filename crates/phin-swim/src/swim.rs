@@ -42,7 +42,7 @@ use crate::{
     refute::Accusation,
     step::{Channel, Purpose, Source, Step},
     sync::{
-        Exchanges,
+        AntiEntropy, Exchanges,
         budget::ListBudget,
         convergence::{Convergence, Word, max_age},
     },
@@ -121,7 +121,7 @@ impl Swim {
             health: LocalHealth::new(now),
             detector: Detector::default(),
             dissemination,
-            exchanges: Exchanges::default(),
+            exchanges: Exchanges::new(),
             forgotten,
             budget: ListBudget::new(now),
             joins: Joins::default(),
@@ -344,7 +344,7 @@ impl Swim {
         }
         parts.for_each(|part| self.handle_part(origin, part));
         if has_records {
-            self.ask_for_next_page(from);
+            self.anti_entropy(|sync| sync.ask_for_next_page(from));
         }
         self.verdicts(|verdicts| verdicts.inform_accused(from));
     }
@@ -387,7 +387,7 @@ impl Swim {
             Part::Ack(pulse) => {
                 self.hear_pulse(from.id, &pulse);
                 self.probe(|probe| probe.handle_ack(from, pulse, channel));
-                self.compare_fingerprints(from, pulse.fingerprint);
+                self.anti_entropy(|sync| sync.handle_fingerprint(from, pulse.fingerprint));
             }
             Part::PingReq { sequence, target } => {
                 self.probe(|probe| probe.handle_ping_req(from, sequence, target));
@@ -420,9 +420,13 @@ impl Swim {
             // Answered once for its payload, by `handle_join`.
             Part::Join => {}
             Part::JoinReply(result) => self.handle_join_reply(origin, result),
-            Part::Compare(buckets) => self.handle_compare(from, &buckets),
-            Part::Summary { buckets, lines } => self.handle_summary(from, buckets, &lines),
-            Part::Want(ids) => self.handle_want(from, &ids),
+            Part::Compare(buckets) => {
+                self.anti_entropy(|sync| sync.handle_compare(from, &buckets));
+            }
+            Part::Summary { buckets, lines } => {
+                self.anti_entropy(|sync| sync.handle_summary(from, buckets, &lines));
+            }
+            Part::Want(ids) => self.anti_entropy(|sync| sync.handle_want(from, &ids)),
             Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
             Part::LeaveAck { sequence } => {
                 self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);
@@ -483,7 +487,8 @@ impl Swim {
                 self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Death));
             }
             Step::Withdraw(id) => self.dissemination.withdraw(id),
-            Step::Exchange(with) => self.start_exchange(with),
+            Step::Exchange(with) => self.anti_entropy(|sync| sync.start(with)),
+            Step::TurnPage { of, is_last } => self.turn_page(of, is_last),
             Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
             Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
             Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
@@ -505,7 +510,7 @@ impl Swim {
             // Whatever is still open leads to where it was.
             self.ctx.output(Output::Disconnect(transition.id()));
         }
-        self.exchanges.last_change = self.ctx.now;
+        self.exchanges.record_change(self.ctx.now);
         self.rounds.quicken(&mut self.ctx);
         self.gossip(|gossip| gossip.spread(transition.id(), source));
         if transition.is_me || transition.is_forgotten() {
@@ -713,6 +718,18 @@ impl Swim {
             own: &mut self.dissemination,
             detector: &mut self.detector,
             forgotten: &self.forgotten,
+        });
+        self.run();
+    }
+
+    /// Applies a rule of anti-entropy, and carries out what it asks for.
+    pub(crate) fn anti_entropy(&mut self, rule: impl FnOnce(&mut AntiEntropy<'_>)) {
+        rule(&mut AntiEntropy {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            forgotten: &self.forgotten,
+            budget: &mut self.budget,
+            own: &mut self.exchanges,
         });
         self.run();
     }

@@ -97,7 +97,7 @@ fn two_lists_that_differ_become_equal_by_one_exchange() {
     one.handle_stream(now, peer(9), &Payload::of(&entry(9, version(0, 5))).into_bytes());
     outputs(&mut one);
     assert_ne!(one.fingerprint(), other.fingerprint());
-    one.start_exchange(peer(200));
+    one.anti_entropy(|sync| sync.start(peer(200)));
     let mut swims = BTreeMap::from([(one.id(), one), (other.id(), other)]);
     settle(&mut swims, now);
     let (one, other) = (&swims[&id(0)], &swims[&id(200)]);
