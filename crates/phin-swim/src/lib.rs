@@ -9,6 +9,7 @@
 //! what was dropped is counted in [`Stats`].
 
 mod accept;
+mod admission;
 mod config;
 mod ctx;
 mod detect;

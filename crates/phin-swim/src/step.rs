@@ -60,6 +60,8 @@ pub(crate) enum Step {
     TurnPage { of: MemberId, is_last: bool },
     /// Plan when members are forgotten next.
     PlanSweep,
+    /// Answer a ping, without news.
+    AckOnly { to: Peer, channel: Channel, sequence: Sequence },
     /// Announce the departure of this node.
     AnnounceDeparture,
     /// This member does not, or no longer, consider this node a member of the cluster.
@@ -112,6 +114,14 @@ pub(crate) enum Source {
     Gossip(Peer),
     /// Another member sent its whole list when this one joined, alone: known to everyone there.
     Welcome(Peer),
+}
+
+/// Where a message came from, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) peer: Peer,
+    pub(crate) channel: Channel,
+    pub(crate) source: Source,
 }
 
 impl Source {

@@ -10,6 +10,7 @@ use crate::{
     HostAnswer, Incarnation, Instant, Keys, Member, MemberId, MemberState, Members, Name, Output,
     Peer, Record, Stats, Unreachable, Version,
     accept::Records,
+    admission::{Admission, Undecided},
     config::Params,
     ctx::{Ctx, Effect},
     detect::{
@@ -40,7 +41,7 @@ use crate::{
         rounds::Rounds,
     },
     refute::Accusation,
-    step::{Channel, Purpose, Source, Step},
+    step::{Channel, Origin, Purpose, Source, Step},
     sync::{
         AntiEntropy, Exchanges,
         budget::ListBudget,
@@ -75,6 +76,7 @@ pub struct Swim {
     pub(crate) forgotten: Forgotten,
     pub(crate) budget: ListBudget,
     pub(crate) joins: Joins,
+    pub(crate) undecided: Undecided,
     pub(crate) newcomers: Newcomers,
     pub(crate) flaps: Flaps,
     pub(crate) convergence: Convergence,
@@ -125,6 +127,7 @@ impl Swim {
             forgotten,
             budget: ListBudget::new(now),
             joins: Joins::default(),
+            undecided: Undecided::default(),
             newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
@@ -214,7 +217,10 @@ impl Swim {
                     self.verdicts(|verdicts| verdicts.end_pending(id, version));
                 }
                 Timer::Push => self.gossip(|gossip| gossip.push_updates()),
-                Timer::JoinRetry(id) => self.ask_again_to_join(id),
+                Timer::JoinRetry(id) => {
+                    let Self { ctx, list, departure, joins, .. } = self;
+                    joins.ask_again(ctx, list, departure, id);
+                }
                 Timer::LeaveRetry => self.departure.announce(&mut self.ctx, &self.list),
                 Timer::Release(id) => release(&mut self.ctx, &mut self.list, id),
                 Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
@@ -235,8 +241,10 @@ impl Swim {
     /// which [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) count. For one who is not waiting, nothing happens.
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
         self.begin(now);
-        self.decided(id, decision);
-        self.run();
+        if let Some((peer, entry)) = self.admission(|admission| admission.decide(id, decision)) {
+            self.handle_entry(Source::Gossip(peer), entry);
+            self.admission(|admission| admission.answer(peer));
+        }
     }
 
     /// Tells everybody that this member is reached at other addresses from now on, the preferred one first; of none,
@@ -329,14 +337,17 @@ impl Swim {
         }
         self.ctx.stats.unknown_parts += decoded.unknown_parts;
         let is_join = decoded.parts.iter().any(|part| matches!(part, Part::Join));
-        if !is_join && self.is_stranger(from.id) {
-            return self.handle_stranger(from, channel, decoded.parts);
+        if !is_join && self.admission(|admission| admission.is_unadmitted(from.id)) {
+            for part in &decoded.parts {
+                self.admission(|admission| admission.handle_unadmitted(from, channel, part));
+            }
+            return;
         }
         self.hear(from.id, &decoded.parts);
         // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
         let has_records = channel == Channel::Stream && !told.is_empty();
-        let source = self.source_of(from, channel, &asked);
+        let source = self.joins.source_of(self.ctx.now, &self.list, (from, channel), &asked);
         let origin = Origin { peer: from, channel, source };
         let parts = told.into_iter().chain(asked);
         if is_join {
@@ -363,14 +374,11 @@ impl Swim {
         }
     }
 
-    /// How the updates of a payload came to this node.
-    fn source_of(&self, from: Peer, channel: Channel, asked: &[Part]) -> Source {
-        let is_welcome = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
-        let is_welcome = is_welcome && self.list.snapshot().live_len() == 1;
-        let is_page = channel == Channel::Stream && self.is_welcomed_by(self.ctx.now, from.id);
-        match is_welcome || is_page {
-            true => Source::Welcome(from),
-            false => Source::Gossip(from),
+    /// A node asks to be admitted: what stands beside that is handled first, if it is admitted at all.
+    fn handle_join(&mut self, origin: Origin, parts: Vec<Part>) {
+        if self.admission(|admission| admission.handle_join(origin.peer, &parts)) {
+            parts.into_iter().for_each(|part| self.handle_part(origin, part));
+            self.admission(|admission| admission.answer(origin.peer));
         }
     }
 
@@ -417,9 +425,11 @@ impl Swim {
                     degraded.handle_failing(from.id, subject, version, &links)
                 });
             }
-            // Answered once for its payload, by `handle_join`.
+            // Answered once for its payload, by `Swim::handle_join`.
             Part::Join => {}
-            Part::JoinReply(result) => self.handle_join_reply(origin, result),
+            Part::JoinReply(result) => {
+                self.joins.handle_reply(&mut self.ctx, origin, result);
+            }
             Part::Compare(buckets) => {
                 self.anti_entropy(|sync| sync.handle_compare(from, &buckets));
             }
@@ -488,7 +498,10 @@ impl Swim {
             }
             Step::Withdraw(id) => self.dissemination.withdraw(id),
             Step::Exchange(with) => self.anti_entropy(|sync| sync.start(with)),
-            Step::TurnPage { of, is_last } => self.turn_page(of, is_last),
+            Step::TurnPage { of, is_last } => self.joins.turn_page(self.ctx.now, of, is_last),
+            Step::AckOnly { to, channel, sequence } => {
+                self.probe(|probe| probe.ack_only(to, channel, sequence));
+            }
             Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
             Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
             Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
@@ -575,6 +588,14 @@ impl Swim {
         if change == Change::Dead {
             self.ctx.output(Output::Disconnect(id));
         }
+    }
+
+    /// Asks a member to admit this node, which returns to the cluster if it has left.
+    fn ask_to_join(&mut self, through: Peer) {
+        self.departure.undo(&mut self.ctx, &self.list);
+        // The join carries the record of this node as it is after that.
+        self.run();
+        self.joins.ask(&mut self.ctx, &self.list, through);
     }
 
     pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
@@ -734,15 +755,25 @@ impl Swim {
         self.run();
     }
 
+    /// Applies a rule of admission, and carries out what it asks for.
+    fn admission<T>(&mut self, rule: impl FnOnce(&mut Admission<'_>) -> T) -> T {
+        let result = rule(&mut Admission {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            joins: &self.joins,
+            departure: &self.departure,
+            budget: &mut self.budget,
+            own: &mut self.undecided,
+        });
+        self.run();
+        result
+    }
+
     /// What the rules of detection see at this moment.
     pub(crate) const fn view(&self, now: Instant) -> View<'_> {
         let Self { list, links, pings, rounds, health, .. } = self;
         let senses = Senses { list, links, pings, rounds, health };
         View::new(now, &self.ctx.params, senses, &self.detector)
-    }
-
-    pub(crate) fn entry_of_ourselves(&self) -> Part {
-        self.list.own_entry()
     }
 
     /// The same at this moment, for tests that call a rule.
@@ -773,14 +804,6 @@ impl Swim {
             }
         }
     }
-}
-
-/// Whence a message came.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
-    pub(crate) peer: Peer,
-    channel: Channel,
-    pub(crate) source: Source,
 }
 
 #[cfg(test)]

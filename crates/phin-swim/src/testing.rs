@@ -1,8 +1,6 @@
 //! What tests of the rules share: the rooms of a node without its [`Swim`](crate::Swim), so that a test calls one rule alone,
 //! and in words what the rule asked for. Node 0 is the node itself.
 
-#![allow(dead_code, reason = "used by more and more tests")]
-
 use std::{sync::Arc, time::Duration};
 
 use rand::SeedableRng;
@@ -13,9 +11,12 @@ use crate::{
     ctx::{Ctx, Effect},
     detect::{
         case::Case,
-        detector::{Detect, Detector},
+        degraded::Degraded,
+        detector::Detector,
         health::LocalHealth,
-        view::View,
+        rules::Detect,
+        verdicts::Verdicts,
+        view::{Senses, View},
     },
     link::Links,
     member::{
@@ -90,43 +91,44 @@ impl Rooms {
         case
     }
 
+    /// These members are silent to this node since 9 s.
+    pub(crate) fn silence(&mut self, nodes: &[u8]) {
+        nodes.iter().for_each(|&node| _ = self.miss(node, &[9_000, 9_100]));
+    }
+
+    /// A timer fires so much later than asked.
+    pub(crate) fn lag(&mut self, lag: u64) {
+        self.health.record_lag(&mut self.ctx, &mut self.rounds, ms(lag));
+    }
+
+    pub(crate) fn hear_anyone(&mut self) {
+        self.health.hear_anyone(&mut self.ctx);
+    }
+
     pub(crate) const fn detect(&mut self) -> Detect<'_> {
-        Detect {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            links: &mut self.links,
-            pings: &mut self.pings,
-            rounds: &mut self.rounds,
-            health: &mut self.health,
-            own: &mut self.detector,
-        }
+        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
+        Detect { ctx, list, links, pings, rounds, health, own }
+    }
+
+    pub(crate) const fn verdicts(&mut self) -> Verdicts<'_> {
+        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
+        Verdicts { ctx, see: Senses { list, links, pings, rounds, health }, own }
+    }
+
+    pub(crate) const fn degraded(&mut self) -> Degraded<'_> {
+        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
+        Degraded { ctx, list, links, pings, rounds, health, own }
     }
 
     pub(crate) const fn probe(&mut self) -> Prober<'_> {
-        Prober {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            links: &mut self.links,
-            pings: &mut self.pings,
-            rounds: &mut self.rounds,
-            health: &mut self.health,
-            hearsay: &mut self.detector.hearsay,
-        }
+        let Self { ctx, list, links, pings, rounds, health, detector } = self;
+        let hearsay = &mut detector.hearsay;
+        Prober { ctx, list, links, pings, rounds, health, hearsay }
     }
 
     pub(crate) const fn view(&self) -> View<'_> {
-        View {
-            now: self.ctx.now,
-            params: &self.ctx.params,
-            list: &self.list,
-            links: &self.links,
-            pings: &self.pings,
-            rounds: &self.rounds,
-            health: &self.health,
-            cases: &self.detector.cases,
-            contacts: &self.detector.contacts,
-            failing: &self.detector.failing,
-        }
+        let Self { ctx, list, links, pings, rounds, health, detector } = self;
+        View::new(ctx.now, &ctx.params, Senses { list, links, pings, rounds, health }, detector)
     }
 
     /// What rules asked for since this was last called, in order, one line each.
@@ -178,7 +180,7 @@ fn name(id: MemberId) -> String {
     (0..=u8::MAX).find(|&node| self::id(node) == id).map_or("?".to_owned(), |n| format!("n{n}"))
 }
 
-/// Has names in place of ids and of peers, and versions short.
+/// Has names in place of ids and of peers.
 fn named(mut text: String) -> String {
     for node in 0..=u8::MAX {
         let (id, peer) = (format!("{:?}", id(node)), format!("{:?}", peer(node)));

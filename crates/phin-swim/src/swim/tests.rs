@@ -177,7 +177,7 @@ fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
         let mut payload = Payload::of(accusation);
         (0..1_000).for_each(|_| payload.push(accusation));
         swim.handle_stream(at(millis), peer(accuser), &payload.into_bytes());
-        let refutation = Payload::of(&swim.entry_of_ourselves()).into_bytes();
+        let refutation = Payload::of(&swim.list.own_entry()).into_bytes();
         let told = messages(swim.id(), &mut swim);
         assert!(told.contains(&(id(0), id(accuser), refutation)), "{told:?}");
         assert!(told.len() <= 64, "however often one message says it: {}", told.len());
