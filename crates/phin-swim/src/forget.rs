@@ -1,9 +1,10 @@
 //! Forgetting members that died or left: when they were remembered long enough, or as an operator asks.
 //!
-//! Who forgets a member tells the others, and each that holds it for dead or left too forgets it and tells on. Who is out
-//! of reach then still keeps it, and may tell of it later; so what was forgotten is remembered apart from the list, for
-//! as long again. Who holds it for dead or left is told to forget it; who holds it for alive is answered as if it were
-//! still in the list. The member itself is not shut out: any later word of its own, or a message from it, brings it back.
+//! A node that forgets a member tells the others. Each node that considers it dead or left forgets it too, and passes that
+//! on. A node out of reach still keeps it, and may send news of it later; so a forgotten member is remembered apart from
+//! the list, for as long again. A node that considers it dead or left is told to forget it; a node that considers it
+//! alive is answered as if it were still in the list. The member itself is not banned: a later record of it, or a
+//! message from it, brings it back.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -11,11 +12,14 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Question, Swim, Version,
-    member::list::bucket_bit,
-    member::transition::News,
-    refute::Accusation,
+    Instant, Member, MemberId, MemberState, Peer, Question, Version,
+    ctx::Ctx,
+    member::{
+        list::{MembershipList, bucket_bit},
+        transition::News,
+    },
     step::{Source, Step},
+    sync::budget::ListBudget,
     timers::Timer,
     wire::{Claim, Entry, Part, Payload},
 };
@@ -33,14 +37,16 @@ pub enum ForgetRefusal {
     /// It takes part in the cluster.
     #[error("it is {}; only the dead and those that left can be forgotten", if *is_suspect { "suspect" } else { "alive" })]
     Live {
-        /// Whether it is held for suspect rather than alive.
+        /// Whether it is suspect rather than alive.
         is_suspect: bool,
     },
 }
 
 /// The members that were forgotten, and when the list is swept next.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Forgotten {
+    /// This node, which says so to others.
+    me: MemberId,
     members: BTreeMap<MemberId, Arc<Member>>,
     /// The same, by when they were forgotten.
     by_age: BTreeSet<(Instant, MemberId)>,
@@ -49,7 +55,7 @@ pub(crate) struct Forgotten {
     requests: VecDeque<Request>,
 }
 
-/// The word of another member that it has forgotten a dead one, which nothing else bears out.
+/// The claim of another member that it has forgotten a dead one, which nothing else confirms.
 #[derive(Clone, Copy, Debug)]
 struct Request {
     subject: MemberId,
@@ -57,8 +63,117 @@ struct Request {
     by: Peer,
 }
 
+/// What a claim that a member was forgotten calls for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Response {
+    /// It is dead or left here too, in this version: forget it as well, if the claim may be followed.
+    Follow(Version),
+    /// It is alive here: another list has it dead.
+    Doubt,
+    /// It was forgotten here too, or a later version of it is known.
+    Ignore,
+    /// Nothing was ever known of it.
+    Unknown,
+}
+
+/// How to respond to a claim that a member was forgotten in the version `claimed`.
+fn respond(
+    known: Option<(MemberState, Version)>,
+    is_forgotten: bool,
+    claimed: Version,
+) -> Response {
+    match known {
+        Some((state, known)) if !state.is_live() && known <= claimed => Response::Follow(known),
+        Some((state, known)) if state.is_live() && known == claimed => Response::Doubt,
+        Some(_) => Response::Ignore,
+        None if is_forgotten => Response::Ignore,
+        None => Response::Unknown,
+    }
+}
+
+/// Forgets a member that died or left, as an operator asks, and has the others forget it.
+pub(crate) fn forget_on_request(
+    ctx: &mut Ctx,
+    list: &MembershipList,
+    id: MemberId,
+) -> Result<(), ForgetRefusal> {
+    let state = list.state(id).ok_or(ForgetRefusal::Unknown)?;
+    if id == list.me().id() {
+        return Err(ForgetRefusal::ThisNode);
+    }
+    if state.is_live() {
+        return Err(ForgetRefusal::Live { is_suspect: state == MemberState::Suspect });
+    }
+    remove(ctx, id, Source::Ourselves);
+    Ok(())
+}
+
 impl Forgotten {
-    /// Keeps the word that a member was forgotten; returns whether another one has said so before.
+    pub(crate) const fn new(me: MemberId) -> Self {
+        Self {
+            me,
+            members: BTreeMap::new(),
+            by_age: BTreeSet::new(),
+            sweep_at: None,
+            requests: VecDeque::new(),
+        }
+    }
+
+    /// Another member has forgotten this one.
+    pub(crate) fn handle_forget(
+        &mut self,
+        ctx: &mut Ctx,
+        list: &MembershipList,
+        source: Source,
+        claim: Claim,
+    ) {
+        let Claim { subject, version, .. } = claim;
+        if subject == self.me {
+            return ctx.then(Step::RefuteDeath { source, claim });
+        }
+        let known = list.get(subject).map(|known| (known.state, known.version()));
+        match respond(known, self.members.contains_key(&subject), version) {
+            Response::Follow(known) => {
+                if self.may_follow(ctx, list, source, subject, known) {
+                    remove(ctx, subject, source);
+                }
+            }
+            Response::Doubt => ctx.then(Step::DeathElsewhere { source, claim }),
+            Response::Ignore => {}
+            Response::Unknown => ctx.stats.unknown_subjects += 1,
+        }
+    }
+
+    /// Whether the claim of another member that it has forgotten this one is followed. A member that left has announced
+    /// that itself. A dead one would no longer be shown, nor redialled, so the claim of a single member is not enough: it
+    /// takes a second member, or the answer of the dead member's host that it is not there.
+    fn may_follow(
+        &mut self,
+        ctx: &mut Ctx,
+        list: &MembershipList,
+        source: Source,
+        id: MemberId,
+        version: Version,
+    ) -> bool {
+        let Some(member) = list.get(id) else {
+            return false;
+        };
+        let is_over = ctx.now - member.since >= ctx.params.dead_retention;
+        if member.state == MemberState::Left || is_over {
+            return true;
+        }
+        let (Source::Gossip(by) | Source::Welcome(by)) = source else {
+            return true;
+        };
+        if self.confirm(Request { subject: id, version, by }) {
+            return true;
+        }
+        ctx.stats.forgets_ignored += 1;
+        ctx.ask_host(list.peer(id), Question::Silence);
+        false
+    }
+
+    /// Keeps the claim that a member was forgotten; returns whether another member has made it before.
     fn confirm(&mut self, request: Request) -> bool {
         let same =
             |known: &Request| known.subject == request.subject && known.version == request.version;
@@ -72,30 +187,131 @@ impl Forgotten {
         false
     }
 
-    /// What to answer to a member that has another one, forgotten here, in this version in this state.
+    /// The host of a member says that no process has its port.
+    pub(crate) fn confirm_gone(&mut self, ctx: &mut Ctx, list: &MembershipList, id: MemberId) {
+        let Some(place) = self.requests.iter().position(|request| request.subject == id) else {
+            return;
+        };
+        let request = self.requests.remove(place);
+        let known = list.get(id).map(|known| (known.state, known.version()));
+        if let Some(Request { version, by, .. }) = request
+            && known == Some((MemberState::Dead, version))
+        {
+            remove(ctx, id, Source::Gossip(by));
+        }
+    }
+
+    /// Whether this message is about a member in a version that was forgotten here, and so is no news. Its sender is
+    /// answered. A member that speaks for itself is sent what it was considered, and is new.
+    pub(crate) fn stops(
+        &mut self,
+        ctx: &mut Ctx,
+        budget: &mut ListBudget,
+        from: Peer,
+        part: &Part,
+    ) -> bool {
+        if self.members.is_empty() {
+            return false;
+        }
+        let Some((id, version, state)) = subject_of(part) else {
+            return false;
+        };
+        let Some(answer) = self.answer(id, version, state) else {
+            return false;
+        };
+        if budget.may_answer(ctx) {
+            ctx.send(from, &answer);
+        }
+        let is_back = id == from.id && state.is_live();
+        if is_back {
+            self.remove(id);
+        }
+        !is_back
+    }
+
+    /// What to send to a member that has one, forgotten here, in this version and state.
     pub(crate) fn answer(
         &self,
-        me: MemberId,
         id: MemberId,
-        (version, state): (Version, MemberState),
+        version: Version,
+        state: MemberState,
     ) -> Option<Part> {
         let known = self.members.get(&id).filter(|known| version <= known.version())?;
         if state.is_live() {
-            return self.entry(id);
+            return Some(entry_of(known));
         }
-        Some(Part::Forget(Claim { subject: id, version: known.version(), by: me }))
+        Some(Part::Forget(Claim { subject: id, version: known.version(), by: self.me }))
     }
 
     /// News that a member was forgotten.
-    pub(crate) fn news(&self, me: MemberId, id: MemberId) -> Option<Part> {
+    pub(crate) fn news_of(&self, id: MemberId) -> Option<Part> {
         let known = self.members.get(&id)?;
-        self.answer(me, id, (known.version(), known.state))
+        self.answer(id, known.version(), known.state)
     }
 
-    /// The state that a member was in when it was forgotten: for itself, should it live.
+    /// What a member was considered when it was forgotten: for itself, should it live.
     pub(crate) fn entry(&self, id: MemberId) -> Option<Part> {
-        let known = self.members.get(&id)?;
-        Some(Part::Entry(Entry { state: known.state, record: known.record().clone() }))
+        self.members.get(&id).map(|known| entry_of(known))
+    }
+
+    /// Adds the members forgotten in those buckets (a bit each) of a list that is compared with this one.
+    pub(crate) fn push_news(&self, payload: &mut Payload, buckets: u64) {
+        for &id in self.members.keys().filter(|&&id| buckets & bucket_bit(id) != 0) {
+            if let Some(news) = self.news_of(id) {
+                payload.push(&news);
+            }
+        }
+    }
+
+    /// Makes sure that a member which has just died or left, or was forgotten, is so no longer than it is to be.
+    pub(crate) fn plan(&mut self, ctx: &mut Ctx) {
+        self.plan_sweep(ctx, ctx.now + ctx.params.dead_retention);
+    }
+
+    /// Forgets members that died or left, or were forgotten, longer ago than that is remembered.
+    pub(crate) fn sweep(&mut self, ctx: &mut Ctx, list: &MembershipList) {
+        if self.sweep_at.is_none_or(|planned| planned > ctx.now) {
+            return;
+        }
+        self.sweep_at = None;
+        let (now, retention) = (ctx.now, ctx.params.dead_retention);
+        while self.oldest().is_some_and(|at| now - at >= retention) {
+            self.remove_oldest();
+        }
+        for member in departed(list).filter(|member| now - member.since >= retention) {
+            remove(ctx, member.id(), Source::Ourselves);
+        }
+        // Members that are removed are remembered in turn, which counts for the next sweep.
+        ctx.then(Step::PlanSweep);
+    }
+
+    /// Plans the sweep after one that was carried out.
+    pub(crate) fn plan_next_sweep(&mut self, ctx: &mut Ctx, list: &MembershipList) {
+        let retention = ctx.params.dead_retention;
+        let first = departed(list).map(|member| member.since).chain(self.oldest()).min();
+        if let Some(first) = first {
+            // Members that died at almost the same time are forgotten together.
+            let earliest = ctx.now + retention / SWEEPS_IN_RETENTION;
+            self.plan_sweep(ctx, (first + retention).max(earliest));
+        }
+    }
+
+    fn plan_sweep(&mut self, ctx: &mut Ctx, at: Instant) {
+        if self.sweep_at.is_none_or(|planned| at < planned) {
+            self.sweep_at = Some(at);
+            ctx.timers.set(at, Timer::Sweep);
+        }
+    }
+
+    /// Remembers a member that was taken out of the list.
+    pub(crate) fn remember(&mut self, ctx: &mut Ctx, member: Arc<Member>) {
+        if self.members.len() >= MAX_FORGOTTEN {
+            // By now it is the one least likely still known to anyone.
+            self.remove_oldest();
+            ctx.stats.forgotten_dropped += 1;
+        }
+        self.insert(ctx.now, member);
+        self.plan(ctx);
     }
 
     fn insert(&mut self, now: Instant, member: Arc<Member>) {
@@ -123,191 +339,39 @@ impl Forgotten {
     }
 }
 
-impl Swim {
-    /// Forgets a member that died or left, and tells the others to.
-    pub(crate) fn forget_on_request(&mut self, id: MemberId) -> Result<(), ForgetRefusal> {
-        let state = self.list.get(id).ok_or(ForgetRefusal::Unknown)?.state;
-        if id == self.id() {
-            return Err(ForgetRefusal::ThisNode);
-        }
-        if state.is_live() {
-            return Err(ForgetRefusal::Live { is_suspect: state == MemberState::Suspect });
-        }
-        self.remove_member(id, Source::Ourselves);
-        Ok(())
-    }
+/// Takes a member out of the list.
+fn remove(ctx: &mut Ctx, id: MemberId, source: Source) {
+    ctx.then(Step::Apply { news: News::Forgotten(id), source });
+}
 
-    /// Another member has forgotten this one. We do the same if we hold it for dead or left in that version or an earlier
-    /// one; where we hold it for alive, others knew of its death, which we doubt.
-    pub(crate) fn handle_forget(&mut self, source: Source, claim: Claim) {
-        let Claim { subject, version, .. } = claim;
-        if subject == self.id() {
-            return self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Death));
+/// The member that a message is about, in which version and state.
+fn subject_of(part: &Part) -> Option<(MemberId, Version, MemberState)> {
+    match part {
+        Part::Entry(Entry { state, record }) => Some((record.id(), record.version(), *state)),
+        Part::Suspect(claim) => Some((claim.subject, claim.version, MemberState::Suspect)),
+        Part::Dead(verdict) => {
+            Some((verdict.claim.subject, verdict.claim.version, MemberState::Dead))
         }
-        match self.list.get(subject).map(|known| (known.state, known.version())) {
-            Some((state, known)) if !state.is_live() && known <= version => {
-                if self.may_forget(source, subject, known) {
-                    self.remove_member(subject, source);
-                }
-            }
-            Some((state, known)) if state.is_live() && known == version => {
-                self.verdicts(|verdicts| verdicts.handle_death_elsewhere(source, claim));
-            }
-            // We know a later word of it than those who forgot.
-            Some(_) => {}
-            None if self.forgotten.members.contains_key(&subject) => {}
-            None => self.ctx.stats.unknown_subjects += 1,
-        }
+        _ => None,
     }
+}
 
-    /// Whether we follow the word of another member that it has forgotten this one. One that left has said so itself. One
-    /// that is dead would no longer be shown, nor redialled, so the word of a single member is not enough: it takes a
-    /// second one, or that the member's host says that it is not there.
-    fn may_forget(&mut self, source: Source, id: MemberId, version: Version) -> bool {
-        let now = self.ctx.now;
-        let Some(member) = self.list.get(id) else {
-            return false;
-        };
-        if member.state == MemberState::Left || now - member.since >= self.ctx.params.dead_retention
-        {
-            return true;
-        }
-        let (Source::Gossip(by) | Source::Welcome(by)) = source else {
-            return true;
-        };
-        if self.forgotten.confirm(Request { subject: id, version, by }) {
-            return true;
-        }
-        self.ctx.stats.forgets_ignored += 1;
-        self.ctx.ask_host(self.list.peer(id), Question::Silence);
-        false
-    }
+fn entry_of(member: &Member) -> Part {
+    Part::Entry(Entry { state: member.state, record: member.record().clone() })
+}
 
-    /// The host of a member says that no process has its port.
-    pub(crate) fn confirm_forgotten(&mut self, id: MemberId) {
-        let requests = &mut self.forgotten.requests;
-        let Some(place) = requests.iter().position(|request| request.subject == id) else {
-            return;
-        };
-        let request = requests.remove(place);
-        let known = self.list.get(id).map(|known| (known.state, known.version()));
-        if let Some(Request { version, by, .. }) = request
-            && known == Some((MemberState::Dead, version))
-        {
-            self.remove_member(id, Source::Gossip(by));
-        }
-    }
-
-    /// Whether this tells of a member in a version that was forgotten here, and so is no news. Whoever tells it is
-    /// answered; a member that speaks for itself is told what it was held for, and is new.
-    pub(crate) fn is_forgotten(&mut self, from: Peer, part: &Part) -> bool {
-        if self.forgotten.members.is_empty() {
-            return false;
-        }
-        let (id, version, state) = match part {
-            Part::Entry(Entry { state, record }) => (record.id(), record.version(), *state),
-            Part::Suspect(claim) => (claim.subject, claim.version, MemberState::Suspect),
-            Part::Dead(verdict) => {
-                (verdict.claim.subject, verdict.claim.version, MemberState::Dead)
-            }
-            _ => return false,
-        };
-        let Some(answer) = self.word_on_forgotten(id, version, state) else {
-            return false;
-        };
-        if self.may_answer() {
-            self.ctx.send(from, &answer);
-        }
-        let is_back = id == from.id && state.is_live();
-        if is_back {
-            self.forgotten.remove(id);
-        }
-        !is_back
-    }
-
-    /// What to answer to one who holds a member, forgotten here, in this version for this.
-    pub(crate) fn word_on_forgotten(
-        &self,
-        id: MemberId,
-        version: Version,
-        state: MemberState,
-    ) -> Option<Part> {
-        self.forgotten.answer(self.id(), id, (version, state))
-    }
-
-    /// Adds whom we forgot in those buckets (a bit each) of a list that is compared with ours.
-    pub(crate) fn push_forgotten(&self, payload: &mut Payload, buckets: u64) {
-        for &id in self.forgotten.members.keys().filter(|&&id| buckets & bucket_bit(id) != 0) {
-            if let Some(news) = self.forgotten.news(self.id(), id) {
-                payload.push(&news);
-            }
-        }
-    }
-
-    /// Makes sure that a member which has just died or left is forgotten in time.
-    pub(crate) fn plan_to_forget(&mut self) {
-        let now = self.ctx.now;
-        self.plan_sweep(now + self.ctx.params.dead_retention);
-    }
-
-    /// Forgets members that died or left, or were forgotten, longer ago than that is remembered.
-    pub(crate) fn sweep(&mut self) {
-        let now = self.ctx.now;
-        if self.forgotten.sweep_at.is_none_or(|planned| planned > now) {
-            return;
-        }
-        self.forgotten.sweep_at = None;
-        let retention = self.ctx.params.dead_retention;
-        let me = self.id();
-        let mut next = None;
-        let mut due = Vec::new();
-        for member in self.list.snapshot().iter() {
-            match member.since + retention {
-                _ if member.state.is_live() || member.id() == me => {}
-                at if at <= now => due.push(member.id()),
-                at => next = Some(next.map_or(at, |next: Instant| next.min(at))),
-            }
-        }
-        while self.forgotten.oldest().is_some_and(|at| now - at >= retention) {
-            self.forgotten.remove_oldest();
-        }
-        for id in due {
-            self.remove_member(id, Source::Ourselves);
-        }
-        let oldest = self.forgotten.oldest().map(|at| at + retention);
-        if let Some(next) = next.into_iter().chain(oldest).min() {
-            // Who died at almost the same time is forgotten together.
-            self.plan_sweep(next.max(now + retention / SWEEPS_IN_RETENTION));
-        }
-    }
-
-    fn plan_sweep(&mut self, at: Instant) {
-        if self.forgotten.sweep_at.is_none_or(|planned| at < planned) {
-            self.forgotten.sweep_at = Some(at);
-            self.ctx.timers.set(at, Timer::Sweep);
-        }
-    }
-
-    fn remove_member(&mut self, id: MemberId, source: Source) {
-        self.ctx.then(Step::Apply { news: News::Forgotten(id), source });
-        self.run();
-    }
-
-    /// Remembers a member that was taken out of the list.
-    pub(crate) fn remember_forgotten(&mut self, member: Arc<Member>) {
-        if self.forgotten.members.len() >= MAX_FORGOTTEN {
-            // By now it is the one least likely still known to anyone.
-            self.forgotten.remove_oldest();
-            self.ctx.stats.forgotten_dropped += 1;
-        }
-        self.forgotten.insert(self.ctx.now, member);
-        self.plan_sweep(self.ctx.now + self.ctx.params.dead_retention);
-    }
+/// The other members that died or left.
+fn departed(list: &MembershipList) -> impl Iterator<Item = &Arc<Member>> {
+    let me = list.me().id();
+    list.snapshot().iter().filter(move |member| !member.state.is_live() && member.id() != me)
 }
 
 /// How many members that were forgotten are remembered as such.
 const MAX_FORGOTTEN: usize = 1_024;
-/// How many words that dead members were forgotten are kept until another member says the same.
+/// How many claims that dead members were forgotten are kept until another member claims the same.
 const MAX_REQUESTS: usize = 256;
 /// How often the list is swept at most, so that many that died one by one cost little.
 const SWEEPS_IN_RETENTION: u32 = 100;
+
+#[cfg(test)]
+mod tests;

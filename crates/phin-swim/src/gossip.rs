@@ -228,7 +228,7 @@ impl Gossip<'_> {
     /// The list's present word on a member, or that it was forgotten.
     fn update(&self, id: MemberId) -> Option<Part> {
         let update = self.detector.reports.update(self.ctx.now, self.list, id);
-        update.or_else(|| self.forgotten.news(self.list.me().id(), id))
+        update.or_else(|| self.forgotten.news_of(id))
     }
 }
 

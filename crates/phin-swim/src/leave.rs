@@ -1,101 +1,244 @@
-//! Leaving, so that those who would miss us know.
+//! Leaving: this node announces its departure to the members that would miss it, until each of them has confirmed.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    MemberId, MemberState, Output, Peer, Swim,
-    member::record::Statement,
+    MemberId, MemberState, Output, Peer,
+    ctx::Ctx,
+    identity::restate,
+    member::{list::MembershipList, record::Statement},
+    probe::pings::Pings,
+    step::Step,
     timers::Timer,
     wire::{Part, Payload, Sequence},
 };
 
-/// A departure under way.
+/// The departure of this node, if it is leaving or has left.
+#[derive(Debug, Default)]
+pub(crate) struct Departure(Option<Announcement>);
+
+/// What is announced, and to which members.
 #[derive(Debug)]
-pub(crate) struct Departure {
+struct Announcement {
     sequence: Sequence,
-    /// Who has not confirmed yet, and where it was when we began.
+    /// The members that have not confirmed yet, and where each was at the start.
     unconfirmed: BTreeMap<MemberId, Peer>,
+    /// How many members were asked to confirm.
     asked: usize,
     attempts: u32,
 }
 
-impl Swim {
-    pub(crate) fn start_leaving(&mut self) -> usize {
-        if let Some(departure) = &self.departure {
-            return departure.asked;
+impl Departure {
+    pub(crate) const fn is_under_way(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Starts to leave, and returns how many members are asked to confirm. `joining` are the members that have yet to
+    /// answer a join of this node.
+    pub(crate) fn start(
+        &mut self,
+        ctx: &mut Ctx,
+        list: &MembershipList,
+        pings: &mut Pings,
+        joining: impl Iterator<Item = Peer>,
+    ) -> usize {
+        if let Some(announcement) = &self.0 {
+            return announcement.asked;
         }
-        let statement = self.list.me().record.statement();
-        let Some(version) = statement.version.next() else {
+        let Some(statement) = next_statement(list, true) else {
             return 0;
         };
-        let id = self.id();
-        let rings = self.list.rings();
-        let neighbours = rings.subjects(id).into_iter().chain(rings.observers(id));
-        let neighbours = neighbours.filter_map(|id| self.peer(id));
-        // Who has yet to answer our join may let us in after we have gone.
-        let unconfirmed = neighbours.chain(self.joins.asked()).map(|peer| (peer.id, peer));
+        // A member that has yet to answer a join may admit this node after it has gone.
+        let unconfirmed = neighbours(list).chain(joining).map(|peer| (peer.id, peer));
         let unconfirmed: BTreeMap<_, _> = unconfirmed.collect();
-        let asked = unconfirmed.len();
-        let sequence = self.pings.next_sequence();
-        self.departure = Some(Departure { sequence, unconfirmed, asked, attempts: 0 });
-        self.restate(Statement { version, has_left: true, ..statement });
-        self.ask_to_confirm();
+        let (asked, sequence) = (unconfirmed.len(), pings.next_sequence());
+        self.0 = Some(Announcement { sequence, unconfirmed, asked, attempts: 0 });
+        restate(ctx, statement);
+        // What is announced is the record as it is once that is applied.
+        ctx.then(Step::AnnounceDeparture);
         asked
     }
 
-    /// Tells every member that has not confirmed, and comes back to it until all have.
-    pub(crate) fn ask_to_confirm(&mut self) {
-        let now = self.ctx.now;
-        let entry = self.entry_of_ourselves();
-        let Some(departure) = &mut self.departure else {
+    /// Sends the announcement to each member that has not confirmed, and plans to repeat it.
+    pub(crate) fn announce(&mut self, ctx: &mut Ctx, list: &MembershipList) {
+        let Some(announcement) = &mut self.0 else {
             return;
         };
-        if departure.unconfirmed.is_empty() || departure.attempts == MAX_LEAVE_ATTEMPTS {
+        let Announcement { sequence, ref unconfirmed, ref mut attempts, .. } = *announcement;
+        if unconfirmed.is_empty() || *attempts == MAX_LEAVE_ATTEMPTS {
             return;
         }
-        departure.attempts += 1;
-        let sequence = departure.sequence;
-        let retry_at = now + LEAVE_RETRY * departure.attempts;
-        for (id, peer) in departure.unconfirmed.clone() {
-            let peer = self.peer(id).unwrap_or(peer);
+        *attempts += 1;
+        for (&id, &peer) in unconfirmed {
             let mut payload = Payload::of(&Part::Leave { sequence });
-            payload.push(&entry);
-            self.ctx.send_datagram(peer, payload);
+            payload.push(&list.own_entry());
+            // A member may have moved since the start, or have been forgotten.
+            ctx.send_datagram(list.peer(id).unwrap_or(peer), payload);
         }
-        self.ctx.timers.set(retry_at, Timer::LeaveRetry);
+        ctx.timers.set(ctx.now + LEAVE_RETRY * *attempts, Timer::LeaveRetry);
     }
 
-    /// Confirms a departure once it is in our list.
-    pub(crate) fn handle_leave(&mut self, from: Peer, sequence: Sequence) {
-        if self.list.get(from.id).is_some_and(|member| member.state == MemberState::Left) {
-            self.ctx.send(from, &Part::LeaveAck { sequence });
-        }
-    }
-
-    pub(crate) fn handle_leave_ack(&mut self, from: MemberId, sequence: Sequence) {
-        if self.departure.as_ref().is_some_and(|departure| departure.sequence == sequence) {
-            self.confirm_departure(from);
+    /// Another member confirms this departure.
+    pub(crate) fn handle_leave_ack(&mut self, ctx: &mut Ctx, from: MemberId, sequence: Sequence) {
+        if self.0.as_ref().is_some_and(|announcement| announcement.sequence == sequence) {
+            self.confirm(ctx, from);
         }
     }
 
-    /// This member does not, or no longer, hold us for one of the cluster.
-    pub(crate) fn confirm_departure(&mut self, by: MemberId) {
-        let departure = self.departure.as_mut();
-        if departure.is_some_and(|departure| departure.unconfirmed.remove(&by).is_some()) {
-            self.ctx.output(Output::LeaveConfirmed(by));
+    /// This member does not, or no longer, consider this node a member of the cluster.
+    pub(crate) fn confirm(&mut self, ctx: &mut Ctx, by: MemberId) {
+        let announcement = self.0.as_mut();
+        if announcement.is_some_and(|known| known.unconfirmed.remove(&by).is_some()) {
+            ctx.output(Output::LeaveConfirmed(by));
         }
     }
 
-    pub(crate) fn return_after_leaving(&mut self) {
-        self.departure = None;
-        let statement = self.list.me().record.statement();
-        if let Some(version) = statement.version.next() {
-            self.restate(Statement { version, has_left: false, ..statement });
+    /// Returns this node to the cluster, if it has left.
+    pub(crate) fn undo(&mut self, ctx: &mut Ctx, list: &MembershipList) {
+        if list.me().state != MemberState::Left {
+            return;
+        }
+        self.0 = None;
+        if let Some(statement) = next_statement(list, false) {
+            restate(ctx, statement);
         }
     }
 }
 
-/// The wait before members are told again of our departure; longer each time.
+/// Confirms the departure of another member once it is in the list.
+pub(crate) fn handle_leave(ctx: &mut Ctx, list: &MembershipList, from: Peer, sequence: Sequence) {
+    if list.state(from.id) == Some(MemberState::Left) {
+        ctx.send(from, &Part::LeaveAck { sequence });
+    }
+}
+
+/// The members next to this one in the rings: those that probe it, and those that it probes.
+fn neighbours(list: &MembershipList) -> impl Iterator<Item = Peer> {
+    let (me, rings) = (list.me().id(), list.rings());
+    let neighbours = rings.subjects(me).into_iter().chain(rings.observers(me));
+    neighbours.filter_map(|id| list.peer(id))
+}
+
+/// What this node says of itself when it leaves or returns; `None` where it has no later version left.
+fn next_statement(list: &MembershipList, has_left: bool) -> Option<Statement> {
+    let statement = list.me().record.statement();
+    let version = statement.version.next()?;
+    Some(Statement { version, has_left, ..statement })
+}
+
+/// The wait before the announcement is repeated; longer each time.
 const LEAVE_RETRY: Duration = Duration::from_millis(100);
-/// How often they are told at most: over about 20 s.
+/// How often the announcement is sent at most: over about 20 s.
 const MAX_LEAVE_ATTEMPTS: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        member::record::tests::id,
+        testing::{Rooms, peer},
+    };
+
+    fn start(rooms: &mut Rooms, departure: &mut Departure, joining: &[Peer]) -> usize {
+        let Rooms { ctx, list, pings, .. } = rooms;
+        departure.start(ctx, list, pings, joining.iter().copied())
+    }
+
+    #[test]
+    fn neighbours_and_members_that_have_yet_to_answer_a_join_are_asked_once() {
+        // How many members, which joins are not answered, how many are asked.
+        let cases: &[(u8, &[u8], usize)] =
+            &[(1, &[], 0), (3, &[], 2), (3, &[2], 2), (3, &[9], 3), (1, &[9], 1)];
+        for &(members, joining, expected) in cases {
+            let (mut rooms, mut departure) = (Rooms::new(members), Departure::default());
+            let joining: Vec<_> = joining.iter().map(|&node| peer(node)).collect();
+            assert_eq!(start(&mut rooms, &mut departure, &joining), expected, "{joining:?}");
+            assert_eq!(rooms.effects(), ["apply n0 v0.1 left", "AnnounceDeparture"]);
+            assert!(departure.is_under_way());
+            // A second call returns the same number, and starts nothing.
+            assert_eq!(start(&mut rooms, &mut departure, &[]), expected);
+            assert_eq!(rooms.effects(), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn the_announcement_is_repeated_at_growing_intervals_until_all_have_confirmed() {
+        let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+        start(&mut rooms, &mut departure, &[]);
+        rooms.effects();
+        for (attempt, (confirms, expected)) in
+            [(None, vec![1, 2]), (Some(2), vec![1, 2]), (None, vec![1]), (Some(1), vec![1])]
+                .into_iter()
+                .enumerate()
+        {
+            let before = rooms.ctx.now;
+            departure.announce(&mut rooms.ctx, &rooms.list);
+            let mut sent = rooms.effects();
+            sent.sort_unstable();
+            let leave = |node| format!("to n{node}: leave seq=1; entry n0 v0.0 alive");
+            assert_eq!(sent, expected.into_iter().map(leave).collect::<Vec<_>>());
+            rooms.ctx.now = rooms.ctx.timers.next().unwrap();
+            assert_eq!(rooms.ctx.timers.pop_due(rooms.ctx.now), Some(Timer::LeaveRetry));
+            assert_eq!(rooms.ctx.now - before, LEAVE_RETRY * (attempt as u32 + 1));
+            if let Some(node) = confirms {
+                departure.handle_leave_ack(&mut rooms.ctx, id(node), Sequence(1));
+                assert_eq!(rooms.effects(), [format!("LeaveConfirmed(n{node})")]);
+            }
+        }
+        departure.announce(&mut rooms.ctx, &rooms.list);
+        assert_eq!((rooms.effects(), rooms.ctx.timers.next()), (Vec::new(), None));
+    }
+
+    #[test]
+    fn members_that_never_confirm_are_told_so_often() {
+        let (mut rooms, mut departure) = (Rooms::new(2), Departure::default());
+        start(&mut rooms, &mut departure, &[]);
+        rooms.effects();
+        let attempts = (0..100).filter(|_| {
+            departure.announce(&mut rooms.ctx, &rooms.list);
+            !rooms.effects().is_empty()
+        });
+        assert_eq!(attempts.count(), 20);
+    }
+
+    #[test]
+    fn a_confirmation_counts_once_and_only_for_this_departure() {
+        let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+        departure.handle_leave_ack(&mut rooms.ctx, id(1), Sequence(1));
+        start(&mut rooms, &mut departure, &[]);
+        rooms.effects();
+        // By which member, of which announcement, whether it counts.
+        let cases = [(1, 7, false), (9, 1, false), (1, 1, true), (1, 1, false), (2, 1, true)];
+        for (node, sequence, expected) in cases {
+            departure.handle_leave_ack(&mut rooms.ctx, id(node), Sequence(sequence));
+            assert_eq!(!rooms.effects().is_empty(), expected, "n{node} {sequence}");
+        }
+    }
+
+    #[test]
+    fn only_a_node_that_has_left_returns() {
+        for (state, expected) in [(MemberState::Alive, true), (MemberState::Left, false)] {
+            let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+            start(&mut rooms, &mut departure, &[]);
+            rooms.effects();
+            rooms.put(0, state, 0);
+            departure.undo(&mut rooms.ctx, &rooms.list);
+            assert_eq!(departure.is_under_way(), expected, "{state}");
+            assert_eq!(!rooms.effects().is_empty(), !expected);
+        }
+    }
+
+    #[test]
+    fn a_departure_is_confirmed_once_it_is_in_the_list() {
+        use MemberState::{Alive, Dead, Left, Suspect};
+        for (state, expected) in [(Alive, 0), (Suspect, 0), (Dead, 0), (Left, 1)] {
+            let mut rooms = Rooms::new(3);
+            rooms.put(1, state, 0);
+            handle_leave(&mut rooms.ctx, &rooms.list, peer(1), Sequence(4));
+            assert_eq!(rooms.effects(), vec!["to n1: leave-ack seq=4"; expected], "{state}");
+        }
+        let mut rooms = Rooms::new(1);
+        handle_leave(&mut rooms.ctx, &rooms.list, peer(1), Sequence(4));
+        assert_eq!(rooms.effects(), [""; 0]);
+    }
+}

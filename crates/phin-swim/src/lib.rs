@@ -9,6 +9,7 @@
 //! what was dropped is counted in [`Stats`].
 
 mod accept;
+mod admission;
 mod config;
 mod ctx;
 mod detect;
@@ -31,6 +32,8 @@ mod stats;
 mod step;
 mod swim;
 mod sync;
+#[cfg(test)]
+mod testing;
 mod time;
 mod timers;
 mod warm;

@@ -71,8 +71,8 @@ pub struct Stats {
     pub joins_busy: u64,
     /// Newcomers that the application did not admit.
     pub joins_refused: u64,
-    /// Parts of messages of strangers, whom the application has yet to admit; dropped.
-    pub stranger_parts: u64,
+    /// Parts of messages of nodes that the application has yet to admit; dropped.
+    pub unadmitted_parts: u64,
     /// Forgotten members no longer remembered as such, because there were too many.
     pub forgotten_dropped: u64,
     /// Returns of members not told to the application as such, because they died and returned too often lately.

@@ -56,6 +56,16 @@ pub(crate) enum Step {
     Withdraw(MemberId),
     /// Compare lists with a member.
     Exchange(Peer),
+    /// A page of a member's list was compared; whether it left nothing to ask for.
+    TurnPage { of: MemberId, is_last: bool },
+    /// Plan when members are forgotten next.
+    PlanSweep,
+    /// Answer a ping, without news.
+    AckOnly { to: Peer, channel: Channel, sequence: Sequence },
+    /// Announce the departure of this node.
+    AnnounceDeparture,
+    /// This member does not, or no longer, consider this node a member of the cluster.
+    ConfirmDeparture(MemberId),
 }
 
 /// A ping whose reply is overdue.
@@ -104,6 +114,14 @@ pub(crate) enum Source {
     Gossip(Peer),
     /// Another member sent its whole list when this one joined, alone: known to everyone there.
     Welcome(Peer),
+}
+
+/// Where a message came from, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    pub(crate) peer: Peer,
+    pub(crate) channel: Channel,
+    pub(crate) source: Source,
 }
 
 impl Source {

@@ -10,6 +10,7 @@ use crate::{
     HostAnswer, Incarnation, Instant, Keys, Member, MemberId, MemberState, Members, Name, Output,
     Peer, Record, Stats, Unreachable, Version,
     accept::Records,
+    admission::{Admission, Undecided},
     config::Params,
     ctx::{Ctx, Effect},
     detect::{
@@ -24,11 +25,11 @@ use crate::{
         view::{Senses, View},
     },
     flaps::{Flaps, MAX_SUSPICIONS, damp, release},
-    forget::Forgotten,
+    forget::{Forgotten, forget_on_request},
     gossip::{Dissemination, Gossip},
     identity::{Identity, restate},
     join::Joins,
-    leave::Departure,
+    leave::{Departure, handle_leave},
     link::Links,
     member::{
         list::MembershipList,
@@ -43,9 +44,10 @@ use crate::{
         rounds::Rounds,
     },
     refute::Accusation,
-    step::{Channel, Purpose, Source, Step},
+    step::{Channel, Origin, Purpose, Source, Step},
     sync::{
-        Exchanges,
+        AntiEntropy, Exchanges,
+        budget::ListBudget,
         convergence::{Convergence, Word, max_age},
     },
     timers::Timer,
@@ -75,11 +77,13 @@ pub struct Swim {
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
     pub(crate) forgotten: Forgotten,
+    pub(crate) budget: ListBudget,
     pub(crate) joins: Joins,
+    pub(crate) undecided: Undecided,
     pub(crate) newcomers: Newcomers,
     pub(crate) flaps: Flaps,
     pub(crate) convergence: Convergence,
-    pub(crate) departure: Option<Departure>,
+    pub(crate) departure: Departure,
     identity: Identity,
     outputs: VecDeque<Output>,
 }
@@ -110,6 +114,7 @@ impl Swim {
         let first_round_ends = now + params.protocol_period.mul_f64(rng.random());
         let (list, dissemination) =
             (MembershipList::new(member, params.rings), Dissemination::new(now, params.rings));
+        let forgotten = Forgotten::new(list.me().id());
         let mut ctx = Ctx::new(now, params, keys, rng);
         ctx.timers.set(first_round_ends, Timer::Period(0));
         Ok(Self {
@@ -121,13 +126,15 @@ impl Swim {
             health: LocalHealth::new(now),
             detector: Detector::default(),
             dissemination,
-            exchanges: Exchanges::default(),
-            forgotten: Forgotten::default(),
-            joins: Joins::new(now),
+            exchanges: Exchanges::new(),
+            forgotten,
+            budget: ListBudget::new(now),
+            joins: Joins::default(),
+            undecided: Undecided::default(),
             newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
-            departure: None,
+            departure: Departure::default(),
             identity: Identity::default(),
             outputs: VecDeque::new(),
         })
@@ -175,7 +182,7 @@ impl Swim {
     pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
         self.begin(now);
         match found_instead(&self.list, sought, found.id) {
-            _ if self.departure.is_some() => {}
+            _ if self.departure.is_under_way() => {}
             Found::Unknown => self.ask_to_join(found),
             Found::Departed => self.ping(found, Purpose::Redial),
             Found::Nothing => {}
@@ -215,10 +222,13 @@ impl Swim {
                     self.verdicts(|verdicts| verdicts.end_pending(id, version));
                 }
                 Timer::Push => self.gossip(|gossip| gossip.push_updates()),
-                Timer::JoinRetry(id) => self.ask_again_to_join(id),
-                Timer::LeaveRetry => self.ask_to_confirm(),
+                Timer::JoinRetry(id) => {
+                    let Self { ctx, list, departure, joins, .. } = self;
+                    joins.ask_again(ctx, list, departure, id);
+                }
+                Timer::LeaveRetry => self.departure.announce(&mut self.ctx, &self.list),
                 Timer::Release(id) => release(&mut self.ctx, &mut self.list, id),
-                Timer::Sweep => self.sweep(),
+                Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
             }
             self.run();
         }
@@ -236,8 +246,10 @@ impl Swim {
     /// which [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) count. For one who is not waiting, nothing happens.
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
         self.begin(now);
-        self.decided(id, decision);
-        self.run();
+        if let Some((peer, entry)) = self.admission(|admission| admission.decide(id, decision)) {
+            self.handle_entry(Source::Gossip(peer), entry);
+            self.admission(|admission| admission.answer(peer));
+        }
     }
 
     /// Tells everybody that this member is reached at other addresses from now on, the preferred one first; of none,
@@ -250,7 +262,7 @@ impl Swim {
         }
         // A departure is said once more, with the new addresses.
         let version = mine.version.next_or_generation();
-        self.restate(Statement { version, addrs, ..mine });
+        restate(&mut self.ctx, Statement { version, addrs, ..mine });
         self.run();
     }
 
@@ -258,7 +270,8 @@ impl Swim {
     /// ([`Output::LeaveConfirmed`]), and probes no more. Returns how many are asked; a second call changes nothing.
     pub fn leave(&mut self, now: Instant) -> usize {
         self.begin(now);
-        let asked = self.start_leaving();
+        let Self { ctx, list, pings, joins, departure, .. } = self;
+        let asked = departure.start(ctx, list, pings, joins.asked());
         self.run();
         asked
     }
@@ -271,7 +284,7 @@ impl Swim {
     /// When it is not in the list, or takes part in the cluster.
     pub fn forget(&mut self, now: Instant, id: MemberId) -> Result<(), ForgetRefusal> {
         self.begin(now);
-        let result = self.forget_on_request(id);
+        let result = forget_on_request(&mut self.ctx, &self.list, id);
         self.run();
         result
     }
@@ -329,14 +342,17 @@ impl Swim {
         }
         self.ctx.stats.unknown_parts += decoded.unknown_parts;
         let is_join = decoded.parts.iter().any(|part| matches!(part, Part::Join));
-        if !is_join && self.is_stranger(from.id) {
-            return self.handle_stranger(from, channel, decoded.parts);
+        if !is_join && self.admission(|admission| admission.is_unadmitted(from.id)) {
+            for part in &decoded.parts {
+                self.admission(|admission| admission.handle_unadmitted(from, channel, part));
+            }
+            return;
         }
         self.hear(from.id, &decoded.parts);
         // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
         let has_records = channel == Channel::Stream && !told.is_empty();
-        let source = self.source_of(from, channel, &asked);
+        let source = self.joins.source_of(self.ctx.now, &self.list, (from, channel), &asked);
         let origin = Origin { peer: from, channel, source };
         let parts = told.into_iter().chain(asked);
         if is_join {
@@ -344,7 +360,7 @@ impl Swim {
         }
         parts.for_each(|part| self.handle_part(origin, part));
         if has_records {
-            self.ask_for_next_page(from);
+            self.anti_entropy(|sync| sync.ask_for_next_page(from));
         }
         self.verdicts(|verdicts| verdicts.inform_accused(from));
     }
@@ -363,20 +379,17 @@ impl Swim {
         }
     }
 
-    /// How the updates of a payload came to this node.
-    fn source_of(&self, from: Peer, channel: Channel, asked: &[Part]) -> Source {
-        let is_welcome = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
-        let is_welcome = is_welcome && self.list.snapshot().live_len() == 1;
-        let is_page = channel == Channel::Stream && self.is_welcomed_by(self.ctx.now, from.id);
-        match is_welcome || is_page {
-            true => Source::Welcome(from),
-            false => Source::Gossip(from),
+    /// A node asks to be admitted: what stands beside that is handled first, if it is admitted at all.
+    fn handle_join(&mut self, origin: Origin, parts: Vec<Part>) {
+        if self.admission(|admission| admission.handle_join(origin.peer, &parts)) {
+            parts.into_iter().for_each(|part| self.handle_part(origin, part));
+            self.admission(|admission| admission.answer(origin.peer));
         }
     }
 
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
-        if self.is_forgotten(from, &part) {
+        if self.forgotten.stops(&mut self.ctx, &mut self.budget, from, &part) {
             return;
         }
         match part {
@@ -387,7 +400,7 @@ impl Swim {
             Part::Ack(pulse) => {
                 self.hear_pulse(from.id, &pulse);
                 self.probe(|probe| probe.handle_ack(from, pulse, channel));
-                self.compare_fingerprints(from, pulse.fingerprint);
+                self.anti_entropy(|sync| sync.handle_fingerprint(from, pulse.fingerprint));
             }
             Part::PingReq { sequence, target } => {
                 self.probe(|probe| probe.handle_ping_req(from, sequence, target));
@@ -402,7 +415,9 @@ impl Swim {
                 self.verdicts(|verdicts| verdicts.handle_suspect(source, claim))
             }
             Part::Dead(verdict) => self.verdicts(|verdicts| verdicts.handle_dead(source, verdict)),
-            Part::Forget(claim) => self.handle_forget(source, claim),
+            Part::Forget(claim) => {
+                self.forgotten.handle_forget(&mut self.ctx, &self.list, source, claim);
+            }
             Part::Vote(vote) => self.detect(|detect| detect.handle_vote(from, vote)),
             Part::Clear { subject, version, age } => {
                 self.life_signs(|signs| signs.handle_clear(from.id, subject, version, age));
@@ -415,15 +430,24 @@ impl Swim {
                     degraded.handle_failing(from.id, subject, version, &links)
                 });
             }
-            // Answered once for its payload, by `handle_join`.
+            // Answered once for its payload, by `Swim::handle_join`.
             Part::Join => {}
-            Part::JoinReply(result) => self.handle_join_reply(origin, result),
-            Part::Compare(buckets) => self.handle_compare(from, &buckets),
-            Part::Summary { buckets, lines } => self.handle_summary(from, buckets, &lines),
-            Part::Want(ids) => self.handle_want(from, &ids),
-            Part::Leave { sequence } => self.handle_leave(from, sequence),
-            Part::LeaveAck { sequence } => self.handle_leave_ack(from.id, sequence),
+            Part::JoinReply(result) => {
+                self.joins.handle_reply(&mut self.ctx, origin, result);
+            }
+            Part::Compare(buckets) => {
+                self.anti_entropy(|sync| sync.handle_compare(from, &buckets));
+            }
+            Part::Summary { buckets, lines } => {
+                self.anti_entropy(|sync| sync.handle_summary(from, buckets, &lines));
+            }
+            Part::Want(ids) => self.anti_entropy(|sync| sync.handle_want(from, &ids)),
+            Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
+            Part::LeaveAck { sequence } => {
+                self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);
+            }
         }
+        self.run();
     }
 
     fn hear_pulse(&mut self, from: MemberId, pulse: &Pulse) {
@@ -478,7 +502,14 @@ impl Swim {
                 self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Death));
             }
             Step::Withdraw(id) => self.dissemination.withdraw(id),
-            Step::Exchange(with) => self.start_exchange(with),
+            Step::Exchange(with) => self.anti_entropy(|sync| sync.start(with)),
+            Step::TurnPage { of, is_last } => self.joins.turn_page(self.ctx.now, of, is_last),
+            Step::AckOnly { to, channel, sequence } => {
+                self.probe(|probe| probe.ack_only(to, channel, sequence));
+            }
+            Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
+            Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
+            Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
         }
     }
 
@@ -497,14 +528,14 @@ impl Swim {
             // Whatever is still open leads to where it was.
             self.ctx.output(Output::Disconnect(transition.id()));
         }
-        self.exchanges.last_change = self.ctx.now;
+        self.exchanges.record_change(self.ctx.now);
         self.rounds.quicken(&mut self.ctx);
         self.gossip(|gossip| gossip.spread(transition.id(), source));
         if transition.is_me || transition.is_forgotten() {
             return;
         }
         if !transition.is_live() {
-            self.plan_to_forget();
+            self.forgotten.plan(&mut self.ctx);
         } else if transition.is_record {
             let peer = Peer { id: transition.id(), addr: after.addr() };
             self.probe(|probe| probe.measure_if_new(peer));
@@ -515,7 +546,7 @@ impl Swim {
     fn react(&mut self, transition: &Transition) {
         let (now, id) = (self.ctx.now, transition.id());
         if transition.is_forgotten() {
-            self.remember_forgotten(Arc::clone(&transition.after));
+            self.forgotten.remember(&mut self.ctx, Arc::clone(&transition.after));
         }
         if transition.is_me || transition.is_forgotten() {
             return;
@@ -564,13 +595,16 @@ impl Swim {
         }
     }
 
-    pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
-        self.probe(|probe| probe.ping(to, purpose));
+    /// Asks a member to admit this node, which returns to the cluster if it has left.
+    fn ask_to_join(&mut self, through: Peer) {
+        self.departure.undo(&mut self.ctx, &self.list);
+        // The join carries the record of this node as it is after that.
+        self.run();
+        self.joins.ask(&mut self.ctx, &self.list, through);
     }
 
-    pub(crate) fn restate(&mut self, statement: Statement) {
-        restate(&mut self.ctx, statement);
-        self.run();
+    pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
+        self.probe(|probe| probe.ping(to, purpose));
     }
 
     /// A member showed that it lives, by what it sent then.
@@ -583,7 +617,8 @@ impl Swim {
     /// Where a member is said to be, no process is: that bears out what others say of it.
     fn record_gone(&mut self, id: MemberId) {
         self.verdicts(|verdicts| verdicts.confirm_gone(id));
-        self.confirm_forgotten(id);
+        self.forgotten.confirm_gone(&mut self.ctx, &self.list, id);
+        self.run();
     }
 
     /// The round's time is over: the next begins.
@@ -596,11 +631,11 @@ impl Swim {
         self.ping_planned(overdue);
         let is_new_period = self.rounds.advance(self.ctx.now, &self.ctx.params);
         // Nobody talks to a member that has left.
-        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_some();
+        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_under_way();
         self.health.check_isolation(&mut self.ctx, &mut self.rounds, is_alone);
         self.run();
         self.degraded(|degraded| degraded.review_links());
-        if self.departure.is_none() && is_new_period {
+        if !self.departure.is_under_way() && is_new_period {
             self.rounds.plan_period(&mut self.ctx, &self.list);
             self.redial();
             let last = last_contact(self.view(self.ctx.now));
@@ -728,20 +763,37 @@ impl Swim {
         self.run();
     }
 
+    /// Applies a rule of anti-entropy, and carries out what it asks for.
+    pub(crate) fn anti_entropy(&mut self, rule: impl FnOnce(&mut AntiEntropy<'_>)) {
+        rule(&mut AntiEntropy {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            forgotten: &self.forgotten,
+            budget: &mut self.budget,
+            own: &mut self.exchanges,
+        });
+        self.run();
+    }
+
+    /// Applies a rule of admission, and carries out what it asks for.
+    fn admission<T>(&mut self, rule: impl FnOnce(&mut Admission<'_>) -> T) -> T {
+        let result = rule(&mut Admission {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            joins: &self.joins,
+            departure: &self.departure,
+            budget: &mut self.budget,
+            own: &mut self.undecided,
+        });
+        self.run();
+        result
+    }
+
     /// What the rules of detection see at this moment.
     pub(crate) const fn view(&self, now: Instant) -> View<'_> {
         let Self { list, links, pings, rounds, health, .. } = self;
         let senses = Senses { list, links, pings, rounds, health };
         View::new(now, &self.ctx.params, senses, &self.detector)
-    }
-
-    /// Where a member that we know is to be found.
-    pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
-        self.list.peer(id)
-    }
-
-    pub(crate) fn entry_of_ourselves(&self) -> Part {
-        self.list.own_entry()
     }
 
     /// The same at this moment, for tests that call a rule.
@@ -772,14 +824,6 @@ impl Swim {
             }
         }
     }
-}
-
-/// Whence a message came.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Origin {
-    pub(crate) peer: Peer,
-    channel: Channel,
-    pub(crate) source: Source,
 }
 
 #[cfg(test)]

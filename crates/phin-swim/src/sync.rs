@@ -4,50 +4,92 @@
 //! of its buckets ([`Part::Compare`]), the other answers with what it has in those that differ ([`Part::Summary`]),
 //! and the pinger sends what it knows better and asks for the rest ([`Part::Want`]).
 //!
-//! Fingerprints are of the living. What is known of the departed may differ too: who left on one side of a split is dead to
-//! the other. So lists are also compared, once, with each member that returns from death, and now and then while any
-//! is held for dead.
+//! Fingerprints cover live members only. What is known of departed members may differ too: members that left on one side
+//! of a split are dead to the other. So lists are also compared, once, with each member that returns from death, and now
+//! and then while any member is considered dead.
 //!
 //! Each message is a page: what does not fit is left for the exchange that follows, at once where the last one asked
 //! for as much as it could.
 
+pub(crate) mod budget;
 pub(crate) mod convergence;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
-    Fingerprint, Instant, Member, MemberId, MemberState, Peer, Swim,
-    join::MAX_PAGE_BYTES,
-    member::list::bucket_bit,
-    step::Source,
-    wire::{BUCKETS, Claim, Entry, Part, Payload, SummaryLine},
+    Fingerprint, Instant, Member, MemberId, MemberState, Peer,
+    ctx::Ctx,
+    forget::Forgotten,
+    member::list::{MembershipList, bucket_bit},
+    step::{Source, Step},
+    sync::budget::{ListBudget, fill_page},
+    wire::{BUCKETS, Claim, Part, Payload, SummaryLine},
 };
 
 /// Exchanges under way.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
     /// When the list last changed.
-    pub(crate) last_change: Instant,
-    /// Whom we sent our buckets, and when.
+    last_change: Instant,
+    /// The members that were sent the buckets of this node, and when.
     asked: BTreeMap<MemberId, Instant>,
-    /// Who was last asked for as much as one page holds, and has more.
+    /// The member that was last asked for as much as one page holds, and has more.
     unfinished: Option<MemberId>,
-    /// Since when every fingerprint we saw differed from ours.
+    /// Since when every fingerprint that arrived differed from this node's.
     differing_since: Option<Instant>,
-    /// Who returned from death, and may know another end of some that we hold for dead; at most [`MAX_RETURNED`].
+    /// The members that returned from death, and may know another end of some that are dead here; at most
+    /// [`MAX_RETURNED`].
     returned: VecDeque<MemberId>,
-    /// Whether what is known of the departed is compared with the next member that agrees with us on the living.
+    /// Whether what is known of the departed is compared with the next member that has the same live members.
     is_review_due: bool,
-    /// What we answered in the present period.
-    answered: u32,
-    answers_counted_since: Instant,
 }
 
-impl Default for Exchanges {
-    fn default() -> Self {
+/// The rules of anti-entropy, with what they work on.
+pub(crate) struct AntiEntropy<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) forgotten: &'a Forgotten,
+    pub(crate) budget: &'a mut ListBudget,
+    pub(crate) own: &'a mut Exchanges,
+}
+
+/// What another list has of a member, and this one lacks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Lack {
+    Record,
+    Death,
+}
+
+/// What this list, with this member in it or not, lacks of what another one has.
+fn lack(ours: Option<&Member>, theirs: &SummaryLine) -> Option<Lack> {
+    let Some(ours) = ours else {
+        // A member that is already gone would only be forgotten again.
+        return theirs.state.is_live().then_some(Lack::Record);
+    };
+    if ours.version() < theirs.version {
+        return Some(Lack::Record);
+    }
+    let is_dead_there = ours.version() == theirs.version && theirs.state == MemberState::Dead;
+    (is_dead_there && ours.state.is_live()).then_some(Lack::Death)
+}
+
+/// Whether what this list has of a member would be news to one that has this line of it.
+fn knows_better(ours: &Member, theirs: Option<&SummaryLine>) -> bool {
+    match theirs {
+        None => ours.state.is_live(),
+        Some(theirs) if ours.version() == theirs.version => {
+            ours.state == MemberState::Dead && theirs.state.is_live()
+        }
+        Some(theirs) => ours.version() > theirs.version,
+    }
+}
+
+impl Exchanges {
+    pub(crate) const fn new() -> Self {
         Self {
             last_change: Instant::START,
             asked: BTreeMap::new(),
@@ -55,73 +97,77 @@ impl Default for Exchanges {
             differing_since: None,
             returned: VecDeque::new(),
             is_review_due: false,
-            answered: 0,
-            answers_counted_since: Instant::START,
         }
     }
-}
 
-impl Exchanges {
+    /// The list changed.
+    pub(crate) const fn record_change(&mut self, now: Instant) {
+        self.last_change = now;
+    }
+
     /// A member that was dead is back.
     pub(crate) fn record_return(&mut self, id: MemberId) {
         self.returned.retain(|&known| known != id);
         if self.returned.len() >= MAX_RETURNED {
-            // Who was not pinged since may be no subject of ours; where many return, others compare.
+            // A member that was not pinged since may be no subject of this node; where many return, others compare.
             self.returned.pop_front();
         }
         self.returned.push_back(id);
     }
 
-    /// What is known of the departed is to be compared with whoever agrees with us next.
+    /// Has what is known of the departed compared with the next member that has the same live members.
     pub(crate) const fn plan_review(&mut self) {
         self.is_review_due = true;
     }
+
+    /// Whether lists that are found to differ are compared now: not before news had time to arrive by itself.
+    fn is_comparison_due(&mut self, now: Instant, period: Duration) -> bool {
+        let since = *self.differing_since.get_or_insert(now);
+        // Where members come and go all the time, the list is never settled.
+        now - self.last_change >= period / 4 || now - since >= period * 2
+    }
+
+    /// Whether lists that agree on the live members are compared nevertheless, with this member.
+    fn take_review(&mut self, with: MemberId) -> bool {
+        let is_back = self.returned.contains(&with);
+        self.returned.retain(|&id| id != with);
+        is_back || std::mem::take(&mut self.is_review_due)
+    }
 }
 
-impl Swim {
-    /// Compares the fingerprint on an ack with ours, and begins an exchange where they differ for longer than news
-    /// needs to arrive.
-    pub(crate) fn compare_fingerprints(&mut self, with: Peer, theirs: Fingerprint) {
-        let now = self.ctx.now;
-        if theirs == self.fingerprint() {
-            self.exchanges.differing_since = None;
-            return self.review_departed(with);
-        }
-        let period = self.ctx.params.protocol_period;
-        let since = *self.exchanges.differing_since.get_or_insert(now);
-        let is_settled = now - self.exchanges.last_change >= period / 4;
-        if is_settled || now - since >= period * 2 {
-            self.start_exchange(with);
+impl AntiEntropy<'_> {
+    /// An ack brought the fingerprint of a member: where it differs from this node's for longer than news needs to
+    /// arrive, the lists are compared.
+    pub(crate) fn handle_fingerprint(&mut self, with: Peer, theirs: Fingerprint) {
+        let is_due = if theirs == self.list.snapshot().fingerprint() {
+            self.own.differing_since = None;
+            self.own.take_review(with.id)
+        } else {
+            self.own.is_comparison_due(self.ctx.now, self.ctx.params.protocol_period)
+        };
+        if is_due {
+            self.start(with);
         }
     }
 
-    /// Our lists agree on the living; where that may not be all, they are compared nevertheless.
-    fn review_departed(&mut self, with: Peer) {
-        let exchanges = &mut self.exchanges;
-        let is_back = exchanges.returned.contains(&with.id);
-        exchanges.returned.retain(|&id| id != with.id);
-        if is_back || std::mem::take(&mut exchanges.is_review_due) {
-            self.start_exchange(with);
-        }
-    }
-
-    pub(crate) fn start_exchange(&mut self, with: Peer) {
+    /// Compares lists with a member, unless too many exchanges are under way.
+    pub(crate) fn start(&mut self, with: Peer) {
         let now = self.ctx.now;
-        self.exchanges.asked.retain(|_, &mut asked_at| now - asked_at < EXCHANGE_TIMEOUT);
-        if self.exchanges.asked.len() >= MAX_EXCHANGES {
+        self.own.asked.retain(|_, &mut asked_at| now - asked_at < EXCHANGE_TIMEOUT);
+        if self.own.asked.len() >= MAX_EXCHANGES {
             self.ctx.stats.exchanges_refused += 1;
             return;
         }
-        if self.exchanges.asked.insert(with.id, now).is_none() {
+        if self.own.asked.insert(with.id, now).is_none() {
             self.ctx.stats.exchanges_started += 1;
             let buckets = Box::new(*self.list.buckets());
             self.ctx.send_stream(with, Payload::of(&Part::Compare(buckets)));
         }
     }
 
-    /// Answers with what we have in the buckets that differ.
+    /// Answers with what this list has in the buckets that differ.
     pub(crate) fn handle_compare(&mut self, from: Peer, theirs: &[u64; BUCKETS]) {
-        if !self.may_answer() {
+        if !self.budget.may_answer(self.ctx) {
             return;
         }
         let ours = self.list.buckets();
@@ -134,122 +180,99 @@ impl Swim {
             }
         }
         let mut payload = Payload::of(&Part::Summary { buckets, lines });
-        self.push_forgotten(&mut payload, buckets);
-        self.spend(payload.len());
-        self.ctx.send_stream(from, payload);
+        self.forgotten.push_news(&mut payload, buckets);
+        self.send_page(from, payload);
     }
 
-    /// Sends what we know better, and asks for what the other does.
+    /// Sends what this list knows better, and asks for what the other does.
     pub(crate) fn handle_summary(&mut self, from: Peer, buckets: u64, lines: &[SummaryLine]) {
-        if self.exchanges.asked.remove(&from.id).is_none() {
+        if self.own.asked.remove(&from.id).is_none() {
             self.ctx.stats.misdirected_messages += 1;
             return;
         }
         let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.id, line)).collect();
-        let mut payload = Payload::new();
-        for member in self.list.snapshot().iter() {
+        let is_news = |member: &&Arc<Member>| {
             let is_compared = buckets & bucket_bit(member.id()) != 0;
-            if is_compared && knows_better(member, theirs.get(&member.id()).copied()) {
-                let (state, record) = (member.state, member.record().clone());
-                if !payload.push_within(&Part::Entry(Entry { state, record }), MAX_PAGE_BYTES) {
-                    break;
-                }
-            }
-        }
-        let mut wanted = Vec::new();
-        for line in theirs.values() {
-            if let Some(answer) = self.word_on_forgotten(line.id, line.version, line.state) {
-                payload.push(&answer);
-                continue;
-            }
-            match self.list.get(line.id).map(|known| (known.version(), known.state)) {
-                None if line.state.is_live() => wanted.push(line.id),
-                Some((version, _)) if version < line.version => wanted.push(line.id),
-                Some((version, state)) if version == line.version => {
-                    if line.state == MemberState::Dead && state.is_live() {
-                        let (subject, by) = (line.id, from.id);
-                        let source = Source::Gossip(from);
-                        let claim = Claim { subject, version, by };
-                        self.verdicts(|verdicts| verdicts.handle_death_elsewhere(source, claim));
-                    }
-                }
-                None | Some(_) => {}
-            }
-        }
-        self.turn_page(from.id, wanted.is_empty());
+            is_compared && knows_better(member, theirs.get(&member.id()).copied())
+        };
+        let mut payload = Payload::new();
+        fill_page(&mut payload, self.list.snapshot().iter().filter(is_news));
+        let wanted = self.review_lines(from, theirs.into_values(), &mut payload);
+        self.ctx.then(Step::TurnPage { of: from.id, is_last: wanted.is_empty() });
         if wanted.len() > MAX_WANTED {
-            self.exchanges.unfinished = Some(from.id);
+            self.own.unfinished = Some(from.id);
         }
-        wanted.truncate(MAX_WANTED);
         if !wanted.is_empty() {
-            payload.push(&Part::Want(wanted));
+            payload.push(&Part::Want(wanted.into_iter().take(MAX_WANTED).collect()));
         }
         if !payload.is_empty() {
             self.ctx.send_stream(from, payload);
         }
     }
 
+    /// Compares the lines of another list with this one, and returns the members whose records are to be asked for.
+    fn review_lines<'l>(
+        &mut self,
+        from: Peer,
+        lines: impl Iterator<Item = &'l SummaryLine>,
+        payload: &mut Payload,
+    ) -> Vec<MemberId> {
+        let mut wanted = Vec::new();
+        for line in lines {
+            if let Some(answer) = self.forgotten.answer(line.id, line.version, line.state) {
+                payload.push(&answer);
+                continue;
+            }
+            match lack(self.list.get(line.id).map(|known| &**known), line) {
+                Some(Lack::Record) => wanted.push(line.id),
+                Some(Lack::Death) => {
+                    let claim = Claim { subject: line.id, version: line.version, by: from.id };
+                    self.ctx.then(Step::DeathElsewhere { source: Source::Gossip(from), claim });
+                }
+                None => {}
+            }
+        }
+        wanted
+    }
+
+    /// Sends the records that a member asks for, as many as fit in a page.
     pub(crate) fn handle_want(&mut self, from: Peer, ids: &[MemberId]) {
-        if !self.may_answer() {
+        if !self.budget.may_answer(self.ctx) {
             return;
         }
         let ids: BTreeSet<_> = ids.iter().copied().collect();
         let mut payload = Payload::new();
-        for member in ids.into_iter().filter_map(|id| self.list.get(id)) {
-            let (state, record) = (member.state, member.record().clone());
-            if !payload.push_within(&Part::Entry(Entry { state, record }), MAX_PAGE_BYTES) {
-                break;
-            }
-        }
+        fill_page(&mut payload, ids.into_iter().filter_map(|id| self.list.get(id)));
         if !payload.is_empty() {
-            self.spend(payload.len());
-            self.ctx.send_stream(from, payload);
+            self.send_page(from, payload);
         }
     }
 
-    /// A page of records came by stream: where we had asked for as much as one holds, there is more.
+    /// Sends a page of the list at the cost of the budget.
+    fn send_page(&mut self, to: Peer, payload: Payload) {
+        self.budget.spend(self.ctx.now, payload.len());
+        self.ctx.send_stream(to, payload);
+    }
+
+    /// A page of records came by stream: if this node had asked for as much as one holds, there is more.
     pub(crate) fn ask_for_next_page(&mut self, from: Peer) {
-        if self.exchanges.unfinished.take_if(|of| *of == from.id).is_some() {
-            self.start_exchange(from);
+        if self.own.unfinished.take_if(|of| *of == from.id).is_some() {
+            self.start(from);
         }
-    }
-
-    /// Whether another answer fits the budget of this period.
-    pub(crate) fn may_answer(&mut self) -> bool {
-        let now = self.ctx.now;
-        if now - self.exchanges.answers_counted_since >= self.ctx.params.protocol_period {
-            self.exchanges.answers_counted_since = now;
-            self.exchanges.answered = 0;
-        }
-        if self.exchanges.answered == MAX_ANSWERS_PER_PERIOD || !self.may_tell_list(now) {
-            self.ctx.stats.exchanges_refused += 1;
-            return false;
-        }
-        self.exchanges.answered += 1;
-        true
-    }
-}
-
-/// Whether our word on a member would be news to a list that has this line of it.
-fn knows_better(ours: &Member, theirs: Option<&SummaryLine>) -> bool {
-    match theirs {
-        None => ours.state.is_live(),
-        Some(theirs) if ours.version() == theirs.version => {
-            ours.state == MemberState::Dead && theirs.state.is_live()
-        }
-        Some(theirs) => ours.version() > theirs.version,
     }
 }
 
 /// After how long an exchange that got no answer may be begun again.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many exchanges we have begun may be under way.
+/// How many exchanges that this node has begun may be under way.
 const MAX_EXCHANGES: usize = 4;
-/// How many that returned from death are remembered until they are pinged: more than are subjects. The first gives way.
+/// How many members that returned from death are remembered until they are pinged: more than are subjects. The first gives
+/// way.
 const MAX_RETURNED: usize = 64;
-/// How many exchanges of others we serve in a protocol period; the rest come back later.
-const MAX_ANSWERS_PER_PERIOD: u32 = 64;
 /// How many lines a summary has before no further bucket is begun: some 4 MB.
 const MAX_SUMMARY_LINES: usize = 131_072;
 /// How many records are asked for at once; as many of the longest fill a page.
 const MAX_WANTED: usize = 12_000;
+
+#[cfg(test)]
+mod tests;

@@ -58,7 +58,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.members_refused: "New members refused because the list was full",
     swim.joins_busy: "Requests to join answered with a request to come back: too many at once",
     swim.joins_refused: "Newcomers that the application did not admit",
-    swim.stranger_parts: "Parts of messages dropped because nobody has admitted their sender yet",
+    swim.unadmitted_parts: "Parts of messages dropped because nobody has admitted their sender yet",
     swim.forgotten_dropped: "Forgotten members no longer remembered as such: too many",
     swim.returns_held_back: "Returns of members not told because they died and returned too often lately",
     swim.flaps_ignored: "Deaths not counted against members because too many died lately",

@@ -4,7 +4,12 @@ use std::{
 };
 
 use super::*;
-use crate::{Config, Generation, Keys, Local, Name, PublicKey, Signature, Template, wire};
+use crate::{
+    Config, Generation, Keys, Local, MemberState, Name, PublicKey, Signature, Swim, Template,
+    sync::budget::{BUDGET_WINDOW, LIST_BYTES_PER_SECOND, MAX_PAGE_BYTES},
+    testing::{self, Rooms, at},
+    wire,
+};
 
 /// Keys of many members that anyone could forge.
 struct ManyKeys(u32);
@@ -170,4 +175,137 @@ fn who_asks_a_busy_member_asks_again_and_is_told_in_the_end() {
     }
     assert_eq!(asked, MAX_TIMES_BUSY + 1);
     assert!(now - Instant::START < Duration::from_secs(12), "{now}");
+}
+
+/// What node 0 hears from node 1, in the way it came.
+fn origin(source: Source) -> Origin {
+    Origin { peer: testing::peer(1), channel: Channel::Stream, source }
+}
+
+fn gossip() -> Source {
+    Source::Gossip(testing::peer(1))
+}
+
+fn welcome() -> Source {
+    Source::Welcome(testing::peer(1))
+}
+
+/// The rooms of a node that has asked node 1 to admit it.
+fn joining() -> (Rooms, Joins) {
+    let (mut rooms, mut joins) = (Rooms::new(1), Joins::default());
+    joins.ask(&mut rooms.ctx, &rooms.list, testing::peer(1));
+    assert_eq!(rooms.effects(), ["by stream to n1: join; entry n0 v0.0 alive"]);
+    (rooms, joins)
+}
+
+fn is_welcomed(joins: &Joins, now: Instant, node: u8) -> bool {
+    joins.is_welcomed_by(now, testing::peer(node).id)
+}
+
+#[test]
+fn an_answer_ends_a_join_unless_the_member_is_busy() {
+    let reply = |result| {
+        let (mut rooms, mut joins) = joining();
+        joins.handle_reply(&mut rooms.ctx, origin(gossip()), result);
+        let is_asked = joins.is_asked(testing::peer(1).id);
+        (rooms.effects().join("; "), is_asked, rooms.ctx.timers.next().is_some())
+    };
+    let ended = |result: &str| format!("JoinEnded {{ through: n1, result: {result} }}");
+    let refused = |refusal: &str| {
+        (format!("ConfirmDeparture(n1); {}", ended(&format!("Err({refusal})"))), false, false)
+    };
+    assert_eq!(reply(Ok(())), (format!("{}; Exchange(n1)", ended("Ok(())")), false, false));
+    assert_eq!(reply(Err(JoinRefusal::Full)), refused("Full"));
+    assert_eq!(reply(Err(JoinRefusal::Leaving)), refused("Leaving"));
+    assert_eq!(reply(Err(JoinRefusal::Busy)), (String::new(), true, true));
+}
+
+#[test]
+fn an_answer_that_was_not_asked_for_is_dropped() {
+    let (mut rooms, mut joins) = joining();
+    joins.give_up(testing::peer(1).id);
+    joins.handle_reply(&mut rooms.ctx, origin(welcome()), Ok(()));
+    assert_eq!((rooms.effects().len(), rooms.ctx.stats.misdirected_messages), (0, 1));
+    assert!(!is_welcomed(&joins, rooms.ctx.now, 1));
+}
+
+#[test]
+fn a_busy_member_is_asked_again_in_its_time_unless_this_node_leaves() {
+    for is_leaving in [false, true] {
+        let (mut rooms, mut joins) = joining();
+        let mut departure = Departure::default();
+        let again = |rooms: &mut Rooms, joins: &mut Joins, departure: &Departure| {
+            joins.ask_again(&mut rooms.ctx, &rooms.list, departure, testing::peer(1).id);
+            rooms.effects().join("; ")
+        };
+        assert_eq!(again(&mut rooms, &mut joins, &departure), "", "nobody was busy");
+        joins.handle_reply(&mut rooms.ctx, origin(gossip()), Err(JoinRefusal::Busy));
+        assert_eq!(again(&mut rooms, &mut joins, &departure), "", "too early");
+        rooms.ctx.now = rooms.ctx.timers.next().unwrap();
+        if is_leaving {
+            let Rooms { ctx, list, pings, .. } = &mut rooms;
+            departure.start(ctx, list, pings, joins.asked());
+            rooms.effects();
+        }
+        let expected = match is_leaving {
+            false => "by stream to n1: join; entry n0 v0.0 alive",
+            true => "ConfirmDeparture(n1); JoinEnded { through: n1, result: Err(Busy) }",
+        };
+        assert_eq!(again(&mut rooms, &mut joins, &departure), expected);
+        assert_eq!(again(&mut rooms, &mut joins, &departure), "", "once");
+    }
+}
+
+#[test]
+fn only_a_node_that_is_alone_is_welcomed() {
+    let admitted = Part::JoinReply(Ok(()));
+    let refused = Part::JoinReply(Err(JoinRefusal::Full));
+    // How many members are known, what else the payload asks, how its updates came.
+    let cases = [
+        (1, &admitted, welcome()),
+        (2, &admitted, gossip()),
+        (1, &refused, gossip()),
+        (1, &Part::Join, gossip()),
+    ];
+    for (members, asked, expected) in cases {
+        let (rooms, joins) = (Rooms::new(members), Joins::default());
+        let asked = std::slice::from_ref(asked);
+        let from = (testing::peer(1), Channel::Stream);
+        let found = joins.source_of(rooms.ctx.now, &rooms.list, from, asked);
+        assert_eq!(found, expected, "{members} {asked:?}");
+    }
+}
+
+#[test]
+fn further_pages_count_as_the_welcome_until_the_last_or_for_so_long() {
+    let (mut rooms, mut joins) = joining();
+    joins.handle_reply(&mut rooms.ctx, origin(welcome()), Ok(()));
+    rooms.put(1, MemberState::Alive, 0);
+    // From which member, by which way, after how many milliseconds, and whether it is part of the welcome.
+    let cases = [
+        (1, Channel::Stream, 0, true),
+        (1, Channel::Stream, 9_999, true),
+        (1, Channel::Stream, 10_000, false),
+        (1, Channel::Datagram, 0, false),
+        (2, Channel::Stream, 0, false),
+    ];
+    for (from, channel, after, expected) in cases {
+        let from = (testing::peer(from), channel);
+        let found = joins.source_of(at(10_000 + after), &rooms.list, from, &[]);
+        assert_eq!(matches!(found, Source::Welcome(_)), expected, "{from:?} {after}");
+    }
+    // Each page that leaves something to ask for gives as much time again, the last none.
+    joins.turn_page(at(15_000), testing::peer(2).id, true);
+    assert!(is_welcomed(&joins, at(15_000), 1));
+    joins.turn_page(at(15_000), testing::peer(1).id, false);
+    assert!(is_welcomed(&joins, at(24_999), 1) && !is_welcomed(&joins, at(25_000), 1));
+    joins.turn_page(at(16_000), testing::peer(1).id, true);
+    assert!(!is_welcomed(&joins, at(16_000), 1));
+}
+
+#[test]
+fn a_node_that_is_not_alone_is_not_welcomed_by_further_pages_either() {
+    let (mut rooms, mut joins) = joining();
+    joins.handle_reply(&mut rooms.ctx, origin(gossip()), Ok(()));
+    assert!(!is_welcomed(&joins, rooms.ctx.now, 1));
 }

@@ -83,6 +83,12 @@ impl Prober<'_> {
         }
     }
 
+    /// Answers a ping without news.
+    pub(crate) fn ack_only(&mut self, to: Peer, channel: Channel, sequence: Sequence) {
+        let payload = Payload::of(&Part::Ack(self.pulse(sequence)));
+        self.ctx.send_by(channel, to, payload);
+    }
+
     /// Another member asks this one to ping `target` for it.
     pub(crate) fn handle_ping_req(&mut self, from: Peer, sequence: Sequence, target: MemberId) {
         if self.pings.relays() >= MAX_RELAYS || !self.hearsay.may_request(self.ctx.now, from.id) {

@@ -97,7 +97,7 @@ fn two_lists_that_differ_become_equal_by_one_exchange() {
     one.handle_stream(now, peer(9), &Payload::of(&entry(9, version(0, 5))).into_bytes());
     outputs(&mut one);
     assert_ne!(one.fingerprint(), other.fingerprint());
-    one.start_exchange(peer(200));
+    one.anti_entropy(|sync| sync.start(peer(200)));
     let mut swims = BTreeMap::from([(one.id(), one), (other.id(), other)]);
     settle(&mut swims, now);
     let (one, other) = (&swims[&id(0)], &swims[&id(200)]);
@@ -177,7 +177,7 @@ fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
         let mut payload = Payload::of(accusation);
         (0..1_000).for_each(|_| payload.push(accusation));
         swim.handle_stream(at(millis), peer(accuser), &payload.into_bytes());
-        let refutation = Payload::of(&swim.entry_of_ourselves()).into_bytes();
+        let refutation = Payload::of(&swim.list.own_entry()).into_bytes();
         let told = messages(swim.id(), &mut swim);
         assert!(told.contains(&(id(0), id(accuser), refutation)), "{told:?}");
         assert!(told.len() <= 64, "however often one message says it: {}", told.len());
@@ -416,7 +416,7 @@ impl Torment {
         self.payloads.truncate(2_000);
         self.questions.truncate(100);
         let me = self.swim.members().me().clone();
-        let is_leaving = self.swim.departure.is_some();
+        let is_leaving = self.swim.departure.is_under_way();
         let own = if is_leaving { MemberState::Left } else { MemberState::Alive };
         assert_eq!((me.id(), me.state()), (id(0), own));
         let members = self.swim.members();

@@ -1,0 +1,77 @@
+//! [`ListBudget`]: what this node spends on sending its list, to nodes that join and in exchanges of records.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    Instant, Member,
+    ctx::Ctx,
+    wire::{Entry, Part, Payload},
+};
+
+/// What was spent on sending the list of late.
+#[derive(Debug)]
+pub(crate) struct ListBudget {
+    /// Up to when the budget is spent.
+    spent_until: Instant,
+    /// How many requests of others were answered in the present period.
+    answered: u32,
+    answers_counted_since: Instant,
+}
+
+impl ListBudget {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { spent_until: now, answered: 0, answers_counted_since: Instant::START }
+    }
+
+    /// Whether the budget allows for another page.
+    pub(crate) fn has_room(&self, now: Instant) -> bool {
+        self.spent_until < now + BUDGET_WINDOW
+    }
+
+    /// Charges so many bytes of the list.
+    pub(crate) fn spend(&mut self, now: Instant, bytes: usize) {
+        let time = BUDGET_WINDOW.mul_f64(bytes as f64 / LIST_BYTES_PER_SECOND);
+        self.spent_until = self.spent_until.max(now) + time;
+    }
+
+    /// Whether another request of others is answered in this period.
+    pub(crate) fn may_answer(&mut self, ctx: &mut Ctx) -> bool {
+        let now = ctx.now;
+        if now - self.answers_counted_since >= ctx.params.protocol_period {
+            self.answers_counted_since = now;
+            self.answered = 0;
+        }
+        if self.answered == MAX_ANSWERS_PER_PERIOD || !self.has_room(now) {
+            ctx.stats.exchanges_refused += 1;
+            return false;
+        }
+        self.answered += 1;
+        true
+    }
+}
+
+/// Adds the records of these members to a message, until a page is full.
+pub(crate) fn fill_page<'m>(
+    payload: &mut Payload,
+    members: impl IntoIterator<Item = &'m Arc<Member>>,
+) {
+    for member in members {
+        let (state, record) = (member.state, member.record().clone());
+        if !payload.push_within(&Part::Entry(Entry { state, record }), MAX_PAGE_BYTES) {
+            return;
+        }
+    }
+}
+
+/// The longest page of a list: half of what the transport allows in a stream by default.
+pub(crate) const MAX_PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// How much of the list is sent in a second, to joining nodes and in exchanges; further requests are answered with a
+/// request to come back. A thousand nodes that join one member at once need some 100 MB.
+pub(crate) const LIST_BYTES_PER_SECOND: f64 = 64.0 * 1024.0 * 1024.0;
+/// A second of it may be spent at once.
+pub(crate) const BUDGET_WINDOW: Duration = Duration::from_secs(1);
+/// How many requests of others are answered in a protocol period; the rest come back later.
+const MAX_ANSWERS_PER_PERIOD: u32 = 64;
+
+#[cfg(test)]
+mod tests;
