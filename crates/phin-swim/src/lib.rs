@@ -11,6 +11,7 @@
 mod accept;
 mod admission;
 mod config;
+mod core;
 mod ctx;
 mod detect;
 mod flaps;

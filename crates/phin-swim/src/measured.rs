@@ -34,15 +34,15 @@ pub fn is_readable(payload: &[u8], keys: &dyn Keys) -> bool {
 /// A message of each kind that `by` may send about another member on this core's list. Nothing if one of them is not on
 /// it.
 pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Message>> {
-    let record = core.list.get(subject)?.record.clone();
+    let record = core.core.list.get(subject)?.record.clone();
     let (version, sequence) = (record.version(), Sequence(70_000));
-    let generation = core.list.get(by)?.version().generation;
+    let generation = core.core.list.get(by)?.version().generation;
     let claim = Claim { subject, version, by };
     let silent_for = Duration::from_millis(1_100);
     let tally = Tally { phi: 6.2, silent_for, silence: Silence::Silent, attempts: 4 };
     let vote = VoteBody { subject, version, is_accusation: true, is_observer: true, tally };
     let target = subject;
-    let lines = core.list.summary(1);
+    let lines = core.core.list.summary(1);
     let ids = lines.iter().map(|line| line.id).collect();
     let parts = [
         ("ping", Part::Ping(pulse(core, sequence, generation))),
@@ -68,7 +68,7 @@ pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Mess
 }
 
 fn pulse(core: &Swim, sequence: Sequence, generation: Generation) -> Pulse {
-    let fingerprint: Fingerprint = core.list.snapshot().fingerprint();
+    let fingerprint: Fingerprint = core.core.list.snapshot().fingerprint();
     let (round, round_age_ms) = (Round(1_000), 730);
     Pulse { sequence, generation, round, round_age_ms, fingerprint, stall_ms: 0 }
 }

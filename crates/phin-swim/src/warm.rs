@@ -51,11 +51,11 @@ impl Swim {
     /// Takes a template's list for its own, without a word to anyone. Does nothing unless this core is in it, as the
     /// same generation; to be called before any input.
     pub fn start_with(&mut self, template: &Template) {
-        let me = self.list.me();
+        let me = self.core.list.me();
         if let Some(list) = &template.list
             && list.get(me.id()).is_some_and(|member| member.version() == me.version())
         {
-            self.list = list.clone().owned_by(me.id());
+            self.core.list = list.clone().owned_by(me.id());
         }
     }
 }

@@ -131,7 +131,7 @@ fn what_joiners_are_told_in_a_second_is_bounded_and_who_comes_too_late_is_not_ta
         let (mut bytes, mut admitted) = (0, 0);
         for joiner in members..members + joiners {
             seed.handle_stream(now, peer(joiner), &request(joiner));
-            let known = seed.list.get(peer(joiner).id).is_some();
+            let known = seed.core.list.get(peer(joiner).id).is_some();
             for (_, payload) in streams(&mut seed) {
                 bytes += payload.len();
                 match &parts(&payload)[0] {

@@ -1,13 +1,22 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::{
-    Disconnection, Outcome, Question, Report, Silence,
+    Disconnection, Outcome, Question, Record, Report, Silence,
     detect::reports::Reports,
-    member::record::tests::{TestKeys, addr, id, record, version},
+    member::{
+        record::tests::{TestKeys, addr, id, record, version},
+        transition::News,
+    },
     wire::{
-        Claim, FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Tally, Verdict,
-        VoteBody, decode, tests::samples,
+        Claim, Entry, FailingLinkBody, Fingerprint, Payload, Pulse, Round, Sequence, Tally,
+        Verdict, VoteBody, decode, tests::samples,
     },
 };
 
@@ -24,7 +33,7 @@ fn peer(node: u8) -> Peer {
 }
 
 fn outputs(swim: &mut Swim) -> Vec<Output> {
-    swim.run();
+    swim.core.run();
     std::iter::from_fn(|| swim.poll_output()).collect()
 }
 
@@ -49,15 +58,15 @@ fn acquainted(nodes: u8, config: Config) -> Swim {
 
 /// A timer of this core fires so much later than asked.
 fn lag(swim: &mut Swim, now: Instant, lag: Duration) {
-    let Swim { health, ctx, rounds, .. } = swim.at(now);
+    let Core { health, ctx, rounds, .. } = swim.core.at(now);
     health.record_lag(ctx, rounds, lag);
-    swim.run();
+    swim.core.run();
 }
 
 /// The pause tolerance for member 1.
 fn pause_tolerance(swim: &Swim) -> Duration {
-    let stall = swim.links.advertised_stall(id(1));
-    swim.health.pause_tolerance(&swim.ctx.params, stall)
+    let stall = swim.core.links.advertised_stall(id(1));
+    swim.core.health.pause_tolerance(&swim.core.ctx.params, stall)
 }
 
 /// What a core sends: from whom, to whom, what.
@@ -97,7 +106,7 @@ fn two_lists_that_differ_become_equal_by_one_exchange() {
     one.handle_stream(now, peer(9), &Payload::of(&entry(9, version(0, 5))).into_bytes());
     outputs(&mut one);
     assert_ne!(one.fingerprint(), other.fingerprint());
-    one.anti_entropy(|sync| sync.start(peer(200)));
+    one.core.anti_entropy(|sync| sync.start(peer(200)));
     let mut swims = BTreeMap::from([(one.id(), one), (other.id(), other)]);
     settle(&mut swims, now);
     let (one, other) = (&swims[&id(0)], &swims[&id(200)]);
@@ -120,15 +129,15 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
             .into_iter()
             .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Pending(id, of)])
         {
-            swim.ctx.timers.set(now, timer);
+            swim.core.ctx.timers.set(now, timer);
         }
         for timer in [Timer::Push, Timer::LeaveRetry, Timer::Sweep, Timer::JoinRetry(id(1))] {
-            swim.ctx.timers.set(now, timer);
+            swim.core.ctx.timers.set(now, timer);
         }
         for sequence in [Sequence(0), Sequence(1), Sequence(2), Sequence(9_999)] {
-            swim.ctx.timers.set(now, Timer::ProbeTimeout(sequence));
-            swim.ctx.timers.set(now, Timer::NackTimeout(sequence));
-            swim.ctx.timers.set(now, Timer::ProbeEnd(sequence));
+            swim.core.ctx.timers.set(now, Timer::ProbeTimeout(sequence));
+            swim.core.ctx.timers.set(now, Timer::NackTimeout(sequence));
+            swim.core.ctx.timers.set(now, Timer::ProbeEnd(sequence));
         }
     };
     for (now, of) in [(at(0), version(0, 0)), (at(50), version(0, 0)), (at(90), version(7, 7))] {
@@ -151,13 +160,13 @@ fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
 fn an_answered_ping_leaves_no_timer_behind_but_one_that_tells_of_a_pause() {
     let mut swim = acquainted(3, Config::lan());
     let left = |swim: &mut Swim, sent_at: Instant, answered_at: Instant, sequence: u32| {
-        swim.at(sent_at).ping(peer(1), Purpose::Probe);
+        swim.core.at(sent_at).ping(peer(1), Purpose::Probe);
         outputs(swim);
-        let pulse = swim.at(answered_at).probe(|probe| probe.pulse(Sequence(sequence)));
+        let pulse = swim.core.at(answered_at).probe(|probe| probe.pulse(Sequence(sequence)));
         let ack = Payload::of(&Part::Ack(pulse)).into_bytes();
         swim.handle_datagram(answered_at, peer(1), &ack);
         outputs(swim);
-        let timers = std::iter::from_fn(|| swim.ctx.timers.pop_due(at(100_000)));
+        let timers = std::iter::from_fn(|| swim.core.ctx.timers.pop_due(at(100_000)));
         let of_pings = |timer: &Timer| matches!(timer, Timer::ProbeTimeout(_) | Timer::ProbeEnd(_));
         timers.filter(of_pings).collect::<Vec<_>>()
     };
@@ -177,21 +186,25 @@ fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
         let mut payload = Payload::of(accusation);
         (0..1_000).for_each(|_| payload.push(accusation));
         swim.handle_stream(at(millis), peer(accuser), &payload.into_bytes());
-        let refutation = Payload::of(&swim.list.own_entry()).into_bytes();
+        let refutation = Payload::of(&swim.core.list.own_entry()).into_bytes();
         let told = messages(swim.id(), &mut swim);
         assert!(told.contains(&(id(0), id(accuser), refutation)), "{told:?}");
         assert!(told.len() <= 64, "however often one message says it: {}", told.len());
-        assert_eq!(swim.list.me().incarnation(), Incarnation(1), "one incarnation answers both");
+        assert_eq!(
+            swim.core.list.me().incarnation(),
+            Incarnation(1),
+            "one incarnation answers both"
+        );
     }
 }
 
 #[test]
 fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
     let mut swim = acquainted(3, Config::lan());
-    let tolerance = swim.ctx.params.pause_tolerance;
+    let tolerance = swim.core.ctx.params.pause_tolerance;
     assert_eq!(pause_tolerance(&swim), tolerance);
     lag(&mut swim, at(1_000), Duration::from_millis(10));
-    assert_eq!((swim.health.longest_stall(), swim.ctx.stats.stalls), (Duration::ZERO, 0));
+    assert_eq!((swim.core.health.longest_stall(), swim.core.ctx.stats.stalls), (Duration::ZERO, 0));
     lag(&mut swim, at(1_000), Duration::from_millis(2_500));
     outputs(&mut swim);
     assert!(swim.is_impaired(at(1_499)) && !swim.is_impaired(at(1_500)));
@@ -202,7 +215,7 @@ fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
     assert_eq!(pause_tolerance(&swim), tolerance);
     lag(&mut swim, at(63_000), Duration::from_secs(500));
     outputs(&mut swim);
-    assert_eq!(pause_tolerance(&swim), swim.ctx.params.hang_tolerance, "no more than that");
+    assert_eq!(pause_tolerance(&swim), swim.core.ctx.params.hang_tolerance, "no more than that");
 }
 
 #[test]
@@ -403,7 +416,7 @@ impl Torment {
         for output in outputs {
             match output {
                 Output::Datagram { payload, .. } => {
-                    assert!(payload.len() <= self.swim.ctx.params.max_datagram_bytes);
+                    assert!(payload.len() <= self.swim.core.ctx.params.max_datagram_bytes);
                     self.payloads.push(payload);
                 }
                 Output::Stream { payload, .. } if payload.len() < 4_096 => {
@@ -416,11 +429,11 @@ impl Torment {
         self.payloads.truncate(2_000);
         self.questions.truncate(100);
         let me = self.swim.members().me().clone();
-        let is_leaving = self.swim.departure.is_under_way();
+        let is_leaving = self.swim.core.departure.is_under_way();
         let own = if is_leaving { MemberState::Left } else { MemberState::Alive };
         assert_eq!((me.id(), me.state()), (id(0), own));
         let members = self.swim.members();
-        assert!(members.len() <= self.swim.ctx.params.max_members);
+        assert!(members.len() <= self.swim.core.ctx.params.max_members);
         // Who was forgotten may come back as anything.
         self.versions.retain(|&id, _| members.get(id).is_some());
         for member in members.iter() {
@@ -430,7 +443,7 @@ impl Torment {
             assert!(now.0 >= before.0, "{member:?} was {before:?}");
             assert!(!is_return || now.0 > before.0, "{member:?} was {before:?}");
         }
-        assert!(self.swim.detector.cases.len() <= members.len());
+        assert!(self.swim.core.detector.cases.len() <= members.len());
     }
 }
 
@@ -496,7 +509,7 @@ fn phi_of_those_who_are_not_doubted_and_of_those_beyond_doubt() {
     outputs(&mut swim);
     assert_eq!(swim.phi(now, silent), Some(0.0), "it was heard");
     assert_eq!(swim.phi_reaches(now, silent, 1.0), None);
-    swim.apply(News::State(silent, MemberState::Dead), Source::Ourselves);
+    swim.core.apply(News::State(silent, MemberState::Dead), Source::Ourselves);
     assert_eq!(swim.phi(now, silent), Some(f64::INFINITY));
     assert_eq!(swim.phi_reaches(now, silent, 1e9), Some(now));
     assert!(!swim.phis(now).contains_key(&silent));
@@ -506,7 +519,7 @@ fn phi_of_those_who_are_not_doubted_and_of_those_beyond_doubt() {
 fn a_refuted_verdict_is_counted_apart_from_a_suspicion() {
     let mut swim = acquainted(3, Config::lan());
     for (state, deaths) in [(MemberState::Suspect, 0), (MemberState::Dead, 1)] {
-        let mine = swim.list.me().record.clone();
+        let mine = swim.core.list.me().record.clone();
         let said = Part::Entry(Entry { state, record: mine });
         swim.handle_stream(at(1_000), peer(1), &Payload::of(&said).into_bytes());
         outputs(&mut swim);
@@ -542,7 +555,7 @@ fn a_later_run_of_a_newcomer_that_died_unheard_is_not_reported_dead_to_others() 
         outputs(swim)
     };
     tell(&mut swim, at(0), &entry(9, version(0, 0)));
-    swim.at(at(2_000)).apply(News::State(id(9), MemberState::Dead), Source::Ourselves);
+    swim.core.at(at(2_000)).apply(News::State(id(9), MemberState::Dead), Source::Ourselves);
     outputs(&mut swim);
     // It restarts with its key, and others hear of that first.
     let mut sent = tell(&mut swim, at(7_010), &entry(9, version(1, 0)));

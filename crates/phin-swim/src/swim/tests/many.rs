@@ -27,7 +27,7 @@ fn suspicion(node: u8) -> Part {
 
 /// What all observers of a member find.
 fn verdict(swim: &Swim, node: u8, silence: Silence) -> Part {
-    let votes = swim.list.rings().observers(id(node)).into_iter().map(|observer| {
+    let votes = swim.core.list.rings().observers(id(node)).into_iter().map(|observer| {
         let silent_for = at(TOLD) - at(SILENT);
         (observer, Tally { phi: 6.0, silent_for, silence, attempts: 3 })
     });
@@ -36,7 +36,7 @@ fn verdict(swim: &Swim, node: u8, silence: Silence) -> Part {
 }
 
 fn state(swim: &Swim, node: u8) -> MemberState {
-    swim.list.get(id(node)).unwrap().state
+    swim.core.list.get(id(node)).unwrap().state
 }
 
 /// Fires what is due until then; returns what was sent, and to whom.
@@ -93,7 +93,8 @@ fn a_verdict_is_doubted_where_many_others_fell_within_the_same_silence() {
         // Neighbours of it, nor of this one, are among the others: whether it counts its voters is another question.
         let verdict = verdict(&swim, 1, silence);
         let aside =
-            [swim.list.rings().observers(id(1)), swim.list.rings().subjects(swim.id())].concat();
+            [swim.core.list.rings().observers(id(1)), swim.core.list.rings().subjects(swim.id())]
+                .concat();
         for node in (2..99).filter(|&node| !aside.contains(&id(node))).take(others) {
             hear(&mut swim, at(when), &suspicion(node));
         }
@@ -113,10 +114,12 @@ fn where_others_refuted_a_doubted_member_is_told_before_its_verdict_is_taken() {
         if has_refuted {
             hear(&mut swim, at(TOLD), &entry(2, version(0, 1)));
         }
-        let claim = swim.detector.reports.update(at(TOLD), &swim.list, id(1)).unwrap();
+        let claim = swim.core.detector.reports.update(at(TOLD), &swim.core.list, id(1)).unwrap();
         // No timer is fired: nobody answers here, so this member would come to doubt itself.
         let mut end_doubt = |millis| {
-            swim.at(at(millis)).verdicts(|verdicts| verdicts.end_pending(id(1), version(0, 0)));
+            swim.core
+                .at(at(millis))
+                .verdicts(|verdicts| verdicts.end_pending(id(1), version(0, 0)));
             (state(&swim, 1), sent(&mut swim))
         };
         assert_eq!(end_doubt(TOLD + 1_999).0, MemberState::Suspect);
@@ -130,7 +133,7 @@ fn where_others_refuted_a_doubted_member_is_told_before_its_verdict_is_taken() {
 #[test]
 fn the_votes_of_a_doubted_verdict_count_beside_an_accusation_of_ones_own() {
     let mut swim = one_of_many();
-    let subjects = swim.list.rings().subjects(swim.id());
+    let subjects = swim.core.list.rings().subjects(swim.id());
     let node = (1..99).find(|&node| subjects.contains(&id(node))).unwrap();
     let Part::Dead(mut verdict) = verdict(&swim, node, Silence::Silent) else { unreachable!() };
     let observers = verdict.votes.len();
@@ -141,14 +144,14 @@ fn the_votes_of_a_doubted_verdict_count_beside_an_accusation_of_ones_own() {
     assert_eq!(state(&swim, node), MemberState::Suspect, "half are no majority");
     // Of those able to judge the votes alone are a majority by now.
     let abstainer = abstainer.unwrap();
-    swim.at(at(TOLD)).detect(|d| d.handle_abstain(abstainer, id(node), version(0, 0)));
+    swim.core.at(at(TOLD)).detect(|d| d.handle_abstain(abstainer, id(node), version(0, 0)));
     // On a link that answered nothing yet a miss weighs less than 1.
     let states = [1, 2, 3, 4].map(|misses| {
         let sent_at = at(TOLD + 10 * misses);
         let now = sent_at + Duration::from_millis(500);
-        swim.health.record_answer(now);
-        swim.at(now).detect(|detect| detect.record_miss(id(node), sent_at));
-        swim.detect(|detect| detect.judge(id(node)));
+        swim.core.health.record_answer(now);
+        swim.core.at(now).detect(|detect| detect.record_miss(id(node), sent_at));
+        swim.core.detect(|detect| detect.judge(id(node)));
         state(&swim, node)
     });
     assert_eq!(states[..2], [MemberState::Suspect; 2], "a miss and hearsay");
