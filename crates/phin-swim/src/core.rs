@@ -44,9 +44,13 @@ use crate::{
     },
     refute::Accusation,
     step::{Purpose, Source, Step},
-    sync::{AntiEntropy, Exchanges, budget::ListBudget, convergence::Convergence},
+    sync::{
+        AntiEntropy, Exchanges,
+        budget::ListBudget,
+        convergence::{Convergence, Word, max_age},
+    },
     timers::Timer,
-    wire::{Entry, Round},
+    wire::{Entry, Pulse, Round},
 };
 /// The rooms of the core: each owns a part of the state, and the rules for it.
 pub(crate) struct Core {
@@ -276,6 +280,17 @@ impl Core {
 
     pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
         self.probe(|probe| probe.ping(to, purpose));
+    }
+
+    /// A ping or an ack arrived: it says how far the sender is in its round, and which list it has.
+    pub(crate) fn hear_pulse(&mut self, from: MemberId, pulse: &Pulse) {
+        self.rounds.hear(&mut self.ctx, &self.list, pulse);
+        if self.list.state(from).is_some_and(MemberState::is_live) {
+            let max_age = max_age(self.rounds.period(&self.ctx.params));
+            let (theirs, ours, heard_at) =
+                (pulse.fingerprint, self.list.snapshot().fingerprint(), self.ctx.now);
+            self.convergence.hear(from, Word { theirs, ours, heard_at }, max_age);
+        }
     }
 
     /// A member showed that it lives, by what it sent then.

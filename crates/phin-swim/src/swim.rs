@@ -4,8 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
     Config, ConfigError, Disconnection, Fingerprint, ForgetRefusal, Generation, HostAnswer,
-    Incarnation, Instant, Keys, MemberId, MemberState, Members, Name, Output, Peer, Stats,
-    Unreachable, Version,
+    Incarnation, Instant, Keys, MemberId, Members, Name, Output, Peer, Stats, Unreachable, Version,
     core::Core,
     detect::host::handle_unreachable,
     flaps::release,
@@ -15,9 +14,8 @@ use crate::{
     member::record::Statement,
     probe::redial::{Found, found_instead},
     step::{Channel, Origin, Purpose, Source},
-    sync::convergence::{Word, max_age},
     timers::Timer,
-    wire::{self, DecodeError, Part, Pulse, Round},
+    wire::{self, DecodeError, Part, Round},
 };
 /// What a node says of itself when it starts.
 #[derive(Clone, Debug)]
@@ -119,38 +117,35 @@ impl Swim {
             self.core.health.record_lag(&mut self.core.ctx, &mut self.core.rounds, now - due);
             self.core.run();
         }
-        while let Some(timer) = self.core.ctx.timers.pop_due(now) {
+        let core = &mut self.core;
+        while let Some(timer) = core.ctx.timers.pop_due(now) {
             match timer {
-                Timer::Period(round) => self.core.start_round(Round(round)),
+                Timer::Period(round) => core.start_round(Round(round)),
                 Timer::Probe(round) => {
-                    let due = self.core.rounds.take_due(Round(round));
-                    self.core.ping_planned(due);
+                    let due = core.rounds.take_due(Round(round));
+                    core.ping_planned(due);
                 }
-                Timer::ProbeTimeout(sequence) => {
-                    self.core.probe(|probe| probe.reply_overdue(sequence))
-                }
+                Timer::ProbeTimeout(sequence) => core.probe(|probe| probe.reply_overdue(sequence)),
                 Timer::NackTimeout(sequence) => {
-                    self.core.detect(|detect| detect.count_silent_helpers(sequence));
+                    core.detect(|detect| detect.count_silent_helpers(sequence));
                 }
-                Timer::ProbeEnd(sequence) => self.core.probe(|probe| probe.end_probe(sequence)),
-                Timer::Retry(id, version) => self.core.detect(|detect| detect.retry(id, version)),
-                Timer::Judge(id, _) => self.core.detect(|detect| detect.judge(id)),
-                Timer::Look => self.core.detect(|detect| detect.look_around()),
+                Timer::ProbeEnd(sequence) => core.probe(|probe| probe.end_probe(sequence)),
+                Timer::Retry(id, version) => core.detect(|detect| detect.retry(id, version)),
+                Timer::Judge(id, _) => core.detect(|detect| detect.judge(id)),
+                Timer::Look => core.detect(|detect| detect.look_around()),
                 Timer::Pending(id, version) => {
-                    self.core.verdicts(|verdicts| verdicts.end_pending(id, version));
+                    core.verdicts(|verdicts| verdicts.end_pending(id, version));
                 }
-                Timer::Push => self.core.gossip(|gossip| gossip.push_updates()),
+                Timer::Push => core.gossip(|gossip| gossip.push_updates()),
                 Timer::JoinRetry(id) => {
-                    let Core { ctx, list, departure, joins, .. } = &mut self.core;
+                    let Core { ctx, list, departure, joins, .. } = core;
                     joins.ask_again(ctx, list, departure, id);
                 }
-                Timer::LeaveRetry => {
-                    self.core.departure.announce(&mut self.core.ctx, &self.core.list)
-                }
-                Timer::Release(id) => release(&mut self.core.ctx, &mut self.core.list, id),
-                Timer::Sweep => self.core.forgotten.sweep(&mut self.core.ctx, &self.core.list),
+                Timer::LeaveRetry => core.departure.announce(&mut core.ctx, &core.list),
+                Timer::Release(id) => release(&mut core.ctx, &mut core.list, id),
+                Timer::Sweep => core.forgotten.sweep(&mut core.ctx, &core.list),
             }
-            self.core.run();
+            core.run();
         }
     }
 
@@ -311,87 +306,67 @@ impl Swim {
 
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
-        if self.core.forgotten.stops(&mut self.core.ctx, &mut self.core.budget, from, &part) {
+        let core = &mut self.core;
+        if core.forgotten.stops(&mut core.ctx, &mut core.budget, from, &part) {
             return;
         }
         match part {
             Part::Ping(pulse) => {
-                self.hear_pulse(from.id, &pulse);
-                self.core.probe(|probe| probe.handle_ping(from, pulse.sequence, channel));
+                core.hear_pulse(from.id, &pulse);
+                core.probe(|probe| probe.handle_ping(from, pulse.sequence, channel));
             }
             Part::Ack(pulse) => {
-                self.hear_pulse(from.id, &pulse);
-                self.core.probe(|probe| probe.handle_ack(from, pulse, channel));
-                self.core.anti_entropy(|sync| sync.handle_fingerprint(from, pulse.fingerprint));
+                core.hear_pulse(from.id, &pulse);
+                core.probe(|probe| probe.handle_ack(from, pulse, channel));
+                core.anti_entropy(|sync| sync.handle_fingerprint(from, pulse.fingerprint));
             }
             Part::PingReq { sequence, target } => {
-                self.core.probe(|probe| probe.handle_ping_req(from, sequence, target));
+                core.probe(|probe| probe.handle_ping_req(from, sequence, target));
             }
-            Part::Nack { sequence } => {
-                self.core.detect(|detect| detect.handle_nack(from.id, sequence))
-            }
+            Part::Nack { sequence } => core.detect(|detect| detect.handle_nack(from.id, sequence)),
             Part::IndirectAck { sequence, generation } => {
-                self.core.record_heard(from.id, self.core.ctx.now);
+                core.record_heard(from.id, core.ctx.now);
                 self.core
                     .life_signs(|signs| signs.handle_indirect_ack(from.id, sequence, generation));
             }
-            Part::Entry(entry) => self.core.handle_entry(source, entry),
+            Part::Entry(entry) => core.handle_entry(source, entry),
             Part::Suspect(claim) => {
-                self.core.verdicts(|verdicts| verdicts.handle_suspect(source, claim))
+                core.verdicts(|verdicts| verdicts.handle_suspect(source, claim))
             }
-            Part::Dead(verdict) => {
-                self.core.verdicts(|verdicts| verdicts.handle_dead(source, verdict))
-            }
+            Part::Dead(verdict) => core.verdicts(|verdicts| verdicts.handle_dead(source, verdict)),
             Part::Forget(claim) => {
-                self.core.forgotten.handle_forget(
-                    &mut self.core.ctx,
-                    &self.core.list,
-                    source,
-                    claim,
-                );
+                core.forgotten.handle_forget(&mut core.ctx, &core.list, source, claim);
             }
-            Part::Vote(vote) => self.core.detect(|detect| detect.handle_vote(from, vote)),
+            Part::Vote(vote) => core.detect(|detect| detect.handle_vote(from, vote)),
             Part::Clear { subject, version, age } => {
-                self.core.life_signs(|signs| signs.handle_clear(from.id, subject, version, age));
+                core.life_signs(|signs| signs.handle_clear(from.id, subject, version, age));
             }
             Part::Abstain { subject, version } => {
-                self.core.detect(|detect| detect.handle_abstain(from.id, subject, version));
+                core.detect(|detect| detect.handle_abstain(from.id, subject, version));
             }
             Part::Failing { subject, version, links } => {
-                self.core.degraded(|degraded| {
+                core.degraded(|degraded| {
                     degraded.handle_failing(from.id, subject, version, &links)
                 });
             }
             // Answered once for its payload, by `Swim::handle_join`.
             Part::Join => {}
             Part::JoinReply(result) => {
-                self.core.joins.handle_reply(&mut self.core.ctx, origin, result);
+                core.joins.handle_reply(&mut core.ctx, origin, result);
             }
             Part::Compare(buckets) => {
-                self.core.anti_entropy(|sync| sync.handle_compare(from, &buckets));
+                core.anti_entropy(|sync| sync.handle_compare(from, &buckets));
             }
             Part::Summary { buckets, lines } => {
-                self.core.anti_entropy(|sync| sync.handle_summary(from, buckets, &lines));
+                core.anti_entropy(|sync| sync.handle_summary(from, buckets, &lines));
             }
-            Part::Want(ids) => self.core.anti_entropy(|sync| sync.handle_want(from, &ids)),
-            Part::Leave { sequence } => {
-                handle_leave(&mut self.core.ctx, &self.core.list, from, sequence)
-            }
+            Part::Want(ids) => core.anti_entropy(|sync| sync.handle_want(from, &ids)),
+            Part::Leave { sequence } => handle_leave(&mut core.ctx, &core.list, from, sequence),
             Part::LeaveAck { sequence } => {
-                self.core.departure.handle_leave_ack(&mut self.core.ctx, from.id, sequence);
+                core.departure.handle_leave_ack(&mut core.ctx, from.id, sequence);
             }
         }
-        self.core.run();
-    }
-
-    fn hear_pulse(&mut self, from: MemberId, pulse: &Pulse) {
-        self.core.rounds.hear(&mut self.core.ctx, &self.core.list, pulse);
-        if self.core.list.state(from).is_some_and(MemberState::is_live) {
-            let max_age = max_age(self.core.rounds.period(&self.core.ctx.params));
-            let (theirs, ours, heard_at) =
-                (pulse.fingerprint, self.fingerprint(), self.core.ctx.now);
-            self.core.convergence.hear(from, Word { theirs, ours, heard_at }, max_age);
-        }
+        core.run();
     }
 
     /// An input begins.

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::{
-    Disconnection, Outcome, Question, Record, Report, Silence,
+    Disconnection, MemberState, Outcome, Question, Record, Report, Silence,
     detect::reports::Reports,
     member::{
         record::tests::{TestKeys, addr, id, record, version},
