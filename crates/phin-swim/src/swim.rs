@@ -326,8 +326,7 @@ impl Swim {
             Part::Nack { sequence } => core.detect(|detect| detect.handle_nack(from.id, sequence)),
             Part::IndirectAck { sequence, generation } => {
                 core.record_heard(from.id, core.ctx.now);
-                self.core
-                    .life_signs(|signs| signs.handle_indirect_ack(from.id, sequence, generation));
+                core.life_signs(|signs| signs.handle_indirect_ack(from.id, sequence, generation));
             }
             Part::Entry(entry) => core.handle_entry(source, entry),
             Part::Suspect(claim) => {
