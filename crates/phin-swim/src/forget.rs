@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use crate::{
@@ -270,14 +271,11 @@ impl Forgotten {
 
     /// Forgets members that died or left, or were forgotten, longer ago than that is remembered.
     pub(crate) fn sweep(&mut self, ctx: &mut Ctx, list: &MembershipList) {
-        if self.sweep_at.is_none_or(|planned| planned > ctx.now) {
+        let (now, retention) = (ctx.now, ctx.params.dead_retention);
+        if self.sweep_at.take_if(|planned| *planned <= now).is_none() {
             return;
         }
-        self.sweep_at = None;
-        let (now, retention) = (ctx.now, ctx.params.dead_retention);
-        while self.oldest().is_some_and(|at| now - at >= retention) {
-            self.remove_oldest();
-        }
+        self.remove_older(now, retention);
         for member in departed(list).filter(|member| now - member.since >= retention) {
             remove(ctx, member.id(), Source::Ourselves);
         }
@@ -330,6 +328,13 @@ impl Forgotten {
     /// When the one forgotten longest ago was.
     fn oldest(&self) -> Option<Instant> {
         self.by_age.first().map(|&(at, _)| at)
+    }
+
+    /// Removes those that were forgotten so long ago.
+    fn remove_older(&mut self, now: Instant, age: Duration) {
+        while self.oldest().is_some_and(|at| now - at >= age) {
+            self.remove_oldest();
+        }
     }
 
     fn remove_oldest(&mut self) {

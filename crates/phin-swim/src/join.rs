@@ -119,13 +119,9 @@ impl Joins {
         (from, channel): (Peer, Channel),
         asked: &[Part],
     ) -> Source {
-        let is_admitted = asked.iter().any(|part| matches!(part, Part::JoinReply(Ok(()))));
-        let is_first = is_admitted && list.snapshot().live_len() == 1;
+        let is_first = list.snapshot().live_len() == 1 && asked.iter().any(is_admission);
         let is_further = channel == Channel::Stream && self.is_welcomed_by(now, from.id);
-        match is_first || is_further {
-            true => Source::Welcome(from),
-            false => Source::Gossip(from),
-        }
+        if is_first || is_further { Source::Welcome(from) } else { Source::Gossip(from) }
     }
 
     /// Whether what this member sends by stream is a further page of the list that it welcomes this node with.
@@ -151,6 +147,10 @@ impl Asked {
         self.again_at = Some(again_at);
         ctx.timers.set(again_at, Timer::JoinRetry(self.peer.id));
     }
+}
+
+fn is_admission(part: &Part) -> bool {
+    matches!(part, Part::JoinReply(Ok(())))
 }
 
 fn send_join(ctx: &mut Ctx, list: &MembershipList, through: Peer) {

@@ -88,6 +88,30 @@ fn knows_better(ours: &Member, theirs: Option<&SummaryLine>) -> bool {
     }
 }
 
+/// The buckets, a bit each, in which this list differs from another one, and the lines in them.
+fn summarize(list: &MembershipList, theirs: &[u64; BUCKETS]) -> (u64, Vec<SummaryLine>) {
+    let ours = list.buckets();
+    let (mut buckets, mut lines) = (0, Vec::new());
+    for bucket in (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]) {
+        lines.extend(list.summary(bucket));
+        buckets |= 1 << bucket;
+        if lines.len() >= MAX_SUMMARY_LINES {
+            break;
+        }
+    }
+    (buckets, lines)
+}
+
+/// The members in these buckets of which this list knows better than another one with these lines.
+fn news_for<'l>(
+    list: &'l MembershipList,
+    buckets: u64,
+    theirs: &'l BTreeMap<MemberId, &SummaryLine>,
+) -> impl Iterator<Item = &'l Arc<Member>> {
+    let compared = list.snapshot().iter().filter(move |m| buckets & bucket_bit(m.id()) != 0);
+    compared.filter(|member| knows_better(member, theirs.get(&member.id()).copied()))
+}
+
 impl Exchanges {
     pub(crate) const fn new() -> Self {
         Self {
@@ -170,15 +194,7 @@ impl AntiEntropy<'_> {
         if !self.budget.may_answer(self.ctx) {
             return;
         }
-        let ours = self.list.buckets();
-        let (mut buckets, mut lines) = (0, Vec::new());
-        for bucket in (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]) {
-            lines.extend(self.list.summary(bucket));
-            buckets |= 1 << bucket;
-            if lines.len() >= MAX_SUMMARY_LINES {
-                break;
-            }
-        }
+        let (buckets, lines) = summarize(self.list, theirs);
         let mut payload = Payload::of(&Part::Summary { buckets, lines });
         self.forgotten.push_news(&mut payload, buckets);
         self.send_page(from, payload);
@@ -191,12 +207,8 @@ impl AntiEntropy<'_> {
             return;
         }
         let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.id, line)).collect();
-        let is_news = |member: &&Arc<Member>| {
-            let is_compared = buckets & bucket_bit(member.id()) != 0;
-            is_compared && knows_better(member, theirs.get(&member.id()).copied())
-        };
         let mut payload = Payload::new();
-        fill_page(&mut payload, self.list.snapshot().iter().filter(is_news));
+        fill_page(&mut payload, news_for(self.list, buckets, &theirs));
         let wanted = self.review_lines(from, theirs.into_values(), &mut payload);
         self.ctx.then(Step::TurnPage { of: from.id, is_last: wanted.is_empty() });
         if wanted.len() > MAX_WANTED {
