@@ -188,6 +188,11 @@ impl MembershipList {
         self.snapshot.get(id)
     }
 
+    /// The member with this id, if it is alive or suspect.
+    pub(crate) fn live(&self, id: MemberId) -> Option<&Arc<Member>> {
+        self.get(id).filter(|member| member.state.is_live())
+    }
+
     pub(crate) fn me(&self) -> &Arc<Member> {
         self.snapshot.me()
     }
@@ -254,53 +259,60 @@ impl MembershipList {
         self.rings.at_or_after(rng.random()).filter(|&id| id != me)
     }
 
-    /// Keeps fingerprints, rings and the count of live members in step with a change.
+    /// Keeps fingerprints, names, rings and the count of live members in step with a change.
     fn account(&mut self, before: Option<&Member>, after: Option<&Member>) {
-        let hash = |member: &Member| entry_hash(member.id(), member.version());
-        // The fingerprint is of the living: the dead are forgotten at each member's own time. Buckets are compared only
-        // where lists differ, and then tell of the departed too.
-        let live_hash = |member: Option<&Member>| {
-            member.filter(|member| member.state.is_live()).map_or(0, hash)
-        };
-        let full_hash = |member: Option<&Member>| match member.map(|m| (hash(m), m.state)) {
-            None => 0,
-            Some((hash, MemberState::Alive | MemberState::Suspect)) => hash,
-            Some((hash, MemberState::Dead)) => mix(hash),
-            Some((hash, MemberState::Left)) => mix(!hash),
-        };
         let Some(id) = before.or(after).map(Member::id) else {
             return;
         };
+        // The fingerprint is of the living: the dead are forgotten at each member's own time. Buckets are compared only
+        // where lists differ, and then tell of the departed too.
         self.buckets[bucket(id)] ^= full_hash(before) ^ full_hash(after);
-        self.snapshot.fingerprint.0 ^= live_hash(before) ^ live_hash(after);
-        let is_live = |member: Option<&Member>| member.is_some_and(|m| m.state.is_live());
-        let name = |member: Option<&Member>| {
-            member.filter(|m| m.state.is_live()).map(|m| name_hash(m.name()))
-        };
-        let (old, new) = (name(before), name(after));
-        if old != new {
-            let names = &mut self.snapshot.names;
-            if let Some(name) = old {
-                match names.get_mut(&name) {
-                    Some(members @ 2..) => *members -= 1,
-                    _ => drop(names.remove(&name)),
-                }
-            }
-            if let Some(name) = new {
-                *names.entry(name).or_default() += 1;
+        let (before, after) = (live(before), live(after));
+        self.snapshot.fingerprint.0 ^= hash(before) ^ hash(after);
+        self.snapshot.count_name(before, after);
+        match (before, after) {
+            (None, Some(_)) => self.rings.insert(id),
+            (Some(_), None) => self.rings.remove(id),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        self.snapshot.live = self.rings.len();
+    }
+}
+
+impl Members {
+    /// Keeps the names of live members in step with a change of one.
+    fn count_name(&mut self, before: Option<&Member>, after: Option<&Member>) {
+        let [old, new] = [before, after].map(|live| live.map(|member| name_hash(member.name())));
+        if old == new {
+            return;
+        }
+        if let Some(name) = old {
+            match self.names.get_mut(&name) {
+                Some(members @ 2..) => *members -= 1,
+                _ => drop(self.names.remove(&name)),
             }
         }
-        match (is_live(before), is_live(after)) {
-            (false, true) => {
-                self.rings.insert(id);
-                self.snapshot.live += 1;
-            }
-            (true, false) => {
-                self.rings.remove(id);
-                self.snapshot.live -= 1;
-            }
-            (true, true) | (false, false) => {}
+        if let Some(name) = new {
+            *self.names.entry(name).or_default() += 1;
         }
+    }
+}
+
+fn live(member: Option<&Member>) -> Option<&Member> {
+    member.filter(|member| member.state.is_live())
+}
+
+/// The hash of a member's entry, whatever its state.
+fn hash(member: Option<&Member>) -> u64 {
+    member.map_or(0, |member| entry_hash(member.id(), member.version()))
+}
+
+/// The hash of a member's entry with how it departed.
+fn full_hash(member: Option<&Member>) -> u64 {
+    match member.map(|member| member.state) {
+        Some(MemberState::Dead) => mix(hash(member)),
+        Some(MemberState::Left) => mix(!hash(member)),
+        Some(MemberState::Alive | MemberState::Suspect) | None => hash(member),
     }
 }
 

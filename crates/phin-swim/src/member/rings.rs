@@ -101,20 +101,21 @@ impl Rings {
         id: MemberId,
         next: impl Fn(&Self, usize, MemberId) -> Option<MemberId>,
     ) -> Vec<MemberId> {
-        let mut found = Vec::with_capacity(self.rings.len());
         if self.are_complete() {
-            let members = self.rings[0].iter().map(|index| self.ids.get(index));
-            found.extend(members.filter(|&member| member != id));
-            return found;
+            return self.others(id);
         }
-        for ring in 0..self.rings.len() {
-            if let Some(member) = next(self, ring, id)
-                && !found.contains(&member)
-            {
+        let mut found = Vec::with_capacity(self.rings.len());
+        for member in (0..self.rings.len()).filter_map(|ring| next(self, ring, id)) {
+            if !found.contains(&member) {
                 found.push(member);
             }
         }
         found
+    }
+
+    fn others(&self, id: MemberId) -> Vec<MemberId> {
+        let members = self.rings[0].iter().map(|index| self.ids.get(index));
+        members.filter(|&member| member != id).collect()
     }
 
     /// The member after this one in a ring.
