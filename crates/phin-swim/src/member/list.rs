@@ -178,6 +178,12 @@ impl MembershipList {
         }
     }
 
+    /// Holds a member back until then. Whether the application knows that it is held back remains as it is.
+    pub(crate) fn hold_back_until(&mut self, id: MemberId, until: Instant) {
+        let is_told = self.snapshot.hold(id).is_some_and(|hold| hold.is_told);
+        self.hold_back(id, Some(Hold { until, is_told }));
+    }
+
     /// Counts a change that is told to the application, and returns the list's version with it.
     pub(crate) const fn next_version(&mut self) -> u64 {
         self.snapshot.version += 1;

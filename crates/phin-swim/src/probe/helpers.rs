@@ -4,8 +4,8 @@ use rand::seq::SliceRandom;
 
 use crate::{
     Generation, MemberId,
-    detect::rules::Detect,
-    probe::pings::Helped,
+    detect::{rules::Detect, view::View},
+    probe::pings::{Helped, Ping},
     timers::Timer,
     wire::{Part, Sequence},
 };
@@ -29,24 +29,43 @@ impl Detect<'_> {
 
     fn choose_helpers(&mut self, target: MemberId) -> Vec<MemberId> {
         let is_cut_off = self.view().own_failing_link(target).is_some();
-        let mut candidates = self.list.rings().observers(target);
+        let mut helpers = self.list.rings().observers(target);
         if is_cut_off {
-            let rng = &mut self.ctx.rng;
-            candidates.extend((0..RANDOM_HELPERS).filter_map(|_| self.list.random_other(rng)));
-            candidates.sort_unstable();
-            candidates.dedup();
+            self.add_random_members(&mut helpers);
         }
-        let view = self.view();
-        let may_help = |id| view.list.is_alive(id) && !view.is_silent_to_us(id);
-        candidates.retain(|&id| id != view.me() && id != target && may_help(id));
-        candidates.shuffle(&mut self.ctx.rng);
+        helpers.retain(|&id| id != target && may_help(self.view(), id));
+        helpers.shuffle(&mut self.ctx.rng);
+        if is_cut_off {
+            self.prefer_last_helper(&mut helpers, target);
+        }
+        helpers.truncate(self.ctx.params.indirect_probes.into());
+        helpers
+    }
+
+    fn add_random_members(&mut self, helpers: &mut Vec<MemberId>) {
+        let rng = &mut self.ctx.rng;
+        helpers.extend((0..RANDOM_HELPERS).filter_map(|_| self.list.random_other(rng)));
+        helpers.sort_unstable();
+        helpers.dedup();
+    }
+
+    /// Puts the helper that reached the member last before the others.
+    fn prefer_last_helper(&self, helpers: &mut Vec<MemberId>, target: MemberId) {
         let reached_by = self.links.reached_by(target);
-        if let Some(helper) = reached_by.filter(|&id| is_cut_off && self.list.is_alive(id)) {
-            candidates.retain(|&id| id != helper);
-            candidates.insert(0, helper);
+        if let Some(helper) = reached_by.filter(|&id| self.list.is_alive(id)) {
+            helpers.retain(|&id| id != helper);
+            helpers.insert(0, helper);
         }
-        candidates.truncate(self.ctx.params.indirect_probes.into());
-        candidates
+    }
+
+    /// The ping that this member was asked to help with. Answers that nobody waits for are counted.
+    fn helped_ping(&mut self, helper: MemberId, sequence: Sequence) -> Option<&mut Ping> {
+        match self.pings.helped_by(helper, sequence) {
+            Helped::Asked(ping) => return Some(ping),
+            Helped::TooLate => self.ctx.stats.late_acks += 1,
+            Helped::Unasked => self.ctx.stats.unasked_answers += 1,
+        }
+        None
     }
 
     /// A helper reached the member that it was asked about.
@@ -56,18 +75,14 @@ impl Detect<'_> {
         sequence: Sequence,
         generation: Generation,
     ) {
-        let (target, sent_at) = match self.pings.helped_by(from, sequence) {
-            Helped::Asked(ping) => (ping.target, ping.sent_at),
-            Helped::TooLate => return self.ctx.stats.late_acks += 1,
-            Helped::Unasked => return self.ctx.stats.unasked_answers += 1,
+        let Some(&mut Ping { target, sent_at, .. }) = self.helped_ping(from, sequence) else {
+            return;
         };
         if !self.list.is_current(target, generation) || !self.takes_word_of(target, from) {
             return;
         }
         self.health.forgive_silent_helper();
-        if let Some(ping) = self.pings.get_mut(sequence) {
-            ping.forgive_helpers();
-        }
+        self.pings.forgive_helpers(sequence);
         self.links.record_reached_by(target, from);
         self.record_lost(target, sent_at);
         let was_open = self.own.cases.is_open(target);
@@ -79,14 +94,11 @@ impl Detect<'_> {
 
     /// A helper is there, but could not reach the member either.
     pub(crate) fn handle_nack(&mut self, from: MemberId, sequence: Sequence) {
-        let target = match self.pings.helped_by(from, sequence) {
-            Helped::Asked(ping) => {
-                ping.record_helper_heard(from);
-                ping.target
-            }
-            Helped::TooLate => return self.ctx.stats.late_acks += 1,
-            Helped::Unasked => return self.ctx.stats.unasked_answers += 1,
+        let Some(ping) = self.helped_ping(from, sequence) else {
+            return;
         };
+        ping.record_helper_heard(from);
+        let target = ping.target;
         self.health.forgive_silent_helper();
         self.escalate(target, None);
     }
@@ -107,6 +119,11 @@ impl Detect<'_> {
             self.health.record_silent_helpers(silent);
         }
     }
+}
+
+/// Whether a member may be asked to ping another one: not if it is silent itself.
+fn may_help(view: View<'_>, id: MemberId) -> bool {
+    id != view.me() && view.list.is_alive(id) && !view.is_silent_to_us(id)
 }
 
 /// How many random members are candidates to help, beside the observers, where the link to a member is known to fail.
