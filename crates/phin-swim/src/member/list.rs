@@ -208,6 +208,11 @@ impl MembershipList {
         Some(Peer { id, addr: self.get(id)?.addr() })
     }
 
+    /// Where these members, as far as they are known, are to be found.
+    pub(crate) fn peers(&self, ids: Vec<MemberId>) -> Vec<Peer> {
+        ids.into_iter().filter_map(|id| self.peer(id)).collect()
+    }
+
     pub(crate) fn state(&self, id: MemberId) -> Option<MemberState> {
         self.get(id).map(|member| member.state)
     }
@@ -232,8 +237,7 @@ impl MembershipList {
 
     /// This node's own record, as others are sent it.
     pub(crate) fn own_entry(&self) -> Part {
-        let me = self.me();
-        Part::Entry(Entry { state: me.state, record: me.record().clone() })
+        Part::Entry(Entry::of(self.me()))
     }
 
     pub(crate) const fn snapshot(&self) -> &Members {

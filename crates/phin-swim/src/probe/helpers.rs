@@ -15,7 +15,7 @@ impl Detect<'_> {
     /// it is known to fail, any member may help, and the one that reached it last is asked first.
     pub(crate) fn ask_helpers(&mut self, target: MemberId, sequence: Sequence) {
         let helpers = self.choose_helpers(target);
-        let helpers: Vec<_> = helpers.into_iter().filter_map(|id| self.list.peer(id)).collect();
+        let helpers = self.list.peers(helpers);
         if let Some(ping) = self.pings.get_mut(sequence) {
             ping.record_helpers(helpers.iter().map(|helper| helper.id).collect());
             let patience = self.ctx.params.protocol_period;

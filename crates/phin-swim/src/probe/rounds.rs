@@ -157,14 +157,7 @@ impl Rounds {
         let (now, period) = (ctx.now, ctx.params.protocol_period);
         let age = Duration::from_millis(pulse.round_age_ms.into()).min(period);
         if !self.is_aligned {
-            self.is_aligned = true;
-            self.round = pulse.round;
-            self.began_at = now.saturating_sub(age);
-            // A newcomer takes part in what is left of the round.
-            self.plan_period(ctx, list);
-            self.planned.take_if(|planned| point_of(planned.target, period) <= age);
-            self.set_timers(ctx);
-            return;
+            return self.align(ctx, list, pulse.round, age);
         }
         let has_moved = match pulse.round.ahead_of(self.round) {
             ahead @ (0 | 1) => self.approach(now, period, period * ahead as u32 + age),
@@ -174,6 +167,18 @@ impl Rounds {
         if has_moved {
             self.set_timers(ctx);
         }
+    }
+
+    /// Takes another's time whole.
+    fn align(&mut self, ctx: &mut Ctx, list: &MembershipList, round: Round, age: Duration) {
+        self.is_aligned = true;
+        self.round = round;
+        self.began_at = ctx.now.saturating_sub(age);
+        // A newcomer takes part in what is left of the round.
+        self.plan_period(ctx, list);
+        let period = ctx.params.protocol_period;
+        self.planned.take_if(|planned| point_of(planned.target, period) <= age);
+        self.set_timers(ctx);
     }
 
     /// So far ahead, it is a cluster that counts otherwise: its number is taken, its time approached.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
-    FailingLink, Generation, Incarnation, Instant, JoinRefusal, MemberId, MemberState, Record,
-    Silence, Version, Vote,
+    FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
+    Record, Silence, Version, Vote,
 };
 
 /// The body of pings and acks (SWIM §3.1).
@@ -116,6 +116,13 @@ impl FailingLinkBody {
 pub(crate) struct Entry {
     pub(crate) state: MemberState,
     pub(crate) record: Record,
+}
+
+impl Entry {
+    /// A member's record as this node lists it.
+    pub(crate) fn of(member: &Member) -> Self {
+        Self { state: member.state, record: member.record.clone() }
+    }
 }
 
 /// One line of a summary: the version and the state in which the sender lists a member.
