@@ -121,10 +121,9 @@ impl Config {
 impl Flaps {
     /// A member died, or was started anew before anyone noticed its death.
     pub(crate) fn record(&mut self, ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
-        let now = ctx.now;
-        let value = self.penalty(now, id, ctx.params.flap_half_life) + 1.0;
-        let value = value.min(ctx.params.max_flap_penalty());
-        if !self.has_room(now, id, ctx.params.flap_half_life) {
+        let (now, half_life) = (ctx.now, ctx.params.flap_half_life);
+        let value = (self.penalty(now, id, half_life) + 1.0).min(ctx.params.max_flap_penalty());
+        if !self.has_room(now, id, half_life) {
             ctx.stats.flaps_ignored += 1;
             return;
         }

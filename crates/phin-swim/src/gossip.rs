@@ -49,9 +49,16 @@ pub(crate) struct Gossip<'a> {
 /// One update to push.
 struct Update {
     id: MemberId,
-    /// The member that sent it; it is not sent back.
+    /// The member that sent it.
     from: Option<MemberId>,
     part: Part,
+}
+
+impl Update {
+    /// Whether a member may not know it yet.
+    fn is_news_to(&self, id: MemberId) -> bool {
+        self.from != Some(id) && self.id != id
+    }
 }
 
 impl Dissemination {
@@ -145,19 +152,11 @@ impl Gossip<'_> {
 
     /// Pushes the news to one member; returns in how many messages.
     fn push(&mut self, to: Peer, news: &[Update]) -> u32 {
+        let news = news.iter().filter(|update| update.is_news_to(to.id));
         let max_bytes = self.ctx.params.max_datagram_bytes;
-        let (mut payload, mut sent) = (Payload::new(), 0);
-        for update in news.iter().filter(|u| u.from != Some(to.id) && u.id != to.id) {
-            if !payload.push_within(&update.part, max_bytes) {
-                let full = std::mem::replace(&mut payload, Payload::of(&update.part));
-                self.ctx.send_datagram(to, full);
-                sent += 1;
-            }
-        }
-        if !payload.is_empty() {
-            self.ctx.send_datagram(to, payload);
-            sent += 1;
-        }
+        let payloads = Payload::pack(news.map(|update| &update.part), max_bytes);
+        let sent = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
+        payloads.into_iter().for_each(|payload| self.ctx.send_datagram(to, payload));
         sent
     }
 

@@ -140,11 +140,14 @@ impl Newcomers {
             return !is_live || self.takes_later(ctx, list, teller, record);
         }
         let is_taken = self.is_word_enough(ctx.now, id, list.snapshot().live_len());
-        match (is_live, is_taken) {
-            (true, true) => self.record_told(ctx.now, id),
-            (true, false) => self.examine(ctx, teller, record),
-            // Of one that is gone there is nothing to find out.
-            (false, _) => {}
+        // Of one that is gone there is nothing to find out.
+        if !is_live {
+            return is_taken;
+        }
+        if is_taken {
+            self.record_told(ctx.now, id);
+        } else {
+            self.examine(ctx, teller, record);
         }
         is_taken
     }

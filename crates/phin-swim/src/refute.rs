@@ -29,10 +29,16 @@ impl Verdicts<'_> {
             Ordering::Equal if !mine.has_left() => self.renew(&mine, accusation),
             Ordering::Equal | Ordering::Less => Some(mine),
         };
-        if let Source::Gossip(peer) | Source::Welcome(peer) = source
-            && let Some(record) = answer
-            && self.own.contacts.may_answer(self.ctx.now, peer.id)
-        {
+        if let Some(record) = answer {
+            self.answer(source, record);
+        }
+    }
+
+    fn answer(&mut self, source: Source, record: Record) {
+        let (Source::Gossip(peer) | Source::Welcome(peer)) = source else {
+            return;
+        };
+        if self.own.contacts.may_answer(self.ctx.now, peer.id) {
             let entry = Entry { state: record.own_state(), record };
             self.ctx.send(peer, &Part::Entry(entry));
         }

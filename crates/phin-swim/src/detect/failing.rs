@@ -98,7 +98,7 @@ impl Failing {
         links: impl Iterator<Item = FailingLink>,
     ) {
         let (id, generation) = subject;
-        let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
+        let known = self.subjects.entry(id).or_insert(Subject::new(generation));
         known.reported.remove(&from);
         let reported = links.map(|link| (link.observer, ReportedLink { link, heard_at: now }));
         known.reported.extend(reported);
@@ -113,7 +113,7 @@ impl Failing {
         is_degraded: bool,
     ) -> Option<Change> {
         let (id, generation) = subject;
-        let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
+        let known = self.subjects.entry(id).or_insert(Subject::new(generation));
         if known.generation != generation {
             *known = Subject::new(generation);
         }

@@ -21,7 +21,7 @@ impl Detect<'_> {
     /// What a member's host said of it.
     pub(crate) fn handle_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
         let is_refused = answer == HostAnswer::PortRefused;
-        let is_port_taken = answer == HostAnswer::Answers && self.is_port_taken(id);
+        let is_port_taken = self.is_port_taken(id, answer);
         let Some(link) = self.links.get_mut(id) else {
             if is_refused {
                 self.ctx.then(Step::PortFree(id));
@@ -29,7 +29,7 @@ impl Detect<'_> {
             return;
         };
         let silence = silence_by(answer, is_port_taken, link.host_answers);
-        if is_refused || answer == HostAnswer::Answers {
+        if matches!(answer, HostAnswer::PortRefused | HostAnswer::Answers) {
             link.host_answers = true;
             self.health.record_answer(self.ctx.now);
         }
@@ -41,8 +41,10 @@ impl Detect<'_> {
 
     /// Whether another process has the port of a member by now. Finding that takes a look at the whole list, and only a
     /// silent member is judged by it.
-    fn is_port_taken(&self, id: MemberId) -> bool {
-        self.own.cases.is_open(id) && self.list.is_address_taken(id)
+    fn is_port_taken(&self, id: MemberId, answer: HostAnswer) -> bool {
+        answer == HostAnswer::Answers
+            && self.own.cases.is_open(id)
+            && self.list.is_address_taken(id)
     }
 
     fn handle_refusal(&mut self, id: MemberId) {

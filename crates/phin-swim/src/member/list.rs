@@ -158,7 +158,7 @@ impl MembershipList {
         let id = member.id();
         let member = Arc::new(member);
         let before = self.snapshot.members.insert(id, Arc::clone(&member));
-        self.account(before.as_deref(), Some(&member));
+        self.account(id, before.as_deref(), Some(&member));
         member
     }
 
@@ -166,7 +166,7 @@ impl MembershipList {
     pub(crate) fn remove(&mut self, id: MemberId) -> Option<Arc<Member>> {
         let before = self.snapshot.members.remove(&id);
         self.snapshot.held.remove(&id);
-        self.account(before.as_deref(), None);
+        self.account(id, before.as_deref(), None);
         before
     }
 
@@ -270,10 +270,7 @@ impl MembershipList {
     }
 
     /// Keeps fingerprints, names, rings and the count of live members in step with a change.
-    fn account(&mut self, before: Option<&Member>, after: Option<&Member>) {
-        let Some(id) = before.or(after).map(Member::id) else {
-            return;
-        };
+    fn account(&mut self, id: MemberId, before: Option<&Member>, after: Option<&Member>) {
         // The fingerprint is of the living: the dead are forgotten at each member's own time. Buckets are compared only
         // where lists differ, and then tell of the departed too.
         self.buckets[bucket(id)] ^= full_hash(before) ^ full_hash(after);
@@ -297,13 +294,17 @@ impl Members {
             return;
         }
         if let Some(name) = old {
-            match self.names.get_mut(&name) {
-                Some(members @ 2..) => *members -= 1,
-                _ => drop(self.names.remove(&name)),
-            }
+            self.remove_name(name);
         }
         if let Some(name) = new {
             *self.names.entry(name).or_default() += 1;
+        }
+    }
+
+    fn remove_name(&mut self, name: u32) {
+        match self.names.get_mut(&name) {
+            Some(members @ 2..) => *members -= 1,
+            _ => drop(self.names.remove(&name)),
         }
     }
 }
