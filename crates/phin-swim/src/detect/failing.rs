@@ -173,8 +173,9 @@ mod tests {
     fn only_a_change_is_a_turn() {
         let mut failing = Failing::default();
         let subject = (ID, Generation(0));
-        // At which second, which links fail, whether that is degraded; what turn it is, since when it is degraded.
-        let steps: [(u64, &[u8], bool, Option<Change>, Option<u64>); 6] = [
+        /// At which second, which links fail, whether that is degraded; which change it is, since when it is degraded.
+        type Step = (u64, &'static [u8], bool, Option<Change>, Option<u64>);
+        let steps: [Step; 6] = [
             (1, &[2], false, None, None),
             (2, &[2, 3], true, Some(Change::Degraded), Some(2)),
             (3, &[2, 3, 4], true, None, Some(2)),
