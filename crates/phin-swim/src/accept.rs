@@ -35,22 +35,23 @@ fn news_of(known: Option<&Member>, record: &Record, claimed: MemberState) -> Opt
     }
 }
 
+/// The claim about its subject that comes with a record.
+const fn claim_in(source: Source, record: &Record) -> Claim {
+    Claim { subject: record.id(), version: record.version(), by: source.from() }
+}
+
 impl Records<'_> {
     /// A member's record arrives, with the state that the sender considers it to be in.
     pub(crate) fn handle_entry(&mut self, source: Source, entry: Entry) {
         let Entry { state, record } = entry;
-        let (id, version, by) = (record.id(), record.version(), source.from());
-        let claim = Claim { subject: id, version, by };
-        if id == self.list.me().id() {
+        let claim = claim_in(source, &record);
+        if record.id() == self.list.me().id() {
             return self.handle_own_record(source, &record, state);
         }
-        let news = news_of(self.list.get(id).map(|known| &**known), &record, state);
-        if let Some(news) = news
-            && !self.take(source, record, news)
-        {
-            return;
-        }
-        if state == MemberState::Dead {
+        let known = self.list.get(record.id()).map(|known| &**known);
+        let news = news_of(known, &record, state);
+        let is_settled = news.is_none_or(|news| self.take(source, record, news));
+        if is_settled && state == MemberState::Dead {
             self.ctx.then(Step::DeathElsewhere { source, claim });
         }
     }
@@ -77,8 +78,7 @@ impl Records<'_> {
         if is_later && self.is_authentic(source, record) {
             self.identity.exceed(self.ctx, self.list, record);
         }
-        let (subject, version, by) = (record.id(), record.version(), source.from());
-        let claim = Claim { subject, version, by };
+        let claim = claim_in(source, record);
         match claimed {
             MemberState::Dead => self.ctx.then(Step::RefuteDeath { source, claim }),
             MemberState::Suspect => self.ctx.then(Step::Refute { source, claim }),
@@ -88,20 +88,15 @@ impl Records<'_> {
 
     /// Checks the signature of a record, within the budget of the member that sent it.
     fn is_authentic(&mut self, source: Source, record: &Record) -> bool {
-        let now = self.ctx.now;
-        let sender = match source {
-            Source::Gossip(peer) => Some(peer.id),
-            // What a node that is alone takes in is limited by the pages it asks for.
-            Source::Welcome(_) | Source::Ourselves => None,
-        };
-        if sender.is_some_and(|sender| !self.hearsay.may_check(now, sender)) {
+        let (now, teller) = (self.ctx.now, source.teller());
+        if teller.is_some_and(|teller| !self.hearsay.may_check(now, teller)) {
             self.ctx.stats.records_over_budget += 1;
             return false;
         }
         let is_authentic = record.is_authentic(&*self.ctx.keys);
         if !is_authentic {
             self.ctx.stats.forged_records += 1;
-            sender.into_iter().for_each(|sender| self.hearsay.record_forgery(now, sender));
+            teller.into_iter().for_each(|teller| self.hearsay.record_forgery(now, teller));
         }
         is_authentic
     }

@@ -1,6 +1,6 @@
 //! Configuration, checked once by changing its type: [`Config`] has public fields, the core holds `Params`.
 
-use std::time::Duration;
+use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 /// How a core behaves. Start from a preset and change what differs.
 ///
@@ -158,81 +158,81 @@ impl TryFrom<Config> for Params {
 
     fn try_from(config: Config) -> Result<Self, ConfigError> {
         let period = config.protocol_period;
-        between_durations(
-            "protocol_period",
-            period,
-            Duration::from_millis(10),
-            Duration::from_secs(600),
-        )?;
-        if let Some(longest) = config.max_protocol_period {
-            between_durations("max_protocol_period", longest, period, period * 64)?;
-        }
-        between_durations(
-            "prior_round_trip",
-            config.prior_round_trip,
-            Duration::from_micros(1),
-            period / 2,
-        )?;
-        between_durations("push_delay", config.push_delay, Duration::ZERO, period)?;
-        between_durations("dead_retention", config.dead_retention, period * 10, Duration::MAX)?;
-        let tolerance = config.pause_tolerance;
-        let (tenth, long) = (period / 10, Duration::from_secs(600));
-        between_durations("pause_tolerance", tolerance, tenth, long)?;
-        between_durations("hang_tolerance", config.hang_tolerance, tolerance, long * 6)?;
-        between_numbers("phi_threshold", config.phi_threshold, 1.0..=100.0, "1 to 100")?;
+        // The limits of others are multiples of it, which could overflow if it were out of bounds.
+        check_duration("protocol_period", period, Duration::from_millis(10)..=LONG)?;
+        let longest = config.max_protocol_period.unwrap_or(period);
+        let (pause, hang) = (config.pause_tolerance, config.hang_tolerance);
+        let evict_after = config.evict_degraded_after.unwrap_or(pause);
+        let (round_trip, half_life) = (config.prior_round_trip, config.flap_half_life);
         let (suppress, reuse) = (config.flap_suppress, config.flap_reuse);
-        between_numbers("flap_suppress", suppress, 2.0..=f64::INFINITY, "at least 2")?;
-        let allowed = format!("0.1 to below flap_suppress, {suppress}");
-        between_numbers("flap_reuse", reuse, 0.1..=suppress.next_down(), &allowed)?;
-        let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
-        between_durations("flap_half_life", config.flap_half_life, second, day)?;
-        if let Some(after) = config.evict_degraded_after {
-            between_durations("evict_degraded_after", after, tolerance, DAY)?;
-        }
-        between("rings", config.rings.into(), 1, 32)?;
-        between("indirect_probes", config.indirect_probes.into(), 0, 16)?;
-        between("retransmit_multiplier", config.retransmit_multiplier.into(), 1, 64)?;
-        between("max_datagram_bytes", config.max_datagram_bytes, 512, 65_000)?;
-        between("max_members", config.max_members, 2, 1_000_000)?;
+        let of_reuse = format!("0.1 to below flap_suppress, {suppress}");
+        let checks = [
+            check_duration("max_protocol_period", longest, period..=period * 64),
+            check_duration("prior_round_trip", round_trip, Duration::from_micros(1)..=period / 2),
+            check_duration("push_delay", config.push_delay, Duration::ZERO..=period),
+            check_duration("dead_retention", config.dead_retention, period * 10..=Duration::MAX),
+            check_duration("pause_tolerance", pause, period / 10..=LONG),
+            check_duration("hang_tolerance", hang, pause..=LONG * 6),
+            check_number("phi_threshold", config.phi_threshold, 1.0..=100.0, "1 to 100"),
+            check_number("flap_suppress", suppress, 2.0..=f64::INFINITY, "at least 2"),
+            check_number("flap_reuse", reuse, 0.1..=suppress.next_down(), &of_reuse),
+            check_duration("flap_half_life", half_life, Duration::from_secs(1)..=DAY),
+            check_duration("evict_degraded_after", evict_after, pause..=DAY),
+            check_count("rings", config.rings.into(), 1..=32),
+            check_count("indirect_probes", config.indirect_probes.into(), 0..=16),
+            check_count("retransmit_multiplier", config.retransmit_multiplier.into(), 1..=64),
+            check_count("max_datagram_bytes", config.max_datagram_bytes, 512..=65_000),
+            check_count("max_members", config.max_members, 2..=1_000_000),
+        ];
+        checks.into_iter().collect::<Result<(), _>>()?;
         Ok(Self(config))
     }
 }
 
+/// What a protocol period and a pause tolerance do not exceed.
+const LONG: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-fn between(setting: &'static str, value: usize, min: usize, max: usize) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError { setting, value: value.to_string(), allowed: format!("{min} to {max}") })
+type Checked = Result<(), ConfigError>;
+
+fn check_count(setting: &'static str, value: usize, range: RangeInclusive<usize>) -> Checked {
+    let allowed = format!("{} to {}", range.start(), range.end());
+    check(setting, &value, &range, &value, &allowed)
 }
 
-fn between_numbers(
+fn check_number(
     setting: &'static str,
     value: f64,
-    range: std::ops::RangeInclusive<f64>,
+    range: RangeInclusive<f64>,
     allowed: &str,
-) -> Result<(), ConfigError> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    Err(ConfigError { setting, value: value.to_string(), allowed: allowed.to_owned() })
+) -> Checked {
+    check(setting, &value, &range, &value, allowed)
 }
 
-fn between_durations(
+fn check_duration(
     setting: &'static str,
     value: Duration,
-    min: Duration,
-    max: Duration,
-) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) {
+    range: RangeInclusive<Duration>,
+) -> Checked {
+    let allowed = match (range.start(), *range.end()) {
+        (min, Duration::MAX) => format!("at least {min:?}"),
+        (min, max) => format!("{min:?} to {max:?}"),
+    };
+    check(setting, &value, &range, &format_args!("{value:?}"), &allowed)
+}
+
+/// Refuses a value out of range.
+fn check<T: PartialOrd>(
+    setting: &'static str,
+    value: &T,
+    range: &RangeInclusive<T>,
+    shown: &dyn Display,
+    allowed: &str,
+) -> Checked {
+    if range.contains(value) {
         return Ok(());
     }
-    let allowed = match max {
-        Duration::MAX => format!("at least {min:?}"),
-        _ => format!("{min:?} to {max:?}"),
-    };
-    Err(ConfigError { setting, value: format!("{value:?}"), allowed })
+    Err(ConfigError { setting, value: shown.to_string(), allowed: allowed.to_owned() })
 }
 
 #[cfg(test)]

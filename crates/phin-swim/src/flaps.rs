@@ -67,10 +67,7 @@ impl Flaps {
             }
             (Change::Suspect, _) => {
                 self.suspicions.retain(|_, last| is_recent(last));
-                if self.suspicions.len() < MAX_FLAPPING {
-                    let first = Suspicions { since: now, reported: 1, is_hidden: false };
-                    self.suspicions.insert(id, first);
-                }
+                self.record_first_suspicion(now, id);
                 true
             }
             (Change::Alive, Some(last)) => !std::mem::take(&mut last.is_hidden),
@@ -88,6 +85,15 @@ impl Flaps {
                 | Change::Recovered,
                 _,
             ) => true,
+        }
+    }
+}
+
+impl Flaps {
+    fn record_first_suspicion(&mut self, now: Instant, id: MemberId) {
+        if self.suspicions.len() < MAX_FLAPPING {
+            let first = Suspicions { since: now, reported: 1, is_hidden: false };
+            self.suspicions.insert(id, first);
         }
     }
 }
@@ -115,19 +121,16 @@ impl Config {
 impl Flaps {
     /// A member died, or was started anew before anyone noticed its death.
     pub(crate) fn record(&mut self, ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
-        let now = ctx.now;
-        let value = self.penalty(now, id, ctx.params.flap_half_life) + 1.0;
-        let value = value.min(ctx.params.max_flap_penalty());
-        if !self.has_room(now, id, ctx.params.flap_half_life) {
+        let (now, half_life) = (ctx.now, ctx.params.flap_half_life);
+        let value = (self.penalty(now, id, half_life) + 1.0).min(ctx.params.max_flap_penalty());
+        if !self.has_room(now, id, half_life) {
             ctx.stats.flaps_ignored += 1;
             return;
         }
         self.penalties.insert(id, Penalty { value, at: now });
-        let hold = list.snapshot().hold(id);
-        if hold.is_some() || value >= ctx.params.flap_suppress {
+        if list.snapshot().hold(id).is_some() || value >= ctx.params.flap_suppress {
             let until = now + ctx.params.hold_time(value);
-            let is_told = hold.is_some_and(|hold| hold.is_told);
-            list.hold_back(id, Some(Hold { until, is_told }));
+            list.hold_back_until(id, until);
             ctx.timers.set(until, Timer::Release(id));
         }
     }
@@ -157,20 +160,21 @@ pub(crate) fn damp(
     let Some(hold) = list.snapshot().hold(id) else {
         return Some(change);
     };
-    match change {
-        Change::Left => {
-            list.hold_back(id, None);
-            Some(change)
-        }
-        _ if hold.is_told => None,
-        // It returns from the death for which it is suppressed.
-        Change::Alive => {
-            stats.returns_held_back += 1;
-            list.hold_back(id, Some(Hold { is_told: true, ..hold }));
-            Some(Change::HeldBack)
-        }
-        _ => Some(change),
+    // A departure is the member's own choice, and its last word.
+    if change == Change::Left {
+        list.hold_back(id, None);
+        return Some(change);
     }
+    if hold.is_told {
+        return None;
+    }
+    // It returns from the death for which it is suppressed.
+    if change == Change::Alive {
+        stats.returns_held_back += 1;
+        list.hold_back(id, Some(Hold { is_told: true, ..hold }));
+        return Some(Change::HeldBack);
+    }
+    Some(change)
 }
 
 /// The penalty of a member has decayed, unless it died again meanwhile: the application is told what it is now.

@@ -49,9 +49,16 @@ pub(crate) struct Gossip<'a> {
 /// One update to push.
 struct Update {
     id: MemberId,
-    /// The member that sent it; it is not sent back.
+    /// The member that sent it.
     from: Option<MemberId>,
     part: Part,
+}
+
+impl Update {
+    /// Whether a member may not know it yet.
+    fn is_news_to(&self, id: MemberId) -> bool {
+        self.from != Some(id) && self.id != id
+    }
 }
 
 impl Dissemination {
@@ -77,6 +84,13 @@ impl Dissemination {
         let (delay, period) = (ctx.params.push_delay, ctx.params.protocol_period);
         let wait = kind.map(|kind| self.budget(kind).wait(FEW, ctx.now, period).min(period));
         wait.map_or(delay, |wait| wait.max(delay))
+    }
+
+    /// Takes what was sent from the budget of each kind of news that was in it.
+    fn spend(&mut self, kinds: &[Option<Kind>], sent: u32, now: Instant, period: Duration) {
+        for kind in Kind::ALL.into_iter().filter(|&kind| kinds.contains(&Some(kind))) {
+            self.budgets[kind as usize].take(sent, now, period);
+        }
     }
 
     /// Takes from these members those whose turn it is.
@@ -131,28 +145,18 @@ impl Gossip<'_> {
         let news = unpushed.into_iter();
         let news = news.filter_map(|(id, from)| Some(Update { id, from, part: self.update(id)? }));
         let news: Vec<_> = news.collect();
-        let receivers = self.receivers(&kinds).into_iter().filter_map(|id| self.list.peer(id));
-        let sent = receivers.collect::<Vec<_>>().into_iter().map(|to| self.push(to, &news)).sum();
-        for kind in Kind::ALL.into_iter().filter(|&kind| kinds.contains(&Some(kind))) {
-            self.own.budgets[kind as usize].take(sent, now, period);
-        }
+        let receivers = self.list.peers(self.receivers(&kinds));
+        let sent = receivers.into_iter().map(|to| self.push(to, &news)).sum();
+        self.own.spend(&kinds, sent, now, period);
     }
 
     /// Pushes the news to one member; returns in how many messages.
     fn push(&mut self, to: Peer, news: &[Update]) -> u32 {
+        let news = news.iter().filter(|update| update.is_news_to(to.id));
         let max_bytes = self.ctx.params.max_datagram_bytes;
-        let (mut payload, mut sent) = (Payload::new(), 0);
-        for update in news.iter().filter(|u| u.from != Some(to.id) && u.id != to.id) {
-            if !payload.push_within(&update.part, max_bytes) {
-                let full = std::mem::replace(&mut payload, Payload::of(&update.part));
-                self.ctx.send_datagram(to, full);
-                sent += 1;
-            }
-        }
-        if !payload.is_empty() {
-            self.ctx.send_datagram(to, payload);
-            sent += 1;
-        }
+        let payloads = Payload::pack(news.map(|update| &update.part), max_bytes);
+        let sent = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
+        payloads.into_iter().for_each(|payload| self.ctx.send_datagram(to, payload));
         sent
     }
 
@@ -181,24 +185,28 @@ impl Gossip<'_> {
             payload.push_within(&claim, max_bytes);
             self.detector.contacts.record_informed(to, self.ctx.now);
         }
-        if self.own.queue.is_empty() {
-            return;
-        }
-        let members = self.list.snapshot().live_len();
-        let enough = retransmit_limit(self.ctx.params.retransmit_multiplier, members);
         let mut refused = 0;
         for id in self.own.queue.in_order().into_iter().filter(|&id| id != to) {
             if payload.len() + SMALLEST_UPDATE_BYTES > max_bytes || refused >= MAX_REFUSED {
                 break;
             }
-            match self.update(id) {
-                None => self.own.queue.remove(id),
-                Some(part) if payload.push_within(&part, max_bytes) => {
-                    self.own.queue.record_sent(id, enough);
-                }
-                Some(_) => refused += 1,
-            }
+            refused += usize::from(!self.append_update(payload, id));
         }
+    }
+
+    /// Appends the update on a member, if there is one, unless it is too long for what is left; says whether it was not.
+    fn append_update(&mut self, payload: &mut Payload, id: MemberId) -> bool {
+        let Some(part) = self.update(id) else {
+            self.own.queue.remove(id);
+            return true;
+        };
+        let fits = payload.push_within(&part, self.ctx.params.max_datagram_bytes);
+        if fits {
+            let members = self.list.snapshot().live_len();
+            let enough = retransmit_limit(self.ctx.params.retransmit_multiplier, members);
+            self.own.queue.record_sent(id, enough);
+        }
+        fits
     }
 
     /// What this node has against a member that it writes to: that it is suspect or dead, or was when it was forgotten.

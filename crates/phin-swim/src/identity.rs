@@ -31,6 +31,7 @@ impl Identity {
             return;
         }
         self.generation_taken_at = Some(ctx.now);
+        // None exceeds the last one.
         let Some(generation) = record.version().generation.0.checked_add(1).map(Generation) else {
             return;
         };

@@ -126,19 +126,23 @@ impl LinkState {
     /// side, which held up all replies of that time alike: so only the first of those that came together counts, and
     /// as no more than twice what was waited for. A slow link is learnt step by step, a pause hardly at all.
     pub(crate) fn record_reply(&mut self, now: Instant, reply: Reply) {
-        let Reply { sent_at, timeout, is_sample, is_overdue } = reply;
-        let waited = now - sent_at;
-        // Our timer should have fired by now: it is we who paused, and the time is not the link's.
-        let is_ours = waited > timeout && !is_overdue;
-        let is_counted_already = is_overdue && self.overdue_at.is_some_and(|at| sent_at < at);
-        if !is_sample || is_ours || is_counted_already {
+        if !self.is_round_trip(now, reply) {
             self.estimator.record_answered();
             return;
         }
-        self.estimator.record_reply(waited.min(timeout * 2));
-        if is_overdue {
+        self.estimator.record_reply((now - reply.sent_at).min(reply.timeout * 2));
+        if reply.is_overdue {
             self.overdue_at = Some(now);
         }
+    }
+
+    /// Whether the time that a reply took counts as the link's.
+    fn is_round_trip(&self, now: Instant, reply: Reply) -> bool {
+        let Reply { sent_at, timeout, is_sample, is_overdue } = reply;
+        // Our timer should have fired by now: it is we who paused, and the time is not the link's.
+        let is_ours = now - sent_at > timeout && !is_overdue;
+        let is_counted_already = is_overdue && self.overdue_at.is_some_and(|at| sent_at < at);
+        is_sample && !is_ours && !is_counted_already
     }
 
     /// A ping was answered, directly or by stream.
@@ -279,6 +283,26 @@ impl Links {
         self.links.get(&id)?.renewed_at
     }
 
+    /// One more ping on a link has no direct reply. Says whether it counts: those of one moment share their fate.
+    pub(crate) fn extend_run(&mut self, id: MemberId, sent_at: Instant, apart: Duration) -> bool {
+        let estimate = self.estimate_of(id);
+        let Some((link, estimate)) = self.links.get_mut(&id).zip(estimate) else {
+            return false;
+        };
+        match &mut link.unanswered {
+            Some(run) if sent_at < run.last_at + apart => return false,
+            Some(run) => run.extend(sent_at),
+            none => *none = Some(Run::new(sent_at, &estimate)),
+        }
+        true
+    }
+
+    /// Whether the pings in a row without direct reply are to be reported: once in each interval.
+    pub(crate) fn is_report_due(&mut self, now: Instant, id: MemberId, interval: Duration) -> bool {
+        let run = self.links.get_mut(&id).and_then(|link| link.unanswered.as_mut());
+        run.is_some_and(|run| now.mark_if_due(&mut run.told_at, interval))
+    }
+
     /// The pings to a member in a row without direct reply.
     pub(crate) fn unanswered(&self, id: MemberId) -> Option<Run> {
         self.links.get(&id)?.unanswered
@@ -314,10 +338,8 @@ impl Links {
         id: MemberId,
         interval: Duration,
     ) -> Option<MemberId> {
-        let word = self.links.get_mut(&id)?.lone_word.as_mut();
-        let word = word.filter(|word| word.asked_at.is_none_or(|at| now - at >= interval))?;
-        word.asked_at = Some(now);
-        Some(word.by)
+        let word = self.links.get_mut(&id)?.lone_word.as_mut()?;
+        now.mark_if_due(&mut word.asked_at, interval).then_some(word.by)
     }
 
     /// The longest stall that a member said it measured in itself lately.
@@ -342,15 +364,8 @@ impl Links {
 
     /// Whether a healthy member's host is to be asked again whether it answers, so that its silence will mean something.
     pub(crate) fn is_host_due(&mut self, now: Instant, id: MemberId) -> bool {
-        let Some(link) = self.links.get_mut(&id) else {
-            return false;
-        };
-        let is_due =
-            link.host_asked_at.is_none_or(|asked_at| now - asked_at >= HOST_QUESTION_INTERVAL);
-        if is_due {
-            link.host_asked_at = Some(now);
-        }
-        is_due
+        let link = self.links.get_mut(&id);
+        link.is_some_and(|link| now.mark_if_due(&mut link.host_asked_at, HOST_QUESTION_INTERVAL))
     }
 
     /// Forgets the links not heard longest, among those that need not be kept, until there are at most so many.

@@ -79,11 +79,8 @@ impl Newcomers {
     /// Whether a later version of a member is taken on the word of others. Each one sets the case against it back, so one
     /// that was never heard is granted few.
     fn takes_version(&mut self, now: Instant, id: MemberId) -> bool {
-        let unmet = self.unmet.get_mut(&id).map(|unmet| &mut unmet.renewed_at);
-        if let Some(renewed_at) = unmet {
-            let is_taken = renewed_at.is_none_or(|at| now - at >= VERSION_INTERVAL);
-            *renewed_at = if is_taken { Some(now) } else { *renewed_at };
-            return is_taken;
+        if let Some(unmet) = self.unmet.get_mut(&id) {
+            return now.mark_if_due(&mut unmet.renewed_at, VERSION_INTERVAL);
         }
         let Some(renewed_at) = self.ghosts.get_mut(&id) else {
             return true;
@@ -134,39 +131,64 @@ impl Newcomers {
         record: &Record,
         state: MemberState,
     ) -> bool {
-        let (now, id) = (ctx.now, record.id());
-        let sender = match source {
-            Source::Gossip(sender) if sender.id != id => sender.id,
-            Source::Gossip(_) | Source::Welcome(_) | Source::Ourselves => return true,
-        };
-        let is_ghost = self.ghosts.contains_key(&id);
-        if let Some(known) = list.get(id).cloned() {
-            if state.is_live() && !self.takes_version(now, id) {
-                ctx.stats.hearsay_ignored += 1;
-                return false;
-            }
-            if !is_ghost || !state.is_live() {
-                return true;
-            }
-            // It stays dead in its later version, until it answers. Others that heard it know better, so this is no
-            // news, nor is what is still queued of the earlier version's death.
-            let (state, since) = (known.state, known.since);
-            list.put(Member { record: record.clone(), state, since });
-            ctx.then(Step::Withdraw(id));
-        }
-        let live = list.snapshot().live_len();
-        if !is_ghost && !self.are_many_vanished(now) && self.has_room(now, live) {
-            if state.is_live() {
-                self.record_told(now, id);
-            }
+        let id = record.id();
+        let Some(teller) = source.teller().filter(|&teller| teller != id) else {
             return true;
+        };
+        let is_live = state.is_live();
+        if list.get(id).is_some() {
+            return !is_live || self.takes_later(ctx, list, teller, record);
         }
-        if state.is_live() && self.wait(now, sender, record.clone()) {
+        let is_taken = self.is_word_enough(ctx.now, id, list.snapshot().live_len());
+        // Of one that is gone there is nothing to find out.
+        if !is_live {
+            return is_taken;
+        }
+        if is_taken {
+            self.record_told(ctx.now, id);
+        } else {
+            self.examine(ctx, teller, record);
+        }
+        is_taken
+    }
+
+    /// Whether a later version of a member in the list is taken as another one tells it.
+    fn takes_later(
+        &mut self,
+        ctx: &mut Ctx,
+        list: &mut MembershipList,
+        teller: MemberId,
+        record: &Record,
+    ) -> bool {
+        let id = record.id();
+        if !self.takes_version(ctx.now, id) {
+            ctx.stats.hearsay_ignored += 1;
+            return false;
+        }
+        let Some(known) = list.get(id).filter(|_| self.ghosts.contains_key(&id)) else {
+            return true;
+        };
+        // It stays dead in its later version, until it answers. Others that heard it know better, so this is no
+        // news, nor is what is still queued of the earlier version's death.
+        let (state, since) = (known.state, known.since);
+        list.put(Member { record: record.clone(), state, since });
+        ctx.then(Step::Withdraw(id));
+        self.examine(ctx, teller, record);
+        false
+    }
+
+    /// Whether a newcomer is taken on the word of others.
+    fn is_word_enough(&mut self, now: Instant, id: MemberId, live: usize) -> bool {
+        !self.ghosts.contains_key(&id) && !self.are_many_vanished(now) && self.has_room(now, live)
+    }
+
+    /// Pings a newcomer before it is taken in, if one more can wait.
+    fn examine(&mut self, ctx: &mut Ctx, teller: MemberId, record: &Record) {
+        if self.wait(ctx.now, teller, record.clone()) {
             ctx.stats.newcomers_examined += 1;
-            let to = Peer { id, addr: record.addr() };
+            let to = Peer { id: record.id(), addr: record.addr() };
             ctx.then(Step::Ping { to, purpose: Purpose::Look });
         }
-        false
     }
 
     /// A member was heard: it exists. One that waited for that is taken in.

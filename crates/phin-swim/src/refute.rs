@@ -1,5 +1,7 @@
 //! Refuting: a claim that this node is suspect or dead is answered with a later incarnation of it (SWIM §4.2).
 
+use std::cmp::Ordering;
+
 use crate::{
     detect::verdicts::Verdicts,
     member::{
@@ -21,30 +23,41 @@ impl Verdicts<'_> {
     /// Answers a claim against this node. The member that makes it is told by this node itself: it may be the only one
     /// that this node reaches. A claim about an earlier version was answered before.
     pub(crate) fn refute(&mut self, source: Source, claim: Claim, accusation: Accusation) {
-        let now = self.ctx.now;
-        let mut mine = self.see.list.me().record.clone();
-        if claim.version > mine.version() {
+        let mine = self.see.list.me().record.clone();
+        let answer = match claim.version.cmp(&mine.version()) {
+            Ordering::Greater => None,
+            Ordering::Equal if !mine.has_left() => self.renew(&mine, accusation),
+            Ordering::Equal | Ordering::Less => Some(mine),
+        };
+        if let Some(record) = answer {
+            self.answer(source, record);
+        }
+    }
+
+    fn answer(&mut self, source: Source, record: Record) {
+        let (Source::Gossip(peer) | Source::Welcome(peer)) = source else {
             return;
-        }
-        if claim.version == mine.version() && !mine.has_left() {
-            let (me, eviction) = (mine.id(), self.own_eviction());
-            if self.own.failing.holds_off(now, me, eviction) {
-                self.ctx.stats.refutations_held += 1;
-                return;
-            }
-            self.ctx.stats.refutations += 1;
-            self.ctx.stats.deaths_refuted += u64::from(accusation == Accusation::Death);
-            self.own.contacts.record_refuted(now);
-            let statement = mine.statement();
-            let version = statement.version.next_or_generation();
-            mine = Record::sign(Statement { version, ..statement }, &*self.ctx.keys);
-            self.ctx.then(Step::Apply { news: News::own(mine.clone()), source: Source::Ourselves });
-        }
-        if let Source::Gossip(peer) | Source::Welcome(peer) = source
-            && self.own.contacts.may_answer(now, peer.id)
-        {
-            let entry = Entry { state: mine.own_state(), record: mine };
+        };
+        if self.own.contacts.may_answer(self.ctx.now, peer.id) {
+            let entry = Entry { state: record.own_state(), record };
             self.ctx.send(peer, &Part::Entry(entry));
         }
+    }
+
+    /// The next version of this node's record, unless the policy has the accusation stand for now.
+    fn renew(&mut self, mine: &Record, accusation: Accusation) -> Option<Record> {
+        let (now, eviction) = (self.ctx.now, self.own_eviction());
+        if self.own.failing.holds_off(now, mine.id(), eviction) {
+            self.ctx.stats.refutations_held += 1;
+            return None;
+        }
+        self.ctx.stats.refutations += 1;
+        self.ctx.stats.deaths_refuted += u64::from(accusation == Accusation::Death);
+        self.own.contacts.record_refuted(now);
+        let statement = mine.statement();
+        let version = statement.version.next_or_generation();
+        let renewed = Record::sign(Statement { version, ..statement }, &*self.ctx.keys);
+        self.ctx.then(Step::Apply { news: News::own(renewed.clone()), source: Source::Ourselves });
+        Some(renewed)
     }
 }

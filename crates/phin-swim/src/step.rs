@@ -125,6 +125,15 @@ pub(crate) struct Origin {
 }
 
 impl Source {
+    /// The member whose word this is, one update among others: what it may send is limited. What a node that is alone takes
+    /// in as a whole list is limited by the pages it asks for.
+    pub(crate) const fn teller(self) -> Option<MemberId> {
+        match self {
+            Self::Gossip(from) => Some(from.id),
+            Self::Welcome(_) | Self::Ourselves => None,
+        }
+    }
+
     /// The member to name as the one that said so.
     pub(crate) const fn from(self) -> MemberId {
         match self {

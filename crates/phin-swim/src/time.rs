@@ -24,6 +24,15 @@ impl Instant {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Whether something is due again: `interval` after it was last done, or for the first time. If so, it is done now.
+    pub(crate) fn mark_if_due(self, last: &mut Option<Self>, interval: Duration) -> bool {
+        let is_due = last.is_none_or(|last| self - last >= interval);
+        if is_due {
+            *last = Some(self);
+        }
+        is_due
+    }
+
     /// The moment `age` before this one, or [`Instant::START`] if there is none.
     pub const fn saturating_sub(self, age: Duration) -> Self {
         Self(self.0.saturating_sub(age))

@@ -15,6 +15,14 @@ pub struct Template {
     list: Option<MembershipList>,
 }
 
+/// A member as it has been from the beginning.
+fn founder(me: Local, keys: &dyn Keys) -> Member {
+    let version = Version { generation: me.generation, incarnation: Incarnation(0) };
+    let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
+    let record = Record::sign(statement, keys);
+    Member { record, state: MemberState::Alive, since: Instant::START }
+}
+
 impl Template {
     /// The list of these members, each with its own keys.
     ///
@@ -25,19 +33,12 @@ impl Template {
         members: impl IntoIterator<Item = (Local, K)>,
     ) -> Result<Self, ConfigError> {
         let params: Params = config.clone().try_into()?;
-        let mut list = None;
-        for (me, keys) in members {
-            let version = Version { generation: me.generation, incarnation: Incarnation(0) };
-            let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
-            let record = Record::sign(statement, &keys);
-            let member = Member { record, state: MemberState::Alive, since: Instant::START };
-            match &mut list {
-                None => list = Some(MembershipList::new(member, params.rings)),
-                Some(list) => {
-                    list.put(member);
-                }
-            }
-        }
+        let mut members = members.into_iter().map(|(me, keys)| founder(me, &keys));
+        let list = members.next().map(|first| MembershipList::new(first, params.rings));
+        let list = list.map(|mut list| {
+            members.for_each(|member| _ = list.put(member));
+            list
+        });
         Ok(Self { list })
     }
 

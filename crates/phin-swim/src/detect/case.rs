@@ -219,6 +219,13 @@ impl Case {
         self.retry == Retry::None && self.accusers.is_empty() && self.stage < Stage::Asked
     }
 
+    /// A dormant case is followed up. What we missed for another long ago, and nobody followed up, is no part of a silence
+    /// that begins now.
+    pub(crate) fn reopen(&mut self, now: Instant, recent: Duration) {
+        self.misses.retain(|&sent_at| now - sent_at <= recent);
+        self.opened_at = now;
+    }
+
     /// Whether this node has not pinged the subject for it yet.
     pub(crate) fn is_unverified(&self) -> bool {
         self.retry == Retry::None && self.misses.is_empty()

@@ -7,16 +7,16 @@
 //! a member, and the member, know which links to it fail. Nothing is sent while all links work.
 
 use crate::{
-    Change, Instant, MemberId, MemberState, Peer, Version,
+    Instant, MemberId, MemberState, Peer, Version,
     ctx::Ctx,
     detect::{
         detector::Detector,
-        failing::{FailingLink, Turn, Unreached},
+        failing::{FailingLink, Unreached},
         health::LocalHealth,
         reports::{Outcome, Report, Silence, Vote},
         view::{Senses, View},
     },
-    link::{Links, Run},
+    link::Links,
     member::{list::MembershipList, transition::News},
     probe::{pings::Pings, rounds::Rounds},
     step::{Source, Step},
@@ -43,23 +43,28 @@ fn report(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Option<Pa
     Some(Part::Failing { subject, version, links: links.collect() })
 }
 
-/// The links, of those that a member reports, that its word counts for: its own; to the subject itself, also those of others,
-/// unless the subject hears these observers, which would say so themselves if they got no reply.
-fn counted_links(
-    view: View<'_>,
-    from: MemberId,
-    subject: MemberId,
-    links: &[FailingLinkBody],
-) -> Vec<FailingLink> {
-    let is_me = subject == view.me();
-    let is_unheard = |link: &FailingLink| {
-        view.heard_itself_at(link.observer).is_none_or(|heard_at| heard_at < link.since)
-    };
-    let links = links.iter().map(|link| link.received(view.now));
-    links
-        .filter(|link| link.observer == from || (is_me && is_unheard(link)))
-        .filter(|link| view.may_observe(link.observer, subject))
-        .collect()
+/// Whether this node follows the links to this run of a member: it is the subject itself, or observes it.
+fn is_followed(view: View<'_>, subject: MemberId, version: Version) -> bool {
+    let known = view.list.live(subject);
+    let is_current = known.is_some_and(|known| known.generation() == version.generation);
+    is_current && (subject == view.me() || view.may_observe(view.me(), subject))
+}
+
+/// Whether a member's word on a failing link counts: on its own; to the subject itself, also on that of another, unless
+/// the subject hears this observer, which would say so itself if it got no reply.
+fn counts(view: View<'_>, from: MemberId, subject: MemberId, link: &FailingLink) -> bool {
+    let heard_at = view.heard_itself_at(link.observer);
+    let is_unheard = heard_at.is_none_or(|heard_at| heard_at < link.since);
+    let is_meant = link.observer == from || (subject == view.me() && is_unheard);
+    is_meant && view.may_observe(link.observer, subject)
+}
+
+/// Whether most of a member's observers do not reach it, by these links.
+fn is_degraded(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> bool {
+    let observers = view.list.rings().observers(subject);
+    let alive = observers.into_iter().filter(|&id| view.list.is_alive(id)).count();
+    let is_deaf = subject == view.me() && view.is_deaf();
+    is_deaf || (links.len() >= 2 && links.len() * 2 > alive)
 }
 
 /// The rules for links that fail, with what they work on.
@@ -86,13 +91,9 @@ impl Degraded<'_> {
         if self.view().cannot_judge(Silence::Unknown) || !self.extend_run(subject, sent_at) {
             return;
         }
-        let (now, turn) = (self.ctx.now, self.view().turn());
-        let reported_at = self.links.unanswered(subject).and_then(|run| run.told_at);
-        let is_due = reported_at.is_none_or(|reported_at| now - reported_at >= turn);
-        if is_due && self.view().own_failing_link(subject).is_some() {
-            if let Some(run) = self.links.get_mut(subject).and_then(|l| l.unanswered.as_mut()) {
-                run.told_at = Some(now);
-            }
+        let turn = self.view().turn();
+        let fails = self.view().own_failing_link(subject).is_some();
+        if fails && self.links.is_report_due(self.ctx.now, subject, turn) {
             self.report_link(subject);
             self.update_degraded(subject);
         }
@@ -101,19 +102,7 @@ impl Degraded<'_> {
     /// Counts one more ping of a run without direct reply; says whether it counts.
     fn extend_run(&mut self, subject: MemberId, sent_at: Instant) -> bool {
         let apart = self.ctx.params.pause_tolerance / 16;
-        let is_observed = self.view().subjects().contains(&subject);
-        let estimate = self.links.estimate_of(subject);
-        let link = self.links.get_mut(subject).filter(|_| is_observed);
-        let Some((link, estimate)) = link.zip(estimate) else {
-            return false;
-        };
-        match &mut link.unanswered {
-            // Those of one moment share their fate.
-            Some(run) if sent_at < run.last_at + apart => return false,
-            Some(run) => run.extend(sent_at),
-            none => *none = Some(Run::new(sent_at, &estimate)),
-        }
-        true
+        self.view().subjects().contains(&subject) && self.links.extend_run(subject, sent_at, apart)
     }
 
     /// A subject answered a ping as it was sent.
@@ -140,14 +129,12 @@ impl Degraded<'_> {
         links: &[FailingLinkBody],
     ) {
         let view = self.view();
-        let known = self.list.get(subject).filter(|member| member.state.is_live());
-        let is_current = known.is_some_and(|known| known.generation() == version.generation);
-        let is_ours = subject == view.me() || view.may_observe(view.me(), subject);
-        if !is_current || !is_ours || !view.may_observe(from, subject) {
+        if !is_followed(view, subject, version) || !view.may_observe(from, subject) {
             self.ctx.stats.unknown_subjects += 1;
             return;
         }
-        let links = counted_links(view, from, subject, links);
+        let links = links.iter().map(|link| link.received(view.now));
+        let links: Vec<_> = links.filter(|link| counts(view, from, subject, link)).collect();
         let run = (subject, version.generation);
         self.own.failing.record(self.ctx.now, from, run, links.into_iter());
         self.update_degraded(subject);
@@ -186,24 +173,17 @@ impl Degraded<'_> {
 
     /// Tells the application when a member becomes degraded, or is so no longer.
     fn update_degraded(&mut self, subject: MemberId) {
-        let member = self.list.get(subject).filter(|member| member.state.is_live()).cloned();
-        let Some(member) = member else {
+        let Some(member) = self.list.live(subject).cloned() else {
             self.own.failing.forget(subject);
             return;
         };
         let view = self.view();
         let links = view.failing_links(subject);
-        let mut observers = view.list.rings().observers(subject);
-        observers.retain(|&id| view.list.is_alive(id));
-        let is_deaf = subject == view.me() && view.is_deaf();
-        let is_degraded = is_deaf || (links.len() >= 2 && links.len() * 2 > observers.len());
+        let is_degraded = is_degraded(view, subject, &links);
         let run = (subject, member.generation());
-        let change = match self.own.failing.update(self.ctx.now, run, &links, is_degraded) {
-            Some(Turn::Degraded) => Change::Degraded,
-            Some(Turn::Recovered) => Change::Recovered,
-            None => return,
-        };
-        self.ctx.then(Step::Announce { change, member });
+        if let Some(change) = self.own.failing.update(self.ctx.now, run, &links, is_degraded) {
+            self.ctx.then(Step::Announce { change, member });
+        }
     }
 
     /// Declares a member dead that has been degraded for as long as the policy gives it, if this node does not reach it

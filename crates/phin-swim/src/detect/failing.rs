@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Generation, Instant, MemberId};
+use crate::{Change, Generation, Instant, MemberId};
 
 /// A member that some of its observers cannot reach.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,16 +51,18 @@ pub(crate) struct ReportedLink {
     pub(crate) heard_at: Instant,
 }
 
-/// Whether a member becomes degraded, or is so no longer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Turn {
-    Degraded,
-    Recovered,
-}
-
 impl Subject {
     const fn new(generation: Generation) -> Self {
         Self { generation, reported: BTreeMap::new(), degraded_since: None }
+    }
+
+    fn update(&mut self, now: Instant, links: &[FailingLink], is_degraded: bool) -> Option<Change> {
+        self.reported.retain(|observer, _| links.iter().any(|link| link.observer == *observer));
+        if self.degraded_since.is_some() == is_degraded {
+            return None;
+        }
+        self.degraded_since = is_degraded.then_some(now);
+        Some(if is_degraded { Change::Degraded } else { Change::Recovered })
     }
 }
 
@@ -96,38 +98,30 @@ impl Failing {
         links: impl Iterator<Item = FailingLink>,
     ) {
         let (id, generation) = subject;
-        let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
+        let known = self.subjects.entry(id).or_insert(Subject::new(generation));
         known.reported.remove(&from);
         let reported = links.map(|link| (link.observer, ReportedLink { link, heard_at: now }));
         known.reported.extend(reported);
     }
 
-    /// Takes note of the links that fail by now, and whether the member is degraded; says whether that is a change.
+    /// Takes note of the links that fail by now, and whether the member is degraded. Returns the change, if that is one.
     pub(crate) fn update(
         &mut self,
         now: Instant,
         subject: (MemberId, Generation),
         links: &[FailingLink],
         is_degraded: bool,
-    ) -> Option<Turn> {
+    ) -> Option<Change> {
         let (id, generation) = subject;
-        let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
+        let known = self.subjects.entry(id).or_insert(Subject::new(generation));
         if known.generation != generation {
             *known = Subject::new(generation);
         }
-        known.reported.retain(|observer, _| links.iter().any(|link| link.observer == *observer));
-        let turn = match (known.degraded_since, is_degraded) {
-            (None, true) => Some(Turn::Degraded),
-            (Some(_), false) => Some(Turn::Recovered),
-            (None, false) | (Some(_), true) => None,
-        };
-        if turn.is_some() {
-            known.degraded_since = is_degraded.then_some(now);
-        }
+        let change = known.update(now, links, is_degraded);
         if links.is_empty() && !is_degraded {
             self.subjects.remove(&id);
         }
-        turn
+        change
     }
 
     pub(crate) fn forget(&mut self, id: MemberId) {
@@ -137,19 +131,18 @@ impl Failing {
     /// Whether a claim that this member is suspect or dead is left to stand for now: by the policy a degraded member stays
     /// away for as long as it was given, before it tries again. `eviction` is how long, if it agrees to its eviction.
     pub(crate) fn holds_off(&mut self, now: Instant, me: MemberId, eviction: Eviction) -> bool {
-        match (self.held_until, eviction) {
-            (Some(held_until), _) if now < held_until => true,
-            (Some(_), _) => {
-                self.held_until = None;
-                self.subjects.remove(&me);
-                false
-            }
-            (None, Eviction::Agreed(after)) => {
+        let Some(held_until) = self.held_until else {
+            if let Eviction::Agreed(after) = eviction {
                 self.held_until = Some(now + after);
-                true
             }
-            (None, Eviction::No) => false,
+            return self.held_until.is_some();
+        };
+        let is_held = now < held_until;
+        if !is_held {
+            self.held_until = None;
+            self.subjects.remove(&me);
         }
+        is_held
     }
 }
 
@@ -180,14 +173,15 @@ mod tests {
     fn only_a_change_is_a_turn() {
         let mut failing = Failing::default();
         let subject = (ID, Generation(0));
-        // At which second, which links fail, whether that is degraded; what turn it is, since when it is degraded.
-        let steps: [(u64, &[u8], bool, Option<Turn>, Option<u64>); 6] = [
+        /// At which second, which links fail, whether that is degraded; which change it is, since when it is degraded.
+        type Step = (u64, &'static [u8], bool, Option<Change>, Option<u64>);
+        let steps: [Step; 6] = [
             (1, &[2], false, None, None),
-            (2, &[2, 3], true, Some(Turn::Degraded), Some(2)),
+            (2, &[2, 3], true, Some(Change::Degraded), Some(2)),
             (3, &[2, 3, 4], true, None, Some(2)),
-            (4, &[2], false, Some(Turn::Recovered), None),
-            (5, &[2, 3], true, Some(Turn::Degraded), Some(5)),
-            (6, &[], false, Some(Turn::Recovered), None),
+            (4, &[2], false, Some(Change::Recovered), None),
+            (5, &[2, 3], true, Some(Change::Degraded), Some(5)),
+            (6, &[], false, Some(Change::Recovered), None),
         ];
         for (second, observers, is_degraded, turn, since) in steps {
             let links: Vec<_> = observers.iter().map(|&observer| link(observer)).collect();

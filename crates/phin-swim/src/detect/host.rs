@@ -31,40 +31,54 @@ pub(crate) fn record_port_free(ctx: &mut Ctx, list: &MembershipList, cases: &Cas
     }
 }
 
+/// The kind of silence that a host's answer shows, given whether the host ever answered before.
+const fn silence_by(answer: HostAnswer, is_port_taken: bool, has_answered: bool) -> Silence {
+    match answer {
+        HostAnswer::PortRefused => Silence::Gone,
+        HostAnswer::Answers if is_port_taken => Silence::Gone,
+        HostAnswer::Answers => Silence::Hung,
+        HostAnswer::Nothing if has_answered => Silence::Silent,
+        HostAnswer::Nothing | HostAnswer::Unknown => Silence::Unknown,
+    }
+}
+
 impl Detect<'_> {
     /// What a member's host said of it.
     pub(crate) fn handle_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
-        // Another process may have its port by now. Finding that takes a look at the whole list, and only a silent member is
-        // judged by it.
-        let is_taken = answer == HostAnswer::Answers
-            && self.own.cases.is_open(id)
-            && self.list.is_address_taken(id);
+        let is_refused = answer == HostAnswer::PortRefused;
+        let is_port_taken = self.is_port_taken(id, answer);
         let Some(link) = self.links.get_mut(id) else {
-            if answer == HostAnswer::PortRefused {
+            if is_refused {
                 self.ctx.then(Step::PortFree(id));
             }
             return;
         };
-        let silence = match answer {
-            HostAnswer::PortRefused => Silence::Gone,
-            HostAnswer::Answers if is_taken => Silence::Gone,
-            HostAnswer::Answers => Silence::Hung,
-            HostAnswer::Nothing if link.host_answers => Silence::Silent,
-            HostAnswer::Nothing | HostAnswer::Unknown => Silence::Unknown,
-        };
+        let silence = silence_by(answer, is_port_taken, link.host_answers);
         if matches!(answer, HostAnswer::PortRefused | HostAnswer::Answers) {
             link.host_answers = true;
             self.health.record_answer(self.ctx.now);
         }
-        if answer == HostAnswer::PortRefused {
-            self.health.record_refusal(self.ctx.now);
-            // A refused packet may come before any reply is overdue: the member is looked at, at once.
-            if self.ctx.params.ask_hosts {
-                self.open_case(id);
-            }
-            self.ctx.then(Step::PortFree(id));
+        if is_refused {
+            self.handle_refusal(id);
         }
         self.ctx.then(Step::HostSays { id, silence });
+    }
+
+    /// Whether another process has the port of a member by now. Finding that takes a look at the whole list, and only a
+    /// silent member is judged by it.
+    fn is_port_taken(&self, id: MemberId, answer: HostAnswer) -> bool {
+        answer == HostAnswer::Answers
+            && self.own.cases.is_open(id)
+            && self.list.is_address_taken(id)
+    }
+
+    fn handle_refusal(&mut self, id: MemberId) {
+        self.health.record_refusal(self.ctx.now);
+        // A refused packet may come before any reply is overdue: the member is looked at, at once.
+        if self.ctx.params.ask_hosts {
+            self.open_case(id);
+        }
+        self.ctx.then(Step::PortFree(id));
     }
 
     /// The connection to a member ended.

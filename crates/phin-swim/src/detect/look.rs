@@ -27,6 +27,14 @@ fn look_limit(view: View<'_>, began: Instant) -> usize {
     usize::from(!is_early && view.cases.len() < MAX_UNHEARD)
 }
 
+/// How many steps are looked along each ring, and at how many members: beyond the subjects only if most are silent.
+fn reach(view: View<'_>, began: Instant) -> (usize, usize) {
+    match view.is_most_silent() {
+        true => (MAX_STEPS, look_limit(view, began)),
+        false => (1, MAX_LOOKED_AT),
+    }
+}
+
 /// The next members in the rings that were neither heard since then nor looked at: at most so many.
 fn unheard_in_rings(
     view: View<'_>,
@@ -72,20 +80,16 @@ impl Detect<'_> {
     /// the members that follow them in the rings, up to the first in each ring that was heard since.
     pub(crate) fn look_around(&mut self) {
         let now = self.ctx.now;
-        if self.own.next_look.is_some_and(|next| now < next) {
+        if Some(now) < self.own.next_look {
             return;
         }
         let view = self.view();
         let Some(began) = view.mass_silence_began() else {
             return;
         };
-        let is_far = view.is_most_silent();
-        let (steps, limit) = match is_far {
-            true => (MAX_STEPS, look_limit(view, began)),
-            false => (1, MAX_LOOKED_AT),
-        };
+        let (steps, limit) = reach(view, began);
         let unheard = unheard_in_rings(view, began, steps, limit);
-        if unheard.is_empty() && !is_far {
+        if unheard.is_empty() && !view.is_most_silent() {
             return;
         }
         let next = now + self.ctx.params.pause_tolerance / LOOKS_PER_TOLERANCE;

@@ -30,6 +30,16 @@ pub(crate) enum Stage {
     Examined(Instant),
 }
 
+impl Stage {
+    /// The stage of a verdict that takes the place of one in this stage: its subject is asked once more only once.
+    const fn replaced(self) -> Self {
+        match self {
+            Self::Asked(at) => Self::Asked(at),
+            Self::Refutable | Self::Examined(_) => Self::Refutable,
+        }
+    }
+}
+
 impl PendingVerdicts {
     /// The pending verdict on this version of a member.
     pub(crate) fn on(&self, id: MemberId, version: Version) -> Option<&PendingVerdict> {
@@ -68,12 +78,10 @@ impl PendingVerdicts {
         source: Source,
     ) {
         let known = self.on(id, version);
-        if known.is_none_or(|known| known.votes.len() < votes.len()) {
-            let stage = match known.map(|known| known.stage) {
-                Some(Stage::Asked(at)) => Stage::Asked(at),
-                Some(Stage::Refutable | Stage::Examined(_)) | None => Stage::Refutable,
-            };
-            self.0.insert(id, PendingVerdict { version, votes, source, stage });
+        let is_better = known.is_none_or(|known| known.votes.len() < votes.len());
+        let stage = known.map_or(Stage::Refutable, |known| known.stage.replaced());
+        if is_better {
+            self.insert(id, PendingVerdict { version, votes, source, stage });
         }
     }
 

@@ -70,17 +70,20 @@ pub(crate) fn phi_reaches(view: View<'_>, id: MemberId, threshold: f64) -> Optio
     if growing.unanswered.is_none() || growing.phi(now + MAX_WAIT) < threshold {
         return None;
     }
-    let is_reached = |after: Duration| growing.phi(now + after) >= threshold;
-    let mut late = FINEST;
-    while !is_reached(late) {
+    Some(now + shortest(|wait| growing.phi(now + wait) >= threshold))
+}
+
+/// The shortest wait that is enough, where any longer one is too.
+fn shortest(is_enough: impl Fn(Duration) -> bool) -> Duration {
+    let (mut early, mut late) = (Duration::ZERO, FINEST);
+    while !is_enough(late) {
         late *= 2;
     }
-    let mut early = Duration::ZERO;
     while late - early > FINEST {
         let middle = early + (late - early) / 2;
-        if is_reached(middle) { late = middle } else { early = middle }
+        if is_enough(middle) { late = middle } else { early = middle }
     }
-    Some(now + late)
+    late
 }
 
 /// To how much a moment is found out. A timer is no more exact.

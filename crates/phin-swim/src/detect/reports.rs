@@ -135,17 +135,18 @@ impl Reports {
         let member = list.get(id)?;
         let claim = Claim { subject: id, version: member.version(), by: list.me().id() };
         Some(match member.state {
-            MemberState::Alive | MemberState::Left => {
-                Part::Entry(Entry { state: member.state, record: member.record().clone() })
-            }
+            MemberState::Alive | MemberState::Left => Part::Entry(Entry::of(member)),
             MemberState::Suspect => Part::Suspect(claim),
-            MemberState::Dead => {
-                let votes = self.votes(id, member.version());
-                let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
-                let votes = votes.map(|vote| (vote.observer, Tally::of(vote, now))).collect();
-                Part::Dead(Verdict { claim, votes })
-            }
+            MemberState::Dead => Part::Dead(self.verdict(now, claim)),
         })
+    }
+
+    /// A verdict with as many of the votes that it rests on as a message takes.
+    fn verdict(&self, now: Instant, claim: Claim) -> Verdict {
+        let votes = self.votes(claim.subject, claim.version);
+        let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
+        let votes = votes.map(|vote| (vote.observer, Tally::of(vote, now))).collect();
+        Verdict { claim, votes }
     }
 
     /// The votes that a verdict on this version rests on.

@@ -35,16 +35,13 @@ impl Detect<'_> {
     /// The case of a live member, opened if there is room.
     pub(crate) fn open_case(&mut self, subject: MemberId) -> Option<&mut Case> {
         let now = self.ctx.now;
-        let known = self.list.get(subject).filter(|known| known.state.is_live())?;
+        let known = self.list.live(subject)?;
         let Some(case) = self.own.cases.open(now, subject, known.version()) else {
             self.ctx.stats.cases_refused += 1;
             return None;
         };
         if case.is_dormant() {
-            // What we missed for another long ago, and nobody followed up, is no part of a silence that begins now.
-            let recent = self.ctx.params.pause_tolerance / 4;
-            case.misses.retain(|&sent_at| now - sent_at <= recent);
-            case.opened_at = now;
+            case.reopen(now, self.ctx.params.pause_tolerance / 4);
         }
         Some(case)
     }

@@ -64,7 +64,7 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn peers(self, ids: Vec<MemberId>) -> Vec<Peer> {
-        ids.into_iter().filter_map(|id| self.list.peer(id)).collect()
+        self.list.peers(ids)
     }
 
     pub(crate) fn case(self, subject: MemberId) -> Option<&'a Case> {
@@ -296,7 +296,7 @@ impl<'a> View<'a> {
 
     /// All links to a live member that fail as far as we know, ours among them.
     pub(crate) fn failing_links(self, subject: MemberId) -> Vec<FailingLink> {
-        let Some(member) = self.list.get(subject).filter(|member| member.state.is_live()) else {
+        let Some(member) = self.list.live(subject) else {
             return Vec::new();
         };
         let reported = self.failing.reported(subject, member.generation());

@@ -21,10 +21,6 @@ impl Queue {
         is_full
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The members of which there is news, those first whose news was sent least often.
     pub(crate) fn in_order(&self) -> Vec<MemberId> {
         let mut queue: Vec<_> = self.0.iter().map(|(&id, &sent)| (sent, id)).collect();

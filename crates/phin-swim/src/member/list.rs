@@ -158,7 +158,7 @@ impl MembershipList {
         let id = member.id();
         let member = Arc::new(member);
         let before = self.snapshot.members.insert(id, Arc::clone(&member));
-        self.account(before.as_deref(), Some(&member));
+        self.account(id, before.as_deref(), Some(&member));
         member
     }
 
@@ -166,7 +166,7 @@ impl MembershipList {
     pub(crate) fn remove(&mut self, id: MemberId) -> Option<Arc<Member>> {
         let before = self.snapshot.members.remove(&id);
         self.snapshot.held.remove(&id);
-        self.account(before.as_deref(), None);
+        self.account(id, before.as_deref(), None);
         before
     }
 
@@ -176,6 +176,12 @@ impl MembershipList {
             Some(hold) => drop(self.snapshot.held.insert(id, hold)),
             None => drop(self.snapshot.held.remove(&id)),
         }
+    }
+
+    /// Holds a member back until then. Whether the application knows that it is held back remains as it is.
+    pub(crate) fn hold_back_until(&mut self, id: MemberId, until: Instant) {
+        let is_told = self.snapshot.hold(id).is_some_and(|hold| hold.is_told);
+        self.hold_back(id, Some(Hold { until, is_told }));
     }
 
     /// Counts a change that is told to the application, and returns the list's version with it.
@@ -188,6 +194,11 @@ impl MembershipList {
         self.snapshot.get(id)
     }
 
+    /// The member with this id, if it is alive or suspect.
+    pub(crate) fn live(&self, id: MemberId) -> Option<&Arc<Member>> {
+        self.get(id).filter(|member| member.state.is_live())
+    }
+
     pub(crate) fn me(&self) -> &Arc<Member> {
         self.snapshot.me()
     }
@@ -195,6 +206,11 @@ impl MembershipList {
     /// Where a member that is known is to be found.
     pub(crate) fn peer(&self, id: MemberId) -> Option<Peer> {
         Some(Peer { id, addr: self.get(id)?.addr() })
+    }
+
+    /// Where these members, as far as they are known, are to be found.
+    pub(crate) fn peers(&self, ids: Vec<MemberId>) -> Vec<Peer> {
+        ids.into_iter().filter_map(|id| self.peer(id)).collect()
     }
 
     pub(crate) fn state(&self, id: MemberId) -> Option<MemberState> {
@@ -221,8 +237,7 @@ impl MembershipList {
 
     /// This node's own record, as others are sent it.
     pub(crate) fn own_entry(&self) -> Part {
-        let me = self.me();
-        Part::Entry(Entry { state: me.state, record: me.record().clone() })
+        Part::Entry(Entry::of(self.me()))
     }
 
     pub(crate) const fn snapshot(&self) -> &Members {
@@ -254,53 +269,61 @@ impl MembershipList {
         self.rings.at_or_after(rng.random()).filter(|&id| id != me)
     }
 
-    /// Keeps fingerprints, rings and the count of live members in step with a change.
-    fn account(&mut self, before: Option<&Member>, after: Option<&Member>) {
-        let hash = |member: &Member| entry_hash(member.id(), member.version());
+    /// Keeps fingerprints, names, rings and the count of live members in step with a change.
+    fn account(&mut self, id: MemberId, before: Option<&Member>, after: Option<&Member>) {
         // The fingerprint is of the living: the dead are forgotten at each member's own time. Buckets are compared only
         // where lists differ, and then tell of the departed too.
-        let live_hash = |member: Option<&Member>| {
-            member.filter(|member| member.state.is_live()).map_or(0, hash)
-        };
-        let full_hash = |member: Option<&Member>| match member.map(|m| (hash(m), m.state)) {
-            None => 0,
-            Some((hash, MemberState::Alive | MemberState::Suspect)) => hash,
-            Some((hash, MemberState::Dead)) => mix(hash),
-            Some((hash, MemberState::Left)) => mix(!hash),
-        };
-        let Some(id) = before.or(after).map(Member::id) else {
-            return;
-        };
         self.buckets[bucket(id)] ^= full_hash(before) ^ full_hash(after);
-        self.snapshot.fingerprint.0 ^= live_hash(before) ^ live_hash(after);
-        let is_live = |member: Option<&Member>| member.is_some_and(|m| m.state.is_live());
-        let name = |member: Option<&Member>| {
-            member.filter(|m| m.state.is_live()).map(|m| name_hash(m.name()))
-        };
-        let (old, new) = (name(before), name(after));
-        if old != new {
-            let names = &mut self.snapshot.names;
-            if let Some(name) = old {
-                match names.get_mut(&name) {
-                    Some(members @ 2..) => *members -= 1,
-                    _ => drop(names.remove(&name)),
-                }
-            }
-            if let Some(name) = new {
-                *names.entry(name).or_default() += 1;
-            }
+        let (before, after) = (live(before), live(after));
+        self.snapshot.fingerprint.0 ^= hash(before) ^ hash(after);
+        self.snapshot.count_name(before, after);
+        match (before, after) {
+            (None, Some(_)) => self.rings.insert(id),
+            (Some(_), None) => self.rings.remove(id),
+            (Some(_), Some(_)) | (None, None) => {}
         }
-        match (is_live(before), is_live(after)) {
-            (false, true) => {
-                self.rings.insert(id);
-                self.snapshot.live += 1;
-            }
-            (true, false) => {
-                self.rings.remove(id);
-                self.snapshot.live -= 1;
-            }
-            (true, true) | (false, false) => {}
+        self.snapshot.live = self.rings.len();
+    }
+}
+
+impl Members {
+    /// Keeps the names of live members in step with a change of one.
+    fn count_name(&mut self, before: Option<&Member>, after: Option<&Member>) {
+        let [old, new] = [before, after].map(|live| live.map(|member| name_hash(member.name())));
+        if old == new {
+            return;
         }
+        if let Some(name) = old {
+            self.remove_name(name);
+        }
+        if let Some(name) = new {
+            *self.names.entry(name).or_default() += 1;
+        }
+    }
+
+    fn remove_name(&mut self, name: u32) {
+        match self.names.get_mut(&name) {
+            Some(members @ 2..) => *members -= 1,
+            _ => drop(self.names.remove(&name)),
+        }
+    }
+}
+
+fn live(member: Option<&Member>) -> Option<&Member> {
+    member.filter(|member| member.state.is_live())
+}
+
+/// The hash of a member's entry, whatever its state.
+fn hash(member: Option<&Member>) -> u64 {
+    member.map_or(0, |member| entry_hash(member.id(), member.version()))
+}
+
+/// The hash of a member's entry with how it departed.
+fn full_hash(member: Option<&Member>) -> u64 {
+    match member.map(|member| member.state) {
+        Some(MemberState::Dead) => mix(hash(member)),
+        Some(MemberState::Left) => mix(!hash(member)),
+        Some(MemberState::Alive | MemberState::Suspect) | None => hash(member),
     }
 }
 

@@ -195,14 +195,7 @@ impl Record {
         let has_left = bool::deserialize(&mut fields)?;
         let name = Name::deserialize(&mut fields)?.as_str().len();
         let name_ends = body.len() - fields.get_ref().len();
-        let mut addrs = read_addrs(fields.get_ref());
-        if addrs.len() == 0 || addrs.len() > Self::MAX_ADDRS {
-            return Err(DecodeError::Invalid("number of addresses"));
-        }
-        let first = addrs.next().flatten().ok_or(DecodeError::Invalid("address"))?;
-        if addrs.any(|addr| addr.is_none()) {
-            return Err(DecodeError::Invalid("address"));
-        }
+        let first = first_addr(fields.get_ref())?;
         let at = |index| u16::try_from(index).expect("a body has no more than 512 bytes");
         Ok(Self {
             id: keys.member_id(&key),
@@ -324,6 +317,17 @@ fn encode_body(
 fn read_addrs(mut bytes: &[u8]) -> impl ExactSizeIterator<Item = Option<SocketAddr>> {
     let addrs = rmp::decode::read_array_len(&mut bytes).unwrap_or_default();
     (0..addrs).map(move |_| read_addr(&mut bytes))
+}
+
+/// The first of the addresses that these bytes begin with, if all are valid.
+fn first_addr(bytes: &[u8]) -> Result<SocketAddr, DecodeError> {
+    let mut addrs = read_addrs(bytes);
+    if !(1..=Record::MAX_ADDRS).contains(&addrs.len()) {
+        return Err(DecodeError::Invalid("number of addresses"));
+    }
+    let first = addrs.next().flatten();
+    let first = first.filter(|_| addrs.all(|addr| addr.is_some()));
+    first.ok_or(DecodeError::Invalid("address"))
 }
 
 fn addr_hash(addr: SocketAddr) -> u16 {

@@ -101,20 +101,21 @@ impl Rings {
         id: MemberId,
         next: impl Fn(&Self, usize, MemberId) -> Option<MemberId>,
     ) -> Vec<MemberId> {
-        let mut found = Vec::with_capacity(self.rings.len());
         if self.are_complete() {
-            let members = self.rings[0].iter().map(|index| self.ids.get(index));
-            found.extend(members.filter(|&member| member != id));
-            return found;
+            return self.others(id);
         }
-        for ring in 0..self.rings.len() {
-            if let Some(member) = next(self, ring, id)
-                && !found.contains(&member)
-            {
+        let mut found = Vec::with_capacity(self.rings.len());
+        for member in (0..self.rings.len()).filter_map(|ring| next(self, ring, id)) {
+            if !found.contains(&member) {
                 found.push(member);
             }
         }
         found
+    }
+
+    fn others(&self, id: MemberId) -> Vec<MemberId> {
+        let members = self.rings[0].iter().map(|index| self.ids.get(index));
+        members.filter(|&member| member != id).collect()
     }
 
     /// The member after this one in a ring.
@@ -155,8 +156,7 @@ impl Ring {
         let at = stretch.partition_point(|&index| place(ids.get(index)) < place(id));
         change(stretch, at);
         if stretch.len() > MAX_STRETCH {
-            let rest = stretch.split_off(MAX_STRETCH / 2);
-            stretch.shrink_to_fit();
+            let rest = halve(stretch);
             self.stretches.insert(place(ids.get(rest[0])), Arc::new(rest));
         } else if stretch.is_empty() && start > 0 {
             self.stretches.remove(&start);
@@ -200,6 +200,13 @@ impl Ring {
     fn place(&self, id: MemberId) -> u128 {
         id.as_u128().rotate_left(self.rotation)
     }
+}
+
+/// Takes the second half of a stretch that became too long.
+fn halve(stretch: &mut Vec<u32>) -> Vec<u32> {
+    let rest = stretch.split_off(MAX_STRETCH / 2);
+    stretch.shrink_to_fit();
+    rest
 }
 
 /// The ids of the members, each under an index that is a quarter as long and stays the same.

@@ -125,20 +125,26 @@ impl MembershipList {
     pub(crate) fn apply(&mut self, now: Instant, news: News) -> Option<Transition> {
         match news {
             News::Record { record, state } => Some(self.apply_record(now, record, state)),
-            News::State(id, state) => {
-                let before = Arc::clone(self.get(id).filter(|known| known.state.is_live())?);
-                let record = before.record.clone();
-                let after = self.put(Member { record, state, since: now });
-                let (before, change) = (Some(before), Some(Change::to(state)));
-                let is_me = self.me().id() == id;
-                Some(Transition { before, after, change, is_me, is_record: false })
-            }
+            News::State(id, state) => self.apply_state(now, id, state),
             News::Forgotten(id) => {
                 let after = self.remove(id)?;
                 let (before, change) = (Some(Arc::clone(&after)), Some(Change::Forgotten));
                 Some(Transition { before, after, change, is_me: false, is_record: false })
             }
         }
+    }
+
+    fn apply_state(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        state: MemberState,
+    ) -> Option<Transition> {
+        let before = self.live(id).cloned()?;
+        let record = before.record.clone();
+        let after = self.put(Member { record, state, since: now });
+        let (change, is_me) = (Some(Change::to(state)), self.me().id() == id);
+        Some(Transition { before: Some(before), after, change, is_me, is_record: false })
     }
 
     fn apply_record(&mut self, now: Instant, record: Record, state: MemberState) -> Transition {

@@ -3,9 +3,11 @@
 use rand::seq::SliceRandom;
 
 use crate::{
-    Generation, MemberId,
-    detect::{clear::LifeSigns, rules::Detect},
-    probe::pings::Helped,
+    Generation, MemberId, Stats,
+    ctx::Ctx,
+    detect::{clear::LifeSigns, rules::Detect, view::View},
+    member::list::MembershipList,
+    probe::pings::{Helped, Ping, Pings},
     timers::Timer,
     wire::{Part, Sequence},
 };
@@ -15,7 +17,7 @@ impl Detect<'_> {
     /// it is known to fail, any member may help, and the one that reached it last is asked first.
     pub(crate) fn ask_helpers(&mut self, target: MemberId, sequence: Sequence) {
         let helpers = self.choose_helpers(target);
-        let helpers: Vec<_> = helpers.into_iter().filter_map(|id| self.list.peer(id)).collect();
+        let helpers = self.list.peers(helpers);
         if let Some(ping) = self.pings.get_mut(sequence) {
             ping.record_helpers(helpers.iter().map(|helper| helper.id).collect());
             let patience = self.ctx.params.protocol_period;
@@ -29,36 +31,27 @@ impl Detect<'_> {
 
     fn choose_helpers(&mut self, target: MemberId) -> Vec<MemberId> {
         let is_cut_off = self.view().own_failing_link(target).is_some();
-        let mut candidates = self.list.rings().observers(target);
+        let mut helpers = self.list.rings().observers(target);
         if is_cut_off {
-            let rng = &mut self.ctx.rng;
-            candidates.extend((0..RANDOM_HELPERS).filter_map(|_| self.list.random_other(rng)));
-            candidates.sort_unstable();
-            candidates.dedup();
+            add_random_members(self.ctx, self.list, &mut helpers);
         }
-        let view = self.view();
-        let may_help = |id| view.list.is_alive(id) && !view.is_silent_to_us(id);
-        candidates.retain(|&id| id != view.me() && id != target && may_help(id));
-        candidates.shuffle(&mut self.ctx.rng);
-        let reached_by = self.links.reached_by(target);
-        if let Some(helper) = reached_by.filter(|&id| is_cut_off && self.list.is_alive(id)) {
-            candidates.retain(|&id| id != helper);
-            candidates.insert(0, helper);
+        helpers.retain(|&id| id != target && may_help(self.view(), id));
+        helpers.shuffle(&mut self.ctx.rng);
+        if is_cut_off {
+            let last = self.links.reached_by(target).filter(|&id| self.list.is_alive(id));
+            last.into_iter().for_each(|last| put_first(&mut helpers, last));
         }
-        candidates.truncate(self.ctx.params.indirect_probes.into());
-        candidates
+        helpers.truncate(self.ctx.params.indirect_probes.into());
+        helpers
     }
 
     /// A helper is there, but could not reach the member either.
     pub(crate) fn handle_nack(&mut self, from: MemberId, sequence: Sequence) {
-        let target = match self.pings.helped_by(from, sequence) {
-            Helped::Asked(ping) => {
-                ping.record_helper_heard(from);
-                ping.target
-            }
-            Helped::TooLate => return self.ctx.stats.late_acks += 1,
-            Helped::Unasked => return self.ctx.stats.unasked_answers += 1,
+        let Some(ping) = helped_ping(self.pings, &mut self.ctx.stats, from, sequence) else {
+            return;
         };
+        ping.record_helper_heard(from);
+        let target = ping.target;
         self.health.forgive_silent_helper();
         self.escalate(target, None);
     }
@@ -89,18 +82,15 @@ impl LifeSigns<'_> {
         sequence: Sequence,
         generation: Generation,
     ) {
-        let (target, sent_at) = match self.pings.helped_by(from, sequence) {
-            Helped::Asked(ping) => (ping.target, ping.sent_at),
-            Helped::TooLate => return self.ctx.stats.late_acks += 1,
-            Helped::Unasked => return self.ctx.stats.unasked_answers += 1,
+        let ping = helped_ping(self.pings, &mut self.ctx.stats, from, sequence);
+        let Some(&mut Ping { target, sent_at, .. }) = ping else {
+            return;
         };
         if !self.list.is_current(target, generation) || !self.takes_word_of(target, from) {
             return;
         }
         self.health.forgive_silent_helper();
-        if let Some(ping) = self.pings.get_mut(sequence) {
-            ping.forgive_helpers();
-        }
+        self.pings.forgive_helpers(sequence);
         self.links.record_reached_by(target, from);
         self.pings.record_lost(self.links, target, sent_at);
         let was_open = self.own.cases.is_open(target);
@@ -109,6 +99,38 @@ impl LifeSigns<'_> {
             self.ask_to_refute(target);
         }
     }
+}
+
+/// The ping that a member was asked to help with. Answers that nobody waits for are counted.
+fn helped_ping<'a>(
+    pings: &'a mut Pings,
+    stats: &mut Stats,
+    helper: MemberId,
+    sequence: Sequence,
+) -> Option<&'a mut Ping> {
+    match pings.helped_by(helper, sequence) {
+        Helped::Asked(ping) => return Some(ping),
+        Helped::TooLate => stats.late_acks += 1,
+        Helped::Unasked => stats.unasked_answers += 1,
+    }
+    None
+}
+
+fn add_random_members(ctx: &mut Ctx, list: &MembershipList, helpers: &mut Vec<MemberId>) {
+    helpers.extend((0..RANDOM_HELPERS).filter_map(|_| list.random_other(&mut ctx.rng)));
+    helpers.sort_unstable();
+    helpers.dedup();
+}
+
+/// Puts the helper that reached the member last before the others.
+fn put_first(helpers: &mut Vec<MemberId>, last: MemberId) {
+    helpers.retain(|&id| id != last);
+    helpers.insert(0, last);
+}
+
+/// Whether a member may be asked to ping another one: not if it is silent itself.
+fn may_help(view: View<'_>, id: MemberId) -> bool {
+    id != view.me() && view.list.is_alive(id) && !view.is_silent_to_us(id)
 }
 
 /// How many random members are candidates to help, beside the observers, where the link to a member is known to fail.

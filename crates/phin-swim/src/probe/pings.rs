@@ -87,11 +87,6 @@ impl Ping {
         self.silent_helpers.retain(|&silent| silent != helper);
     }
 
-    /// One of the helpers reached the member: it no longer matters whether the others are there.
-    pub(crate) fn forgive_helpers(&mut self) {
-        self.silent_helpers.clear();
-    }
-
     pub(crate) const fn silent_helpers(&self) -> usize {
         self.silent_helpers.len()
     }
@@ -138,6 +133,13 @@ impl Pings {
             None => Helped::TooLate,
             Some(ping) if ping.helpers.contains(&helper) => Helped::Asked(ping),
             Some(_) => Helped::Unasked,
+        }
+    }
+
+    /// One of the helpers reached the member: it no longer matters whether the others are there.
+    pub(crate) fn forgive_helpers(&mut self, sequence: Sequence) {
+        if let Some(ping) = self.pings.get_mut(&sequence) {
+            ping.silent_helpers.clear();
         }
     }
 

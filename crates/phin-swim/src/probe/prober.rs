@@ -5,7 +5,7 @@ use std::time::Duration;
 use phin_accrual::LinkEstimator;
 
 use crate::{
-    MemberId, Peer, Question,
+    Generation, MemberId, Peer, Question,
     ctx::Ctx,
     detect::{health::LocalHealth, hearsay::Hearsay},
     link::Links,
@@ -119,32 +119,42 @@ impl Prober<'_> {
         let end_at = sent_at + self.probe_lifetime();
         self.ctx.timers.cancel(now, sent_at + ping.timeout, Timer::ProbeTimeout(sequence));
         self.ctx.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
-        if let Some(link) = self.links.get_mut(from.id) {
-            link.stall = Duration::from_millis(pulse.stall_ms.into());
-            link.record_answered();
-            match channel {
-                Channel::Datagram => link.record_reply(now, ping.reply()),
-                // It answers the retry by stream, which was sent later; the datagram counts as lost.
-                Channel::Stream => link.estimator.record_miss(),
-            }
-        }
+        self.learn_link(ping, pulse, channel);
         if channel == Channel::Datagram {
             self.health.forgive_silent_helper();
             self.ctx.then(Step::Reached(from));
         }
-        match ping.purpose {
+        self.answer_purpose(from, ping.purpose, pulse.generation);
+        self.ctx.then(Step::Heard { id: from.id, at: sent_at });
+        if self.links.is_host_due(now, from.id) {
+            self.ctx.ask_host(self.list.peer(from.id), Question::Reachability);
+        }
+    }
+
+    /// Learns from the reply to a ping what can be learnt of the link.
+    fn learn_link(&mut self, ping: &Ping, pulse: Pulse, channel: Channel) {
+        let Some(link) = self.links.get_mut(ping.target) else {
+            return;
+        };
+        link.stall = Duration::from_millis(pulse.stall_ms.into());
+        link.record_answered();
+        match channel {
+            Channel::Datagram => link.record_reply(self.ctx.now, ping.reply()),
+            // It answers the retry by stream, which was sent later; the datagram counts as lost.
+            Channel::Stream => link.estimator.record_miss(),
+        }
+    }
+
+    /// Does what a member was pinged for, as it answered.
+    fn answer_purpose(&mut self, from: Peer, purpose: Purpose, generation: Generation) {
+        match purpose {
             Purpose::Retry => self.ctx.then(Step::EndRetry(from.id)),
             // Two parts that found each other differ in more than what refutations will repair.
             Purpose::Redial => self.ctx.then(Step::Exchange(from)),
             Purpose::Relay { requester, sequence } => {
-                let generation = pulse.generation;
                 self.ctx.send(requester, &Part::IndirectAck { sequence, generation });
             }
             Purpose::Probe | Purpose::Look => {}
-        }
-        self.ctx.then(Step::Heard { id: from.id, at: sent_at });
-        if self.links.is_host_due(now, from.id) {
-            self.ctx.ask_host(self.list.peer(from.id), Question::Reachability);
         }
     }
 

@@ -154,47 +154,50 @@ impl Rounds {
 
     /// Hears of another's round, and moves forward to it.
     pub(crate) fn hear(&mut self, ctx: &mut Ctx, list: &MembershipList, pulse: &Pulse) {
-        let (now, period) = (ctx.now, ctx.params.protocol_period);
+        let period = ctx.params.protocol_period;
         let age = Duration::from_millis(pulse.round_age_ms.into()).min(period);
         if !self.is_aligned {
-            self.is_aligned = true;
-            self.round = pulse.round;
-            self.began_at = now.saturating_sub(age);
-            // A newcomer takes part in what is left of the round.
-            self.plan_period(ctx, list);
-            self.planned.take_if(|planned| point_of(planned.target, period) <= age);
-            self.set_timers(ctx);
-            return;
+            return self.align(ctx, list, pulse.round, age);
         }
-        let has_moved = match pulse.round.ahead_of(self.round) {
-            ahead @ (0 | 1) => self.approach(now, period, period * ahead as u32 + age),
-            2.. => self.skip_to(pulse.round),
-            _ => false,
-        };
-        if has_moved {
-            self.set_timers(ctx);
+        match pulse.round.ahead_of(self.round) {
+            ahead @ (0 | 1) => self.approach(ctx, period * ahead as u32 + age),
+            2.. => self.skip_to(ctx, pulse.round),
+            _ => {}
         }
     }
 
+    /// Takes another's time whole.
+    fn align(&mut self, ctx: &mut Ctx, list: &MembershipList, round: Round, age: Duration) {
+        self.is_aligned = true;
+        self.round = round;
+        self.began_at = ctx.now.saturating_sub(age);
+        // A newcomer takes part in what is left of the round.
+        self.plan_period(ctx, list);
+        let period = ctx.params.protocol_period;
+        self.planned.take_if(|planned| point_of(planned.target, period) <= age);
+        self.set_timers(ctx);
+    }
+
     /// So far ahead, it is a cluster that counts otherwise: its number is taken, its time approached.
-    const fn skip_to(&mut self, round: Round) -> bool {
+    fn skip_to(&mut self, ctx: &mut Ctx, round: Round) {
         self.round = round;
         // The member that our period is for is pinged before the round ends.
         if let Some(planned) = &mut self.planned {
             planned.round = round;
         }
-        true
+        self.set_timers(ctx);
     }
 
     /// Moves towards another's time, which is this far into our round; at most once in each round.
-    fn approach(&mut self, now: Instant, period: Duration, theirs: Duration) -> bool {
-        let ahead = theirs.saturating_sub(self.age(now).min(period));
+    fn approach(&mut self, ctx: &mut Ctx, theirs: Duration) {
+        let period = ctx.params.protocol_period;
+        let ahead = theirs.saturating_sub(self.age(ctx.now).min(period));
         if ahead < MIN_MOVE || self.moved_in == Some(self.round) {
-            return false;
+            return;
         }
         self.moved_in = Some(self.round);
         self.began_at = self.began_at.saturating_sub(ahead.min(period / 8));
-        true
+        self.set_timers(ctx);
     }
 
     /// Sets the timers of this round; those set before are recognised as stale.

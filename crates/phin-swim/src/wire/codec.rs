@@ -63,32 +63,44 @@ impl Decoded {
 impl Part {
     pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
         let mut out = rmp_serde::Serializer::new(bytes);
-        let kind = self.kind().serialize(&mut out);
-        kind.and_then(|()| self.encode_body(&mut out)).expect("writing to a vector cannot fail");
+        self.write_to(&mut out).expect("writing to a vector cannot fail");
     }
 
-    fn encode_body(&self, out: &mut Output<'_>) -> Result<(), rmp_serde::encode::Error> {
+    /// Writes the number that stands for this kind, never given to another kind, and the body.
+    fn write_to(&self, out: &mut Output<'_>) -> Result<(), rmp_serde::encode::Error> {
         match self {
-            Self::Ping(pulse) | Self::Ack(pulse) => pulse.serialize(out),
-            Self::PingReq { sequence, target } => (sequence, target).serialize(out),
-            Self::Nack { sequence } | Self::Leave { sequence } | Self::LeaveAck { sequence } => {
-                sequence.serialize(out)
-            }
-            Self::IndirectAck { sequence, generation } => (sequence, generation).serialize(out),
-            Self::Entry(entry) => EntryBody::from(entry).serialize(out),
-            Self::Suspect(claim) | Self::Forget(claim) => claim.serialize(out),
-            Self::Dead(verdict) => verdict.serialize(out),
-            Self::Join => ().serialize(out),
-            Self::JoinReply(result) => JoinReplyBody::from(result).serialize(out),
-            Self::Compare(buckets) => buckets[..].serialize(out),
-            Self::Summary { buckets, lines } => (buckets, lines).serialize(out),
-            Self::Want(ids) => ids.serialize(out),
-            Self::Vote(vote) => vote.serialize(out),
-            Self::Clear { subject, version, age } => (subject, version, Age(*age)).serialize(out),
-            Self::Abstain { subject, version } => (subject, version).serialize(out),
-            Self::Failing { subject, version, links } => (subject, version, links).serialize(out),
+            Self::Ping(pulse) => write(out, 1, pulse),
+            Self::Ack(pulse) => write(out, 2, pulse),
+            Self::PingReq { sequence, target } => write(out, 3, (sequence, target)),
+            Self::Nack { sequence } => write(out, 4, sequence),
+            Self::IndirectAck { sequence, generation } => write(out, 5, (sequence, generation)),
+            Self::Entry(entry) => write(out, 6, EntryBody::from(entry)),
+            Self::Suspect(claim) => write(out, 7, claim),
+            Self::Dead(verdict) => write(out, 8, verdict),
+            Self::Join => write(out, 9, ()),
+            Self::JoinReply(result) => write(out, 10, JoinReplyBody::from(result)),
+            Self::Compare(buckets) => write(out, 11, &buckets[..]),
+            Self::Summary { buckets, lines } => write(out, 12, (buckets, lines)),
+            Self::Want(ids) => write(out, 13, ids),
+            Self::Leave { sequence } => write(out, 14, sequence),
+            Self::LeaveAck { sequence } => write(out, 15, sequence),
+            Self::Vote(vote) => write(out, 16, vote),
+            Self::Clear { subject, version, age } => write(out, 17, (subject, version, Age(*age))),
+            Self::Abstain { subject, version } => write(out, 18, (subject, version)),
+            Self::Forget(claim) => write(out, 19, claim),
+            Self::Failing { subject, version, links } => write(out, 20, (subject, version, links)),
         }
     }
+}
+
+/// Writes the number of a kind, then a body.
+fn write(
+    out: &mut Output<'_>,
+    kind: u8,
+    body: impl Serialize,
+) -> Result<(), rmp_serde::encode::Error> {
+    kind.serialize(&mut *out)?;
+    body.serialize(out)
 }
 
 /// Decodes the body of a part of this kind, or skips it where the kind is unknown.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
-    FailingLink, Generation, Incarnation, Instant, JoinRefusal, MemberId, MemberState, Record,
-    Silence, Version, Vote,
+    FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
+    Record, Silence, Version, Vote,
 };
 
 /// The body of pings and acks (SWIM §3.1).
@@ -118,6 +118,13 @@ pub(crate) struct Entry {
     pub(crate) record: Record,
 }
 
+impl Entry {
+    /// A member's record as this node lists it.
+    pub(crate) fn of(member: &Member) -> Self {
+        Self { state: member.state, record: member.record.clone() }
+    }
+}
+
 /// One line of a summary: the version and the state in which the sender lists a member.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(from = "LineBody", into = "LineBody")]
@@ -143,7 +150,7 @@ impl From<LineBody> for SummaryLine {
     }
 }
 
-/// One part of a payload. The number of each kind stands in [`Part::kind`] and in `docs/protocol.md`.
+/// One part of a payload. The number of each kind stands in `codec` and in `docs/protocol.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
     /// Are you there? (SWIM §3.1, `ping`)
@@ -189,32 +196,6 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    /// The number that stands for this kind on the wire; never given to another kind.
-    pub(super) const fn kind(&self) -> u8 {
-        match self {
-            Self::Ping(_) => 1,
-            Self::Ack(_) => 2,
-            Self::PingReq { .. } => 3,
-            Self::Nack { .. } => 4,
-            Self::IndirectAck { .. } => 5,
-            Self::Entry(_) => 6,
-            Self::Suspect(_) => 7,
-            Self::Dead(_) => 8,
-            Self::Join => 9,
-            Self::JoinReply(_) => 10,
-            Self::Compare(_) => 11,
-            Self::Summary { .. } => 12,
-            Self::Want(_) => 13,
-            Self::Leave { .. } => 14,
-            Self::LeaveAck { .. } => 15,
-            Self::Vote(_) => 16,
-            Self::Clear { .. } => 17,
-            Self::Abstain { .. } => 18,
-            Self::Forget(_) => 19,
-            Self::Failing { .. } => 20,
-        }
-    }
-
     /// Whether it answers something we sent, which shows that we are heard.
     pub(crate) const fn is_answer(&self) -> bool {
         match self {

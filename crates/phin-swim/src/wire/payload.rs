@@ -17,6 +17,18 @@ impl Payload {
         payload
     }
 
+    /// These parts, in order, in payloads of at most `max_bytes`; a longer part has one of its own.
+    pub(crate) fn pack<'a>(parts: impl Iterator<Item = &'a Part>, max_bytes: usize) -> Vec<Self> {
+        let (mut full, mut last) = (Vec::new(), Self::new());
+        for part in parts {
+            if !last.push_within(part, max_bytes) {
+                full.push(std::mem::replace(&mut last, Self::of(part)));
+            }
+        }
+        full.extend(Some(last).filter(|last| !last.is_empty()));
+        full
+    }
+
     pub(crate) fn push(&mut self, part: &Part) {
         part.encode(&mut self.0);
     }
