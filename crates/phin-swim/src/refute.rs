@@ -48,3 +48,6 @@ impl Verdicts<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -236,3 +236,6 @@ impl Degraded<'_> {
         self.ctx.then(Step::Apply { news, source: Source::Ourselves });
     }
 }
+
+#[cfg(test)]
+mod tests;

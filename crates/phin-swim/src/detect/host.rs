@@ -95,3 +95,6 @@ impl Detect<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

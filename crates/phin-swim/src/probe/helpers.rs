@@ -113,3 +113,6 @@ impl LifeSigns<'_> {
 
 /// How many random members are candidates to help, beside the observers, where the link to a member is known to fail.
 const RANDOM_HELPERS: usize = 8;
+
+#[cfg(test)]
+mod tests;
