@@ -120,38 +120,118 @@ fn two_lists_that_differ_become_equal_by_one_exchange() {
     assert_eq!(lines(one).len(), 41);
 }
 
-#[test]
-fn a_timer_that_fires_late_or_twice_or_for_something_gone_is_harmless() {
+/// Lists one timer of each kind. A kind that is not listed does not compile.
+macro_rules! one_of_each {
+    ($($pattern:pat => $timer:expr),* $(,)?) => {{
+        const _: fn(Timer) = |timer| match timer { $($pattern => ()),* };
+        vec![$($timer),*]
+    }};
+}
+
+/// One timer of each kind, about this version of a member, this ping and this round.
+fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Vec<Timer> {
+    one_of_each![
+        Timer::Period(_) => Timer::Period(round),
+        Timer::Probe(_) => Timer::Probe(round),
+        Timer::ProbeTimeout(_) => Timer::ProbeTimeout(sequence),
+        Timer::NackTimeout(_) => Timer::NackTimeout(sequence),
+        Timer::ProbeEnd(_) => Timer::ProbeEnd(sequence),
+        Timer::Retry(..) => Timer::Retry(id, of),
+        Timer::Judge(..) => Timer::Judge(id, of),
+        Timer::Look => Timer::Look,
+        Timer::Pending(..) => Timer::Pending(id, of),
+        Timer::Push => Timer::Push,
+        Timer::JoinRetry(_) => Timer::JoinRetry(id),
+        Timer::LeaveRetry => Timer::LeaveRetry,
+        Timer::Release(_) => Timer::Release(id),
+        Timer::Sweep => Timer::Sweep,
+    ]
+}
+
+/// Everything that a timer could change, and what it had sent.
+fn fire(swim: &mut Swim, now: Instant, timer: Timer) -> (String, Vec<Output>) {
+    swim.core.ctx.timers.set(now, timer);
+    swim.handle_timeout(now);
+    let outputs = outputs(swim);
+    (state(swim), outputs)
+}
+
+fn state(swim: &Swim) -> String {
+    let Core { ctx, list, links, pings, rounds, detector, dissemination, .. } = &swim.core;
+    let Core { exchanges, forgotten, joins, undecided, newcomers, .. } = &swim.core;
+    let Core { flaps, convergence, departure, .. } = &swim.core;
+    let rooms = (links, pings, rounds, detector, dissemination, exchanges, forgotten, joins);
+    let others = (undecided, newcomers, flaps, convergence, departure);
+    format!("{:?}", (rooms, others, list, &ctx.stats, &ctx.timers))
+}
+
+/// A core of twelve that has nothing left to do before its first round ends.
+fn idle() -> Swim {
     let mut swim = acquainted(12, Config::lan());
-    let timers = |swim: &mut Swim, now: Instant, of: Version| {
-        let subjects = [id(1), id(5), id(77), swim.id()];
-        for timer in subjects
-            .into_iter()
-            .flat_map(|id| [Timer::Retry(id, of), Timer::Judge(id, of), Timer::Pending(id, of)])
-        {
-            swim.core.ctx.timers.set(now, timer);
+    swim.handle_timeout(at(10));
+    outputs(&mut swim);
+    swim
+}
+
+#[test]
+fn a_timer_for_something_gone_does_nothing() {
+    let round = idle().core.rounds.round().0;
+    let (known, unknown, me) = (id(1), id(77), id(0));
+    let about = [
+        timers_about(known, version(0, 0), Sequence(9_999), round + 1),
+        timers_about(known, version(7, 7), Sequence(0), round.wrapping_sub(1)),
+        timers_about(unknown, version(0, 0), Sequence(9_999), round + 7),
+        timers_about(me, version(0, 0), Sequence(9_999), round + 7),
+    ];
+    for timer in about.into_iter().flatten() {
+        let mut swim = idle();
+        let before = state(&swim);
+        let (after, sent) = fire(&mut swim, at(20), timer);
+        assert!(sent.is_empty(), "{timer:?} asks for {sent:?}");
+        assert!(before == after, "{timer:?} changes\n{before}\nto\n{after}");
+    }
+}
+
+#[test]
+fn a_timer_that_fires_a_second_time_does_nothing() {
+    // A ping is overdue and its helpers are silent once: nothing sets these timers for it again.
+    let is_set_once =
+        |timer: &Timer| matches!(timer, Timer::ProbeTimeout(_) | Timer::NackTimeout(_));
+    let mut swim = idle();
+    let mut kinds = Vec::new();
+    // Members that never answer, of which one is dead elsewhere, have nearly all timers fire in time.
+    let claim = Claim { subject: id(5), version: version(0, 0), by: id(2) };
+    let verdict = Verdict { claim, votes: Vec::new() };
+    swim.handle_stream(at(20), peer(2), &Payload::of(&Part::Dead(verdict)).into_bytes());
+    outputs(&mut swim);
+    while let Some(now) = swim.poll_timeout().filter(|&now| now < at(8_000)) {
+        let mut due = Vec::new();
+        while let Some(timer) = swim.core.ctx.timers.pop_due(now) {
+            due.push(timer);
         }
-        for timer in [Timer::Push, Timer::LeaveRetry, Timer::Sweep, Timer::JoinRetry(id(1))] {
-            swim.core.ctx.timers.set(now, timer);
-        }
-        for sequence in [Sequence(0), Sequence(1), Sequence(2), Sequence(9_999)] {
-            swim.core.ctx.timers.set(now, Timer::ProbeTimeout(sequence));
-            swim.core.ctx.timers.set(now, Timer::NackTimeout(sequence));
-            swim.core.ctx.timers.set(now, Timer::ProbeEnd(sequence));
-        }
-    };
-    for (now, of) in [(at(0), version(0, 0)), (at(50), version(0, 0)), (at(90), version(7, 7))] {
-        timers(&mut swim, now, of);
-        for _ in 0..2 {
-            swim.handle_timeout(now);
-            let events = outputs(&mut swim);
-            assert!(!events.iter().any(|output| matches!(output, Output::Event(_))), "{events:?}");
+        for timer in due {
+            fire(&mut swim, now, timer);
+            let kind = std::mem::discriminant(&timer);
+            kinds.extend((!kinds.contains(&kind)).then_some(kind));
+            if !is_set_once(&timer) {
+                let before = state(&swim);
+                let (after, sent) = fire(&mut swim, now, timer);
+                assert!(sent.is_empty(), "{timer:?} asks for {sent:?} again");
+                assert!(before == after, "{timer:?} changes\n{before}\nto\n{after}");
+            }
         }
     }
-    assert_eq!(swim.members().live_len(), 12);
-    // An hour late, with nobody heard: it is our own fault, and nobody is dead.
+    assert!(kinds.len() >= 8, "{kinds:?}");
+}
+
+#[test]
+fn timers_that_fire_an_hour_late_are_this_nodes_own_fault() {
+    let mut swim = idle();
+    let timers = timers_about(id(1), version(0, 0), Sequence(1), swim.core.rounds.round().0);
+    timers.into_iter().for_each(|timer| swim.core.ctx.timers.set(at(20), timer));
     swim.handle_timeout(at(3_600_000));
-    outputs(&mut swim);
+    let sent = outputs(&mut swim);
+    assert!(!sent.iter().any(|output| matches!(output, Output::Event(_))), "{sent:?}");
     assert_eq!(swim.members().live_len(), 12);
     assert!(swim.is_impaired(at(3_600_000)));
 }
