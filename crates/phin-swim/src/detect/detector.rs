@@ -96,7 +96,8 @@ mod tests {
     #[test]
     fn a_case_is_reported_if_others_were_asked_or_told_of_it() {
         // The misses, the vote of another, how far the case went; since when the report has it, if there is one.
-        let cases: [(&[u64], Option<u64>, Stage, Option<u64>); 4] = [
+        type Misses = &'static [u64];
+        let cases: [(Misses, Option<u64>, Stage, Option<u64>); 4] = [
             (&[9_000], None, Stage::Watching, None),
             (&[9_000], None, Stage::Insisting, None),
             (&[9_000], None, Stage::Asked, Some(9_000)),
