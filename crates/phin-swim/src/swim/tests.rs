@@ -19,7 +19,7 @@ mod many;
 fn swim(node: u8, config: Config) -> Swim {
     let name = Name::try_from(format!("n{node}").as_str()).unwrap();
     let me = Local { name, addrs: vec![addr(node)], generation: Generation(0) };
-    Swim::new(Instant::START, me, config, Arc::new(TestKeys(node)), node.into()).unwrap()
+    Swim::new(Instant::START, me, config, Arc::new(TestKeys(node.into())), node.into()).unwrap()
 }
 
 fn peer(node: u8) -> Peer {
