@@ -170,3 +170,18 @@ fn how_long_a_silence_lasted_is_remembered_of_the_link() {
     rooms.life_signs().record_alive(id(1), at(9_500));
     assert_eq!(rooms.links.longest_silence(at(10_000), id(1)), ms(1_300));
 }
+
+#[test]
+fn what_was_overdue_when_another_heard_the_member_was_lost_on_the_link() {
+    // By which node it was heard; whether that shows a loss on the link of this one.
+    for (by, is_loss) in [(2, true), (1, false)] {
+        let mut rooms = Rooms::new(5);
+        rooms.measure(1);
+        rooms.at(9_000).probe().ping(peer(1), Purpose::Probe);
+        rooms.pings.mark_overdue(crate::wire::Sequence(1));
+        let loss = |rooms: &Rooms| rooms.links.get(id(1)).unwrap().estimator.loss();
+        let before = loss(&rooms);
+        rooms.at(10_000).life_signs().handle_clear(id(by), id(1), version(0, 0), ms(500));
+        assert_eq!(loss(&rooms) > before, is_loss, "n{by}");
+    }
+}
