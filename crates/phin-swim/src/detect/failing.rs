@@ -181,7 +181,9 @@ mod tests {
         let mut failing = Failing::default();
         let subject = (ID, Generation(0));
         // At which second, which links fail, whether that is degraded; what turn it is, since when it is degraded.
-        let steps: [(u64, &[u8], bool, Option<Turn>, Option<u64>); 6] = [
+        type Observers = &'static [u8];
+        type Since = Option<u64>;
+        let steps: [(u64, Observers, bool, Option<Turn>, Since); 6] = [
             (1, &[2], false, None, None),
             (2, &[2, 3], true, Some(Turn::Degraded), Some(2)),
             (3, &[2, 3, 4], true, None, Some(2)),
