@@ -46,3 +46,45 @@ pub(crate) fn restate(ctx: &mut Ctx, statement: Statement) {
     let record = Record::sign(statement, &*ctx.keys);
     ctx.then(Step::Apply { news: News::own(record), source: Source::Ourselves });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        member::record::tests::{TestKeys, addr, statement, version},
+        testing::Rooms,
+    };
+
+    fn record(generation: u32, is_elsewhere: bool) -> Record {
+        let statement = statement(0, version(generation, 7));
+        let addrs = vec![addr(if is_elsewhere { 9 } else { 0 })];
+        Record::sign(Statement { addrs, ..statement }, &TestKeys(0))
+    }
+
+    #[test]
+    fn a_node_takes_the_generation_after_one_it_hears_of_and_another_process_shows() {
+        let taken = |generation: u32| {
+            let restated = format!("apply n0 v{generation}.0 alive");
+            vec![format!("Generation(Generation({generation}))"), restated]
+        };
+        let in_use = || vec!["IdentityInUse(10.0.0.9:7000)".to_owned()];
+        // When it hears of which generation, whether at another address; what is asked for, and how many conflicts there are.
+        let steps = [
+            (10_000, 4, true, taken(5), 0),
+            (10_999, 6, false, vec![], 1),
+            // It answers the generation that was taken, so it runs now.
+            (10_999, 6, true, in_use(), 2),
+            (11_000, 6, true, [in_use(), taken(7)].concat(), 2),
+            (12_000, 8, false, taken(9), 2),
+            (13_000, u32::MAX, false, vec![], 2),
+        ];
+        let (mut rooms, mut identity) = (Rooms::new(3), Identity::default());
+        for (millis, generation, is_elsewhere, asked_for, conflicts) in steps {
+            let record = record(generation, is_elsewhere);
+            rooms.at(millis);
+            identity.exceed(&mut rooms.ctx, &rooms.list, &record);
+            assert_eq!(rooms.effects(), asked_for, "generation {generation} at {millis} ms");
+            assert_eq!(rooms.ctx.stats.generation_conflicts, conflicts);
+        }
+    }
+}

@@ -386,3 +386,6 @@ const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
 const SILENCE_REMEMBERED: Duration = Duration::from_secs(60);
 /// For how long the word of a single other member that a silent member lives counts, if nothing else shows it.
 const LONE_WORD_TIME: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

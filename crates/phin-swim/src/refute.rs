@@ -61,3 +61,6 @@ impl Verdicts<'_> {
         Some(renewed)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use crate::{
     ctx::{Ctx, Effect},
     detect::{
         case::Case,
+        clear::LifeSigns,
         degraded::Degraded,
         detector::Detector,
         health::LocalHealth,
@@ -113,6 +114,11 @@ impl Rooms {
     pub(crate) const fn verdicts(&mut self) -> Verdicts<'_> {
         let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
         Verdicts { ctx, see: Senses { list, links, pings, rounds, health }, own }
+    }
+
+    pub(crate) const fn life_signs(&mut self) -> LifeSigns<'_> {
+        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
+        LifeSigns { ctx, list, links, pings, rounds, health, own }
     }
 
     pub(crate) const fn degraded(&mut self) -> Degraded<'_> {

@@ -293,3 +293,6 @@ impl Detect<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,6 @@ impl LifeSigns<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -133,3 +133,6 @@ const FALLS_OF_MEMBERS: usize = 32;
 const MAX_ANSWERS: u32 = 64;
 /// How many members are remembered as heard, and as silent: more than a member talks to in the time that counts.
 const MAX_CONTACTS: usize = 64;
+
+#[cfg(test)]
+mod tests;

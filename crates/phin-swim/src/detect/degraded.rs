@@ -216,3 +216,6 @@ impl Degraded<'_> {
         self.ctx.then(Step::Apply { news, source: Source::Ourselves });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -79,3 +79,84 @@ impl Detector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        MemberState,
+        detect::case::Stage,
+        member::{
+            record::tests::{id, record, version},
+            transition::News,
+        },
+        testing::{Rooms, at, vote},
+    };
+
+    #[test]
+    fn a_case_is_reported_if_others_were_asked_or_told_of_it() {
+        // The misses, the vote of another, how far the case went; since when the report has it, if there is one.
+        type Misses = &'static [u64];
+        let cases: [(Misses, Option<u64>, Stage, Option<u64>); 4] = [
+            (&[9_000], None, Stage::Watching, None),
+            (&[9_000], None, Stage::Insisting, None),
+            (&[9_000], None, Stage::Asked, Some(9_000)),
+            (&[], Some(8_000), Stage::Watching, Some(10_000)),
+        ];
+        for (misses, voted, stage, began) in cases {
+            let mut rooms = Rooms::new(5);
+            let case = rooms.miss(1, misses);
+            case.stage = stage;
+            voted.into_iter().for_each(|since| {
+                case.record_vote(at(9_500), vote(2, since, Silence::Silent));
+            });
+            rooms.detector.close_case(at(11_000), id(1), Outcome::Cleared { by: id(2) });
+            assert!(!rooms.detector.cases.is_open(id(1)));
+            let report = rooms.detector.reports.get(id(1));
+            assert_eq!(report.map(|report| report.began_at), began.map(at), "{stage:?}");
+            assert!(report.is_none_or(|report| report.ended_at == at(11_000)));
+        }
+    }
+
+    #[test]
+    fn what_is_known_of_a_member_follows_what_becomes_of_it() {
+        use MemberState::{Alive, Dead, Suspect};
+        // What the member was and in which incarnation, what becomes known of it; whether the case and the contact are kept,
+        // whether that is a fall, and whether a refutation.
+        let news = |generation, incarnation| News::Record {
+            record: record(1, version(generation, incarnation)),
+            state: Alive,
+        };
+        let cases = [
+            (Alive, News::State(id(1), Suspect), [true, true, true, false]),
+            (Alive, News::State(id(1), Dead), [false, true, true, false]),
+            (Suspect, News::State(id(1), Dead), [false, true, false, false]),
+            (Suspect, news(0, 1), [true, true, false, true]),
+            (Dead, news(0, 1), [true, true, false, true]),
+            (Alive, news(0, 1), [true, true, false, false]),
+            (Alive, news(1, 0), [false, false, false, false]),
+        ];
+        for (state, news, [keeps_case, keeps_contact, falls, refutes]) in cases {
+            let mut rooms = Rooms::new(5);
+            rooms.put(1, Alive, 0);
+            rooms.miss(1, &[9_000]);
+            rooms.put(1, state, 9_000);
+            rooms.detector.contacts.record_heard(id(1), at(8_000));
+            let what = format!("{state} {news:?}");
+            let transition = rooms.list.apply(at(10_000), news).unwrap();
+            rooms.detector.react(at(10_000), &transition);
+            let case = rooms.detector.cases.get(id(1));
+            assert_eq!(case.is_some(), keeps_case, "{what}");
+            // A later version begins without evidence.
+            let is_renewed = case.is_some_and(|case| case.misses.is_empty());
+            assert_eq!(is_renewed, keeps_case && transition.is_renewal(), "{what}");
+            let contacts = &rooms.detector.contacts;
+            assert_eq!(contacts.heard_at(id(1)).is_some(), keeps_contact, "{what}");
+            (0..3).for_each(|_| rooms.detector.contacts.record_fall(at(9_000)));
+            let contacts = &rooms.detector.contacts;
+            assert_eq!(contacts.have_many_fallen(at(9_000), 1), falls, "{what}");
+            assert_eq!(contacts.has_other_refuted(at(10_000)), refutes, "{what}");
+            assert_eq!(rooms.detector.hearsay.has_refuted(at(10_000), id(1)), refutes, "{what}");
+        }
+    }
+}

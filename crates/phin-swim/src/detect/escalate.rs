@@ -271,7 +271,11 @@ const RETRIES_PER_TOLERANCE: u32 = 512;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Generation, Incarnation};
+    use crate::{
+        Generation, Incarnation,
+        member::record::tests::id,
+        testing::{Rooms, at},
+    };
 
     fn case(stage: Stage, misses: usize, accusers: u8) -> Case {
         let version = Version { generation: Generation(0), incarnation: Incarnation(0) };
@@ -315,6 +319,29 @@ mod tests {
             let Escalation { pings_by_stream, asks_host, asks_helpers, accuses, .. } = next;
             let steps = [pings_by_stream, asks_host, asks_helpers, accuses];
             assert_eq!((next.stage, steps), expected, "{stage:?} {misses} {accusers} {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_retry_is_of_its_version_and_at_its_time() {
+        let version = |incarnation| Version {
+            generation: Generation(0),
+            incarnation: Incarnation(incarnation),
+        };
+        let ping = "Ping { to: n1, purpose: Retry }";
+        // What is planned, when a timer fires, of which version; what is asked for.
+        for (retry, now, incarnation, asked_for) in [
+            (Retry::At(at(10_000)), 10_000, 0, vec![ping]),
+            (Retry::At(at(10_000)), 10_001, 0, vec![ping]),
+            (Retry::At(at(10_001)), 10_000, 0, vec![]),
+            (Retry::At(at(10_000)), 10_000, 1, vec![]),
+            (Retry::UnderWay, 10_000, 0, vec![]),
+            (Retry::None, 10_000, 0, vec![]),
+        ] {
+            let mut rooms = Rooms::new(5);
+            rooms.miss(1, &[9_000]).retry = retry;
+            rooms.at(now).detect().retry(id(1), version(incarnation));
+            assert_eq!(rooms.effects(), asked_for, "{retry:?} at {now} of {incarnation}");
         }
     }
 }

@@ -232,28 +232,4 @@ const STALL_WINDOW: Duration = Duration::from_secs(30);
 const MIN_STALL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WINDOW: Duration = Duration::from_secs(1);
-    const LIMIT: Duration = Duration::from_millis(250);
-
-    #[test]
-    fn short_stalls_within_a_period_add_up() {
-        let ms = Duration::from_millis;
-        // When each timer fired, how late, and what that amounts to.
-        let cases: &[&[(u64, u64, u64)]] = &[
-            &[(0, 100, 0), (300, 100, 0), (600, 100, 300), (700, 100, 0)],
-            // The window ends in between.
-            &[(0, 100, 0), (600, 100, 0), (1_000, 100, 0), (1_900, 100, 0), (2_100, 100, 0)],
-            &[(0, 300, 300), (10, 20, 0)],
-        ];
-        for case in cases {
-            let mut lateness = Lateness { sum: Duration::ZERO, since: Instant::START };
-            for &(at, lag, expected) in *case {
-                let found = lateness.add(Instant::START + ms(at), ms(lag), WINDOW, LIMIT);
-                assert_eq!(found, ms(expected), "{at} ms of {case:?}");
-            }
-        }
-    }
-}
+mod tests;

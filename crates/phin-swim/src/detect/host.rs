@@ -109,3 +109,6 @@ impl Detect<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -110,3 +110,6 @@ const LOOKS_PER_TOLERANCE: u32 = 8;
 const MAX_UNHEARD: usize = 64;
 /// How far along a ring is looked.
 const MAX_STEPS: usize = 512;
+
+#[cfg(test)]
+mod tests;

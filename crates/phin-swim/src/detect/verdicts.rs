@@ -307,3 +307,6 @@ impl Verdicts<'_> {
 
 /// How often a member that does nothing but send is told the claim against it in a protocol period.
 const CLAIMS_PER_PERIOD: u32 = 4;
+
+#[cfg(test)]
+mod tests;

@@ -348,3 +348,6 @@ const ACCUSATIONS_PER_TOLERANCE: u32 = 64;
 const MIN_FAILING_PERIODS: u32 = 5;
 /// After how many turns through the rings without a word a link is considered to work again.
 const MAX_SILENT_TURNS: u32 = 3;
+
+#[cfg(test)]
+mod tests;

@@ -140,3 +140,6 @@ pub(crate) fn is_borne_out(view: View<'_>, subject: MemberId, credible: &[Vote])
     Silence::of(credible) == Silence::Gone
         || credible.len() > view.alive_observers(subject).len() / 2
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,38 +5,12 @@ use std::{
 
 use super::*;
 use crate::{
-    Config, Generation, Keys, Local, MemberState, Name, PublicKey, Signature, Swim, Template,
+    Config, Generation, Local, MemberState, Name, Swim, Template,
+    member::record::tests::{TestKeys, id_of},
     sync::budget::{BUDGET_WINDOW, LIST_BYTES_PER_SECOND, MAX_PAGE_BYTES},
     testing::{self, Rooms, at},
     wire,
 };
-
-/// Keys of many members that anyone could forge.
-struct ManyKeys(u32);
-
-impl Keys for ManyKeys {
-    fn public_key(&self) -> PublicKey {
-        let mut key = [0; 32];
-        key[..4].copy_from_slice(&self.0.to_be_bytes());
-        PublicKey(key)
-    }
-
-    fn member_id(&self, key: &PublicKey) -> MemberId {
-        let number = u32::from_be_bytes([key.0[0], key.0[1], key.0[2], key.0[3]]);
-        // Spread over all buckets and rings.
-        MemberId::from_u128(
-            u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835),
-        )
-    }
-
-    fn sign(&self, _: &[u8]) -> Signature {
-        Signature([7; 64])
-    }
-
-    fn verify(&self, _: &PublicKey, _: &[u8], _: &Signature) -> bool {
-        true
-    }
-}
 
 /// A member with the longest name, and as many addresses as it may have.
 fn local(number: u32) -> Local {
@@ -46,18 +20,17 @@ fn local(number: u32) -> Local {
 }
 
 fn swim(number: u32, config: Config) -> Swim {
-    let keys = Arc::new(ManyKeys(number));
+    let keys = Arc::new(TestKeys(number));
     Swim::new(Instant::START, local(number), config, keys, number.into()).unwrap()
 }
 
 fn peer(number: u32) -> Peer {
-    let keys = ManyKeys(number);
-    Peer { id: keys.member_id(&keys.public_key()), addr: local(number).addrs[0] }
+    Peer { id: id_of(number), addr: local(number).addrs[0] }
 }
 
 /// A core that has long known so many members.
 fn acquainted(members: u32, config: Config) -> Swim {
-    let all = (0..members).map(|number| (local(number), ManyKeys(number)));
+    let all = (0..members).map(|number| (local(number), TestKeys(number)));
     let template = Template::new(&config, all).unwrap();
     let mut swim = swim(0, config);
     swim.start_with(&template);
@@ -75,7 +48,7 @@ fn streams(swim: &mut Swim) -> Vec<(MemberId, Vec<u8>)> {
 }
 
 fn parts(payload: &[u8]) -> Vec<Part> {
-    wire::decode(payload, &ManyKeys(0)).unwrap().parts
+    wire::decode(payload, &TestKeys(0)).unwrap().parts
 }
 
 /// The request of a member that is not started.

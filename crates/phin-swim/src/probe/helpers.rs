@@ -135,3 +135,6 @@ fn may_help(view: View<'_>, id: MemberId) -> bool {
 
 /// How many random members are candidates to help, beside the observers, where the link to a member is known to fail.
 const RANDOM_HELPERS: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -178,3 +178,122 @@ impl Pings {
         self.pings.retain(|_, ping| !ping.is_overdue && ping.purpose.is_relay());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        member::record::tests::id,
+        testing::{at, ms, peer},
+    };
+
+    fn ping(target: u8, sent_at: u64, purpose: Purpose) -> Ping {
+        Ping::new(id(target), at(sent_at), ms(100), true, purpose)
+    }
+
+    fn relay() -> Purpose {
+        Purpose::Relay { requester: peer(9), sequence: Sequence(1) }
+    }
+
+    /// Pings 1 and 2 of node 1, ping 3 of node 2, and ping 4 of node 1 for another.
+    fn pings() -> Pings {
+        let mut pings = Pings::default();
+        let all = [
+            ping(1, 10, Purpose::Probe),
+            ping(1, 20, Purpose::Retry),
+            ping(2, 30, Purpose::Probe),
+            ping(1, 40, relay()),
+        ];
+        for ping in all {
+            let sequence = pings.next_sequence();
+            pings.insert(sequence, ping);
+        }
+        pings
+    }
+
+    fn left(pings: &Pings) -> Vec<u32> {
+        pings.pings.keys().map(|sequence| sequence.0).collect()
+    }
+
+    #[test]
+    fn a_reply_ends_the_ping_of_the_member_that_it_is_from() {
+        let mut pings = pings();
+        assert!(pings.take_answered(Sequence(1), id(2)).is_none());
+        assert!(pings.take_answered(Sequence(9), id(1)).is_none());
+        assert!(pings.take_answered(Sequence(1), id(1)).is_some());
+        assert!(pings.take_answered(Sequence(1), id(1)).is_none(), "once");
+        assert_eq!(left(&pings), [2, 3, 4]);
+    }
+
+    #[test]
+    fn a_ping_waits_until_it_is_overdue_or_the_member_is_heard_after_it() {
+        // Which pings are overdue, when the member was heard; since when the first of the others waits.
+        let cases: [(&[u32], Option<u64>, Option<u64>); 6] = [
+            (&[], None, Some(10)),
+            (&[1], None, Some(20)),
+            (&[1, 2, 4], None, None),
+            (&[], Some(9), Some(10)),
+            (&[], Some(10), Some(20)),
+            (&[2], Some(39), Some(40)),
+        ];
+        for (overdue, heard_at, waiting) in cases {
+            let mut pings = pings();
+            overdue.iter().for_each(|&sequence| _ = pings.mark_overdue(Sequence(sequence)));
+            let found = pings.waiting_since(id(1), heard_at.map(at));
+            assert_eq!(found, waiting.map(at), "{overdue:?} {heard_at:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_overdue_since_before_the_member_was_heard_is_lost_on_the_link_once() {
+        let (mut pings, mut links) = (pings(), Links::default());
+        links.open(id(1), ms(10));
+        [1, 2, 3].into_iter().for_each(|sequence| _ = pings.mark_overdue(Sequence(sequence)));
+        // Until when the member is known to live; whether that shows a loss.
+        for (until, is_loss) in [(9, false), (10, true), (10, false), (100, true), (100, false)] {
+            let loss = |links: &Links| links.get(id(1)).unwrap().estimator.loss();
+            let before = loss(&links);
+            pings.record_lost(&mut links, id(1), at(until));
+            assert_eq!(loss(&links) > before, is_loss, "{until}");
+        }
+        let is_lost = |sequence| pings.get(Sequence(sequence)).unwrap().is_lost();
+        assert_eq!([1, 2, 3, 4].map(is_lost), [true, true, false, false]);
+    }
+
+    #[test]
+    fn the_word_of_a_helper_counts_if_it_was_asked() {
+        let mut pings = pings();
+        pings.get_mut(Sequence(1)).unwrap().record_helpers(vec![id(3), id(4)]);
+        assert!(matches!(pings.helped_by(id(3), Sequence(1)), Helped::Asked(_)));
+        assert!(matches!(pings.helped_by(id(5), Sequence(1)), Helped::Unasked));
+        assert!(matches!(pings.helped_by(id(3), Sequence(9)), Helped::TooLate));
+        let ping = pings.get_mut(Sequence(1)).unwrap();
+        ping.record_helper_heard(id(3));
+        ping.record_helper_heard(id(3));
+        assert_eq!(ping.silent_helpers(), 1);
+        // Asked for a second time, it still counts as asked the first time.
+        ping.record_helpers(vec![id(5)]);
+        assert_eq!(ping.silent_helpers(), 1);
+        assert!(matches!(pings.helped_by(id(3), Sequence(1)), Helped::Asked(_)));
+    }
+
+    #[test]
+    fn pings_are_forgotten_with_their_member_or_when_it_is_not_known_what_their_silence_means() {
+        let mut pings = pings();
+        assert_eq!(pings.relays(), 1);
+        pings.forget_unanswered();
+        assert_eq!(left(&pings), [4], "what others asked for is still answered");
+        pings.mark_overdue(Sequence(4));
+        pings.forget_unanswered();
+        assert!(left(&pings).is_empty());
+        let mut pings = self::pings();
+        pings.forget(id(1));
+        assert_eq!(left(&pings), [3]);
+    }
+
+    #[test]
+    fn sequences_begin_anew_after_the_last() {
+        let mut pings = Pings { last_sequence: Sequence(u32::MAX - 1), ..Pings::default() };
+        assert_eq!([u32::MAX, 0, 1].map(|_| pings.next_sequence().0), [u32::MAX, 0, 1]);
+    }
+}

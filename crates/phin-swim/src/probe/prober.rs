@@ -225,3 +225,6 @@ const TIMEOUT_PHI: f64 = 2.0;
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// How many pings for others may be under way; further ping-reqs are refused, and others are asked as well.
 const MAX_RELAYS: usize = 64;
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ mod tests {
         let name = Name::try_from(format!("n{node}").as_str()).unwrap();
         let statement =
             Statement { name, addrs: vec![addr(at)], version: version(0, 0), has_left: false };
-        let record = Record::sign(statement, &TestKeys(node));
+        let record = Record::sign(statement, &TestKeys(node.into()));
         Member { record, state, since: Instant::START + Duration::from_secs(since) }
     }
 

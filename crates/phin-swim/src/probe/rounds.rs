@@ -234,3 +234,6 @@ const RANDOM_PROBE_ONE_IN: u32 = 128;
 const CALM_PERIODS: u32 = 8;
 /// Being ahead by less than this is the network's doing, or scheduling.
 const MIN_MOVE: Duration = Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;

@@ -3,16 +3,21 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::*;
 
 /// Keys that anyone could forge, of the member with this number.
-pub(crate) struct TestKeys(pub(crate) u8);
+pub(crate) struct TestKeys(pub(crate) u32);
 
 impl Keys for TestKeys {
     fn public_key(&self) -> PublicKey {
-        PublicKey([self.0; 32])
+        let [low, high @ ..] = self.0.to_le_bytes();
+        let mut key = [low; 32];
+        key.iter_mut().zip(high).for_each(|(byte, high)| *byte ^= high);
+        PublicKey(key)
     }
 
     fn member_id(&self, key: &PublicKey) -> MemberId {
+        let (low, high) = (key.0[31], [0, 1, 2].map(|place: usize| key.0[place] ^ key.0[31]));
+        let number = u32::from_le_bytes([low, high[0], high[1], high[2]]);
         // Spread over all buckets and rings.
-        let word = u128::from(key.0[0]).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+        let word = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
         MemberId::from_u128(word)
     }
 
@@ -37,7 +42,12 @@ fn signature(key: &PublicKey, message: &[u8]) -> Signature {
 }
 
 pub(crate) fn id(node: u8) -> MemberId {
-    TestKeys(node).member_id(&TestKeys(node).public_key())
+    id_of(node.into())
+}
+
+/// The same of one of very many.
+pub(crate) fn id_of(number: u32) -> MemberId {
+    TestKeys(number).member_id(&TestKeys(number).public_key())
 }
 
 pub(crate) fn addr(node: u8) -> SocketAddr {
@@ -54,7 +64,7 @@ pub(crate) fn statement(node: u8, version: Version) -> Statement {
 }
 
 pub(crate) fn record(node: u8, version: Version) -> Record {
-    Record::sign(statement(node, version), &TestKeys(node))
+    Record::sign(statement(node, version), &TestKeys(node.into()))
 }
 
 fn decode(body: &[u8], signature: Signature) -> Result<Record, DecodeError> {
