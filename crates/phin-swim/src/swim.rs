@@ -330,7 +330,7 @@ impl Swim {
             }
             Part::Entry(entry) => core.handle_entry(source, entry),
             Part::Suspect(claim) => {
-                core.verdicts(|verdicts| verdicts.handle_suspect(source, claim))
+                core.verdicts(|verdicts| verdicts.handle_suspect(source, claim));
             }
             Part::Dead(verdict) => core.verdicts(|verdicts| verdicts.handle_dead(source, verdict)),
             Part::Forget(claim) => {
@@ -345,7 +345,7 @@ impl Swim {
             }
             Part::Failing { subject, version, links } => {
                 core.degraded(|degraded| {
-                    degraded.handle_failing(from.id, subject, version, &links)
+                    degraded.handle_failing(from.id, subject, version, &links);
                 });
             }
             // Answered once for its payload, by `Swim::handle_join`.

@@ -61,13 +61,14 @@ impl Detect<'_> {
     /// helpers may be as silent as the member, when many are stopped at once. The same holds when most subjects are
     /// silent but others have answered since: then the rule against lone verdicts protects the silent ones.
     pub(crate) fn count_silent_helpers(&mut self, sequence: Sequence) {
-        let Some(ping) = self.pings.get(sequence) else {
+        let Some(ping) = self.pings.get_mut(sequence) else {
             return;
         };
-        let silent = u32::try_from(ping.silent_helpers()).unwrap_or(u32::MAX);
+        let (target, sent_at) = (ping.target, ping.sent_at);
+        let silent = u32::try_from(ping.take_silent_helpers()).unwrap_or(u32::MAX);
         self.ctx.stats.nacks_missed += u64::from(silent);
-        let is_confirmed = self.own.cases.votes_of(ping.target).next().is_some();
-        let is_answered = self.view().is_most_silent() && self.health.last_answer() > ping.sent_at;
+        let is_confirmed = self.own.cases.votes_of(target).next().is_some();
+        let is_answered = self.view().is_most_silent() && self.health.last_answer() > sent_at;
         if !is_confirmed && !is_answered {
             self.health.record_silent_helpers(silent);
         }

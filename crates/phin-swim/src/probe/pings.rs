@@ -87,8 +87,9 @@ impl Ping {
         self.silent_helpers.retain(|&silent| silent != helper);
     }
 
-    pub(crate) const fn silent_helpers(&self) -> usize {
-        self.silent_helpers.len()
+    /// How many helpers have sent nothing; they are counted once.
+    pub(crate) fn take_silent_helpers(&mut self) -> usize {
+        std::mem::take(&mut self.silent_helpers).len()
     }
 }
 
@@ -100,10 +101,6 @@ impl Pings {
 
     pub(crate) fn insert(&mut self, sequence: Sequence, ping: Ping) {
         self.pings.insert(sequence, ping);
-    }
-
-    pub(crate) fn get(&self, sequence: Sequence) -> Option<&Ping> {
-        self.pings.get(&sequence)
     }
 
     pub(crate) fn get_mut(&mut self, sequence: Sequence) -> Option<&mut Ping> {
@@ -122,7 +119,7 @@ impl Pings {
 
     /// The reply to this ping is overdue.
     pub(crate) fn mark_overdue(&mut self, sequence: Sequence) -> Option<&Ping> {
-        let ping = self.pings.get_mut(&sequence)?;
+        let ping = self.pings.get_mut(&sequence).filter(|ping| !ping.is_overdue)?;
         ping.is_overdue = true;
         Some(ping)
     }
@@ -256,7 +253,7 @@ mod tests {
             pings.record_lost(&mut links, id(1), at(until));
             assert_eq!(loss(&links) > before, is_loss, "{until}");
         }
-        let is_lost = |sequence| pings.get(Sequence(sequence)).unwrap().is_lost();
+        let is_lost = |sequence| pings.pings[&Sequence(sequence)].is_lost();
         assert_eq!([1, 2, 3, 4].map(is_lost), [true, true, false, false]);
     }
 
@@ -270,10 +267,10 @@ mod tests {
         let ping = pings.get_mut(Sequence(1)).unwrap();
         ping.record_helper_heard(id(3));
         ping.record_helper_heard(id(3));
-        assert_eq!(ping.silent_helpers(), 1);
+        assert_eq!(ping.silent_helpers.len(), 1);
         // Asked for a second time, it still counts as asked the first time.
         ping.record_helpers(vec![id(5)]);
-        assert_eq!(ping.silent_helpers(), 1);
+        assert_eq!(ping.silent_helpers.len(), 1);
         assert!(matches!(pings.helped_by(id(3), Sequence(1)), Helped::Asked(_)));
     }
 

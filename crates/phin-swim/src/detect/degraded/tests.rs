@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::{
     Config,
+    link::Run,
     member::record::tests::{id, version},
     testing::{Rooms, at, ms, peer},
 };

@@ -68,7 +68,7 @@ fn the_observers_that_are_not_silent_themselves_are_asked_so_many_of_them() {
         assert!(asked.iter().all(|node| may_help.contains(&node.as_str())), "{what}: {asked:?}");
         assert_eq!(asked.len(), count, "{what}");
         assert_eq!(rooms.ctx.stats.ping_reqs_sent, count as u64);
-        assert_eq!(rooms.pings.get(SEQUENCE).unwrap().silent_helpers(), count);
+        assert_eq!(rooms.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers(), count);
         let nack = std::iter::from_fn(|| rooms.ctx.timers.pop_due(at(11_000)));
         assert!(nack.into_iter().any(|timer| timer == Timer::NackTimeout(SEQUENCE)));
     }
@@ -144,7 +144,7 @@ fn the_word_of_a_helper_that_was_asked_clears_the_member_and_no_other_word_does(
         assert_eq!([rooms.ctx.stats.late_acks, rooms.ctx.stats.unasked_answers], [late, unasked]);
         assert_eq!(!rooms.health.is_impaired(at(10_000)), clears, "a helper answers");
         assert_eq!(rooms.links.reached_by(id(1)), clears.then_some(id(2)));
-        let silent = rooms.pings.get(SEQUENCE).unwrap().silent_helpers();
+        let silent = rooms.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers();
         assert_eq!(silent, if clears { 0 } else { 2 }, "the others do not matter any more");
         assert_eq!(rooms.links.heard_at(id(1)), clears.then_some(at(9_000)));
     }
@@ -179,7 +179,7 @@ fn a_nack_shows_that_its_helper_is_there() {
         let mut rooms = asking(&[2, 4]);
         rooms.health.record_silent_helpers(5);
         rooms.detect().handle_nack(id(from), sequence);
-        let silent = rooms.pings.get(SEQUENCE).unwrap().silent_helpers();
+        let silent = rooms.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers();
         assert_eq!(silent, if is_asked { 1 } else { 2 }, "n{from} {sequence:?}");
         assert_eq!([rooms.ctx.stats.late_acks, rooms.ctx.stats.unasked_answers], [late, unasked]);
         assert_eq!(!rooms.health.is_impaired(at(10_000)), is_asked);
