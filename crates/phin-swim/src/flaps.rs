@@ -89,15 +89,6 @@ impl Flaps {
     }
 }
 
-impl Flaps {
-    fn record_first_suspicion(&mut self, now: Instant, id: MemberId) {
-        if self.suspicions.len() < MAX_FLAPPING {
-            let first = Suspicions { since: now, reported: 1, is_hidden: false };
-            self.suspicions.insert(id, first);
-        }
-    }
-}
-
 impl Penalty {
     /// What is left of it.
     fn left(self, now: Instant, half_life: Duration) -> f64 {
@@ -138,6 +129,13 @@ impl Flaps {
     /// The penalty of a member as it is now: one for each death, halved in each half-life; zero of a steady one.
     pub(crate) fn penalty(&self, now: Instant, id: MemberId, half_life: Duration) -> f64 {
         self.penalties.get(&id).map_or(0.0, |penalty| penalty.left(now, half_life))
+    }
+
+    fn record_first_suspicion(&mut self, now: Instant, id: MemberId) {
+        if self.suspicions.len() < MAX_FLAPPING {
+            let first = Suspicions { since: now, reported: 1, is_hidden: false };
+            self.suspicions.insert(id, first);
+        }
     }
 
     fn has_room(&mut self, now: Instant, id: MemberId, half_life: Duration) -> bool {

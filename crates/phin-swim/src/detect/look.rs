@@ -96,9 +96,7 @@ impl Detect<'_> {
         self.own.next_look = Some(next);
         self.ctx.timers.set(next, Timer::Look);
         self.ctx.stats.looks += unheard.len() as u64;
-        for id in unheard {
-            self.verify(id);
-        }
+        unheard.into_iter().for_each(|id| self.verify(id));
     }
 }
 
