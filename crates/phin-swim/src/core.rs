@@ -194,15 +194,7 @@ impl Core {
             return;
         };
         self.react(&transition);
-        let Transition { change, after, .. } = &transition;
-        self.announce(*change, Arc::clone(after));
-        if transition.has_new_name() && !self.list.snapshot().namesakes(after).is_empty() {
-            self.announce(Some(Change::NameConflict), Arc::clone(after));
-        }
-        if transition.has_moved() && !transition.is_me {
-            // Whatever is still open leads to where it was.
-            self.ctx.output(Output::Disconnect(transition.id()));
-        }
+        self.announce_all(&transition);
         self.exchanges.record_change(self.ctx.now);
         self.rounds.quicken(&mut self.ctx);
         self.gossip(|gossip| gossip.spread(transition.id(), source));
@@ -212,41 +204,38 @@ impl Core {
         if !transition.is_live() {
             self.forgotten.plan(&mut self.ctx);
         } else if transition.is_record {
-            let peer = Peer { id: transition.id(), addr: after.addr() };
+            let peer = Peer { id: transition.id(), addr: transition.after.addr() };
             self.probe(|probe| probe.measure_if_new(peer));
         }
     }
 
-    /// What each room remembers changes with a member.
-    fn react(&mut self, transition: &Transition) {
-        let (now, id) = (self.ctx.now, transition.id());
-        if transition.is_forgotten() {
-            self.forgotten.remember(&mut self.ctx, Arc::clone(&transition.after));
+    /// Tells the application, and the transport, what a transition means for them.
+    fn announce_all(&mut self, transition: &Transition) {
+        let after = &transition.after;
+        self.announce(transition.change, Arc::clone(after));
+        if transition.has_new_name() && !self.list.snapshot().namesakes(after).is_empty() {
+            self.announce(Some(Change::NameConflict), Arc::clone(after));
         }
+        if transition.has_moved() && !transition.is_me {
+            // Whatever is still open leads to where it was.
+            self.ctx.output(Output::Disconnect(transition.id()));
+        }
+    }
+
+    /// What each room remembers changes with a member. Of this node itself the others keep nothing, and what they keep of a
+    /// forgotten member gives way in time.
+    fn react(&mut self, transition: &Transition) {
+        let now = self.ctx.now;
+        self.forgotten.react(&mut self.ctx, transition);
         if transition.is_me || transition.is_forgotten() {
             return;
         }
-        if transition.ends_run() {
-            self.links.remove(id);
-            self.pings.forget(id);
-        }
-        if transition.is_renewal() {
-            self.links.record_renewed(now, id);
-            self.links.record_known_alive(id, now);
-        }
+        self.links.react(now, transition);
+        self.pings.react(transition);
         self.detector.react(now, transition);
-        if transition.is_unnoticed_restart() || transition.is_death() {
-            self.flaps.record(&mut self.ctx, &mut self.list, id);
-        }
-        if transition.is_death() {
-            self.newcomers.record_death(now, id);
-        }
-        if transition.is_return() {
-            self.exchanges.record_return(id);
-        }
-        if transition.is_record {
-            self.forgotten.remove(id);
-        }
+        self.flaps.react(&mut self.ctx, &mut self.list, transition);
+        self.newcomers.react(now, transition);
+        self.exchanges.react(transition);
     }
 
     /// Tells the application of a change, unless the member flaps.

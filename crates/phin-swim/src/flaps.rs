@@ -10,7 +10,10 @@ use phin_accrual::{exp, ln};
 use crate::{
     Change, Config, Instant, MemberId, Stats,
     ctx::Ctx,
-    member::list::{Hold, MembershipList},
+    member::{
+        list::{Hold, MembershipList},
+        transition::Transition,
+    },
     step::Step,
     timers::Timer,
 };
@@ -110,8 +113,14 @@ impl Config {
 }
 
 impl Flaps {
-    /// A member died, or was started anew before anyone noticed its death.
-    pub(crate) fn record(&mut self, ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
+    /// Counts a member that died, or was started anew before anyone noticed its death.
+    pub(crate) fn react(&mut self, ctx: &mut Ctx, list: &mut MembershipList, of: &Transition) {
+        if of.is_unnoticed_restart() || of.is_death() {
+            self.record(ctx, list, of.id());
+        }
+    }
+
+    fn record(&mut self, ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
         let (now, half_life) = (ctx.now, ctx.params.flap_half_life);
         let value = (self.penalty(now, id, half_life) + 1.0).min(ctx.params.max_flap_penalty());
         if !self.has_room(now, id, half_life) {

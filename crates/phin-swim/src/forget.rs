@@ -17,7 +17,7 @@ use crate::{
     ctx::Ctx,
     member::{
         list::{MembershipList, bucket_bit},
-        transition::News,
+        transition::{News, Transition},
     },
     step::{Source, Step},
     sync::budget::ListBudget,
@@ -302,6 +302,15 @@ impl Forgotten {
     }
 
     /// Remembers a member that was taken out of the list.
+    /// Remembers a member that was forgotten; one of which a record came is no longer forgotten.
+    pub(crate) fn react(&mut self, ctx: &mut Ctx, transition: &Transition) {
+        if transition.is_forgotten() {
+            self.remember(ctx, Arc::clone(&transition.after));
+        } else if transition.is_record {
+            self.remove(transition.id());
+        }
+    }
+
     pub(crate) fn remember(&mut self, ctx: &mut Ctx, member: Arc<Member>) {
         if self.members.len() >= MAX_FORGOTTEN {
             // By now it is the one least likely still known to anyone.

@@ -9,7 +9,7 @@ use std::{
 
 use phin_accrual::{Evidence, LinkEstimator, MAX_WEIGHT, ln};
 
-use crate::{Instant, MemberId};
+use crate::{Instant, MemberId, member::transition::Transition};
 
 /// The links, and the members to which a connection is open.
 #[derive(Debug, Default)]
@@ -194,6 +194,18 @@ impl Links {
 
     pub(crate) fn remove(&mut self, id: MemberId) {
         self.links.remove(&id);
+    }
+
+    /// Follows the change of another member: a run that ended says nothing of the next one, a refutation renews the link.
+    pub(crate) fn react(&mut self, now: Instant, transition: &Transition) {
+        let id = transition.id();
+        if transition.ends_run() {
+            self.remove(id);
+        }
+        if transition.is_renewal() {
+            self.record_renewed(now, id);
+            self.record_known_alive(id, now);
+        }
     }
 
     /// Whether a connection to it is open, so that a message to it costs no handshake.

@@ -13,7 +13,11 @@ use std::{
 use crate::{
     Instant, Member, MemberId, MemberState, Peer, Record,
     ctx::Ctx,
-    member::{list::MembershipList, supersedes, transition::News},
+    member::{
+        list::MembershipList,
+        supersedes,
+        transition::{News, Transition},
+    },
     step::{Purpose, Source, Step},
 };
 
@@ -64,8 +68,15 @@ impl Newcomers {
         self.ghosts.remove(&id);
     }
 
+    /// Follows the death of another member.
+    pub(crate) fn react(&mut self, now: Instant, transition: &Transition) {
+        if transition.is_death() {
+            self.record_death(now, transition.id());
+        }
+    }
+
     /// A member died.
-    pub(crate) fn record_death(&mut self, now: Instant, id: MemberId) {
+    fn record_death(&mut self, now: Instant, id: MemberId) {
         if self.unmet.remove(&id).is_some_and(|unmet| now - unmet.since < MEMORY) {
             self.vanished.truncate(MANY - 1);
             self.vanished.push_front(now);

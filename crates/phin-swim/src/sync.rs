@@ -24,7 +24,10 @@ use crate::{
     Fingerprint, Instant, Member, MemberId, MemberState, Peer,
     ctx::Ctx,
     forget::Forgotten,
-    member::list::{MembershipList, bucket_bit},
+    member::{
+        list::{MembershipList, bucket_bit},
+        transition::Transition,
+    },
     step::{Source, Step},
     sync::budget::{ListBudget, fill_page},
     wire::{BUCKETS, Claim, Part, Payload, SummaryLine},
@@ -129,8 +132,15 @@ impl Exchanges {
         self.last_change = now;
     }
 
+    /// Follows the return of another member from death.
+    pub(crate) fn react(&mut self, transition: &Transition) {
+        if transition.is_return() {
+            self.record_return(transition.id());
+        }
+    }
+
     /// A member that was dead is back.
-    pub(crate) fn record_return(&mut self, id: MemberId) {
+    fn record_return(&mut self, id: MemberId) {
         self.returned.retain(|&known| known != id);
         if self.returned.len() >= MAX_RETURNED {
             // A member that was not pinged since may be no subject of this node; where many return, others compare.

@@ -222,13 +222,13 @@ impl Detect<'_> {
 
     /// Whether a vote is about something that is settled here. Then the voter is told what settles it.
     fn is_settled(&mut self, from: Peer, body: &VoteBody) -> bool {
-        let known = self.list.get(body.subject).map(|known| (known.version(), known.state));
-        if body.subject == self.list.me().id() {
-            let (subject, version) = (body.subject, self.list.me().version());
-            self.ctx.send(from, &Part::Clear { subject, version, age: Duration::ZERO });
+        let me = self.list.me();
+        if body.subject == me.id() {
+            let (subject, version, age) = (me.id(), me.version(), Duration::ZERO);
+            self.ctx.send(from, &Part::Clear { subject, version, age });
             return true;
         }
-        match known {
+        match self.list.get(body.subject).map(|known| (known.version(), known.state)) {
             Some((known, state)) if known == body.version && state.is_live() => {
                 self.clear_if_heard(from, body)
             }

@@ -44,6 +44,12 @@ impl Findings {
         self.phi >= ASK_PHI || misses >= MANY_MISSES
     }
 
+    /// Whether others are asked to ping the subject: once, or each time where this node's own link is known to fail.
+    fn asks_others(self, misses: usize, stage: Stage) -> bool {
+        let is_unasked = stage < Stage::Asked || self.is_left_to_others;
+        is_unasked && !self.is_early && self.is_doubtful(misses)
+    }
+
     fn may_accuse(self) -> bool {
         self.can_judge && self.phi >= ACCUSE_PHI && !self.is_early && !self.is_left_to_others
     }
@@ -53,11 +59,9 @@ impl Findings {
 /// asked by stream all the same.
 fn escalation(case: &Case, found: Findings) -> Escalation {
     let (misses, is_first) = (case.misses.len(), case.accusers.is_empty());
-    let is_doubtful = found.is_doubtful(misses);
-    let insists = case.stage == Stage::Watching && (is_doubtful || misses >= 2);
+    let insists = case.stage == Stage::Watching && (misses >= 2 || found.is_doubtful(misses));
     let stage = if insists { Stage::Insisting } else { case.stage };
-    let is_unasked = stage < Stage::Asked || found.is_left_to_others;
-    let asks = is_doubtful && is_unasked && !found.is_early;
+    let asks = found.asks_others(misses, stage);
     Escalation {
         stage: if asks { stage.max(Stage::Asked) } else { stage },
         pings_by_stream: insists && (found.phi < ACCUSE_PHI || is_first),

@@ -184,12 +184,10 @@ fn decide(now: Instant, weighed: Weighed) -> Judgement {
     }
     let is_due = is_certain && now >= weighed.time_over_at();
     let obstacle = if is_due { Obstacle::LoneWord } else { Obstacle::Evidence };
-    match weighed.state {
-        MemberState::Alive if now >= suspect_at => Judgement::Suspect(dead_at, obstacle),
-        MemberState::Alive => Judgement::Wait(suspect_at.min(dead_at), obstacle),
-        MemberState::Suspect | MemberState::Dead | MemberState::Left => {
-            Judgement::Wait(dead_at, obstacle)
-        }
+    match weighed.state == MemberState::Alive {
+        true if now >= suspect_at => Judgement::Suspect(dead_at, obstacle),
+        true => Judgement::Wait(suspect_at.min(dead_at), obstacle),
+        false => Judgement::Wait(dead_at, obstacle),
     }
 }
 

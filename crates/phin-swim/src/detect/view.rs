@@ -113,20 +113,14 @@ impl<'a> View<'a> {
             // machine those that are silent now will vote later.
             return self.alive_observers(subject);
         }
-        let voters = self.able_observers(subject);
-        match self.mass_silence_began().filter(|_| voters.len() < 2) {
-            Some(began) => self.with_stand_ins(subject, voters, began),
-            None => voters,
-        }
+        let mut voters = self.able_observers(subject);
+        let began = self.mass_silence_began().filter(|_| voters.len() < 2);
+        began.into_iter().for_each(|began| self.add_stand_ins(subject, &mut voters, began));
+        voters
     }
 
     /// Adds members that were heard since the silence of many began, and this one.
-    fn with_stand_ins(
-        self,
-        subject: MemberId,
-        mut voters: Vec<MemberId>,
-        began: Instant,
-    ) -> Vec<MemberId> {
+    fn add_stand_ins(self, subject: MemberId, voters: &mut Vec<MemberId>, began: Instant) {
         let heard = self.contacts.heard_since(began, subject).filter(|id| !voters.contains(id));
         let able = heard.filter(|&id| self.is_able(id, subject) && !self.is_silent_to_us(id));
         let stand_ins: Vec<_> = able.take(MAX_STAND_INS).collect();
@@ -134,7 +128,6 @@ impl<'a> View<'a> {
         if !voters.contains(&self.me()) {
             voters.push(self.me());
         }
-        voters
     }
 
     /// Whether a member has not answered this one several times in a row.

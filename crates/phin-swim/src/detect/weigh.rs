@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     Instant, MemberId, MemberState,
     detect::{
+        case::Case,
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
         pending::PendingVerdicts,
         reports::{Silence, Vote},
@@ -52,6 +53,11 @@ pub(crate) fn votes_to_judge(
     }
 }
 
+/// The case against a member, if it is enough for this node to accuse it.
+fn accusation<'a>(view: View<'a>, subject: MemberId, own_phi: f64) -> Option<&'a Case> {
+    view.case(subject).filter(|case| own_phi >= ACCUSE_PHI && case.misses.len() >= 2)
+}
+
 /// The votes of others in a pending verdict. They count beside an accusation of this node only: one lost ping and the word of
 /// others would be hearsay.
 fn votes_of_others(
@@ -60,8 +66,7 @@ fn votes_of_others(
     subject: MemberId,
     own_phi: f64,
 ) -> Vec<Vote> {
-    let case = view.case(subject).filter(|case| own_phi >= ACCUSE_PHI && case.misses.len() >= 2);
-    let Some(case) = case else {
+    let Some(case) = accusation(view, subject, own_phi) else {
         return Vec::new();
     };
     let mut votes = credible_votes_of_pending(view, pending, subject);
@@ -79,12 +84,8 @@ pub(crate) fn credible_votes_of_pending(
     let member = view.list.get(subject);
     let verdict = member.and_then(|member| pending.on(subject, member.version()));
     let votes = verdict.map_or(&[][..], |verdict| &verdict.votes);
-    match silence_began(votes) {
-        Some(began) if !is_settled_since(view, subject, began) => {
-            credible_votes(view, subject, votes)
-        }
-        Some(_) | None => Vec::new(),
-    }
+    let began = silence_began(votes).filter(|&began| !is_settled_since(view, subject, began));
+    began.map_or_else(Vec::new, |_| credible_votes(view, subject, votes))
 }
 
 /// Whether a member was known alive since then, or others refuted, so that a verdict is pending for more than want of votes.

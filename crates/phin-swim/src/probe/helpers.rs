@@ -37,10 +37,9 @@ impl Detect<'_> {
         }
         helpers.retain(|&id| id != target && may_help(self.view(), id));
         helpers.shuffle(&mut self.ctx.rng);
-        if is_cut_off {
-            let last = self.links.reached_by(target).filter(|&id| self.list.is_alive(id));
-            last.into_iter().for_each(|last| put_first(&mut helpers, last));
-        }
+        let last = self.links.reached_by(target);
+        let last = last.filter(|&id| is_cut_off && self.list.is_alive(id));
+        last.into_iter().for_each(|last| put_first(&mut helpers, last));
         helpers.truncate(self.ctx.params.indirect_probes.into());
         helpers
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     Instant, MemberId,
     link::{Links, Reply},
+    member::transition::Transition,
     step::Purpose,
     wire::Sequence,
 };
@@ -162,6 +163,13 @@ impl Pings {
         for ping in pings.filter(|ping| ping.is_overdue && !ping.is_lost && ping.sent_at <= until) {
             ping.is_lost = true;
             link.estimator.record_miss();
+        }
+    }
+
+    /// Follows the change of another member: what was under way to a run that ended says nothing.
+    pub(crate) fn react(&mut self, transition: &Transition) {
+        if transition.ends_run() {
+            self.forget(transition.id());
         }
     }
 

@@ -226,6 +226,9 @@ fn a_reply_that_is_overdue_is_a_miss_and_shortens_the_period_except_for_a_redial
         assert_eq!(rooms.ctx.stats.pings_missed, 1);
         assert_eq!(rooms.view().waiting_since(id(1)), None);
         rooms.probe().reply_overdue(FIRST);
+        assert!(rooms.effects().is_empty(), "it is overdue already");
+        rooms.probe().ping(peer(1), purpose);
+        rooms.probe().reply_overdue(Sequence(FIRST.0 + 1));
         assert_eq!(rooms.links.gives_no_reply(id(1)), is_short, "it is the second miss then");
         rooms.effects();
         rooms.probe().reply_overdue(Sequence(9));
