@@ -309,6 +309,7 @@ impl Core {
         let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_under_way();
         self.health.check_isolation(&mut self.ctx, &mut self.rounds, is_alone);
         self.run();
+        // Once in a round is often enough: it takes a link several periods to fail.
         self.degraded(|degraded| degraded.review_links());
         if !self.departure.is_under_way() && is_new_period {
             self.rounds.plan_period(&mut self.ctx, &self.list);

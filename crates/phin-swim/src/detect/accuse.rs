@@ -274,6 +274,7 @@ impl Detect<'_> {
         let vote = tally.vote_of(observer, now);
         let vote = Vote { phi: vote.phi.clamp(0.0, MAX_VOTE_PHI), ..vote };
         let may_have_ended = case.record_vote(now, vote);
+        // Votes go to the accusers alone: to all, they would be as many messages as pairs of observers.
         if body.is_accusation {
             case.record_accuser(observer);
         }

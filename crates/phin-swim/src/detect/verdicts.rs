@@ -46,6 +46,7 @@ impl Verdicts<'_> {
         if subject == self.see.list.me().id() {
             return self.ctx.then(Step::Refute { source, claim });
         }
+        // A claim about another version, or one that is known already, changes nothing, so it is not passed on either.
         if self.state_claimed(claim) != Some(MemberState::Alive) {
             return;
         }
@@ -84,6 +85,7 @@ impl Verdicts<'_> {
         let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
         let votes: Vec<_> = votes.collect();
         let is_accepted = self.is_acceptable(subject, &votes);
+        // A member that refuted lately has shown others wrong: their word alone does not do.
         if self.is_looked_into(source, claim, &votes) {
             return;
         }
