@@ -26,6 +26,7 @@ mod queue;
 mod report;
 mod runner;
 pub mod scenario;
+mod settings;
 mod simulation;
 mod soak;
 mod summary;
