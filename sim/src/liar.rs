@@ -5,129 +5,19 @@
 //! connections are authenticated, and signs no records of members that exist. It repeats what they signed, and signs
 //! records of members that it makes up.
 
-use std::{collections::BTreeMap, io::Cursor, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, io::Cursor, net::SocketAddr};
 
 use phin_swim::{Fingerprint, Generation, Incarnation, Keys, MemberId, Version};
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
 use crate::{
     keys::SimKeys,
+    lie::{Lie, Lies},
     node::{
         Action, Belief, Channel, HostId, Input, Instant, Line, NodeId, Peer, Process, Usage, millis,
     },
-    phin,
     trace::mix,
 };
-
-/// What a liar says again and again, to everybody.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
-#[serde(rename_all = "kebab-case")]
-pub enum Lie {
-    /// `Dead`, with votes in the names of the member's observers.
-    Verdict,
-    /// `Suspect`, in the name of an observer.
-    Suspect,
-    /// Accusations and votes of its own, of every kind of silence.
-    Vote,
-    /// The member's own record, and a line of a summary, with the state dead.
-    List,
-    /// `Clear`: it has just heard from the member.
-    Clear,
-    /// `IndirectAck` and `Nack` with sequences that were guessed, and an `IndirectAck` for every request to ping.
-    Ack,
-    /// `Abstain`.
-    Abstain,
-    /// `Forget`, of the highest version and of the present one.
-    Forget,
-    /// Records of members that never existed; if it is about members, with their names and addresses.
-    Members,
-    /// `Failing`: no observer reaches the member. The member is told so too.
-    Failing,
-    /// Pings that claim a stall of 65 s.
-    Stall,
-    /// Pings of rounds that are far ahead.
-    Round,
-    /// Pings with a fingerprint that is nobody's.
-    Fingerprint,
-    /// Requests for whole lists.
-    Ask,
-    /// Requests to ping the member.
-    PingReq,
-    /// Answers to questions that nobody asked: to joins, departures and pings.
-    Answer,
-}
-
-impl Lie {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
-        Self::Verdict,
-        Self::Suspect,
-        Self::Vote,
-        Self::List,
-        Self::Clear,
-        Self::Ack,
-        Self::Abstain,
-        Self::Forget,
-        Self::Members,
-        Self::Failing,
-        Self::Stall,
-        Self::Round,
-        Self::Fingerprint,
-        Self::Ask,
-        Self::PingReq,
-        Self::Answer,
-    ];
-
-    /// Whether it is about one member at a time.
-    pub const fn has_subject(self) -> bool {
-        match self {
-            Self::Verdict
-            | Self::Suspect
-            | Self::Vote
-            | Self::List
-            | Self::Clear
-            | Self::Ack
-            | Self::Abstain
-            | Self::Forget
-            | Self::Failing
-            | Self::PingReq => true,
-            Self::Members
-            | Self::Stall
-            | Self::Round
-            | Self::Fingerprint
-            | Self::Ask
-            | Self::Answer => false,
-        }
-    }
-
-    /// Whether it hides a death. Then the liar says nothing of what its own process finds out.
-    pub(crate) const fn hides(self) -> bool {
-        matches!(self, Self::Clear | Self::Ack | Self::Abstain)
-    }
-
-    /// Whether the member itself is told too. Who is not told cannot answer before it hears of it from others.
-    const fn is_told_to_subject(self) -> bool {
-        !matches!(
-            self,
-            Self::Verdict | Self::Suspect | Self::Vote | Self::List | Self::Forget | Self::PingReq
-        )
-    }
-}
-
-/// A lie, about whom, and how often.
-#[derive(Clone, Debug)]
-pub struct Lies {
-    /// What is said.
-    pub lie: Lie,
-    /// About whom, in turn.
-    pub about: Vec<NodeId>,
-    /// How long after one lie the next is told.
-    pub every: Duration,
-    /// How many members are made up.
-    pub count: u32,
-    /// For how long.
-    pub lasts: Duration,
-}
 
 /// The process of a member that lies.
 pub(crate) struct Liar {
@@ -389,7 +279,7 @@ impl Liar {
     fn record(&self, state: u8, record: (NodeId, Version, &str, HostId)) -> Vec<u8> {
         let (node, version, name, host) = record;
         let keys = SimKeys { node, ..self.keys };
-        let addr = match phin::addr(host) {
+        let addr = match host.addr() {
             SocketAddr::V4(addr) => [&addr.ip().octets()[..], &addr.port().to_be_bytes()].concat(),
             SocketAddr::V6(addr) => [&addr.ip().octets()[..], &addr.port().to_be_bytes()].concat(),
         };
@@ -563,111 +453,9 @@ const SWEPT: u32 = 4;
 /// How many records are in one payload.
 const RECORDS_AT_ONCE: u32 = 40;
 /// Members that never existed have numbers from here on, which no member of a run has.
-pub(crate) const MADE_UP: u32 = 1 << 31;
+const MADE_UP: u32 = 1 << 31;
 /// A host that no run has: what is sent there is lost.
 const NOWHERE: HostId = HostId((1 << 24) - 1);
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{
-        network::NetworkConfig,
-        node::{Knowledge, Protocol, Start, secs},
-        phin::Phin,
-        simulation::{Setup, Simulation},
-    };
-
-    /// What a liar among twelve says in some turns about member 3, in the words of traces, and to whom.
-    fn words(lie: Lie) -> Vec<(NodeId, String)> {
-        let phin = Phin::new("phin", phin_swim::Config::lan(), 7, 12).unwrap();
-        let (node, now) = (NodeId(0), Instant::START);
-        let (generation, knowledge) = (Generation(1), Knowledge::Everyone);
-        let start = Start { node, host: HostId(0), generation, now, rng_seed: 1, knowledge };
-        let (about, every, lasts) = (vec![NodeId(3)], millis(50), millis(1_000));
-        let lies = Lies { lie, about, every, count: 100, lasts };
-        let mut liar = phin.lie(phin.start(start), node, lies, now);
-        let mut actions = Vec::new();
-        for turn in 0..20 {
-            let mut liars = Vec::new();
-            liar.handle(now + every * turn, Input::Timeout, &mut liars);
-            // The last are the liar's own.
-            actions.extend(liars.split_off(liars.len().saturating_sub(11)));
-        }
-        let said = actions.iter().filter_map(|action| match action {
-            Action::Send { to, payload, .. } => Some((to.node, phin.describe(payload))),
-            _ => None,
-        });
-        said.collect()
-    }
-
-    #[test]
-    fn every_lie_is_a_message_that_can_be_read() {
-        let expected = |lie| match lie {
-            Lie::Verdict => &["dead m3 v1.0 by=m", "votes=", "dead m3 v1.1"][..],
-            Lie::Suspect => &["suspect m3 v1.0 by=m", "suspect m3 v1.1"],
-            Lie::Vote => &["accuse m3 v1.0", "vote m3", "gone", "hung", "silent"],
-            Lie::List => &["entry m3 v1.0 dead", "summary buckets=1 lines=1"],
-            Lie::Clear => &["clear m3 v1.0 age=0ns"],
-            Lie::Ack => &["indirect-ack seq=", "nack seq="],
-            Lie::Abstain => &["abstain m3 v1.0"],
-            Lie::Forget => &["forget m3 v4294967295.4294967295 by=m0", "forget m3 v1.0"],
-            Lie::Members => &["entry m2147483648 v1.0 alive", "v1.1 alive"],
-            Lie::Failing => &["failing m3 v1.0 links=m"],
-            Lie::Stall | Lie::Round | Lie::Fingerprint => &["ping seq="],
-            Lie::Ask => &["join", "compare", "summary buckets=64 lines=0", "want m"],
-            Lie::PingReq => &["ping-req seq=0 target=m3"],
-            Lie::Answer => &["ack seq=", "leave-ack seq=", "join-reply admitted", "join-reply ref"],
-        };
-        for lie in Lie::ALL {
-            let words = words(lie);
-            assert!(words.len() >= 100, "{lie:?}: {} messages", words.len());
-            for (to, text) in &words {
-                assert!(!text.contains("undecodable"), "{lie:?} to {to}: {text}");
-            }
-            for expected in expected(lie) {
-                assert!(
-                    words.iter().any(|(_, text)| text.contains(expected)),
-                    "{lie:?}: {expected}"
-                );
-            }
-            let is_told = words.iter().any(|&(to, _)| to == NodeId(3));
-            assert_eq!(is_told, lie.is_told_to_subject(), "{lie:?}");
-        }
-    }
-
-    #[test]
-    fn the_observers_in_whose_names_a_liar_votes_are_those_of_the_core() {
-        let phin = Phin::new("phin", phin_swim::Config::lan(), 7, 40).unwrap();
-        let setup = Setup {
-            seed: 7,
-            nodes: 40,
-            knowledge: Knowledge::Everyone,
-            network: NetworkConfig::lan(),
-            firewalled_every: 0,
-        };
-        let mut run = Simulation::new(setup, Arc::new(phin));
-        run.run_until(Instant::START + secs(60));
-        for node in run.truth().running() {
-            let process = run.process(node).unwrap();
-            let keys = SimKeys { node, seed: 7 };
-            let is_observed = |&subject: &NodeId| {
-                observers(keys, 8, &process.lines(), subject).contains(&keys.id())
-            };
-            let subjects = (0..40).map(NodeId).filter(|&subject| subject != node);
-            let links = process.usage(run.now()).links;
-            assert_eq!(subjects.filter(is_observed).count(), links, "{node}");
-        }
-    }
-
-    #[test]
-    fn who_hides_a_death_says_nothing_of_it_and_answers_pings() {
-        let ping = part(kind::PING, (1, Generation(1), 1, 1, Fingerprint(1), 1));
-        let clear = part(kind::CLEAR, (MemberId([9; 16]), Version::default(), 0));
-        let payload = [vec![1], ping.clone(), clear.clone(), ping.clone()].concat();
-        assert_eq!(split(&payload), [&ping[..], &clear[..], &ping[..]]);
-        assert_eq!(split(&payload[..payload.len() - 1]), [&ping[..], &clear[..]]);
-        assert!(split(&[]).is_empty());
-    }
-}
+mod tests;
