@@ -18,10 +18,12 @@ mod latency;
 mod ledger;
 mod liar;
 mod lie;
+mod machines;
 mod measure;
 mod network;
 mod node;
 pub mod oracle;
+mod packet;
 mod phin;
 mod protocols;
 mod queue;
@@ -35,6 +37,7 @@ mod summary;
 mod trace;
 mod traffic;
 mod truth;
+mod world;
 
 pub use experiment::{
     Conditions, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,
