@@ -33,15 +33,15 @@ impl CloseReason {
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     /// Open connections, more than one after simultaneous dials; the first is used.
-    pub(crate) open: Vec<Open>,
+    open: Vec<Open>,
     /// Handshakes answered; open once the peer uses them.
-    pub(crate) accepted: Vec<ConnectionId>,
-    pub(crate) dial: Option<Dial>,
+    accepted: Vec<ConnectionId>,
+    dial: Option<Dial>,
     /// What is sent once a connection is open; at most [`MAX_WAITING`], the oldest is dropped.
-    pub(crate) waiting: Vec<(Channel, Arc<[u8]>)>,
-    pub(crate) last_used: Option<Instant>,
+    waiting: Vec<(Channel, Arc<[u8]>)>,
+    last_used: Option<Instant>,
     /// Since when nothing came back of what was sent.
-    pub(crate) unanswered_since: Option<Instant>,
+    unanswered_since: Option<Instant>,
 }
 
 /// An open connection: between two addresses, from which it does not move (phin's transport allows no migration).
@@ -60,13 +60,14 @@ impl Open {
     /// Whether it is used rather than an older one. As in `phin_quic`: a process that was started anew has only the newer
     /// one, and so has who lost one that it made itself; of simultaneous dials both sides choose the same, and dials so far
     /// apart are not simultaneous.
-    pub(crate) fn supersedes(&self, old: &Self) -> bool {
+    fn supersedes(&self, old: &Self) -> bool {
         self.run != old.run
             || self.dialled_by == old.dialled_by
             || self.since - old.since > 2 * DIAL_TIMEOUT
     }
 }
 
+/// A handshake that was begun and not answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dial {
     pub(crate) id: ConnectionId,
@@ -77,8 +78,106 @@ pub(crate) struct Dial {
 }
 
 impl Connection {
+    /// Answers a handshake, once.
+    pub(crate) fn accept(&mut self, id: ConnectionId) {
+        if !self.accepted.contains(&id) && !self.has(id) {
+            self.accepted.push(id);
+            self.accepted.drain(..self.accepted.len().saturating_sub(MAX_ACCEPTED));
+        }
+    }
+
+    /// Takes the handshake that was answered, at its first use.
+    pub(crate) fn take_accepted(&mut self, id: ConnectionId) -> bool {
+        let place = self.accepted.iter().position(|&accepted| accepted == id);
+        place.map(|place| self.accepted.remove(place)).is_some()
+    }
+
+    pub(crate) fn begin_dial(&mut self, dial: Dial) {
+        self.dial = Some(dial);
+    }
+
+    pub(crate) fn dial_mut(&mut self, id: ConnectionId) -> Option<&mut Dial> {
+        self.dial.as_mut().filter(|dial| dial.id == id)
+    }
+
+    /// Takes the dial that was answered.
+    pub(crate) fn take_dial(&mut self, id: ConnectionId) -> Option<Dial> {
+        self.dial.take_if(|dial| dial.id == id)
+    }
+
+    /// Gives up the dial, and what waited for it.
+    pub(crate) fn end_dial(&mut self) {
+        self.dial = None;
+        self.waiting.clear();
+    }
+
+    /// Keeps a message until a connection is open.
+    pub(crate) fn wait(&mut self, channel: Channel, payload: Arc<[u8]>) {
+        if self.waiting.len() == MAX_WAITING {
+            self.waiting.remove(0);
+        }
+        self.waiting.push((channel, payload));
+    }
+
+    /// Takes a connection in use, and hands over what waited for one.
+    pub(crate) fn add(&mut self, open: Open) -> Vec<(Channel, Arc<[u8]>)> {
+        let place = match self.open.first() {
+            Some(used) if !open.supersedes(used) => self.open.partition_point(|o| o.id < open.id),
+            _ => 0,
+        };
+        self.open.insert(place, open);
+        self.last_used = Some(open.since);
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Ends one of the connections; returns whether it was the last that was open.
+    pub(crate) fn end(&mut self, id: ConnectionId) -> bool {
+        let was_open = self.is_open();
+        self.open.retain(|open| open.id != id);
+        self.accepted.retain(|&accepted| accepted != id);
+        let has_ended = was_open && !self.is_open();
+        if has_ended {
+            self.unanswered_since = None;
+        }
+        has_ended
+    }
+
+    /// On which connection a message goes to a peer that advertises this address; on none where it has to wait.
+    pub(crate) fn use_towards(&mut self, advertised: HostId, now: Instant) -> Option<Open> {
+        let &open = self.open.first().filter(|_| !self.is_stale(advertised, now))?;
+        self.last_used = Some(now);
+        self.unanswered_since.get_or_insert(now);
+        Some(open)
+    }
+
+    pub(crate) fn record_use(&mut self, now: Instant) {
+        self.last_used = Some(now);
+    }
+
+    pub(crate) fn record_answer(&mut self) {
+        self.unanswered_since = None;
+    }
+
+    pub(crate) fn open(&self) -> &[Open] {
+        &self.open
+    }
+
     pub(crate) const fn is_open(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    pub(crate) const fn is_dialled(&self) -> bool {
+        self.dial.is_some()
+    }
+
+    /// Whether it was dialled by this number.
+    pub(crate) fn is_dialled_as(&self, id: ConnectionId) -> bool {
+        self.dial.is_some_and(|dial| dial.id == id)
+    }
+
+    /// Whether nothing is left of it.
+    pub(crate) const fn is_over(&self) -> bool {
+        !self.is_open() && !self.is_dialled() && self.accepted.is_empty()
     }
 
     pub(crate) fn has(&self, id: ConnectionId) -> bool {
@@ -90,25 +189,34 @@ impl Connection {
         self.open.iter().all(|open| open.id != id || open.theirs == host)
     }
 
-    /// Whether the peer is thought at another address by now, and has not answered for a while at the one it had.
-    pub(crate) fn is_stale(&self, advertised: HostId, now: Instant) -> bool {
-        let is_elsewhere = self.open.first().is_some_and(|open| open.theirs != advertised);
-        is_elsewhere && self.unanswered_since.is_some_and(|since| now - since >= UNANSWERED)
-    }
-
     /// Where the peer is looked for at present.
     pub(crate) fn address(&self) -> Option<HostId> {
         let dialled = self.dial.map(|dial| dial.to.host);
         self.open.first().map(|open| open.theirs).or(dialled)
     }
 
-    pub(crate) fn has_local_address(&self, is_ours: impl Fn(HostId) -> bool) -> bool {
-        self.open.iter().all(|open| is_ours(open.ours))
+    /// When it has been idle for so long, or its peer silent.
+    pub(crate) fn due(&self, idle_timeout: Duration, now: Instant) -> Instant {
+        let last_used = self.last_used.unwrap_or(now);
+        self.unanswered_since.unwrap_or(last_used).min(last_used) + idle_timeout
+    }
+
+    /// Whether its peer has been silent for so long.
+    pub(crate) fn is_lost(&self, idle_timeout: Duration, now: Instant) -> bool {
+        self.unanswered_since.is_some_and(|since| since + idle_timeout <= now)
+    }
+
+    /// Whether the peer is thought at another address by now, and has not answered for a while at the one it had.
+    fn is_stale(&self, advertised: HostId, now: Instant) -> bool {
+        let is_elsewhere = self.open.first().is_some_and(|open| open.theirs != advertised);
+        is_elsewhere && self.unanswered_since.is_some_and(|since| now - since >= UNANSWERED)
     }
 }
 
 /// What waits for a handshake, at most.
-pub(crate) const MAX_WAITING: usize = 64;
+const MAX_WAITING: usize = 64;
+/// Handshakes answered and not used, at most, for each peer.
+const MAX_ACCEPTED: usize = 4;
 /// When a dial is given up.
 pub(crate) const DIAL_TIMEOUT: Duration = secs(5);
 /// How long a peer may not answer on a connection to an address that is not its own any more, before it is dialled anew.

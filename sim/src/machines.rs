@@ -70,10 +70,9 @@ pub(crate) struct Node {
 
 impl Machines {
     pub(crate) fn add_host(&mut self, zone: usize, answers: bool) -> HostId {
-        let state = HostState::Up;
         self.hosts.push(Host {
             zone,
-            state,
+            state: HostState::Up,
             pauses: 0,
             answers,
             forwards_to: None,
@@ -100,6 +99,63 @@ impl Machines {
             wake_at: None,
         });
         NodeId(self.nodes.len() as u32 - 1)
+    }
+
+    /// Gives the member's host another address: what it had as its address reaches nobody any more. Does nothing where
+    /// another member has the port.
+    pub(crate) fn readdress(&mut self, id: NodeId) -> Option<HostId> {
+        let old = self[id].host;
+        if self[old].occupant != Some(id) {
+            return None;
+        }
+        let new = self.add_host(self[old].zone, self[old].answers);
+        self[new].occupant = Some(id);
+        self[new].pauses = self[old].pauses;
+        self[old].occupant = None;
+        self[old].state = HostState::Down;
+        self[id].host = new;
+        if let Some(mapped) = self[id].mapped {
+            self[mapped].forwards_to = Some(new);
+        }
+        Some(new)
+    }
+
+    /// Lets a gateway give an address to what the member dials.
+    pub(crate) fn map(&mut self, id: NodeId) {
+        let host = self[id].host;
+        let mapped = self.add_host(self[host].zone, true);
+        self[mapped].forwards_to = Some(host);
+        self[id].mapped = Some(mapped);
+    }
+
+    /// Takes the process from its host, with all that it and its kernel kept for it.
+    pub(crate) fn remove_process(&mut self, id: NodeId) {
+        let node = &mut self[id];
+        node.process = None;
+        node.pauses = 0;
+        node.blocked_until = None;
+        node.connections.clear();
+        node.held.clear();
+        node.unsent.clear();
+        node.questions.clear();
+        node.wake_at = None;
+        let host = node.host;
+        let host = &mut self[host];
+        if host.occupant == Some(id) {
+            host.occupant = None;
+        }
+    }
+
+    /// What a member knows of its connection to another, from now on.
+    pub(crate) fn connection_mut(&mut self, id: NodeId, peer: NodeId) -> &mut Connection {
+        self[id].connections.entry(peer).or_default()
+    }
+
+    /// Forgets a connection of which nothing is left.
+    pub(crate) fn forget_over(&mut self, id: NodeId, peer: NodeId) {
+        if self[id].connections.get(&peer).is_some_and(Connection::is_over) {
+            self[id].connections.remove(&peer);
+        }
     }
 
     /// Whether the process does nothing at present: it or its host is paused, or gone.

@@ -6,7 +6,7 @@ use crate::{
     fault::Fault,
     ledger::Ledger,
     network::NetworkConfig,
-    node::{Generation, Instant, Knowledge, NodeId, Peer, Process, Protocol},
+    node::{Generation, Instant, Knowledge, NodeId, Process, Protocol},
     oracle::{Oracle, Violation},
     trace::TraceHash,
     traffic::Traffic,
@@ -154,20 +154,5 @@ impl Simulation {
     /// The process of a member, if it has one.
     pub fn process(&self, node: NodeId) -> Option<&dyn Process> {
         self.world.view().process(node)
-    }
-
-    /// The moment on a member's own clock.
-    pub fn local_now(&self, node: NodeId) -> Instant {
-        self.world.view().local_now(node)
-    }
-
-    /// How many connections a member has open.
-    pub fn open_connections(&self, node: NodeId) -> usize {
-        self.world.view().open_connections(node)
-    }
-
-    /// Where a member is.
-    pub fn peer(&self, node: NodeId) -> Option<Peer> {
-        self.world.machines.peer(node)
     }
 }

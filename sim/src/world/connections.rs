@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Event, World};
 use crate::{
-    connection::{CloseReason, ConnectionId, DIAL_TIMEOUT, Dial, MAX_WAITING, Open},
+    connection::{CloseReason, ConnectionId, DIAL_TIMEOUT, Dial, Open},
     node::{Channel, Disconnection, Input, NodeId, Peer, Transport, Unreachable, millis, secs},
     packet::{Content, Packet},
     queue::Class,
@@ -41,20 +41,14 @@ impl World {
         let is_too_long = payload.len() > self.network.config.max_datagram;
         let channel = if is_too_long { Channel::Stream } else { channel };
         let now = self.now;
-        let connection = self.machines[from].connections.entry(to.node).or_default();
-        let usable = connection.open.first().filter(|_| !connection.is_stale(to.host, now));
-        let Some(&open) = usable else {
-            if connection.waiting.len() == MAX_WAITING {
-                connection.waiting.remove(0);
-            }
-            connection.waiting.push((channel, payload));
-            if connection.dial.is_none() {
+        let connection = self.machines.connection_mut(from, to.node);
+        let Some(open) = connection.use_towards(to.host, now) else {
+            connection.wait(channel, payload);
+            if !connection.is_dialled() {
                 self.dial(from, to);
             }
             return;
         };
-        connection.last_used = Some(now);
-        connection.unanswered_since.get_or_insert(now);
         self.transmit(from, to.node, open, channel, payload);
     }
 
@@ -81,7 +75,7 @@ impl World {
     pub(super) fn dial_advertised(&mut self, from: NodeId, to: Peer) {
         let known = self.machines[from].connections.get(&to.node);
         let is_elsewhere = known.is_some_and(|known| known.address() != Some(to.host));
-        if is_elsewhere && known.is_some_and(|known| known.dial.is_none()) {
+        if is_elsewhere && known.is_some_and(|known| !known.is_dialled()) {
             self.dial(from, to);
         }
     }
@@ -91,8 +85,8 @@ impl World {
         let id = self.last_connection;
         let began = self.now;
         let from_peer = self.machines.dialler(from);
-        let connection = self.machines[from].connections.entry(to.node).or_default();
-        connection.dial = Some(Dial { id, ours: from_peer.host, to, began, attempt: 0 });
+        let dial = Dial { id, ours: from_peer.host, to, began, attempt: 0 };
+        self.machines.connection_mut(from, to.node).begin_dial(dial);
         self.traffic.record_handshake(from);
         self.emit(Packet { from: from_peer, to, content: Content::Hello(id) });
         self.queue.push(began + INITIAL_PTO, Class::Timer, Event::Redial(from, to.node, id));
@@ -102,10 +96,8 @@ impl World {
     pub(super) fn redial(&mut self, from: NodeId, to: NodeId, id: ConnectionId) {
         let now = self.now;
         let is_stopped = self.machines.is_stopped(from);
-        let Some(connection) = self.machines[from].connections.get_mut(&to) else {
-            return;
-        };
-        let Some(dial) = connection.dial.as_mut().filter(|dial| dial.id == id) else {
+        let connection = self.machines[from].connections.get_mut(&to);
+        let Some(dial) = connection.and_then(|connection| connection.dial_mut(id)) else {
             return;
         };
         if is_stopped {
@@ -129,14 +121,11 @@ impl World {
         let Some(connection) = self.machines[from].connections.get_mut(&to) else {
             return;
         };
-        connection.dial = None;
-        connection.waiting.clear();
+        connection.end_dial();
         if connection.is_open() {
             return;
         }
-        if connection.accepted.is_empty() {
-            self.machines[from].connections.remove(&to);
-        }
+        self.machines.forget_over(from, to);
         self.input(from, Input::Unreachable(to, reason));
     }
 
@@ -156,11 +145,7 @@ impl World {
                 if !is_from_peer(connection) => {}
             Content::Hello(connection) => {
                 let answer = if to.node == id {
-                    let ours = self.machines[id].connections.entry(from.node).or_default();
-                    if !ours.accepted.contains(&connection) && !ours.has(connection) {
-                        ours.accepted.push(connection);
-                        ours.accepted.drain(..ours.accepted.len().saturating_sub(MAX_ACCEPTED));
-                    }
+                    self.machines.connection_mut(id, from.node).accept(connection);
                     Content::Accept(connection)
                 } else {
                     Content::WrongIdentity(connection)
@@ -170,8 +155,7 @@ impl World {
             Content::Accept(connection) => self.accepted(id, from, connection),
             Content::WrongIdentity(connection) => {
                 let ours = self.machines[id].connections.iter();
-                let dialled =
-                    ours.filter(|(_, c)| c.dial.is_some_and(|dial| dial.id == connection));
+                let dialled = ours.filter(|(_, ours)| ours.is_dialled_as(connection));
                 let dialled: Vec<_> = dialled.map(|(&peer, _)| peer).collect();
                 for sought in dialled {
                     self.end_dial(id, sought, Unreachable::OtherIdentity);
@@ -211,13 +195,10 @@ impl World {
 
     /// Our dial was answered.
     fn accepted(&mut self, id: NodeId, from: Peer, connection: ConnectionId) {
-        let Some(ours) = self.machines[id].connections.get_mut(&from.node) else {
+        let ours = self.machines[id].connections.get_mut(&from.node);
+        let Some(dial) = ours.and_then(|ours| ours.take_dial(connection)) else {
             return;
         };
-        let Some(dial) = ours.dial.filter(|dial| dial.id == connection) else {
-            return;
-        };
-        ours.dial = None;
         let (since, ours, theirs) = (self.now, dial.ours, dial.to.host);
         let run = self.run_of(from.node);
         self.open(id, from, Open { id: connection, dialled_by: id, run, since, ours, theirs });
@@ -228,50 +209,40 @@ impl World {
         let now = self.now;
         let me = Peer { node: id, host: to.host };
         let run = self.run_of(from.node);
-        let ours = self.machines[id].connections.entry(from.node).or_default();
-        if let Some(place) = ours.accepted.iter().position(|&accepted| accepted == connection) {
-            ours.accepted.remove(place);
+        let ours = self.machines.connection_mut(id, from.node);
+        if ours.take_accepted(connection) {
             let (dialled_by, ours, theirs) = (from.node, to.host, from.host);
             let since = now;
             self.open(id, from, Open { id: connection, dialled_by, run, since, ours, theirs });
         } else if !ours.has(connection) {
-            if !ours.is_open() && ours.dial.is_none() && ours.accepted.is_empty() {
-                self.machines[id].connections.remove(&from.node);
-            }
+            self.machines.forget_over(id, from.node);
             // Another identity's reset would not be believed: its tokens come from another key.
             if to.node == id {
                 self.emit(Packet { from: me, to: from, content: Content::Reset(connection) });
             }
             return false;
         } else {
-            ours.last_used = Some(now);
+            ours.record_use(now);
         }
         if let Some(ours) = self.machines[id].connections.get_mut(&from.node) {
-            ours.unanswered_since = None;
+            ours.record_answer();
         }
         // QUIC acknowledges by itself, unless nothing gets back.
         if !self.network.is_cut(me.host, from.host, Channel::Stream)
             && let Some(theirs) = self.machines[from.node].connections.get_mut(&id)
         {
-            theirs.unanswered_since = None;
+            theirs.record_answer();
         }
         true
     }
 
     fn open(&mut self, id: NodeId, peer: Peer, open: Open) {
-        let now = self.now;
-        let ours = self.machines[id].connections.entry(peer.node).or_default();
+        let ours = self.machines.connection_mut(id, peer.node);
         let is_first = !ours.is_open();
-        let place = match ours.open.first() {
-            Some(used) if !open.supersedes(used) => ours.open.partition_point(|o| o.id < open.id),
-            _ => 0,
-        };
-        ours.open.insert(place, open);
-        ours.last_used = Some(now);
-        let waiting = std::mem::take(&mut ours.waiting);
+        let waiting = ours.add(open);
         if is_first {
             let check = Event::CheckConnection(id, peer.node, open.id);
-            self.queue.push(now + self.protocol.idle_timeout(), Class::Timer, check);
+            self.queue.push(self.now + self.protocol.idle_timeout(), Class::Timer, check);
             self.input(id, Input::Connected(peer));
         }
         for (channel, payload) in waiting {
@@ -286,20 +257,11 @@ impl World {
         connection: ConnectionId,
         reason: Disconnection,
     ) {
-        let Some(ours) = self.machines[id].connections.get_mut(&peer) else {
-            return;
-        };
-        let was_open = ours.is_open();
-        ours.open.retain(|open| open.id != connection);
-        ours.accepted.retain(|&accepted| accepted != connection);
-        if !was_open || ours.is_open() {
-            return;
+        let ours = self.machines[id].connections.get_mut(&peer);
+        if ours.is_some_and(|ours| ours.end(connection)) {
+            self.machines.forget_over(id, peer);
+            self.input(id, Input::Disconnected(peer, reason));
         }
-        ours.unanswered_since = None;
-        if ours.dial.is_none() && ours.accepted.is_empty() {
-            self.machines[id].connections.remove(&peer);
-        }
-        self.input(id, Input::Disconnected(peer, reason));
     }
 
     /// Closes the connection at the core's request, or because it is idle, and reports it to the core.
@@ -314,7 +276,7 @@ impl World {
         let Some(connection) = self.machines[id].connections.remove(&peer) else {
             return false;
         };
-        for open in &connection.open {
+        for open in connection.open() {
             let (from, to) =
                 (self.machines.sender(id, open.ours), Peer { node: peer, host: open.theirs });
             self.emit(Packet { from, to, content: Content::Close(open.id, reason) });
@@ -327,21 +289,16 @@ impl World {
         let now = self.now;
         let is_stopped = self.machines.is_stopped(id);
         let idle_timeout = self.protocol.idle_timeout();
-        let Some(ours) = self.machines[id].connections.get_mut(&peer) else {
+        let ours = self.machines[id].connections.get(&peer);
+        let Some(ours) = ours.filter(|ours| ours.is_open()) else {
             return;
         };
-        if !ours.is_open() {
-            return;
-        }
-        let idle_at = ours.last_used.unwrap_or(now) + idle_timeout;
-        let lost_at = ours.unanswered_since.map_or(idle_at, |since| since + idle_timeout);
-        let due = idle_at.min(lost_at);
+        let due = ours.due(idle_timeout, now);
         if due > now || is_stopped {
             let check = Event::CheckConnection(id, peer, connection);
             self.queue.push(due.max(now + secs(1)), Class::Timer, check);
-        } else if lost_at <= now && ours.unanswered_since.is_some() {
-            let ids = ours.open.clone();
-            for open in ids {
+        } else if ours.is_lost(idle_timeout, now) {
+            for open in ours.open().to_vec() {
                 self.end_connection(id, peer, open.id, Disconnection::Lost);
             }
         } else {
@@ -356,15 +313,13 @@ impl World {
     /// Closes the connections of a member from addresses that it has no more: the peers cannot hear of it.
     pub(super) fn close_where_it_was(&mut self, id: NodeId) {
         let connections = self.machines[id].connections.iter();
-        let stale =
-            connections.filter(|(_, c)| !c.has_local_address(|host| self.machines.is_at(id, host)));
+        let is_stale = |open: &Open| !self.machines.is_at(id, open.ours);
+        let stale = connections.filter(|(_, ours)| ours.open().iter().any(is_stale));
         for peer in stale.map(|(&peer, _)| peer).collect::<Vec<_>>() {
             self.disconnect(id, peer, CloseReason::Unwanted);
         }
     }
 }
 
-/// Handshakes answered and not used, at most, for each peer.
-const MAX_ACCEPTED: usize = 4;
 /// When a first packet is repeated (RFC 9002 §6.2.2: three times an initial round trip of 333 ms).
 const INITIAL_PTO: Duration = millis(999);

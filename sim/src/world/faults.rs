@@ -123,7 +123,7 @@ impl World {
                     self.input(node, Input::Moved(self.machines[node].host));
                 }
             }
-            Fault::Map(nodes) => nodes.into_iter().for_each(|node| self.map(node)),
+            Fault::Map(nodes) => nodes.into_iter().for_each(|node| self.machines.map(node)),
             Fault::LoseFlows { nodes, refuses } => {
                 for node in nodes {
                     let Some(mapped) = self.machines[node].mapped else {
@@ -134,7 +134,7 @@ impl World {
                     if !refuses {
                         self.machines[mapped].state = HostState::Down;
                     }
-                    self.map(node);
+                    self.machines.map(node);
                 }
             }
             Fault::Stop(nodes) => nodes.into_iter().for_each(|node| self.stop(node)),
@@ -177,30 +177,11 @@ impl World {
         received.into_iter().chain(sent).collect()
     }
 
-    /// What a host had as its address reaches nobody any more.
     fn readdress(&mut self, id: NodeId) {
-        let old = self.machines[id].host;
-        if self.machines[old].occupant != Some(id) {
-            return;
+        if let Some(host) = self.machines.readdress(id) {
+            self.say(format_args!("{id} gets another address"));
+            self.truth.set_host(id, host);
         }
-        self.say(format_args!("{id} gets another address"));
-        let new = self.machines.add_host(self.machines[old].zone, self.machines[old].answers);
-        self.machines[new].occupant = Some(id);
-        self.machines[new].pauses = self.machines[old].pauses;
-        self.machines[old].occupant = None;
-        self.machines[old].state = HostState::Down;
-        self.machines[id].host = new;
-        self.truth.set_host(id, new);
-        if let Some(mapped) = self.machines[id].mapped {
-            self.machines[mapped].forwards_to = Some(new);
-        }
-    }
-
-    fn map(&mut self, id: NodeId) {
-        let host = self.machines[id].host;
-        let mapped = self.machines.add_host(self.machines[host].zone, true);
-        self.machines[mapped].forwards_to = Some(host);
-        self.machines[id].mapped = Some(mapped);
     }
 
     fn lie(&mut self, id: NodeId, lies: &Lies) {
@@ -227,7 +208,7 @@ impl World {
         }
         self.say(format_args!("{id} crashes"));
         let was_running = self.truth.is_running(id);
-        self.remove_process(id);
+        self.machines.remove_process(id);
         self.truth.end_life(id, Life::Crashed, self.now);
         if was_running {
             self.ledger.record_death(&self.truth, self.now, id);
@@ -250,23 +231,7 @@ impl World {
         if self.truth.is_running(id) {
             self.crash(id);
         } else {
-            self.remove_process(id);
-        }
-    }
-
-    fn remove_process(&mut self, id: NodeId) {
-        let node = &mut self.machines[id];
-        node.process = None;
-        node.pauses = 0;
-        node.blocked_until = None;
-        node.connections.clear();
-        node.held.clear();
-        node.unsent.clear();
-        node.questions.clear();
-        self.machines[id].wake_at = None;
-        let host = self.machines[id].host;
-        if self.machines[host].occupant == Some(id) {
-            self.machines[host].occupant = None;
+            self.machines.remove_process(id);
         }
     }
 

@@ -6,7 +6,6 @@ use crate::{
     node::{Action, Generation, Input, Knowledge, NodeId, Notice, Start},
     queue::Class,
     trace::mix,
-    truth::{Life, TrueNode},
 };
 
 impl World {
@@ -25,23 +24,7 @@ impl World {
         let start = Start { node: id, host, generation, now, rng_seed, knowledge };
         node.process = Some(self.protocol.start(start));
         self.machines[host].occupant = Some(id);
-        let troubles = self.truth.node(id).map_or(0, |node| node.troubles);
-        let trouble_ended = self.truth.node(id).and_then(|node| node.trouble_ended);
-        let starts = self.truth.node(id).map_or(0, |node| node.starts) + 1;
-        let (life, since) = (Life::Running, self.now);
-        self.truth.set(
-            id,
-            TrueNode {
-                host,
-                life,
-                since,
-                generation,
-                former: Generation(0),
-                starts,
-                troubles,
-                trouble_ended,
-            },
-        );
+        self.truth.start_life(id, host, generation, self.now);
         self.trace.line(self.now, format_args!("{id} starts, generation {}", generation.0));
         self.reschedule(id);
     }

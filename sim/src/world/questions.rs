@@ -79,14 +79,11 @@ impl World {
 
     pub(super) fn refused(&mut self, asker: NodeId, number: u64) {
         if let Some(asking) = self.machines[asker].questions.remove(&number) {
-            self.answered(
-                asker,
-                asking,
-                match asking.port {
-                    Port::Own => HostAnswer::PortRefused,
-                    Port::Closed => HostAnswer::Answers,
-                },
-            );
+            let answer = match asking.port {
+                Port::Own => HostAnswer::PortRefused,
+                Port::Closed => HostAnswer::Answers,
+            };
+            self.answered(asker, asking, answer);
         }
     }
 
