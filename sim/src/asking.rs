@@ -1,4 +1,4 @@
-//! Questions to hosts about their ports, and how many of them a host takes.
+//! Questions to hosts about their ports, and the quotas of questions and refusals.
 
 use crate::node::{Instant, Peer, secs};
 

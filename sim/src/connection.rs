@@ -1,4 +1,4 @@
-//! What one side of a connection knows of it.
+//! One member's side of its connection to a peer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,7 +78,7 @@ pub(crate) struct Dial {
 }
 
 impl Connection {
-    /// Answers a handshake, once.
+    /// Records that a handshake is answered.
     pub(crate) fn accept(&mut self, id: ConnectionId) {
         if !self.accepted.contains(&id) && !self.has(id) {
             self.accepted.push(id);
@@ -86,7 +86,7 @@ impl Connection {
         }
     }
 
-    /// Takes the handshake that was answered, at its first use.
+    /// Ends the handshake of this number, at the first use of its connection. Returns whether there was one.
     pub(crate) fn take_accepted(&mut self, id: ConnectionId) -> bool {
         let place = self.accepted.iter().position(|&accepted| accepted == id);
         place.map(|place| self.accepted.remove(place)).is_some()
@@ -100,12 +100,12 @@ impl Connection {
         self.dial.as_mut().filter(|dial| dial.id == id)
     }
 
-    /// Takes the dial that was answered.
+    /// Ends the dial of this number, which was answered.
     pub(crate) fn take_dial(&mut self, id: ConnectionId) -> Option<Dial> {
         self.dial.take_if(|dial| dial.id == id)
     }
 
-    /// Gives up the dial, and what waited for it.
+    /// Gives up the dial, and drops the messages that waited for it.
     pub(crate) fn end_dial(&mut self) {
         self.dial = None;
         self.waiting.clear();
@@ -119,7 +119,7 @@ impl Connection {
         self.waiting.push((channel, payload));
     }
 
-    /// Takes a connection in use, and hands over what waited for one.
+    /// Adds an open connection. Returns the messages that waited for one.
     pub(crate) fn add(&mut self, open: Open) -> Vec<(Channel, Arc<[u8]>)> {
         let place = match self.open.first() {
             Some(used) if !open.supersedes(used) => self.open.partition_point(|o| o.id < open.id),
@@ -130,7 +130,7 @@ impl Connection {
         std::mem::take(&mut self.waiting)
     }
 
-    /// Ends one of the connections; returns whether it was the last that was open.
+    /// Ends the connection of this number. Returns whether it was the last open one.
     pub(crate) fn end(&mut self, id: ConnectionId) -> bool {
         let was_open = self.is_open();
         self.open.retain(|open| open.id != id);
@@ -142,7 +142,7 @@ impl Connection {
         has_ended
     }
 
-    /// On which connection a message goes to a peer that advertises this address; on none where it has to wait.
+    /// The connection for a message to a peer that advertises this address; `None` if the message must wait for one.
     pub(crate) fn use_towards(&mut self, advertised: HostId, now: Instant) -> Option<Open> {
         let &open = self.open.first().filter(|_| !self.is_stale(advertised, now))?;
         self.last_used = Some(now);
@@ -170,12 +170,12 @@ impl Connection {
         self.dial.is_some()
     }
 
-    /// Whether it was dialled by this number.
+    /// Whether the dial of this number is under way.
     pub(crate) fn is_dialled_as(&self, id: ConnectionId) -> bool {
         self.dial.is_some_and(|dial| dial.id == id)
     }
 
-    /// Whether nothing is left of it.
+    /// Whether it is neither open nor about to be.
     pub(crate) const fn is_over(&self) -> bool {
         !self.is_open() && !self.is_dialled() && self.accepted.is_empty()
     }
@@ -195,13 +195,13 @@ impl Connection {
         self.open.first().map(|open| open.theirs).or(dialled)
     }
 
-    /// When it has been idle for so long, or its peer silent.
+    /// When the connection will have been idle, or the peer silent, for `idle_timeout`.
     pub(crate) fn due(&self, idle_timeout: Duration, now: Instant) -> Instant {
         let last_used = self.last_used.unwrap_or(now);
         self.unanswered_since.unwrap_or(last_used).min(last_used) + idle_timeout
     }
 
-    /// Whether its peer has been silent for so long.
+    /// Whether the peer has been silent for `idle_timeout`.
     pub(crate) fn is_lost(&self, idle_timeout: Duration, now: Instant) -> bool {
         self.unanswered_since.is_some_and(|since| since + idle_timeout <= now)
     }

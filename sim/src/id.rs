@@ -1,4 +1,4 @@
-//! Names of members and hosts: what every other file speaks of.
+//! Identities of members and hosts.
 
 use std::{
     fmt,

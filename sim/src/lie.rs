@@ -1,4 +1,4 @@
-//! What a member can lie about; how it does so is in `liar.rs`.
+//! The lies that a member can tell, as data. `liar.rs` puts them into messages.
 
 use std::time::Duration;
 

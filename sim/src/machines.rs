@@ -101,8 +101,7 @@ impl Machines {
         NodeId(self.nodes.len() as u32 - 1)
     }
 
-    /// Gives the member's host another address: what it had as its address reaches nobody any more. Does nothing where
-    /// another member has the port.
+    /// Gives the member's host another address; the old one reaches nobody. Does nothing if another member has the port.
     pub(crate) fn readdress(&mut self, id: NodeId) -> Option<HostId> {
         let old = self[id].host;
         if self[old].occupant != Some(id) {
@@ -120,7 +119,7 @@ impl Machines {
         Some(new)
     }
 
-    /// Lets a gateway give an address to what the member dials.
+    /// Makes a gateway give an address to the dials of the member.
     pub(crate) fn map(&mut self, id: NodeId) {
         let host = self[id].host;
         let mapped = self.add_host(self[host].zone, true);
@@ -128,7 +127,7 @@ impl Machines {
         self[id].mapped = Some(mapped);
     }
 
-    /// Takes the process from its host, with all that it and its kernel kept for it.
+    /// Removes the process from its host, with everything that was kept for it.
     pub(crate) fn remove_process(&mut self, id: NodeId) {
         let node = &mut self[id];
         node.process = None;
@@ -146,12 +145,12 @@ impl Machines {
         }
     }
 
-    /// What a member knows of its connection to another, from now on.
+    /// One side of the connection between two members.
     pub(crate) fn connection_mut(&mut self, id: NodeId, peer: NodeId) -> &mut Connection {
         self[id].connections.entry(peer).or_default()
     }
 
-    /// Forgets a connection of which nothing is left.
+    /// Forgets a connection that is neither open nor about to be.
     pub(crate) fn forget_over(&mut self, id: NodeId, peer: NodeId) {
         if self[id].connections.get(&peer).is_some_and(Connection::is_over) {
             self[id].connections.remove(&peer);

@@ -1,4 +1,4 @@
-//! The run itself, as those see it that make one: what happens in it, until when it goes on, and what came of it.
+//! A run as its user sees it: how it begins, how far it goes, and what came of it.
 
 use std::{sync::Arc, time::Duration};
 

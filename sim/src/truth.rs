@@ -112,6 +112,7 @@ impl Truth {
         self.separations.iter().any(|separation| separation.ended.is_none())
     }
 
+    /// A process of the member starts. Its troubles stay as they are.
     pub(crate) fn start_life(&mut self, id: NodeId, host: HostId, run: Generation, now: Instant) {
         let node = TrueNode {
             host,

@@ -1,7 +1,7 @@
-//! The state of a run: hosts and processes, what is between them, what is to come, and what is recorded.
+//! The state of a run: hosts and processes, the network between them, the events to come, and the records.
 //!
-//! The rules are in the files below. They call each other: a process that is handed a message sends others, and a
-//! connection that ends at its request is reported to it before anything else happens.
+//! The rules are in the files below, one group of them in each. They call each other: a process that receives a message
+//! sends others, and a connection that ends at the request of a process is reported to that process at once.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ enum Event {
 }
 
 impl World {
-    /// Nobody is in it yet.
+    /// A world without hosts.
     pub(crate) fn new(seed: u64, network: NetworkConfig, protocol: Arc<dyn Protocol>) -> Self {
         Self {
             now: Instant::START,
@@ -90,7 +90,7 @@ impl World {
         self.queue.push(at, Class::Timer, Event::Fault(Box::new(fault)));
     }
 
-    /// Handles the next event, if one comes until then; returns whether it did.
+    /// Handles the next event if it is not after `until`. Returns whether there was one.
     pub(crate) fn step(&mut self, until: Instant) -> bool {
         let Some((at, event)) = self.queue.pop_until(until) else {
             return false;
@@ -106,7 +106,7 @@ impl World {
         self.queue.len()
     }
 
-    /// What oracles see of it.
+    /// What oracles see of the run.
     pub(crate) const fn view(&self) -> View<'_> {
         let Self { now, machines, truth, ledger, traffic, .. } = self;
         View { now: *now, machines, truth, ledger, traffic }

@@ -1,4 +1,4 @@
-//! What liars say can be read, and is said in the right names.
+//! The messages of liars can be decoded, and name the right observers.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! How faults are brought about, and what members do by their own choice.
+//! Applies faults, and makes members do what they do by choice.
 
 use std::time::Duration;
 

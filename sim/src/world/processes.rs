@@ -1,4 +1,4 @@
-//! Processes: how they are started, called, and what they ask for is done.
+//! Starts processes, hands inputs to them and carries out their actions.
 
 use super::{Event, World};
 use crate::{

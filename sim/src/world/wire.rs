@@ -1,4 +1,4 @@
-//! Packets and streams on their way: what is lost, comes twice or late, and to whom it gets.
+//! Packets and streams under way: loss, copies, delays, and arrival at a host.
 
 use std::time::Duration;
 
