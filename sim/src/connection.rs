@@ -221,3 +221,37 @@ const MAX_ACCEPTED: usize = 4;
 pub(crate) const DIAL_TIMEOUT: Duration = secs(5);
 /// How long a peer may not answer on a connection to an address that is not its own any more, before it is dialled anew.
 const UNANSWERED: Duration = millis(250);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_connections_both_sides_use_the_same() {
+        let [a, b] = [NodeId(0), NodeId(1)];
+        let open = |id, dialled_by, run, at| Open {
+            id: ConnectionId(id),
+            dialled_by,
+            run,
+            since: Instant::START + secs(at),
+            ours: HostId(0),
+            theirs: HostId(1),
+        };
+        let cases = [
+            ("simultaneous dials", open(2, b, 1, 1), 1),
+            ("simultaneous dials, the first is known later", open(0, b, 1, 1), 0),
+            ("dials too far apart", open(2, b, 1, 11), 2),
+            ("a second dial of the same side", open(2, a, 1, 1), 2),
+            ("a restart of the peer", open(2, b, 2, 1), 2),
+        ];
+        for (name, second, used) in cases {
+            let mut connection = Connection::default();
+            connection.wait(Channel::Stream, Arc::new([1]));
+            assert_eq!(connection.add(open(1, a, 1, 0)).len(), 1, "{name}");
+            assert_eq!(connection.add(second).len(), 0, "{name}");
+            assert_eq!(connection.open()[0].id, ConnectionId(used), "{name}");
+            assert!(!connection.end(ConnectionId(1)), "{name}: another is open");
+            assert!(connection.end(second.id) && connection.is_over(), "{name}");
+        }
+    }
+}
