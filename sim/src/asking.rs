@@ -1,18 +1,12 @@
-//! Asking a host whether a port of it is refused, and hearing that it is: what tells *gone*, *hung* and *silent* apart.
+//! Questions to hosts about their ports, and the quotas of questions and refusals.
 
-use std::time::Duration;
-
-use crate::{
-    node::{HostAnswer, HostId, Input, Instant, NodeId, Peer, Question, Transport, millis, secs},
-    queue::Class,
-    simulation::{Content, Event, HostState, Packet, Simulation},
-};
+use crate::node::{Instant, Peer, secs};
 
 /// A question under way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asking {
-    about: Peer,
-    port: Port,
+    pub(crate) about: Peer,
+    pub(crate) port: Port,
 }
 
 /// Where a datagram knocks.
@@ -33,12 +27,12 @@ pub(crate) struct Quota {
 
 impl Quota {
     /// A full one of this size.
-    const fn new(size: u32, now: Instant) -> Self {
+    pub(crate) const fn new(size: u32, now: Instant) -> Self {
         Self { left: size, since: now }
     }
 
     /// Takes one, if there is one left.
-    fn take(&mut self, size: u32, now: Instant) -> bool {
+    pub(crate) fn take(&mut self, size: u32, now: Instant) -> bool {
         let refilled = u32::try_from((now - self.since).as_secs()).unwrap_or(size);
         self.left = self.left.saturating_add(refilled).min(size);
         self.since = if self.left == size { now } else { self.since + secs(1) * refilled };
@@ -47,114 +41,3 @@ impl Quota {
         is_left
     }
 }
-
-impl Simulation {
-    pub(crate) fn ask_host(&mut self, asker: NodeId, about: Peer, question: Question) {
-        let port = match question {
-            Question::Reachability => Port::Closed,
-            Question::Silence => Port::Own,
-        };
-        self.say(format_args!("{asker} asks the host of {}: {question:?}", about.node));
-        self.knock(asker, Asking { about, port });
-    }
-
-    /// Who has asked so often that silence may mean this knows it, and does not ask.
-    fn knock(&mut self, asker: NodeId, asking: Asking) {
-        let (now, host) = (self.now, asking.about.host);
-        let asking_host = &mut self.hosts[self.nodes[asker.index()].host.index()];
-        let quota = asking_host.asks.entry(host).or_insert(Quota::new(ASKS, now));
-        if !quota.take(ASKS, now) {
-            return self.answered(asker, asking, HostAnswer::Unknown);
-        }
-        self.last_question += 1;
-        let number = self.last_question;
-        self.nodes[asker.index()].questions.insert(number, asking);
-        let (from, to) = (self.peer_of(asker), asking.about);
-        self.emit(Packet { from, to, content: Content::Knock(number, asking.port) });
-        self.queue.push(self.now + ASK_TIMEOUT, Class::Timer, Event::AskTimeout(asker, number));
-    }
-
-    /// The kernel of a host has a packet for a port that nobody has. Of what is not asked, those hear that listen for it.
-    pub(crate) fn refuse(&mut self, packet: &Packet) {
-        let content = match packet.content {
-            Content::Knock(number, _) => Content::Refusal(number),
-            // A refusal is none that could be refused (RFC 1122 §3.2.2).
-            Content::Refusal(_) | Content::PortRefused => return,
-            _ if self.protocol.transport() == Transport::Quic => Content::PortRefused,
-            _ => return,
-        };
-        if self.may_refuse(packet.to.host, packet.from.host) {
-            let (from, to) = (packet.to, packet.from);
-            self.emit(Packet { from, to, content });
-        }
-    }
-
-    /// A paused host says nothing, nor one behind a firewall. Linux refuses about six packets of one address at once, then
-    /// one a second, whatever they are.
-    fn may_refuse(&mut self, host: HostId, asker: HostId) -> bool {
-        let (host, now) = (&mut self.hosts[host.index()], self.now);
-        let can_answer = host.state == HostState::Up && host.pauses == 0 && host.answers;
-        let quota = host.refusals.entry(asker).or_insert(Quota::new(REFUSALS, now));
-        can_answer && quota.take(REFUSALS, now)
-    }
-
-    /// A packet to a member was refused, of whatever kind it was.
-    pub(crate) fn port_refused(&mut self, sender: NodeId, refused: Peer) {
-        let about = refused.node;
-        // An address that is not the member's own, such as a former one or a gateway's, says nothing of the member.
-        let process = self.nodes[sender.index()].process.as_ref();
-        let advertised = process.and_then(|process| process.address(about));
-        if let Some(host) = advertised.filter(|&host| host != refused.host) {
-            return self.dial_advertised(sender, Peer { node: about, host });
-        }
-        let known = self.nodes[sender.index()].connections.get(&about);
-        if known.is_some_and(|known| known.address() == Some(refused.host)) {
-            self.say(format_args!("{sender} hears that the port of {about} is refused"));
-            self.input(sender, Input::HostAnswer { about, answer: HostAnswer::PortRefused });
-        }
-    }
-
-    pub(crate) fn refused(&mut self, asker: NodeId, number: u64) {
-        if let Some(asking) = self.nodes[asker.index()].questions.remove(&number) {
-            self.answered(
-                asker,
-                asking,
-                match asking.port {
-                    Port::Own => HostAnswer::PortRefused,
-                    Port::Closed => HostAnswer::Answers,
-                },
-            );
-        }
-    }
-
-    /// Nothing answered in time: the closed port is asked after the member's own.
-    pub(crate) fn end_question(&mut self, asker: NodeId, number: u64) {
-        if self.is_stopped(asker) {
-            if self.nodes[asker.index()].process.is_some() {
-                let again = Event::AskTimeout(asker, number);
-                self.queue.push(self.now + ASK_TIMEOUT, Class::Timer, again);
-            }
-            return;
-        }
-        let Some(asking) = self.nodes[asker.index()].questions.remove(&number) else {
-            return;
-        };
-        match asking.port {
-            Port::Own => self.knock(asker, Asking { port: Port::Closed, ..asking }),
-            Port::Closed => self.answered(asker, asking, HostAnswer::Nothing),
-        }
-    }
-
-    fn answered(&mut self, asker: NodeId, asking: Asking, answer: HostAnswer) {
-        let about = asking.about.node;
-        self.say(format_args!("{asker} hears of the host of {about}: {answer:?}"));
-        self.input(asker, Input::HostAnswer { about, answer });
-    }
-}
-
-/// How long an answer is waited for at each port.
-const ASK_TIMEOUT: Duration = millis(50);
-/// How many packets one address gets refused at once.
-const REFUSALS: u32 = 6;
-/// How many datagrams one host asks another at once.
-const ASKS: u32 = 5;

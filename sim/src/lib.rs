@@ -12,26 +12,32 @@ mod clock;
 mod connection;
 mod experiment;
 mod fault;
+mod id;
 mod keys;
 mod latency;
 mod ledger;
+mod liar;
 mod lie;
+mod machines;
 mod measure;
 mod network;
 mod node;
 pub mod oracle;
+mod packet;
 mod phin;
 mod protocols;
 mod queue;
 mod report;
 mod runner;
 pub mod scenario;
+mod settings;
 mod simulation;
 mod soak;
 mod summary;
 mod trace;
 mod traffic;
 mod truth;
+mod world;
 
 pub use experiment::{
     Conditions, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,

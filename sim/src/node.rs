@@ -4,46 +4,10 @@ use std::{fmt, time::Duration};
 
 use crate::lie::Lies;
 
+pub use crate::id::{HostId, NodeId, Peer};
 pub use phin_swim::{
     Disconnection, Generation, HostAnswer, Incarnation, Instant, Question, Unreachable, Version,
 };
-
-/// An identity of one run of the simulator, never used again: a process that restarts with its data keeps it.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct NodeId(pub u32);
-
-/// A machine; its address is its number.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct HostId(pub u32);
-
-impl NodeId {
-    /// The identity as an index.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl HostId {
-    /// The host as an index.
-    pub const fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-impl fmt::Display for NodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "m{}", self.0)
-    }
-}
-
-/// Whom a message is for, and on which host it is looked for.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Peer {
-    /// Who must be there.
-    pub node: NodeId,
-    /// Where.
-    pub host: HostId,
-}
 
 /// By which way a message goes.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

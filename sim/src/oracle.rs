@@ -3,8 +3,10 @@
 use std::fmt;
 
 use crate::{
-    node::{Instant, NodeId, Notice},
-    simulation::Simulation,
+    ledger::Ledger,
+    machines::Machines,
+    node::{Instant, NodeId, Notice, Process},
+    traffic::Traffic,
     truth::Truth,
 };
 
@@ -36,17 +38,50 @@ pub trait Oracle: Send {
     }
 
     /// Looks at the run now and then.
-    fn inspect(&mut self, run: &Simulation) {
+    fn inspect(&mut self, run: View<'_>) {
         let _ = run;
     }
 
     /// Looks at the run when it is over.
-    fn finish(&mut self, run: &Simulation) {
+    fn finish(&mut self, run: View<'_>) {
         let _ = run;
     }
 
     /// Hands over what it found.
     fn take_violations(&mut self) -> Vec<Violation>;
+}
+
+/// What an oracle sees of a run: all of it, at one moment.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// The moment.
+    pub now: Instant,
+    /// What is true.
+    pub truth: &'a Truth,
+    /// Who learnt what when.
+    pub ledger: &'a Ledger,
+    /// What was sent.
+    pub traffic: &'a Traffic,
+    pub(crate) machines: &'a Machines,
+}
+
+impl<'a> View<'a> {
+    /// The process of a member, if it has one.
+    pub fn process(self, node: NodeId) -> Option<&'a dyn Process> {
+        self.machines.nodes.get(node.index())?.process.as_deref()
+    }
+
+    /// The moment on a member's own clock.
+    pub fn local_now(self, node: NodeId) -> Instant {
+        let node = self.machines.nodes.get(node.index());
+        node.map_or(self.now, |node| node.clock.local(self.now))
+    }
+
+    /// How many connections a member has open.
+    pub fn open_connections(self, node: NodeId) -> usize {
+        let node = self.machines.nodes.get(node.index());
+        node.map_or(0, |node| node.connections.values().filter(|c| c.is_open()).count())
+    }
 }
 
 /// What should never have happened.

@@ -1,10 +1,6 @@
 //! The driver of the real core: its outputs become actions, inputs become its inputs, and nothing else.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use phin_swim::{
     Change, Config, ConfigError, Local, MemberId, MemberState, Name, Output, Swim, Template,
@@ -12,7 +8,8 @@ use phin_swim::{
 
 use crate::{
     keys::SimKeys,
-    lie::{Liar, Lies, observers_among},
+    liar::{Liar, observers_among},
+    lie::Lies,
     node::{
         Action, Belief, Channel, Generation, HostId, Input, Instant, Knowledge, Line, NodeId,
         Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
@@ -105,11 +102,11 @@ impl PhinProcess {
     }
 
     fn peer(&self, peer: phin_swim::Peer) -> Option<Peer> {
-        Some(Peer { node: self.node(peer.id)?, host: host(peer.addr) })
+        Some(Peer { node: self.node(peer.id)?, host: HostId::at(peer.addr) })
     }
 
     fn swim_peer(&self, peer: Peer) -> phin_swim::Peer {
-        phin_swim::Peer { id: self.member_id(peer.node), addr: addr(peer.host) }
+        phin_swim::Peer { id: self.member_id(peer.node), addr: peer.host.addr() }
     }
 
     const fn member_id(&self, node: NodeId) -> MemberId {
@@ -196,7 +193,7 @@ impl Process for PhinProcess {
                 self.swim.leave(now);
             }
             // Of one that cannot be forgotten nothing changes, which is for the scenario to expect.
-            Input::Moved(host) => self.swim.move_to(now, vec![addr(host)]),
+            Input::Moved(host) => self.swim.move_to(now, vec![host.addr()]),
             Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
         }
         self.drain(actions);
@@ -216,7 +213,7 @@ impl Process for PhinProcess {
     }
 
     fn address(&self, node: NodeId) -> Option<HostId> {
-        Some(host(self.swim.members().get(self.member_id(node))?.addr()))
+        Some(HostId::at(self.swim.members().get(self.member_id(node))?.addr()))
     }
 
     fn live_len(&self) -> usize {
@@ -248,24 +245,5 @@ const fn belief(state: MemberState) -> Belief {
 
 fn local(node: NodeId, host: HostId, generation: Generation) -> Local {
     let name = Name::try_from(node.to_string().as_str()).expect("a letter and a number is a name");
-    Local { name, addrs: vec![addr(host)], generation }
+    Local { name, addrs: vec![host.addr()], generation }
 }
-
-pub(crate) fn addr(host: HostId) -> SocketAddr {
-    let [_, a, b, c] = host.0.to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT)
-}
-
-fn host(addr: SocketAddr) -> HostId {
-    match addr.ip() {
-        IpAddr::V4(ip) => {
-            let [_, a, b, c] = ip.octets();
-            HostId(u32::from_be_bytes([0, a, b, c]))
-        }
-        // No member of a run has such an address; no host has this number.
-        IpAddr::V6(_) => HostId(u32::MAX),
-    }
-}
-
-/// phin's own port.
-const PORT: u16 = 7846;

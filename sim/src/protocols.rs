@@ -8,7 +8,7 @@ use crate::{
     baselines::{FailureRule, Heartbeat, SwimConfig, SwimProtocol},
     node::{Protocol, millis, secs},
     phin::Phin,
-    scenario::ConfigSettings,
+    settings::ConfigSettings,
 };
 
 /// A protocol by its name.

@@ -17,13 +17,13 @@ use crate::{
     trace::TraceHash,
 };
 
+pub use crate::settings::{ConfigSettings, NetworkKind, NetworkSettings, Share, Span, Who, Zones};
+
 mod events;
 mod expect;
-mod settings;
 
 pub(crate) use events::{DataAs, Event, TimedEvent};
 pub use expect::Expect;
-pub use settings::{ConfigSettings, NetworkKind, NetworkSettings, Share, Span, Who, Zones};
 
 /// A scenario as its file has it.
 #[derive(Clone, Debug, Deserialize)]

@@ -112,11 +112,23 @@ impl Truth {
         self.separations.iter().any(|separation| separation.ended.is_none())
     }
 
-    pub(crate) fn set(&mut self, id: NodeId, node: TrueNode) {
-        match self.nodes.get_mut(id.index()) {
-            Some(known) => *known = node,
-            None => self.nodes.push(node),
-        }
+    /// A process of the member starts. Its troubles stay as they are.
+    pub(crate) fn start_life(&mut self, id: NodeId, host: HostId, run: Generation, now: Instant) {
+        let node = TrueNode {
+            host,
+            life: Life::Running,
+            since: now,
+            generation: run,
+            former: Generation(0),
+            starts: 1,
+            troubles: 0,
+            trouble_ended: None,
+        };
+        let Some(known) = self.nodes.get_mut(id.index()) else {
+            return self.nodes.push(node);
+        };
+        let TrueNode { starts, troubles, trouble_ended, .. } = *known;
+        *known = TrueNode { starts: starts + 1, troubles, trouble_ended, ..node };
     }
 
     pub(crate) fn end_life(&mut self, id: NodeId, life: Life, now: Instant) {

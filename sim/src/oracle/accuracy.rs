@@ -1,7 +1,7 @@
 //! No live, reachable, unpaused member is declared dead.
 
-use super::{Findings, Oracle, Violation};
-use crate::{node::Instant, simulation::Simulation};
+use super::{Findings, Oracle, View, Violation};
+use crate::node::Instant;
 
 /// Finds verdicts on the living that no fault excuses.
 #[derive(Debug, Default)]
@@ -12,9 +12,9 @@ pub struct Accuracy {
 }
 
 impl Oracle for Accuracy {
-    fn finish(&mut self, run: &Simulation) {
+    fn finish(&mut self, run: View<'_>) {
         let is_counted = |at: Instant| self.until.is_none_or(|until| at < until);
-        for verdict in run.ledger().unexcused().filter(|verdict| is_counted(verdict.at)) {
+        for verdict in run.ledger.unexcused().filter(|verdict| is_counted(verdict.at)) {
             let text =
                 format!("{} declared {} dead, which lives", verdict.observer, verdict.subject);
             self.findings.add("accuracy", verdict.at, text);

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Findings, Oracle, Violation};
-use crate::{
-    node::{Belief, Instant},
-    simulation::Simulation,
-};
+use super::{Findings, Oracle, View, Violation};
+use crate::node::{Belief, Instant};
 
 /// Finds deaths that not everybody knows of in time.
 #[derive(Debug)]
@@ -26,12 +23,12 @@ impl Completeness {
 }
 
 impl Oracle for Completeness {
-    fn finish(&mut self, run: &Simulation) {
+    fn finish(&mut self, run: View<'_>) {
         // Who hears nobody at all cannot tell their deaths from its own isolation, and judges nobody.
-        if run.truth().running().count() < 2 {
+        if run.truth.running().count() < 2 {
             return;
         }
-        for death in &run.ledger().deaths {
+        for death in &run.ledger.deaths {
             let due = death.at.max(self.calm_since) + self.bound;
             let subject = death.subject;
             if let Some(last) = death.learnt.last().map(|&after| death.at + after)
@@ -42,14 +39,14 @@ impl Oracle for Completeness {
                 self.findings.add("completeness", last, text);
             }
             // Who never knew that it had returned before need not learn that it died again.
-            let honest = run.truth().running().filter(|&node| !run.truth().is_liar(node));
+            let honest = run.truth.running().filter(|&node| !run.truth.is_liar(node));
             let unaware = honest.filter(|&node| {
                 let belief = run.process(node).and_then(|process| process.belief(subject));
                 belief.is_some_and(Belief::is_live)
             });
-            if run.now() >= due && !run.truth().is_running(subject) && unaware.count() > 0 {
+            if run.now >= due && !run.truth.is_running(subject) && unaware.count() > 0 {
                 let text = format!("the death of {subject} at {} is not known to all", death.at);
-                self.findings.add("completeness", run.now(), text);
+                self.findings.add("completeness", run.now, text);
             }
         }
     }

@@ -1,10 +1,7 @@
 //! Once faults have stopped, all lists and fingerprints are equal, and hold exactly those that live.
 
-use super::{Findings, Oracle, Violation};
-use crate::{
-    node::{Line, NodeId},
-    simulation::Simulation,
-};
+use super::{Findings, Oracle, View, Violation};
+use crate::node::{Line, NodeId};
 
 /// Finds lists that differ at the end.
 #[derive(Debug, Default)]
@@ -13,12 +10,12 @@ pub struct Convergence {
 }
 
 impl Oracle for Convergence {
-    fn finish(&mut self, run: &Simulation) {
+    fn finish(&mut self, run: View<'_>) {
         // Who hears nobody at all cannot tell their deaths from its own isolation, and judges nobody.
-        if run.truth().running().count() < 2 {
+        if run.truth.running().count() < 2 {
             return;
         }
-        let running: Vec<_> = run.truth().running().collect();
+        let running: Vec<_> = run.truth.running().collect();
         let mut first: Option<(NodeId, u64)> = None;
         for &node in &running {
             let Some(process) = run.process(node) else {
@@ -29,13 +26,13 @@ impl Oracle for Convergence {
             let held: Vec<NodeId> = sorted(live.iter().map(|line| line.node));
             if held != running {
                 let text = describe(node, &held, &running);
-                self.findings.add("convergence", run.now(), text);
+                self.findings.add("convergence", run.now, text);
             }
             let fingerprint = process.fingerprint();
             let (other, theirs) = *first.get_or_insert((node, fingerprint));
             if theirs != fingerprint {
                 let text = format!("{node} and {other} have different fingerprints");
-                self.findings.add("convergence", run.now(), text);
+                self.findings.add("convergence", run.now, text);
             }
         }
     }

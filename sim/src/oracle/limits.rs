@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Findings, Oracle, Violation};
-use crate::{
-    node::{Instant, secs},
-    simulation::Simulation,
-};
+use super::{Findings, Oracle, View, Violation};
+use crate::node::{Instant, secs};
 
 /// Finds members that hold or send too much.
 #[derive(Debug)]
@@ -47,9 +44,9 @@ impl Limits {
         }
     }
 
-    fn inspect_holdings(&mut self, run: &Simulation) {
-        let ever = run.truth().nodes().count() + self.made_up;
-        for node in run.truth().running() {
+    fn inspect_holdings(&mut self, run: View<'_>) {
+        let ever = run.truth.nodes().count() + self.made_up;
+        for node in run.truth.running() {
             let Some(process) = run.process(node) else {
                 continue;
             };
@@ -62,25 +59,25 @@ impl Limits {
             ];
             for (what, count, max) in held.into_iter().filter(|&(_, count, max)| count > max) {
                 let text = format!("{node} has {count} {what}, more than {max}");
-                self.findings.add("limits", run.now(), text);
+                self.findings.add("limits", run.now, text);
             }
         }
     }
 
-    fn inspect_traffic(&mut self, run: &Simulation) {
-        if run.now() - self.since < self.averaged_over {
+    fn inspect_traffic(&mut self, run: View<'_>) {
+        if run.now - self.since < self.averaged_over {
             return;
         }
         let is_counted = self.since >= self.counted_after;
-        let seconds = (run.now() - self.since).as_secs_f64();
+        let seconds = (run.now - self.since).as_secs_f64();
         let (mut members, mut total) = (0, 0);
-        self.sent.resize(run.truth().nodes().count(), 0);
-        for (node, _) in run.truth().nodes() {
-            let (messages, _) = run.traffic().of(node);
+        self.sent.resize(run.truth.nodes().count(), 0);
+        for (node, _) in run.truth.nodes() {
+            let (messages, _) = run.traffic.of(node);
             let sent = messages - self.sent[node.index()];
             self.sent[node.index()] = messages;
             // What a liar sends is its own doing.
-            if run.truth().is_liar(node) {
+            if run.truth.is_liar(node) {
                 continue;
             }
             let rate = sent as f64 / seconds;
@@ -89,21 +86,21 @@ impl Limits {
             if is_counted && rate > self.max_messages_per_second {
                 let max = self.max_messages_per_second;
                 let text = format!("{node} sent {rate:.1} messages a second, more than {max}");
-                self.findings.add("limits", run.now(), text);
+                self.findings.add("limits", run.now, text);
             }
         }
         let mean = total as f64 / seconds / f64::from(members.max(1));
         if is_counted && mean > self.max_mean_messages {
             let max = self.max_mean_messages;
             let text = format!("members sent {mean:.1} messages a second each, more than {max}");
-            self.findings.add("limits", run.now(), text);
+            self.findings.add("limits", run.now, text);
         }
-        self.since = run.now();
+        self.since = run.now;
     }
 }
 
 impl Oracle for Limits {
-    fn inspect(&mut self, run: &Simulation) {
+    fn inspect(&mut self, run: View<'_>) {
         self.inspect_holdings(run);
         self.inspect_traffic(run);
     }

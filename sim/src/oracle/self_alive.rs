@@ -1,9 +1,8 @@
 //! A live member always sees itself alive.
 
-use super::{Findings, Oracle, Violation};
+use super::{Findings, Oracle, View, Violation};
 use crate::{
     node::{Belief, Instant, NodeId, Notice},
-    simulation::Simulation,
     truth::Truth,
 };
 
@@ -22,12 +21,12 @@ impl Oracle for SelfAlive {
         }
     }
 
-    fn inspect(&mut self, run: &Simulation) {
-        for node in run.truth().running() {
+    fn inspect(&mut self, run: View<'_>) {
+        for node in run.truth.running() {
             let belief = run.process(node).and_then(|process| process.belief(node));
             if run.process(node).is_some() && belief != Some(Belief::Alive) {
                 let text = format!("{node} holds itself for {belief:?}");
-                self.findings.add("self-alive", run.now(), text);
+                self.findings.add("self-alive", run.now, text);
             }
         }
     }

@@ -5,10 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Findings, Oracle, Violation};
+use super::{Findings, Oracle, View, Violation};
 use crate::{
     node::{Belief, Instant, NodeId, Notice, secs},
-    simulation::Simulation,
     truth::Truth,
 };
 
@@ -49,7 +48,7 @@ impl Oracle for Suspicions {
         }
     }
 
-    fn finish(&mut self, _: &Simulation) {
+    fn finish(&mut self, _: View<'_>) {
         if let Some((most, at, observer, subject)) = self.most
             && most > self.max_in_minute
         {

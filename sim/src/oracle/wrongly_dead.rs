@@ -2,11 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{Findings, Oracle, Violation};
-use crate::{
-    node::{Belief, Instant, NodeId},
-    simulation::Simulation,
-};
+use super::{Findings, Oracle, View, Violation};
+use crate::node::{Belief, Instant, NodeId};
 
 /// Finds members that others hold for dead, or do not know, for too long in all.
 #[derive(Debug)]
@@ -30,12 +27,12 @@ impl WronglyDead {
 }
 
 impl Oracle for WronglyDead {
-    fn inspect(&mut self, run: &Simulation) {
-        let (now, truth) = (run.now(), run.truth());
+    fn inspect(&mut self, run: View<'_>) {
+        let (now, truth) = (run.now, run.truth);
         if now <= self.since {
             return;
         }
-        let grace = run.ledger().grace;
+        let grace = run.ledger.grace;
         let healthy: Vec<_> =
             truth.running().filter(|&node| truth.is_healthy(node, now, grace)).collect();
         for &observer in &healthy {
@@ -50,19 +47,19 @@ impl Oracle for WronglyDead {
         self.last = now;
     }
 
-    fn finish(&mut self, run: &Simulation) {
+    fn finish(&mut self, run: View<'_>) {
         let pairs = self.wrong_for.len();
         let longest = self.wrong_for.iter().max_by_key(|&(_, wrong_for)| wrong_for);
         if let Some((&(observer, subject), &wrong_for)) = longest
             && wrong_for > self.bound
         {
-            let seconds = (run.now() - self.since).as_secs_f64();
+            let seconds = (run.now - self.since).as_secs_f64();
             let share = 100.0 * wrong_for.as_secs_f64() / seconds;
             let text = format!(
                 "{observer} held {subject}, which lives, for dead for {wrong_for:.1?} in all, \
                  {share:.0} % of the time; {pairs} pairs of members were concerned"
             );
-            self.findings.add("wrongly-dead", run.now(), text);
+            self.findings.add("wrongly-dead", run.now, text);
         }
     }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::settings::{Share, Span, Who};
 use crate::{
     fault::{Data, Fault, OnePath, Scope},
     lie::{Lie, Lies},
     network::{Hosts, Rule, RuleId},
     node::{Instant, NodeId, millis},
+    settings::{Share, Span, Who},
 };
 
 /// Something that happens.

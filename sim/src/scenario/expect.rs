@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{
-    Moment, Scenario,
-    settings::{Span, Who},
-};
+use super::{Moment, Scenario};
 use crate::{
     ledger::Death,
     node::{Belief, Instant, NodeId, secs},
+    settings::{Span, Who},
     simulation::Simulation,
 };
 

@@ -1,4 +1,4 @@
-//! The small words of scenario files: spans of time, sets of members, networks.
+//! The values of scenario files and of the command line: spans of time, sets of members, networks, settings of phin.
 
 use std::{collections::BTreeSet, str::FromStr, time::Duration};
 

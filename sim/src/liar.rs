@@ -1,0 +1,461 @@
+//! A member that holds the cluster key and lies.
+//!
+//! A [`Liar`] wraps a member's process. The member goes on as before: it is pinged and answers. Beside that, the liar sends
+//! messages that it makes itself, by the wire format in `docs/protocol.md`. It speaks under its own identity only, since
+//! connections are authenticated, and signs no records of members that exist. It repeats what they signed, and signs
+//! records of members that it makes up.
+
+use std::{collections::BTreeMap, io::Cursor, net::SocketAddr};
+
+use phin_swim::{Fingerprint, Generation, Incarnation, Keys, MemberId, Version};
+use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
+
+use crate::{
+    keys::SimKeys,
+    lie::{Lie, Lies},
+    node::{
+        Action, Belief, Channel, HostId, Input, Instant, Line, NodeId, Peer, Process, Usage, millis,
+    },
+    trace::mix,
+};
+
+/// The process of a member that lies.
+pub(crate) struct Liar {
+    member: Box<dyn Process>,
+    keys: SimKeys,
+    rings: u8,
+    lies: Lies,
+    next_at: Instant,
+    until: Instant,
+    turn: u32,
+    /// The last pulse heard of each member.
+    pulses: BTreeMap<NodeId, Pulse>,
+}
+
+/// What rides on pings and acks: sequence, generation, round, its age, fingerprint, stall.
+type Pulse = (u32, Generation, u16, u32, Fingerprint, u16);
+/// Phi in hundredths, milliseconds of silence, the kind of silence, unanswered pings.
+type Tally = (u16, u32, u8, u8);
+
+impl Liar {
+    /// The process of a member in a cluster of so many rings, which lies from now on.
+    pub(crate) fn new(
+        member: Box<dyn Process>,
+        keys: SimKeys,
+        rings: u8,
+        lies: Lies,
+        now: Instant,
+    ) -> Self {
+        let until = now + lies.lasts;
+        Self { member, keys, rings, lies, next_at: now, until, turn: 0, pulses: BTreeMap::new() }
+    }
+
+    fn id(&self, node: NodeId) -> MemberId {
+        SimKeys { node, ..self.keys }.id()
+    }
+
+    /// Learns sequences and rounds. Who is asked to ping a member claims at once that it answered.
+    fn hear(&mut self, from: Peer, payload: &[u8], actions: &mut Vec<Action>) {
+        let mut input = rmp_serde::Deserializer::new(payload.get(1..).unwrap_or_default());
+        match u8::deserialize(&mut input) {
+            Ok(kind::PING | kind::ACK) => {
+                if let Ok(pulse) = Pulse::deserialize(&mut input) {
+                    self.pulses.insert(from.node, pulse);
+                }
+            }
+            Ok(kind::PING_REQ) if self.lies.lie == Lie::Ack => {
+                let asked = <(u32, MemberId)>::deserialize(&mut input).ok();
+                let target =
+                    asked.and_then(|(sequence, id)| Some((sequence, self.keys.node_of(id)?)));
+                if let Some((sequence, target)) = target
+                    && let Some(known) = self.member.lines().iter().find(|line| line.node == target)
+                {
+                    let ack = part(kind::INDIRECT_ACK, (sequence, known.version.generation));
+                    actions.push(send(from, vec![ack]));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes what names one of the members that are lied about out of what the liar's own process sends.
+    fn censor(&self, action: Action) -> Option<Action> {
+        let Action::Send { to, channel, payload } = action else {
+            return Some(action);
+        };
+        let ids: Vec<_> = self.lies.about.iter().map(|&node| self.id(node).0).collect();
+        let is_named = |part: &[u8]| part.windows(16).any(|bytes| ids.iter().any(|id| bytes == id));
+        let mut kept = vec![phin_swim::WIRE_VERSION];
+        for part in split(&payload) {
+            if !is_named(part) {
+                kept.extend_from_slice(part);
+            }
+        }
+        (kept.len() > 1).then_some(Action::Send { to, channel, payload: kept })
+    }
+
+    /// Tells everybody the lie of this turn.
+    fn tell(&mut self, actions: &mut Vec<Action>) {
+        let lines = self.member.lines();
+        let about = &self.lies.about;
+        let subject = about.get(self.turn as usize % about.len().max(1)).copied();
+        let subject = lines.iter().find(|line| Some(line.node) == subject).copied();
+        if subject.is_none() && self.lies.lie.has_subject() {
+            return;
+        }
+        for line in &lines {
+            let is_told = line.node != self.keys.node && line.belief.is_live();
+            let is_subject = subject.is_some_and(|subject| subject.node == line.node);
+            if !is_told || (is_subject && !self.lies.lie.is_told_to_subject()) {
+                continue;
+            }
+            if let Some(host) = self.member.address(line.node) {
+                let parts = self.parts(&lines, line.node, subject);
+                actions.push(send(Peer { node: line.node, host }, parts));
+            }
+        }
+    }
+
+    /// What one member is told in this turn.
+    fn parts(&self, lines: &[Line], to: NodeId, subject: Option<Line>) -> Vec<Vec<u8>> {
+        let turn = self.turn;
+        match (self.lies.lie, subject) {
+            (Lie::Members, _) => self.made_up_members(),
+            (Lie::Stall, _) => {
+                vec![part(kind::PING, self.pulse(lines, to, |pulse| pulse.5 = u16::MAX))]
+            }
+            (Lie::Round, _) => {
+                // Always the same ring's turn: the others are never used.
+                let step = 2 * u16::from(self.rings);
+                let round = step.wrapping_mul(turn as u16);
+                vec![part(
+                    kind::PING,
+                    self.pulse(lines, to, |pulse| (pulse.2, pulse.3) = (round, 0)),
+                )]
+            }
+            (Lie::Fingerprint, _) => {
+                let wrong = Fingerprint(mix(u64::from(turn)));
+                vec![part(kind::PING, self.pulse(lines, to, |pulse| pulse.4 = wrong))]
+            }
+            (Lie::Ask, _) => vec![match turn % 4 {
+                0 => part(kind::JOIN, ()),
+                1 => part(kind::COMPARE, (0..64).map(mix).collect::<Vec<_>>()),
+                2 => part(kind::SUMMARY, (u64::MAX, Vec::<u8>::new())),
+                _ => {
+                    let ids = lines.iter().map(|line| self.id(line.node));
+                    part(kind::WANT, ids.collect::<Vec<_>>())
+                }
+            }],
+            (Lie::Answer, _) => {
+                let near = self.sequences_near(to);
+                let acks = near.iter().take(6).map(|&sequence| {
+                    part(kind::ACK, self.pulse(lines, to, |pulse| pulse.0 = sequence))
+                });
+                let leave_acks =
+                    near.iter().take(6).map(|sequence| part(kind::LEAVE_ACK, sequence));
+                let replies = [(0, ""), (1, ""), (4, "no"), (5, "")];
+                let replies = replies.map(|reply: (u8, &str)| part(kind::JOIN_REPLY, reply));
+                acks.chain(leave_acks).chain(replies).collect()
+            }
+            (lie, Some(subject)) => self.parts_about(lie, lines, to, subject),
+            (_, None) => Vec::new(),
+        }
+    }
+
+    /// What one member is told about another.
+    fn parts_about(&self, lie: Lie, lines: &[Line], to: NodeId, subject: Line) -> Vec<Vec<u8>> {
+        let (turn, id) = (self.turn, self.id(subject.node));
+        let observers = observers(self.keys, self.rings, lines, subject.node);
+        let by = observers.get(turn as usize % observers.len().max(1)).copied();
+        let by = by.unwrap_or(self.keys.id());
+        let mut version = subject.version;
+        if matches!(lie, Lie::Verdict | Lie::Suspect) && turn % 8 == 7 {
+            version.incarnation.0 += 1;
+        }
+        let tally = self.tally();
+        vec![match lie {
+            Lie::Verdict => {
+                let voters = observers.iter().filter(|_| turn % 13 != 12);
+                let votes: Vec<(MemberId, Tally)> = voters.map(|&voter| (voter, tally)).collect();
+                part(kind::DEAD, ((id, version, by), votes))
+            }
+            Lie::Suspect => part(kind::SUSPECT, (id, version, by)),
+            Lie::Vote => part(kind::VOTE, (id, version, turn % 2 == 0, true, tally)),
+            Lie::List if turn % 2 == 0 => {
+                let host = self.member.address(subject.node).unwrap_or(NOWHERE);
+                let name = subject.node.to_string();
+                let record = (subject.node, version, name.as_str(), host);
+                self.record(DEAD, record)
+            }
+            Lie::List => {
+                let line = (id, version.generation, version.incarnation, DEAD);
+                part(kind::SUMMARY, (1_u64 << (id.0[0] >> 2), vec![line]))
+            }
+            Lie::Clear => part(kind::CLEAR, (id, version, 0_u32)),
+            Lie::Abstain => part(kind::ABSTAIN, (id, version)),
+            Lie::Forget => {
+                let highest = Version {
+                    generation: Generation(u32::MAX),
+                    incarnation: Incarnation(u32::MAX),
+                };
+                let version = if turn % 2 == 0 { highest } else { version };
+                part(kind::FORGET, (id, version, self.keys.id()))
+            }
+            Lie::Failing => {
+                let links = observers.iter().map(|&observer| (observer, 600_000_u32, u8::MAX));
+                part(kind::FAILING, (id, version, links.collect::<Vec<_>>()))
+            }
+            Lie::PingReq => {
+                let request = |sequence: u32| part(kind::PING_REQ, (sequence, id));
+                return (0..MAX_ASKING_PARTS)
+                    .map(|i| request(turn * MAX_ASKING_PARTS + i))
+                    .collect();
+            }
+            Lie::Ack => {
+                let sequences = self.sequences_near(to).into_iter();
+                let ack = |sequence: u32| match turn % 4 {
+                    3 => part(kind::NACK, sequence),
+                    _ => part(kind::INDIRECT_ACK, (sequence, version.generation)),
+                };
+                return sequences.map(ack).collect();
+            }
+            Lie::Members | Lie::Stall | Lie::Round | Lie::Fingerprint | Lie::Ask | Lie::Answer => {
+                return Vec::new();
+            }
+        }]
+    }
+
+    /// Every other time the silence that is easiest to believe: refused just now, since the member was last heard. Else
+    /// silences of every kind and length in turn.
+    const fn tally(&self) -> Tally {
+        let silences = [GONE, SILENT, HUNG];
+        let millis = [20, 1_500, 12_000, 60_000];
+        let turn = self.turn as usize;
+        match turn % 2 {
+            0 => (5_000, 20, GONE, 9),
+            _ => (5_000, millis[turn / 6 % 4], silences[turn / 2 % 3], 9),
+        }
+    }
+
+    /// Sequences that a member may have used lately, by what it sent us, and some in order from the first.
+    fn sequences_near(&self, of: NodeId) -> Vec<u32> {
+        let last = self.pulses.get(&of).map_or(0, |pulse| pulse.0);
+        let near = (0..MAX_ASKING_PARTS - SWEPT).map(|i| last.wrapping_add(i).wrapping_sub(3));
+        let swept = (0..SWEPT).map(|i| self.turn.wrapping_mul(SWEPT).wrapping_add(i));
+        near.chain(swept).collect()
+    }
+
+    /// A pulse that is right but for one thing.
+    fn pulse(&self, lines: &[Line], to: NodeId, change: impl FnOnce(&mut Pulse)) -> Pulse {
+        let me = lines.iter().find(|line| line.node == self.keys.node);
+        let generation = me.map_or(Generation(1), |me| me.version.generation);
+        let round = self.pulses.get(&to).map_or((0, 0), |pulse| (pulse.2, pulse.3));
+        let fingerprint = Fingerprint(self.member.fingerprint());
+        let mut pulse = (!self.turn, generation, round.0, round.1, fingerprint, 0);
+        change(&mut pulse);
+        pulse
+    }
+
+    /// Some of the members that never existed, in turn, each time in a later version.
+    fn made_up_members(&self) -> Vec<Vec<u8>> {
+        let first = self.turn * RECORDS_AT_ONCE;
+        let count = self.lies.count.max(1);
+        let numbers = first..first + RECORDS_AT_ONCE.min(count);
+        let record = |number: u32| {
+            let version =
+                Version { generation: Generation(1), incarnation: Incarnation(number / count) };
+            let node = NodeId(MADE_UP + number % count);
+            let about = &self.lies.about;
+            let like = about.get(number as usize % about.len().max(1));
+            let host = like.and_then(|&like| self.member.address(like)).unwrap_or(NOWHERE);
+            let name = like.unwrap_or(&node).to_string();
+            self.record(ALIVE, (node, version, name.as_str(), host))
+        };
+        numbers.map(record).collect()
+    }
+
+    /// A record with the state it is told in. The signature is the member's: it is made anew here, as every member can
+    /// repeat the record of another.
+    fn record(&self, state: u8, record: (NodeId, Version, &str, HostId)) -> Vec<u8> {
+        let (node, version, name, host) = record;
+        let keys = SimKeys { node, ..self.keys };
+        let addr = match host.addr() {
+            SocketAddr::V4(addr) => [&addr.ip().octets()[..], &addr.port().to_be_bytes()].concat(),
+            SocketAddr::V6(addr) => [&addr.ip().octets()[..], &addr.port().to_be_bytes()].concat(),
+        };
+        let mut body = Vec::new();
+        write(&mut body, Bin(&keys.public_key().0));
+        write(&mut body, version.generation);
+        write(&mut body, version.incarnation);
+        write(&mut body, false);
+        write(&mut body, name);
+        write(&mut body, [Bin(&addr)]);
+        let signature = keys.sign(&[b"phin record 1\0".as_slice(), &body].concat());
+        part(kind::ENTRY, (state, Bin(&body), Bin(&signature.0)))
+    }
+}
+
+impl Process for Liar {
+    fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>) {
+        if let Input::Message { from, payload, .. } = input
+            && now < self.until
+        {
+            self.hear(from, payload, actions);
+        }
+        let mut own = Vec::new();
+        self.member.handle(now, input, &mut own);
+        let is_hiding = self.lies.lie.hides() && now < self.until;
+        let censored = |action| if is_hiding { self.censor(action) } else { Some(action) };
+        actions.extend(own.into_iter().filter_map(censored));
+        if now >= self.next_at && now < self.until {
+            self.tell(actions);
+            self.turn = self.turn.wrapping_add(1);
+            self.next_at = now + self.lies.every.max(millis(1));
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let lie_at = Some(self.next_at).filter(|&at| at < self.until);
+        self.member.next_deadline().into_iter().chain(lie_at).min()
+    }
+
+    fn fingerprint(&self) -> u64 {
+        self.member.fingerprint()
+    }
+
+    fn belief(&self, node: NodeId) -> Option<Belief> {
+        self.member.belief(node)
+    }
+
+    fn address(&self, node: NodeId) -> Option<HostId> {
+        self.member.address(node)
+    }
+
+    fn live_len(&self) -> usize {
+        self.member.live_len()
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        self.member.lines()
+    }
+
+    fn usage(&self, now: Instant) -> Usage {
+        self.member.usage(now)
+    }
+}
+
+/// The members that a list has as the observers of this one.
+fn observers(keys: SimKeys, rings: u8, lines: &[Line], subject: NodeId) -> Vec<MemberId> {
+    let live = lines.iter().filter(|line| line.belief.is_live());
+    observers_among(keys, rings, live.map(|line| line.node), subject)
+}
+
+/// Those of these members that observe this one: those before it in each ring (`docs/protocol.md`).
+pub(crate) fn observers_among(
+    keys: SimKeys,
+    rings: u8,
+    live: impl Iterator<Item = NodeId>,
+    subject: NodeId,
+) -> Vec<MemberId> {
+    let id = |node| SimKeys { node, ..keys }.id();
+    let ids: Vec<_> = live.filter(|&node| node != subject).map(id).collect();
+    if ids.len() <= usize::from(rings) {
+        return ids;
+    }
+    let mut observers: Vec<MemberId> = Vec::new();
+    for ring in 0..u32::from(rings) {
+        let rotation = ring * 128 / u32::from(rings);
+        let place = |id: MemberId| u128::from_be_bytes(id.0).rotate_left(rotation);
+        let own = place(id(subject));
+        let before = ids.iter().copied().min_by_key(|&id| own.wrapping_sub(place(id)));
+        observers.extend(before.filter(|id| !observers.contains(id)));
+    }
+    observers
+}
+
+fn send(to: Peer, parts: Vec<Vec<u8>>) -> Action {
+    let payload = [vec![phin_swim::WIRE_VERSION], parts.concat()].concat();
+    Action::Send { to, channel: Channel::Datagram, payload }
+}
+
+/// The parts of a payload, each with its kind.
+fn split(payload: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let mut rest = payload.get(1..).unwrap_or_default();
+    while !rest.is_empty() {
+        let mut input = rmp_serde::Deserializer::new(Cursor::new(rest));
+        let skipped = u8::deserialize(&mut input).and_then(|_| IgnoredAny::deserialize(&mut input));
+        let (part, after) = rest.split_at(input.position() as usize);
+        if skipped.is_err() {
+            return parts;
+        }
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
+/// A part as it travels: its kind, then its body.
+fn part(kind: u8, body: impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, kind);
+    write(&mut bytes, body);
+    bytes
+}
+
+fn write(bytes: &mut Vec<u8>, value: impl Serialize) {
+    let written = value.serialize(&mut rmp_serde::Serializer::new(bytes));
+    written.expect("writing to a vector cannot fail");
+}
+
+/// Bytes as one MessagePack `bin`.
+struct Bin<'a>(&'a [u8]);
+
+impl Serialize for Bin<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// The kinds of parts, as `docs/protocol.md` numbers them.
+mod kind {
+    pub(super) const PING: u8 = 1;
+    pub(super) const ACK: u8 = 2;
+    pub(super) const PING_REQ: u8 = 3;
+    pub(super) const NACK: u8 = 4;
+    pub(super) const INDIRECT_ACK: u8 = 5;
+    pub(super) const ENTRY: u8 = 6;
+    pub(super) const SUSPECT: u8 = 7;
+    pub(super) const DEAD: u8 = 8;
+    pub(super) const JOIN: u8 = 9;
+    pub(super) const JOIN_REPLY: u8 = 10;
+    pub(super) const COMPARE: u8 = 11;
+    pub(super) const SUMMARY: u8 = 12;
+    pub(super) const WANT: u8 = 13;
+    pub(super) const LEAVE_ACK: u8 = 15;
+    pub(super) const VOTE: u8 = 16;
+    pub(super) const CLEAR: u8 = 17;
+    pub(super) const ABSTAIN: u8 = 18;
+    pub(super) const FORGET: u8 = 19;
+    pub(super) const FAILING: u8 = 20;
+}
+
+/// States and kinds of silence on the wire.
+const ALIVE: u8 = 0;
+const DEAD: u8 = 2;
+const SILENT: u8 = 1;
+const HUNG: u8 = 2;
+const GONE: u8 = 3;
+/// How many parts that ask or answer a payload may have.
+const MAX_ASKING_PARTS: u32 = 16;
+/// How many of the sequences in a payload are tried in order.
+const SWEPT: u32 = 4;
+/// How many records are in one payload.
+const RECORDS_AT_ONCE: u32 = 40;
+/// Members that never existed have numbers from here on, which no member of a run has.
+const MADE_UP: u32 = 1 << 31;
+/// A host that no run has: what is sent there is lost.
+const NOWHERE: HostId = HostId((1 << 24) - 1);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! The messages of liars can be decoded, and name the right observers.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    network::NetworkConfig,
+    node::{Knowledge, Protocol, Start, secs},
+    phin::Phin,
+    simulation::{Setup, Simulation},
+};
+
+/// What a liar among twelve says in some turns about member 3, in the words of traces, and to whom.
+fn words(lie: Lie) -> Vec<(NodeId, String)> {
+    let phin = Phin::new("phin", phin_swim::Config::lan(), 7, 12).unwrap();
+    let (node, now) = (NodeId(0), Instant::START);
+    let (generation, knowledge) = (Generation(1), Knowledge::Everyone);
+    let start = Start { node, host: HostId(0), generation, now, rng_seed: 1, knowledge };
+    let (about, every, lasts) = (vec![NodeId(3)], millis(50), millis(1_000));
+    let lies = Lies { lie, about, every, count: 100, lasts };
+    let mut liar = phin.lie(phin.start(start), node, lies, now);
+    let mut actions = Vec::new();
+    for turn in 0..20 {
+        let mut liars = Vec::new();
+        liar.handle(now + every * turn, Input::Timeout, &mut liars);
+        // The last are the liar's own.
+        actions.extend(liars.split_off(liars.len().saturating_sub(11)));
+    }
+    let said = actions.iter().filter_map(|action| match action {
+        Action::Send { to, payload, .. } => Some((to.node, phin.describe(payload))),
+        _ => None,
+    });
+    said.collect()
+}
+
+#[test]
+fn every_lie_is_a_message_that_can_be_read() {
+    let expected = |lie| match lie {
+        Lie::Verdict => &["dead m3 v1.0 by=m", "votes=", "dead m3 v1.1"][..],
+        Lie::Suspect => &["suspect m3 v1.0 by=m", "suspect m3 v1.1"],
+        Lie::Vote => &["accuse m3 v1.0", "vote m3", "gone", "hung", "silent"],
+        Lie::List => &["entry m3 v1.0 dead", "summary buckets=1 lines=1"],
+        Lie::Clear => &["clear m3 v1.0 age=0ns"],
+        Lie::Ack => &["indirect-ack seq=", "nack seq="],
+        Lie::Abstain => &["abstain m3 v1.0"],
+        Lie::Forget => &["forget m3 v4294967295.4294967295 by=m0", "forget m3 v1.0"],
+        Lie::Members => &["entry m2147483648 v1.0 alive", "v1.1 alive"],
+        Lie::Failing => &["failing m3 v1.0 links=m"],
+        Lie::Stall | Lie::Round | Lie::Fingerprint => &["ping seq="],
+        Lie::Ask => &["join", "compare", "summary buckets=64 lines=0", "want m"],
+        Lie::PingReq => &["ping-req seq=0 target=m3"],
+        Lie::Answer => &["ack seq=", "leave-ack seq=", "join-reply admitted", "join-reply ref"],
+    };
+    for lie in Lie::ALL {
+        let words = words(lie);
+        assert!(words.len() >= 100, "{lie:?}: {} messages", words.len());
+        for (to, text) in &words {
+            assert!(!text.contains("undecodable"), "{lie:?} to {to}: {text}");
+        }
+        for expected in expected(lie) {
+            assert!(words.iter().any(|(_, text)| text.contains(expected)), "{lie:?}: {expected}");
+        }
+        let is_told = words.iter().any(|&(to, _)| to == NodeId(3));
+        assert_eq!(is_told, lie.is_told_to_subject(), "{lie:?}");
+    }
+}
+
+#[test]
+fn the_observers_in_whose_names_a_liar_votes_are_those_of_the_core() {
+    let phin = Phin::new("phin", phin_swim::Config::lan(), 7, 40).unwrap();
+    let setup = Setup {
+        seed: 7,
+        nodes: 40,
+        knowledge: Knowledge::Everyone,
+        network: NetworkConfig::lan(),
+        firewalled_every: 0,
+    };
+    let mut run = Simulation::new(setup, Arc::new(phin));
+    run.run_until(Instant::START + secs(60));
+    for node in run.truth().running() {
+        let process = run.process(node).unwrap();
+        let keys = SimKeys { node, seed: 7 };
+        let is_observed =
+            |&subject: &NodeId| observers(keys, 8, &process.lines(), subject).contains(&keys.id());
+        let subjects = (0..40).map(NodeId).filter(|&subject| subject != node);
+        let links = process.usage(run.now()).links;
+        assert_eq!(subjects.filter(is_observed).count(), links, "{node}");
+    }
+}
+
+#[test]
+fn who_hides_a_death_says_nothing_of_it_and_answers_pings() {
+    let ping = part(kind::PING, (1, Generation(1), 1, 1, Fingerprint(1), 1));
+    let clear = part(kind::CLEAR, (MemberId([9; 16]), Version::default(), 0));
+    let payload = [vec![1], ping.clone(), clear.clone(), ping.clone()].concat();
+    assert_eq!(split(&payload), [&ping[..], &clear[..], &ping[..]]);
+    assert_eq!(split(&payload[..payload.len() - 1]), [&ping[..], &clear[..]]);
+    assert!(split(&[]).is_empty());
+}

@@ -1,0 +1,133 @@
+//! The state of a run: hosts and processes, the network between them, the events to come, and the records.
+//!
+//! The rules are in the files below, one group of them in each. They call each other: a process that receives a message
+//! sends others, and a connection that ends at the request of a process is reported to that process at once.
+
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    connection::ConnectionId,
+    fault::Fault,
+    ledger::Ledger,
+    machines::Machines,
+    network::{Network, NetworkConfig},
+    node::{Instant, NodeId, Protocol},
+    oracle::{Oracle, View},
+    packet::Packet,
+    queue::{Class, Queue},
+    trace::Trace,
+    traffic::Traffic,
+    truth::Truth,
+};
+
+mod connections;
+mod faults;
+mod processes;
+mod questions;
+mod wire;
+
+/// A run at one moment.
+pub(crate) struct World {
+    pub(crate) now: Instant,
+    pub(crate) network: Network,
+    pub(crate) machines: Machines,
+    pub(crate) truth: Truth,
+    pub(crate) ledger: Ledger,
+    pub(crate) traffic: Traffic,
+    pub(crate) trace: Trace,
+    pub(crate) oracles: Vec<Box<dyn Oracle>>,
+    queue: Queue<Event>,
+    rng: ChaCha8Rng,
+    seed: u64,
+    protocol: Arc<dyn Protocol>,
+    last_connection: ConnectionId,
+    last_question: u64,
+}
+
+/// What is to happen.
+#[derive(Debug)]
+enum Event {
+    Arrival(Box<Packet>),
+    Wake(NodeId),
+    /// A dial has had no answer for a while.
+    Redial(NodeId, NodeId, ConnectionId),
+    /// A connection may have been idle, or its peer silent, for too long.
+    CheckConnection(NodeId, NodeId, ConnectionId),
+    /// A stream that did not get through tries again.
+    Retry(Box<Packet>, u32),
+    /// A question has had no answer for long enough.
+    AskTimeout(NodeId, u64),
+    Unblock(NodeId),
+    Fault(Box<Fault>),
+}
+
+impl World {
+    /// A world without hosts.
+    pub(crate) fn new(seed: u64, network: NetworkConfig, protocol: Arc<dyn Protocol>) -> Self {
+        Self {
+            now: Instant::START,
+            network: Network::new(network),
+            machines: Machines::default(),
+            truth: Truth::default(),
+            ledger: Ledger::default(),
+            traffic: Traffic::default(),
+            trace: Trace::default(),
+            oracles: Vec::new(),
+            queue: Queue::new(),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            seed,
+            protocol,
+            last_connection: ConnectionId(0),
+            last_question: 0,
+        }
+    }
+
+    /// Lets something happen at that moment.
+    pub(crate) fn schedule(&mut self, at: Instant, fault: Fault) {
+        self.queue.push(at, Class::Timer, Event::Fault(Box::new(fault)));
+    }
+
+    /// Handles the next event if it is not after `until`. Returns whether there was one.
+    pub(crate) fn step(&mut self, until: Instant) -> bool {
+        let Some((at, event)) = self.queue.pop_until(until) else {
+            return false;
+        };
+        debug_assert!(at >= self.now, "time runs forwards");
+        self.now = at;
+        self.handle_event(event);
+        true
+    }
+
+    /// How many events are to come.
+    pub(crate) fn pending_events(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// What oracles see of the run.
+    pub(crate) const fn view(&self) -> View<'_> {
+        let Self { now, machines, truth, ledger, traffic, .. } = self;
+        View { now: *now, machines, truth, ledger, traffic }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::Arrival(packet) => self.arrive(*packet),
+            Event::Wake(id) => self.wake(id),
+            Event::Redial(from, to, connection) => self.redial(from, to, connection),
+            Event::CheckConnection(from, to, connection) => {
+                self.check_connection(from, to, connection);
+            }
+            Event::Retry(packet, attempt) => self.try_stream(*packet, attempt),
+            Event::AskTimeout(asker, number) => self.end_question(asker, number),
+            Event::Unblock(id) => self.unblock(id),
+            Event::Fault(fault) => self.apply(*fault),
+        }
+    }
+
+    fn say(&mut self, text: std::fmt::Arguments<'_>) {
+        self.trace.line(self.now, text);
+    }
+}

@@ -1,0 +1,385 @@
+//! Applies faults, and makes members do what they do by choice.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{Event, World};
+use crate::{
+    connection::CloseReason,
+    fault::{Data, Fault, OnePath, Scope},
+    lie::Lies,
+    machines::{HostState, Node},
+    network::{Hosts, Rule},
+    node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, secs},
+    queue::Class,
+    truth::Life,
+};
+
+impl World {
+    pub(super) fn apply(&mut self, fault: Fault) {
+        match fault {
+            Fault::CrashProcess(nodes) => nodes.into_iter().for_each(|node| self.crash(node)),
+            Fault::CrashOccupant(nodes) => {
+                nodes.into_iter().for_each(|node| self.crash_occupant(node));
+            }
+            Fault::CrashHost(nodes) => {
+                for node in nodes {
+                    let host = self.machines[node].host;
+                    self.machines[host].state = HostState::Down;
+                    self.crash_occupant(node);
+                }
+            }
+            Fault::Restart { nodes, data } => {
+                nodes.iter().for_each(|&node| self.crash_occupant(node));
+                let seeds: Vec<_> = (0..SEEDS).map(NodeId).collect();
+                for node in nodes {
+                    self.restart(node, data, &seeds);
+                }
+            }
+            Fault::Pause { nodes, scope, lasts } => self.pause(nodes, scope, lasts),
+            Fault::Resume(nodes, scope) => self.resume(nodes, scope),
+            Fault::Slow { nodes, blocked, open, until } => {
+                for node in nodes {
+                    self.truth.begin_trouble(node);
+                    self.block(node, blocked, open, until);
+                }
+            }
+            Fault::Block(node, blocked, open, until) => self.block(node, blocked, open, until),
+            Fault::Starve { nodes, stall, until } => {
+                for node in nodes {
+                    let first = secs(1).mul_f64(self.rng.random());
+                    self.later(first, Fault::Stall(node, stall, until));
+                }
+            }
+            Fault::Stall(node, stall, until) => self.stall(node, stall, until),
+            Fault::Unstall(node) => self.go_on(node, Scope::Process),
+            Fault::Lose { id, rules, troubled, side_of, lasts } => {
+                self.say(format_args!("packets are lost: {} rules", rules.len()));
+                troubled.iter().for_each(|&node| self.truth.begin_trouble(node));
+                if !side_of.is_empty() {
+                    self.truth.separate(id.0, side_of);
+                }
+                self.network.add(id, rules);
+                self.later(lasts, Fault::Lift(id, troubled));
+            }
+            Fault::OnePath { id, nodes, cut, lasts } => {
+                let rules: Vec<_> =
+                    nodes.into_iter().flat_map(|node| self.one_path(node, cut)).collect();
+                self.network.add(id, rules);
+                self.later(lasts, Fault::Lift(id, Vec::new()));
+            }
+            Fault::Lift(id, troubled) => {
+                self.say(format_args!("packets pass again"));
+                self.network.lift(id);
+                self.truth.unite(id.0, self.now);
+                troubled.iter().for_each(|&node| self.truth.end_trouble(node, self.now));
+            }
+            Fault::Loss(loss) => self.network.config.loss = loss,
+            Fault::MaxDatagram(bytes) => self.network.config.max_datagram = bytes,
+            Fault::Drift(nodes, drift) => {
+                let now = self.now;
+                self.change_clocks(nodes, |node| node.clock.set_drift(now, drift));
+            }
+            Fault::Jump(nodes, by) => {
+                let now = self.now;
+                self.change_clocks(nodes, |node| node.clock.jump(now, by));
+            }
+            Fault::Leave(nodes) => nodes.into_iter().for_each(|node| self.leave(node)),
+            Fault::Forget { by, nodes } => {
+                for by in by {
+                    for &node in &nodes {
+                        self.say(format_args!("{by} is asked to forget {node}"));
+                        self.input(by, Input::Forget(node));
+                    }
+                }
+            }
+            Fault::Rejoin { nodes, seeds } => {
+                for node in nodes {
+                    self.truth.end_life(node, Life::Running, self.now);
+                    self.ledger.record_return(node);
+                    let seeds = seeds.iter().filter_map(|&seed| self.machines.peer(seed));
+                    let seeds: Vec<_> = seeds.filter(|seed| seed.node != node).collect();
+                    self.input(node, Input::Join(&seeds));
+                }
+            }
+            Fault::Move(nodes) => {
+                for node in nodes {
+                    self.crash(node);
+                    let zone = self.machines[self.machines[node].host].zone;
+                    self.machines[node].host = self.machines.add_host(zone, true);
+                    self.restart(node, Data::Kept, &(0..SEEDS).map(NodeId).collect::<Vec<_>>());
+                }
+            }
+            Fault::Readdress(nodes, noticed_after) => {
+                for node in nodes {
+                    self.readdress(node);
+                    self.later(noticed_after, Fault::Notice(node));
+                }
+            }
+            Fault::Notice(node) => {
+                if !self.machines.is_stopped(node) {
+                    self.close_where_it_was(node);
+                    self.input(node, Input::Moved(self.machines[node].host));
+                }
+            }
+            Fault::Map(nodes) => nodes.into_iter().for_each(|node| self.machines.map(node)),
+            Fault::LoseFlows { nodes, refuses } => {
+                for node in nodes {
+                    let Some(mapped) = self.machines[node].mapped else {
+                        continue;
+                    };
+                    self.say(format_args!("the gateway of {node} forgets its flows"));
+                    self.machines[mapped].forwards_to = None;
+                    if !refuses {
+                        self.machines[mapped].state = HostState::Down;
+                    }
+                    self.machines.map(node);
+                }
+            }
+            Fault::Stop(nodes) => nodes.into_iter().for_each(|node| self.stop(node)),
+            Fault::Join { count, seeds } => {
+                for _ in 0..count {
+                    let zone = self.machines.hosts.len() % self.network.config.latency.len();
+                    let host = self.machines.add_host(zone, true);
+                    let node = self.machines.add_node(host);
+                    self.start_process(node, Generation(1), Knowledge::Itself);
+                    self.seek(node, seeds.clone(), MIN_DELAY);
+                }
+            }
+            Fault::Lie(nodes, lies) => nodes.into_iter().for_each(|node| self.lie(node, &lies)),
+            Fault::Seek { nodes, seeds, delay } => {
+                nodes.into_iter().for_each(|node| self.seek(node, seeds.clone(), delay));
+            }
+        }
+    }
+
+    /// The rules that leave a member only a few of its observers, by the members that run.
+    fn one_path(&mut self, node: NodeId, cut: OnePath) -> Vec<Rule> {
+        let running: Vec<_> = self.truth.running().collect();
+        let mut left = self.protocol.observers(&running, node);
+        left.truncate(cut.paths as usize);
+        let names: Vec<_> = left.iter().map(ToString::to_string).collect();
+        self.say(format_args!("{node} keeps its paths to {}", names.join(", ")));
+        let hosts = |nodes: &[NodeId]| {
+            let mut set = vec![false; self.machines.hosts.len()];
+            nodes.iter().for_each(|&node| set[self.machines[node].host.index()] = true);
+            set
+        };
+        let me = Hosts::Only(hosts(&[node]));
+        let others = Hosts::Except(hosts(&[&left[..], &[node]].concat()));
+        let rule = |from: &Hosts, to: &Hosts| {
+            let (from, to) = (from.clone(), to.clone());
+            Rule { from, to, only_datagrams: false, loss: 1.0 }
+        };
+        let received = cut.hears.then(|| rule(&others, &me));
+        let sent = cut.is_heard.then(|| rule(&me, &others));
+        received.into_iter().chain(sent).collect()
+    }
+
+    fn readdress(&mut self, id: NodeId) {
+        if let Some(host) = self.machines.readdress(id) {
+            self.say(format_args!("{id} gets another address"));
+            self.truth.set_host(id, host);
+        }
+    }
+
+    fn lie(&mut self, id: NodeId, lies: &Lies) {
+        let node = &mut self.machines[id];
+        let Some(process) = node.process.take() else {
+            return;
+        };
+        let now = node.clock.local(self.now);
+        node.process = Some(self.protocol.lie(process, id, lies.clone(), now));
+        self.truth.record_liar(id);
+        self.say(format_args!("{id} lies: {:?}", lies.lie));
+        self.machines[id].wake_at = None;
+        self.reschedule(id);
+    }
+
+    fn later(&mut self, delay: Duration, fault: Fault) {
+        self.schedule(self.now + delay, fault);
+    }
+
+    /// The process ends without a word.
+    fn crash(&mut self, id: NodeId) {
+        if self.machines[id].process.is_none() {
+            return;
+        }
+        self.say(format_args!("{id} crashes"));
+        let was_running = self.truth.is_running(id);
+        self.machines.remove_process(id);
+        self.truth.end_life(id, Life::Crashed, self.now);
+        if was_running {
+            self.ledger.record_death(&self.truth, self.now, id);
+        }
+    }
+
+    /// Whoever runs on the member's host ends: itself, or who took its place.
+    fn crash_occupant(&mut self, id: NodeId) {
+        let host = self.machines[id].host;
+        let occupant = self.machines[host].occupant.unwrap_or(id);
+        self.crash(occupant);
+    }
+
+    /// The process ends in order.
+    fn stop(&mut self, id: NodeId) {
+        let peers: Vec<_> = self.machines[id].connections.keys().copied().collect();
+        for peer in peers {
+            self.close(id, peer, CloseReason::Shutdown);
+        }
+        if self.truth.is_running(id) {
+            self.crash(id);
+        } else {
+            self.machines.remove_process(id);
+        }
+    }
+
+    fn restart(&mut self, id: NodeId, data: Data, seeds: &[NodeId]) {
+        let host = self.machines[id].host;
+        self.machines[host].state = HostState::Up;
+        self.machines[host].pauses = 0;
+        let last = self.machines[id].generation;
+        let (id, generation) = match data {
+            Data::Kept => (id, Generation(last.0 + 1)),
+            Data::Old => (id, Generation(last.0.saturating_sub(2).max(1))),
+            Data::Lost => (self.machines.add_node(host), Generation(1)),
+        };
+        if data != Data::Lost {
+            self.ledger.record_return(id);
+        }
+        self.start_process(id, generation, Knowledge::Itself);
+        self.truth.set_former(id, last);
+        self.seek(id, seeds.to_vec(), MIN_DELAY);
+    }
+
+    fn leave(&mut self, id: NodeId) {
+        if self.machines.is_stopped(id) {
+            return;
+        }
+        self.say(format_args!("{id} leaves"));
+        self.truth.end_life(id, Life::Left, self.now);
+        self.ledger.record_death(&self.truth, self.now, id);
+        self.input(id, Input::Leave);
+    }
+
+    /// Asks the seeds to be let in: again and again while alone, more and more rarely while a seed is not known.
+    fn seek(&mut self, id: NodeId, seeds: Vec<NodeId>, delay: Duration) {
+        let Some(process) = &self.machines[id].process else {
+            return;
+        };
+        let live = process.live_len();
+        let is_alone = live < 2;
+        let peers: Vec<Peer> = (seeds.iter())
+            .filter_map(|&seed| {
+                let host = self.machines.peer(seed)?.host;
+                let node = self.machines[host].occupant?;
+                let is_known = process.belief(node).is_some_and(|belief| belief.is_live());
+                (node != id && (is_alone || !is_known)).then_some(Peer { node, host })
+            })
+            .collect();
+        if !peers.is_empty() && !self.machines.is_stopped(id) && self.truth.is_running(id) {
+            self.input(id, Input::Join(&peers));
+        }
+        let max_delay = secs(live as u64).clamp(MAX_DELAY, MAX_DELAY_OF_MANY);
+        let next = (delay * 2).min(max_delay);
+        self.later(delay, Fault::Seek { nodes: vec![id], seeds, delay: next });
+    }
+
+    fn pause(&mut self, nodes: Vec<NodeId>, scope: Scope, lasts: Duration) {
+        for &id in &nodes {
+            self.say(format_args!("{id} is paused"));
+            self.truth.begin_trouble(id);
+            let host = self.machines[id].host;
+            match scope {
+                Scope::Process => self.machines[id].pauses += 1,
+                Scope::Host => self.machines[host].pauses += 1,
+            }
+        }
+        self.later(lasts, Fault::Resume(nodes, scope));
+    }
+
+    /// Everything queued arrives, in order, then timers fire.
+    fn resume(&mut self, nodes: Vec<NodeId>, scope: Scope) {
+        for id in nodes {
+            self.say(format_args!("{id} goes on"));
+            self.truth.end_trouble(id, self.now);
+            self.go_on(id, scope);
+        }
+    }
+
+    fn go_on(&mut self, id: NodeId, scope: Scope) {
+        let host = self.machines[id].host;
+        let pauses = match scope {
+            Scope::Process => &mut self.machines[id].pauses,
+            Scope::Host => &mut self.machines[host].pauses,
+        };
+        *pauses = pauses.saturating_sub(1);
+        self.machines[id].wake_at = None;
+        self.receive_held(id);
+        self.reschedule(id);
+    }
+
+    /// Stops for a moment, and again about a second later.
+    fn stall(&mut self, id: NodeId, stall: Duration, until: Instant) {
+        if self.now >= until {
+            return;
+        }
+        let lasts = stall.mul_f64(self.rng.random_range(0.1..=1.0));
+        self.machines[id].pauses += 1;
+        self.later(lasts, Fault::Unstall(id));
+        let next = lasts + secs(1).mul_f64(self.rng.random_range(0.5..1.5));
+        self.later(next, Fault::Stall(id, stall, until));
+    }
+
+    fn receive_held(&mut self, id: NodeId) {
+        while self.machines[id].blocked_until.is_none()
+            && !self.machines.is_stopped(id)
+            && let Some(packet) = self.machines[id].held.pop_front()
+        {
+            self.receive(id, packet);
+        }
+    }
+
+    fn block(&mut self, id: NodeId, blocked: Duration, open: Duration, until: Instant) {
+        if self.now >= until {
+            self.truth.end_trouble(id, self.now);
+            return;
+        }
+        let unblocked_at = self.now + blocked;
+        if self.machines[id].process.is_some() {
+            self.machines[id].blocked_until = Some(unblocked_at);
+        }
+        self.queue.push(unblocked_at, Class::Timer, Event::Unblock(id));
+        self.schedule(unblocked_at + open, Fault::Block(id, blocked, open, until));
+    }
+
+    pub(super) fn unblock(&mut self, id: NodeId) {
+        let node = &mut self.machines[id];
+        if node.blocked_until.is_none_or(|until| until > self.now) {
+            return;
+        }
+        node.blocked_until = None;
+        let unsent: Vec<Action> = std::mem::take(&mut node.unsent);
+        for action in unsent {
+            self.act(id, action);
+        }
+        self.receive_held(id);
+    }
+
+    fn change_clocks(&mut self, nodes: Vec<NodeId>, mut change: impl FnMut(&mut Node)) {
+        for id in nodes {
+            change(&mut self.machines[id]);
+            self.machines[id].wake_at = None;
+            self.reschedule(id);
+        }
+    }
+}
+
+/// The first members are every member's seeds.
+const SEEDS: u32 = 3;
+/// As phin's: tries follow each other at this delay, doubled each time up to the longest, which is a second for each live
+/// member within these bounds.
+const MIN_DELAY: Duration = Duration::from_millis(200);
+const MAX_DELAY: Duration = Duration::from_secs(10);
+const MAX_DELAY_OF_MANY: Duration = Duration::from_secs(60);

@@ -1,0 +1,126 @@
+//! Starts processes, hands inputs to them and carries out their actions.
+
+use super::{Event, World};
+use crate::{
+    connection::CloseReason,
+    node::{Action, Generation, Input, Knowledge, NodeId, Notice, Start},
+    queue::Class,
+    trace::mix,
+};
+
+impl World {
+    pub(crate) fn start_process(
+        &mut self,
+        id: NodeId,
+        generation: Generation,
+        knowledge: Knowledge,
+    ) {
+        let node = &mut self.machines[id];
+        node.generation = generation;
+        let host = node.host;
+        let rng_seed =
+            mix(mix(self.seed ^ 0x5eed) ^ (u64::from(id.0) << 32 | u64::from(generation.0)));
+        let now = node.clock.local(self.now);
+        let start = Start { node: id, host, generation, now, rng_seed, knowledge };
+        node.process = Some(self.protocol.start(start));
+        self.machines[host].occupant = Some(id);
+        self.truth.start_life(id, host, generation, self.now);
+        self.trace.line(self.now, format_args!("{id} starts, generation {}", generation.0));
+        self.reschedule(id);
+    }
+
+    pub(super) fn wake(&mut self, id: NodeId) {
+        let node = &mut self.machines[id];
+        // A later call for an earlier deadline has made this one stale, or the process is gone or stopped.
+        if node.wake_at != Some(self.now) || self.machines.is_stopped(id) {
+            return;
+        }
+        self.machines[id].wake_at = None;
+        self.input(id, Input::Timeout);
+    }
+
+    /// Hands an input to a process and does what it asks for.
+    pub(super) fn input(&mut self, id: NodeId, input: Input<'_>) {
+        let node = &mut self.machines[id];
+        let Some(process) = &mut node.process else {
+            return;
+        };
+        let now = node.clock.local(self.now);
+        let mut actions = Vec::new();
+        process.handle(now, input, &mut actions);
+        for action in actions {
+            self.act(id, action);
+        }
+        self.reschedule(id);
+    }
+
+    pub(super) fn reschedule(&mut self, id: NodeId) {
+        let node = &mut self.machines[id];
+        let Some(deadline) = node.process.as_ref().and_then(|process| process.next_deadline())
+        else {
+            return;
+        };
+        let at = node.clock.global(deadline).max(self.now);
+        if node.wake_at.is_none_or(|wake_at| at < wake_at || wake_at < self.now) {
+            node.wake_at = Some(at);
+            self.queue.push(at, Class::Timer, Event::Wake(id));
+        }
+    }
+
+    pub(super) fn act(&mut self, id: NodeId, action: Action) {
+        if self.machines[id].blocked_until.is_some() && is_sent(&action) {
+            self.machines[id].unsent.push(action);
+            return;
+        }
+        match action {
+            Action::Send { to, channel, payload } => self.send(id, to, channel, payload),
+            Action::Disconnect(peer) => self.disconnect(id, peer, CloseReason::Unwanted),
+            Action::AskHost { about, question } => self.ask_host(id, about, question),
+            Action::Notice(notice) => self.note(id, notice),
+            Action::Isolated(is_isolated) => {
+                self.say(format_args!("{id} is isolated: {is_isolated}"));
+                if is_isolated {
+                    self.ledger.isolated.push((self.now, id));
+                }
+            }
+            Action::Degraded(subject, is_degraded) => {
+                self.say(format_args!("{id} finds {subject} degraded: {is_degraded}"));
+                if is_degraded {
+                    self.ledger.degraded.push((self.now, id, subject));
+                }
+            }
+            Action::Generation(generation) => {
+                self.machines[id].generation = generation;
+                self.truth.set_generation(id, generation);
+            }
+        }
+    }
+
+    fn note(&mut self, observer: NodeId, notice: Notice) {
+        let Notice { subject, belief, version } = notice;
+        let (generation, incarnation) = (version.generation.0, version.incarnation.0);
+        let hash = &mut self.trace.hash;
+        hash.word(self.now.since_start().as_nanos() as u64);
+        hash.word(u64::from(observer.0) << 32 | u64::from(subject.0));
+        hash.word(belief as u64);
+        hash.word(u64::from(generation) << 32 | u64::from(incarnation));
+        self.trace.line(
+            self.now,
+            format_args!("{observer} holds {subject} ({generation}.{incarnation}) for {belief}"),
+        );
+        self.ledger.record(&self.truth, self.now, observer, notice);
+        for oracle in &mut self.oracles {
+            oracle.observe(&self.truth, self.now, observer, notice);
+        }
+    }
+}
+
+/// Whether this leaves the host, and so waits while a slow member is blocked.
+const fn is_sent(action: &Action) -> bool {
+    match action {
+        Action::Send { .. } | Action::AskHost { .. } | Action::Disconnect(_) => true,
+        Action::Notice(_) | Action::Isolated(_) | Action::Degraded(..) | Action::Generation(_) => {
+            false
+        }
+    }
+}
