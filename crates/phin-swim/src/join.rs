@@ -62,6 +62,7 @@ impl Joins {
         let Some(asked) = due else {
             return;
         };
+        // A node that leaves would be admitted after it has gone.
         if departure.is_under_way() {
             return self.end(ctx, through, Err(JoinRefusal::Busy));
         }

@@ -129,6 +129,7 @@ impl Degraded<'_> {
         links: &[FailingLinkBody],
     ) {
         let view = self.view();
+        // Only observers, and the subject, can do anything about it; others would keep it for nothing.
         if !is_followed(view, subject, version) || !view.may_observe(from, subject) {
             self.ctx.stats.unknown_subjects += 1;
             return;

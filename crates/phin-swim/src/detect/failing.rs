@@ -114,6 +114,7 @@ impl Failing {
     ) -> Option<Change> {
         let (id, generation) = subject;
         let known = self.subjects.entry(id).or_insert(Subject::new(generation));
+        // Links to an earlier run of the process say nothing of this one: it may be elsewhere.
         if known.generation != generation {
             *known = Subject::new(generation);
         }
