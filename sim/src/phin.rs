@@ -125,7 +125,7 @@ impl PhinProcess {
             Output::Disconnect(id) => Action::Disconnect(self.node(id)?),
             Output::Event(event) => {
                 let belief = match event.change {
-                    Change::Joined | Change::Alive | Change::HeldBack => Belief::Alive,
+                    Change::Joined | Change::Alive | Change::Suppressed => Belief::Alive,
                     Change::Suspect => Belief::Suspect,
                     Change::Dead => Belief::Dead,
                     Change::Left => Belief::Left,

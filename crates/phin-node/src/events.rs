@@ -32,8 +32,8 @@ pub(crate) enum What {
     #[serde(rename = "name-conflict")]
     NameConflict(Changed),
     /// It returned, but died and returned too often lately: nothing more is told of it for a while.
-    #[serde(rename = "held-back")]
-    HeldBack(Changed),
+    #[serde(rename = "suppressed")]
+    Suppressed(Changed),
     Degraded(Changed),
     Recovered(Changed),
     /// The reader was too slow for this many changes; a snapshot follows in their place.
@@ -111,9 +111,9 @@ pub(crate) struct DetailedMember {
     /// Since when it has had this state here.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
-    /// Until when it is held back, because it died and returned too often lately; else `null`.
+    /// Until when it is suppressed, because it died and returned too often lately; else `null`.
     #[serde(default, deserialize_with = "printable_option")]
-    pub(crate) held_back_until: Option<String>,
+    pub(crate) suppressed_until: Option<String>,
     /// The ids of other live members with its name.
     #[serde(default)]
     pub(crate) namesakes: Vec<String>,
@@ -259,7 +259,7 @@ impl Line {
             | What::Updated(changed)
             | What::Forgotten(changed)
             | What::NameConflict(changed)
-            | What::HeldBack(changed)
+            | What::Suppressed(changed)
             | What::Degraded(changed)
             | What::Recovered(changed) => {
                 let Changed { member, version, silence, refusal } = changed;
@@ -303,7 +303,7 @@ impl What {
             Change::Updated => Self::Updated(changed),
             Change::Forgotten => Self::Forgotten(changed),
             Change::NameConflict => Self::NameConflict(changed),
-            Change::HeldBack => Self::HeldBack(changed),
+            Change::Suppressed => Self::Suppressed(changed),
             Change::Degraded => Self::Degraded(changed),
             Change::Recovered => Self::Recovered(changed),
         }
@@ -329,7 +329,7 @@ impl What {
             Self::Updated(_) => "updated",
             Self::Forgotten(_) => "forgotten",
             Self::NameConflict(_) => "name-conflict",
-            Self::HeldBack(_) => "held-back",
+            Self::Suppressed(_) => "suppressed",
             Self::Degraded(_) => "degraded",
             Self::Recovered(_) => "recovered",
             Self::Missed { .. } => "missed",
@@ -360,7 +360,7 @@ pub(crate) fn member_list(
                 .and_then(|link| link.round_trip)
                 .map(|round_trip| round_trip.as_secs_f64() * 1e3),
             since: rfc3339(cluster.wall_clock(member.since())),
-            held_back_until: held_back_until(cluster, members, member),
+            suppressed_until: suppressed_until(cluster, members, member),
             namesakes: members
                 .namesakes(member)
                 .iter()
@@ -381,12 +381,12 @@ pub(crate) fn member_list(
 }
 
 /// Until when a member's comings and goings are not told.
-pub(crate) fn held_back_until(
+pub(crate) fn suppressed_until(
     cluster: &phin::Cluster,
     members: &Members,
     member: &Member,
 ) -> Option<String> {
-    members.held_back_until(member.id()).map(|until| rfc3339(cluster.wall_clock(until)))
+    members.suppressed_until(member.id()).map(|until| rfc3339(cluster.wall_clock(until)))
 }
 
 pub(crate) fn listed_member(member: &Member) -> ListedMember {

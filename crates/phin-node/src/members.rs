@@ -113,7 +113,7 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let member = &detailed.listed.member;
     let is_me = if member.id == me { " (self)" } else { "" };
     let is_unique = if detailed.namesakes.is_empty() { "" } else { " (not unique)" };
-    let is_held = if detailed.held_back_until.is_some() { " (held back)" } else { "" };
+    let is_held = if detailed.suppressed_until.is_some() { " (suppressed)" } else { "" };
     let phi = detailed.phi.map_or("-".into(), |phi| format!("{phi:.1}"));
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
     let is_degraded = detailed.failing.degraded_since.is_some();

@@ -6,7 +6,7 @@ use phin::{Cluster, Member, Members, Outcome, Report, Silence};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    events::{Failing, ListedMember, Someone, held_back_until, listed_member},
+    events::{Failing, ListedMember, Someone, listed_member, suppressed_until},
     table,
     text::{printable, printable_option, readable, rfc3339, short},
 };
@@ -18,9 +18,9 @@ pub(crate) struct Why {
     /// Since when it has had this state here.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
-    /// Until when it is held back, because it died and returned too often lately; else `null`.
+    /// Until when it is suppressed, because it died and returned too often lately; else `null`.
     #[serde(default, deserialize_with = "printable_option")]
-    pub(crate) held_back_until: Option<String>,
+    pub(crate) suppressed_until: Option<String>,
     /// How often it died lately, as far as this node saw: one for each death, halved in each half life.
     #[serde(default)]
     pub(crate) flap_penalty: f64,
@@ -118,7 +118,7 @@ impl Why {
         Self {
             member: listed_member(member),
             since: rfc3339(wall(member.since())),
-            held_back_until: held_back_until(cluster, members, member),
+            suppressed_until: suppressed_until(cluster, members, member),
             // Tenths are enough for people, and stay the same from one look to the next.
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
@@ -151,7 +151,7 @@ impl Why {
             "left" => format!("{name} ({id}) is known to have left since {since}.\n"),
             _ => format!("{name} ({id}) is {state} since {since}.\n"),
         };
-        if let Some(until) = &self.held_back_until {
+        if let Some(until) = &self.suppressed_until {
             text.push_str(&format!(
                 "It died and returned too often lately (penalty {:.1}); its comings and goings are not told until {}.\n",
                 self.flap_penalty,

@@ -28,7 +28,7 @@ pub(crate) struct Args {
     member: String,
     #[command(flatten)]
     target: Target,
-    /// Print one JSON object: member, since, held_back_until, flap_penalty, suspicion, degraded_since, failing_links
+    /// Print one JSON object: member, since, suppressed_until, flap_penalty, suspicion, degraded_since, failing_links
     #[arg(long)]
     json: bool,
 }

@@ -58,14 +58,14 @@ pub struct Config {
     /// The longest membership list, dead members included. A new member beyond it is refused and counted. Default
     /// 65,536; 2 to 1,000,000.
     pub max_members: usize,
-    /// How often a member may die, or be started anew, within about a half life before its returns are held back: each
+    /// How often a member may die, or be started anew, within about a half life before its returns are suppressed: each
     /// death counts one, and what they count halves in each half life. Smaller spares the application more of a member
     /// that comes and goes, and punishes an unlucky one. Default 10; at least 2; infinite turns it off.
     pub flap_suppress: f64,
     /// To what that must have decayed for the member to be told of again. Default 3; at least 0.1, below
     /// `flap_suppress`.
     pub flap_reuse: f64,
-    /// In which time it halves. Default 10 min, so a member is held back for at most 28 min after its last death; 1 s to
+    /// In which time it halves. Default 10 min, so a member is suppressed for at most 28 min after its last death; 1 s to
     /// 24 h.
     pub flap_half_life: Duration,
     /// How long a member that died or left is remembered. Longer recognises later returns and costs memory. Default

@@ -1,6 +1,6 @@
-//! Flap damping: a member that dies and returns again and again is held back, by a penalty that halves over time.
+//! Flap damping: a member that dies and returns again and again is suppressed, by a penalty that halves over time.
 //!
-//! Each member decides by what it saw itself. One that is held back is in the list and takes part as ever: it is probed,
+//! Each member decides by what it saw itself. One that is suppressed is in the list and takes part as ever: it is probed,
 //! observes, votes. Only the application is not told of its comings and goings until the penalty has decayed.
 
 use std::{collections::BTreeMap, f64::consts::LN_2, time::Duration};
@@ -11,7 +11,7 @@ use crate::{
     Change, Config, Instant, MemberId, Stats,
     ctx::Ctx,
     member::{
-        list::{Hold, MembershipList},
+        list::{MembershipList, Suppression},
         transition::Transition,
     },
     step::Step,
@@ -83,7 +83,7 @@ impl Flaps {
                 | Change::Joined
                 | Change::Updated
                 | Change::NameConflict
-                | Change::HeldBack
+                | Change::Suppressed
                 | Change::Degraded
                 | Change::Recovered,
                 _,
@@ -101,13 +101,13 @@ impl Penalty {
 }
 
 impl Config {
-    /// The highest penalty that a member can have, so that its hold ends at some time after its last death.
+    /// The highest penalty that a member can have, so that its suppression ends at some time after its last death.
     fn max_flap_penalty(&self) -> f64 {
         self.flap_suppress * 2.0
     }
 
     /// How long a penalty takes to decay to where a member is told of again.
-    fn hold_time(&self, penalty: f64) -> Duration {
+    fn suppression_time(&self, penalty: f64) -> Duration {
         self.flap_half_life.mul_f64((ln(penalty / self.flap_reuse) / LN_2).max(0.0))
     }
 }
@@ -128,9 +128,9 @@ impl Flaps {
             return;
         }
         self.penalties.insert(id, Penalty { value, at: now });
-        if list.snapshot().hold(id).is_some() || value >= ctx.params.flap_suppress {
-            let until = now + ctx.params.hold_time(value);
-            list.hold_back_until(id, until);
+        if list.snapshot().suppression(id).is_some() || value >= ctx.params.flap_suppress {
+            let until = now + ctx.params.suppression_time(value);
+            list.suppress_until(id, until);
             ctx.timers.set(until, Timer::Release(id));
         }
     }
@@ -164,22 +164,22 @@ pub(crate) fn damp(
     id: MemberId,
     change: Change,
 ) -> Option<Change> {
-    let Some(hold) = list.snapshot().hold(id) else {
+    let Some(suppression) = list.snapshot().suppression(id) else {
         return Some(change);
     };
     // A departure is the member's own choice, and its last word.
     if change == Change::Left {
-        list.hold_back(id, None);
+        list.suppress(id, None);
         return Some(change);
     }
-    if hold.is_told {
+    if suppression.is_told {
         return None;
     }
     // It returns from the death for which it is suppressed.
     if change == Change::Alive {
-        stats.returns_held_back += 1;
-        list.hold_back(id, Some(Hold { is_told: true, ..hold }));
-        return Some(Change::HeldBack);
+        stats.returns_suppressed += 1;
+        list.suppress(id, Some(Suppression { is_told: true, ..suppression }));
+        return Some(Change::Suppressed);
     }
     Some(change)
 }
@@ -187,11 +187,13 @@ pub(crate) fn damp(
 /// The penalty of a member has decayed, unless it died again meanwhile: the application is told what it is now.
 pub(crate) fn release(ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
     let now = ctx.now;
-    let Some(hold) = list.snapshot().hold(id).filter(|hold| hold.until <= now) else {
+    let Some(suppression) =
+        list.snapshot().suppression(id).filter(|suppression| suppression.until <= now)
+    else {
         return;
     };
-    list.hold_back(id, None);
-    if let Some(member) = list.get(id).filter(|_| hold.is_told).cloned() {
+    list.suppress(id, None);
+    if let Some(member) = list.get(id).filter(|_| suppression.is_told).cloned() {
         ctx.then(Step::Announce { change: Change::to(member.state), member });
     }
 }

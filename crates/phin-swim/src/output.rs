@@ -124,9 +124,9 @@ pub enum Change {
     /// Another live member has its name ([`Members::namesakes`](crate::Members::namesakes)). Both stay.
     NameConflict,
     /// It returned, but died and returned too often lately: until the penalty for that has decayed
-    /// ([`Members::held_back_until`](crate::Members::held_back_until)) nothing more is told of it, unless it leaves. Then
+    /// ([`Members::suppressed_until`](crate::Members::suppressed_until)) nothing more is told of it, unless it leaves. Then
     /// comes what it is by that time.
-    HeldBack,
+    Suppressed,
     /// Most of its observers, of whom this member is one, do not reach it, though it lives; or this is itself.
     Degraded,
     /// Most of its observers reach it again.
@@ -155,7 +155,7 @@ impl Change {
             Self::Updated => "updated",
             Self::Forgotten => "forgotten",
             Self::NameConflict => "name-conflict",
-            Self::HeldBack => "held-back",
+            Self::Suppressed => "suppressed",
             Self::Degraded => "degraded",
             Self::Recovered => "recovered",
         }

@@ -30,7 +30,7 @@ pub struct Stats {
     pub accusations: u64,
     /// Members pinged out of turn, because several of those that we observe were silent at once.
     pub looks: u64,
-    /// Members not doubted, because too many cases were open.
+    /// Members not suspected, because too many cases were open.
     pub cases_refused: u64,
     /// Verdicts of others that were neither accepted nor kept pending, because too many were.
     pub verdicts_refused: u64,
@@ -76,7 +76,7 @@ pub struct Stats {
     /// Forgotten members no longer remembered as such, because there were too many.
     pub forgotten_dropped: u64,
     /// Returns of members not told to the application as such, because they died and returned too often lately.
-    pub returns_held_back: u64,
+    pub returns_suppressed: u64,
     /// Deaths that count for no penalty, because too many members died lately.
     pub flaps_ignored: u64,
     /// Updates no longer piggybacked, because too many were waiting.

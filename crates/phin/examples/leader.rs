@@ -31,7 +31,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn leader(members: &Members) -> String {
     // One that comes and goes would have everybody follow now it, now another.
-    let steady = members.live().filter(|member| members.held_back_until(member.id()).is_none());
+    let steady = members.live().filter(|member| members.suppressed_until(member.id()).is_none());
     let lowest = steady.min_by_key(|member| member.id());
     lowest.map_or_else(|| "nobody".to_owned(), |member| member.name().to_owned())
 }

@@ -273,8 +273,8 @@ impl Cluster {
 
     /// How often a member died lately, or was started anew before anyone noticed: one for each time, halved in each
     /// [`Config::flap_half_life`](crate::Config::flap_half_life). From
-    /// [`Config::flap_suppress`](crate::Config::flap_suppress) on its returns are held back:
-    /// see [`Members::held_back_until`].
+    /// [`Config::flap_suppress`](crate::Config::flap_suppress) on its returns are suppressed:
+    /// see [`Members::suppressed_until`].
     ///
     /// # Errors
     /// When the node has been shut down.

@@ -73,7 +73,7 @@ pub(crate) struct State {
     /// Until when timers wait for the transport to hand over what arrived during a pause.
     settling: Option<Instant>,
     /// What the published list looks like; it also changes without an event, when a long dead
-    /// member is forgotten, or one dies that is held back.
+    /// member is forgotten, or one dies that is suppressed.
     published: Option<(u64, Fingerprint, usize, usize)>,
     batch: Batch,
     phi_watches: PhiWatches,
@@ -469,7 +469,7 @@ impl Driver {
         }
         let members = self.swim.members();
         let looks =
-            (members.version(), members.fingerprint(), members.len(), members.held_back_len());
+            (members.version(), members.fingerprint(), members.len(), members.suppressed_len());
         let is_converged = self.swim.is_converged(self.clock.now());
         // Whoever reads a list finds it no sooner converged than it is.
         if !is_converged {
@@ -541,8 +541,8 @@ impl Driver {
             Change::Left => log!(info, "member left"),
             Change::Updated => log!(info, "member changed what it says of itself"),
             Change::Forgotten => log!(info, "member is forgotten"),
-            Change::HeldBack => {
-                log!(warn, "member died and returned too often lately; it is held back");
+            Change::Suppressed => {
+                log!(warn, "member died and returned too often lately; it is suppressed");
             }
             Change::NameConflict => log!(warn, "another live member has this name; both stay"),
             Change::Suspect => log!(warn, "member is suspect"),

@@ -39,7 +39,7 @@ pub enum Notice {
 ///
 /// Changes are what happens to members while this node knows them. One that had died or left before
 /// this node first heard of it is in later lists without a change, until it is forgotten. Of one that
-/// is held back ([`Members::held_back_until`]) nothing is told until that has passed, unless it
+/// is suppressed ([`Members::suppressed_until`]) nothing is told until that has passed, unless it
 /// leaves.
 #[derive(Debug)]
 pub struct Subscription {

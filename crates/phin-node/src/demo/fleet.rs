@@ -249,7 +249,7 @@ impl Node {
             | What::Dead(changed)
             | What::Left(changed)
             | What::Forgotten(changed)
-            | What::HeldBack(changed) => (changed, false),
+            | What::Suppressed(changed) => (changed, false),
             What::Missed { .. }
             | What::Snapshot { .. }
             | What::Isolated

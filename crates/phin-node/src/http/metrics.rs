@@ -88,10 +88,10 @@ impl Snapshot {
         let conflicts = [([], self.members.name_conflicts() as f64)];
         let help = "Live members whose name is another live member's too";
         encode_gauges(encoder, "name_conflicts", help, None, conflicts)?;
-        let held = [([], self.members.held_back_len() as f64)];
+        let held = [([], self.members.suppressed_len() as f64)];
         let help =
             "Members whose returns are not told, for they died and returned too often lately";
-        encode_gauges(encoder, "members_held_back", help, None, held)?;
+        encode_gauges(encoder, "members_suppressed", help, None, held)?;
         let joined = [([], f64::from(u8::from(self.is_joined)))];
         encode_gauges(encoder, "joined", "Whether the node has joined its cluster", None, joined)?;
         let isolated = [([], f64::from(u8::from(self.is_isolated)))];

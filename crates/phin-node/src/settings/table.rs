@@ -456,8 +456,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DEATHS",
         kind: Kind::Number(Range { least: 2.0, most: MAX_FLAPS, or: Some("off") }),
         default: "10",
-        help: "From how many deaths within a half life on a member's returns are held back",
-        details: "Each death, or start before anyone noticed one, counts one. A member held back is listed and probed as \
+        help: "From how many deaths within a half life on a member's returns are suppressed",
+        details: "Each death, or start before anyone noticed one, counts one. A member suppressed is listed and probed as \
                   ever, but no event tells of it until the count has decayed, unless it leaves.",
         docs: "[Members that come and go](protocol.md#members-that-come-and-go)",
         is_detector: true,

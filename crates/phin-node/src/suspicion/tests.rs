@@ -43,7 +43,7 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
     Why {
         member,
         since: "2026-01-02T03:04:06.400000Z".into(),
-        held_back_until: None,
+        suppressed_until: None,
         flap_penalty: 0.0,
         suspicion,
         failing: Failing::default(),
@@ -54,9 +54,9 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
 }
 
 #[test]
-fn a_member_that_is_held_back_is_said_to_be_so() {
+fn a_member_that_is_suppressed_is_said_to_be_so() {
     let mut why = why("alive", None);
-    why.held_back_until = Some("2026-01-02T03:14:06.400000Z".into());
+    why.suppressed_until = Some("2026-01-02T03:14:06.400000Z".into());
     why.flap_penalty = 10.44;
     let text = why.to_text();
     let held =

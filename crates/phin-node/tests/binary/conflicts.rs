@@ -114,7 +114,7 @@ fn an_address_taken_over_by_another_member_is_the_end_of_the_first() {
 }
 
 #[test]
-fn who_dies_and_returns_again_and_again_is_held_back() {
+fn who_dies_and_returns_again_and_again_is_suppressed() {
     let directory = tempfile::tempdir().unwrap();
     let data_dir = directory.path().join("data");
     let data_dir = data_dir.to_str().unwrap();
@@ -134,20 +134,20 @@ fn who_dies_and_returns_again_and_again_is_held_back() {
         told.push((text(&back["event"]), text(&back["member"]["id"])));
     }
     let events: Vec<_> = told.iter().map(|(event, _)| event.as_str()).collect();
-    assert_eq!(events, ["alive", "alive", "held-back"]);
+    assert_eq!(events, ["alive", "alive", "suppressed"]);
     let (_, id) = &told[2];
     let members = n1.get("/v1/members").json();
     let mut members = members["members"].as_array().unwrap().iter();
     let member = members.find(|member| member["id"] == **id).unwrap();
     assert_eq!(member["state"], "alive");
     // For days, with this half life.
-    let (since, until) = (text(&member["since"]), text(&member["held_back_until"]));
+    let (since, until) = (text(&member["since"]), text(&member["suppressed_until"]));
     assert!(until.ends_with('Z') && until[..10] > since[..10], "{member}");
-    assert!(row(&n1, id).starts_with("n2 (held back)"), "{}", row(&n1, id));
+    assert!(row(&n1, id).starts_with("n2 (suppressed)"), "{}", row(&n1, id));
     let why = n1.get("/v1/members/n2/why").json();
     assert!(why["flap_penalty"].as_f64().unwrap() > 2.0, "{why}");
-    assert_eq!(why["held_back_until"], member["held_back_until"]);
+    assert_eq!(why["suppressed_until"], member["suppressed_until"]);
     let metrics = n1.get("/metrics").body;
-    assert!(metrics.contains("\nphin_members_held_back 1"), "{metrics}");
-    assert!(metrics.contains("\nphin_swim_returns_held_back_total 1\n"), "{metrics}");
+    assert!(metrics.contains("\nphin_members_suppressed 1"), "{metrics}");
+    assert!(metrics.contains("\nphin_swim_returns_suppressed_total 1\n"), "{metrics}");
 }

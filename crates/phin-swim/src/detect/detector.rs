@@ -73,7 +73,7 @@ impl Detector {
             | Change::Updated
             | Change::Forgotten
             | Change::NameConflict
-            | Change::HeldBack
+            | Change::Suppressed
             | Change::Degraded
             | Change::Recovered => None,
         }

@@ -23,12 +23,12 @@ pub struct Members {
     members: OrdMap<MemberId, Arc<Member>>,
     /// How many live members have a name of each hash.
     names: OrdMap<u32, u32>,
-    held: OrdMap<MemberId, Hold>,
+    suppressed: OrdMap<MemberId, Suppression>,
 }
 
 /// A member that died and returned too often lately.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Hold {
+pub(crate) struct Suppression {
     pub(crate) until: Instant,
     /// Whether the application knows: from then on it is told nothing of the member.
     pub(crate) is_told: bool,
@@ -88,20 +88,20 @@ impl Members {
         }
     }
 
-    /// Until when a member is held back, because it died and returned too often lately; `None` of all others. It is in
+    /// Until when a member is suppressed, because it died and returned too often lately; `None` of all others. It is in
     /// the list with the state that it has, and takes part, but changes of that are not told: an application does
     /// well not to rely on it.
-    pub fn held_back_until(&self, id: MemberId) -> Option<Instant> {
-        self.hold(id).map(|hold| hold.until)
+    pub fn suppressed_until(&self, id: MemberId) -> Option<Instant> {
+        self.suppression(id).map(|suppression| suppression.until)
     }
 
-    /// How many members are held back.
-    pub fn held_back_len(&self) -> usize {
-        self.held.len()
+    /// How many members are suppressed.
+    pub fn suppressed_len(&self) -> usize {
+        self.suppressed.len()
     }
 
-    pub(crate) fn hold(&self, id: MemberId) -> Option<Hold> {
-        self.held.get(&id).copied()
+    pub(crate) fn suppression(&self, id: MemberId) -> Option<Suppression> {
+        self.suppressed.get(&id).copied()
     }
 
     /// How many members are alive or merely suspect, this node included.
@@ -138,7 +138,7 @@ impl MembershipList {
                 live: 0,
                 members: OrdMap::new(),
                 names: OrdMap::new(),
-                held: OrdMap::new(),
+                suppressed: OrdMap::new(),
             },
             rings: Rings::new(rings),
             buckets: [0; BUCKETS],
@@ -165,23 +165,23 @@ impl MembershipList {
     /// Takes a member out.
     pub(crate) fn remove(&mut self, id: MemberId) -> Option<Arc<Member>> {
         let before = self.snapshot.members.remove(&id);
-        self.snapshot.held.remove(&id);
+        self.snapshot.suppressed.remove(&id);
         self.account(id, before.as_deref(), None);
         before
     }
 
     /// Holds a member back, or no longer.
-    pub(crate) fn hold_back(&mut self, id: MemberId, hold: Option<Hold>) {
-        match hold {
-            Some(hold) => drop(self.snapshot.held.insert(id, hold)),
-            None => drop(self.snapshot.held.remove(&id)),
+    pub(crate) fn suppress(&mut self, id: MemberId, suppression: Option<Suppression>) {
+        match suppression {
+            Some(suppression) => drop(self.snapshot.suppressed.insert(id, suppression)),
+            None => drop(self.snapshot.suppressed.remove(&id)),
         }
     }
 
-    /// Holds a member back until then. Whether the application knows that it is held back remains as it is.
-    pub(crate) fn hold_back_until(&mut self, id: MemberId, until: Instant) {
-        let is_told = self.snapshot.hold(id).is_some_and(|hold| hold.is_told);
-        self.hold_back(id, Some(Hold { until, is_told }));
+    /// Holds a member back until then. Whether the application knows that it is suppressed remains as it is.
+    pub(crate) fn suppress_until(&mut self, id: MemberId, until: Instant) {
+        let is_told = self.snapshot.suppression(id).is_some_and(|suppression| suppression.is_told);
+        self.suppress(id, Some(Suppression { until, is_told }));
     }
 
     /// Counts a change that is told to the application, and returns the list's version with it.

@@ -40,9 +40,9 @@ impl Scenario {
     pub(super) fn print_hold(&mut self, node: usize, subject: usize) {
         let (now, swim) = (self.now, &self.nodes[&node].swim);
         let penalty = swim.flap_penalty(now, id(subject));
-        let hold = match swim.members().held_back_until(id(subject)) {
-            Some(until) => format!("held back until {until}"),
-            None => "not held back".to_owned(),
+        let hold = match swim.members().suppressed_until(id(subject)) {
+            Some(until) => format!("suppressed until {until}"),
+            None => "not suppressed".to_owned(),
         };
         writeln!(self.seen, "{now} n{node}: n{subject} {hold}, penalty {penalty:.1}").unwrap();
     }
