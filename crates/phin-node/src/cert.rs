@@ -20,7 +20,7 @@ use crate::{
     text_file,
 };
 
-/// Make and show certificates, for a cluster that admits its members one by one
+/// Create and show certificates, for a cluster that admits nodes one by one
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin cert ca\n  phin cert issue n1\n  \
                         phin run --name n1 --ca ca.pem --cert n1.pem --key n1.key")]
@@ -31,10 +31,10 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a CA: ca.pem, which every node needs, and ca.key, which none does
+    /// Create a CA: ca.pem, which every node needs, and ca.key, which no node needs
     #[command(after_help = "Example:\n  phin cert ca --name 'phin production' --dir ca")]
     Ca {
-        /// What the CA is called
+        /// The name of the CA
         #[arg(long, default_value = "phin CA")]
         name: String,
         #[command(flatten)]
@@ -60,7 +60,7 @@ enum Command {
         #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
     },
-    /// Show what certificates say
+    /// Show the content of certificates
     #[command(after_help = "Example:\n  phin cert show n1.pem")]
     Show {
         /// Certificates (PEM)

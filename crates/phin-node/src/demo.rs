@@ -21,23 +21,23 @@ use crate::{
 use fleet::{Fleet, Seen};
 use report::{Killed, Left, Report, Timeline, Told};
 
-/// Watch a cluster of processes on this machine notice a death and a departure
+/// Show how a cluster of processes on this machine notices a death and a departure
 ///
-/// Starts real nodes on 127.0.0.1 with a fresh key, waits until all know all, kills one with SIGKILL, has another leave,
-/// and shows who noticed when. Everything it starts has ended when it ends.
+/// Starts real nodes on 127.0.0.1 with a fresh key, waits until each knows all others, kills one with SIGKILL, has another
+/// one leave, and shows when each of the others noticed. All processes that it starts end with it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin demo\n  phin demo --nodes 16 --profile lan --json")]
 pub(crate) struct Args {
-    /// How many nodes to start
+    /// Number of nodes
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(3..=64))]
     nodes: u8,
-    /// The nodes' timings: local, as all are on this machine; lan, wan
+    /// Timings of the nodes: local, lan or wan
     #[arg(long, default_value = "local", value_parser = ["local", "lan", "wan"])]
     profile: String,
-    /// Show the nodes' logs on standard error, from this level on
+    /// Show the logs of the nodes on standard error, from this level up
     #[arg(long, value_name = "LEVEL", value_parser = ["info", "debug", "trace"])]
     log: Option<String>,
-    /// Print nothing but one JSON object with the times in milliseconds
+    /// Print one JSON object with the times in milliseconds, and nothing else
     #[arg(long)]
     json: bool,
 }

@@ -11,7 +11,7 @@ use phin::IfExists;
 
 use crate::{failure::Failure, private_file};
 
-/// Make the key that admits nodes to a cluster
+/// Create the key that admits nodes to a cluster
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin key new --out cluster.key")]
 pub(crate) struct Args {
@@ -21,14 +21,13 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a new key: 32 random bytes as 64 hexadecimal digits
+    /// Create a key: 32 random bytes as 64 hexadecimal digits
     ///
-    /// Whoever knows the key can join the cluster, under as many identities as it likes, and read the list and what is
-    /// gossiped.
+    /// Every holder of the key can join the cluster, under any number of identities, and read the list and all gossip.
     #[command(after_help = "Example:\n  phin key new --out cluster.key\n  \
                             phin run --key-file cluster.key")]
     New {
-        /// Write the key to this new file, readable by its owner alone, instead of standard output
+        /// Write the key to this new file, readable only by its owner, instead of standard output
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },

@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Make a running node leave its cluster and end
+/// Make a running node leave its cluster and exit
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin leave --http http://127.0.0.1:7647")]
 pub(crate) struct Args {

@@ -15,14 +15,14 @@ use crate::{
 
 /// Show the members that a running node knows
 ///
-/// Earlier runs of a member are left out: members that died or left and whose name a live or a later member has.
+/// Earlier runs of a member are omitted: members that died or left, and whose name a live or later member has.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin members --http http://127.0.0.1:7647\n  \
                         phin members --state dead,left")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// Show earlier runs of members too
+    /// Include earlier runs of members
     #[arg(long)]
     all: bool,
     /// Show only members in these states: alive, suspect, dead, left

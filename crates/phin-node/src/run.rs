@@ -27,16 +27,16 @@ pub(crate) use signals::Signals;
 
 /// Run a node of a cluster
 ///
-/// Each setting is a flag, an environment variable, or a key of the --config file; the first of these that has it counts.
-/// `--data-dir` is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given
-/// as `PHIN_CLUSTER_KEY`. SIGTERM, Ctrl-C, and SIGHUP, as when the terminal closes, make the node leave. A SIGTERM or
-/// Ctrl-C that comes more than a second later ends it at once.
+/// Each setting is a flag, an environment variable, or a key of the --config file, in this order of precedence: `--data-dir`
+/// is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given as `PHIN_CLUSTER_KEY`.
+/// On SIGTERM, Ctrl-C, or SIGHUP (the terminal closes) the node leaves the cluster. A second SIGTERM or Ctrl-C, more than a
+/// second later, ends it at once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
     #[command(flatten)]
     flags: Flags,
-    /// End at once when standard input ends: so no node outlives whoever started it
+    /// Exit when standard input ends, so that the node does not outlive the process that started it
     #[arg(long, hide = true)]
     exit_with_stdin: bool,
 }

@@ -14,7 +14,7 @@ use crate::{
     failure::{Failure, with_causes},
 };
 
-/// Follow the changes that a running node sees: its list first, then a line for each
+/// Print the members that a running node knows, then each change as one line
 #[derive(clap::Args)]
 #[command(
     after_help = "Example:\n  phin watch --json | jq -r 'select(.event == \"dead\") | .member.name'"
@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
-    /// Print one JSON object a line
+    /// Print one JSON object per line
     #[arg(long)]
     json: bool,
 }

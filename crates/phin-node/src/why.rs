@@ -8,15 +8,15 @@ use crate::{
     suspicion::Why,
 };
 
-/// Show why a member is held for dead, suspect or alive
+/// Show why a member is dead, suspect or alive
 ///
-/// Tells of its last suspicion as the asked node knows it: who missed what and since when, what the member's host said,
-/// and how it ended. What hosts say:
-///   gone     its port is refused, or another process answers there; its process has ended
+/// Reports its last suspicion as this node knows it: which observers missed replies, since when, what the member's host
+/// said, and how the suspicion ended. The kinds of silence:
+///   gone     its process has ended: its port is refused, or another process answers there
 ///   hung     its host answers, but its process does not; it is stopped, swapping or starved, or
 ///            refuses handshakes
-///   silent   its host used to answer and does no longer; host or network is down
-///   unknown  nothing is known of its host; it was not asked, or never answered
+///   silent   its host used to answer and no longer does: host or network is down
+///   unknown  nothing is known of its host: it was not asked, or never answered
 #[derive(clap::Args)]
 #[command(
     verbatim_doc_comment,

@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
-/// How a core behaves. Start from a preset and change what differs.
+/// The settings of the protocol. Start from a preset, and change what differs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -12,64 +12,62 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The interval in which each member probes one other (SWIM §3.1). Shorter detects sooner and costs messages in
-    /// proportion. Default 1 s; 10 ms to 10 min.
+    /// The interval in which each member probes one other member (SWIM §3.1). A shorter one detects failures sooner and
+    /// sends proportionally more messages. Default 1 s; 10 ms to 10 min.
     pub protocol_period: Duration,
-    /// Up to how long the protocol period becomes while nothing happens: it is doubled after eight periods in which no
-    /// probe failed and the list did not change, as long as it does not exceed this, and is `protocol_period` again as soon as
-    /// either happens. Longer saves messages in a calm cluster, and has the first death after a calm noticed later, by half
-    /// of the longer period in the median. Default never longer; one to 64 times the protocol period.
+    /// The longest protocol period. The period doubles after eight periods without a failed probe or a change of the list, up
+    /// to this limit, and is `protocol_period` again at the next such event. A longer one saves messages in a calm cluster. The
+    /// first death after a calm is then noticed later, in the median by half of the longer period. Default: the period does
+    /// not grow; one to 64 times the protocol period.
     pub max_protocol_period: Option<Duration>,
-    /// The round trip assumed of a link that was never measured. Too short means needless ping-reqs to a new member,
-    /// too long a slower first detection. Default 50 ms on a LAN; at most half the protocol period.
+    /// The round-trip time assumed for a link that was never measured. If it is too short, new members are probed indirectly
+    /// for nothing; if it is too long, their first failure is noticed later. Default 50 ms; at most half the protocol period.
     pub prior_round_trip: Duration,
-    /// How many rings order the members, so how many observers each has. More means more certain verdicts and more
-    /// connections, about two for each. Default 8; 1 to 32.
+    /// The number of rings, and so of observers of each member. More make verdicts more certain, and need about two more
+    /// connections each. Default 8; 1 to 32.
     pub rings: u8,
-    /// How surprising a member's silence must be, all votes together, to declare it dead: −log10 of the probability of
-    /// a mistake. Default 8; 1 to 100.
+    /// The phi at which a member is declared dead, all votes together: −log10 of the probability of a mistake. Default 8; 1 to
+    /// 100.
     pub phi_threshold: f64,
-    /// How long a member's silence is given when its host is silent too, and three times as long when nothing is known
-    /// of its host. Larger forgives longer pauses and detects later. Default 1 s; a tenth of the period to 10 min.
+    /// How long a member may be silent if its host is silent too; three times as long if nothing is known of its host. A
+    /// longer tolerance forgives longer pauses and detects failures later. Default 1 s; a tenth of the period to 10 min.
     pub pause_tolerance: Duration,
-    /// How long a member's silence is given when its host answers: a process that is stopped, swapping or starved.
-    /// Default 10 s; at least the pause tolerance, at most an hour.
+    /// How long a member may be silent if its host answers: the process is stopped, swapping or starved. Default 10 s; at
+    /// least the pause tolerance, at most an hour.
     pub hang_tolerance: Duration,
-    /// After how long a member is evicted (declared dead) that lives but is degraded: most of its observers do not reach
-    /// it, some do. Shorter rids the cluster sooner of a member that few can talk to; it stays away for as long again before
-    /// it tries once more. Set it alike at all members: those without it bring an evicted member back. Default never;
-    /// at least the pause tolerance, at most a day.
+    /// How long a member may be degraded (it lives, but most of its observers do not reach it) before it is evicted, that
+    /// is, declared dead. It stays away for as long again before it tries once more. Set this alike on all members: those
+    /// without it bring an evicted member back. Default: never; at least the pause tolerance, at most a day.
     pub evict_degraded_after: Option<Duration>,
-    /// Whether the hosts of silent members are asked what became of them. Default yes.
+    /// Whether to ask the hosts of silent members whether their process is there. Default `true`.
     pub ask_hosts: bool,
-    /// Whether newcomers wait for the application's word ([`Output::Newcomer`](crate::Output::Newcomer)); the crate
-    /// `phin` sets it where there is a hook. Default no: whoever the connection proves is let in.
+    /// Whether the application decides on newcomers ([`Output::Newcomer`](crate::Output::Newcomer)). The crate `phin` sets it
+    /// if there is a hook. Default `false`: every authenticated node is admitted.
     pub ask_application: bool,
-    /// How many members are asked to ping a member that does not answer us (the *k* of SWIM §4.1). Default 3; at most 16.
+    /// How many helpers are asked to ping a member that does not answer (the *k* of SWIM §3.1). Default 3; at most 16.
     pub indirect_probes: u8,
-    /// How often an update is piggybacked after it was pushed, for each power of ten of the cluster's size (the λ of
-    /// SWIM §4.1, there without a push). Default 1; 1 to 64.
+    /// The retransmit multiplier (λ of SWIM §4.1): after its push, an update is piggybacked this often for each power of ten of
+    /// the cluster's size. Default 1; 1 to 64.
     pub retransmit_multiplier: u8,
-    /// How long an urgent update waits for others to share its datagrams. Default 2 ms; at most the protocol period.
+    /// How long an update waits for others, to share its datagrams. Default 2 ms; at most the protocol period.
     pub push_delay: Duration,
-    /// The longest datagram made; what does not fit one goes in several, or by stream. Default 1,100, which fits the
-    /// smallest packet that QUIC allows; 512 to 65,000.
+    /// The largest datagram that is built. Longer content is divided, or goes by stream. Default 1,100, which fits the smallest
+    /// packet that QUIC allows; 512 to 65,000.
     pub max_datagram_bytes: usize,
-    /// The longest membership list, dead members included. A new member beyond it is refused and counted. Default
-    /// 65,536; 2 to 1,000,000.
+    /// The most members in the list, dead ones included. Further ones are refused and counted. Default 65,536; 2 to
+    /// 1,000,000.
     pub max_members: usize,
-    /// How often a member may die, or be started anew, within about a half life before its returns are suppressed: each
-    /// death counts one, and what they count halves in each half life. Smaller spares the application more of a member
-    /// that comes and goes, and punishes an unlucky one. Default 10; at least 2; infinite turns it off.
+    /// The flap penalty from which on a member's returns are suppressed (RFC 2439). Each death or restart adds one, and the
+    /// penalty halves in each half-life. A smaller value hides flapping members sooner, and unlucky ones too. Default 10; at
+    /// least 2; infinite turns suppression off.
     pub flap_suppress: f64,
-    /// To what that must have decayed for the member to be told of again. Default 3; at least 0.1, below
-    /// `flap_suppress`.
+    /// The flap penalty below which a member is reported again. Default 3; at least 0.1, below `flap_suppress`.
     pub flap_reuse: f64,
-    /// In which time it halves. Default 10 min, so a member is suppressed for at most 28 min after its last death; 1 s to
-    /// 24 h.
+    /// The half-life of the flap penalty. Default 10 min, so a member is suppressed for at most 28 min after its last death;
+    /// 1 s to 24 h.
     pub flap_half_life: Duration,
-    /// How long a member that died or left is remembered. Longer recognises later returns and costs memory. Default
-    /// 24 h; at least ten protocol periods.
+    /// How long a member that died or left stays in the list. A longer time recognises later returns and costs memory.
+    /// Default 24 h; at least ten protocol periods.
     pub dead_retention: Duration,
 }
 
@@ -129,7 +127,7 @@ impl Default for Config {
     }
 }
 
-/// Which setting cannot be used, and what is allowed.
+/// A setting that is out of bounds.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{setting} is {value}; allowed is {allowed}")]
 pub struct ConfigError {

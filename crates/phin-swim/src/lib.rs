@@ -1,12 +1,39 @@
 //! The membership protocol of phin as a state machine: SWIM (Das, Gupta, Motivala, DSN 2002) over K rings.
 //!
-//! [`Swim`] is a value. Its inputs are the `handle_*` methods, each with the moment it happens; its outputs are one
-//! queue, drained with [`Swim::poll_output`], and one next deadline, [`Swim::poll_timeout`]. It has no clock, no socket,
-//! no thread, and no randomness but the seed it is given: the same inputs give the same outputs, to the byte. Most
-//! applications want the crate `phin`, which drives it over QUIC.
+//! [`Swim`] is a value. It has no clock, socket or thread, and its only randomness is a seed: the same inputs give the same
+//! outputs, to the byte. Most applications want the crate `phin`, which drives it over QUIC.
 //!
-//! What everything from the network is checked for, and the limits of everything that can grow, stand with each type;
-//! what was dropped is counted in [`Stats`].
+//! # The run loop
+//!
+//! A driver passes each event to a `handle_*` method, with the moment at which it happens. After each of them it drains
+//! [`Swim::poll_output`]. It calls [`Swim::handle_timeout`] when [`Swim::poll_timeout`] is due, and before that handles
+//! everything that it has received: a reply that has arrived is no miss.
+//!
+//! ```
+//! use phin_swim::{Instant, Output, Swim};
+//!
+//! /// Carries out what the core asks for. Returns when it wants to be called again.
+//! fn drive(swim: &mut Swim, now: Instant) -> Option<Instant> {
+//!     if swim.poll_timeout().is_some_and(|due| due <= now) {
+//!         swim.handle_timeout(now);
+//!     }
+//!     while let Some(output) = swim.poll_output() {
+//!         match output {
+//!             Output::Datagram { to, payload } => println!("send {} bytes to {}", payload.len(), to.addr),
+//!             Output::Stream { to, payload } => println!("stream {} bytes to {}", payload.len(), to.addr),
+//!             Output::Event(event) => println!("{}: {}", event.member.name(), event.change.as_str()),
+//!             // A driver handles each kind; see `phin/src/driver.rs`.
+//!             other => println!("{other:?}"),
+//!         }
+//!     }
+//!     swim.poll_timeout()
+//! }
+//! ```
+//!
+//! # Hostile input
+//!
+//! Everything from the network is checked, and everything that can grow has a limit. Each type documents its own.
+//! [`Stats`] counts what was dropped.
 
 mod accept;
 mod admission;

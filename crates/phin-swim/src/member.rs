@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Instant, Record};
 
-/// Who a member is: 128 bits of the hash of its public key, proved anew by every connection.
+/// The identity of a member: 128 bits of the hash of its public key. Every connection proves it anew.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MemberId(pub [u8; 16]);
 
@@ -45,20 +45,20 @@ impl fmt::Debug for MemberId {
 )]
 pub struct Generation(pub u32);
 
-/// Counts what a member said of itself within one generation; only that member raises it.
+/// Counts a member's own records within one generation. Only the member itself raises it, to refute or to announce a change.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct Incarnation(pub u32);
 
-/// Which word of a member about itself is meant: the later one wins.
+/// The version of a member's record. A later one replaces an earlier one.
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,
 )]
 pub struct Version {
-    /// Which run of the process.
+    /// The run of the process.
     pub generation: Generation,
-    /// Which word of that run.
+    /// The record within that run.
     pub incarnation: Incarnation,
 }
 
@@ -81,22 +81,22 @@ impl Version {
     }
 }
 
-/// What the cluster holds a member for. The order is that of SWIM §4.2 within one version: the later state replaces
-/// the earlier; `Left` is the member's own signed word, so no claim of others replaces it.
+/// The state of a member. Within one version a later state replaces an earlier one, in the order of SWIM §4.2. `Left` is
+/// signed by the member itself, so no claim of others replaces it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum MemberState {
-    /// Answers, as far as is known.
+    /// It answers, as far as is known.
     Alive,
-    /// Did not answer; has a while to refute.
+    /// It did not answer, and may refute.
     Suspect,
-    /// Declared dead; only a later version of it returns.
+    /// It was declared dead. Only a later version of it returns.
     Dead,
-    /// Departed by its own choice; only a later version of it returns.
+    /// It left by its own choice. Only a later version of it returns.
     Left,
 }
 
 impl MemberState {
-    /// Whether the member takes part: it is probed, and counts in the size of the cluster.
+    /// Whether the member is alive or suspect: it is probed, and counts in the size of the cluster.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Alive | Self::Suspect)
     }
@@ -136,32 +136,32 @@ pub struct Member {
 }
 
 impl Member {
-    /// Who it is.
+    /// Its identity.
     pub fn id(&self) -> MemberId {
         self.record.id()
     }
 
-    /// Its label for people.
+    /// Its display name.
     pub fn name(&self) -> &str {
         self.record.name()
     }
 
-    /// Where it says it is reached.
+    /// The address at which it says it is reached.
     pub fn addr(&self) -> SocketAddr {
         self.record.addr()
     }
 
-    /// What it said of itself last, under its own signature.
+    /// Its latest signed record.
     pub const fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Which run of its process is known.
+    /// The run of its process that is known.
     pub fn generation(&self) -> Generation {
         self.version().generation
     }
 
-    /// Which word of that run is known.
+    /// The incarnation that is known.
     pub fn incarnation(&self) -> Incarnation {
         self.version().incarnation
     }
@@ -171,12 +171,12 @@ impl Member {
         self.record.version()
     }
 
-    /// What this node holds it for.
+    /// The state in which this node lists it.
     pub const fn state(&self) -> MemberState {
         self.state
     }
 
-    /// Since when this node has held it for that.
+    /// When it entered that state here.
     pub const fn since(&self) -> Instant {
         self.since
     }

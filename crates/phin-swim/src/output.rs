@@ -4,110 +4,110 @@ use std::{net::SocketAddr, sync::Arc};
 
 use crate::{Generation, Member, MemberId, MemberState, Record, Silence};
 
-/// Whom a message goes to: an identity, and where it is to be found.
+/// A member with the address at which to dial it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Peer {
-    /// Who must be there; the transport delivers to nobody else.
+    /// The identity that the far end must prove; the transport delivers to nobody else.
     pub id: MemberId,
-    /// Where to look for it when no connection is open.
+    /// The address to dial if no connection is open.
     pub addr: SocketAddr,
 }
 
-/// One thing the driver is asked to do. Matched without a wildcard, so that no driver can forget a new kind.
+/// One thing for the driver to do. Match it without a wildcard, so that a new kind cannot be forgotten.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Send at once, without any promise of arrival.
+    /// Send now, unreliably.
     Datagram {
         /// To whom.
         to: Peer,
         /// The encoded messages.
         payload: Vec<u8>,
     },
-    /// Send reliably, off the path of datagrams.
+    /// Send reliably, without delaying datagrams.
     Stream {
         /// To whom.
         to: Peer,
         /// The encoded messages.
         payload: Vec<u8>,
     },
-    /// Close the connection to this member, if there is one: it is dead or has left.
+    /// Close the connection to this member, if there is one: it is dead, has left, or has moved.
     Disconnect(MemberId),
     /// The membership list changed.
     Event(Event),
-    /// A join asked for with [`Swim::join`](crate::Swim::join) came to its end.
+    /// A join started by [`Swim::join`](crate::Swim::join) has ended.
     JoinEnded {
-        /// Whom we had asked.
+        /// The member that was asked.
         through: MemberId,
-        /// Whether it let us in.
+        /// Whether it admitted this node.
         result: Result<(), JoinRefusal>,
     },
-    /// Ask the application whether this newcomer is to be let in, off the protocol's path, and answer with
-    /// [`Swim::handle_decision`](crate::Swim::handle_decision): always, and within some seconds, for the newcomer waits
-    /// and so may others. Only where [`Config::ask_application`](crate::Config::ask_application) is set.
+    /// Ask the application whether to admit this newcomer, without blocking the driver, and answer with
+    /// [`Swim::handle_decision`](crate::Swim::handle_decision). Always answer, and within seconds: the newcomer is waiting.
+    /// Occurs only if [`Config::ask_application`](crate::Config::ask_application) is set.
     Newcomer {
-        /// Whom the connection proved, and where it is seen to be.
+        /// The authenticated identity, and the address that it connected from.
         from: Peer,
-        /// What it says of itself, under its own signature.
+        /// Its signed record.
         record: Record,
     },
-    /// Ask the host of a member, off the protocol's path, and answer with
+    /// Ask the host of a member, without blocking the driver, and answer with
     /// [`Swim::handle_host_answer`](crate::Swim::handle_host_answer).
     AskHost {
-        /// Whose host.
+        /// The member.
         to: Peer,
-        /// What about.
+        /// The question.
         question: Question,
     },
-    /// Whether this member now hears nobody at all: it then declares nobody dead.
+    /// This node receives nothing from any member (`true`), or does so again (`false`).
     Isolated(bool),
-    /// A member acknowledged that we leave.
+    /// A member confirmed that this node leaves.
     LeaveConfirmed(MemberId),
-    /// Another process runs with this one's key, at this address: each generation that we take, it exceeds.
+    /// Another process at this address uses the same key: it exceeds each generation that this node takes.
     IdentityInUse(SocketAddr),
-    /// This process goes on as a later generation, because an earlier run of it was known by a higher one than ours.
-    /// Keep the number: the next start must exceed it.
+    /// This node has taken a later generation, because an earlier run of it is known by a higher one. Store the number: the
+    /// next start must exceed it.
     Generation(Generation),
 }
 
-/// What a member's host is asked. Hosts answer few questions a second, so each is asked rarely.
+/// A question to a member's host. Hosts answer few of them per second, so each is asked rarely.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Question {
-    /// Does it answer at all? Asked of a healthy member's host: a datagram to a port that is closed.
+    /// Does the host answer at all? Sent to a healthy member's host: a datagram to a closed port.
     Reachability,
-    /// What of the silent member? First the member's own port, then the closed one.
+    /// Is the process of a silent member there? First the member's own port is asked, then the closed one.
     Silence,
 }
 
-/// What a member's host answered.
+/// The answer of a member's host.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum HostAnswer {
     /// The member's own port is refused: no process is there.
     PortRefused,
-    /// The host is there (it refused the closed port), the member's own port is silent or was not asked.
+    /// The host refused the closed port, so it is there. The member's own port is silent, or was not asked.
     Answers,
     /// Nothing answered.
     Nothing,
-    /// It could not be asked.
+    /// The host could not be asked.
     Unknown,
 }
 
 /// A change of the membership list, numbered by the list's version after it.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The version of the list that has this change and all before it.
+    /// The version of the list that contains this change and all before it.
     pub version: u64,
     /// What happened.
     pub change: Change,
-    /// The member as it is after the change; as it was last, where it is forgotten.
+    /// The member after the change. If it was forgotten, the member as it was last.
     pub member: Arc<Member>,
-    /// For a death or a suspicion, what kind of silence it was, where this node knows; else `None`.
+    /// The kind of silence, for a death or a suspicion, if this node knows it.
     pub silence: Option<Silence>,
 }
 
 /// What happened to a member.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Change {
-    /// It is new here, or returned after it had left.
+    /// It is new, or returned after it had left.
     Joined,
     /// It does not answer.
     Suspect,
@@ -119,15 +119,15 @@ pub enum Change {
     Left,
     /// It changed what it says of itself, such as its address.
     Updated,
-    /// It died or left, and is no longer in the list: that was long enough ago, or an operator asked for it.
+    /// It died or left, and was removed from the list: after the retention time, or on request.
     Forgotten,
     /// Another live member has its name ([`Members::namesakes`](crate::Members::namesakes)). Both stay.
     NameConflict,
-    /// It returned, but died and returned too often lately: until the penalty for that has decayed
-    /// ([`Members::suppressed_until`](crate::Members::suppressed_until)) nothing more is told of it, unless it leaves. Then
-    /// comes what it is by that time.
+    /// It returned, but died and returned too often lately (RFC 2439). No further change of it is reported until its penalty
+    /// has decayed ([`Members::suppressed_until`](crate::Members::suppressed_until)), unless it leaves. Then a change reports
+    /// its state.
     Suppressed,
-    /// Most of its observers, of whom this member is one, do not reach it, though it lives; or this is itself.
+    /// Most of its observers do not reach it, though it lives. Reported by its observers, and by the member itself.
     Degraded,
     /// Most of its observers reach it again.
     Recovered,
@@ -162,7 +162,7 @@ impl Change {
     }
 }
 
-/// Why a member refused to let us join through it.
+/// Why a member did not admit this node.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinRefusal {
@@ -172,22 +172,22 @@ pub enum JoinRefusal {
     /// It is about to leave the cluster itself.
     #[error("it is leaving the cluster")]
     Leaving,
-    /// It could not read what we sent, or we what it answered.
+    /// One side could not read what the other sent.
     #[error("the answer could not be understood")]
     NotUnderstood,
-    /// Its application said no.
+    /// Its application decided against it.
     #[error("not admitted: {0}")]
     NotAdmitted(String),
-    /// More members ask it to let them in than it can serve at once. It was asked again for some seconds.
+    /// Too many nodes were joining through it at once. This node asked again for some seconds.
     #[error("it is busy with others that join")]
     Busy,
 }
 
 impl JoinRefusal {
-    /// How much of an application's reason reaches the joiner; control characters are left out.
+    /// The most characters of an application's reason that are sent. Control characters are left out.
     pub const MAX_REASON_CHARS: usize = 200;
 
-    /// The application's reason, made fit to be sent and shown.
+    /// The application's reason, shortened and without control characters.
     pub(crate) fn not_admitted(reason: &str) -> Self {
         let reason = reason.chars().filter(|&c| crate::member::record::is_printable(c));
         Self::NotAdmitted(reason.take(Self::MAX_REASON_CHARS).collect())

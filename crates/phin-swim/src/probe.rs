@@ -18,9 +18,9 @@ pub enum Disconnection {
     Idle,
     /// The peer closed it.
     Closed,
-    /// The peer's process does not know the connection: it is another run (RFC 9000 §10.3).
+    /// The peer's process does not know the connection, so it is another run (stateless reset, RFC 9000 §10.3).
     Reset,
-    /// The peer did not answer any more.
+    /// The peer stopped answering.
     Lost,
 }
 
@@ -42,9 +42,9 @@ pub enum Unreachable {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Link {
-    /// Whom it leads to.
+    /// The member at its far end.
     pub id: MemberId,
-    /// How surprising its present silence is, as [`Swim::phi`] says.
+    /// phi of the member now: see [`Swim::phi`](crate::Swim::phi).
     pub phi: f64,
     /// The typical round trip; `None` before the first reply.
     pub round_trip: Option<Duration>,

@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Swim {
-    /// The links to the members this one observes.
+    /// The links to the members that this node observes.
     pub fn links(&self, now: Instant) -> Vec<Link> {
         let view = self.core.view(now);
         let links = view.subjects().into_iter().filter_map(|id| Some((id, view.links.get(id)?)));
@@ -34,45 +34,47 @@ impl Swim {
         open_report(self.core.view(now), id).or_else(|| self.core.detector.reports.get(id).cloned())
     }
 
-    /// How surprising a member's silence is, as −log10 of the probability that a live member would be as silent.
+    /// How surprising a member's silence is: −log10 of the probability that a live member would be silent for as long.
     ///
-    /// Of a live member that this one observes: what its own unanswered pings are worth by now, overdue or not, and
-    /// what other observers told of theirs; 0 while nothing waits. It rises steadily between pings, and any sign of
-    /// life sets it to 0. Of a member that this one does not observe nothing is known but what others told, for
-    /// instance in a verdict that was not accepted as it came: `None` where they told nothing, as most of the time.
-    /// Infinite for a dead member, whose verdict has been given; `None` for one that has left, for this one itself,
-    /// and for one that is not in the list.
+    /// For a live member that this node observes, phi is what its unanswered pings are worth by now, overdue or not, plus the
+    /// evidence that other observers have sent. It is 0 while no ping waits for a reply. It rises steadily between pings, and
+    /// any sign of life sets it to 0.
+    ///
+    /// For a live member that this node does not observe, only the evidence of others is known, for instance from a pending
+    /// verdict. Most of the time there is none, and the result is `None`.
+    ///
+    /// For a dead member phi is infinite. For one that has left, for this node, and for an unknown id it is `None`.
     pub fn phi(&self, now: Instant, id: MemberId) -> Option<f64> {
         phi(self.core.view(now), id)
     }
 
-    /// [`Swim::phi`] of each live member of which it is known: those observed, and those that others told of.
+    /// [`Swim::phi`] of each live member for which it is known.
     pub fn phis(&self, now: Instant) -> BTreeMap<MemberId, f64> {
         phis(self.core.view(now))
     }
 
-    /// When [`Swim::phi`] of a member will be at least `threshold`, if nothing happens before: no input, no timer.
-    /// `now` where it is already, `None` where it will not be, or only more than an hour from now.
+    /// When [`Swim::phi`] of a member will reach `threshold` if no input and no timer comes first. Returns `now` if it has,
+    /// and `None` if it never will or needs more than an hour.
     pub fn phi_reaches(&self, now: Instant, id: MemberId, threshold: f64) -> Option<Instant> {
         phi_reaches(self.core.view(now), id, threshold)
     }
 
-    /// The live members to which links fail, by what this member finds as an observer, was told as one, or was told of
-    /// itself. Of members that it does not observe it knows nothing.
+    /// The live members to which links fail. Known are the members that this node observes, and this node itself.
     pub fn unreached(&self, now: Instant) -> Vec<Unreached> {
         unreached(self.core.view(now))
     }
 
-    /// Whether this member abstains from judging others for now, because it stalled itself, is isolated, or asked
-    /// helpers that sent not even nacks.
+    /// Whether this node abstains from judging others for now: it stalled, is isolated, or its helpers sent not even nacks.
     pub fn is_impaired(&self, now: Instant) -> bool {
         self.core.health.is_impaired(now)
     }
 
-    /// Whether the members that this one exchanges pings with hold the same live members in the same versions: of all
-    /// from whom a ping or an ack came since our own list last changed, but in the last two periods, each one's last
-    /// fingerprint is ours, and there is at least one. So it is false from each change until it is known to be shared,
-    /// and where nobody is heard. A member alone in its list is converged, one that has left is not.
+    /// Whether the members that this node exchanges pings with list the same live members in the same versions.
+    ///
+    /// Counted are the members from which a ping or an ack came since the own list last changed, in the last two periods. There
+    /// must be at least one, and the last fingerprint of each must equal the own one. So the result is `false` from each
+    /// change until others are known to share it, and while nobody is heard. A node alone in its list is converged; one that
+    /// has left is not.
     pub fn is_converged(&self, now: Instant) -> bool {
         let has_left = self.core.list.me().state() == MemberState::Left;
         let is_alone = self.core.list.snapshot().live_len() == 1;
@@ -80,12 +82,12 @@ impl Swim {
         !has_left && (is_alone || self.core.convergence.is_shared(now, self.fingerprint(), max_age))
     }
 
-    /// The penalty of a member as it is now: one for each death, halved in each half-life; zero of a steady one.
+    /// The current flap penalty of a member (RFC 2439): each death adds one, and it halves in each half-life.
     pub fn flap_penalty(&self, now: Instant, id: MemberId) -> f64 {
         self.core.flaps.penalty(now, id, self.core.ctx.params.flap_half_life)
     }
 
-    /// Whether this member hears nobody at all: it declares nobody dead until it does.
+    /// Whether this node receives nothing from any member. Until it does, it declares nobody dead.
     pub const fn is_isolated(&self) -> bool {
         self.core.health.is_isolated()
     }

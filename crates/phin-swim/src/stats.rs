@@ -1,42 +1,42 @@
-//! Plain counters, one for everything that is dropped without a word. They only grow.
+//! Counters. Everything that is dropped silently is counted here. They only grow.
 
-/// What the core counted since its start.
+/// The counters of the core since its start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Pings sent, retries and those on behalf of others included.
+    /// Pings sent, including retries and those for other members.
     pub pings_sent: u64,
     /// Pings whose reply did not come within the probe timeout.
     pub pings_missed: u64,
-    /// Members asked to ping another for us.
+    /// Ping-reqs sent to helpers.
     pub ping_reqs_sent: u64,
-    /// Helpers that sent not even a nack, while nobody reached the member that they were asked about.
+    /// Helpers that sent not even a nack, while nobody reached the member in question.
     pub nacks_missed: u64,
-    /// Acks that came when nobody waited for them any more.
+    /// Acks that arrived after their ping had ended.
     pub late_acks: u64,
-    /// Words that a member lives, or does not answer, from members that were not asked; dropped.
+    /// Answers about other members from members that were not asked; dropped.
     pub unasked_answers: u64,
-    /// Words that a member lives, ignored because one other member alone had said so for too long.
+    /// Claims that a silent member lives, ignored because a single member alone had made them for too long.
     pub lone_words_ignored: u64,
-    /// Suspicions and verdicts about ourselves that we answered with a higher incarnation.
+    /// Suspicions and verdicts about this node that it refuted with a later incarnation.
     pub refutations: u64,
-    /// Verdicts on this member that it refuted: others had declared it dead. They count among the refutations.
+    /// Verdicts on this node that it refuted: others had declared it dead. Counted among the refutations.
     pub deaths_refuted: u64,
-    /// Suspicions and verdicts about ourselves that we let stand for a while, as a degraded member that is evicted.
+    /// Suspicions and verdicts about this node that it did not refute yet, because it is degraded and evicted.
     pub refutations_held: u64,
-    /// Members that we declared dead for being degraded too long.
+    /// Members declared dead because they were degraded for too long.
     pub evictions: u64,
-    /// Members we accused to their other observers.
+    /// Members accused to their other observers.
     pub accusations: u64,
-    /// Members pinged out of turn, because several of those that we observe were silent at once.
+    /// Members pinged out of turn, because several subjects were silent at once.
     pub looks: u64,
     /// Members not suspected, because too many cases were open.
     pub cases_refused: u64,
-    /// Verdicts of others that were neither accepted nor kept pending, because too many were.
+    /// Verdicts of others that were neither accepted nor kept pending, because too many were pending.
     pub verdicts_refused: u64,
-    /// Times our own timers ran so late that we abstained from judging.
+    /// Times that the timers of this node ran so late that it abstained from judging.
     pub stalls: u64,
-    /// Urgent updates that waited longer than the push delay, because the budget was spent.
+    /// Updates that waited longer than the push delay, because the budget was spent.
     pub pushes_delayed: u64,
     /// Dead members that were pinged, to find those that returned.
     pub redials: u64,
@@ -45,48 +45,48 @@ pub struct Stats {
     pub generation_conflicts: u64,
     /// Messages that could not be decoded; dropped whole.
     pub malformed_messages: u64,
-    /// Messages of a wire version this release does not speak; dropped whole.
+    /// Messages of a wire version that this release does not speak; dropped whole.
     pub unknown_versions: u64,
-    /// Parts of a message of a kind this release does not know; skipped.
+    /// Parts of a message of a kind that this release does not know; skipped.
     pub unknown_parts: u64,
     /// Records whose signature is not their member's; dropped.
     pub forged_records: u64,
-    /// Records not checked, because their teller had sent too many; dropped.
+    /// Records not verified, because their sender had sent too many; dropped.
     pub records_over_budget: u64,
-    /// Suspicions and verdicts of others ignored, because the member had refuted several of late.
+    /// Suspicions and verdicts of others ignored, because the member had refuted several lately.
     pub hearsay_ignored: u64,
-    /// Members pinged before a verdict of others was believed, because they had refuted of late.
+    /// Members pinged before a verdict of others was accepted, because they had refuted lately.
     pub verdicts_examined: u64,
-    /// Newcomers pinged before they were taken in, because many others had vanished unheard.
+    /// Newcomers pinged before they were added, because many others had vanished unheard.
     pub newcomers_examined: u64,
-    /// Words that a member was forgotten, not followed at once.
+    /// Requests to forget a dead member that were not followed at once.
     pub forgets_ignored: u64,
-    /// Claims about members, or versions of them, that we do not know; dropped.
+    /// Claims about unknown members, or unknown versions of them; dropped.
     pub unknown_subjects: u64,
-    /// Messages from members that are not in our list.
+    /// Messages from senders that are not in the list.
     pub unknown_senders: u64,
-    /// New members not taken, because the list was full.
+    /// New members refused, because the list was full.
     pub members_refused: u64,
-    /// Requests to join answered with a request to come back: too many at once.
+    /// Joins answered with a request to come back, because there were too many at once.
     pub joins_busy: u64,
     /// Newcomers that the application did not admit.
     pub joins_refused: u64,
-    /// Parts of messages of nodes that the application has yet to admit; dropped.
+    /// Parts of messages of nodes that the application has not admitted yet; dropped.
     pub unadmitted_parts: u64,
     /// Forgotten members no longer remembered as such, because there were too many.
     pub forgotten_dropped: u64,
-    /// Returns of members not told to the application as such, because they died and returned too often lately.
+    /// Returns of members reported as suppressed, because they died and returned too often lately.
     pub returns_suppressed: u64,
-    /// Deaths that count for no penalty, because too many members died lately.
+    /// Deaths that added no penalty, because too many members died lately.
     pub flaps_ignored: u64,
     /// Updates no longer piggybacked, because too many were waiting.
     pub updates_dropped: u64,
     /// Ping-reqs not carried out, because too many were under way.
     pub relays_refused: u64,
-    /// Exchanges of records not answered or not begun, because too many were under way.
+    /// Exchanges of records not answered or not started, because too many were under way.
     pub exchanges_refused: u64,
-    /// Exchanges of records begun: after a join, because fingerprints differed, or because members died.
+    /// Exchanges of records started: after a join, because fingerprints differed, or because members died.
     pub exchanges_started: u64,
-    /// Answers that nobody asked for, and messages of whoever has our own id; dropped.
+    /// Answers that nobody asked for, and messages from this node's own id; dropped.
     pub misdirected_messages: u64,
 }

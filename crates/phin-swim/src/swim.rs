@@ -17,14 +17,15 @@ use crate::{
     timers::Timer,
     wire::{self, DecodeError, Part, Round},
 };
-/// What a node says of itself when it starts.
+/// This node, as it announces itself when it starts.
 #[derive(Clone, Debug)]
 pub struct Local {
-    /// Its label for people.
+    /// Its display name.
     pub name: Name,
-    /// Where others reach it, the preferred address first; at least one, and no more than [`Record::MAX_ADDRS`] count.
+    /// The addresses at which others reach it, the preferred one first. At least one; those beyond
+    /// [`Record::MAX_ADDRS`](crate::Record::MAX_ADDRS) are ignored.
     pub addrs: Vec<SocketAddr>,
-    /// Which run of this process it is: higher than any earlier one, as far as is known.
+    /// The number of this run of the process. It must be higher than that of any earlier run.
     pub generation: Generation,
 }
 
@@ -34,10 +35,10 @@ pub struct Swim {
 }
 
 impl Swim {
-    /// A cluster of one: this member.
+    /// Creates a cluster whose only member is this node.
     ///
     /// # Errors
-    /// Names the setting of `config` that cannot be used.
+    /// A setting of `config` is out of bounds, or `me` has no address.
     pub fn new(
         now: Instant,
         me: Local,
@@ -54,21 +55,21 @@ impl Swim {
         Ok(Self { core: Core::new(now, statement, config.try_into()?, keys, rng_seed) })
     }
 
-    /// A datagram arrived from the member that the connection proved to be `from`.
+    /// Handles a datagram. `from` is the identity that the connection has authenticated.
     pub fn handle_datagram(&mut self, now: Instant, from: Peer, payload: &[u8]) {
         self.begin(now);
         self.handle_payload(from, Channel::Datagram, payload);
         self.core.run();
     }
 
-    /// A whole stream arrived from the member that the connection proved to be `from`.
+    /// Handles the whole content of a stream. `from` is the identity that the connection has authenticated.
     pub fn handle_stream(&mut self, now: Instant, from: Peer, payload: &[u8]) {
         self.begin(now);
         self.handle_payload(from, Channel::Stream, payload);
         self.core.run();
     }
 
-    /// A connection to this peer is open: from now on round trips are those of the link, without a handshake.
+    /// Notes that a connection to this peer is open. From now on the time of a reply is a round trip, without a handshake.
     pub fn handle_connected(&mut self, now: Instant, peer: Peer) {
         self.begin(now);
         self.core.links.connect(peer.id, self.core.ctx.params.max_members);
@@ -77,13 +78,13 @@ impl Swim {
         self.core.probe(|probe| probe.measure_if_new(peer));
     }
 
-    /// The connection to this member ended.
+    /// Notes that the connection to this member ended.
     pub fn handle_disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
         self.begin(now);
         self.core.detect(|detect| detect.handle_disconnected(id, reason));
     }
 
-    /// No connection to this member could be made.
+    /// Notes that no connection to this member could be made.
     pub fn handle_unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
         self.begin(now);
         self.core.joins.give_up(id);
@@ -92,7 +93,7 @@ impl Swim {
         self.core.run();
     }
 
-    /// Where we dialled one member, another answered.
+    /// Notes that another member answered at the address of the one that was dialled.
     pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
         self.begin(now);
         match found_instead(&self.core.list, sought, found.id) {
@@ -104,13 +105,13 @@ impl Swim {
         self.core.run();
     }
 
-    /// What a member's host said when we asked ([`Output::AskHost`]), or of its own when it refused any packet of ours.
+    /// Handles what a member's host answered to [`Output::AskHost`], or that it refused a packet without being asked.
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
         self.begin(now);
         self.core.detect(|detect| detect.handle_host_answer(id, answer));
     }
 
-    /// Fires what is due. Everything received must be handled before, so that a reply that has arrived is no miss.
+    /// Fires the timers that are due. Handle everything received first: a reply that has arrived is no miss.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.begin(now);
         if let Some(due) = self.core.ctx.timers.next().filter(|&due| due <= now) {
@@ -149,16 +150,17 @@ impl Swim {
         }
     }
 
-    /// Asks a member to let us into its cluster; ends with [`Output::JoinEnded`], unless no answer ever comes. A member
-    /// that has left joins anew, as a later version of itself.
+    /// Asks a member to admit this node to its cluster. [`Output::JoinEnded`] reports the result; if no answer comes, nothing
+    /// does. A node that has left joins again, as a later version of itself.
     pub fn join(&mut self, now: Instant, through: Peer) {
         self.begin(now);
         self.core.ask_to_join(through);
         self.core.run();
     }
 
-    /// The application has decided on a newcomer ([`Output::Newcomer`]): it is let in, or told the reason why not, of
-    /// which [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) count. For one who is not waiting, nothing happens.
+    /// Handles the application's decision on a newcomer ([`Output::Newcomer`]). The newcomer is admitted, or receives the
+    /// reason, of which the first [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) characters are sent. Does nothing
+    /// if it is not waiting.
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
         self.begin(now);
         if let Some((peer, entry)) = self.core.admission(|admission| admission.decide(id, decision))
@@ -168,8 +170,8 @@ impl Swim {
         }
     }
 
-    /// Tells everybody that this member is reached at other addresses from now on, the preferred one first; of none,
-    /// nothing is told. Others dial these from then on.
+    /// Announces other addresses of this node, the preferred one first. Others dial these from then on. Does nothing if
+    /// `addrs` is empty or unchanged.
     pub fn move_to(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
         self.begin(now);
         let mine = self.core.list.me().record.statement();
@@ -182,8 +184,9 @@ impl Swim {
         self.core.run();
     }
 
-    /// Leaves the cluster: says so to the members that would miss us, again and again until each has confirmed
-    /// ([`Output::LeaveConfirmed`]), and probes no more. Returns how many are asked; a second call changes nothing.
+    /// Leaves the cluster. The members that observe this node, and those that it observes, are notified until each has
+    /// confirmed ([`Output::LeaveConfirmed`]); this node stops probing. Returns how many are notified. A second call has no
+    /// effect.
     pub fn leave(&mut self, now: Instant) -> usize {
         self.begin(now);
         let Core { ctx, list, pings, joins, departure, .. } = &mut self.core;
@@ -192,12 +195,12 @@ impl Swim {
         asked
     }
 
-    /// Forgets a member that died or left, here and at every member that has it as left. Members that have it as dead follow
-    /// if its host refuses its port, or a second member is asked to forget it. It is no ban: if
-    /// the member returns, it is new.
+    /// Removes a member that died or left from the list, here and elsewhere. Other members follow at once if it left. If it
+    /// died, they follow once its host refuses its port, or a second member is asked to forget it. This is no ban: a member
+    /// that returns is new.
     ///
     /// # Errors
-    /// When it is not in the list, or takes part in the cluster.
+    /// The member is not in the list, or is alive or suspect.
     pub fn forget(&mut self, now: Instant, id: MemberId) -> Result<(), ForgetRefusal> {
         self.begin(now);
         let result = forget_on_request(&mut self.core.ctx, &self.core.list, id);
@@ -205,17 +208,17 @@ impl Swim {
         result
     }
 
-    /// The next thing to do, in order. To be drained after every input.
+    /// Returns the next output. Drain it after every input.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.core.outputs.pop_front()
     }
 
-    /// When [`Swim::handle_timeout`] is next to be called.
+    /// Returns when to call [`Swim::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.core.ctx.timers.next()
     }
 
-    /// Who this member is.
+    /// The id of this node.
     pub fn id(&self) -> MemberId {
         self.core.list.me().id()
     }
@@ -225,7 +228,7 @@ impl Swim {
         self.core.list.snapshot().clone()
     }
 
-    /// The version of the membership list: one more for each [`Event`].
+    /// The version of the membership list. Each [`Event`](crate::Event) raises it by one.
     pub const fn version(&self) -> u64 {
         self.core.list.snapshot().version()
     }
@@ -235,7 +238,7 @@ impl Swim {
         self.core.list.snapshot().fingerprint()
     }
 
-    /// What was counted since the start.
+    /// The counters since the start.
     pub const fn stats(&self) -> &Stats {
         &self.core.ctx.stats
     }

@@ -12,35 +12,33 @@ use std::{
 use phin_swim::{Event, Members};
 use tokio::sync::{broadcast, watch};
 
-/// What a subscriber is told.
+/// A notice to a subscriber.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Notice {
-    /// The list when the subscription began: always the first notice, and never a later one.
+    /// The list when the subscription began. Always the first notice, and never a later one.
     Snapshot(Members),
-    /// The next change after what the subscriber knows: its version is one more.
+    /// The next change. Its version is one more than the last that the subscriber knows.
     Event {
-        /// When this node learnt of it, by the wall clock.
+        /// When this node learned of it, in wall-clock time.
         at: SystemTime,
         /// What changed.
         event: Event,
     },
-    /// The subscriber fell behind by more than the buffer: the list as it is now, in place of the
-    /// changes between.
+    /// The subscriber fell behind by more than the buffer. The current list replaces the changes that it missed.
     Missed {
-        /// How many changes it was not told of.
+        /// The number of changes that it missed.
         events: u64,
-        /// The list that has all of them.
+        /// The list that contains all of them.
         members: Members,
     },
 }
 
 /// The membership list and each change to it, in order, without gap or repetition.
 ///
-/// Changes are what happens to members while this node knows them. One that had died or left before
-/// this node first heard of it is in later lists without a change, until it is forgotten. Of one that
-/// is suppressed ([`Members::suppressed_until`]) nothing is told until that has passed, unless it
-/// leaves.
+/// Changes are those of members that this node knows. A member that had died or left before this node first
+/// heard of it is in later lists without a change, until it is forgotten. A suppressed member
+/// ([`Members::suppressed_until`]) has no changes until its suppression ends, unless it leaves.
 #[derive(Debug)]
 pub struct Subscription {
     /// The first snapshot, until it is handed over.
@@ -54,8 +52,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next notice, or `None` when the node has been shut down and all before has been told.
-    /// Dropping the future loses nothing.
+    /// Returns the next notice, or `None` once the node has been shut down and everything before has been
+    /// delivered. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Notice> {
         if let Some(members) = self.first.take() {
             return Some(Notice::Snapshot(members));

@@ -254,17 +254,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "bind",
         value: "IP[:PORT]",
         default: "127.0.0.1:7646",
-        help: "The UDP address to listen on; port 0 takes a free one",
-        docs: "Loopback reaches this machine alone; `0.0.0.0` or `[::]` are all interfaces",
+        help: "UDP address to listen on; port 0 picks a free one",
+        docs: "Loopback reaches only this machine; `0.0.0.0` or `[::]` means all interfaces",
         ..SETTING
     },
     Setting {
         name: "advertise",
         value: "HOST[:PORT]",
         default: "found out",
-        help: "The address or name under which others reach this node; port 0 is the bound one",
-        details: "A name is resolved again every 10 s, and the node advertises the address that it has then. One that \
-                  does not resolve within 10 s of the start ends the start.",
+        help: "Address or name at which others reach this node; port 0 means the bound port",
+        details: "A name is resolved again every 10 s, and the node advertises its current address. If it does not resolve \
+                  within 10 s of the start, the node does not start.",
         docs: "Needed behind NAT",
         ..SETTING
     },
@@ -272,22 +272,22 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "join",
         value: "HOST[:PORT]",
         kind: Kind::Texts,
-        help: "A member to join through, tried until one lets us in; may be repeated, or several with commas",
+        help: "Member to join through; repeat it or separate several with commas. Tried until one admits this node",
         docs: "A list in the file",
         ..SETTING
     },
     Setting {
         name: "data-dir",
         value: "DIR",
-        help: "Keep identity, generation and known peers here, so that a restart is the same member and finds back",
+        help: "Directory for identity, generation and known peers, so that a restarted node is the same member and rejoins",
         docs: "Without it, each start is a new member: [the data directory](#the-data-directory)",
         ..SETTING
     },
     Setting {
         name: "key-file",
         value: "FILE",
-        help: "A file with the cluster's key, which its owner alone may read: see `phin key new`. Further keys in it \
-               admit their holders too, while one key takes the place of another",
+        help: "File with the cluster key, readable only by its owner: see `phin key new`. During a rotation it may hold \
+               further keys, whose holders are admitted too",
         docs: "[Mode 600](security.md#secrets-and-files)",
         ..SETTING
     },
@@ -295,49 +295,49 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "cluster-key",
         value: "KEY",
         layers: In::Variable,
-        help: "The cluster's key itself, in place of a file with it",
+        help: "The cluster key itself, instead of a file",
         ..SETTING
     },
     Setting {
         name: "ca",
         value: "FILE",
-        help: "The CA that admits members (PEM), in place of a cluster key: see `phin cert`",
+        help: "CA whose certificates admit members (PEM), instead of a cluster key: see `phin cert`",
         ..SETTING
     },
     Setting { name: "cert", value: "FILE", help: "This node's certificate (PEM)", ..SETTING },
     Setting {
         name: "key",
         value: "FILE",
-        help: "The certificate's private key (PEM), which its owner alone may read",
+        help: "Private key of the certificate (PEM), readable only by its owner",
         docs: "Mode 600",
         ..SETTING
     },
     Setting {
         name: "admit",
         value: "PROGRAM",
-        help: "A program that decides on each newcomer: success admits it, else its first line of output is the reason",
-        details: "It is run as `PROGRAM ID NAME SEEN-AT ADDR[,ADDR]`, by the member through which the newcomer joins; so \
-                  give it to every node. It is given 5 s, and up to 64 newcomers at once.",
-        docs: "Without it, whoever has the key or a certificate is let in: [admitting newcomers](#admitting-newcomers)",
+        help: "Program that decides on each newcomer: exit code 0 admits it; otherwise its first line of output is the reason",
+        details: "Run as `PROGRAM ID NAME SEEN-AT ADDR[,ADDR]` on the member through which the newcomer joins, so set it on \
+                  every node. The program has 5 s, and up to 64 run at once.",
+        docs: "Default: every node with the key or a certificate is admitted. See [admitting newcomers](#admitting-newcomers)",
         ..SETTING
     },
     Setting {
         name: "http",
         value: "IP:PORT",
         default: "off; `phin members` expects 127.0.0.1:7647",
-        help: "Answer operators over HTTP here",
+        help: "Address of the HTTP interface",
         ..SETTING
     },
     Setting {
         name: "http-allow-remote",
         kind: Kind::Switch,
-        help: "Allow --http to be an address that other machines reach; they can read everything, and change nothing",
+        help: "Allow a non-loopback --http address. The interface has no authentication; other machines can only read",
         ..SETTING
     },
     Setting {
         name: "http-allow-remote-writes",
         kind: Kind::Switch,
-        help: "Allow other machines to make requests that change something, such as /v1/leave, without authentication",
+        help: "Allow requests from other machines that change something, such as /v1/leave. There is no authentication",
         docs: "Needs `--http-allow-remote`",
         ..SETTING
     },
@@ -345,10 +345,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "http-host",
         value: "NAME",
         kind: Kind::Texts,
-        help: "A host name under which this node may be asked over HTTP; may be repeated, or several with commas",
-        details: "IP addresses and localhost need not be allowed. /livez and /readyz answer under any name, and so does \
-                  /metrics on an address that other machines reach.",
-        docs: "A list in the file. `localhost` and IP addresses need not be allowed",
+        help: "Host name that HTTP requests may use for this node; repeat it or separate several with commas",
+        details: "IP addresses and localhost are always allowed. /livez and /readyz answer under any name, and so does \
+                  /metrics on a non-loopback address.",
+        docs: "A list in the file. `localhost` and IP addresses are always allowed",
         ..SETTING
     },
     Setting {
@@ -356,7 +356,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "PROFILE",
         kind: Kind::Word(&["lan", "wan", "local"]),
         default: "lan",
-        help: "Timings for a data centre, continents, or one machine",
+        help: "Timings for one data centre, several continents, or one machine",
         ..SETTING
     },
     Setting {
@@ -364,7 +364,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DURATION",
         kind: durations(Bound::At(Duration::from_millis(10))..=minutes(10)),
         default: "as the profile says",
-        help: "How often a member probes another, such as 200ms",
+        help: "Protocol period: how often each member probes another, such as 200ms",
         ..SETTING
     },
     Setting {
@@ -372,7 +372,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DURATION",
         kind: durations(Bound::Periods(10)..=Bound::At(DAY.saturating_mul(366))),
         default: "24h",
-        help: "How long a member that died or left is remembered; the shortest of the cluster counts",
+        help: "How long a member that died or left stays in the list; the shortest in the cluster counts",
         docs: "Until then it is shown, redialled, and recognised when it returns",
         ..SETTING
     },
@@ -381,8 +381,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DURATION",
         kind: durations(Bound::Periods(1)..=Bound::Periods(64)),
         default: "never longer",
-        help: "Up to how long a period becomes while nothing happens, which saves messages",
-        details: "The first death after a calm is noticed later, by half a period of that length in the median.",
+        help: "Longest protocol period while nothing happens; a longer one saves messages",
+        details: "The first death after a calm is noticed later, in the median by half of that period.",
         docs: "Doubled after eight calm periods, short again at once",
         is_detector: true,
         ..SETTING
@@ -392,9 +392,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DURATION",
         kind: durations(Bound::PartOfPeriod(10)..=minutes(10)),
         default: "as the profile says",
-        help: "How long a member whose host is silent too may be silent before it is dead",
-        details: "Three times as long where nothing is known of its host.",
-        docs: "Three times as long where nothing is known of its host",
+        help: "How long a member may be silent before it is dead, if its host is silent too",
+        details: "Three times as long if nothing is known of its host.",
+        docs: "Three times as long if nothing is known of its host",
         is_detector: true,
         ..SETTING
     },
@@ -403,7 +403,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DURATION",
         kind: durations(Bound::PauseTolerance..=minutes(60)),
         default: "as the profile says",
-        help: "How long a member whose host still answers may be silent before it is dead",
+        help: "How long a member may be silent before it is dead, if its host still answers",
         is_detector: true,
         ..SETTING
     },
@@ -416,9 +416,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
             or: Some("never"),
         }),
         default: "never",
-        help: "After how long a member is evicted that lives but that most of its observers do not reach",
-        details: "Set it alike at all nodes: those without it bring an evicted member back.",
-        docs: "Set it alike at all nodes",
+        help: "Evict a member that has been degraded (alive, but unreachable for most of its observers) for this long",
+        details: "Set it alike on all nodes: those without it bring an evicted member back.",
+        docs: "Set it alike on all nodes",
         is_detector: true,
         ..SETTING
     },
@@ -427,8 +427,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "PHI",
         kind: Kind::Number(Range { least: 1.0, most: 100.0, or: None }),
         default: "8",
-        help: "How improbable a member's silence must be before it is dead: 8 is one mistake in 10^8",
-        docs: "Below 6, one other member's word may be enough",
+        help: "phi at which a member is dead: 8 means one mistake in 10^8",
+        docs: "Below 6, the vote of a single other member may suffice",
         is_detector: true,
         ..SETTING
     },
@@ -437,7 +437,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "BOOL",
         kind: Kind::Boolean,
         default: "true",
-        help: "Whether to ask the hosts of silent members what became of them",
+        help: "Whether to ask the hosts of silent members if the process is there",
         is_detector: true,
         ..SETTING
     },
@@ -446,7 +446,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "PORT",
         kind: Kind::Port,
         default: "9",
-        help: "A UDP port that nobody uses on any member's host, to ask for",
+        help: "UDP port that is unused on every member's host; a question to it shows whether the host is there",
         docs: "Not that of `--bind`",
         is_detector: true,
         ..SETTING
@@ -456,9 +456,9 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DEATHS",
         kind: Kind::Number(Range { least: 2.0, most: MAX_FLAPS, or: Some("off") }),
         default: "10",
-        help: "From how many deaths within a half life on a member's returns are suppressed",
-        details: "Each death, or start before anyone noticed one, counts one. A member suppressed is listed and probed as \
-                  ever, but no event tells of it until the count has decayed, unless it leaves.",
+        help: "Number of deaths within a half-life from which on a member is suppressed",
+        details: "Each death, and each restart before anyone noticed a death, adds one. A suppressed member is listed and \
+                  probed, but has no events until the count has decayed, unless it leaves (RFC 2439).",
         docs: "[Members that come and go](protocol.md#members-that-come-and-go)",
         is_detector: true,
         ..SETTING
@@ -468,7 +468,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DEATHS",
         kind: Kind::Number(Range { least: 0.1, most: MAX_FLAPS, or: None }),
         default: "0.3 of --flap-suppress",
-        help: "To what that must have decayed for the member to be told of again",
+        help: "Count below which a suppressed member has events again",
         docs: "Below `--flap-suppress`",
         is_detector: true,
         ..SETTING
@@ -478,7 +478,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DURATION",
         kind: durations(Bound::At(Duration::from_secs(1))..=Bound::At(DAY)),
         default: "10m",
-        help: "In which time what a member's deaths count halves",
+        help: "Half-life of the count of deaths",
         is_detector: true,
         ..SETTING
     },
@@ -486,12 +486,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "events",
         value: "FORMAT",
         kind: Kind::Word(&["json", "text"]),
-        help: "Write each change of the membership to standard output, a line each",
-        details: "`joined`, `suspect`, `alive`, `dead`, `left`, `updated` and `forgotten` tell of a `member`, numbered by \
-                  `version`; `suspect` and `dead` with its `silence` where the node knows it: gone, hung, silent, unknown \
-                  (see `phin why --help`). Of the node itself, without a member, tell `isolated` (it hears no other \
-                  member, and declares nobody dead), `reconnected` (it does again) and, last, `departed`. A reader too \
-                  slow is told `missed`, then a `snapshot`.",
+        help: "Write each membership change to standard output, one per line",
+        details: "`joined`, `suspect`, `alive`, `dead`, `left`, `updated` and `forgotten` report on a `member`, numbered by \
+                  `version`. `suspect` and `dead` have its `silence`, if known: gone, hung, silent, unknown (see `phin \
+                  why --help`). `isolated` (the node receives nothing from any member, and declares nobody dead), \
+                  `reconnected` and, last, `departed` report on the node itself. A reader that is too slow receives \
+                  `missed`, then a `snapshot`.",
         docs: "[Events](#events)",
         ..SETTING
     },

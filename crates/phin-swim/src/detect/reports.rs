@@ -1,4 +1,4 @@
-//! Why a member is held for what it is: the votes behind each verdict, and how suspicions ended.
+//! Reports of suspicions: how each ended, and on which votes.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,16 +8,16 @@ use crate::{
     wire::{Claim, Entry, MAX_VOTES, Part, Tally, Verdict},
 };
 
-/// What kind of silence a member keeps, as far as its host says.
+/// The kind of a member's silence, by what its host says.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Silence {
-    /// Nobody was asked, or nobody is known to answer: a firewall, or a platform that cannot ask.
+    /// The host was not asked, or never answered: a firewall, or a platform that cannot ask.
     Unknown,
-    /// Its host used to answer, and does no longer.
+    /// The host used to answer, and no longer does.
     Silent,
-    /// Its host answers, its process does not.
+    /// The host answers, the process does not.
     Hung,
-    /// Its port is refused, or another process answers there: its process is not there.
+    /// The process is not there: its port is refused, or another process answers there.
     Gone,
 }
 
@@ -45,13 +45,13 @@ impl Silence {
     }
 }
 
-/// What one observer has against a member.
+/// The evidence of one observer against a member.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Vote {
-    /// Who votes.
+    /// The observer.
     pub observer: MemberId,
-    /// What its misses are worth together: −log10 of the probability that a live member would be as silent.
+    /// What its missed replies are worth together: −log10 of the probability that a live member would be as silent.
     pub phi: f64,
     /// When the first ping was sent that was not answered.
     pub silent_since: Instant,
@@ -71,7 +71,7 @@ pub enum Outcome {
     },
     /// The member was heard.
     Cleared {
-        /// By whom; by the member itself where it answered us.
+        /// The member that heard it; the member itself if it answered this node.
         by: MemberId,
     },
     /// The member was declared dead.
@@ -89,7 +89,7 @@ pub struct Report {
     pub version: Version,
     /// When the first ping was sent that was not answered, as far as this node knows.
     pub began_at: Instant,
-    /// When it ended; now, where it has not.
+    /// When it ended; now if it has not.
     pub ended_at: Instant,
     /// How it ended.
     pub outcome: Outcome,

@@ -40,12 +40,12 @@ impl Members {
         self.version
     }
 
-    /// The hash of what the list says of its live members.
+    /// The fingerprint of the list: a hash over its live members and their versions.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The member this node is.
+    /// This node.
     pub fn me(&self) -> &Arc<Member> {
         self.members.get(&self.me).expect("a list contains its owner")
     }
@@ -65,8 +65,8 @@ impl Members {
         self.iter().filter(|member| member.state.is_live())
     }
 
-    /// The other live members with this member's name, in the order of their ids: a conflict, as names are to be
-    /// unique. One that says it is at an address of this member is none: it is an earlier run, not yet found to be gone.
+    /// The other live members with this member's name, in the order of their ids. Names are meant to be unique, so this is a
+    /// conflict. A member at one of this member's addresses is left out: it is an earlier run that is not found dead yet.
     pub fn namesakes(&self, member: &Member) -> Vec<&Arc<Member>> {
         let others = match self.names.get(&name_hash(member.name())) {
             Some(2..) => self.live(),
@@ -88,9 +88,8 @@ impl Members {
         }
     }
 
-    /// Until when a member is suppressed, because it died and returned too often lately; `None` of all others. It is in
-    /// the list with the state that it has, and takes part, but changes of that are not told: an application does
-    /// well not to rely on it.
+    /// Until when a member is suppressed, because it died and returned too often lately; `None` for all others. It stays in
+    /// the list with its state, and takes part, but its changes are not reported. Applications should not rely on it.
     pub fn suppressed_until(&self, id: MemberId) -> Option<Instant> {
         self.suppression(id).map(|suppression| suppression.until)
     }
@@ -109,12 +108,12 @@ impl Members {
         self.live
     }
 
-    /// How many members the list has, dead ones included.
+    /// The number of members in the list, dead ones included.
     pub fn len(&self) -> usize {
         self.members.len()
     }
 
-    /// Whether the list has no member, which it never has: its owner is in it.
+    /// Always `false`: a list contains its owner.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }

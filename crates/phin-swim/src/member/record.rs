@@ -27,7 +27,7 @@ pub struct PublicKey(pub [u8; 32]);
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Signature(pub [u8; 64]);
 
-/// Signs this member's records and checks those of others: Ed25519 in a node, a cheap stand-in in a simulator.
+/// Signs the records of this node and verifies those of others: Ed25519 in a node, a cheap stand-in in a simulator.
 pub trait Keys: Send + Sync {
     /// This member's public key.
     fn public_key(&self) -> PublicKey;
@@ -137,7 +137,7 @@ pub enum NameError {
     },
 }
 
-/// What a member says of itself, and its signature. Clones share both.
+/// A member's signed statement about itself. Clones share memory.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Record {
     id: MemberId,
@@ -162,7 +162,7 @@ pub(crate) struct Statement {
 }
 
 impl Record {
-    /// The most addresses a member can have; further ones are not taken.
+    /// The most addresses of a member; further ones are ignored.
     pub const MAX_ADDRS: usize = 4;
     /// The longest signed part, which leaves room for fields of later releases.
     pub(crate) const MAX_BODY_BYTES: usize = 512;
@@ -215,17 +215,17 @@ impl Record {
         keys.verify(&PublicKey(key.0), &signed_message(self.body()), &self.signature())
     }
 
-    /// Who it speaks of.
+    /// The member that it describes.
     pub const fn id(&self) -> MemberId {
         self.id
     }
 
-    /// Which word of that member it is.
+    /// Its version.
     pub const fn version(&self) -> Version {
         self.version
     }
 
-    /// Whether the member says it departs.
+    /// Whether the member says that it has left.
     pub const fn has_left(&self) -> bool {
         self.has_left
     }
@@ -242,7 +242,7 @@ impl Record {
         str::from_utf8(name).expect("names are checked as they are decoded")
     }
 
-    /// Where the member is reached: its first address.
+    /// The member's preferred address.
     pub fn addr(&self) -> SocketAddr {
         self.addrs().next().expect("a record has an address")
     }
@@ -252,7 +252,7 @@ impl Record {
         self.addr_hash == other.addr_hash && self.addr() == other.addr()
     }
 
-    /// Every address of the member, the preferred one first; 1 to [`Record::MAX_ADDRS`].
+    /// All addresses of the member, the preferred one first; 1 to [`Record::MAX_ADDRS`].
     pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
         let addrs = read_addrs(&self.signed[self.name.end.into()..]);
         addrs.map(|addr| addr.expect("addresses are checked as they are decoded"))
