@@ -87,3 +87,8 @@ pub use subscription::{Notice, Subscription};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// What the guide shows has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/embed.md")]
+struct Guide;
