@@ -59,6 +59,8 @@ pub struct Stats {
     pub verdicts_examined: u64,
     /// Newcomers pinged before they were taken in, because many others had vanished unheard.
     pub newcomers_examined: u64,
+    /// Members taken out of the list early, because they were gone before they were heard here.
+    pub ghosts_unlisted: u64,
     /// Words that a member was forgotten, not followed at once.
     pub forgets_ignored: u64,
     /// Claims about members, or versions of them, that we do not know; dropped.

@@ -52,6 +52,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.hearsay_ignored: "Suspicions, verdicts and accusations by others that were ignored: the member had answered or refuted lately",
     swim.verdicts_examined: "Members pinged before a verdict of others was believed, as they had refuted lately",
     swim.newcomers_examined: "Newcomers pinged before they were added, because many others had vanished unheard",
+    swim.ghosts_unlisted: "Members taken out of the list early, because they were gone before this node heard them",
     swim.forgets_ignored: "Requests of single members to forget a dead member that were not followed at once",
     swim.unknown_subjects: "Claims dropped because their member or version is not known",
     swim.unknown_senders: "Messages from members not in the list",

@@ -12,6 +12,7 @@ struct Gate {
     joins: Joins,
     departure: Departure,
     budget: ListBudget,
+    newcomers: Newcomers,
     undecided: Undecided,
 }
 
@@ -26,16 +27,17 @@ impl Gate {
         let rooms = Rooms::with(members, config);
         let budget = ListBudget::new(rooms.ctx.now);
         let (joins, departure, undecided) = Default::default();
-        Self { rooms, joins, departure, budget, undecided }
+        Self { rooms, joins, departure, budget, newcomers: Newcomers::new(), undecided }
     }
 
     fn admission(&mut self) -> Admission<'_> {
-        let Self { rooms, joins, departure, budget, undecided } = self;
+        let Self { rooms, joins, departure, budget, newcomers, undecided } = self;
         Admission {
             ctx: &mut rooms.ctx,
             list: &rooms.list,
             joins,
             departure,
+            newcomers,
             budget,
             own: undecided,
         }
