@@ -1,9 +1,9 @@
 //! Admission: letting other nodes join, at once or once the application has decided.
 //!
-//! Where the application decides ([`Config::ask_application`](crate::Config::ask_application)), a node that is neither in
-//! the list nor asked by this node to admit it is *unadmitted*. What it sends has no effect but two: its pings are
-//! answered, without news, and its join is put to the application, until it leaves again. News of newcomers from any
-//! other node counts: a node that one member has admitted is admitted by all.
+//! Where the application decides ([`Config::ask_application`](crate::Config::ask_application)), a node is *unadmitted*
+//! that is neither in the list, nor asked by this node to admit it, nor pinged to be taken in on the word of others. What it
+//! sends has no effect but two: its pings are answered, without news, and its join is put to the application, until it
+//! leaves again. News of newcomers from any other node counts: a node that one member has admitted is admitted by all.
 
 use std::collections::BTreeMap;
 
