@@ -108,6 +108,15 @@ impl Lan {
         });
     }
 
+    /// From now on a host exchanges packets with one other alone.
+    pub(crate) fn leave_one_path(&self, host: usize, to: usize) {
+        let others: Vec<usize> =
+            self.hosts().filter(|&other| other != host && other != to).collect();
+        self.change(|faults| {
+            faults.cuts.extend(others.iter().flat_map(|&other| [(host, other), (other, host)]));
+        });
+    }
+
     /// From now on a host receives nothing; what it sends arrives.
     pub(crate) fn deafen(&self, host: usize) {
         let others: Vec<usize> = self.hosts().filter(|&other| other != host).collect();
