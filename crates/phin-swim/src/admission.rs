@@ -1,9 +1,9 @@
 //! Admission: letting other nodes join, at once or once the application has decided.
 //!
-//! Where the application decides ([`Config::ask_application`](crate::Config::ask_application)), a node that is neither in
-//! the list nor asked by this node to admit it is *unadmitted*. What it sends has no effect but two: its pings are
-//! answered, without news, and its join is put to the application, until it leaves again. News of newcomers from any
-//! other node counts: a node that one member has admitted is admitted by all.
+//! Where the application decides ([`Config::ask_application`](crate::Config::ask_application)), a node is *unadmitted*
+//! that is neither in the list, nor asked by this node to admit it, nor pinged to be taken in on the word of others. What it
+//! sends has no effect but two: its pings are answered, without news, and its join is put to the application, until it
+//! leaves again. News of newcomers from any other node counts: a node that one member has admitted is admitted by all.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +13,7 @@ use crate::{
     join::Joins,
     leave::Departure,
     member::list::MembershipList,
+    newcomers::Newcomers,
     step::{Channel, Step},
     sync::budget::{ListBudget, fill_page},
     wire::{Entry, Part, Payload},
@@ -35,6 +36,7 @@ pub(crate) struct Admission<'a> {
     pub(crate) list: &'a MembershipList,
     pub(crate) joins: &'a Joins,
     pub(crate) departure: &'a Departure,
+    pub(crate) newcomers: &'a Newcomers,
     pub(crate) budget: &'a mut ListBudget,
     pub(crate) own: &'a mut Undecided,
 }
@@ -42,7 +44,11 @@ pub(crate) struct Admission<'a> {
 impl Admission<'_> {
     /// Whether the application has yet to decide on this node.
     pub(crate) fn is_unadmitted(&self, id: MemberId) -> bool {
-        self.ctx.params.ask_application && self.list.get(id).is_none() && !self.joins.is_asked(id)
+        // One that is pinged before it is taken in was admitted by another member, and has to be heard.
+        self.ctx.params.ask_application
+            && self.list.get(id).is_none()
+            && !self.joins.is_asked(id)
+            && !self.newcomers.is_waiting(id)
     }
 
     /// An unadmitted node sends something other than a join: nothing of it is believed, and no news is sent in return.
@@ -144,7 +150,10 @@ impl Admission<'_> {
         let mut payload = Payload::of(&Part::JoinReply(Ok(())));
         payload.push(&self.list.own_entry());
         let me = self.list.me().id();
-        let others = self.list.snapshot().iter().filter(|member| member.id() != me);
+        // What nobody here ever heard would stay longer in a new list than in this one.
+        let is_told =
+            |id| id != me && (self.list.live(id).is_some() || !self.newcomers.is_ghost(id));
+        let others = self.list.snapshot().iter().filter(|member| is_told(member.id()));
         fill_page(&mut payload, others);
         self.budget.spend(self.ctx.now, payload.len());
         self.ctx.send_stream(from, payload);

@@ -109,7 +109,7 @@ impl Core {
             budget: ListBudget::new(now),
             joins: Joins::default(),
             undecided: Undecided::default(),
-            newcomers: Newcomers::default(),
+            newcomers: Newcomers::new(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
             departure: Departure::default(),
@@ -182,6 +182,7 @@ impl Core {
             Step::AckOnly { to, channel, sequence } => {
                 self.probe(|probe| probe.ack_only(to, channel, sequence));
             }
+            Step::Unlist(id) => self.unlist(id),
             Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
             Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
             Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
@@ -206,6 +207,18 @@ impl Core {
         } else if transition.is_record {
             let peer = Peer { id: transition.id(), addr: transition.after.addr() };
             self.probe(|probe| probe.measure_if_new(peer));
+        }
+    }
+
+    /// A member that is gone and was never heard here leaves the list. That is no news: others may have heard it.
+    fn unlist(&mut self, id: MemberId) {
+        if self.list.live(id).is_some() {
+            return;
+        }
+        if let Some(transition) = self.list.apply(self.ctx.now, News::Forgotten(id)) {
+            self.ctx.stats.ghosts_unlisted += 1;
+            self.dissemination.withdraw(id);
+            self.announce_all(&transition);
         }
     }
 
@@ -234,7 +247,7 @@ impl Core {
         self.pings.react(transition);
         self.detector.react(now, transition);
         self.flaps.react(&mut self.ctx, &mut self.list, transition);
-        self.newcomers.react(now, transition);
+        self.newcomers.react(&mut self.ctx, transition);
         self.exchanges.react(transition);
     }
 
@@ -308,6 +321,8 @@ impl Core {
         // Nobody talks to a member that has left.
         let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_under_way();
         self.health.check_isolation(&mut self.ctx, &mut self.rounds, is_alone);
+        self.run();
+        self.newcomers.unlist_ghosts(&mut self.ctx, &self.list);
         self.run();
         // Once in a round is often enough: it takes a link several periods to fail.
         self.degraded(|degraded| degraded.review_links());
@@ -458,6 +473,7 @@ impl Core {
             list: &self.list,
             joins: &self.joins,
             departure: &self.departure,
+            newcomers: &self.newcomers,
             budget: &mut self.budget,
             own: &mut self.undecided,
         });

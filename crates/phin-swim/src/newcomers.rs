@@ -4,9 +4,13 @@
 //! that lies can announce any number that do not exist; these take the places of observers until they are found silent.
 //! So their number is limited, and after many of them died without having been heard, this member pings a newcomer itself
 //! before it takes it in. A newcomer that speaks for itself is always taken in.
+//!
+//! A newcomer that is gone before it was heard here is a ghost. It leaves the list long before others that are gone, so that
+//! made-up members do not fill it. Nobody is told: a member that did hear it keeps it, redials it, and knows it again.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,13 +26,17 @@ use crate::{
 };
 
 /// The newcomers that were not heard here yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Newcomers {
     /// Those in the list.
     unmet: BTreeMap<MemberId, Unmet>,
-    /// Those that died without having been heard, with when others last told a later version of them: at most
-    /// [`MAX_GHOSTS`], one of them gives way.
-    ghosts: BTreeMap<MemberId, Instant>,
+    /// Those that were gone before they were heard, in the list or not: at most [`MAX_GHOSTS`], the one gone longest gives
+    /// way, and leaves the list with that.
+    ghosts: BTreeMap<MemberId, Ghost>,
+    /// The same, by when they were gone.
+    ghosts_by_age: BTreeSet<(Instant, MemberId)>,
+    /// Of the ghosts that were gone before, none is in the list.
+    unlisted_until: Instant,
     /// When the last of them died without having been heard: at most [`MANY`], latest first.
     vanished: VecDeque<Instant>,
     /// Those that are pinged before they are taken in; at most [`MAX_WAITING`], and [`MAX_WAITING_OF_ONE`] told by one
@@ -44,6 +52,14 @@ struct Unmet {
     renewed_at: Option<Instant>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Ghost {
+    /// When it was found to be gone.
+    gone_at: Instant,
+    /// When others last told a later version of it.
+    renewed_at: Option<Instant>,
+}
+
 #[derive(Debug)]
 struct Waiting {
     record: Record,
@@ -52,6 +68,22 @@ struct Waiting {
 }
 
 impl Newcomers {
+    pub(crate) const fn new() -> Self {
+        Self {
+            unmet: BTreeMap::new(),
+            ghosts: BTreeMap::new(),
+            ghosts_by_age: BTreeSet::new(),
+            unlisted_until: Instant::START,
+            vanished: VecDeque::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// Whether a member was gone before it was heard here.
+    pub(crate) fn is_ghost(&self, id: MemberId) -> bool {
+        self.ghosts.contains_key(&id)
+    }
+
     /// Whether so many newcomers vanished lately that others' word on them is not enough.
     fn are_many_vanished(&self, now: Instant) -> bool {
         self.vanished.len() >= MANY && self.vanished.back().is_some_and(|&at| now - at < MEMORY)
@@ -65,25 +97,58 @@ impl Newcomers {
     /// A member showed that it exists.
     fn record_heard(&mut self, id: MemberId) {
         self.unmet.remove(&id);
-        self.ghosts.remove(&id);
+        self.remove_ghost(id);
     }
 
     /// Follows the death of another member.
-    pub(crate) fn react(&mut self, now: Instant, transition: &Transition) {
+    pub(crate) fn react(&mut self, ctx: &mut Ctx, transition: &Transition) {
         if transition.is_death() {
-            self.record_death(now, transition.id());
+            let exceeding = self.record_death(ctx.now, transition.id());
+            exceeding.into_iter().for_each(|id| ctx.then(Step::Unlist(id)));
         }
     }
 
-    /// A member died.
-    fn record_death(&mut self, now: Instant, id: MemberId) {
-        if self.unmet.remove(&id).is_some_and(|unmet| now - unmet.since < MEMORY) {
+    /// A member died. Returns the ghost that gives way to it, if one does.
+    fn record_death(&mut self, now: Instant, id: MemberId) -> Option<MemberId> {
+        let is_ghost = self.is_ghost(id);
+        let has_vanished = self.unmet.remove(&id).is_some_and(|unmet| now - unmet.since < MEMORY);
+        if has_vanished {
             self.vanished.truncate(MANY - 1);
             self.vanished.push_front(now);
-            if self.ghosts.len() >= MAX_GHOSTS {
-                self.ghosts.pop_first();
+        }
+        if !has_vanished && !is_ghost {
+            return None;
+        }
+        self.record_ghost(id, Ghost { gone_at: now, renewed_at: Some(now) })
+    }
+
+    /// A member is gone that was not heard. Returns the ghost that gives way to it, if one does.
+    fn record_ghost(&mut self, id: MemberId, ghost: Ghost) -> Option<MemberId> {
+        self.remove_ghost(id);
+        let is_full = self.ghosts.len() >= MAX_GHOSTS;
+        let exceeding = if is_full { self.ghosts_by_age.pop_first() } else { None };
+        let exceeding = exceeding.map(|(_, oldest)| oldest);
+        exceeding.into_iter().for_each(|oldest| _ = self.ghosts.remove(&oldest));
+        self.ghosts.insert(id, ghost);
+        self.ghosts_by_age.insert((ghost.gone_at, id));
+        exceeding
+    }
+
+    fn remove_ghost(&mut self, id: MemberId) {
+        if let Some(ghost) = self.ghosts.remove(&id) {
+            self.ghosts_by_age.remove(&(ghost.gone_at, id));
+        }
+    }
+
+    /// Takes ghosts out of the list that are gone for long enough; all of them where they leave others little room.
+    pub(crate) fn unlist_ghosts(&mut self, ctx: &mut Ctx, list: &MembershipList) {
+        let age = if is_crowded(ctx, list) { Duration::ZERO } else { GHOST_RETENTION };
+        let (now, listed) = (ctx.now, self.ghosts_by_age.range((self.unlisted_until, FIRST_ID)..));
+        for &(gone_at, id) in listed.take_while(|(gone_at, _)| now - *gone_at >= age) {
+            self.unlisted_until = gone_at;
+            if list.get(id).is_some() {
+                ctx.then(Step::Unlist(id));
             }
-            self.ghosts.insert(id, now);
         }
     }
 
@@ -93,27 +158,28 @@ impl Newcomers {
         if let Some(unmet) = self.unmet.get_mut(&id) {
             return now.mark_if_due(&mut unmet.renewed_at, VERSION_INTERVAL);
         }
-        let Some(renewed_at) = self.ghosts.get_mut(&id) else {
+        let Some(ghost) = self.ghosts.get_mut(&id) else {
             return true;
         };
-        let is_taken = now - *renewed_at >= VERSION_INTERVAL;
-        *renewed_at = if is_taken { now } else { *renewed_at };
-        is_taken
+        now.mark_if_due(&mut ghost.renewed_at, VERSION_INTERVAL)
     }
 
     /// Whether there is room for one more that was not heard, in a list of so many live members.
     fn has_room(&mut self, now: Instant, live: usize) -> bool {
         let limit = MAX_UNMET + live;
-        if self.unmet.len() >= limit {
-            self.unmet.retain(|_, unmet| now - unmet.since < SETTLED_AFTER);
+        if self.unmet.len() < limit {
+            return true;
         }
-        self.unmet.len() < limit
+        // One that takes no place any more may still be found to be a ghost.
+        self.unmet.retain(|_, unmet| now - unmet.since < MEMORY);
+        let is_unsettled = |unmet: &&Unmet| now - unmet.since < SETTLED_AFTER;
+        self.unmet.values().filter(is_unsettled).count() < limit
     }
 
     /// Keeps a newcomer that is to be pinged first; `false` if it waits already, or too many do.
     fn wait(&mut self, now: Instant, teller: MemberId, record: Record) -> bool {
         self.waiting.retain(|waiting| now - waiting.since < WAITING_TIME);
-        if self.waiting.iter().any(|waiting| waiting.record.id() == record.id()) {
+        if self.is_waiting(record.id()) {
             return false;
         }
         let of_teller = self.waiting.iter().filter(|waiting| waiting.teller == teller).count();
@@ -122,6 +188,11 @@ impl Newcomers {
         }
         self.waiting.push_back(Waiting { record, teller, since: now });
         true
+    }
+
+    /// Whether a newcomer is pinged before it is taken in.
+    pub(crate) fn is_waiting(&self, id: MemberId) -> bool {
+        self.waiting.iter().any(|waiting| waiting.record.id() == id)
     }
 
     /// The record of a newcomer that waited, and answered.
@@ -153,6 +224,12 @@ impl Newcomers {
         let is_taken = self.is_word_enough(ctx.now, id, list.snapshot().live_len());
         // Of one that is gone there is nothing to find out.
         if !is_live {
+            let is_taken = is_taken && !is_crowded(ctx, list);
+            if is_taken {
+                let ghost = Ghost { gone_at: ctx.now, renewed_at: None };
+                let exceeding = self.record_ghost(id, ghost);
+                exceeding.into_iter().for_each(|id| ctx.then(Step::Unlist(id)));
+            }
             return is_taken;
         }
         if is_taken {
@@ -176,7 +253,10 @@ impl Newcomers {
             ctx.stats.hearsay_ignored += 1;
             return false;
         }
-        let Some(known) = list.get(id).filter(|_| self.ghosts.contains_key(&id)) else {
+        // One that left said so itself; what it says later needs no proof.
+        let is_doubtful =
+            |known: &&Arc<Member>| known.state == MemberState::Dead && self.is_ghost(id);
+        let Some(known) = list.get(id).filter(is_doubtful) else {
             return true;
         };
         // It stays dead in its later version, until it answers. Others that heard it know better, so this is no
@@ -190,7 +270,7 @@ impl Newcomers {
 
     /// Whether a newcomer is taken on the word of others.
     fn is_word_enough(&mut self, now: Instant, id: MemberId, live: usize) -> bool {
-        !self.ghosts.contains_key(&id) && !self.are_many_vanished(now) && self.has_room(now, live)
+        !self.is_ghost(id) && !self.are_many_vanished(now) && self.has_room(now, live)
     }
 
     /// Pings a newcomer before it is taken in, if one more can wait.
@@ -218,6 +298,11 @@ impl Newcomers {
     }
 }
 
+/// Whether the list is so full that there is no room for members that are gone and were never heard.
+fn is_crowded(ctx: &Ctx, list: &MembershipList) -> bool {
+    list.snapshot().len() > ctx.params.max_members / 2
+}
+
 /// So many newcomers that vanish within [`MEMORY`] make their word suspicious.
 const MANY: usize = 16;
 const MEMORY: Duration = Duration::from_secs(60);
@@ -227,8 +312,11 @@ const MAX_UNMET: usize = 1_024;
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// How often others may tell a later version of one.
 const VERSION_INTERVAL: Duration = Duration::from_secs(5);
-/// How many that died without having been heard are remembered as such.
+/// How many that were gone before they were heard are remembered as such.
 const MAX_GHOSTS: usize = 4_096;
+/// For how long such a one stays in the list: longer than most splits and restarts, after which it may be heard.
+const GHOST_RETENTION: Duration = Duration::from_secs(600);
+const FIRST_ID: MemberId = MemberId([0; 16]);
 /// How many newcomers are pinged before they are taken in.
 const MAX_WAITING: usize = 64;
 /// How many of them on the word of one member.
@@ -239,6 +327,11 @@ const WAITING_TIME: Duration = Duration::from_secs(5);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        Config,
+        member::record::tests::{id as id_of, record, version},
+        testing::{Rooms, peer},
+    };
 
     fn at(seconds: u64) -> Instant {
         Instant::START + Duration::from_secs(seconds)
@@ -258,7 +351,7 @@ mod tests {
             (16, false, 60, false),
         ];
         for (vanish, are_heard, after, expected) in cases {
-            let mut newcomers = Newcomers::default();
+            let mut newcomers = Newcomers::new();
             for number in 0..vanish {
                 newcomers.record_told(at(0), id(number));
                 if are_heard {
@@ -274,7 +367,7 @@ mod tests {
 
     #[test]
     fn later_versions_of_an_unheard_newcomer_are_few() {
-        let mut newcomers = Newcomers::default();
+        let mut newcomers = Newcomers::new();
         newcomers.record_told(at(0), id(1));
         let taken = [0, 1, 4, 5, 6, 10].map(|second| newcomers.takes_version(at(second), id(1)));
         assert_eq!(taken, [true, false, false, true, false, true]);
@@ -284,7 +377,7 @@ mod tests {
 
     #[test]
     fn unheard_newcomers_have_a_limit_and_settle_in_time() {
-        let mut newcomers = Newcomers::default();
+        let mut newcomers = Newcomers::new();
         let mut told = 0;
         while newcomers.has_room(at(0), 16) {
             newcomers.record_told(at(0), id(told));
@@ -293,5 +386,91 @@ mod tests {
         assert_eq!(told, 1_024 + 16);
         assert!(!newcomers.has_room(at(9), 16));
         assert!(newcomers.has_room(at(10), 16));
+    }
+
+    /// Member 1 tells of a newcomer, which is put into the list if it is taken in.
+    fn tell(newcomers: &mut Newcomers, rooms: &mut Rooms, node: u8, state: MemberState) -> bool {
+        let record = record(node, version(0, 0));
+        let Rooms { ctx, list, .. } = rooms;
+        let source = Source::Gossip(peer(1));
+        let is_taken = newcomers.takes_news(ctx, list, source, &record, state);
+        if is_taken {
+            list.put(Member { record, state, since: ctx.now });
+        }
+        is_taken
+    }
+
+    #[test]
+    fn a_newcomer_gone_before_it_was_heard_leaves_the_list_early() {
+        use MemberState::{Alive, Dead, Left};
+        // As what it is told, whether it is heard before it dies, how many members the list may have, after how many
+        // seconds it leaves the list.
+        let cases = [
+            (Alive, false, 100, Some(600)),
+            (Dead, false, 100, Some(600)),
+            (Left, false, 100, Some(600)),
+            (Alive, true, 100, None),
+            (Alive, false, 7, Some(0)),
+            (Alive, true, 7, None),
+        ];
+        for (told, is_heard, max_members, expected) in cases {
+            let mut rooms = Rooms::with(3, Config { max_members, ..Config::lan() });
+            let mut newcomers = Newcomers::new();
+            assert!(tell(&mut newcomers, &mut rooms, 3, told));
+            if is_heard {
+                newcomers.record_heard(id_of(3));
+            }
+            if told == Alive {
+                assert_eq!(newcomers.record_death(rooms.ctx.now, id_of(3)), None);
+                rooms.put(3, Dead, 10_000);
+            }
+            let gone_at = rooms.ctx.now;
+            let found = (0..700).find(|&seconds| {
+                rooms.ctx.now = gone_at + Duration::from_secs(seconds);
+                newcomers.unlist_ghosts(&mut rooms.ctx, &rooms.list);
+                rooms.effects() == ["Unlist(n3)"]
+            });
+            assert_eq!(found, expected, "{told}, heard: {is_heard}, at most {max_members}");
+        }
+    }
+
+    #[test]
+    fn a_crowded_list_has_no_room_for_those_gone_already() {
+        for (max_members, expected) in [(6, true), (5, false)] {
+            let mut rooms = Rooms::with(3, Config { max_members, ..Config::lan() });
+            let mut newcomers = Newcomers::new();
+            let is_taken = tell(&mut newcomers, &mut rooms, 3, MemberState::Dead);
+            assert_eq!(is_taken, expected, "at most {max_members}");
+            assert!(tell(&mut newcomers, &mut rooms, 4, MemberState::Alive));
+        }
+    }
+
+    #[test]
+    fn the_ghost_gone_longest_gives_way() {
+        let mut newcomers = Newcomers::new();
+        let die = |newcomers: &mut Newcomers, number: usize| {
+            let (at, id) = (at(number as u64), id(number as u128));
+            newcomers.record_told(at, id);
+            newcomers.record_death(at, id)
+        };
+        assert!((0..MAX_GHOSTS).all(|number| die(&mut newcomers, number).is_none()));
+        // One that is heard makes room.
+        newcomers.record_heard(id(0));
+        let exceeding = [0, 1].map(|more| die(&mut newcomers, MAX_GHOSTS + more));
+        assert_eq!(exceeding, [None, Some(id(1))]);
+        assert_eq!(
+            (newcomers.ghosts.len(), newcomers.ghosts_by_age.len()),
+            (MAX_GHOSTS, MAX_GHOSTS)
+        );
+    }
+
+    #[test]
+    fn one_that_settled_before_it_vanished_is_a_ghost_all_the_same() {
+        let mut newcomers = Newcomers::new();
+        let many = MAX_UNMET as u128;
+        (0..many).for_each(|number| newcomers.record_told(at(0), id(number)));
+        assert!(newcomers.has_room(at(10), 0));
+        assert_eq!(newcomers.record_death(at(20), id(1)), None);
+        assert!(newcomers.is_ghost(id(1)));
     }
 }

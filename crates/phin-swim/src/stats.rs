@@ -59,6 +59,8 @@ pub struct Stats {
     pub verdicts_examined: u64,
     /// Newcomers pinged before they were added, because many others had vanished unheard.
     pub newcomers_examined: u64,
+    /// Members removed from the list early, because they were gone before this node heard them.
+    pub ghosts_unlisted: u64,
     /// Requests to forget a dead member that were not followed at once.
     pub forgets_ignored: u64,
     /// Claims about unknown members, or unknown versions of them; dropped.

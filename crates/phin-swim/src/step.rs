@@ -58,6 +58,8 @@ pub(crate) enum Step {
     Exchange(Peer),
     /// A page of a member's list was compared; whether it left nothing to ask for.
     TurnPage { of: MemberId, is_last: bool },
+    /// A member that is gone and was never heard here is no longer in the list; nobody is told.
+    Unlist(MemberId),
     /// Plan when members are forgotten next.
     PlanSweep,
     /// Answer a ping, without news.

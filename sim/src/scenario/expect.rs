@@ -48,6 +48,8 @@ pub struct Expect {
     pub messages_after: Span,
     /// The highest incarnation any member has at the end.
     pub max_incarnation: Option<u32>,
+    /// The most members that anyone has in its list at the end, whatever liars made up.
+    pub max_listed: Option<usize>,
     /// How long one healthy member may hold another for dead, or not know it, in all; instead of never.
     pub wrongly_dead_for: Option<Span>,
     /// How often in a minute one member may tell its application that another is suspect.
@@ -107,6 +109,7 @@ impl Default for Expect {
             messages_over: Span(secs(10)),
             messages_after: Span::default(),
             max_incarnation: None,
+            max_listed: None,
             wrongly_dead_for: None,
             suspicions_in_minute: None,
             degraded_only: None,
@@ -224,6 +227,15 @@ impl Expect {
                 && first < after
             {
                 fail(format!("the death of {} was known after {first:?}", death.subject));
+            }
+        }
+        if let Some(max) = self.max_listed {
+            for node in run.truth().running() {
+                let listed =
+                    run.process(node).map_or(0, |process| process.usage(run.now()).members);
+                if listed > max {
+                    fail(format!("{node} has {listed} members in its list, more than {max}"));
+                }
             }
         }
         if let Some(max) = self.max_incarnation {

@@ -52,6 +52,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.hearsay_ignored: "Suspicions and verdicts of others ignored, because the member had refuted several lately",
     swim.verdicts_examined: "Members pinged before a verdict of others was accepted, because they had refuted lately",
     swim.newcomers_examined: "Newcomers pinged before they were added, because many others had vanished unheard",
+    swim.ghosts_unlisted: "Members taken out of the list early, because they were gone before this node heard them",
     swim.forgets_ignored: "Requests to forget a dead member that were not followed at once",
     swim.unknown_subjects: "Claims about unknown members, or unknown versions of them; dropped",
     swim.unknown_senders: "Messages from senders that are not in the list",

@@ -1,6 +1,9 @@
 //! Networks that split, lose, and carry one way only.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::{cluster::Cluster, lan::Family};
 
@@ -70,6 +73,38 @@ fn a_member_that_most_do_not_reach_is_not_ready() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
+/// Its only path leads to one other; all the rest hear of it from that one, whose word alone is not enough for ever.
+#[test]
+fn a_member_with_one_path_is_degraded_and_nobody_is_dead() {
+    let Some(cluster) = Cluster::start(Family::V4, 6, &["--profile", "local"]) else { return };
+    let (mark, all, cut_off) = (cluster.mark(), cluster.all_but(&[]), [2, 3, 4, 5]);
+    cluster.lan.leave_one_path(6, 1);
+    cluster.until("showing that n6 is hard to reach", &cut_off, |number| {
+        let n6 = member(&cluster, number, "n6");
+        !n6["degraded_since"].is_null() || !n6["failing_links"].as_array().unwrap().is_empty()
+    });
+    // tidy: allow sleep: nobody may be declared dead for so long
+    std::thread::sleep(ONE_PATH_TIME);
+    cluster.assert_never(&all, "dead", &all, &mark);
+    cluster.lan.heal();
+    cluster.until("reaching n6 again", &all, |number| {
+        let n6 = member(&cluster, number, "n6");
+        n6["state"] == "alive"
+            && n6["degraded_since"].is_null()
+            && n6["failing_links"].as_array().unwrap().is_empty()
+    });
+    cluster.until("ready", &all, |number| cluster.get(number, "/readyz").0 == 200);
+    cluster.await_equal_lists(&all);
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
+/// What a node's list says of a member.
+fn member(cluster: &Cluster, of: usize, name: &str) -> Value {
+    let members = cluster.json(of, "/v1/members");
+    let found = members["members"].as_array().unwrap().iter().find(|member| member["name"] == name);
+    found.unwrap().clone()
+}
+
 #[test]
 fn loss_and_cuts_of_one_way_kill_nobody() {
     let Some(cluster) = Cluster::start(Family::V4, 5, &["--profile", "local"]) else { return };
@@ -113,3 +148,6 @@ fn a_deaf_node_is_isolated_and_disturbs_nobody(cluster: &Cluster) {
     cluster.assert_never(&[5], "dead", &all, &mark);
     cluster.await_equal_lists(&all);
 }
+
+/// Many times as long as the word of a single member counts, and as a silence lasts before a verdict.
+const ONE_PATH_TIME: Duration = Duration::from_secs(30);

@@ -9,6 +9,7 @@ use crate::{cluster::Cluster, lan::Family, node::moment};
 #[test]
 fn a_silent_host_a_killed_and_a_stopped_process_are_told_apart() {
     let Some(mut cluster) = Cluster::start(Family::V4, 5, &["--profile", "local"]) else { return };
+    cluster.lan.lift_refusal_quota();
     a_killed_process_is_gone(&mut cluster);
     a_stopped_process_hangs(&cluster);
     a_silent_host_dies_of_silence(&cluster);

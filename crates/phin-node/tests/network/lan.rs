@@ -73,6 +73,17 @@ impl Lan {
         Ok(())
     }
 
+    /// Has the hosts refuse every packet to a closed port. Linux refuses one in a second for each sender, so a death that
+    /// follows another question by less than that may be known as that of a silent host.
+    pub(crate) fn lift_refusal_quota(&self) {
+        for host in &self.hosts {
+            host.run(|| {
+                std::fs::write("/proc/sys/net/ipv4/icmp_ratelimit", "0").unwrap();
+                std::fs::write("/proc/sys/net/ipv6/icmp/ratelimit", "0").unwrap();
+            });
+        }
+    }
+
     /// The address of a host.
     pub(crate) fn ip(&self, number: usize) -> IpAddr {
         let number = u16::try_from(number).unwrap();
@@ -105,6 +116,15 @@ impl Lan {
             for &one in group {
                 faults.cuts.extend(others.iter().flat_map(|&other| [(one, other), (other, one)]));
             }
+        });
+    }
+
+    /// From now on a host exchanges packets with one other alone.
+    pub(crate) fn leave_one_path(&self, host: usize, to: usize) {
+        let others: Vec<usize> =
+            self.hosts().filter(|&other| other != host && other != to).collect();
+        self.change(|faults| {
+            faults.cuts.extend(others.iter().flat_map(|&other| [(host, other), (other, host)]));
         });
     }
 

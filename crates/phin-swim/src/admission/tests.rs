@@ -2,6 +2,7 @@ use super::*;
 use crate::{
     Config, Member,
     member::record::tests::{id, record, version},
+    step::Source,
     testing::{Rooms, at, peer},
     wire::Sequence,
 };
@@ -12,6 +13,7 @@ struct Gate {
     joins: Joins,
     departure: Departure,
     budget: ListBudget,
+    newcomers: Newcomers,
     undecided: Undecided,
 }
 
@@ -26,19 +28,27 @@ impl Gate {
         let rooms = Rooms::with(members, config);
         let budget = ListBudget::new(rooms.ctx.now);
         let (joins, departure, undecided) = Default::default();
-        Self { rooms, joins, departure, budget, undecided }
+        Self { rooms, joins, departure, budget, newcomers: Newcomers::new(), undecided }
     }
 
     fn admission(&mut self) -> Admission<'_> {
-        let Self { rooms, joins, departure, budget, undecided } = self;
+        let Self { rooms, joins, departure, budget, newcomers, undecided } = self;
         Admission {
             ctx: &mut rooms.ctx,
             list: &rooms.list,
             joins,
             departure,
+            newcomers,
             budget,
             own: undecided,
         }
+    }
+
+    /// Member 1 tells of another one; returns whether that is taken as it comes.
+    fn tell(&mut self, node: u8, state: MemberState) -> bool {
+        let (Rooms { ctx, list, .. }, source) = (&mut self.rooms, Source::Gossip(peer(1)));
+        let record = record(node, version(0, 0));
+        self.newcomers.takes_news(ctx, list, source, &record, state)
     }
 
     fn leave(&mut self) {
@@ -207,4 +217,29 @@ fn a_node_in_the_list_is_sent_it_and_one_that_was_not_taken_in_the_reason() {
     let entries = ["entry n0 v0.0 alive", "entry n1 v0.0 alive", "entry n2 v0.0 dead"];
     let is_first = sent.starts_with("by stream to n1: join-reply admitted; entry n0 v0.0 alive; ");
     assert!(is_first && entries.iter().all(|entry| sent.matches(entry).count() == 1), "{sent}");
+}
+
+/// A gate where member 1 told that member 5 is dead, which nobody here ever heard.
+fn with_ghost() -> Gate {
+    let mut gate = Gate::with(2, Config { ask_application: true, ..Config::lan() });
+    assert!(gate.tell(5, MemberState::Dead));
+    gate
+}
+
+#[test]
+fn a_newcomer_that_is_pinged_before_it_is_taken_in_is_heard() {
+    let mut gate = with_ghost();
+    assert!(gate.admission().is_unadmitted(id(5)));
+    assert!(!gate.tell(5, MemberState::Alive));
+    assert!(!gate.admission().is_unadmitted(id(5)));
+}
+
+#[test]
+fn joiners_are_not_told_of_members_gone_before_they_were_heard() {
+    let mut gate = with_ghost();
+    gate.rooms.put(5, MemberState::Dead, 0);
+    gate.rooms.put(6, MemberState::Dead, 0);
+    gate.admission().answer(peer(1));
+    let told = gate.rooms.effects().join("; ");
+    assert!(told.contains("entry n6") && !told.contains("entry n5"), "{told}");
 }
