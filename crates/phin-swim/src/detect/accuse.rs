@@ -261,6 +261,7 @@ impl Detect<'_> {
     fn take_vote(&mut self, observer: MemberId, body: VoteBody) -> bool {
         let (now, VoteBody { subject, tally, .. }) = (self.ctx.now, body);
         let view = self.view();
+        // A list that is ahead of ours may name other observers, and some members take the places of silent ones.
         let is_observer = body.is_observer && view.may_observe(observer, subject)
             || view.voters(subject).contains(&observer);
         let Some(case) = self.open_case(subject) else {
