@@ -16,7 +16,7 @@ pub struct Ledger {
     pub false_deaths: Vec<FalseVerdict>,
     /// Every suspicion of a member that was alive and healthy, at each member that heard of it.
     pub false_suspicions: u64,
-    /// When each member was first held for suspect by anyone, since its last fault began.
+    /// When any node first considered each member suspect, since its last fault began.
     pub first_suspected: Vec<(Instant, NodeId)>,
     /// When members became isolated.
     pub isolated: Vec<(Instant, NodeId)>,

@@ -94,7 +94,7 @@ pub enum Action {
     },
     /// What the application is told.
     Notice(Notice),
-    /// The application is told that this member hears nobody, or hears somebody again.
+    /// The application is notified that this member receives nothing, or does so again.
     Isolated(bool),
     /// The application is told that some members do not hear this one, or that all do again.
     Degraded(NodeId, bool),
@@ -113,7 +113,7 @@ pub struct Notice {
     pub version: Version,
 }
 
-/// What a member is held for.
+/// The state in which a member is listed.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Belief {
     /// It answers.
@@ -149,7 +149,7 @@ impl fmt::Display for Belief {
 pub struct Line {
     /// Who.
     pub node: NodeId,
-    /// What it is held for.
+    /// The state in which it is listed.
     pub belief: Belief,
     /// Which version of it.
     pub version: Version,

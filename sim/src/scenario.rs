@@ -93,7 +93,7 @@ pub struct Verdict {
     pub trace: TraceHash,
     /// How many events were handled.
     pub events: u64,
-    /// What happened, for people.
+    /// What happened, human-readable.
     pub summary: Summary,
 }
 

@@ -1,5 +1,5 @@
-//! What happened in the runs of a scenario, for people: deaths and when they were known, load, and what was held for
-//! worse than it was.
+//! A human-readable summary of the runs of a scenario: deaths and when they were known, load, and members whose state was
+//! worse in a list than in truth.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -68,7 +68,7 @@ impl Report {
         serde_json::to_string(self).map_err(io::Error::other)
     }
 
-    /// A table for people, with where and how it was measured.
+    /// A human-readable table, with where and how it was measured.
     pub fn markdown(&self) -> String {
         let machine = &self.machine;
         let killed = match &*self.kill {
@@ -360,7 +360,7 @@ fn with_interval(samples: &[f64]) -> String {
     format!("{} ({:.2}–{:.2})", time(samples.quantile(0.5)), from / 1e3, to / 1e3)
 }
 
-/// Milliseconds for people.
+/// Milliseconds, human-readable.
 fn time(millis: f64) -> String {
     match millis {
         m if !m.is_finite() => "–".to_owned(),

@@ -1,4 +1,4 @@
-//! Members and changes as others read them: the JSON of event lines and of HTTP, and the line for people.
+//! Members and changes as others read them: the JSON of event lines and of HTTP, and the human-readable line.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
@@ -246,7 +246,7 @@ impl Line {
         json
     }
 
-    /// The line for people, with its end.
+    /// The human-readable line, with its end.
     pub(crate) fn to_text(&self) -> Vec<u8> {
         let Self { at, what } = self;
         let (at, event) = (readable(at), what.name());

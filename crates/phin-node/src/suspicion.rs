@@ -1,4 +1,4 @@
-//! Why a member is held for what it is, as others read it: the JSON of `why`, and the words for people.
+//! Why a member is in its state: the JSON of `why`, and its human-readable form.
 
 use std::{net::SocketAddr, time::SystemTime};
 
@@ -119,7 +119,7 @@ impl Why {
             member: listed_member(member),
             since: rfc3339(wall(member.since())),
             suppressed_until: suppressed_until(cluster, members, member),
-            // Tenths are enough for people, and stay the same from one look to the next.
+            // Tenths are precise enough to read, and stay the same from one call to the next.
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
             failing: Failing::default(),
@@ -129,7 +129,7 @@ impl Why {
         }
     }
 
-    /// The answer for people.
+    /// The human-readable answer.
     pub(crate) fn to_text(&self) -> String {
         let mut text = self.own_text();
         if !self.others.is_empty() {

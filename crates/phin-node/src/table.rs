@@ -1,4 +1,4 @@
-//! Tables for people: drawn and coloured on a terminal, plain columns elsewhere.
+//! Human-readable tables: drawn and coloured on a terminal, plain columns elsewhere.
 
 use std::io::{self, IsTerminal};
 

@@ -1,4 +1,4 @@
-//! How many bytes of streams are held for the receiver.
+//! The bytes of streams that wait for the receiver.
 
 use std::sync::Arc;
 

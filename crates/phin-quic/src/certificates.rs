@@ -66,7 +66,7 @@ pub fn create_ca(name: &str, validity: Validity) -> Result<CertificateAuthority,
 
 /// Issues a certificate for the node with this public key: PEM, signed by the CA.
 ///
-/// The CA may have a key of any algorithm; `name` is for people, no node compares it.
+/// The CA may have a key of any algorithm; `name` is only displayed; no node compares it.
 ///
 /// # Errors
 /// When the CA's certificate or key cannot be read or do not belong together, or when the name or

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 pub struct Newcomer {
     /// Who it is, as its connection proves.
     pub id: MemberId,
-    /// Its label for people, as it says.
+    /// Its display name, as it says.
     pub name: String,
     /// Where others are to reach it, as it says; nobody has tried yet.
     pub addrs: Vec<SocketAddr>,

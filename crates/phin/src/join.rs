@@ -103,7 +103,7 @@ impl Joiner {
     }
 }
 
-/// The addresses of a seed as they are now, in an order of chance, so that many nodes with one list
+/// The addresses of a seed as they are now, in random order, so that many nodes with one list
 /// of seeds do not all begin with the same.
 pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
     let failed = |source| JoinError::Resolve { seed: seed.to_owned(), source };

@@ -10,7 +10,7 @@ use crate::data_dir::checksum;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct KnownPeer {
     pub(crate) id: MemberId,
-    /// Whether it was held for dead; those that left are not kept.
+    /// Whether it was dead; members that left are not kept.
     pub(crate) is_dead: bool,
     /// Where it was reached, the preferred address first.
     pub(crate) addrs: Vec<SocketAddr>,

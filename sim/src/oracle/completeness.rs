@@ -24,7 +24,7 @@ impl Completeness {
 
 impl Oracle for Completeness {
     fn finish(&mut self, run: View<'_>) {
-        // Who hears nobody at all cannot tell their deaths from its own isolation, and judges nobody.
+        // A node that receives nothing cannot tell their deaths from its own isolation, and judges nobody.
         if run.truth.running().count() < 2 {
             return;
         }

@@ -11,7 +11,7 @@ pub struct Convergence {
 
 impl Oracle for Convergence {
     fn finish(&mut self, run: View<'_>) {
-        // Who hears nobody at all cannot tell their deaths from its own isolation, and judges nobody.
+        // A node that receives nothing cannot tell their deaths from its own isolation, and judges nobody.
         if run.truth.running().count() < 2 {
             return;
         }

@@ -47,7 +47,7 @@ pub(super) fn report(rows: &[Row]) -> Report {
     let mut text = format!(
         "# Few survivors\n\nAll but a few members of a cluster die at the same moment, on a simulated LAN: their processes, \
          or their whole hosts. The time is from then until every survivor knows of every death. A run ends after {} s: \
-         “≥” marks what had not happened by then. False deaths are those of all runs, at each survivor. A single survivor hears nobody, so it is \
+         “≥” marks what had not happened by then. False deaths are those of all runs, at each survivor. A single survivor receives nothing, so it is \
          isolated, and cannot tell the death of all others from a fault of its own.\n\n",
         PATIENCE_OF_SURVIVORS.as_secs()
     );

@@ -2,7 +2,7 @@
 
 use super::Row;
 
-/// A column: its name in CSV, its heading for people, its value.
+/// A column: its name in CSV, its heading in tables, its value.
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) heading: &'static str,
@@ -42,7 +42,7 @@ pub(super) fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() { format!("{value:.decimals$}") } else { "–".to_owned() }
 }
 
-/// Milliseconds for people.
+/// Milliseconds, human-readable.
 pub(super) fn time(millis: f64) -> String {
     match millis {
         m if !m.is_finite() => "–".to_owned(),
@@ -51,7 +51,7 @@ pub(super) fn time(millis: f64) -> String {
     }
 }
 
-/// A quantile in milliseconds with its 95 % confidence interval, for people.
+/// A quantile in milliseconds with its 95 % confidence interval, human-readable.
 pub(super) fn with_interval(samples: &phin_report::Samples, share: f64) -> String {
     if samples.is_empty() {
         return "–".to_owned();

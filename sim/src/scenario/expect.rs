@@ -74,7 +74,7 @@ pub struct Held {
     pub belief: HeldFor,
 }
 
-/// What a member is held for, or that it is not known.
+/// The state in which a member is listed, or that it is not known.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeldFor {

@@ -20,7 +20,7 @@ use crate::http::Access;
 pub(crate) enum EventFormat {
     /// One JSON object a line.
     Json,
-    /// One line for people.
+    /// One human-readable line.
     Text,
 }
 
@@ -29,7 +29,7 @@ pub(crate) enum EventFormat {
 pub(crate) enum LogFormat {
     /// One JSON object a line.
     Json,
-    /// One line for people.
+    /// One human-readable line.
     Text,
 }
 

@@ -135,7 +135,7 @@ impl LocalHealth {
         now < self.impaired_until || (hears_little && !is_told_by_host(silence, live))
     }
 
-    /// Whether this member hears nobody at all: it declares nobody dead until it does.
+    /// Whether this member receives nothing from any other: until it does, it declares nobody dead.
     pub(crate) const fn is_isolated(&self) -> bool {
         self.is_isolated
     }

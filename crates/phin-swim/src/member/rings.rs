@@ -323,7 +323,7 @@ mod tests {
         assert!(reversed.iter().all(|&id| again.subjects(id) == rings.subjects(id)));
     }
 
-    /// Ids of chance, and some that share half of their bits, which anyone can make who tries many keys.
+    /// Random ids, and some that share half of their bits, which anyone can make who tries many keys.
     fn hostile_ids(rng: &mut ChaCha8Rng) -> Vec<MemberId> {
         let few = || (0..80).chain([u64::MAX]).map(u128::from);
         let numbers =

@@ -1,6 +1,6 @@
 //! Healing: dead members are pinged now and then, so that the parts of a split network find each other again.
 //!
-//! A ping to a dead member tells it that it is held for dead; if it lives it refutes, and the lists that differ are
+//! A ping to a dead member carries the claim that it is dead. If it lives it refutes, and the lists that differ are
 //! compared. One contact between two parts heals both. All members together redial one member every
 //! [`PERIODS_PER_REDIAL`] periods, whatever their number, so this costs next to nothing.
 //!
@@ -16,7 +16,7 @@ use crate::{
     Instant, MemberId, MemberState, Members, Stats, ctx::Ctx, member::list::MembershipList,
 };
 
-/// The member to redial in this period, if it is this node's turn. A node that hears nobody has nobody to share the work
+/// The member to redial in this period, if it is this node's turn. An isolated node has nobody to share the work
 /// with.
 pub(crate) fn choose(ctx: &mut Ctx, list: &MembershipList, is_isolated: bool) -> Option<MemberId> {
     let members = list.snapshot();

@@ -187,7 +187,7 @@ impl EntryBody {
     }
 }
 
-/// A code, and for people a text.
+/// A code, and a human-readable text.
 #[derive(Deserialize, Serialize)]
 struct JoinReplyBody(u8, String);
 
