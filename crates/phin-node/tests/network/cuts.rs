@@ -73,7 +73,7 @@ fn a_member_that_most_do_not_reach_is_not_ready() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
-/// Its only path leads to one other; all the rest hear of it from that one, whose word alone is not enough for ever.
+/// Its only path leads to one other member; all others learn through that one that it lives.
 #[test]
 fn a_member_with_one_path_is_degraded_and_nobody_is_dead() {
     let Some(cluster) = Cluster::start(Family::V4, 6, &["--profile", "local"]) else { return };
