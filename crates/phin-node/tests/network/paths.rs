@@ -22,9 +22,12 @@ fn a_host_whose_address_changes_is_reached_at_the_new_one() {
     });
     let change = "addr add 10.77.1.4/16 dev eth0\naddr del 10.77.0.4/16 dev eth0\n";
     cluster.lan.host(4).command("ip", &["-batch", "-"], change);
-    for (number, updated) in others.iter().zip(cluster.await_event(&others, "updated", 4, &mark)) {
-        assert_eq!(updated["member"]["addr"], "10.77.1.4:7646", "at n{number}: {updated}");
-    }
+    // On a busy machine it may be suspect first: then the address comes with the refutation, and there is no `updated`.
+    cluster.until("listing n4 at its new address", &others, |number| {
+        let members = cluster.json(number, "/v1/members");
+        let mut members = members["members"].as_array().unwrap().iter();
+        members.any(|member| member["name"] == "n4" && member["addr"] == "10.77.1.4:7646")
+    });
     // A newcomer finds it there, too.
     cluster.lan.add_host().unwrap();
     let newcomer = cluster.process(5, KEY);
