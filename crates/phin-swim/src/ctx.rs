@@ -23,6 +23,8 @@ pub(crate) struct Ctx {
     pub(crate) stats: Stats,
     /// What rules asked for and is not done yet, in order.
     effects: VecDeque<Effect>,
+    /// An empty queue with room, so that a step among others allocates nothing.
+    spare: VecDeque<Effect>,
 }
 
 /// What a rule asks for.
@@ -36,8 +38,9 @@ pub(crate) enum Effect {
 
 impl Ctx {
     pub(crate) fn new(now: Instant, params: Params, keys: Arc<dyn Keys>, rng: ChaCha8Rng) -> Self {
-        let (timers, stats, effects) = (Timers::new(), Stats::default(), VecDeque::new());
-        Self { now, params, keys, rng, timers, stats, effects }
+        let (timers, stats) = (Timers::new(), Stats::default());
+        let (effects, spare) = (VecDeque::new(), VecDeque::new());
+        Self { now, params, keys, rng, timers, stats, effects, spare }
     }
 
     /// Has another room do this, after everything asked for before it.
@@ -84,12 +87,17 @@ impl Ctx {
 
     /// Takes everything that was asked for and is not done yet.
     pub(crate) fn take_effects(&mut self) -> VecDeque<Effect> {
-        std::mem::take(&mut self.effects)
+        match self.effects.is_empty() {
+            true => VecDeque::new(),
+            false => std::mem::replace(&mut self.effects, std::mem::take(&mut self.spare)),
+        }
     }
 
     /// Gives back what was [taken](Self::take_effects), once what came before it is done.
     pub(crate) fn put_effects(&mut self, effects: VecDeque<Effect>) {
         debug_assert!(self.effects.is_empty(), "what comes first is done first");
-        self.effects = effects;
+        if !effects.is_empty() {
+            self.spare = std::mem::replace(&mut self.effects, effects);
+        }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     detect::{
         case::Case,
         health::is_told_by_host,
+        pending::PendingVerdicts,
         reports::{Outcome, Silence, Vote},
         rules::Detect,
         tolerance::{Circumstances, stretch},
@@ -74,16 +75,17 @@ struct Weighed {
 
 /// Decides what the evidence against one member amounts to. Pure: called again whenever any input changes.
 ///
-/// `votes` are those that count, this node's own among them. Nobody is judged by hearsay alone, nor while the fault may be
-/// this node's.
-pub(crate) fn judge(view: View<'_>, subject: MemberId, votes: Vec<Vote>) -> Judgement {
+/// The votes of a verdict that is pending may count beside those of the case. Nobody is judged by hearsay alone, nor while the
+/// fault may be this node's.
+pub(crate) fn judge(view: View<'_>, pending: &PendingVerdicts, subject: MemberId) -> Judgement {
     let Some(case) = view.case(subject).filter(|case| may_judge(case, view, subject)) else {
         return Judgement::None;
     };
-    let voters = view.voters(subject);
+    let votes = votes_to_judge(view, pending, subject, view.own_phi(subject));
     if votes.is_empty() {
         return Judgement::None;
     }
+    let voters = view.voters(subject);
     match alone(case, view, subject, (&votes, &voters)) {
         Some(judgement) => judgement,
         None => decide(view.now, weigh(case, view, subject, votes, voters.len())),
@@ -241,9 +243,7 @@ fn declare(ctx: &mut Ctx, subject: MemberId, state: MemberState) {
 impl Detect<'_> {
     /// Judges a member as far as the evidence goes, and acts on it. Harmless at any time.
     pub(crate) fn judge(&mut self, subject: MemberId) {
-        let view = self.view();
-        let votes = votes_to_judge(view, &self.own.pending, subject, view.own_phi(subject));
-        match judge(view, subject, votes) {
+        match judge(self.view(), &self.own.pending, subject) {
             Judgement::None => {}
             Judgement::Withhold => {
                 self.own.cases.withhold(subject);
