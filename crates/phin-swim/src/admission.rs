@@ -180,7 +180,7 @@ fn record_of(id: MemberId, parts: &[Part]) -> Option<&Record> {
 
 /// What a request to join is charged at least: everybody is sent news of it.
 const MIN_COST_BYTES: usize = 4 * 1024;
-/// How many nodes the application can be deciding on; further ones are told to come back.
+/// How many nodes the application can be deciding on; further ones are asked to come back.
 const MAX_UNDECIDED: usize = 64;
 
 #[cfg(test)]

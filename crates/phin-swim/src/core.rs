@@ -189,7 +189,7 @@ impl Core {
         }
     }
 
-    /// Applies what became known of a member; every room reacts, the application is told, and the news spreads.
+    /// Applies what became known of a member. Every room reacts, the application is notified, and the news spreads.
     pub(crate) fn apply(&mut self, news: News, source: Source) {
         let Some(transition) = self.list.apply(self.ctx.now, news) else {
             return;

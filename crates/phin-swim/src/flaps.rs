@@ -157,7 +157,7 @@ impl Flaps {
     }
 }
 
-/// What the application is told instead of a change, if anything, where the member is suppressed.
+/// The change to report instead of this one, if any, where the member is suppressed.
 pub(crate) fn damp(
     stats: &mut Stats,
     list: &mut MembershipList,
@@ -184,7 +184,7 @@ pub(crate) fn damp(
     Some(change)
 }
 
-/// The penalty of a member has decayed, unless it died again meanwhile: the application is told what it is now.
+/// The penalty of a member has decayed, unless it died again meanwhile: its state now is reported.
 pub(crate) fn release(ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
     let now = ctx.now;
     let Some(suppression) =

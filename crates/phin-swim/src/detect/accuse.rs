@@ -68,7 +68,7 @@ fn again(
     is_due.then(|| others.into_iter().filter(|other| !case.votes.contains_key(other)).collect())
 }
 
-/// What this node has against a member, as others are told.
+/// The evidence of this node against a member, to be sent.
 fn vote_body(view: View<'_>, subject: MemberId, phi: f64, is_accusation: bool) -> Option<VoteBody> {
     let case = view.case(subject)?;
     let (observer, silence, attempts) = (view.me(), case.silence, case.attempts());
@@ -220,7 +220,7 @@ impl Detect<'_> {
         self.vote_again(accuser, subject, before);
     }
 
-    /// Whether a vote is about something that is settled here. Then the voter is told what settles it.
+    /// Whether a vote is about something that is settled here. If so, the voter receives what settles it.
     fn is_settled(&mut self, from: Peer, body: &VoteBody) -> bool {
         let me = self.list.me();
         if body.subject == me.id() {

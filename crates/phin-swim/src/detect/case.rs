@@ -238,7 +238,7 @@ impl Case {
         is_due
     }
 
-    /// How many pings of this node were missed, as far as others are told.
+    /// How many pings of this node were missed, as far as a vote can say.
     pub(crate) fn attempts(&self) -> u8 {
         u8::try_from(self.misses.len()).unwrap_or(u8::MAX)
     }

@@ -1,4 +1,4 @@
-//! Signs of life: whatever there is against a member from before it was alive is void, and those that suspect it too are told.
+//! Signs of life: evidence from before a member was last alive is void, and the other members that suspect it are notified.
 
 use std::{collections::BTreeSet, time::Duration};
 

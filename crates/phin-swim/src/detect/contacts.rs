@@ -33,12 +33,12 @@ impl Contacts {
         record(&mut self.silent, id, now);
     }
 
-    /// A member is told that it is suspect or dead here.
+    /// Notes that a member was sent the claim that it is suspect or dead.
     pub(crate) fn record_informed(&mut self, id: MemberId, now: Instant) {
         record(&mut self.informed, id, now);
     }
 
-    /// When a member was last told that it is suspect or dead here.
+    /// When a member was last sent that claim.
     pub(crate) fn informed_at(&self, id: MemberId) -> Option<Instant> {
         self.informed.get(&id).copied()
     }

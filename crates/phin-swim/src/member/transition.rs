@@ -30,7 +30,7 @@ pub(crate) struct Transition {
     pub(crate) before: Option<Arc<Member>>,
     /// As it is now; as it was last, where it is forgotten.
     pub(crate) after: Arc<Member>,
-    /// What the application is told, if anything.
+    /// The change to report to the application, if any.
     pub(crate) change: Option<Change>,
     /// Whether the member is this node.
     pub(crate) is_me: bool,
@@ -162,7 +162,7 @@ impl MembershipList {
     }
 }
 
-/// What the application is told where a member's record puts it into this state.
+/// The change to report if a record puts a member into this state.
 fn change_by_record(known: Option<&Member>, record: &Record, state: MemberState) -> Option<Change> {
     match (known, state) {
         // A member that was already gone when this node first heard of it is no event.
@@ -174,7 +174,7 @@ fn change_by_record(known: Option<&Member>, record: &Record, state: MemberState)
     }
 }
 
-/// What the application is told of a member that says it is alive, given what was known of it.
+/// The change to report of a member that says it is alive, given what was known of it.
 fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
     match known.state {
         MemberState::Left => Some(Change::Joined),

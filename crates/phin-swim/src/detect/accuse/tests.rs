@@ -220,7 +220,7 @@ fn a_voter_that_is_behind_is_told_what_settles_it() {
     rooms.links.record_heard(id(4), at(9_700));
     rooms.detector.contacts.record_heard(id(5), at(9_600));
     let of = |node, incarnation| (id(node), version(0, incarnation));
-    // The subject and its version in the vote, and what the voter is told.
+    // The subject and its version in the vote, and what the voter receives.
     let cases = [
         (of(0, 0), "to n2: clear n0 v0.0 age=0ns"),
         (of(1, 1), "to n2: entry n1 v0.2 alive"),
