@@ -21,6 +21,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (351, "a refutation was not sent to who told of the suspicion, as it was new to the suspect"),
     (765, "the same, as it was no subject of the suspect"),
     (1499, "the same, in a split of four and seventy-three"),
+    (
+        529,
+        "a refutation was not taken, as its author was not heard here and had just refuted before",
+    ),
 ];
 
 /// Those that found something with the faults that have demands of their own.

@@ -251,6 +251,8 @@ impl Newcomers {
         let id = record.id();
         if !self.takes_version(ctx.now, id) {
             ctx.stats.hearsay_ignored += 1;
+            // It may refute what is said here: one that lives answers at once, and then all its versions count.
+            self.examine(ctx, teller, record);
             return false;
         }
         // One that left said so itself; what it says later needs no proof.
@@ -373,6 +375,24 @@ mod tests {
         assert_eq!(taken, [true, false, false, true, false, true]);
         newcomers.record_heard(id(1));
         assert!(newcomers.takes_version(at(11), id(1)));
+    }
+
+    #[test]
+    fn a_newcomer_with_too_many_versions_is_pinged_and_all_count_once_it_answers() {
+        let mut rooms = Rooms::new(3);
+        let mut newcomers = Newcomers::new();
+        assert!(tell(&mut newcomers, &mut rooms, 3, MemberState::Alive));
+        let mut renew = |newcomers: &mut Newcomers, incarnation| {
+            let record = record(3, version(0, incarnation));
+            let Rooms { ctx, list, .. } = &mut rooms;
+            let (source, state) = (Source::Gossip(peer(1)), MemberState::Alive);
+            let is_taken = newcomers.takes_news(ctx, list, source, &record, state);
+            (is_taken, rooms.effects().len())
+        };
+        let found = [1, 2, 3].map(|incarnation| renew(&mut newcomers, incarnation));
+        assert_eq!(found, [(true, 0), (false, 1), (false, 0)]);
+        newcomers.record_heard(id_of(3));
+        assert_eq!(renew(&mut newcomers, 3), (true, 0));
     }
 
     #[test]
