@@ -68,7 +68,7 @@ pub fn id(number: u32) -> MemberId {
 
 fn local(number: u32) -> Local {
     let name = Name::try_from(format!("n{number}").as_str()).expect("a short name");
-    Local { name, addrs: vec![addr(number)], generation: Generation(1) }
+    Local::new(name, vec![addr(number)], Generation(1))
 }
 
 fn addr(number: u32) -> SocketAddr {

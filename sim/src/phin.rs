@@ -245,5 +245,5 @@ const fn belief(state: MemberState) -> Belief {
 
 fn local(node: NodeId, host: HostId, generation: Generation) -> Local {
     let name = Name::try_from(node.to_string().as_str()).expect("a letter and a number is a name");
-    Local { name, addrs: vec![host.addr()], generation }
+    Local::new(name, vec![host.addr()], generation)
 }

@@ -137,7 +137,10 @@ impl Core {
     fn carry_out(&mut self, step: Step) {
         match step {
             Step::Apply { news, source } => self.apply(news, source),
-            Step::Announce { change, member } => self.announce(Some(change), member),
+            Step::Announce { change, member } => {
+                let before = Some(Arc::clone(&member));
+                self.announce(Some(change), before, member);
+            }
             Step::Ping { to, purpose } => self.ping(to, purpose),
             Step::PingByStream { target, sequence } => {
                 self.probe(|probe| probe.ping_by_stream(target, sequence));
@@ -225,9 +228,10 @@ impl Core {
     /// Tells the application, and the transport, what a transition means for them.
     fn announce_all(&mut self, transition: &Transition) {
         let after = &transition.after;
-        self.announce(transition.change, Arc::clone(after));
+        self.announce(transition.change, transition.before.clone(), Arc::clone(after));
         if transition.has_new_name() && !self.list.snapshot().namesakes(after).is_empty() {
-            self.announce(Some(Change::NameConflict), Arc::clone(after));
+            let before = Some(Arc::clone(after));
+            self.announce(Some(Change::NameConflict), before, Arc::clone(after));
         }
         if transition.has_moved() && !transition.is_me {
             // Whatever is still open leads to where it was.
@@ -252,7 +256,12 @@ impl Core {
     }
 
     /// Tells the application of a change, unless the member flaps.
-    pub(crate) fn announce(&mut self, change: Option<Change>, member: Arc<Member>) {
+    pub(crate) fn announce(
+        &mut self,
+        change: Option<Change>,
+        before: Option<Arc<Member>>,
+        member: Arc<Member>,
+    ) {
         let Some(change) = change else {
             return;
         };
@@ -265,7 +274,7 @@ impl Core {
         {
             let silence = self.detector.silence_behind(change, id);
             let version = self.list.next_version();
-            self.ctx.output(Output::Event(Event { version, change, member, silence }));
+            self.ctx.output(Output::Event(Event { version, change, member, before, silence }));
         }
         if change == Change::Dead {
             self.ctx.output(Output::Disconnect(id));

@@ -3,14 +3,20 @@
 use crate::{
     Generation, Incarnation, Instant, Output, Record, Version,
     ctx::Ctx,
-    member::{list::MembershipList, record::Statement, transition::News},
+    member::{list::MembershipList, record::Statement, tags::Profile, transition::News},
     step::{Source, Step},
+    timers::Timer,
 };
 
-/// When this node last had to take the generation after one that it heard of.
+/// What this node is to say of itself, and when it last did.
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
+    /// When this node last had to take the generation after one that it heard of.
     generation_taken_at: Option<Instant>,
+    /// The profile to be announced, where the record does not have it yet.
+    wanted: Option<Profile>,
+    /// When a changed profile was last announced.
+    described_at: Option<Instant>,
 }
 
 impl Identity {
@@ -38,6 +44,35 @@ impl Identity {
         let version = Version { generation, incarnation: Incarnation(0) };
         ctx.output(Output::Generation(generation));
         restate(ctx, Statement { version, ..mine.statement() });
+    }
+
+    /// The profile of this node as last set.
+    pub(crate) fn profile(&self, list: &MembershipList) -> Profile {
+        self.wanted.clone().unwrap_or_else(|| list.me().record.profile())
+    }
+
+    /// Changes the profile of this node. Each version goes to all members, so changes within a period are one.
+    pub(crate) fn describe(
+        &mut self,
+        ctx: &mut Ctx,
+        list: &MembershipList,
+        change: impl FnOnce(&mut Profile),
+    ) {
+        change(self.wanted.get_or_insert_with(|| list.me().record.profile()));
+        match self.described_at.map(|at| at + ctx.params.protocol_period) {
+            Some(due) if due > ctx.now => ctx.timers.set(due, Timer::Describe),
+            Some(_) | None => self.restate_profile(ctx, list),
+        }
+    }
+
+    /// Announces the profile of this node, if it differs from what its record says.
+    pub(crate) fn restate_profile(&mut self, ctx: &mut Ctx, list: &MembershipList) {
+        let mine = list.me().record.statement();
+        if let Some(profile) = self.wanted.take().filter(|wanted| *wanted != mine.profile) {
+            self.described_at = Some(ctx.now);
+            let version = mine.version.next_or_generation();
+            restate(ctx, Statement { version, profile, ..mine });
+        }
     }
 }
 

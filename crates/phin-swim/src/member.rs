@@ -1,16 +1,18 @@
 //! What is known of a member: its identity, its signed record, its state, and the order in which states replace one
 //! another.
 
+pub(crate) mod filter;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod rings;
+pub(crate) mod tags;
 pub(crate) mod transition;
 
 use std::{cmp::Ordering, fmt, net::SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Instant, Record};
+use crate::{Instant, Record, ServingState};
 
 /// The identity of a member: 128 bits of the hash of its public key. Every connection proves it anew.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -149,6 +151,21 @@ impl Member {
     /// The address at which it says it is reached.
     pub fn addr(&self) -> SocketAddr {
         self.record.addr()
+    }
+
+    /// Its tags, in the order of their keys.
+    pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.record.tags()
+    }
+
+    /// The value of one of its tags.
+    pub fn tag(&self, key: &str) -> Option<&str> {
+        self.tags().find_map(|(known, value)| (known == key).then_some(value))
+    }
+
+    /// Whether it takes work, as it says itself.
+    pub fn serving(&self) -> ServingState {
+        self.record.serving()
     }
 
     /// Its latest signed record.

@@ -100,6 +100,8 @@ pub struct Event {
     pub change: Change,
     /// The member after the change. If it was forgotten, the member as it was last.
     pub member: Arc<Member>,
+    /// The member before the change: its earlier tags and addresses, for instance. `None` if it was not in the list.
+    pub before: Option<Arc<Member>>,
     /// The kind of silence, for a death or a suspicion, if this node knows it.
     pub silence: Option<Silence>,
 }

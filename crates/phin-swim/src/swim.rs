@@ -11,7 +11,10 @@ use crate::{
     forget::forget_on_request,
     identity::restate,
     leave::handle_leave,
-    member::record::Statement,
+    member::{
+        record::Statement,
+        tags::{Profile, ServingState, Tags},
+    },
     probe::redial::{Found, found_instead},
     step::{Channel, Origin, Purpose, Source},
     timers::Timer,
@@ -27,6 +30,24 @@ pub struct Local {
     pub addrs: Vec<SocketAddr>,
     /// The number of this run of the process. It must be higher than that of any earlier run.
     pub generation: Generation,
+    /// Its tags.
+    pub tags: Tags,
+    /// Whether it takes work.
+    pub serving: ServingState,
+}
+
+impl Local {
+    /// A node without tags that takes work.
+    pub const fn new(name: Name, addrs: Vec<SocketAddr>, generation: Generation) -> Self {
+        Self { name, addrs, generation, tags: Tags::new(), serving: ServingState::Serving }
+    }
+
+    /// The first record of this run.
+    pub(crate) fn into_statement(self) -> Statement {
+        let Self { name, addrs, generation, tags, serving } = self;
+        let version = Version { generation, incarnation: Incarnation(0) };
+        Statement { name, addrs, version, has_left: false, profile: Profile { tags, serving } }
+    }
 }
 
 /// The protocol as a value.
@@ -50,9 +71,7 @@ impl Swim {
             let (value, allowed) = ("empty".to_owned(), "at least one address".to_owned());
             return Err(ConfigError { setting: "addrs", value, allowed });
         }
-        let version = Version { generation: me.generation, incarnation: Incarnation(0) };
-        let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
-        Ok(Self { core: Core::new(now, statement, config.try_into()?, keys, rng_seed) })
+        Ok(Self { core: Core::new(now, me.into_statement(), config.try_into()?, keys, rng_seed) })
     }
 
     /// Handles a datagram. `from` is the identity that the connection has authenticated.
@@ -144,6 +163,7 @@ impl Swim {
                 }
                 Timer::LeaveRetry => core.departure.announce(&mut core.ctx, &core.list),
                 Timer::Release(id) => release(&mut core.ctx, &mut core.list, id),
+                Timer::Describe => core.identity.restate_profile(&mut core.ctx, &core.list),
                 Timer::Sweep => core.forgotten.sweep(&mut core.ctx, &core.list),
             }
             core.run();
@@ -181,6 +201,24 @@ impl Swim {
         // A departure is said once more, with the new addresses.
         let version = mine.version.next_or_generation();
         restate(&mut self.core.ctx, Statement { version, addrs, ..mine });
+        self.core.run();
+    }
+
+    /// Announces other tags of this node. The first change is announced at once; those within a protocol period of it are
+    /// announced together at its end.
+    pub fn set_tags(&mut self, now: Instant, tags: Tags) {
+        self.describe(now, |profile| profile.tags = tags);
+    }
+
+    /// Announces whether this node takes work, like [`Swim::set_tags`].
+    pub fn set_serving(&mut self, now: Instant, serving: ServingState) {
+        self.describe(now, |profile| profile.serving = serving);
+    }
+
+    fn describe(&mut self, now: Instant, change: impl FnOnce(&mut Profile)) {
+        self.begin(now);
+        let Core { ctx, list, identity, .. } = &mut self.core;
+        identity.describe(ctx, list, change);
         self.core.run();
     }
 
@@ -236,6 +274,16 @@ impl Swim {
     /// The fingerprint of the membership list.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.core.list.snapshot().fingerprint()
+    }
+
+    /// The tags of this node as last set: they may be ahead of its record for a protocol period.
+    pub fn tags(&self) -> Tags {
+        self.core.identity.profile(&self.core.list).tags
+    }
+
+    /// The serving state of this node as last set: it may be ahead of its record for a protocol period.
+    pub fn serving(&self) -> ServingState {
+        self.core.identity.profile(&self.core.list).serving
     }
 
     /// The counters since the start.

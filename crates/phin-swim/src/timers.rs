@@ -34,6 +34,8 @@ pub(crate) enum Timer {
     LeaveRetry,
     /// The penalty of a member that died too often has decayed.
     Release(MemberId),
+    /// Changes of what this node says of itself have waited for each other.
+    Describe,
     /// Members that died or left long ago are to be forgotten.
     Sweep,
 }

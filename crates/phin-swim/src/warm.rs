@@ -2,10 +2,8 @@
 //! run itself. A node never needs this.
 
 use crate::{
-    Config, ConfigError, Incarnation, Instant, Keys, Local, Member, MemberState, Swim, Version,
-    config::Params,
-    member::list::MembershipList,
-    member::record::{Record, Statement},
+    Config, ConfigError, Instant, Keys, Local, Member, MemberState, Swim, config::Params,
+    member::list::MembershipList, member::record::Record,
 };
 
 /// The list of a cluster whose members have long been together. Cores started with it share its memory, for as long
@@ -17,9 +15,7 @@ pub struct Template {
 
 /// A member as it has been from the beginning.
 fn founder(me: Local, keys: &dyn Keys) -> Member {
-    let version = Version { generation: me.generation, incarnation: Incarnation(0) };
-    let statement = Statement { name: me.name, addrs: me.addrs, version, has_left: false };
-    let record = Record::sign(statement, keys);
+    let record = Record::sign(me.into_statement(), keys);
     Member { record, state: MemberState::Alive, since: Instant::START }
 }
 

@@ -70,7 +70,7 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     let bound = transport.local_addr();
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
     let clock = Clock::start();
-    let local = Local { name: name.clone(), addrs: vec![advertised], generation };
+    let local = Local::new(name.clone(), vec![advertised], generation);
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();
     let swim = Swim::new(clock.now(), local, config, keys, rand::random())?;

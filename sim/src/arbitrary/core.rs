@@ -166,7 +166,7 @@ fn local(number: usize, generation: Generation) -> Local {
     // Two have one name: it is told, and changes nothing.
     let name = format!("n{}", number / 2);
     let name = Name::try_from(name.as_str()).expect("a letter and a number is a name");
-    Local { name, addrs: vec![addr(number)], generation }
+    Local::new(name, vec![addr(number)], generation)
 }
 
 /// What one input may ask for: more would mean that somebody makes us work for little.

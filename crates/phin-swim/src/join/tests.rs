@@ -16,7 +16,7 @@ use crate::{
 fn local(number: u32) -> Local {
     let name = Name::try_from(format!("{number:0>64}").as_str()).unwrap();
     let addr = |port| SocketAddr::new(Ipv6Addr::from(u128::MAX - u128::from(number)).into(), port);
-    Local { name, addrs: (1..=4).map(addr).collect(), generation: Generation(0) }
+    Local::new(name, (1..=4).map(addr).collect(), Generation(0))
 }
 
 fn swim(number: u32, config: Config) -> Swim {

@@ -15,7 +15,8 @@ use rmp_serde::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Generation, Incarnation, MemberId, MemberState, Version,
+    Generation, Incarnation, MemberId, MemberState, ServingState, Version,
+    member::tags::{Profile, read_tags},
     wire::{bytes::Bytes, error::DecodeError},
 };
 
@@ -147,7 +148,7 @@ pub struct Record {
     addr_hash: u16,
     /// Where in `signed` the name is; the addresses follow it.
     name: Range<u16>,
-    /// The signed bytes: public key, generation, incarnation, has left, name, addresses, and whatever a later
+    /// The signed bytes: public key, generation, incarnation, has left, name, addresses, profile, and whatever a later
     /// release appends. The signature follows them.
     signed: Arc<[u8]>,
 }
@@ -159,20 +160,19 @@ pub(crate) struct Statement {
     pub(crate) addrs: Vec<SocketAddr>,
     pub(crate) version: Version,
     pub(crate) has_left: bool,
+    pub(crate) profile: Profile,
 }
 
 impl Record {
     /// The most addresses of a member; further ones are ignored.
     pub const MAX_ADDRS: usize = 4;
-    /// The longest signed part, which leaves room for fields of later releases.
-    pub(crate) const MAX_BODY_BYTES: usize = 512;
+    /// The longest signed part: fields at their limits have some 590 bytes, the rest is for fields of later releases.
+    pub(crate) const MAX_BODY_BYTES: usize = 768;
 
     /// Signs a statement of our own.
-    pub(crate) fn sign(statement: Statement, keys: &dyn Keys) -> Self {
-        let Statement { name, addrs, version, has_left } = statement;
-        let key = keys.public_key();
-        let addrs = &addrs[..addrs.len().min(Self::MAX_ADDRS)];
-        let body = encode_body(&key, version, has_left, &name, addrs);
+    pub(crate) fn sign(mut statement: Statement, keys: &dyn Keys) -> Self {
+        statement.addrs.truncate(Self::MAX_ADDRS);
+        let body = encode_body(&keys.public_key(), &statement);
         let signature = keys.sign(&signed_message(&body));
         Self::decode(&body, signature, keys).expect("a statement has an address")
     }
@@ -195,8 +195,9 @@ impl Record {
         let has_left = bool::deserialize(&mut fields)?;
         let name = Name::deserialize(&mut fields)?.as_str().len();
         let name_ends = body.len() - fields.get_ref().len();
-        let first = first_addr(fields.get_ref())?;
-        let at = |index| u16::try_from(index).expect("a body has no more than 512 bytes");
+        let (first, profile) = split_addrs(fields.get_ref())?;
+        Profile::decode(profile)?;
+        let at = |index| u16::try_from(index).expect("a body has no more than 768 bytes");
         Ok(Self {
             id: keys.member_id(&key),
             version,
@@ -254,8 +255,32 @@ impl Record {
 
     /// All addresses of the member, the preferred one first; 1 to [`Record::MAX_ADDRS`].
     pub fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
-        let addrs = read_addrs(&self.signed[self.name.end.into()..]);
+        let mut bytes = self.after_name();
+        let addrs = read_addrs_len(&mut bytes);
+        let addrs = (0..addrs).map(move |_| read_addr(&mut bytes));
         addrs.map(|addr| addr.expect("addresses are checked as they are decoded"))
+    }
+
+    /// The tags of the member, in the order of their keys.
+    pub fn tags(&self) -> impl Iterator<Item = (&str, &str)> {
+        read_tags(self.profile_bytes())
+    }
+
+    /// Whether the member takes work, as it says itself.
+    pub fn serving(&self) -> ServingState {
+        self.profile().serving
+    }
+
+    pub(crate) fn profile(&self) -> Profile {
+        Profile::decode(self.profile_bytes()).expect("profiles are checked as they are decoded")
+    }
+
+    fn profile_bytes(&self) -> &[u8] {
+        split_addrs(self.after_name()).expect("addresses are checked as they are decoded").1
+    }
+
+    fn after_name(&self) -> &[u8] {
+        &self.body()[self.name.end.into()..]
     }
 
     pub(crate) fn body(&self) -> &[u8] {
@@ -272,6 +297,7 @@ impl Record {
             addrs: self.addrs().collect(),
             version: self.version,
             has_left: self.has_left,
+            profile: self.profile(),
         }
     }
 
@@ -292,14 +318,9 @@ impl fmt::Debug for Record {
     }
 }
 
-fn encode_body(
-    key: &PublicKey,
-    version: Version,
-    has_left: bool,
-    name: &Name,
-    addrs: &[SocketAddr],
-) -> Vec<u8> {
-    let addrs: Vec<Addr> = addrs.iter().copied().map(Addr).collect();
+fn encode_body(key: &PublicKey, statement: &Statement) -> Vec<u8> {
+    let Statement { name, addrs, version, has_left, profile } = statement;
+    let addrs: Vec<_> = addrs.iter().copied().map(Addr).collect();
     let mut body = Vec::with_capacity(128);
     let mut fields = rmp_serde::Serializer::new(&mut body);
     Bytes(key.0)
@@ -310,24 +331,23 @@ fn encode_body(
         .and_then(|()| name.as_str().serialize(&mut fields))
         .and_then(|()| addrs.serialize(&mut fields))
         .expect("writing to a vector cannot fail");
+    profile.encode(&mut body);
     body
 }
 
-/// The addresses that these bytes begin with, or `None` in place of one that is none.
-fn read_addrs(mut bytes: &[u8]) -> impl ExactSizeIterator<Item = Option<SocketAddr>> {
-    let addrs = rmp::decode::read_array_len(&mut bytes).unwrap_or_default();
-    (0..addrs).map(move |_| read_addr(&mut bytes))
-}
-
-/// The first of the addresses that these bytes begin with, if all are valid.
-fn first_addr(bytes: &[u8]) -> Result<SocketAddr, DecodeError> {
-    let mut addrs = read_addrs(bytes);
-    if !(1..=Record::MAX_ADDRS).contains(&addrs.len()) {
+/// The first of the addresses that these bytes begin with, if all are valid, and what follows the last.
+fn split_addrs(mut bytes: &[u8]) -> Result<(SocketAddr, &[u8]), DecodeError> {
+    let addrs = read_addrs_len(&mut bytes);
+    if !(1..=Record::MAX_ADDRS).contains(&addrs) {
         return Err(DecodeError::Invalid("number of addresses"));
     }
-    let first = addrs.next().flatten();
-    let first = first.filter(|_| addrs.all(|addr| addr.is_some()));
-    first.ok_or(DecodeError::Invalid("address"))
+    let addrs: Option<Vec<_>> = (0..addrs).map(|_| read_addr(&mut bytes)).collect();
+    let addrs = addrs.ok_or(DecodeError::Invalid("address"))?;
+    Ok((addrs[0], bytes))
+}
+
+fn read_addrs_len(bytes: &mut &[u8]) -> usize {
+    rmp::decode::read_array_len(bytes).unwrap_or_default() as usize
 }
 
 fn addr_hash(addr: SocketAddr) -> u16 {

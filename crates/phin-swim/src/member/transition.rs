@@ -183,7 +183,9 @@ fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
             Some(Change::Alive)
         }
         MemberState::Alive => {
-            let is_same = known.record.addrs().eq(record.addrs()) && known.name() == record.name();
+            let is_same = known.record.addrs().eq(record.addrs())
+                && known.name() == record.name()
+                && known.record.profile() == record.profile();
             (!is_same).then_some(Change::Updated)
         }
     }

@@ -101,18 +101,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        Member, Name, Record,
+        Member, Record,
         member::record::{
             Statement,
-            tests::{TestKeys, addr, id, version},
+            tests::{TestKeys, addr, id, statement, version},
         },
     };
 
     /// A member that was at this address, since so many seconds in that state.
     fn member(node: u8, at: u8, state: MemberState, since: u64) -> Member {
-        let name = Name::try_from(format!("n{node}").as_str()).unwrap();
-        let statement =
-            Statement { name, addrs: vec![addr(at)], version: version(0, 0), has_left: false };
+        let statement = Statement { addrs: vec![addr(at)], ..statement(node, version(0, 0)) };
         let record = Record::sign(statement, &TestKeys(node.into()));
         Member { record, state, since: Instant::START + Duration::from_secs(since) }
     }

@@ -5,12 +5,13 @@ use std::{
 
 use super::*;
 use crate::{
-    MemberState, Outcome, Record, Report, Silence,
+    Change, Event, Member, MemberState, Outcome, Record, Report, Silence,
     detect::reports::Reports,
     member::{
         record::tests::{TestKeys, addr, id, record, version},
         transition::News,
     },
+    testing::ms,
     wire::{Claim, Entry, Payload, Sequence, Tally, Verdict, decode},
 };
 
@@ -18,7 +19,7 @@ mod many;
 
 fn swim(node: u8, config: Config) -> Swim {
     let name = Name::try_from(format!("n{node}").as_str()).unwrap();
-    let me = Local { name, addrs: vec![addr(node)], generation: Generation(0) };
+    let me = Local::new(name, vec![addr(node)], Generation(0));
     Swim::new(Instant::START, me, config, Arc::new(TestKeys(node.into())), node.into()).unwrap()
 }
 
@@ -138,6 +139,7 @@ fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Ve
         Timer::JoinRetry(_) => Timer::JoinRetry(id),
         Timer::LeaveRetry => Timer::LeaveRetry,
         Timer::Release(_) => Timer::Release(id),
+        Timer::Describe => Timer::Describe,
         Timer::Sweep => Timer::Sweep,
     ]
 }
@@ -153,9 +155,9 @@ fn fire(swim: &mut Swim, now: Instant, timer: Timer) -> (String, Vec<Output>) {
 fn state(swim: &Swim) -> String {
     let Core { ctx, list, links, pings, rounds, detector, dissemination, .. } = &swim.core;
     let Core { exchanges, forgotten, joins, undecided, newcomers, .. } = &swim.core;
-    let Core { flaps, convergence, departure, .. } = &swim.core;
+    let Core { flaps, convergence, departure, identity, .. } = &swim.core;
     let rooms = (links, pings, rounds, detector, dissemination, exchanges, forgotten, joins);
-    let others = (undecided, newcomers, flaps, convergence, departure);
+    let others = (undecided, newcomers, flaps, convergence, departure, identity);
     format!("{:?}", (rooms, others, list, &ctx.stats, &ctx.timers))
 }
 
@@ -402,7 +404,8 @@ fn another_process_with_the_key_is_told_from_an_earlier_run() {
     let mut said_elsewhere = |millis: u64, generation: u32| {
         let name = Name::try_from("n0").unwrap();
         let version = version(generation, 0);
-        let statement = Statement { name, addrs: vec![addr(9)], version, has_left: false };
+        let profile = Profile::default();
+        let statement = Statement { name, addrs: vec![addr(9)], version, has_left: false, profile };
         let record = Record::sign(statement, &TestKeys(0));
         let part = Part::Entry(Entry { state: MemberState::Alive, record });
         swim.handle_stream(at(millis), peer(1), &Payload::of(&part).into_bytes());
@@ -440,4 +443,42 @@ fn a_later_run_of_a_newcomer_that_died_unheard_is_not_reported_dead_to_others() 
     });
     let mut parts = payloads.flat_map(|payload| decode(payload, &TestKeys(0)).unwrap().parts);
     assert!(!parts.any(|part| matches!(part, Part::Dead(_))));
+}
+
+#[test]
+fn changes_of_tags_within_a_period_are_one_version_and_its_event_has_both() {
+    let (mut swim, period) = (swim(0, Config::lan()), Config::lan().protocol_period);
+    let start = at(10_000);
+    // When which zone is set, if one is; the changes of the zone that are reported until then.
+    let steps = [
+        (start, Some("a"), "none to a"),
+        (start + ms(1), Some("b"), ""),
+        (start + ms(2), Some("c"), ""),
+        (start + period, None, "a to c"),
+        // Back to what the record says, before anything was announced.
+        (start + period + ms(1), Some("d"), ""),
+        (start + period + ms(2), Some("c"), ""),
+        (start + period * 2, None, ""),
+        (start + period * 3, Some("e"), "c to e"),
+    ];
+    let zone = |member: &Member| member.tag("zone").unwrap_or("none").to_owned();
+    for (now, set, expected) in steps {
+        swim.handle_timeout(now);
+        let mut happened = outputs(&mut swim);
+        if let Some(zone) = set {
+            let mut tags = swim.tags();
+            tags.set("zone", zone).unwrap();
+            swim.set_tags(now, tags);
+            assert_eq!(swim.tags().get("zone"), Some(zone), "as last set");
+            happened.append(&mut outputs(&mut swim));
+        }
+        let updates = happened.iter().filter_map(|output| match output {
+            Output::Event(Event { change: Change::Updated, member, before, .. }) => {
+                Some(format!("{} to {}", zone(before.as_ref()?), zone(member)))
+            }
+            _ => None,
+        });
+        assert_eq!(updates.collect::<Vec<_>>().join(", "), expected, "at {now:?}");
+    }
+    assert_eq!(swim.members().me().incarnation().0, 3);
 }

@@ -322,11 +322,9 @@ impl Scenario {
 
     fn start_as(&mut self, node: usize, generation: u32, as_name: Option<&str>, at: Option<&str>) {
         let own_name = format!("n{node}");
-        let local = Local {
-            name: Name::try_from(as_name.unwrap_or(&own_name)).unwrap(),
-            addrs: vec![addr(at.map_or(node, number))],
-            generation: Generation(generation),
-        };
+        let name = Name::try_from(as_name.unwrap_or(&own_name)).unwrap();
+        let addrs = vec![addr(at.map_or(node, number))];
+        let local = Local::new(name, addrs, Generation(generation));
         let keys = Arc::new(TestKeys(node));
         let seed = self.seed.wrapping_mul(1_000) + node as u64;
         let swim = Swim::new(self.now, local, self.config.clone(), keys, seed).unwrap();

@@ -1,6 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
+use crate::{Reason, Tags};
 
 /// Keys that anyone could forge, of the member with this number.
 pub(crate) struct TestKeys(pub(crate) u32);
@@ -60,7 +61,13 @@ pub(crate) fn version(generation: u32, incarnation: u32) -> Version {
 
 pub(crate) fn statement(node: u8, version: Version) -> Statement {
     let name = Name::try_from(format!("n{node}").as_str()).unwrap();
-    Statement { name, addrs: vec![addr(node)], version, has_left: false }
+    Statement {
+        name,
+        addrs: vec![addr(node)],
+        version,
+        has_left: false,
+        profile: Profile::default(),
+    }
 }
 
 pub(crate) fn record(node: u8, version: Version) -> Record {
@@ -102,6 +109,8 @@ fn the_signature_covers_every_byte_and_the_key() {
 #[test]
 fn the_signature_covers_each_field() {
     let said = || statement(3, version(5, 9));
+    let (mut tags, serving) = (Tags::new(), ServingState::Draining);
+    tags.set("zone", "a").unwrap();
     let changes = [
         Statement { version: version(6, 9), ..said() },
         Statement { version: version(5, 10), ..said() },
@@ -109,6 +118,8 @@ fn the_signature_covers_each_field() {
         Statement { name: Name::try_from("other").unwrap(), ..said() },
         Statement { addrs: vec![addr(4)], ..said() },
         Statement { addrs: vec![addr(3), addr(4)], ..said() },
+        Statement { profile: Profile { tags, ..Profile::default() }, ..said() },
+        Statement { profile: Profile { serving, ..Profile::default() }, ..said() },
     ];
     let signature = record(3, version(5, 9)).signature();
     for changed in changes {
@@ -122,7 +133,8 @@ fn the_signature_covers_each_field() {
 fn fields_of_a_later_release_keep_the_signature_and_are_relayed_unchanged() {
     let keys = TestKeys(3);
     let mut body = record(3, version(1, 2)).body().to_vec();
-    body.extend_from_slice(b"\xa5later\xc0");
+    // No tags, serving, and what comes later.
+    body.extend_from_slice(b"\x80\x00\xa5later\xc0");
     let signature = keys.sign(&signed_message(&body));
     let record = decode(&body, signature).unwrap();
     assert!(record.is_authentic(&TestKeys(0)));
@@ -140,6 +152,7 @@ fn a_truncated_record_is_an_error_at_every_byte() {
 #[test]
 fn a_record_has_a_longest_body() {
     let mut body = record(3, version(1, 2)).body().to_vec();
+    body.extend_from_slice(b"\x80\x00");
     body.resize(Record::MAX_BODY_BYTES, 0xc0);
     assert!(decode(&body, Signature([0; 64])).is_ok());
     body.push(0xc0);
@@ -151,19 +164,20 @@ fn the_longest_statement_fits() {
     let mut said = statement(3, version(u32::MAX, u32::MAX));
     said.name = Name::try_from("x".repeat(Name::MAX_BYTES).as_str()).unwrap();
     said.addrs = vec![(Ipv6Addr::LOCALHOST, u16::MAX).into(); 9];
+    (0..16).for_each(|tag| said.profile.tags.set(&format!("{tag:0>8}"), "12345678").unwrap());
+    let reason = "x".repeat(Reason::MAX_BYTES);
+    said.profile.serving = ServingState::NotServing(reason.as_str().try_into().unwrap());
     let record = Record::sign(said, &TestKeys(3));
     assert_eq!(record.addrs().count(), Record::MAX_ADDRS, "further ones are not taken");
-    assert!(record.body().len() <= Record::MAX_BODY_BYTES / 2, "room is left for later fields");
+    assert!(record.body().len() <= Record::MAX_BODY_BYTES - 128, "room is left for later fields");
     assert_eq!(decode(record.body(), record.signature()).unwrap(), record);
 }
 
 #[test]
 fn a_record_without_or_with_too_many_addresses_is_refused() {
     for (count, is_good) in [(0, false), (1, true), (4, true), (5, false), (1_000, false)] {
-        let addrs = vec![addr(3); count];
-        let said = statement(3, version(0, 0));
-        let key = TestKeys(3).public_key();
-        let body = encode_body(&key, said.version, false, &said.name, &addrs);
+        let said = Statement { addrs: vec![addr(3); count], ..statement(3, version(0, 0)) };
+        let body = encode_body(&TestKeys(3).public_key(), &said);
         assert_eq!(decode(&body, Signature([0; 64])).is_ok(), is_good, "{count} addresses");
     }
 }
