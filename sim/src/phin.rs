@@ -145,6 +145,7 @@ impl PhinProcess {
             // No application is asked in a simulation.
             Output::Newcomer { .. }
             | Output::JoinEnded { .. }
+            | Output::Data(_)
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {
                 return None;

@@ -2,6 +2,8 @@
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
+use crate::MemberData;
+
 /// The settings of the protocol. Start from a preset, and change what differs.
 ///
 /// ```
@@ -54,6 +56,14 @@ pub struct Config {
     /// The largest datagram that is built. Longer content is divided, or goes by stream. Default 1,100, which fits the smallest
     /// packet that QUIC allows; 512 to 65,000.
     pub max_datagram_bytes: usize,
+    /// How long a write to this node's data waits for others, to be sent with them. Default 50 ms; at most the protocol
+    /// period.
+    pub data_delay: Duration,
+    /// The most bytes of a member's data, keys included. It should be the same everywhere: data of others that exceeds it is
+    /// dropped and counted. Default 16 KiB; at most 256 KiB ([`MemberData::MAX_BYTES`](crate::MemberData::MAX_BYTES)).
+    pub max_data_bytes: usize,
+    /// The most bytes of the data of all members. Data beyond it is dropped and counted. Default 256 MiB.
+    pub max_total_data_bytes: usize,
     /// The most members in the list, dead ones included. Further ones are refused and counted. Default 65,536; 2 to
     /// 1,000,000.
     pub max_members: usize,
@@ -89,6 +99,9 @@ impl Config {
             retransmit_multiplier: 1,
             push_delay: Duration::from_millis(2),
             max_datagram_bytes: 1_100,
+            data_delay: Duration::from_millis(50),
+            max_data_bytes: 16 * 1_024,
+            max_total_data_bytes: 256 * 1_024 * 1_024,
             max_members: 65_536,
             flap_suppress: 10.0,
             flap_reuse: 3.0,
@@ -116,6 +129,7 @@ impl Config {
             prior_round_trip: Duration::from_millis(20),
             pause_tolerance: Duration::from_millis(300),
             push_delay: Duration::from_millis(1),
+            data_delay: Duration::from_millis(10),
             ..Self::lan()
         }
     }
@@ -168,6 +182,7 @@ impl TryFrom<Config> for Params {
             check_duration("max_protocol_period", longest, period..=period * 64),
             check_duration("prior_round_trip", round_trip, Duration::from_micros(1)..=period / 2),
             check_duration("push_delay", config.push_delay, Duration::ZERO..=period),
+            check_duration("data_delay", config.data_delay, Duration::ZERO..=period),
             check_duration("dead_retention", config.dead_retention, period * 10..=Duration::MAX),
             check_duration("pause_tolerance", pause, period / 10..=LONG),
             check_duration("hang_tolerance", hang, pause..=LONG * 6),
@@ -180,6 +195,12 @@ impl TryFrom<Config> for Params {
             check_count("indirect_probes", config.indirect_probes.into(), 0..=16),
             check_count("retransmit_multiplier", config.retransmit_multiplier.into(), 1..=64),
             check_count("max_datagram_bytes", config.max_datagram_bytes, 512..=65_000),
+            check_count("max_data_bytes", config.max_data_bytes, 0..=MemberData::MAX_BYTES),
+            check_count(
+                "max_total_data_bytes",
+                config.max_total_data_bytes,
+                0..=isize::MAX as usize,
+            ),
             check_count("max_members", config.max_members, 2..=1_000_000),
         ];
         checks.into_iter().collect::<Result<(), _>>()?;

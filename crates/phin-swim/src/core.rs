@@ -7,11 +7,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Change, Event, Instant, Keys, Member, MemberId, MemberState, Output, Peer, Record,
+    Change, Event, Fingerprint, Instant, Keys, Member, MemberId, MemberState, Output, Peer, Record,
     accept::Records,
     admission::{Admission, Undecided},
     config::Params,
     ctx::{Ctx, Effect},
+    data::{DataRoom, spread::Replicate},
     detect::{
         clear::LifeSigns,
         degraded::Degraded,
@@ -50,7 +51,7 @@ use crate::{
         convergence::{Convergence, Word, max_age},
     },
     timers::Timer,
-    wire::{Entry, Pulse, Round},
+    wire::{Entry, Part, Pulse, Round},
 };
 /// The rooms of the core: each owns a part of the state, and the rules for it.
 pub(crate) struct Core {
@@ -72,6 +73,7 @@ pub(crate) struct Core {
     pub(crate) convergence: Convergence,
     pub(crate) departure: Departure,
     pub(crate) identity: Identity,
+    pub(crate) data: DataRoom,
     /// What the driver has yet to do.
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -92,7 +94,8 @@ impl Core {
         let first_round_ends = now + params.protocol_period.mul_f64(rng.random());
         let (list, dissemination) =
             (MembershipList::new(member, params.rings), Dissemination::new(now, params.rings));
-        let forgotten = Forgotten::new(list.me().id());
+        let me = list.me().id();
+        let forgotten = Forgotten::new(me);
         let mut ctx = Ctx::new(now, params, keys, rng);
         ctx.timers.set(first_round_ends, Timer::Period(0));
         Self {
@@ -114,6 +117,7 @@ impl Core {
             convergence: Convergence::default(),
             departure: Departure::default(),
             identity: Identity::default(),
+            data: DataRoom::new(now, me),
             outputs: VecDeque::new(),
         }
     }
@@ -146,6 +150,10 @@ impl Core {
                 self.probe(|probe| probe.ping_by_stream(target, sequence));
             }
             Step::SendWithNews { to, channel, mut payload } => {
+                let fingerprint = self.data.store.fingerprint();
+                if fingerprint != Fingerprint(0) {
+                    payload.push(&Part::DataFingerprint(fingerprint));
+                }
                 self.gossip(|gossip| gossip.piggyback(&mut payload, to.id));
                 self.ctx.send_by(channel, to, payload);
             }
@@ -237,6 +245,8 @@ impl Core {
             // Whatever is still open leads to where it was.
             self.ctx.output(Output::Disconnect(transition.id()));
         }
+        // The data of a member is reported after the member.
+        self.data.react(&mut self.ctx, transition);
     }
 
     /// What each room remembers changes with a member. Of this node itself the others keep nothing, and what they keep of a
@@ -471,6 +481,20 @@ impl Core {
             forgotten: &self.forgotten,
             budget: &mut self.budget,
             own: &mut self.exchanges,
+        });
+        self.run();
+    }
+
+    /// Applies a rule of the replication of data, and carries out what it asks for.
+    pub(crate) fn replicate(&mut self, rule: impl FnOnce(&mut Replicate<'_>)) {
+        let DataRoom { store, own: own_data, replication } = &mut self.data;
+        rule(&mut Replicate {
+            ctx: &mut self.ctx,
+            list: &self.list,
+            hearsay: &mut self.detector.hearsay,
+            store,
+            own_data,
+            own: replication,
         });
         self.run();
     }

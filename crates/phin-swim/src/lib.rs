@@ -40,6 +40,7 @@ mod admission;
 mod config;
 mod core;
 mod ctx;
+mod data;
 mod detect;
 mod flaps;
 mod forget;
@@ -68,6 +69,8 @@ mod warm;
 mod wire;
 
 pub use config::{Config, ConfigError};
+pub use data::map::{DataError, MemberData, Revision};
+pub use data::store::{Data, DataEvent, DataUpdate, OwnerGone};
 pub use detect::failing::{FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{Generation, Member, MemberId, MemberState, Record, Silence};
+use crate::{DataEvent, Generation, Member, MemberId, MemberState, Record, Silence};
 
 /// A member with the address at which to dial it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -34,6 +34,8 @@ pub enum Output {
     Disconnect(MemberId),
     /// The membership list changed.
     Event(Event),
+    /// The data of a member changed.
+    Data(DataEvent),
     /// A join started by [`Swim::join`](crate::Swim::join) has ended.
     JoinEnded {
         /// The member that was asked.

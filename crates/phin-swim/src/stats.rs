@@ -89,6 +89,18 @@ pub struct Stats {
     pub exchanges_refused: u64,
     /// Exchanges of records started: after a join, because fingerprints differed, or because members died.
     pub exchanges_started: u64,
+    /// Comparisons of data started, because fingerprints differed.
+    pub data_comparisons: u64,
+    /// Announcements of data of members that are not alive here in that run; ignored, as the list comes first.
+    pub data_of_unknown_runs: u64,
+    /// Requests for data not sent or not answered, because there were too many.
+    pub data_requests_refused: u64,
+    /// Data that is known already, or does not fit what is known; ignored.
+    pub data_ignored: u64,
+    /// Data that its owner did not sign; dropped.
+    pub data_forged: u64,
+    /// Data that exceeds a limit of this node; dropped.
+    pub data_over_limit: u64,
     /// Answers that nobody asked for, and messages from this node's own id; dropped.
     pub misdirected_messages: u64,
 }

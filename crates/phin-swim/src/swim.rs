@@ -1,11 +1,13 @@
 //! [`Swim`]: takes inputs, dispatches them to the room whose rule they meet, and hands out what results.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    Config, ConfigError, Disconnection, Fingerprint, ForgetRefusal, Generation, HostAnswer,
-    Incarnation, Instant, Keys, MemberId, Members, Name, Output, Peer, Stats, Unreachable, Version,
+    Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal, Generation,
+    HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Output, Peer, Stats,
+    Unreachable, Version,
     core::Core,
+    data::DataRoom,
     detect::host::handle_unreachable,
     flaps::release,
     forget::forget_on_request,
@@ -163,6 +165,10 @@ impl Swim {
                 }
                 Timer::LeaveRetry => core.departure.announce(&mut core.ctx, &core.list),
                 Timer::Release(id) => release(&mut core.ctx, &mut core.list, id),
+                Timer::PublishData => core.replicate(|data| data.publish()),
+                Timer::ExpireData => core.data.own.expire(&mut core.ctx, &mut core.data.store),
+                Timer::AnnounceData => core.replicate(|data| data.announce()),
+                Timer::RetryData => core.replicate(|data| data.retry()),
                 Timer::Describe => core.identity.restate_profile(&mut core.ctx, &core.list),
                 Timer::Sweep => core.forgotten.sweep(&mut core.ctx, &core.list),
             }
@@ -222,6 +228,37 @@ impl Swim {
         self.core.run();
     }
 
+    /// Sets a key of this node's data, which all members read, for `time_to_live` if that is given. The write is in
+    /// [`Swim::data`] at once, and is sent to others together with those that follow within
+    /// [`Config::data_delay`](crate::Config::data_delay). A key that is set to the value that it has is not sent again; only
+    /// its time to live changes.
+    ///
+    /// # Errors
+    /// The key, the value or the data is longer than allowed, or there are too many keys. Nothing changes then.
+    pub fn put_data(
+        &mut self,
+        now: Instant,
+        key: &str,
+        value: &[u8],
+        time_to_live: Option<Duration>,
+    ) -> Result<(), DataError> {
+        self.begin(now);
+        let DataRoom { own, store, .. } = &mut self.core.data;
+        let expires_at = time_to_live.map(|time_to_live| now + time_to_live);
+        let result = own.put(&mut self.core.ctx, store, (key, value.into()), expires_at);
+        self.core.run();
+        result
+    }
+
+    /// Deletes a key of this node's data. Returns whether it was there.
+    pub fn delete_data(&mut self, now: Instant, key: &str) -> bool {
+        self.begin(now);
+        let DataRoom { own, store, .. } = &mut self.core.data;
+        let was_there = own.delete(&mut self.core.ctx, store, key);
+        self.core.run();
+        was_there
+    }
+
     /// Leaves the cluster. The members that observe this node, and those that it observes, are notified until each has
     /// confirmed ([`Output::LeaveConfirmed`]); this node stops probing. Returns how many are notified. A second call has no
     /// effect.
@@ -274,6 +311,16 @@ impl Swim {
     /// The fingerprint of the membership list.
     pub const fn fingerprint(&self) -> Fingerprint {
         self.core.list.snapshot().fingerprint()
+    }
+
+    /// A snapshot of the data of all members.
+    pub fn data(&self) -> Data {
+        self.core.data.store.snapshot().clone()
+    }
+
+    /// When a key of this node's data expires, if it does.
+    pub fn data_expires_at(&self, key: &str) -> Option<Instant> {
+        self.core.data.own.expires_at(key)
     }
 
     /// The tags of this node as last set: they may be ahead of its record for a protocol period.
@@ -411,6 +458,18 @@ impl Swim {
                 core.anti_entropy(|sync| sync.handle_summary(from, buckets, &lines));
             }
             Part::Want(ids) => core.anti_entropy(|sync| sync.handle_want(from, &ids)),
+            Part::DataFingerprint(theirs) => {
+                core.replicate(|data| data.handle_fingerprint(from, theirs));
+            }
+            Part::DataNews(lines) => core.replicate(|data| data.handle_news(from, &lines)),
+            Part::DataWant(lines) => core.replicate(|data| data.handle_want(from, &lines)),
+            Part::DataDelta(delta) => core.replicate(|data| data.handle_delta(from, &delta)),
+            Part::DataCompare(buckets) => {
+                core.replicate(|data| data.handle_compare(from, &buckets));
+            }
+            Part::DataSummary { buckets, lines } => {
+                core.replicate(|data| data.handle_summary(from, buckets, &lines));
+            }
             Part::Leave { sequence } => handle_leave(&mut core.ctx, &core.list, from, sequence),
             Part::LeaveAck { sequence } => {
                 core.departure.handle_leave_ack(&mut core.ctx, from.id, sequence);

@@ -34,6 +34,14 @@ pub(crate) enum Timer {
     LeaveRetry,
     /// The penalty of a member that died too often has decayed.
     Release(MemberId),
+    /// Data that this node wrote is to be published.
+    PublishData,
+    /// The time of a key of this node is over.
+    ExpireData,
+    /// New data of others has waited for more, to be announced together.
+    AnnounceData,
+    /// Members that were asked for data have not answered.
+    RetryData,
     /// Changes of what this node says of itself have waited for each other.
     Describe,
     /// Members that died or left long ago are to be forgotten.

@@ -23,7 +23,10 @@ pub use self::describe::describe;
 pub(crate) use self::{
     codec::decode,
     error::DecodeError,
-    part::{Claim, Entry, FailingLinkBody, Part, Pulse, SummaryLine, Tally, Verdict, VoteBody},
+    part::{
+        Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part, Pulse,
+        SummaryLine, Tally, Verdict, VoteBody,
+    },
     payload::Payload,
 };
 
@@ -66,6 +69,8 @@ impl fmt::Display for Fingerprint {
 pub(crate) const BUCKETS: usize = 64;
 /// How many votes a verdict carries at most: as many as there can be observers.
 pub(crate) const MAX_VOTES: usize = 32;
+/// The most keys that a delta puts or removes: those of a map, and those removed from it.
+pub(crate) const MAX_CHANGES: usize = 512;
 
 #[cfg(test)]
 pub(crate) mod tests;

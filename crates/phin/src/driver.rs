@@ -433,6 +433,8 @@ impl Driver {
                     info!("members are heard again: this node is no longer isolated");
                     self.status.isolated.send_replace(false);
                 }
+                // Nothing writes or reads data through this handle yet.
+                Output::Data(_) => {}
                 Output::LeaveConfirmed(id) => self.state.batch.confirmed.push(id),
                 Output::Generation(generation) => self.keep(generation),
                 Output::IdentityInUse(addr) => self.on_identity_in_use(addr),

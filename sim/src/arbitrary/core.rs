@@ -100,6 +100,7 @@ impl Core {
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
             | Output::Isolated(_)
+            | Output::Data(_)
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {}
         }

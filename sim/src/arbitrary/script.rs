@@ -291,6 +291,7 @@ impl<'a> Script<'a> {
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
             | Output::Isolated(_)
+            | Output::Data(_)
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_)
             | Output::Generation(_) => None,

@@ -331,7 +331,7 @@ pub(crate) const fn bucket_bit(id: MemberId) -> u64 {
     1 << bucket(id)
 }
 
-const fn bucket(id: MemberId) -> usize {
+pub(crate) const fn bucket(id: MemberId) -> usize {
     (id.0[0] >> 2) as usize
 }
 
@@ -348,7 +348,7 @@ fn name_hash(name: &str) -> u32 {
     (hash >> 32) as u32
 }
 
-const fn mix(word: u64) -> u64 {
+pub(crate) const fn mix(word: u64) -> u64 {
     let word = word.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

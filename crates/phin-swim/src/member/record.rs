@@ -28,6 +28,12 @@ pub struct PublicKey(pub [u8; 32]);
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Signature(pub [u8; 64]);
 
+impl fmt::Debug for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Signature(…)")
+    }
+}
+
 /// Signs the records of this node and verifies those of others: Ed25519 in a node, a cheap stand-in in a simulator.
 pub trait Keys: Send + Sync {
     /// This member's public key.
@@ -210,10 +216,13 @@ impl Record {
 
     /// Whether the member it speaks of signed it.
     pub(crate) fn is_authentic(&self, keys: &dyn Keys) -> bool {
-        let Ok(key) = Bytes::deserialize(&mut Deserializer::new(self.body())) else {
-            return false;
-        };
-        keys.verify(&PublicKey(key.0), &signed_message(self.body()), &self.signature())
+        keys.verify(&self.public_key(), &signed_message(self.body()), &self.signature())
+    }
+
+    /// The public key of the member that it describes.
+    pub(crate) fn public_key(&self) -> PublicKey {
+        let key = Bytes::deserialize(&mut Deserializer::new(self.body()));
+        PublicKey(key.expect("keys are checked as they are decoded").0)
     }
 
     /// The member that it describes.

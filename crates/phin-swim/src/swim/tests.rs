@@ -139,6 +139,10 @@ fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Ve
         Timer::JoinRetry(_) => Timer::JoinRetry(id),
         Timer::LeaveRetry => Timer::LeaveRetry,
         Timer::Release(_) => Timer::Release(id),
+        Timer::PublishData => Timer::PublishData,
+        Timer::ExpireData => Timer::ExpireData,
+        Timer::AnnounceData => Timer::AnnounceData,
+        Timer::RetryData => Timer::RetryData,
         Timer::Describe => Timer::Describe,
         Timer::Sweep => Timer::Sweep,
     ]
@@ -155,9 +159,9 @@ fn fire(swim: &mut Swim, now: Instant, timer: Timer) -> (String, Vec<Output>) {
 fn state(swim: &Swim) -> String {
     let Core { ctx, list, links, pings, rounds, detector, dissemination, .. } = &swim.core;
     let Core { exchanges, forgotten, joins, undecided, newcomers, .. } = &swim.core;
-    let Core { flaps, convergence, departure, identity, .. } = &swim.core;
+    let Core { flaps, convergence, departure, identity, data, .. } = &swim.core;
     let rooms = (links, pings, rounds, detector, dissemination, exchanges, forgotten, joins);
-    let others = (undecided, newcomers, flaps, convergence, departure, identity);
+    let others = (undecided, newcomers, flaps, convergence, departure, identity, data);
     format!("{:?}", (rooms, others, list, &ctx.stats, &ctx.timers))
 }
 

@@ -1,15 +1,18 @@
 //! Parts to bytes and back, and what is checked of a payload that is read. How each field looks is in [`field`].
 
-use std::io::Cursor;
+use std::{borrow::Cow, io::Cursor};
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    BUCKETS, DecodeError, Entry, Part, WIRE_VERSION,
+    BUCKETS, DataChange, DecodeError, Delta, Entry, Part, WIRE_VERSION,
     bytes::Bytes,
     field::{self, Age, Votes},
 };
-use crate::{JoinRefusal, Keys, MemberState, Record, Signature};
+use crate::{
+    Generation, JoinRefusal, Keys, MemberId, MemberState, Record, Revision, Signature,
+    data::map::Head,
+};
 
 /// What a payload held.
 #[derive(Debug, Default)]
@@ -89,6 +92,12 @@ impl Part {
             Self::Abstain { subject, version } => write(out, 18, (subject, version)),
             Self::Forget(claim) => write(out, 19, claim),
             Self::Failing { subject, version, links } => write(out, 20, (subject, version, links)),
+            Self::DataFingerprint(fingerprint) => write(out, 21, fingerprint),
+            Self::DataNews(lines) => write(out, 22, lines),
+            Self::DataWant(lines) => write(out, 23, lines),
+            Self::DataDelta(delta) => write(out, 24, DeltaBody::from(&**delta)),
+            Self::DataCompare(buckets) => write(out, 25, &buckets[..]),
+            Self::DataSummary { buckets, lines } => write(out, 26, (buckets, lines)),
         }
     }
 }
@@ -134,6 +143,12 @@ fn decode_part(
             version,
             links,
         }),
+        21 => read(input, Part::DataFingerprint),
+        22 => read(input, Part::DataNews),
+        23 => read(input, Part::DataWant),
+        24 => read(input, |body: DeltaBody<'_>| Part::DataDelta(Box::new(body.into()))),
+        25 => read_buckets(input).map(Part::DataCompare),
+        26 => read(input, |(buckets, lines)| Part::DataSummary { buckets, lines }),
         _ => {
             IgnoredAny::deserialize(input)?;
             return Ok(None);
@@ -184,6 +199,34 @@ impl EntryBody {
             return Err(DecodeError::Invalid("state of a record"));
         }
         Ok(Entry { state: self.state, record })
+    }
+}
+
+/// A delta as it is written.
+#[derive(Deserialize, Serialize)]
+struct DeltaBody<'a>(
+    MemberId,
+    Generation,
+    Revision,
+    Revision,
+    #[serde(with = "field::changes")] Cow<'a, [DataChange]>,
+    Bytes<64>,
+);
+
+impl<'a> From<&'a Delta> for DeltaBody<'a> {
+    fn from(delta: &'a Delta) -> Self {
+        let Delta { owner, base, head, ref changes, signature } = *delta;
+        let changes = Cow::Borrowed(&changes[..]);
+        Self(owner, head.generation, base, head.revision, changes, Bytes(signature.0))
+    }
+}
+
+impl From<DeltaBody<'_>> for Delta {
+    fn from(
+        DeltaBody(owner, generation, base, revision, changes, signature): DeltaBody<'_>,
+    ) -> Self {
+        let (head, changes) = (Head { generation, revision }, changes.into_owned());
+        Self { owner, base, head, changes, signature: Signature(signature.0) }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Payloads in words, for traces and scenarios.
 
-use super::{Claim, Part, decode};
+use super::{Claim, DataLine, Part, decode};
 use crate::{Keys, MemberId, Version};
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
@@ -62,9 +62,28 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
         Part::Want(ids) => {
             format!("want {}", ids.iter().map(|&id| name(id)).collect::<Vec<_>>().join(","))
         }
+        Part::DataFingerprint(fingerprint) => format!("data-fingerprint {fingerprint}"),
+        Part::DataNews(lines) => format!("data-news {}", data_lines(lines, name)),
+        Part::DataWant(lines) => format!("data-want after {}", data_lines(lines, name)),
+        Part::DataDelta(delta) => {
+            let line = DataLine { owner: delta.owner, head: delta.head };
+            let (line, base) = (data_lines(&[line], name), delta.base.0);
+            format!("data {line} after {base} changes={}", delta.changes.len())
+        }
+        Part::DataCompare(_) => "data-compare".to_owned(),
+        Part::DataSummary { buckets, lines } => {
+            format!("data-summary buckets={} lines={}", buckets.count_ones(), lines.len())
+        }
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
     }
+}
+
+fn data_lines(lines: &[DataLine], name: &dyn Fn(MemberId) -> String) -> String {
+    let words = lines.iter().map(|DataLine { owner, head }| {
+        format!("{} r{}.{}", name(*owner), head.generation.0, head.revision.0)
+    });
+    words.collect::<Vec<_>>().join(",")
 }
 
 fn version(version: Version) -> String {

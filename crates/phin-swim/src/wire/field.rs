@@ -1,11 +1,11 @@
 //! How single fields are written, for serde's `with`; whatever has a limit is refused beyond it.
 
-use std::time::Duration;
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use super::{MAX_VOTES, bytes::Bytes};
-use crate::{MemberId, MemberState, Record, Silence};
+use super::{Content, DataChange, MAX_CHANGES, MAX_VOTES, bytes::Bytes};
+use crate::{MemberData, MemberId, MemberState, Record, Revision, Silence};
 
 impl Serialize for MemberId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -115,6 +115,78 @@ where
 #[derive(Deserialize)]
 #[serde(bound = "T: Deserialize<'de>")]
 pub(super) struct Votes<T>(#[serde(deserialize_with = "votes")] pub(super) Vec<T>);
+
+/// The changes of a delta; a removed key has `nil` in place of a value, an expired one `false`.
+pub(super) mod changes {
+    use super::*;
+
+    #[derive(Deserialize, Serialize)]
+    struct Body<'a>(Cow<'a, str>, Revision, ContentBody);
+
+    struct ContentBody(Content);
+
+    impl Serialize for ContentBody {
+        fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+            match &self.0 {
+                Content::Value(value) => to.serialize_bytes(value),
+                Content::Deleted => to.serialize_unit(),
+                Content::Expired => to.serialize_bool(false),
+            }
+        }
+    }
+
+    impl<'de> Deserialize<'de> for ContentBody {
+        fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl serde::de::Visitor<'_> for Visitor {
+                type Value = Content;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    write!(f, "at most {} bytes, nil, or false", MemberData::MAX_VALUE_BYTES)
+                }
+
+                fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Content, E> {
+                    match bytes.len() {
+                        0..=MemberData::MAX_VALUE_BYTES => Ok(Content::Value(Arc::from(bytes))),
+                        many => Err(E::invalid_length(many, &self)),
+                    }
+                }
+
+                fn visit_unit<E: Error>(self) -> Result<Content, E> {
+                    Ok(Content::Deleted)
+                }
+
+                fn visit_bool<E: Error>(self, _: bool) -> Result<Content, E> {
+                    Ok(Content::Expired)
+                }
+            }
+            from.deserialize_any(Visitor).map(Self)
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        changes: &[DataChange],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(changes.iter().map(|change| {
+            let DataChange { key, revision, content } = change;
+            Body(Cow::Borrowed(key), *revision, ContentBody(content.clone()))
+        }))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Cow<'static, [DataChange]>, D::Error> {
+        let changes = Vec::<Body<'_>>::deserialize(from)?;
+        if changes.len() > MAX_CHANGES {
+            return Err(D::Error::invalid_length(changes.len(), &"at most two for each key"));
+        }
+        let changes = changes.into_iter().map(|Body(key, revision, ContentBody(content))| {
+            DataChange { key: key.into_owned(), revision, content }
+        });
+        Ok(changes.collect())
+    }
+}
 
 /// Bytes as one MessagePack `bin`, refused beyond what a record may have.
 pub(super) mod record_body {

@@ -3,14 +3,14 @@
 //!
 //! Clocks differ, so no moment is sent. Votes and links become ages when sent and moments again when received, here.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
     FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
-    Record, Silence, Version, Vote,
+    Record, Revision, Signature, Silence, Version, Vote, data::map::Head,
 };
 
 /// The body of pings and acks (SWIM §3.1).
@@ -150,6 +150,59 @@ impl From<LineBody> for SummaryLine {
     }
 }
 
+/// Which data the sender has of a member, or knows of.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(from = "DataLineBody", into = "DataLineBody")]
+pub(crate) struct DataLine {
+    pub(crate) owner: MemberId,
+    pub(crate) head: Head,
+}
+
+/// A line as it is written: the head has no array of its own.
+#[derive(Deserialize, Serialize)]
+struct DataLineBody(MemberId, Generation, Revision);
+
+impl From<DataLine> for DataLineBody {
+    fn from(line: DataLine) -> Self {
+        Self(line.owner, line.head.generation, line.head.revision)
+    }
+}
+
+impl From<DataLineBody> for DataLine {
+    fn from(DataLineBody(owner, generation, revision): DataLineBody) -> Self {
+        Self { owner, head: Head { generation, revision } }
+    }
+}
+
+/// What leads from one revision of a member's data to another.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Delta {
+    pub(crate) owner: MemberId,
+    /// The revision that it changes; 0 if it has the whole map.
+    pub(crate) base: Revision,
+    pub(crate) head: Head,
+    /// One for each key, at most [`MAX_CHANGES`](super::MAX_CHANGES).
+    pub(crate) changes: Vec<DataChange>,
+    /// The owner's signature over the whole map after it.
+    pub(crate) signature: Signature,
+}
+
+/// What became of one key.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DataChange {
+    pub(crate) key: String,
+    /// The revision that did it.
+    pub(crate) revision: Revision,
+    pub(crate) content: Content,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Content {
+    Value(Arc<[u8]>),
+    Deleted,
+    Expired,
+}
+
 /// One part of a payload. The number of each kind stands in `codec` and in `docs/protocol.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
@@ -193,6 +246,18 @@ pub(crate) enum Part {
     Forget(Claim),
     /// These links to a member fail, though it lives; mine among them, or else mine works.
     Failing { subject: MemberId, version: Version, links: Vec<FailingLinkBody> },
+    /// The fingerprint of the data that I have of live members; beside a ping or an ack.
+    DataFingerprint(Fingerprint),
+    /// I have this data.
+    DataNews(Vec<DataLine>),
+    /// Send me what comes after this data.
+    DataWant(Vec<DataLine>),
+    /// The later data of a member.
+    DataDelta(Box<Delta>),
+    /// The fingerprints of the buckets of my data. (Anti-entropy)
+    DataCompare(Box<[u64; BUCKETS]>),
+    /// What I have in those buckets (a bit each) in which ours differ. (Anti-entropy)
+    DataSummary { buckets: u64, lines: Vec<DataLine> },
 }
 
 impl Part {
@@ -204,6 +269,8 @@ impl Part {
             | Self::IndirectAck { .. }
             | Self::JoinReply(_)
             | Self::Summary { .. }
+            | Self::DataDelta(_)
+            | Self::DataSummary { .. }
             | Self::LeaveAck { .. }
             | Self::Clear { .. }
             | Self::Abstain { .. } => true,
@@ -218,12 +285,23 @@ impl Part {
             | Self::Compare(_)
             | Self::Want(_)
             | Self::Leave { .. }
-            | Self::Failing { .. } => false,
+            | Self::Failing { .. }
+            | Self::DataFingerprint(_)
+            | Self::DataNews(_)
+            | Self::DataWant(_)
+            | Self::DataCompare(_) => false,
         }
     }
 
     /// Whether it tells of a member, rather than asking or answering.
     pub(crate) const fn is_telling(&self) -> bool {
-        matches!(self, Self::Entry(_) | Self::Suspect(_) | Self::Dead(_) | Self::Forget(_))
+        matches!(
+            self,
+            Self::Entry(_)
+                | Self::Suspect(_)
+                | Self::Dead(_)
+                | Self::Forget(_)
+                | Self::DataDelta(_)
+        )
     }
 }

@@ -8,7 +8,8 @@ use super::{
     *,
 };
 use crate::{
-    Generation, JoinRefusal, MemberState, Record, Silence,
+    Generation, JoinRefusal, MemberState, Record, Revision, Signature, Silence,
+    data::map::Head,
     member::record::tests::{TestKeys, id, record, version},
 };
 
@@ -28,6 +29,17 @@ pub(crate) fn samples() -> Vec<Part> {
     let tally = Tally { phi: 4.25, silent_for, silence: Silence::Hung, attempts: 3 };
     let (is_accusation, is_observer) = (true, false);
     let line = SummaryLine { id: id(4), version, state: MemberState::Suspect };
+    let head = Head { generation: Generation(3), revision: Revision(70_000) };
+    let data_line = DataLine { owner: id(4), head };
+    let change =
+        |key: &str, content| DataChange { key: key.to_owned(), revision: Revision(9), content };
+    let changes = vec![
+        change("put", Content::Value(b"value"[..].into())),
+        change("deleted", Content::Deleted),
+        change("expired", Content::Expired),
+    ];
+    let signature = Signature([8; 64]);
+    let delta = Delta { owner: id(4), base: Revision(8), head, changes, signature };
     vec![
         Part::Ping(pulse),
         Part::Ack(pulse),
@@ -63,6 +75,12 @@ pub(crate) fn samples() -> Vec<Part> {
                 attempts: 9,
             }],
         },
+        Part::DataFingerprint(Fingerprint(u64::MAX)),
+        Part::DataNews(vec![data_line; 2]),
+        Part::DataWant(vec![data_line]),
+        Part::DataDelta(Box::new(delta)),
+        Part::DataCompare(Box::new(std::array::from_fn(|bucket| bucket as u64 * 77))),
+        Part::DataSummary { buckets: 1 << 63, lines: vec![data_line; 3] },
     ]
 }
 
@@ -121,7 +139,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=20).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=26).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::{
 };
 
 use phin_swim::{
-    Config, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name, Output, Peer,
-    Question, Swim, describe,
+    Config, DataUpdate, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
+    Output, Peer, Question, Swim, describe,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -143,6 +143,7 @@ impl Scenario {
     /// - `node nX [generation=G] [name=NAME] [addr=nY]` starts one more, alone; `move nX nY`: it is now at the address of
     ///   nY; `join nX nY` lets it join through nY; `leave nX`
     /// - `admit nX nY`, `refuse nX nY REASON`: the application of nX decides on nY, after `config ask_application=true`
+    /// - `put nX KEY=VALUE [ttl=TIME]`, `delete nX KEY`: nX writes its data
     /// - `forget nX nY`: an operator asks nX to forget nY
     /// - `kill nX`, `restart nX` (next generation), `restart nX generation=G`, `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
@@ -192,6 +193,16 @@ impl Scenario {
                 let addrs = vec![addr(node(1))];
                 self.input(node(0), |swim, now| swim.move_to(now, addrs));
             }
+            "put" => {
+                let (key, value) = arguments[1].split_once('=').expect("KEY=VALUE");
+                let time_to_live = text(line, "ttl").map(duration);
+                self.input(node(0), |swim, now| {
+                    swim.put_data(now, key, value.as_bytes(), time_to_live).unwrap();
+                });
+            }
+            "delete" => self.input(node(0), |swim, now| {
+                assert!(swim.delete_data(now, arguments[1]));
+            }),
             "leave" => self.input(node(0), |swim, now| {
                 swim.leave(now);
             }),
@@ -423,6 +434,18 @@ impl Scenario {
             Output::Isolated(isolated) => {
                 let word = if isolated { "isolated" } else { "no longer isolated" };
                 self.show_event(node, word.to_owned());
+            }
+            Output::Data(event) => {
+                let what = match event.update {
+                    DataUpdate::Put { key, value } => {
+                        format!("{key}={}", String::from_utf8_lossy(&value))
+                    }
+                    DataUpdate::Delete { key } => format!("{key} deleted"),
+                    DataUpdate::Expire { key } => format!("{key} expired"),
+                    DataUpdate::OwnerGone(why) => format!("owner {why:?}").to_lowercase(),
+                    other => format!("{other:?}"),
+                };
+                self.show_event(node, format!("data of {} {what}", name(event.owner)));
             }
             Output::LeaveConfirmed(by) => {
                 self.show_event(node, format!("leave confirmed by {}", name(by)));

@@ -1,0 +1,441 @@
+//! [`Replication`]: how data reaches the others.
+//!
+//! A new revision is announced by its head ([`Part::DataNews`]) to the next members in some rings, which ask for what they lack
+//! ([`Part::DataWant`]), receive it once ([`Part::DataDelta`]), and announce it in turn. Each ring alone reaches all members, so
+//! an announcement is lost only where it is lost in each of them.
+//!
+//! What slipped through is found by the fingerprint on pings and acks ([`Part::DataFingerprint`]): a member that has another one
+//! compares buckets ([`Part::DataCompare`]), learns the heads in those that differ ([`Part::DataSummary`]), asks for what it
+//! lacks, and announces what the other does. A new member receives everything in this way, after the list.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    Fingerprint, Instant, MemberId, Peer,
+    ctx::Ctx,
+    data::{
+        map::{Head, MemberData, Refusal},
+        own::Own,
+        store::Store,
+    },
+    detect::hearsay::Hearsay,
+    member::list::MembershipList,
+    sync::budget::ListBudget,
+    timers::Timer,
+    wire::{BUCKETS, DataLine, Delta, Part, Payload},
+};
+
+/// What is to be announced, and what is asked for.
+#[derive(Debug)]
+pub(crate) struct Replication {
+    /// The members whose data is to be announced, and from whom it came; emptied when it is.
+    unannounced: BTreeMap<MemberId, Option<MemberId>>,
+    /// When it is.
+    push_at: Option<Instant>,
+    /// The members whose data is known to be later elsewhere: at most [`MAX_WANTED`], further ones are found again by
+    /// comparing.
+    wanted: BTreeMap<MemberId, Wanted>,
+    /// When those that did not answer are given up.
+    retry_at: Option<Instant>,
+    /// The member that was last sent the buckets of this node, and when.
+    compared: Option<(MemberId, Instant)>,
+    /// Since when every fingerprint that arrived differed from this node's.
+    differing_since: Option<Instant>,
+    last_change: Instant,
+    /// What is spent on answering others.
+    budget: ListBudget,
+}
+
+/// Data that is later elsewhere.
+#[derive(Debug, Default)]
+struct Wanted {
+    /// The members that announced it, and which; at most [`MAX_SOURCES`]. The first is asked first.
+    sources: VecDeque<(MemberId, Head)>,
+    /// When the first was asked.
+    asked_at: Option<Instant>,
+    /// Whether a delta did not fit, so that the whole map is asked for.
+    needs_all: bool,
+}
+
+/// The rules of replication, with what they work on.
+pub(crate) struct Replicate<'a> {
+    pub(crate) ctx: &'a mut Ctx,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) hearsay: &'a mut Hearsay,
+    pub(crate) store: &'a mut Store,
+    pub(crate) own_data: &'a mut Own,
+    pub(crate) own: &'a mut Replication,
+}
+
+impl Replication {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            unannounced: BTreeMap::new(),
+            push_at: None,
+            wanted: BTreeMap::new(),
+            retry_at: None,
+            compared: None,
+            differing_since: None,
+            last_change: Instant::START,
+            budget: ListBudget::new(now),
+        }
+    }
+
+    /// A member has later data than this node.
+    fn record_source(&mut self, from: MemberId, line: DataLine) -> bool {
+        if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(&line.owner) {
+            return false;
+        }
+        let wanted = self.wanted.entry(line.owner).or_default();
+        if wanted.sources.front().is_some_and(|(id, _)| *id == from) {
+            // It was asked, and says what it did not send: that page was full.
+            wanted.asked_at = None;
+        }
+        if let Some(known) = wanted.sources.iter_mut().find(|(id, _)| *id == from) {
+            known.1 = known.1.max(line.head);
+        } else if wanted.sources.len() < MAX_SOURCES {
+            wanted.sources.push_back((from, line.head));
+        }
+        true
+    }
+
+    /// The members whose data is to be asked of this one now: as many as one message holds.
+    fn next_from(&mut self, now: Instant, from: MemberId) -> Vec<(MemberId, bool)> {
+        let is_first = |wanted: &Wanted| wanted.sources.front().is_some_and(|(id, _)| *id == from);
+        let due = self.wanted.iter_mut().filter(|(_, wanted)| is_first(wanted));
+        let due = due.filter(|(_, wanted)| wanted.asked_at.is_none()).take(MAX_LINES);
+        let asked = due.map(|(&owner, wanted)| {
+            wanted.asked_at = Some(now);
+            (owner, wanted.needs_all)
+        });
+        asked.collect()
+    }
+
+    /// Gives up members that were asked so long ago. Returns the members that are asked instead.
+    fn give_up(&mut self, now: Instant, timeout: Duration) -> BTreeSet<MemberId> {
+        let mut instead = BTreeSet::new();
+        self.wanted.retain(|_, wanted| {
+            if wanted.asked_at.is_some_and(|asked_at| now - asked_at >= timeout) {
+                wanted.asked_at = None;
+                wanted.sources.pop_front();
+            }
+            let next = wanted.sources.front().filter(|_| wanted.asked_at.is_none());
+            instead.extend(next.map(|(id, _)| *id));
+            !wanted.sources.is_empty()
+        });
+        instead
+    }
+
+    /// This data arrived. What is later still is wanted from whoever has it.
+    fn record_arrival(&mut self, owner: MemberId, head: Head) {
+        if let Some(wanted) = self.wanted.get_mut(&owner) {
+            wanted.sources.retain(|(_, theirs)| *theirs > head);
+            (wanted.asked_at, wanted.needs_all) = (None, false);
+            if wanted.sources.is_empty() {
+                self.wanted.remove(&owner);
+            }
+        }
+    }
+
+    /// Whether data that is found to differ is compared now: not before news had time to arrive by itself.
+    fn is_comparison_due(&mut self, now: Instant, period: Duration) -> bool {
+        let since = *self.differing_since.get_or_insert(now);
+        let is_settled = now - self.last_change >= period / 4 || now - since >= period * 2;
+        is_settled && self.compared.is_none_or(|(_, at)| now - at >= period)
+    }
+}
+
+impl Replicate<'_> {
+    /// Publishes what was written, and announces it.
+    pub(crate) fn publish(&mut self) {
+        let run = self.list.me().generation();
+        if self.own_data.publish(self.ctx, self.store, run) {
+            self.own.last_change = self.ctx.now;
+            self.own.unannounced.insert(self.store.me(), None);
+            self.announce();
+        }
+    }
+
+    /// Announces what is new to the next members in some rings.
+    pub(crate) fn announce(&mut self) {
+        self.own.push_at = None;
+        let news = std::mem::take(&mut self.own.unannounced);
+        let rings = (0..FANOUT.min(self.ctx.params.rings.into())).collect::<Vec<_>>();
+        let next =
+            rings.iter().filter_map(|&ring| self.list.rings().successor(ring, self.store.me()));
+        let next: BTreeSet<_> = next.filter(|&id| id != self.store.me()).collect();
+        for peer in next.into_iter().filter_map(|id| self.list.peer(id)) {
+            let is_news = |(owner, from): &(&MemberId, &Option<MemberId>)| {
+                **owner != peer.id && **from != Some(peer.id)
+            };
+            let lines = news.iter().filter(is_news).map(|(&owner, _)| self.line(owner)).collect();
+            self.send_news(peer, lines);
+        }
+    }
+
+    fn line(&self, owner: MemberId) -> DataLine {
+        DataLine { owner, head: self.store.head(owner) }
+    }
+
+    fn send_news(&mut self, to: Peer, lines: Vec<DataLine>) {
+        let lines: Vec<_> = lines.into_iter().filter(|line| line.head.revision.0 > 0).collect();
+        for lines in lines.chunks(MAX_NEWS) {
+            self.ctx.send(to, &Part::DataNews(lines.to_vec()));
+        }
+    }
+
+    /// A member announces data.
+    pub(crate) fn handle_news(&mut self, from: Peer, lines: &[DataLine]) {
+        for &line in lines.iter().take(MAX_LINES) {
+            self.note_source(from, line);
+        }
+        self.ask(from);
+    }
+
+    /// Takes note of data that a member has, if this node lacks it.
+    fn note_source(&mut self, from: Peer, line: DataLine) {
+        let known = self.list.live(line.owner).map(|member| member.generation());
+        if known != Some(line.head.generation) || line.owner == self.store.me() {
+            // Of a run that is not known yet, or not any more. The list comes first.
+            self.ctx.stats.data_of_unknown_runs += u64::from(line.owner != self.store.me());
+            return;
+        }
+        if line.head > self.store.head(line.owner) && !self.own.record_source(from.id, line) {
+            self.ctx.stats.data_requests_refused += 1;
+        }
+    }
+
+    /// Asks a member for data that it has and this node lacks.
+    fn ask(&mut self, from: Peer) {
+        let owners = self.own.next_from(self.ctx.now, from.id);
+        if owners.is_empty() {
+            return;
+        }
+        let lines = owners.into_iter().map(|(owner, needs_all)| match needs_all {
+            true => DataLine { owner, head: Head::default() },
+            false => self.line(owner),
+        });
+        let part = Part::DataWant(lines.collect());
+        let payload = Payload::of(&part);
+        match payload.len() <= self.ctx.params.max_datagram_bytes {
+            true => self.ctx.send_datagram(from, payload),
+            false => self.ctx.send_stream(from, payload),
+        }
+        self.plan_retry();
+    }
+
+    fn plan_retry(&mut self) {
+        if self.own.retry_at.is_none() {
+            let at = self.ctx.now + self.timeout();
+            self.own.retry_at = Some(at);
+            self.ctx.timers.set(at, Timer::RetryData);
+        }
+    }
+
+    /// How long a member has to answer.
+    fn timeout(&self) -> Duration {
+        self.ctx.params.protocol_period / 8
+    }
+
+    /// Asks others where a member did not answer.
+    pub(crate) fn retry(&mut self) {
+        self.own.retry_at = None;
+        let instead = self.own.give_up(self.ctx.now, self.timeout());
+        for peer in instead.into_iter().filter_map(|id| self.list.peer(id)) {
+            self.ask(peer);
+        }
+        if !self.own.wanted.is_empty() {
+            self.plan_retry();
+        }
+    }
+
+    /// Sends the data that a member asks for. What a page does not hold is announced again at its end.
+    pub(crate) fn handle_want(&mut self, from: Peer, lines: &[DataLine]) {
+        if !self.own.budget.has_room(self.ctx.now) {
+            self.ctx.stats.data_requests_refused += 1;
+            return;
+        }
+        if lines.iter().any(|line| line.owner == self.store.me()) && self.own_data.is_dirty() {
+            // What is written and not published yet is not signed.
+            self.publish();
+        }
+        let payload = page(self.store, &lines[..lines.len().min(MAX_LINES)]);
+        if payload.is_empty() {
+            return;
+        }
+        self.own.budget.spend(self.ctx.now, payload.len().max(MIN_COST_BYTES));
+        match payload.len() <= self.ctx.params.max_datagram_bytes {
+            true => self.ctx.send_datagram(from, payload),
+            false => self.ctx.send_stream(from, payload),
+        }
+    }
+
+    /// Data arrives: it is taken if it is later than what is known, complete, and signed by its owner.
+    pub(crate) fn handle_delta(&mut self, from: Peer, delta: &Delta) {
+        match self.take(from, delta) {
+            Ok(after) => {
+                let head = after.head;
+                self.own.last_change = self.ctx.now;
+                self.store.replace(self.ctx, delta.owner, after);
+                self.own.record_arrival(delta.owner, head);
+                self.own.unannounced.insert(delta.owner, Some(from.id));
+                self.plan_announcement();
+            }
+            Err(refusal) => self.refuse(from, delta.owner, refusal),
+        }
+    }
+
+    fn plan_announcement(&mut self) {
+        if self.own.push_at.is_none() {
+            let at = self.ctx.now + self.ctx.params.push_delay;
+            self.own.push_at = Some(at);
+            self.ctx.timers.set(at, Timer::AnnounceData);
+        }
+    }
+
+    /// The data of a member after a delta, if it may be taken.
+    fn take(&mut self, from: Peer, delta: &Delta) -> Result<MemberData, Option<Refusal>> {
+        let Some(owner) = self.list.live(delta.owner).filter(|owner| {
+            owner.generation() == delta.head.generation && owner.id() != self.store.me()
+        }) else {
+            return Err(None);
+        };
+        let none = MemberData::new();
+        let known = self.store.of(delta.owner).map_or(&none, |known| known);
+        if delta.head <= known.head {
+            return Err(None);
+        }
+        if !self.hearsay.may_check(self.ctx.now, from.id) {
+            self.ctx.stats.records_over_budget += 1;
+            return Err(None);
+        }
+        let max_bytes = self.ctx.params.max_data_bytes;
+        let key = owner.record().public_key();
+        let after = known.apply(delta, max_bytes, (&key, &*self.ctx.keys)).map_err(Some)?;
+        let total = self.store.bytes() - known.bytes() + after.bytes();
+        match total > self.ctx.params.max_total_data_bytes {
+            true => Err(Some(Refusal::OverLimit)),
+            false => Ok(after),
+        }
+    }
+
+    fn refuse(&mut self, from: Peer, owner: MemberId, refusal: Option<Refusal>) {
+        let stats = &mut self.ctx.stats;
+        match refusal {
+            None => stats.data_ignored += 1,
+            Some(Refusal::OtherBase) => stats.data_ignored += 1,
+            Some(Refusal::OverLimit) => stats.data_over_limit += 1,
+            Some(Refusal::Forged) => {
+                stats.data_forged += 1;
+                self.hearsay.record_forgery(self.ctx.now, from.id);
+            }
+        }
+        let Some(wanted) = self.own.wanted.get_mut(&owner) else {
+            return;
+        };
+        match refusal {
+            // It may be the difference to something else: the whole map is the same for all.
+            Some(Refusal::OtherBase | Refusal::Forged) if !wanted.needs_all => {
+                (wanted.needs_all, wanted.asked_at) = (true, None);
+            }
+            Some(_) => {
+                wanted.sources.retain(|(id, _)| *id != from.id);
+                wanted.asked_at = None;
+                if wanted.sources.is_empty() {
+                    self.own.wanted.remove(&owner);
+                }
+            }
+            None => {}
+        }
+        self.ask(from);
+    }
+
+    /// A ping or an ack brought the fingerprint of a member's data.
+    pub(crate) fn handle_fingerprint(&mut self, with: Peer, theirs: Fingerprint) {
+        if theirs == self.store.fingerprint() {
+            self.own.differing_since = None;
+            return;
+        }
+        if self.own.is_comparison_due(self.ctx.now, self.ctx.params.protocol_period) {
+            self.own.compared = Some((with.id, self.ctx.now));
+            self.ctx.stats.data_comparisons += 1;
+            let buckets = Box::new(*self.store.buckets());
+            self.ctx.send_stream(with, Payload::of(&Part::DataCompare(buckets)));
+        }
+    }
+
+    /// Answers with the heads of what is known in the buckets that differ.
+    pub(crate) fn handle_compare(&mut self, from: Peer, theirs: &[u64; BUCKETS]) {
+        if !self.own.budget.may_answer(self.ctx) {
+            return;
+        }
+        let ours = self.store.buckets();
+        let differing = (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]);
+        let buckets = differing.clone().fold(0, |bits, bucket| bits | 1 << bucket);
+        let lines = differing.flat_map(|bucket| self.store.summary(bucket)).collect();
+        let payload = Payload::of(&Part::DataSummary { buckets, lines });
+        self.own.budget.spend(self.ctx.now, payload.len());
+        self.ctx.send_stream(from, payload);
+    }
+
+    /// Asks for what the other has and this node lacks, and announces the rest of what differs.
+    pub(crate) fn handle_summary(&mut self, from: Peer, buckets: u64, lines: &[DataLine]) {
+        if self.own.compared.is_none_or(|(with, _)| with != from.id) {
+            self.ctx.stats.misdirected_messages += 1;
+            return;
+        }
+        let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.owner, line.head)).collect();
+        lines.iter().for_each(|&line| self.note_source(from, line));
+        let compared = (0..BUCKETS).filter(|&bucket| buckets & (1 << bucket) != 0);
+        let ours = compared.flat_map(|bucket| self.store.summary(bucket));
+        let is_news =
+            |line: &DataLine| theirs.get(&line.owner).is_none_or(|head| *head < line.head);
+        let news = ours.filter(is_news).collect();
+        self.send_news(from, news);
+        self.ask(from);
+    }
+}
+
+/// The data of these members after what the other has of it, as far as it fits, and then the heads of the rest.
+fn page(store: &Store, lines: &[DataLine]) -> Payload {
+    let mut payload = Payload::new();
+    let later = lines.iter().filter_map(|line| {
+        let data = store.of(line.owner).filter(|data| data.is_published())?;
+        (data.head > line.head).then_some((line, data))
+    });
+    let mut rest = Vec::new();
+    for (line, data) in later {
+        let delta = || Part::DataDelta(Box::new(data.delta_since(line.owner, line.head)));
+        // A single map may be longer than a page.
+        let is_first = payload.is_empty();
+        let max_bytes = if is_first { usize::MAX } else { MAX_PAGE_BYTES };
+        if !rest.is_empty() || !payload.push_within(&delta(), max_bytes) {
+            rest.push(DataLine { owner: line.owner, head: data.head });
+        }
+    }
+    if !rest.is_empty() {
+        payload.push(&Part::DataNews(rest));
+    }
+    payload
+}
+
+/// To the next members in how many rings new data is announced.
+const FANOUT: usize = 3;
+/// How many members' data can be wanted at a time.
+const MAX_WANTED: usize = 16_384;
+/// How many members are remembered that have it.
+const MAX_SOURCES: usize = 4;
+/// How many members' data is asked for in one message.
+const MAX_LINES: usize = 256;
+/// How many are announced in one datagram.
+const MAX_NEWS: usize = 32;
+/// What an answer costs at least, however short.
+const MIN_COST_BYTES: usize = 1_024;
+/// The most bytes of an answer, unless a single map is longer.
+const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
+
+#[cfg(test)]
+mod tests;
