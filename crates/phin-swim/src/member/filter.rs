@@ -141,7 +141,9 @@ mod tests {
         },
     };
 
-    fn member(tags: &[(&str, &str)]) -> Member {
+    type Pairs = &'static [(&'static str, &'static str)];
+
+    fn member(tags: Pairs) -> Member {
         let mut statement: Statement = statement(1, version(0, 0));
         tags.iter().for_each(|(key, value)| statement.profile.tags.set(key, value).unwrap());
         let record = Record::sign(statement, &TestKeys(1));
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn all_terms_hold_and_of_a_term_one_value() {
         // A filter, the tags of a member, whether it holds.
-        let cases: &[(&str, &[(&str, &str)], bool)] = &[
+        let cases: &[(&str, Pairs, bool)] = &[
             ("", &[], true),
             ("zone=a", &[("zone", "a")], true),
             ("zone=a", &[("zone", "b")], false),

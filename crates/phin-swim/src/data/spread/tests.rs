@@ -8,6 +8,8 @@ use crate::{
     wire::{Content, DataChange, decode},
 };
 
+type IsLost = dyn FnMut(u8, u8, &[u8]) -> bool;
+
 /// Nodes on a network that delivers after a millisecond what a test does not drop.
 struct Net {
     now: Instant,
@@ -15,7 +17,7 @@ struct Net {
     /// When it arrives, from which node, to which, and whether by stream.
     in_flight: Vec<(Instant, u8, u8, bool, Vec<u8>)>,
     /// Whether a payload from one node to another is lost.
-    is_lost: Box<dyn FnMut(u8, u8, &[u8]) -> bool>,
+    is_lost: Box<IsLost>,
     /// What happened to the data, at which node.
     events: Vec<(u8, DataUpdate)>,
     bytes: usize,
