@@ -49,7 +49,7 @@ struct Draw {
     /// Leave out these kinds of events, such as `partition,deaf`; `base` leaves out all but the --faults.
     #[arg(long, value_delimiter = ',')]
     avoid: Vec<String>,
-    /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: all but liar].
+    /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: all].
     #[arg(long, value_delimiter = ',', value_parser = fault_names())]
     faults: Vec<String>,
 }
@@ -58,7 +58,7 @@ impl Draw {
     fn kinds(&self) -> Vec<FaultKind> {
         let kind = |name: &String| FaultKind::from_str(name, false).ok();
         if self.faults.is_empty() {
-            return FaultKind::withstood().to_vec();
+            return FaultKind::all().to_vec();
         }
         match self.faults.iter().any(|name| name == "all") {
             true => FaultKind::all().to_vec(),
