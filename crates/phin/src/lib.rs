@@ -53,6 +53,7 @@ mod keys;
 mod outsiders;
 mod peers;
 mod phi;
+mod random;
 mod refusals;
 mod returning;
 mod seeds;
@@ -60,6 +61,7 @@ mod start;
 mod stats;
 mod status;
 mod subscription;
+mod transport;
 
 pub use admission::Newcomer;
 pub use builder::Builder;
