@@ -17,7 +17,7 @@ use crate::{
     address::{AddressWatch, advertised},
     admission::Decisions,
     advertised_name::AdvertisedName,
-    clock::Clock,
+    clock::{Clock, Wall},
     cluster::Shared,
     command::COMMANDS,
     data_dir::DataDir,
@@ -52,6 +52,7 @@ pub(crate) enum Advertise {
 pub(crate) struct Surroundings<B> {
     /// What an earlier run left. `None`: what the data directory has, or nothing.
     pub(crate) persisted: Option<Persisted>,
+    pub(crate) wall: Wall,
     pub(crate) random: Random,
     /// Binds the transport.
     pub(crate) bind: B,
@@ -59,8 +60,12 @@ pub(crate) struct Surroundings<B> {
 
 /// Starts a node; of one that does not start nothing is left running.
 pub(crate) async fn start(builder: Builder) -> Result<Cluster, StartError> {
-    let surroundings =
-        Surroundings { persisted: None, random: Random::new(rand::random()), bind: bind_quic };
+    let surroundings = Surroundings {
+        persisted: None,
+        wall: Wall::System,
+        random: Random::new(rand::random()),
+        bind: bind_quic,
+    };
     let (cluster, driver) = start_in(builder, surroundings).await?;
     tokio::spawn(driver.run());
     Ok(cluster)
@@ -73,7 +78,7 @@ pub(crate) async fn start_in<T: Transport>(
         impl FnOnce(&Builder, &Arc<Identity>, Credentials) -> Result<(T, T::Receiver), StartError>,
     >,
 ) -> Result<(Cluster, Driver<T>), StartError> {
-    let Surroundings { persisted, random, bind } = surroundings;
+    let Surroundings { persisted, wall, random, bind } = surroundings;
     if let Some(retention) = builder.retention {
         builder.config.dead_retention = retention;
     }
@@ -97,7 +102,7 @@ pub(crate) async fn start_in<T: Transport>(
     let transport = Arc::new(transport);
     let bound = transport.local_addr();
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
-    let clock = Clock::start();
+    let clock = Clock::start(wall);
     let local = Local { name: name.clone(), addrs: vec![advertised], generation };
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();

@@ -1,7 +1,7 @@
 //! The seam between a node and what moves its messages: everything that the driver and the tasks beside it need of a
 //! network.
 //!
-//! Nodes have [`Quic`].
+//! Real nodes have [`Quic`]; clusters in a test have a network in memory, or sockets that can be cut off.
 
 use std::{
     future::Future,
