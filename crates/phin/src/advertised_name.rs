@@ -8,7 +8,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
-use crate::{StartError, command::Command, join::with_port, seeds::jittered};
+use crate::{StartError, command::Command, join::with_port, random::Random};
 
 /// A name under which others reach this node, which is bound to an address.
 ///
@@ -57,10 +57,15 @@ where
     }
 
     /// Resolves the name again and again, and has the node advertise what it leads to now.
-    pub(crate) async fn follow(self, mut present: SocketAddr, to: mpsc::WeakSender<Command>) {
+    pub(crate) async fn follow(
+        self,
+        mut present: SocketAddr,
+        to: mpsc::WeakSender<Command>,
+        random: Random,
+    ) {
         let mut has_warned = false;
         loop {
-            sleep(jittered(INTERVAL)).await;
+            sleep(random.jittered(INTERVAL)).await;
             let addr = match self.address(Some(present)).await {
                 Ok(addr) => addr,
                 Err(error) => {
@@ -190,7 +195,8 @@ mod tests {
             Ok(vec![c]),
         ];
         let (commands, mut received) = mpsc::channel(8);
-        let following = named(answers).follow(addr("10.0.0.1:7646"), commands.downgrade());
+        let random = Random::new(1);
+        let following = named(answers).follow(addr("10.0.0.1:7646"), commands.downgrade(), random);
         let following = tokio::spawn(following);
         for expected in [to_b, to_c] {
             match received.recv().await {

@@ -1,4 +1,6 @@
 //! The driver's clock: moments since the start, and what the wall clock said of them.
+//!
+//! The system's wall clock is read here alone, and a test replaces it ([`Wall`]).
 
 use std::time::{Duration, SystemTime};
 
@@ -10,11 +12,28 @@ use tokio::time;
 pub(crate) struct Clock {
     start: time::Instant,
     start_on_wall: SystemTime,
+    wall: Wall,
+}
+
+/// The wall clock that a node goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wall {
+    /// The system's, which can be set, and goes on while the machine sleeps.
+    System,
+    /// One that begins at the same time in every run, and goes as tokio's clock does.
+    #[cfg(feature = "testing")]
+    Since(time::Instant),
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self { start: time::Instant::now(), start_on_wall: SystemTime::now() }
+    pub(crate) fn start(wall: Wall) -> Self {
+        let start = time::Instant::now();
+        let start_on_wall = match wall {
+            Wall::System => SystemTime::now(),
+            #[cfg(feature = "testing")]
+            Wall::Since(beginning) => SystemTime::UNIX_EPOCH + EPOCH + (start - beginning),
+        };
+        Self { start, start_on_wall, wall }
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -35,6 +54,15 @@ impl Clock {
     /// present.
     pub(crate) fn wall(&self, at: Instant) -> SystemTime {
         let by_start = self.start_on_wall + at.since_start();
+        match self.wall {
+            Wall::System => self.correct(at, by_start),
+            #[cfg(feature = "testing")]
+            Wall::Since(_) => by_start,
+        }
+    }
+
+    /// Replaces the time counted from the start by the one counted back from the present, where these differ.
+    fn correct(&self, at: Instant, by_start: SystemTime) -> SystemTime {
         let now = self.now();
         let (age, ahead) = (now.saturating_since(at), at.saturating_since(now));
         let Some(by_now) = (SystemTime::now() + ahead).checked_sub(age) else {
@@ -50,3 +78,6 @@ impl Clock {
 
 /// By how much the two clocks may come apart before the wall clock counts as set.
 const MAX_DRIFT: Duration = Duration::from_millis(500);
+/// When the wall clock of a test begins: 2001-09-09, 01:46:40 UTC.
+#[cfg(feature = "testing")]
+const EPOCH: Duration = Duration::from_secs(1_000_000_000);

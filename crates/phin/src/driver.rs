@@ -6,13 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use phin_quic::{CloseReason, DialError, HostQuestions, Received, Receiver, Transport};
+use phin_quic::{CloseReason, DialError, Received};
 use phin_swim::{
     Change, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant, JoinRefusal,
     MemberId, MemberState, Output, Peer, Question, Silence, Swim,
@@ -20,7 +20,6 @@ use phin_swim::{
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinHandle},
-    time,
 };
 use tracing::{debug, error, info, trace, warn};
 
@@ -39,14 +38,15 @@ use crate::{
     phi::PhiWatches,
     status::{IdentityConflict, Status},
     subscription::{Published, Publisher, Source},
+    transport::{Receiver, Transport},
 };
 
 /// Owns the protocol, runs until it is told to stop or nobody can command it any more.
-pub(crate) struct Driver {
+pub(crate) struct Driver<T: Transport> {
     pub(crate) clock: Clock,
     pub(crate) swim: Swim,
-    pub(crate) transport: Arc<Transport>,
-    pub(crate) receiver: Receiver,
+    pub(crate) transport: Arc<T>,
+    pub(crate) receiver: T::Receiver,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) hosts: Hosts,
     pub(crate) decisions: Decisions,
@@ -99,30 +99,30 @@ struct Leaving {
     progress: watch::Sender<Departure>,
 }
 
-/// Asks members' hosts, each question in a task of its own.
+/// What members' hosts answer; each question is a task of its own.
 pub(crate) struct Hosts {
-    questions: HostQuestions,
     answered: mpsc::Sender<(MemberId, HostAnswer)>,
     answers: mpsc::Receiver<(MemberId, HostAnswer)>,
 }
 
 impl Hosts {
-    pub(crate) fn new(questions: HostQuestions) -> Self {
+    pub(crate) fn new() -> Self {
         let (answered, answers) = mpsc::channel(HOST_ANSWERS);
-        Self { questions, answered, answers }
+        Self { answered, answers }
     }
 
-    fn ask(&self, to: Peer, question: Question) {
-        let (questions, answered) = (self.questions.clone(), self.answered.clone());
+    fn ask(&self, transport: &impl Transport, to: Peer, question: Question) {
+        let asked = transport.ask_host(to.addr, host_question(question));
+        let answered = self.answered.clone();
         tokio::spawn(async move {
-            let answer = host_answer(questions.ask(to.addr, host_question(question)).await);
+            let answer = host_answer(asked.await);
             // An error means that the node has stopped.
             let _ = answered.send((to.id, answer)).await;
         });
     }
 }
 
-impl Driver {
+impl<T: Transport> Driver<T> {
     pub(crate) async fn run(mut self) {
         self.publish();
         loop {
@@ -423,7 +423,9 @@ impl Driver {
                 Output::JoinEnded { through, result } => {
                     self.state.batch.joins.push((through, result));
                 }
-                Output::AskHost { to, question } => self.hosts.ask(to, question),
+                Output::AskHost { to, question } => {
+                    self.hosts.ask(&*self.transport, to, question);
+                }
                 Output::Newcomer { from, record } => self.decisions.ask(from, &record),
                 Output::Isolated(true) => {
                     warn!("no member is heard: this node is isolated and declares nobody dead");
@@ -568,7 +570,7 @@ impl Driver {
         transport.close().await;
         let addr = transport.local_addr();
         drop((transport, receiver, publisher));
-        released(addr).await;
+        T::released(addr).await;
         if let Some(keeper) = keeper {
             keeper.finish().await;
         }
@@ -577,7 +579,7 @@ impl Driver {
     }
 }
 
-impl Node for Driver {
+impl<T: Transport> Node for Driver<T> {
     fn swim(&mut self) -> &mut Swim {
         &mut self.swim
     }
@@ -585,7 +587,7 @@ impl Node for Driver {
     fn stats(&self) -> Stats {
         let mut driver = self.state.stats;
         driver.events_missed = self.source.events_missed();
-        driver.hosts_not_asked = self.hosts.questions.not_asked();
+        driver.hosts_not_asked = self.transport.hosts_not_asked();
         driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
         if let Some(keeper) = &self.keeper {
             keeper.count(&mut driver);
@@ -646,17 +648,6 @@ impl Wanderers {
     }
 }
 
-/// Waits until the system has the address back, a second at most: the socket is closed by a task of the transport's, a moment
-/// after the transport was dropped.
-async fn released(addr: SocketAddr) {
-    let is_free = async {
-        while UdpSocket::bind(addr).is_err() {
-            time::sleep(RELEASE_INTERVAL).await;
-        }
-    };
-    let _ = time::timeout(MAX_RELEASE_TIME, is_free).await;
-}
-
 /// Ends when a handle asks for it, or when there is none left.
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that every handle was dropped.
@@ -667,9 +658,6 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 const MAX_BATCH: usize = 4_096;
 /// How many answers of hosts wait for the driver; whoever asked further ones waits too.
 const HOST_ANSWERS: usize = 64;
-/// How long an ended node waits for its socket to be closed, and how often it looks.
-const MAX_RELEASE_TIME: Duration = Duration::from_secs(1);
-const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
 /// Waking this much late is a pause.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Being this late is worth a line in the log: others may have noticed, too.

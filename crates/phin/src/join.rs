@@ -8,9 +8,8 @@ use std::{
     time::Duration,
 };
 
-use phin_quic::{DialError, Refusal, Transport};
+use phin_quic::{DialError, Refusal};
 use phin_swim::{MemberId, Peer};
-use rand::seq::SliceRandom;
 use tokio::{
     net::lookup_host,
     sync::{mpsc, oneshot},
@@ -21,6 +20,8 @@ use crate::{
     JoinError, Stopped,
     command::{AfterLeaving, Command, NotJoined},
     keys::member_id,
+    random::Random,
+    transport::Dial,
 };
 
 /// Which member let this node in.
@@ -36,15 +37,16 @@ pub struct Joined {
 /// What is needed to join. It keeps neither the driver nor the node alive.
 #[derive(Clone)]
 pub(crate) struct Joiner {
-    pub(crate) transport: Weak<Transport>,
+    pub(crate) transport: Weak<dyn Dial>,
     pub(crate) commands: mpsc::WeakSender<Command>,
+    pub(crate) random: Random,
 }
 
 impl Joiner {
     /// Joins through the first address of `seed` that lets this node in.
     pub(crate) async fn join(&self, seed: &str) -> Result<Joined, JoinError> {
         let mut worst = JoinError::ThisNode { seed: seed.to_owned() };
-        for addr in resolve(seed).await? {
+        for addr in resolve(seed, &self.random).await? {
             match self.join_at(addr, AfterLeaving::Return).await {
                 Ok(Some(joined)) => return Ok(joined),
                 Ok(None) => {}
@@ -105,7 +107,7 @@ impl Joiner {
 
 /// The addresses of a seed as they are now, in random order, so that many nodes with one list
 /// of seeds do not all begin with the same.
-pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
+pub(crate) async fn resolve(seed: &str, random: &Random) -> Result<Vec<SocketAddr>, JoinError> {
     let failed = |source| JoinError::Resolve { seed: seed.to_owned(), source };
     let mut addrs = lookup(with_port(seed, DEFAULT_PORT).into_owned()).await.map_err(failed)?;
     addrs.sort_unstable();
@@ -113,7 +115,7 @@ pub(crate) async fn resolve(seed: &str) -> Result<Vec<SocketAddr>, JoinError> {
     if addrs.is_empty() {
         return Err(failed(io::ErrorKind::NotFound.into()));
     }
-    addrs.shuffle(&mut rand::rng());
+    random.shuffle(&mut addrs);
     addrs.truncate(MAX_ADDRS);
     Ok(addrs)
 }

@@ -36,6 +36,10 @@
 //! whenever the node is alone. With a data directory a restarted node is the same member in a later
 //! generation, and finds back through any peer that it knew, also where no seed is reachable;
 //! without, it is a new one.
+//!
+//! # Features
+//! `testing`, off by default, adds the module `testing`: clusters for the tests of an application, without sockets and
+//! without waiting.
 
 mod address;
 mod admission;
@@ -53,6 +57,7 @@ mod keys;
 mod outsiders;
 mod peers;
 mod phi;
+mod random;
 mod refusals;
 mod returning;
 mod seeds;
@@ -60,6 +65,9 @@ mod start;
 mod stats;
 mod status;
 mod subscription;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod transport;
 
 pub use admission::Newcomer;
 pub use builder::Builder;
@@ -92,3 +100,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/embed.md")]
 struct Guide;
+
+/// What the guide shows has to compile, and its tests have to pass.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../../docs/guide/test-your-application.md")]
+struct TestingGuide;

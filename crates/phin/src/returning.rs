@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -11,10 +10,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::{
-    command::AfterLeaving,
-    join::Joiner,
-    peers::KnownPeer,
-    seeds::{Company, jittered},
+    command::AfterLeaving, join::Joiner, peers::KnownPeer, random::Random, seeds::Company,
 };
 
 /// Tries the peers of an earlier run until each was met: found in the list, or found to be another at its address.
@@ -28,6 +24,7 @@ pub(crate) struct Returning {
     pub(crate) joiner: Joiner,
     pub(crate) company: Company,
     pub(crate) retention: Duration,
+    pub(crate) random: Random,
 }
 
 impl Returning {
@@ -64,8 +61,10 @@ impl Returning {
                 warn!(peers, "no peer of an earlier run lets this node in; trying again");
             }
             if let Some(delay) = pace.next(is_through) {
+                let delay = self.random.jittered(delay);
                 let changed = tokio::select! {
-                    () = sleep(jittered(delay)) => Ok(()),
+                    biased;
+                    () = sleep(delay) => Ok(()),
                     changed = self.company.wait_until(!is_alone) => changed,
                 };
                 if changed.is_err() {
@@ -78,7 +77,7 @@ impl Returning {
     /// The live last, as the end of the queue is tried first.
     fn in_order_of_chance(&self) -> Vec<KnownPeer> {
         let mut peers = self.unmet.borrow().clone();
-        peers.shuffle(&mut rand::rng());
+        self.random.shuffle(&mut peers);
         peers.sort_by_key(|peer| !peer.is_dead);
         peers
     }

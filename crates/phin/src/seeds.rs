@@ -14,6 +14,7 @@ use crate::{
     JoinError,
     command::AfterLeaving,
     join::{Joiner, is_refusal, resolve},
+    random::Random,
 };
 
 /// Tries the seeds for as long as the node runs.
@@ -31,6 +32,7 @@ pub(crate) struct Seeding {
     pub(crate) bound: SocketAddr,
     /// Set when a seed let us in, or no seed but ourselves is there to do so.
     pub(crate) joined: watch::Sender<bool>,
+    pub(crate) random: Random,
 }
 
 /// A seed as it was given, "host:port".
@@ -63,7 +65,7 @@ impl Seeding {
                 delay = MIN_DELAY;
             }
             let began = Instant::now();
-            if delay < self.company.max_delay() || self.company.is_turn() {
+            if delay < self.company.max_delay() || self.company.is_turn(&self.random) {
                 let round = self.try_all().await;
                 report(&failures, &round.failures);
                 failures = round.failures;
@@ -72,7 +74,8 @@ impl Seeding {
                 }
             }
             // Doubled from the start of a round, so that a slow one does not add to the delay.
-            let rest = jittered(delay).saturating_sub(began.elapsed()).max(MIN_DELAY / 2);
+            let rest =
+                self.random.jittered(delay).saturating_sub(began.elapsed()).max(MIN_DELAY / 2);
             delay = (delay * 2).min(self.company.max_delay());
             if self.sleep(rest).await.is_err() {
                 return;
@@ -90,6 +93,7 @@ impl Seeding {
                 company: self.company.clone(),
                 joined: self.joined.clone(),
                 bound: self.bound,
+                random: self.random.fork(),
             };
             tries.spawn(this.run());
         }
@@ -108,6 +112,7 @@ impl Seeding {
     async fn sleep(&mut self, delay: Duration) -> Result<(), RecvError> {
         let is_alone = self.company.is_alone();
         tokio::select! {
+            biased;
             () = sleep(delay) => Ok(()),
             changed = self.company.wait_until(!is_alone) => changed,
         }
@@ -140,13 +145,14 @@ impl Company {
 
     /// Whether it is this node's turn in a round at the longest delay. Chance gives it to so many nodes that a large
     /// cluster tries an address as often as a small one.
-    fn is_turn(&self) -> bool {
-        self.is_alone() || rand::random_bool(chance(self.members.borrow().live_len()))
+    fn is_turn(&self, random: &Random) -> bool {
+        self.is_alone() || random.is_hit(chance(self.members.borrow().live_len()))
     }
 
     pub(crate) async fn wait_until(&mut self, alone: bool) -> Result<(), RecvError> {
         while self.is_alone() != alone {
             tokio::select! {
+                biased;
                 changed = self.members.changed() => changed?,
                 changed = self.isolated.changed() => changed?,
             }
@@ -184,12 +190,13 @@ struct Try {
     company: Company,
     joined: watch::Sender<bool>,
     bound: SocketAddr,
+    random: Random,
 }
 
 impl Try {
     async fn run(self) -> Round {
         let mut round = Round::default();
-        let addrs = match resolve(&self.seed).await {
+        let addrs = match resolve(&self.seed, &self.random).await {
             Ok(addrs) => addrs,
             Err(error) => {
                 round.failures.insert((self.seed, None), error);
@@ -263,11 +270,6 @@ fn text(error: &dyn std::error::Error) -> String {
 fn is_alone(members: &Members) -> bool {
     let me = members.me();
     members.live_len() == usize::from(me.state().is_live())
-}
-
-/// A node of many that lost the same seed does not return at the same moment as the others.
-pub(crate) fn jittered(delay: Duration) -> Duration {
-    delay.mul_f64(rand::random_range(0.75..1.25))
 }
 
 /// The longest delay in the company of so many: all of them together try a missing seed about once a second. Where one

@@ -3,8 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
 
 use phin_quic::{
-    ClusterName, Credentials, HostQuestions, Identity, Keyring, Receiver, Transport,
-    TransportConfig,
+    ClusterName, Credentials, HostQuestions, Identity, Keyring, Receiver, TransportConfig,
 };
 use phin_swim::{Config, Generation, Local, Name, Swim};
 use tokio::{
@@ -18,7 +17,7 @@ use crate::{
     address::{AddressWatch, advertised},
     admission::Decisions,
     advertised_name::AdvertisedName,
-    clock::Clock,
+    clock::{Clock, Wall},
     cluster::Shared,
     command::COMMANDS,
     data_dir::DataDir,
@@ -27,10 +26,12 @@ use crate::{
     keeper::Keeper,
     keys::{NodeKeys, member_id},
     peers::KnownPeer,
+    random::Random,
     returning::Returning,
     seeds::{Company, Seed, Seeding},
     status::Status,
     subscription::Publisher,
+    transport::{Dial, Quic, Transport},
 };
 
 /// What admits a node to its cluster.
@@ -47,8 +48,37 @@ pub(crate) enum Advertise {
     Name(String),
 }
 
+/// What a node is given besides its settings: by the system, or by a test in its place.
+pub(crate) struct Surroundings<B> {
+    /// What an earlier run left. `None`: what the data directory has, or nothing.
+    pub(crate) persisted: Option<Persisted>,
+    pub(crate) wall: Wall,
+    pub(crate) random: Random,
+    /// Binds the transport.
+    pub(crate) bind: B,
+}
+
 /// Starts a node; of one that does not start nothing is left running.
-pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
+pub(crate) async fn start(builder: Builder) -> Result<Cluster, StartError> {
+    let surroundings = Surroundings {
+        persisted: None,
+        wall: Wall::System,
+        random: Random::new(rand::random()),
+        bind: bind_quic,
+    };
+    let (cluster, driver) = start_in(builder, surroundings).await?;
+    tokio::spawn(driver.run());
+    Ok(cluster)
+}
+
+/// Makes a node and starts the tasks beside its driver, which the caller runs.
+pub(crate) async fn start_in<T: Transport>(
+    mut builder: Builder,
+    surroundings: Surroundings<
+        impl FnOnce(&Builder, &Arc<Identity>, Credentials) -> Result<(T, T::Receiver), StartError>,
+    >,
+) -> Result<(Cluster, Driver<T>), StartError> {
+    let Surroundings { persisted, wall, random, bind } = surroundings;
     if let Some(retention) = builder.retention {
         builder.config.dead_retention = retention;
     }
@@ -58,8 +88,11 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     let seeds = parse_seeds(&builder.seeds)?;
     let admission = builder.admission.take().ok_or(StartError::NoCredentials)?;
     // The generation is kept before the node speaks.
-    let Persisted { identity, generation, peers, data_dir } =
-        Persisted::open(builder.data_dir.take(), &admission).await?;
+    let persisted = match persisted {
+        Some(persisted) => persisted,
+        None => Persisted::open(builder.data_dir.take(), &admission).await?,
+    };
+    let Persisted { identity, generation, peers, data_dir } = persisted;
     let me = member_id(identity.id());
     let name = match name {
         Some(name) => name,
@@ -69,11 +102,11 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     let transport = Arc::new(transport);
     let bound = transport.local_addr();
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
-    let clock = Clock::start();
+    let clock = Clock::start(wall);
     let local = Local::new(name.clone(), vec![advertised], generation);
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();
-    let swim = Swim::new(clock.now(), local, config, keys, rand::random())?;
+    let swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
 
     let publisher = Publisher::new(swim.members(), builder.event_buffer);
     let source = publisher.source();
@@ -81,9 +114,15 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     let (stop, stopped) = watch::channel(false);
     let status = Status::new(seeds.is_empty());
     let view = status.view();
-    let joiner = Joiner { transport: Arc::downgrade(&transport), commands: commands.downgrade() };
+    let dialler: Arc<dyn Dial> = transport.clone();
+    let joiner = Joiner {
+        transport: Arc::downgrade(&dialler),
+        commands: commands.downgrade(),
+        random: random.fork(),
+    };
+    drop(dialler);
     let company = Company { members: source.watch(), isolated: view.isolated.clone() };
-    let beside = Beside { bound, joiner: joiner.clone(), company };
+    let beside = Beside { bound, joiner: joiner.clone(), company, random };
     let following = beside.follow_address(advertised, follow);
     let following_addr = following.as_ref().map(JoinHandle::abort_handle);
     let (returning, unmet) = beside.return_to(peers.clone(), builder.config.dead_retention);
@@ -95,7 +134,7 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
         transport,
         receiver,
         commands: commands_receiver,
-        hosts: hosts(&builder),
+        hosts: Hosts::new(),
         decisions: Decisions::new(builder.hook),
         stop: stopped,
         publisher,
@@ -109,7 +148,6 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     };
     let number = generation.0;
     debug!(member = %me, %name, addr = %advertised, %bound, generation = number, "started");
-    tokio::spawn(driver.run());
     let name = name.to_string();
     let shared = Shared {
         clock,
@@ -122,25 +160,28 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
         commands,
         joiner,
     };
-    Ok(Cluster { shared: Arc::new(shared) })
+    Ok((Cluster { shared: Arc::new(shared) }, driver))
 }
 
-fn bind(
+/// Binds a UDP socket.
+pub(crate) fn bind_quic(
     builder: &Builder,
     identity: &Arc<Identity>,
     credentials: Credentials,
-) -> Result<(Transport, Receiver), StartError> {
+) -> Result<(Quic, Receiver), StartError> {
     let mut config = TransportConfig::new(builder.bind);
     let idle = between_probes(&builder.config).saturating_mul(2).min(MAX_IDLE_TIMEOUT);
     config.idle_timeout = config.idle_timeout.max(idle);
-    Transport::bind(Arc::clone(identity), credentials, config)
-        .map_err(|source| StartError::Bind { addr: builder.bind, source })
+    let (transport, receiver) =
+        phin_quic::Transport::bind(Arc::clone(identity), credentials, config)
+            .map_err(|source| StartError::Bind { addr: builder.bind, source })?;
+    let hosts = HostQuestions::new(builder.closed_port, host_patience(builder));
+    Ok((Quic { transport, hosts }, receiver))
 }
 
-fn hosts(builder: &Builder) -> Hosts {
-    // A host answers within a round trip; twice a cautious guess of it is time enough.
-    let patience = builder.config.prior_round_trip.saturating_mul(2);
-    Hosts::new(HostQuestions::new(builder.closed_port, patience))
+/// How long a host is given to answer: twice a cautious guess of the round trip.
+pub(crate) fn host_patience(builder: &Builder) -> Duration {
+    builder.config.prior_round_trip.saturating_mul(2)
 }
 
 /// Whether the advertised address changes by itself, and with what.
@@ -176,6 +217,7 @@ struct Beside {
     bound: SocketAddr,
     joiner: Joiner,
     company: Company,
+    random: Random,
 }
 
 impl Beside {
@@ -184,7 +226,9 @@ impl Beside {
         let commands = self.joiner.commands.clone();
         match follow {
             Follow::Nothing => None,
-            Follow::Name(name) => Some(tokio::spawn(name.follow(present, commands))),
+            Follow::Name(name) => {
+                Some(tokio::spawn(name.follow(present, commands, self.random.fork())))
+            }
             Follow::Host => {
                 let (bound, members) = (self.bound, self.company.members.clone());
                 Some(tokio::spawn(AddressWatch { bound, members, commands }.run()))
@@ -198,7 +242,8 @@ impl Beside {
             return None;
         }
         let (joiner, company) = (self.joiner.clone(), self.company.clone());
-        let seeding = Seeding { seeds, joiner, company, bound: self.bound, joined };
+        let (bound, random) = (self.bound, self.random.fork());
+        let seeding = Seeding { seeds, joiner, company, bound, joined, random };
         Some(tokio::spawn(seeding.run()))
     }
 
@@ -214,7 +259,8 @@ impl Beside {
             return (None, still_unmet);
         }
         let (joiner, company) = (self.joiner.clone(), self.company.clone());
-        let returning = Returning { unmet, joiner, company, retention };
+        let random = self.random.fork();
+        let returning = Returning { unmet, joiner, company, retention, random };
         (Some(tokio::spawn(returning.run())), still_unmet)
     }
 }
@@ -248,11 +294,11 @@ impl std::fmt::Debug for Admission {
 }
 
 /// What lasts from run to run, or is made anew for this one.
-struct Persisted {
-    identity: Arc<Identity>,
-    generation: Generation,
-    peers: Vec<KnownPeer>,
-    data_dir: Option<DataDir>,
+pub(crate) struct Persisted {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) generation: Generation,
+    pub(crate) peers: Vec<KnownPeer>,
+    pub(crate) data_dir: Option<DataDir>,
 }
 
 impl Persisted {

@@ -1,18 +1,21 @@
 //! The application's word on newcomers.
 
 use std::{
-    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use phin::{Builder, JoinError, JoinRefusal, MemberState};
+use phin::{Builder, JoinError, JoinRefusal, MemberState, testing::TestCluster};
 use phin_quic::{Credentials, Identity, Peer, Transport, TransportConfig};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::nodes::{Nodes, all_hold, all_know, until, within};
+use crate::nodes::{Nodes, all_hold, all_know, within};
+
+/// No node listens here.
+const NOBODY: &str = "10.9.9.9:7646";
 
 /// Lets in whose name begins with `good`.
 fn choosy(builder: Builder) -> Builder {
@@ -24,47 +27,47 @@ fn choosy(builder: Builder) -> Builder {
     })
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn who_is_refused_learns_the_reason_and_neither_side_knows_the_other() {
-    let nodes = Nodes::new();
-    let seed = choosy(nodes.builder("seed")).start().await.unwrap();
-    let addr = seed.local_addr().to_string();
-    let bad = nodes.builder("bad").start().await.unwrap();
-    let error = within("the refusal", bad.join(&addr)).await.unwrap_err();
+    let mut cluster = TestCluster::builder().configure(|_, builder| choosy(builder)).start(1).await;
+    let addr = cluster.node(0).local_addr().to_string();
+    let bad = cluster.add(|builder| builder.name("bad").seeds([NOBODY])).await;
+    let error = within("the refusal", cluster.node(bad).join(&addr)).await.unwrap_err();
     let JoinError::Refused { source: JoinRefusal::NotAdmitted(reason), .. } = &error else {
         panic!("{error}");
     };
     assert_eq!(reason, "bad is not good");
-    assert_eq!((seed.members().len(), bad.members().len()), (1, 1));
-    let good = nodes.builder("good").start().await.unwrap();
-    within("joining", good.join(&addr)).await.unwrap();
-    all_know(&[seed.clone(), good.clone()], 2).await;
+    assert_eq!((cluster.node(0).members().len(), cluster.node(bad).members().len()), (1, 1));
     // The hook is a door, not a filter: a member without one lets in whoever has the key.
-    within("joining", bad.join(&good.local_addr().to_string())).await.unwrap();
-    all_hold(&[seed, good], bad.id(), MemberState::Alive).await;
+    let good = cluster.add(|builder| builder.name("good").admit(|_| async { Ok(()) })).await;
+    within("being in", cluster.node(good).joined()).await.unwrap();
+    let addr = cluster.node(good).local_addr().to_string();
+    within("joining", cluster.node(bad).join(&addr)).await.unwrap();
+    cluster.converged().await;
+    assert_eq!(cluster.node(0).members().live_len(), 3);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn the_hook_is_told_who_asks_and_only_the_member_that_is_asked_asks_it() {
-    let nodes = Nodes::new();
     let (asked, mut newcomers) = mpsc::unbounded_channel();
-    let mut cluster = Vec::new();
-    for name in ["one", "two", "three"] {
+    let builder = TestCluster::builder().configure(move |number, builder| {
         let asked = asked.clone();
-        let builder = nodes.builder(name).admit(move |newcomer| {
+        let first = (number > 0).then(|| "10.0.0.1:7646".to_owned());
+        builder.seeds(first).admit(move |newcomer| {
             let asked = asked.clone();
-            async move { asked.send((name, newcomer)).map_err(|_| "the test has ended".to_owned()) }
-        });
-        let seeds = cluster.first().map(|seed: &phin::Cluster| seed.local_addr().to_string());
-        cluster.push(builder.seeds(seeds).start().await.unwrap());
-        all_know(&cluster, cluster.len()).await;
-    }
-    let [one, two, three] = &cluster[..] else { panic!("three were started") };
+            async move {
+                asked.send((number, newcomer)).map_err(|_| "the test has ended".to_owned())
+            }
+        })
+    });
+    let cluster = builder.start(3).await;
+    let [one, two, three] = [0, 1, 2].map(|number| cluster.node(number));
+    assert_eq!(one.local_addr().to_string(), "10.0.0.1:7646");
     for node in [two, three] {
         let (by, newcomer) = within("the question", newcomers.recv()).await.unwrap();
-        assert_eq!((by, newcomer.id, &*newcomer.name), ("one", node.id(), node.name()));
+        assert_eq!((by, newcomer.id, &*newcomer.name), (0, node.id(), node.name()));
         assert_eq!(newcomer.addrs, [node.advertised()]);
-        // On loopback nothing translates addresses.
+        // Nothing translates addresses.
         assert_eq!((newcomer.seen_at, newcomer.generation.0), (node.local_addr(), 1));
     }
     assert!(newcomers.try_recv().is_err());
@@ -72,7 +75,8 @@ async fn the_hook_is_told_who_asks_and_only_the_member_that_is_asked_asks_it() {
     within("leaving", two.leave(crate::nodes::GUARD)).await.unwrap();
     all_hold(std::slice::from_ref(one), two.id(), MemberState::Left).await;
     within("joining", two.join(&three.local_addr().to_string())).await.unwrap();
-    all_know(&cluster, 3).await;
+    cluster.converged().await;
+    assert_eq!(one.members().live_len(), 3);
     assert!(newcomers.try_recv().is_err());
 }
 
@@ -92,44 +96,45 @@ impl Drop for Counted {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_hook_that_waits_holds_up_no_others_and_is_asked_no_more_than_so_many_at_once() {
-    let nodes = Nodes::new();
     let gate = Arc::new(Semaphore::new(0));
     let (under_way, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let seed = nodes.builder("seed").admit({
+    let builder = TestCluster::builder().configure({
         let (gate, under_way, most) = (gate.clone(), under_way.clone(), most.clone());
-        move |_| {
-            let (gate, under_way, most) = (gate.clone(), under_way.clone(), most.clone());
-            async move {
-                let _counted = Counted::among(under_way, &most);
-                gate.acquire().await.map(drop).map_err(|error| error.to_string())
+        move |number, builder| {
+            if number > 0 {
+                return builder.seeds(["10.0.0.1:7646"]);
             }
+            let (gate, under_way, most) = (gate.clone(), under_way.clone(), most.clone());
+            builder.admit(move |_| {
+                let (gate, under_way, most) = (gate.clone(), under_way.clone(), most.clone());
+                async move {
+                    let _counted = Counted::among(under_way, &most);
+                    gate.acquire().await.map(drop).map_err(|error| error.to_string())
+                }
+            })
         }
     });
-    let seed = seed.start().await.unwrap();
-    let addr = seed.local_addr().to_string();
-    let mut newcomers = Vec::new();
-    for number in 0..70 {
-        let builder = nodes.builder(&format!("n{number}")).seeds([&*addr]);
-        newcomers.push(builder.start().await.unwrap());
+    let mut cluster = builder.start(1).await;
+    for _ in 0..70 {
+        cluster.add(|builder| builder).await;
     }
+    let seed = cluster.node(0);
     let busy = async {
-        while seed.stats().await.unwrap().swim.joins_busy == 0 {
-            tokio::task::yield_now().await;
+        while seed.stats().await.unwrap().swim.joins_busy == 0
+            || under_way.load(Ordering::SeqCst) < 64
+        {
+            // tidy: allow sleep: a counter tells nobody
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     within("a newcomer beyond the limit", busy).await;
     assert_eq!(seed.members().len(), 1);
     gate.add_permits(1);
     // Who was admitted lets others know at once; who was told to come back does.
-    all_know(std::slice::from_ref(&seed), 71).await;
-    assert!(most.load(Ordering::SeqCst) <= 64);
-    let ids: BTreeSet<_> = newcomers.iter().map(phin::Cluster::id).collect();
-    until(&newcomers[0], "everybody", |members| {
-        ids.iter().all(|&id| members.get(id).is_some_and(|member| member.state().is_live()))
-    })
-    .await;
+    cluster.converged().await;
+    assert_eq!((seed.members().live_len(), most.load(Ordering::SeqCst)), (71, 64));
 }
 
 /// Connected with the key, and never joined.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use phin::{Change, Cluster, ForgetError, ForgetRefusal, MemberId, Notice, StartError};
+use phin::{
+    Change, Cluster, ForgetError, ForgetRefusal, MemberId, Notice, StartError, testing::TestCluster,
+};
 
-use crate::nodes::{GUARD, Nodes, all_hold, all_know, until, within};
+use crate::nodes::{GUARD, Nodes, all_hold, until, within};
 
 async fn all_forget(nodes: &[Cluster], id: MemberId) {
     for node in nodes {
@@ -19,21 +21,22 @@ fn refusal(result: Result<(), ForgetError>) -> Option<ForgetRefusal> {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn who_left_is_forgotten_everywhere_and_may_return() {
-    let nodes = Nodes::new();
-    let mut all = nodes.start(4).await;
-    let leaver = all.remove(3);
+    let cluster = TestCluster::start(4).await;
+    let (first, leaver) = (cluster.node(0), cluster.node(3));
     let id = leaver.id();
-    let live = refusal(all[0].forget(id).await);
+    let live = refusal(first.forget(id).await);
     assert!(matches!(live, Some(ForgetRefusal::Live { .. })), "{live:?}");
-    assert_eq!(refusal(all[0].forget(all[0].id()).await), Some(ForgetRefusal::ThisNode));
+    assert_eq!(refusal(first.forget(first.id()).await), Some(ForgetRefusal::ThisNode));
     within("leaving", leaver.leave(GUARD)).await.unwrap();
-    all_hold(&all, id, phin::MemberState::Left).await;
-    let mut changes = all[2].subscribe();
-    within("forgetting", all[0].forget(id)).await.unwrap();
-    all_forget(&all, id).await;
-    assert_eq!(refusal(all[0].forget(id).await), Some(ForgetRefusal::Unknown));
+    cluster.converged().await;
+    let others: Vec<_> = cluster.running().map(|(_, node)| node.clone()).collect();
+    all_hold(&others, id, phin::MemberState::Left).await;
+    let mut changes = cluster.node(2).subscribe();
+    within("forgetting", first.forget(id)).await.unwrap();
+    all_forget(&others, id).await;
+    assert_eq!(refusal(first.forget(id).await), Some(ForgetRefusal::Unknown));
     let told = async {
         loop {
             match changes.next().await.expect("the node runs") {
@@ -44,25 +47,34 @@ async fn who_left_is_forgotten_everywhere_and_may_return() {
     };
     assert_eq!(within("the change", told).await.member.id(), id);
 
-    let seed = all[1].local_addr().to_string();
+    let seed = cluster.node(1).local_addr().to_string();
     within("joining", leaver.join(&seed)).await.unwrap();
-    all.push(leaver);
-    all_know(&all, 4).await;
+    cluster.converged().await;
+    assert_eq!(first.members().live_len(), 4);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn who_left_is_forgotten_when_its_time_is_over() {
-    let nodes = Nodes::new();
-    let patient = nodes.builder("patient").start().await.unwrap();
-    let seed = patient.local_addr().to_string();
-    let retention = Duration::from_secs(2);
-    let brief = nodes.builder("brief").retention(retention).seeds([&*seed]).start().await.unwrap();
-    let leaver = nodes.builder("leaver").seeds([&*seed]).start().await.unwrap();
-    all_know(&[patient.clone(), brief.clone(), leaver.clone()], 3).await;
+    let hour = Duration::from_secs(3_600);
+    let builder = TestCluster::builder().configure(move |number, builder| match number {
+        1 => builder.retention(hour),
+        _ => builder,
+    });
+    let cluster = builder.start(3).await;
+    let leaver = cluster.node(2);
+    let began = cluster.elapsed();
     within("leaving", leaver.leave(GUARD)).await.unwrap();
     leaver.shutdown().await;
+    let (patient, brief) = (cluster.node(0).clone(), cluster.node(1).clone());
     // The first whose time is over speaks for all.
-    all_forget(&[patient, brief], leaver.id()).await;
+    for node in [&brief, &patient] {
+        let mut changes = node.subscribe();
+        while node.members().get(leaver.id()).is_some() {
+            changes.next().await.expect("the node runs");
+        }
+        let took = cluster.elapsed() - began;
+        assert!((hour..hour * 2).contains(&took), "{took:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,9 +4,11 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     task::Poll,
+    time::Duration,
 };
 
-use phin::{Cluster, ClusterKey, DialError, JoinError, MemberState};
+use phin::{Cluster, ClusterKey, DialError, JoinError, MemberState, testing::TestCluster};
+use tokio::time::sleep;
 
 use crate::{
     log,
@@ -37,6 +39,25 @@ async fn this_node_as_a_seed_is_no_error() {
     // The others have the same seeds.
     let other = nodes.builder("two").seeds(&seeds).start().await.unwrap();
     all_know(&[node, other], 2).await;
+}
+
+/// Soon at first, then every ten seconds.
+#[tokio::test(start_paused = true)]
+async fn a_seed_that_is_not_there_is_tried_again_and_again() {
+    let builder = TestCluster::builder();
+    let cluster = builder.configure(|_, builder| builder.seeds(["10.9.9.9:7646"])).start(1).await;
+    let node = cluster.node(0);
+    let mut dials = Vec::new();
+    for until in [1, 20, 620] {
+        // tidy: allow sleep: the subject is how often something happens in a span of time
+        sleep(Duration::from_secs(until) - cluster.elapsed()).await;
+        dials.push(node.stats().await.unwrap().transport.dials);
+    }
+    let [first, then, at_last] = dials[..] else { panic!("there are three spans") };
+    assert!((2..=4).contains(&first), "{first}");
+    assert!((3..=5).contains(&(then - first)), "{then}");
+    assert!((50..=75).contains(&(at_last - then)), "{at_last}");
+    assert!(!node.is_joined());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

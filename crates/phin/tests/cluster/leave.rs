@@ -2,104 +2,106 @@
 
 use std::{future::pending, pin::pin, time::Duration};
 
-use phin::{Departure, LeaveError, MemberState};
+use phin::{Departure, LeaveError, MemberState, testing::TestCluster};
 use tokio::{select, sync::mpsc};
 
-use crate::nodes::{GUARD, Killable, Nodes, all_hold, all_know, within};
+use crate::nodes::{GUARD, all_hold, within};
 
 fn numbers(departure: Departure) -> (usize, usize) {
     (departure.confirmed, departure.asked)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_departure_is_confirmed_and_known_everywhere() {
-    let nodes = Nodes::new();
-    let mut all = nodes.start(5).await;
-    let leaver = all.remove(2);
+    let cluster = TestCluster::start(5).await;
+    let leaver = cluster.node(2);
     let departure = within("leaving", leaver.leave(GUARD)).await.unwrap();
     assert_eq!(numbers(departure), (4, 4));
-    all_hold(&all, leaver.id(), MemberState::Left).await;
+    cluster.converged().await;
+    let others: Vec<_> = cluster.running().map(|(_, node)| node.clone()).collect();
+    assert_eq!(others.len(), 4);
+    all_hold(&others, leaver.id(), MemberState::Left).await;
     assert_eq!(leaver.members().me().state(), MemberState::Left);
     // Asking again is asking after the same departure.
     let again = within("leaving again", leaver.leave(GUARD)).await.unwrap();
     assert_eq!(again, departure);
     // Nobody takes the end of the process for a death.
     leaver.shutdown().await;
-    all_know(&all, 4).await;
+    // tidy: allow sleep: nothing is to happen
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    all_hold(&others, leaver.id(), MemberState::Left).await;
     assert!(matches!(leaver.leave(GUARD).await, Err(LeaveError::Stopped(_))));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn alone_there_is_nobody_to_confirm() {
-    let node = Nodes::new().builder("alone").start().await.unwrap();
-    let departure = within("leaving", node.leave(GUARD)).await.unwrap();
+    let cluster = TestCluster::start(1).await;
+    let departure = within("leaving", cluster.node(0).leave(GUARD)).await.unwrap();
     assert_eq!(numbers(departure), (0, 0));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_dropped_departure_goes_on() {
-    let nodes = Nodes::new();
-    let mut all = nodes.start(3).await;
-    let leaver = all.remove(0);
+    let cluster = TestCluster::start(3).await;
+    let leaver = cluster.node(0);
     {
         let mut leaving = pin!(leaver.leave(GUARD));
         select! {
             biased;
-            // All may have confirmed before this thread looks: then there is nothing to drop.
-            _ = &mut leaving => {}
+            _ = &mut leaving => panic!("the others are a millisecond away"),
             () = std::future::ready(()) => {}
         }
     }
-    all_hold(&all, leaver.id(), MemberState::Left).await;
+    cluster.converged().await;
     let departure = within("leaving", leaver.leave(GUARD)).await.unwrap();
     assert_eq!(numbers(departure), (2, 2));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn the_deadline_ends_the_wait_for_a_member_that_does_not_confirm() {
-    let nodes = Nodes::new();
-    let seed = Killable::start(nodes.builder("seed")).await;
-    let addr = seed.cluster.local_addr().to_string();
-    let leaver = nodes.builder("leaver").seeds([addr]).start().await.unwrap();
-    all_know(std::slice::from_ref(&leaver), 2).await;
-    let pause = seed.pause().await;
-    let departure = within("leaving", leaver.leave(Duration::ZERO)).await.unwrap();
-    assert_eq!(numbers(departure), (0, 1));
+    let cluster = TestCluster::start(2).await;
+    let leaver = cluster.node(1);
+    cluster.pause(0);
+    let began = cluster.elapsed();
+    let departure = within("leaving", leaver.leave(Duration::from_secs(2))).await.unwrap();
+    assert_eq!((numbers(departure), cluster.elapsed() - began), ((0, 1), Duration::from_secs(2)));
     // The departure goes on, and is confirmed as soon as the member can.
-    drop(pause);
+    cluster.resume(0);
     let departure = within("leaving", leaver.leave(GUARD)).await.unwrap();
     assert_eq!(numbers(departure), (1, 1));
-    seed.kill().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn who_leaves_before_its_join_was_answered_tells_whom_it_asked() {
-    let nodes = Nodes::new();
     // The application never decides, so the join is not answered.
     let (asked, mut newcomers) = mpsc::channel(1);
-    let seed = nodes.builder("seed").admit(move |_| {
-        let _ = asked.try_send(());
-        pending()
+    let builder = TestCluster::builder().configure(move |_, builder| {
+        let asked = asked.clone();
+        builder.admit(move |_| {
+            let _ = asked.try_send(());
+            pending()
+        })
     });
-    let seed = seed.start().await.unwrap();
-    let node = nodes.builder("node").seeds([seed.local_addr().to_string()]);
-    let node = node.start().await.unwrap();
+    let mut cluster = builder.start(1).await;
+    let node = cluster.add(|builder| builder).await;
     within("the question", newcomers.recv()).await.unwrap();
-    let departure = within("leaving", node.leave(GUARD)).await.unwrap();
+    let departure = within("leaving", cluster.node(node).leave(GUARD)).await.unwrap();
     assert_eq!(numbers(departure), (1, 1));
-    assert_eq!(seed.members().len(), 1);
+    assert_eq!(cluster.node(0).members().len(), 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn who_has_left_returns_by_joining() {
-    let nodes = Nodes::new();
-    let all = nodes.start(3).await;
-    let departure = within("leaving", all[0].leave(GUARD)).await.unwrap();
+    let cluster = TestCluster::start(3).await;
+    let leaver = cluster.node(0);
+    let departure = within("leaving", leaver.leave(GUARD)).await.unwrap();
     assert_eq!(numbers(departure), (2, 2));
-    let seed = all[1].local_addr().to_string();
-    within("joining", all[0].join(&seed)).await.unwrap();
-    all_know(&all, 3).await;
-    let again = within("leaving", all[0].leave(GUARD)).await.unwrap();
+    let seed = cluster.node(1).local_addr().to_string();
+    within("joining", leaver.join(&seed)).await.unwrap();
+    cluster.converged().await;
+    assert_eq!(cluster.running().count(), 3);
+    let again = within("leaving", leaver.leave(GUARD)).await.unwrap();
     assert_eq!(numbers(again), (2, 2));
-    all_hold(&all[1..], all[0].id(), MemberState::Left).await;
+    cluster.converged().await;
+    assert_eq!(cluster.node(2).members().live_len(), 2);
 }

@@ -1,5 +1,6 @@
-//! A few real nodes in one process, over QUIC on loopback. No test waits for time to pass: each
-//! waits for what should happen, under a guard that is far longer than it takes.
+//! A few real nodes in one process: over QUIC on loopback where sockets, disks or certificates matter, else on a network in
+//! memory, where no real time passes. On loopback no test waits for time to pass: each waits for what should happen, under
+//! a guard that is far longer than it takes.
 
 mod addresses;
 mod admission;
@@ -15,3 +16,4 @@ mod membership;
 mod nodes;
 mod restart;
 mod subscribe;
+mod test_cluster;

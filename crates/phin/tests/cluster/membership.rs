@@ -1,47 +1,33 @@
 //! Nodes find each other, and find out who died.
 
-use phin::{Change, MemberState, Notice, Outcome};
-use tokio::task::JoinSet;
+use std::time::Duration;
 
-use crate::nodes::{Killable, Nodes, all_hold, all_know, within};
+use phin::{Change, MemberState, Notice, Outcome, Silence, testing::TestCluster};
+use tokio::time::sleep;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+use crate::nodes::{all_hold, all_know, within};
+
+#[tokio::test(start_paused = true)]
 async fn nodes_that_start_together_find_each_other() {
-    let nodes = Nodes::new();
-    let first = nodes.builder("node-1").start().await.unwrap();
-    let seed = first.local_addr().to_string();
-    let mut starts = JoinSet::new();
-    for number in 2..=COUNT {
-        starts.spawn(nodes.builder(&format!("node-{number}")).seeds([&*seed]).start());
-    }
-    let mut all = vec![first];
-    for started in starts.join_all().await {
-        all.push(started.unwrap());
-    }
-    all_know(&all, COUNT).await;
-    for node in &all {
+    let cluster = TestCluster::start(COUNT).await;
+    for (_, node) in cluster.running() {
         within("being in", node.joined()).await.unwrap();
         let members = node.members();
         assert_eq!(members.len(), COUNT);
         assert_eq!(members.me().id(), node.id());
         assert_eq!(members.me().addr(), node.advertised());
     }
-    let links = within("links", all[0].links()).await.unwrap();
+    let links = within("links", cluster.node(0).links()).await.unwrap();
     assert!(links.len() < COUNT, "a node observes some members, never all");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(start_paused = true)]
 async fn a_killed_node_is_dead_everywhere() {
-    let nodes = Nodes::new();
-    let survivors = nodes.start(4).await;
-    let seed = survivors[1].local_addr().to_string();
-    let victim = Killable::start(nodes.builder("victim").seeds([seed])).await;
-    all_know(&survivors, 5).await;
-    let id = victim.cluster.id();
-    let mut changes = survivors[0].subscribe();
-    victim.kill().await;
-    all_hold(&survivors, id, MemberState::Dead).await;
-    all_know(&survivors, 4).await;
+    let cluster = TestCluster::start(5).await;
+    let (survivor, victim) = (cluster.node(0), cluster.node(4));
+    let mut changes = survivor.subscribe();
+    cluster.kill(4);
+    cluster.converged().await;
     let told = async {
         loop {
             match changes.next().await {
@@ -52,20 +38,114 @@ async fn a_killed_node_is_dead_everywhere() {
         }
     };
     let event = within("the event", told).await;
-    assert_eq!((event.member.id(), event.member.name()), (id, "victim"));
-    let report = within("the reason", survivors[0].why(id)).await.unwrap().expect("there is one");
+    assert_eq!((event.member.id(), event.member.name()), (victim.id(), "node-4"));
+    let report = within("the reason", survivor.why(victim.id())).await.unwrap();
+    let report = report.expect("there is one");
     assert!(matches!(report.outcome, Outcome::Dead { .. }), "{report:?}");
-    assert!(!survivors[0].is_isolated());
+    assert!(!survivor.is_isolated());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+/// What the host says of a member that is silent, and how much time it is given.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_ended_one_that_hangs_and_a_host_that_is_off_are_told_apart() {
+    type End = fn(&TestCluster, usize);
+    let seconds = Duration::from_secs_f64;
+    for (end, silence, took) in [
+        (TestCluster::kill as End, Silence::Gone, seconds(0.05)..seconds(1.5)),
+        (TestCluster::pause, Silence::Hung, seconds(10.0)..seconds(12.0)),
+        (TestCluster::power_off, Silence::Silent, seconds(1.0)..seconds(4.0)),
+    ] {
+        let cluster = TestCluster::start(5).await;
+        let began = cluster.elapsed();
+        end(&cluster, 4);
+        cluster.converged().await;
+        let elapsed = cluster.elapsed() - began;
+        assert!(took.contains(&elapsed), "{silence:?}: {elapsed:?}");
+        let report = cluster.node(0).why(cluster.node(4).id()).await.unwrap();
+        assert_eq!(report.and_then(|report| report.silence()), Some(silence));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_resumes_in_time_was_never_dead() {
+    let cluster = TestCluster::start(5).await;
+    let (other, paused) = (cluster.node(0).clone(), cluster.node(4).id());
+    let mut changes = other.subscribe();
+    cluster.pause(4);
+    all_hold(std::slice::from_ref(&other), paused, MemberState::Suspect).await;
+    cluster.resume(4);
+    cluster.converged().await;
+    other.shutdown().await;
+    while let Some(notice) = changes.next().await {
+        let is_death =
+            matches!(&notice, Notice::Event { event, .. } if event.change == Change::Dead);
+        assert!(!is_death, "{notice:?}");
+    }
+    let stats = cluster.node(4).stats().await.unwrap().driver;
+    assert_eq!(stats.pauses, 1, "it knows that it did not run");
+}
+
+/// What arrived during a pause is handled before the timers that came due in it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_arrived_during_a_pause_is_not_missed() {
+    let cluster = TestCluster::start(2).await;
+    for _ in 0..500 {
+        // tidy: allow sleep: pauses begin at many moments of a period, and are spans of time
+        sleep(Duration::from_millis(31)).await;
+        cluster.pause(1);
+        // tidy: allow sleep: as above
+        sleep(Duration::from_millis(40)).await;
+        cluster.resume(1);
+    }
+    let missed = async |node| cluster.node(node).stats().await.unwrap().swim.pings_missed;
+    assert_eq!(missed(1).await, 0);
+    assert!(missed(0).await > 0, "the pauses are long enough for an answer to be late");
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_is_shut_down_without_leaving_is_dead_to_the_others() {
-    let nodes = Nodes::new();
-    let mut all = nodes.start(3).await;
-    let gone = all.remove(1);
-    let id = gone.id();
+    let cluster = TestCluster::start(3).await;
+    let gone = cluster.node(1);
     within("the shutdown", gone.shutdown()).await;
-    all_hold(&all, id, MemberState::Dead).await;
+    cluster.converged().await;
+    let others = [cluster.node(0).clone(), cluster.node(2).clone()];
+    all_hold(&others, gone.id(), MemberState::Dead).await;
+}
+
+/// Without a data directory a node is not known again, and the one before dies.
+#[tokio::test(start_paused = true)]
+async fn a_restarted_node_is_the_same_member_with_a_later_generation() {
+    let mut cluster = TestCluster::start(4).await;
+    let id = cluster.node(0).id();
+    for run in 2..=4 {
+        cluster.restart(0).await;
+        cluster.converged().await;
+        assert_eq!(cluster.node(0).id(), id);
+        for (_, node) in cluster.running() {
+            let members = node.members();
+            assert_eq!(members.get(id).unwrap().generation().0, run);
+            assert_eq!(members.len(), 4, "one member, not two");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_nodes_restart_and_find_each_other_by_the_peers_that_they_knew() {
+    let alone = |builder: phin::Builder| builder.seeds(["10.9.9.9:7646"]);
+    let mut cluster = TestCluster::builder().start(1).await;
+    let seed = cluster.node(0).local_addr().to_string();
+    for _ in 1..4 {
+        let number = cluster.add(alone).await;
+        within("joining", cluster.node(number).join(&seed)).await.unwrap();
+    }
+    cluster.converged().await;
+    (0..4).for_each(|number| cluster.kill(number));
+    for number in 1..4 {
+        cluster.restart(number).await;
+    }
+    cluster.converged().await;
+    let nodes: Vec<_> = cluster.running().map(|(_, node)| node.clone()).collect();
+    all_know(&nodes, 3).await;
 }
 
 const COUNT: usize = 20;

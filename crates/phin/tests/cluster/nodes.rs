@@ -1,10 +1,10 @@
 //! Starting, watching and killing the nodes of a test.
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
-use std::{future::Future, net::SocketAddr, sync::mpsc, time::Duration};
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use phin::{Builder, Cluster, ClusterKey, MemberId, MemberState, Members};
-use tokio::{runtime::Runtime, sync::oneshot, time::timeout};
+use tokio::{runtime::Runtime, time::timeout};
 
 use crate::log;
 
@@ -51,19 +51,6 @@ impl Killable {
             .unwrap();
         let cluster = runtime.spawn(builder.start()).await.unwrap().unwrap();
         Self { cluster, runtime }
-    }
-
-    /// Stops the node where it is until what is returned is dropped: its address stays open, and it answers nothing.
-    pub(crate) async fn pause(&self) -> mpsc::Sender<()> {
-        let (resume, resumed) = mpsc::channel();
-        let (pause, paused) = oneshot::channel();
-        self.runtime.spawn(async move {
-            let _ = pause.send(());
-            // The only thread of the node waits here.
-            let _ = resumed.recv();
-        });
-        paused.await.unwrap();
-        resume
     }
 
     /// Ends the node, and waits until its address and data directory are free.

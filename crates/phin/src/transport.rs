@@ -1,0 +1,163 @@
+//! The seam between a node and what moves its messages: everything that the driver and the tasks beside it need of a
+//! network.
+//!
+//! Real nodes have [`Quic`]; clusters in a test have a network in memory, or sockets that can be cut off.
+
+use std::{
+    future::Future,
+    net::{SocketAddr, UdpSocket},
+    pin::Pin,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use phin_quic::{
+    CloseReason, DialError, HostAnswer, HostQuestion, HostQuestions, Peer, PeerId, Received,
+    TransportStats,
+};
+use tokio::time;
+
+/// Moves messages to peers, and asks their hosts. Each method promises what the method of that name in
+/// [`phin_quic::Transport`] or [`HostQuestions`] does; none waits for the network but those that return a future.
+pub(crate) trait Transport: Send + Sync + 'static {
+    type Receiver: Receiver;
+
+    fn local_addr(&self) -> SocketAddr;
+
+    fn send_datagram(&self, to: Peer, payload: Bytes);
+
+    fn send_stream(&self, to: Peer, payload: Bytes);
+
+    fn dial(
+        &self,
+        addr: SocketAddr,
+    ) -> impl Future<Output = Result<PeerId, DialError>> + Send + 'static;
+
+    fn redial(&self, to: Peer);
+
+    fn close_peer(&self, id: PeerId, reason: CloseReason);
+
+    fn give_up_all(&self);
+
+    fn ask_host(
+        &self,
+        peer: SocketAddr,
+        question: HostQuestion,
+    ) -> impl Future<Output = HostAnswer> + Send + 'static;
+
+    fn hosts_not_asked(&self) -> u64;
+
+    fn stats(&self) -> TransportStats;
+
+    fn close(&self) -> impl Future<Output = ()> + Send;
+
+    /// Waits until the address of a transport that was dropped is free, a second at most.
+    fn released(addr: SocketAddr) -> impl Future<Output = ()> + Send;
+}
+
+/// What has arrived. Dropping the future of [`receive`](Self::receive) loses nothing.
+pub(crate) trait Receiver: Send + 'static {
+    fn receive(&mut self) -> impl Future<Output = Option<Received>> + Send;
+
+    fn try_receive(&mut self) -> Option<Received>;
+}
+
+/// What a handle needs of a transport of any kind.
+pub(crate) trait Dial: Send + Sync {
+    fn dial(&self, addr: SocketAddr) -> Dialling;
+}
+
+/// A dial under way.
+pub(crate) type Dialling = Pin<Box<dyn Future<Output = Result<PeerId, DialError>> + Send>>;
+
+impl<T: Transport> Dial for T {
+    fn dial(&self, addr: SocketAddr) -> Dialling {
+        Box::pin(Transport::dial(self, addr))
+    }
+}
+
+/// QUIC over a UDP socket, and questions to hosts by sockets of their own.
+pub(crate) struct Quic {
+    pub(crate) transport: phin_quic::Transport,
+    pub(crate) hosts: HostQuestions,
+}
+
+impl Transport for Quic {
+    type Receiver = phin_quic::Receiver;
+
+    fn local_addr(&self) -> SocketAddr {
+        self.transport.local_addr()
+    }
+
+    fn send_datagram(&self, to: Peer, payload: Bytes) {
+        self.transport.send_datagram(to, payload);
+    }
+
+    fn send_stream(&self, to: Peer, payload: Bytes) {
+        self.transport.send_stream(to, payload);
+    }
+
+    fn dial(
+        &self,
+        addr: SocketAddr,
+    ) -> impl Future<Output = Result<PeerId, DialError>> + Send + 'static {
+        self.transport.dial(addr)
+    }
+
+    fn redial(&self, to: Peer) {
+        self.transport.redial(to);
+    }
+
+    fn close_peer(&self, id: PeerId, reason: CloseReason) {
+        self.transport.close_peer(id, reason);
+    }
+
+    fn give_up_all(&self) {
+        self.transport.give_up_all();
+    }
+
+    fn ask_host(
+        &self,
+        peer: SocketAddr,
+        question: HostQuestion,
+    ) -> impl Future<Output = HostAnswer> + Send + 'static {
+        let hosts = self.hosts.clone();
+        async move { hosts.ask(peer, question).await }
+    }
+
+    fn hosts_not_asked(&self) -> u64 {
+        self.hosts.not_asked()
+    }
+
+    fn stats(&self) -> TransportStats {
+        self.transport.stats()
+    }
+
+    async fn close(&self) {
+        self.transport.close().await;
+    }
+
+    /// The socket is closed by a task of the transport's, a moment after the transport was dropped.
+    async fn released(addr: SocketAddr) {
+        let is_free = async {
+            while UdpSocket::bind(addr).is_err() {
+                time::sleep(RELEASE_INTERVAL).await;
+            }
+        };
+        let _ = time::timeout(MAX_RELEASE_TIME, is_free).await;
+    }
+}
+
+impl Receiver for phin_quic::Receiver {
+    async fn receive(&mut self) -> Option<Received> {
+        Self::receive(self).await
+    }
+
+    fn try_receive(&mut self) -> Option<Received> {
+        Self::try_receive(self)
+    }
+}
+
+/// How long an ended node waits for its socket to be closed, and how often it looks.
+const MAX_RELEASE_TIME: Duration = Duration::from_secs(1);
+const RELEASE_INTERVAL: Duration = Duration::from_millis(5);
