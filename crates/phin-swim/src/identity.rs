@@ -78,7 +78,7 @@ mod tests {
             (12_000, 8, false, taken(9), 2),
             (13_000, u32::MAX, false, vec![], 2),
         ];
-        let (mut rooms, mut identity) = (Rooms::new(3), Identity::default());
+        let (mut rooms, mut identity) = (Rooms::of(3), Identity::default());
         for (millis, generation, is_elsewhere, asked_for, conflicts) in steps {
             let record = record(generation, is_elsewhere);
             rooms.at(millis);

@@ -140,8 +140,8 @@ mod tests {
     };
 
     fn start(rooms: &mut Rooms, departure: &mut Departure, joining: &[Peer]) -> usize {
-        let Rooms { ctx, list, pings, .. } = rooms;
-        departure.start(ctx, list, pings, joining.iter().copied())
+        let Rooms { ctx, list, senses, .. } = rooms;
+        departure.start(ctx, list, &mut senses.pings, joining.iter().copied())
     }
 
     #[test]
@@ -150,7 +150,7 @@ mod tests {
         let cases: &[(u8, &[u8], usize)] =
             &[(1, &[], 0), (3, &[], 2), (3, &[2], 2), (3, &[9], 3), (1, &[9], 1)];
         for &(members, joining, expected) in cases {
-            let (mut rooms, mut departure) = (Rooms::new(members), Departure::default());
+            let (mut rooms, mut departure) = (Rooms::of(members), Departure::default());
             let joining: Vec<_> = joining.iter().map(|&node| peer(node)).collect();
             assert_eq!(start(&mut rooms, &mut departure, &joining), expected, "{joining:?}");
             assert_eq!(rooms.effects(), ["apply n0 v0.1 left", "AnnounceDeparture"]);
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_announcement_is_repeated_at_growing_intervals_until_all_have_confirmed() {
-        let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+        let (mut rooms, mut departure) = (Rooms::of(3), Departure::default());
         start(&mut rooms, &mut departure, &[]);
         rooms.effects();
         for (attempt, (confirms, expected)) in
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn members_that_never_confirm_are_told_so_often() {
-        let (mut rooms, mut departure) = (Rooms::new(2), Departure::default());
+        let (mut rooms, mut departure) = (Rooms::of(2), Departure::default());
         start(&mut rooms, &mut departure, &[]);
         rooms.effects();
         let attempts = (0..100).filter(|_| {
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_confirmation_counts_once_and_only_for_this_departure() {
-        let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+        let (mut rooms, mut departure) = (Rooms::of(3), Departure::default());
         departure.handle_leave_ack(&mut rooms.ctx, id(1), Sequence(1));
         start(&mut rooms, &mut departure, &[]);
         rooms.effects();
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn only_a_node_that_has_left_returns() {
         for (state, expected) in [(MemberState::Alive, true), (MemberState::Left, false)] {
-            let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+            let (mut rooms, mut departure) = (Rooms::of(3), Departure::default());
             start(&mut rooms, &mut departure, &[]);
             rooms.effects();
             rooms.put(0, state, 0);
@@ -232,12 +232,12 @@ mod tests {
     fn a_departure_is_confirmed_once_it_is_in_the_list() {
         use MemberState::{Alive, Dead, Left, Suspect};
         for (state, expected) in [(Alive, 0), (Suspect, 0), (Dead, 0), (Left, 1)] {
-            let mut rooms = Rooms::new(3);
+            let mut rooms = Rooms::of(3);
             rooms.put(1, state, 0);
             handle_leave(&mut rooms.ctx, &rooms.list, peer(1), Sequence(4));
             assert_eq!(rooms.effects(), vec!["to n1: leave-ack seq=4"; expected], "{state}");
         }
-        let mut rooms = Rooms::new(1);
+        let mut rooms = Rooms::of(1);
         handle_leave(&mut rooms.ctx, &rooms.list, peer(1), Sequence(4));
         assert_eq!(rooms.effects(), [""; 0]);
     }

@@ -56,6 +56,7 @@ mod output;
 mod probe;
 mod query;
 mod refute;
+mod senses;
 mod stats;
 mod step;
 mod swim;

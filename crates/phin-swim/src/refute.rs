@@ -23,7 +23,7 @@ impl Verdicts<'_> {
     /// Answers a claim against this node. The member that makes it is told by this node itself: it may be the only one
     /// that this node reaches. A claim about an earlier version was answered before.
     pub(crate) fn refute(&mut self, source: Source, claim: Claim, accusation: Accusation) {
-        let mine = self.see.list.me().record.clone();
+        let mine = self.list.me().record.clone();
         let answer = match claim.version.cmp(&mine.version()) {
             Ordering::Greater => None,
             Ordering::Equal if !mine.has_left() => self.renew(&mine, accusation),

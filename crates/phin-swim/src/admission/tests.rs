@@ -52,8 +52,8 @@ impl Gate {
     }
 
     fn leave(&mut self) {
-        let Rooms { ctx, list, pings, .. } = &mut self.rooms;
-        self.departure.start(ctx, list, pings, self.joins.asked());
+        let Rooms { ctx, list, senses, .. } = &mut self.rooms;
+        self.departure.start(ctx, list, &mut senses.pings, self.joins.asked());
         self.rooms.effects();
     }
 

@@ -12,13 +12,11 @@ use crate::{
     detect::{
         detector::Detector,
         failing::{FailingLink, Unreached},
-        health::LocalHealth,
         reports::{Outcome, Report, Silence, Vote},
-        view::{Senses, View},
+        view::View,
     },
-    link::Links,
     member::{list::MembershipList, transition::News},
-    probe::{pings::Pings, rounds::Rounds},
+    senses::Senses,
     step::{Source, Step},
     wire::{FailingLinkBody, Part},
 };
@@ -71,18 +69,13 @@ fn is_degraded(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> bool
 pub(crate) struct Degraded<'a> {
     pub(crate) ctx: &'a mut Ctx,
     pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a mut Links,
-    pub(crate) pings: &'a Pings,
-    pub(crate) rounds: &'a Rounds,
-    pub(crate) health: &'a LocalHealth,
+    pub(crate) senses: &'a mut Senses,
     pub(crate) own: &'a mut Detector,
 }
 
 impl Degraded<'_> {
     fn view(&self) -> View<'_> {
-        let Self { list, links, pings, rounds, health, .. } = self;
-        let senses = Senses { list, links, pings, rounds, health };
-        View::new(self.ctx.now, &self.ctx.params, senses, self.own)
+        View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
     /// A ping to a subject has no direct reply.
@@ -93,7 +86,7 @@ impl Degraded<'_> {
         }
         let turn = self.view().turn();
         let fails = self.view().own_failing_link(subject).is_some();
-        if fails && self.links.is_report_due(self.ctx.now, subject, turn) {
+        if fails && self.senses.links.is_report_due(self.ctx.now, subject, turn) {
             self.report_link(subject);
             self.update_degraded(subject);
         }
@@ -102,12 +95,13 @@ impl Degraded<'_> {
     /// Counts one more ping of a run without direct reply; says whether it counts.
     fn extend_run(&mut self, subject: MemberId, sent_at: Instant) -> bool {
         let apart = self.ctx.params.pause_tolerance / 16;
-        self.view().subjects().contains(&subject) && self.links.extend_run(subject, sent_at, apart)
+        self.view().subjects().contains(&subject)
+            && self.senses.links.extend_run(subject, sent_at, apart)
     }
 
     /// A subject answered a ping as it was sent.
     pub(crate) fn record_reached(&mut self, subject: Peer) {
-        let run = self.links.get_mut(subject.id).and_then(|link| link.unanswered.take());
+        let run = self.senses.links.get_mut(subject.id).and_then(|link| link.unanswered.take());
         if run.is_some_and(|run| run.told_at.is_some()) {
             self.report_link(subject.id);
             self.update_degraded(subject.id);

@@ -8,6 +8,7 @@ use phin_accrual::{Evidence, MAX_LOSS};
 use crate::{
     Instant, MemberId, Peer,
     config::Params,
+    ctx::Ctx,
     detect::{
         case::{Case, Cases},
         contacts::Contacts,
@@ -19,6 +20,7 @@ use crate::{
     link::{Links, Run},
     member::list::MembershipList,
     probe::{pings::Pings, rounds::Rounds},
+    senses::Senses,
 };
 
 /// What the rules of detection see, at one moment.
@@ -36,26 +38,17 @@ pub(crate) struct View<'a> {
     pub(crate) failing: &'a Failing,
 }
 
-/// What this node perceives of the others, and of itself.
-#[derive(Clone, Copy)]
-pub(crate) struct Senses<'a> {
-    pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a Links,
-    pub(crate) pings: &'a Pings,
-    pub(crate) rounds: &'a Rounds,
-    pub(crate) health: &'a LocalHealth,
-}
-
 impl<'a> View<'a> {
     /// What there is to see now.
     pub(crate) const fn new(
         now: Instant,
-        params: &'a Params,
-        senses: Senses<'a>,
-        detector: &'a Detector,
+        ctx: &'a Ctx,
+        list: &'a MembershipList,
+        senses: &'a Senses,
+        own: &'a Detector,
     ) -> Self {
-        let Senses { list, links, pings, rounds, health } = senses;
-        let Detector { cases, contacts, failing, .. } = detector;
+        let (params, Senses { links, pings, rounds, health }) = (&ctx.params, senses);
+        let Detector { cases, contacts, failing, .. } = own;
         Self { now, params, list, links, pings, rounds, health, cases, contacts, failing }
     }
 

@@ -15,7 +15,7 @@ struct Lists {
 
 impl Lists {
     fn new(members: u8) -> Self {
-        let rooms = Rooms::new(members);
+        let rooms = Rooms::of(members);
         let budget = ListBudget::new(rooms.ctx.now);
         Self { rooms, forgotten: Forgotten::new(id(0)), budget, exchanges: Exchanges::new() }
     }
