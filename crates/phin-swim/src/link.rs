@@ -157,10 +157,10 @@ impl Links {
     fn estimate(&self, link: &LinkState) -> LinkEstimator {
         let measured = self.links.values().map(|link| &link.estimator).filter(|l| l.samples() > 0);
         let mut losses: Vec<_> = measured.clone().map(LinkEstimator::loss).collect();
-        let estimate = match measured.filter_map(LinkEstimator::round_trip).max() {
-            Some(slowest) if link.estimator.samples() == 0 => LinkEstimator::new(slowest),
-            Some(_) | None => link.estimator.clone(),
-        };
+        let is_new = link.estimator.samples() == 0;
+        // Only where it is needed: each round trip takes an exponential.
+        let slowest = is_new.then(|| measured.filter_map(LinkEstimator::round_trip).max());
+        let estimate = slowest.flatten().map_or_else(|| link.estimator.clone(), LinkEstimator::new);
         if losses.is_empty() {
             return estimate;
         }
@@ -174,9 +174,15 @@ impl Links {
         self.links.get(&id).map(|link| self.estimate(link))
     }
 
-    /// What a reply's absence is worth on the link to a member.
-    pub(crate) fn weight(&self, id: MemberId, waited: Duration) -> f64 {
-        self.estimate_of(id).map_or(0.0, |link| link.weight(waited))
+    /// What it is worth together that pings of a member, sent then, have no reply.
+    pub(crate) fn evidence(&self, now: Instant, id: MemberId, sent: &[Instant]) -> Evidence {
+        let mut evidence = Evidence::default();
+        if !sent.is_empty()
+            && let Some(link) = self.estimate_of(id)
+        {
+            sent.iter().for_each(|&sent_at| evidence.record(link.weight(now - sent_at)));
+        }
+        evidence
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&LinkState> {

@@ -7,7 +7,7 @@ use crate::{
     detect::{
         case::Stage,
         degraded::unreached,
-        phi::{phi, phi_reaches, phis},
+        phi::{phi, phi_of_live, phi_reaches, phis},
         view::View,
         weigh::valid_votes,
     },
@@ -22,7 +22,7 @@ impl Swim {
         links
             .map(|(id, link)| Link {
                 id,
-                phi: phi(view, id).unwrap_or_default(),
+                phi: phi_of_live(view, id),
                 round_trip: link.estimator.round_trip(),
                 loss: link.estimator.loss(),
             })

@@ -3,7 +3,7 @@
 
 use std::{f64::consts::LOG10_E, time::Duration};
 
-use phin_accrual::{Evidence, MAX_LOSS};
+use phin_accrual::MAX_LOSS;
 
 use crate::{
     Instant, MemberId, Peer,
@@ -198,10 +198,7 @@ impl<'a> View<'a> {
 
     /// What our own misses of a member are worth by now.
     pub(crate) fn own_phi(self, subject: MemberId) -> f64 {
-        let mut evidence = Evidence::default();
-        let waited = self.cases.misses_of(subject).iter().map(|&sent_at| self.now - sent_at);
-        waited.for_each(|waited| evidence.record(self.links.weight(subject, waited)));
-        evidence.phi()
+        self.links.evidence(self.now, subject, self.cases.misses_of(subject)).phi()
     }
 
     /// How many misses of ours are kept for a case: as many as take the link that loses most to the threshold, so that no
