@@ -66,7 +66,7 @@ impl Records<'_> {
         let is_taken = self.is_authentic(source, &record)
             && self.newcomers.takes_news(self.ctx, self.list, source, &record, state);
         if is_taken {
-            self.ctx.then(Step::Apply { news: News::Record { record, state }, source });
+            self.ctx.apply(News::Record { record, state }, source);
         }
         is_taken
     }

@@ -90,12 +90,12 @@ impl Core {
             senses: Senses::new(now),
             detector: Detector::default(),
             dissemination,
-            exchanges: Exchanges::new(),
+            exchanges: Exchanges::default(),
             forgotten,
             budget: ListBudget::new(now),
             joins: Joins::default(),
             undecided: Undecided::default(),
-            newcomers: Newcomers::new(),
+            newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
             departure: Departure::default(),
@@ -137,8 +137,7 @@ impl Core {
             }
             Step::Missed(miss) => self.detect().handle_miss(miss),
             Step::Reached(peer) => self.degraded().record_reached(peer),
-            Step::EndRetry(id) => self.detector.cases.end_retry(id),
-            Step::Heard { id, at } => self.record_heard(id, at),
+            Step::Heard { id, at } => self.life_signs().record_heard(id, at),
             Step::AskAnew => self.detect().ask_anew(),
             Step::HostSays { id, silence } => {
                 self.detect().record_silence(id, silence);
@@ -277,12 +276,6 @@ impl Core {
         }
     }
 
-    /// A member showed that it lives, by what it sent then.
-    pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
-        self.life_signs().record_heard(id, at);
-        self.newcomers.meet(&mut self.ctx, &self.list, id);
-    }
-
     /// Where a member is said to be, no process is: that bears out what others say of it.
     pub(crate) fn record_gone(&mut self, id: MemberId) {
         self.verdicts().confirm_gone(id);
@@ -357,8 +350,8 @@ impl Core {
     }
 
     pub(crate) const fn life_signs(&mut self) -> LifeSigns<'_> {
-        let Self { ctx, list, senses, detector: own, .. } = self;
-        LifeSigns { ctx, list, senses, own }
+        let Self { ctx, list, senses, detector: own, newcomers, .. } = self;
+        LifeSigns { ctx, list, senses, own, newcomers }
     }
 
     pub(crate) const fn verdicts(&mut self) -> Verdicts<'_> {
@@ -372,8 +365,8 @@ impl Core {
     }
 
     pub(crate) const fn probe(&mut self) -> Prober<'_> {
-        let Self { ctx, list, senses, detector, .. } = self;
-        Prober { ctx, list, senses, hearsay: &mut detector.hearsay }
+        let Self { ctx, list, senses, detector: own, .. } = self;
+        Prober { ctx, list, senses, own }
     }
 
     pub(crate) const fn gossip(&mut self) -> Gossip<'_> {

@@ -355,7 +355,7 @@ impl Forgotten {
 
 /// Takes a member out of the list.
 fn remove(ctx: &mut Ctx, id: MemberId, source: Source) {
-    ctx.then(Step::Apply { news: News::Forgotten(id), source });
+    ctx.apply(News::Forgotten(id), source);
 }
 
 /// The member that a message is about, in which version and state.

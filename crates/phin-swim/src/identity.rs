@@ -4,7 +4,7 @@ use crate::{
     Generation, Incarnation, Instant, Output, Record, Version,
     ctx::Ctx,
     member::{list::MembershipList, record::Statement, transition::News},
-    step::{Source, Step},
+    step::Source,
 };
 
 /// When this node last had to take the generation after one that it heard of.
@@ -44,7 +44,7 @@ impl Identity {
 /// Has this node say something new of itself.
 pub(crate) fn restate(ctx: &mut Ctx, statement: Statement) {
     let record = Record::sign(statement, &*ctx.keys);
-    ctx.then(Step::Apply { news: News::own(record), source: Source::Ourselves });
+    ctx.apply(News::own(record), Source::Ourselves);
 }
 
 #[cfg(test)]

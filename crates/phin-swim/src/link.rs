@@ -22,7 +22,7 @@ pub(crate) struct Links {
 pub(crate) struct LinkState {
     pub(crate) estimator: LinkEstimator,
     /// When the member was last alive, by what it sent us or a helper found.
-    last_heard: Option<Instant>,
+    pub(crate) last_heard: Option<Instant>,
     /// When the last overdue reply came that counts as a round trip.
     overdue_at: Option<Instant>,
     /// The longest stall it measured in itself lately, as it says.

@@ -8,7 +8,7 @@ use crate::{
         record::{Record, Statement},
         transition::News,
     },
-    step::{Source, Step},
+    step::Source,
     wire::{Claim, Entry, Part},
 };
 
@@ -57,7 +57,7 @@ impl Verdicts<'_> {
         let statement = mine.statement();
         let version = statement.version.next_or_generation();
         let renewed = Record::sign(Statement { version, ..statement }, &*self.ctx.keys);
-        self.ctx.then(Step::Apply { news: News::own(renewed.clone()), source: Source::Ourselves });
+        self.ctx.apply(News::own(renewed.clone()), Source::Ourselves);
         Some(renewed)
     }
 }

@@ -305,7 +305,8 @@ impl Core {
         }
         let is_ack = |part: &Part| matches!(part, Part::Ack(_) | Part::IndirectAck { .. });
         if !parts.iter().any(is_ack) {
-            self.record_heard(from, self.ctx.now);
+            let now = self.ctx.now;
+            self.life_signs().record_heard(from, now);
         }
         self.run();
     }
@@ -321,7 +322,7 @@ impl Core {
 
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
-        if self.forgotten.stops(&mut self.ctx, &mut self.budget, from, &part) {
+        if part.is_telling() && self.forgotten.stops(&mut self.ctx, &mut self.budget, from, &part) {
             return self.run();
         }
         match part {
@@ -340,7 +341,8 @@ impl Core {
             }
             Part::Nack { sequence } => self.detect().handle_nack(from.id, sequence),
             Part::IndirectAck { sequence, generation } => {
-                self.record_heard(from.id, self.ctx.now);
+                let now = self.ctx.now;
+                self.life_signs().record_heard(from.id, now);
                 self.run();
                 self.life_signs().handle_indirect_ack(from.id, sequence, generation);
             }

@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Exchanges under way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Exchanges {
     /// When the list last changed.
     last_change: Instant,
@@ -116,17 +116,6 @@ fn news_for<'l>(
 }
 
 impl Exchanges {
-    pub(crate) const fn new() -> Self {
-        Self {
-            last_change: Instant::START,
-            asked: BTreeMap::new(),
-            unfinished: None,
-            differing_since: None,
-            returned: VecDeque::new(),
-            is_review_due: false,
-        }
-    }
-
     /// The list changed.
     pub(crate) const fn record_change(&mut self, now: Instant) {
         self.last_change = now;

@@ -28,7 +28,7 @@ impl Gate {
         let rooms = Rooms::with(members, config);
         let budget = ListBudget::new(rooms.ctx.now);
         let (joins, departure, undecided) = Default::default();
-        Self { rooms, joins, departure, budget, newcomers: Newcomers::new(), undecided }
+        Self { rooms, joins, departure, budget, newcomers: Newcomers::default(), undecided }
     }
 
     fn admission(&mut self) -> Admission<'_> {

@@ -7,6 +7,7 @@ use crate::{
     ctx::Ctx,
     detect::{case::Stage, detector::Detector, reports::Outcome, view::View},
     member::list::MembershipList,
+    newcomers::Newcomers,
     senses::Senses,
     step::{Purpose, Step},
     wire::Part,
@@ -18,6 +19,7 @@ pub(crate) struct LifeSigns<'a> {
     pub(crate) list: &'a MembershipList,
     pub(crate) senses: &'a mut Senses,
     pub(crate) own: &'a mut Detector,
+    pub(crate) newcomers: &'a mut Newcomers,
 }
 
 impl LifeSigns<'_> {
@@ -29,6 +31,7 @@ impl LifeSigns<'_> {
     pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
         self.senses.links.record_heard_itself(id, at);
         self.record_alive(id, at);
+        self.newcomers.meet(self.ctx, self.list, id);
     }
 
     /// A member was alive at `at`, as it showed itself or as a helper found: what it did not answer before was lost on

@@ -207,8 +207,7 @@ impl Degraded<'_> {
         let (outcome, ended_at) = (Outcome::Dead { votes: votes.into() }, self.ctx.now);
         self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome });
         self.ctx.stats.evictions += 1;
-        let news = News::State(subject, MemberState::Dead);
-        self.ctx.then(Step::Apply { news, source: Source::Ourselves });
+        self.ctx.apply(News::State(subject, MemberState::Dead), Source::Ourselves);
     }
 }
 

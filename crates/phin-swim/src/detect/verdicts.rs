@@ -57,8 +57,7 @@ impl Verdicts<'_> {
             self.ctx.stats.hearsay_ignored += 1;
             return self.pass_on(claim);
         }
-        let news = News::State(subject, MemberState::Suspect);
-        self.ctx.then(Step::Apply { news, source });
+        self.ctx.apply(News::State(subject, MemberState::Suspect), source);
     }
 
     /// Sends an ignored suspicion to its subject, now and then: it may refute all the same, for those that only hear others
@@ -225,8 +224,7 @@ impl Verdicts<'_> {
         self.own.pending.keep(subject, version, votes, source);
         if self.list.is_alive(subject) {
             // As if this node had found it out: the member that finds a suspect sends it the claim.
-            let (news, source) = (News::State(subject, MemberState::Suspect), Source::Ourselves);
-            self.ctx.then(Step::Apply { news, source });
+            self.ctx.apply(News::State(subject, MemberState::Suspect), Source::Ourselves);
         } else if let Some(peer) = self.list.peer(subject)
             && self.senses.links.is_connected(subject)
         {
@@ -304,8 +302,7 @@ impl Verdicts<'_> {
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
         let outcome = Outcome::Dead { votes: votes.into() };
         self.own.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
-        let news = News::State(subject, MemberState::Dead);
-        self.ctx.then(Step::Apply { news, source });
+        self.ctx.apply(News::State(subject, MemberState::Dead), source);
     }
 }
 

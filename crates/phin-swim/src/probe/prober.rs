@@ -7,7 +7,7 @@ use phin_accrual::LinkEstimator;
 use crate::{
     Generation, MemberId, Peer, Question,
     ctx::Ctx,
-    detect::hearsay::Hearsay,
+    detect::detector::Detector,
     member::list::MembershipList,
     probe::pings::Ping,
     senses::Senses,
@@ -21,7 +21,7 @@ pub(crate) struct Prober<'a> {
     pub(crate) ctx: &'a mut Ctx,
     pub(crate) list: &'a MembershipList,
     pub(crate) senses: &'a mut Senses,
-    pub(crate) hearsay: &'a mut Hearsay,
+    pub(crate) own: &'a mut Detector,
 }
 
 impl Prober<'_> {
@@ -85,9 +85,8 @@ impl Prober<'_> {
 
     /// Another member asks this one to ping `target` for it.
     pub(crate) fn handle_ping_req(&mut self, from: Peer, sequence: Sequence, target: MemberId) {
-        if self.senses.pings.relays() >= MAX_RELAYS
-            || !self.hearsay.may_request(self.ctx.now, from.id)
-        {
+        let is_full = self.senses.pings.relays() >= MAX_RELAYS;
+        if is_full || !self.own.hearsay.may_request(self.ctx.now, from.id) {
             self.ctx.stats.relays_refused += 1;
             return;
         }
@@ -144,7 +143,7 @@ impl Prober<'_> {
     /// Does what a member was pinged for, as it answered.
     fn answer_purpose(&mut self, from: Peer, purpose: Purpose, generation: Generation) {
         match purpose {
-            Purpose::Retry => self.ctx.then(Step::EndRetry(from.id)),
+            Purpose::Retry => self.own.cases.end_retry(from.id),
             // Two parts that found each other differ in more than what refutations will repair.
             Purpose::Redial => self.ctx.then(Step::Exchange(from)),
             Purpose::Relay { requester, sequence } => {
@@ -175,17 +174,11 @@ impl Prober<'_> {
     /// A reply to this ping would come too late to matter. It was lost, unless it may be the member that was: a silence
     /// that long is none of the link.
     pub(crate) fn end_probe(&mut self, sequence: Sequence) {
-        let Some(ping) = self.senses.pings.remove(sequence) else {
+        let Some(ping) = self.senses.pings.remove(sequence).filter(|ping| !ping.is_lost()) else {
             return;
         };
-        let is_heard = self
-            .senses
-            .links
-            .heard_at(ping.target)
-            .is_some_and(|heard_at| heard_at >= ping.sent_at);
         if let Some(link) = self.senses.links.get_mut(ping.target)
-            && is_heard
-            && !ping.is_lost()
+            && link.last_heard >= Some(ping.sent_at)
         {
             link.estimator.record_miss();
         }

@@ -144,7 +144,7 @@ fn an_ack_ends_the_ping_that_it_answers_and_each_purpose_has_its_own_end() {
     let cases = [
         (Purpose::Probe, vec![reached, heard, asks_host]),
         (Purpose::Look, vec![reached, heard, asks_host]),
-        (Purpose::Retry, vec![reached, "EndRetry(n1)", heard, asks_host]),
+        (Purpose::Retry, vec![reached, heard, asks_host]),
         (Purpose::Redial, vec![reached, "Exchange(n1)", heard, asks_host]),
         (relay(), vec![reached, "to n2: indirect-ack seq=70", heard, asks_host]),
     ];
