@@ -7,11 +7,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Change, Event, Instant, Keys, Member, MemberId, MemberState, Output, Peer, Record,
+    Change, Ctx, Event, Instant, Keys, Member, MemberId, MemberState, MembershipList, News, Output,
+    Params, Peer, Pulse, Purpose, Record, Round, Source, Step, Timer, Transition,
     accept::Records,
     admission::{Admission, Undecided},
-    config::Params,
-    ctx::{Ctx, Effect},
+    ctx::Effect,
     detect::{
         clear::LifeSigns, degraded::Degraded, detector::Detector, host::record_port_free,
         look::last_contact, rules::Detect, verdicts::Verdicts, view::View,
@@ -22,11 +22,7 @@ use crate::{
     identity::Identity,
     join::Joins,
     leave::Departure,
-    member::{
-        list::MembershipList,
-        record::Statement,
-        transition::{News, Transition},
-    },
+    member::record::Statement,
     newcomers::Newcomers,
     probe::{
         prober::Prober,
@@ -34,14 +30,11 @@ use crate::{
     },
     refute::Accusation,
     senses::Senses,
-    step::{Purpose, Source, Step},
     sync::{
         AntiEntropy, Exchanges,
         budget::ListBudget,
         convergence::{Convergence, Word, max_age},
     },
-    timers::Timer,
-    wire::{Pulse, Round},
 };
 
 /// The rooms of the core: each owns a part of the state, and the rules for it.

@@ -13,16 +13,9 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Question, Version,
-    ctx::Ctx,
-    member::{
-        list::{MembershipList, bucket_bit},
-        transition::{News, Transition},
-    },
-    step::{Source, Step},
+    Claim, Ctx, Entry, Instant, Member, MemberId, MemberState, MembershipList, News, Part, Payload,
+    Peer, Question, Source, Step, Timer, Transition, Version, member::list::bucket_bit,
     sync::budget::ListBudget,
-    timers::Timer,
-    wire::{Claim, Entry, Part, Payload},
 };
 
 /// Why a member cannot be forgotten.

@@ -1,10 +1,8 @@
 //! The record of this node itself: an earlier run of it, or another process with its key, may be known by a later version.
 
 use crate::{
-    Generation, Incarnation, Instant, Output, Record, Version,
-    ctx::Ctx,
-    member::{list::MembershipList, record::Statement, transition::News},
-    step::Source,
+    Ctx, Generation, Incarnation, Instant, MembershipList, News, Output, Record, Source, Version,
+    member::record::Statement,
 };
 
 /// When this node last had to take the generation after one that it heard of.

@@ -3,14 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    MemberId, MemberState, Output, Peer,
-    ctx::Ctx,
-    identity::restate,
-    member::{list::MembershipList, record::Statement},
-    probe::pings::Pings,
-    step::Step,
-    timers::Timer,
-    wire::{Part, Payload, Sequence},
+    Ctx, MemberId, MemberState, MembershipList, Output, Part, Payload, Peer, Sequence, Step, Timer,
+    identity::restate, member::record::Statement, probe::pings::Pings,
 };
 
 /// The departure of this node, if it is leaving or has left.

@@ -82,3 +82,18 @@ pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;
 pub use wire::{Fingerprint, WIRE_VERSION, describe};
+
+// What nearly every rule speaks of, all of it below the rules.
+pub(crate) use {
+    config::Params,
+    ctx::Ctx,
+    member::{
+        list::MembershipList,
+        transition::{News, Transition},
+    },
+    step::{Channel, Miss, Origin, Purpose, Source, Step},
+    timers::Timer,
+    wire::{
+        Claim, Entry, Part, Payload, Pulse, Round, Sequence, SummaryLine, Tally, Verdict, VoteBody,
+    },
+};

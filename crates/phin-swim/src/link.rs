@@ -9,7 +9,7 @@ use std::{
 
 use phin_accrual::{Evidence, LinkEstimator, MAX_WEIGHT, ln};
 
-use crate::{Instant, MemberId, member::transition::Transition};
+use crate::{Instant, MemberId, Transition};
 
 /// The links, and the members to which a connection is open.
 #[derive(Debug, Default)]

@@ -15,14 +15,8 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Record,
-    ctx::Ctx,
-    member::{
-        list::MembershipList,
-        supersedes,
-        transition::{News, Transition},
-    },
-    step::{Purpose, Source, Step},
+    Ctx, Instant, Member, MemberId, MemberState, MembershipList, News, Peer, Purpose, Record,
+    Source, Step, Transition, member::supersedes,
 };
 
 /// The newcomers that were not heard here yet.

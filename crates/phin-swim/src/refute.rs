@@ -3,13 +3,9 @@
 use std::cmp::Ordering;
 
 use crate::{
+    Claim, Entry, News, Part, Source,
     detect::verdicts::Verdicts,
-    member::{
-        record::{Record, Statement},
-        transition::News,
-    },
-    step::Source,
-    wire::{Claim, Entry, Part},
+    member::record::{Record, Statement},
 };
 
 /// What others claim of this node.

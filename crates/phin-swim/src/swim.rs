@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use crate::{
-    Config, ConfigError, Disconnection, Fingerprint, ForgetRefusal, Generation, HostAnswer,
-    Incarnation, Instant, Keys, MemberId, Members, Name, Output, Peer, Stats, Unreachable, Version,
+    Channel, Config, ConfigError, Disconnection, Fingerprint, ForgetRefusal, Generation,
+    HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output, Part, Peer,
+    Purpose, Round, Source, Stats, Timer, Unreachable, Version,
     core::Core,
     detect::host::handle_unreachable,
     flaps::release,
@@ -14,9 +15,7 @@ use crate::{
     member::record::Statement,
     probe::redial::{Found, found_instead},
     senses::Senses,
-    step::{Channel, Origin, Purpose, Source},
-    timers::Timer,
-    wire::{self, DecodeError, Part, Round},
+    wire::{self, DecodeError},
 };
 /// This node, as it announces itself when it starts.
 #[derive(Clone, Debug)]

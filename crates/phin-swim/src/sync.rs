@@ -21,16 +21,12 @@ use std::{
 };
 
 use crate::{
-    Fingerprint, Instant, Member, MemberId, MemberState, Peer,
-    ctx::Ctx,
+    Claim, Ctx, Fingerprint, Instant, Member, MemberId, MemberState, MembershipList, Part, Payload,
+    Peer, Source, Step, SummaryLine, Transition,
     forget::Forgotten,
-    member::{
-        list::{MembershipList, bucket_bit},
-        transition::Transition,
-    },
-    step::{Source, Step},
+    member::list::bucket_bit,
     sync::budget::{ListBudget, fill_page},
-    wire::{BUCKETS, Claim, Part, Payload, SummaryLine},
+    wire::BUCKETS,
 };
 
 /// Exchanges under way.

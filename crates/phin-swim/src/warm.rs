@@ -2,9 +2,8 @@
 //! run itself. A node never needs this.
 
 use crate::{
-    Config, ConfigError, Incarnation, Instant, Keys, Local, Member, MemberState, Swim, Version,
-    config::Params,
-    member::list::MembershipList,
+    Config, ConfigError, Incarnation, Instant, Keys, Local, Member, MemberState, MembershipList,
+    Params, Swim, Version,
     member::record::{Record, Statement},
 };
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    MemberId, Peer, Version,
+    MemberId, Part, Peer, Tally, Version, VoteBody,
     detect::{
         case::{Case, SentVote, Stage},
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
@@ -12,7 +12,6 @@ use crate::{
         rules::Detect,
         view::View,
     },
-    wire::{Part, Tally, VoteBody},
 };
 
 /// The members that receive this node's evidence, and as what.

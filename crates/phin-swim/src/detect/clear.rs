@@ -3,14 +3,10 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Version,
-    ctx::Ctx,
+    Ctx, Instant, MemberId, MemberState, MembershipList, Part, Purpose, Step, Version,
     detect::{case::Stage, detector::Detector, reports::Outcome, view::View},
-    member::list::MembershipList,
     newcomers::Newcomers,
     senses::Senses,
-    step::{Purpose, Step},
-    wire::Part,
 };
 
 /// The rules for signs of life, with what they work on.

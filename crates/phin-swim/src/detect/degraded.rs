@@ -7,18 +7,15 @@
 //! a member, and the member, know which links to it fail. Nothing is sent while all links work.
 
 use crate::{
-    Instant, MemberId, MemberState, Peer, Version,
-    ctx::Ctx,
+    Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Source, Step, Version,
     detect::{
         detector::Detector,
         failing::{FailingLink, Unreached},
         reports::{Outcome, Report, Silence, Vote},
         view::View,
     },
-    member::{list::MembershipList, transition::News},
     senses::Senses,
-    step::{Source, Step},
-    wire::{FailingLinkBody, Part},
+    wire::FailingLinkBody,
 };
 
 /// The live members to which links fail, by what this member finds as an observer, was told as one, or was told of

@@ -1,7 +1,7 @@
 //! [`Detector`]: the state of detection, and how it follows the changes of members.
 
 use crate::{
-    Change, Instant, MemberId,
+    Change, Instant, MemberId, Transition,
     detect::{
         case::{Case, Cases, Stage},
         contacts::Contacts,
@@ -10,7 +10,6 @@ use crate::{
         pending::PendingVerdicts,
         reports::{Outcome, Report, Reports, Silence},
     },
-    member::transition::Transition,
 };
 
 /// The state of detection.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Instant, MemberId, Question, Version,
+    Instant, MemberId, Miss, Purpose, Question, Sequence, Step, Timer, Version,
     detect::{
         case::{Case, Retry, Stage},
         judge::ACCUSE_PHI,
@@ -11,9 +11,6 @@ use crate::{
         rules::Detect,
         view::View,
     },
-    step::{Miss, Purpose, Step},
-    timers::Timer,
-    wire::Sequence,
 };
 
 /// What this node finds of its own side of a case.

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    Instant, Output, Silence, config::Params, ctx::Ctx, probe::rounds::Rounds, step::Step,
-};
+use crate::{Ctx, Instant, Output, Params, Silence, Step, probe::rounds::Rounds};
 
 /// What we know of our own health.
 #[derive(Debug)]

@@ -1,11 +1,8 @@
 //! What a member's host, or its network, says of it: that its port is refused, that the host is there, that a connection ended.
 
 use crate::{
-    Disconnection, HostAnswer, MemberId, Unreachable,
-    ctx::Ctx,
+    Ctx, Disconnection, HostAnswer, MemberId, MembershipList, Step, Unreachable,
     detect::{case::Cases, reports::Silence, rules::Detect},
-    member::list::MembershipList,
-    step::Step,
 };
 
 /// No connection to a member could be made.

@@ -8,9 +8,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Instant, MemberId, Peer,
+    Instant, MemberId, Peer, Timer,
     detect::{rules::Detect, view::View},
-    timers::Timer,
 };
 
 /// How many members are looked at together. Where anybody answers, or kernels refuse packets, the network works and

@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Version,
-    member::list::MembershipList,
-    wire::{Claim, Entry, MAX_VOTES, Part, Tally, Verdict},
+    Claim, Entry, Instant, MemberId, MemberState, MembershipList, Part, Tally, Verdict, Version,
+    wire::MAX_VOTES,
 };
 
 /// The kind of a member's silence, by what its host says.

@@ -1,10 +1,8 @@
 //! [`Detect`]: the rules of detection, with what they work on. Each rule is in the file that its name promises.
 
 use crate::{
-    MemberId,
-    ctx::Ctx,
+    Ctx, MemberId, MembershipList,
     detect::{case::Case, detector::Detector, view::View},
-    member::list::MembershipList,
     senses::Senses,
 };
 

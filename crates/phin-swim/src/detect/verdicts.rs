@@ -6,8 +6,8 @@
 //! arrives at the same moment as they themselves do.
 
 use crate::{
-    Instant, MemberId, MemberState, Peer, Version,
-    ctx::Ctx,
+    Claim, Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Purpose, Source,
+    Step, Timer, Verdict, Version,
     detect::{
         detector::Detector,
         failing::Eviction,
@@ -16,11 +16,7 @@ use crate::{
         view::View,
         weigh::{credible_votes, is_borne_out},
     },
-    member::{list::MembershipList, transition::News},
     senses::Senses,
-    step::{Purpose, Source, Step},
-    timers::Timer,
-    wire::{Claim, Part, Verdict},
 };
 
 /// The rules for what others say, with what they work on.

@@ -6,9 +6,7 @@ use std::{f64::consts::LOG10_E, time::Duration};
 use phin_accrual::MAX_LOSS;
 
 use crate::{
-    Instant, MemberId, Peer,
-    config::Params,
-    ctx::Ctx,
+    Ctx, Instant, MemberId, MembershipList, Params, Peer,
     detect::{
         case::{Case, Cases},
         contacts::Contacts,
@@ -18,7 +16,6 @@ use crate::{
         reports::Silence,
     },
     link::{Links, Run},
-    member::list::MembershipList,
     probe::{pings::Pings, rounds::Rounds},
     senses::Senses,
 };

@@ -3,13 +3,9 @@
 use rand::seq::SliceRandom;
 
 use crate::{
-    Generation, MemberId, Stats,
-    ctx::Ctx,
+    Ctx, Generation, MemberId, MembershipList, Part, Sequence, Stats, Timer,
     detect::{clear::LifeSigns, rules::Detect, view::View},
-    member::list::MembershipList,
     probe::pings::{Helped, Ping, Pings},
-    timers::Timer,
-    wire::{Part, Sequence},
 };
 
 impl Detect<'_> {

@@ -3,11 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Instant, MemberId,
+    Instant, MemberId, Purpose, Sequence, Transition,
     link::{Links, Reply},
-    member::transition::Transition,
-    step::Purpose,
-    wire::Sequence,
 };
 
 /// The pings under way.

@@ -5,15 +5,9 @@ use std::time::Duration;
 use phin_accrual::LinkEstimator;
 
 use crate::{
-    Generation, MemberId, Peer, Question,
-    ctx::Ctx,
-    detect::detector::Detector,
-    member::list::MembershipList,
-    probe::pings::Ping,
+    Channel, Ctx, Generation, MemberId, MembershipList, Miss, Part, Payload, Peer, Pulse, Purpose,
+    Question, Sequence, Step, Timer, detect::detector::Detector, probe::pings::Ping,
     senses::Senses,
-    step::{Channel, Miss, Purpose, Step},
-    timers::Timer,
-    wire::{Part, Payload, Pulse, Sequence},
 };
 
 /// The rules of probing, with what they work on.

@@ -14,14 +14,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::{
-    Instant, MemberId,
-    config::Params,
-    ctx::Ctx,
-    member::list::MembershipList,
-    timers::Timer,
-    wire::{Pulse, Round},
-};
+use crate::{Ctx, Instant, MemberId, MembershipList, Params, Pulse, Round, Timer};
 
 /// Our own protocol period, and whom it is for.
 #[derive(Debug)]

@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    Instant, Member,
-    ctx::Ctx,
-    wire::{Entry, Part, Payload},
-};
+use crate::{Ctx, Entry, Instant, Member, Part, Payload};
 
 /// What was spent on sending the list of late.
 #[derive(Debug)]
