@@ -232,7 +232,7 @@ impl Forgotten {
     ) -> Option<Part> {
         let known = self.members.get(&id).filter(|known| version <= known.version())?;
         if state.is_live() {
-            return Some(entry_of(known));
+            return Some(Part::Entry(Entry::of(known)));
         }
         Some(Part::Forget(Claim { subject: id, version: known.version(), by: self.me }))
     }
@@ -245,7 +245,7 @@ impl Forgotten {
 
     /// What a member was considered when it was forgotten: for itself, should it live.
     pub(crate) fn entry(&self, id: MemberId) -> Option<Part> {
-        self.members.get(&id).map(|known| entry_of(known))
+        self.members.get(&id).map(|known| Part::Entry(Entry::of(known)))
     }
 
     /// Adds the members forgotten in those buckets (a bit each) of a list that is compared with this one.
@@ -294,7 +294,6 @@ impl Forgotten {
         }
     }
 
-    /// Remembers a member that was taken out of the list.
     /// Remembers a member that was forgotten; one of which a record came is no longer forgotten.
     pub(crate) fn react(&mut self, ctx: &mut Ctx, transition: &Transition) {
         if transition.is_forgotten() {
@@ -310,15 +309,11 @@ impl Forgotten {
             self.remove_oldest();
             ctx.stats.forgotten_dropped += 1;
         }
-        self.insert(ctx.now, member);
-        self.plan(ctx);
-    }
-
-    fn insert(&mut self, now: Instant, member: Arc<Member>) {
         let id = member.id();
         self.remove(id);
         self.members.insert(id, member);
-        self.by_age.insert((now, id));
+        self.by_age.insert((ctx.now, id));
+        self.plan(ctx);
     }
 
     pub(crate) fn remove(&mut self, id: MemberId) {
@@ -361,10 +356,6 @@ fn subject_of(part: &Part) -> Option<(MemberId, Version, MemberState)> {
         }
         _ => None,
     }
-}
-
-fn entry_of(member: &Member) -> Part {
-    Part::Entry(Entry { state: member.state, record: member.record().clone() })
 }
 
 /// The other members that died or left.

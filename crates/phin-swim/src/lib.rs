@@ -47,6 +47,7 @@ mod gossip;
 mod identity;
 mod join;
 mod leave;
+mod limit;
 mod link;
 #[cfg(feature = "measured")]
 pub mod measured;

@@ -138,13 +138,10 @@ impl Newcomers {
     /// Whether a later version of a member is taken on the word of others. Each one sets the case against it back, so one
     /// that was never heard is granted few.
     fn takes_version(&mut self, now: Instant, id: MemberId) -> bool {
-        if let Some(unmet) = self.unmet.get_mut(&id) {
-            return now.mark_if_due(&mut unmet.renewed_at, VERSION_INTERVAL);
-        }
-        let Some(ghost) = self.ghosts.get_mut(&id) else {
-            return true;
-        };
-        now.mark_if_due(&mut ghost.renewed_at, VERSION_INTERVAL)
+        let unmet = self.unmet.get_mut(&id).map(|unmet| &mut unmet.renewed_at);
+        let renewed_at =
+            unmet.or_else(|| self.ghosts.get_mut(&id).map(|ghost| &mut ghost.renewed_at));
+        renewed_at.is_none_or(|last| now.mark_if_due(last, VERSION_INTERVAL))
     }
 
     /// Whether there is room for one more that was not heard, in a list of so many live members.

@@ -155,7 +155,7 @@ impl Degraded<'_> {
         let mut receivers = view.list.rings().observers(subject);
         receivers.retain(|&receiver| receiver != view.me());
         receivers.push(subject);
-        let receivers = view.peers(receivers);
+        let receivers = view.list.peers(receivers);
         let own: Vec<_> = view.own_failing_link(subject).into_iter().collect();
         let Some(part) = report(view, subject, &own) else {
             return;

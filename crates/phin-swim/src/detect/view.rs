@@ -6,7 +6,7 @@ use std::{f64::consts::LOG10_E, time::Duration};
 use phin_accrual::MAX_LOSS;
 
 use crate::{
-    Ctx, Instant, MemberId, MembershipList, Params, Peer,
+    Ctx, Instant, MemberId, MembershipList, Params,
     detect::{
         case::{Case, Cases},
         contacts::Contacts,
@@ -53,10 +53,6 @@ impl<'a> View<'a> {
         self.list.me().id()
     }
 
-    pub(crate) fn peers(self, ids: Vec<MemberId>) -> Vec<Peer> {
-        self.list.peers(ids)
-    }
-
     pub(crate) fn case(self, subject: MemberId) -> Option<&'a Case> {
         self.cases.get(subject)
     }
@@ -88,7 +84,7 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn is_able(self, observer: MemberId, subject: MemberId) -> bool {
-        let is_silent = self.is_silent_to_us(observer) || self.kept_silent(observer, subject);
+        let is_silent = self.cases.is_silent(observer) || self.kept_silent(observer, subject);
         observer != subject
             && self.list.is_alive(observer)
             && !self.cases.abstains(observer, subject)
@@ -112,17 +108,12 @@ impl<'a> View<'a> {
     /// Adds members that were heard since the silence of many began, and this one.
     fn add_stand_ins(self, subject: MemberId, voters: &mut Vec<MemberId>, began: Instant) {
         let heard = self.contacts.heard_since(began, subject).filter(|id| !voters.contains(id));
-        let able = heard.filter(|&id| self.is_able(id, subject) && !self.is_silent_to_us(id));
+        let able = heard.filter(|&id| self.is_able(id, subject) && !self.cases.is_silent(id));
         let stand_ins: Vec<_> = able.take(MAX_STAND_INS).collect();
         voters.extend(stand_ins);
         if !voters.contains(&self.me()) {
             voters.push(self.me());
         }
-    }
-
-    /// Whether a member has not answered this one several times in a row.
-    pub(crate) fn is_silent_to_us(self, id: MemberId) -> bool {
-        self.cases.is_silent(id)
     }
 
     /// Whether an observer was asked to vote several times by now, and nothing was heard of it since, nor lately.
@@ -183,7 +174,7 @@ impl<'a> View<'a> {
     /// When the silence of our subjects began, if at least two are silent, or one and those asked about it.
     pub(crate) fn mass_silence_began(self) -> Option<Instant> {
         let mut silent = self.subjects();
-        silent.retain(|&id| self.is_silent_to_us(id));
+        silent.retain(|&id| self.cases.is_silent(id));
         let is_mass = match silent[..] {
             [] => false,
             [one] => self.are_observers_silent(one) || self.is_unanswered(one),

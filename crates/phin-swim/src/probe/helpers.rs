@@ -128,7 +128,7 @@ fn put_first(helpers: &mut Vec<MemberId>, last: MemberId) {
 
 /// Whether a member may be asked to ping another one: not if it is silent itself.
 fn may_help(view: View<'_>, id: MemberId) -> bool {
-    id != view.me() && view.list.is_alive(id) && !view.is_silent_to_us(id)
+    id != view.me() && view.list.is_alive(id) && !view.cases.is_silent(id)
 }
 
 /// How many random members are candidates to help, beside the observers, where the link to a member is known to fail.

@@ -168,7 +168,7 @@ impl Prober<'_> {
     /// A reply to this ping would come too late to matter. It was lost, unless it may be the member that was: a silence
     /// that long is none of the link.
     pub(crate) fn end_probe(&mut self, sequence: Sequence) {
-        let Some(ping) = self.senses.pings.remove(sequence).filter(|ping| !ping.is_lost()) else {
+        let Some(ping) = self.senses.pings.remove(sequence).filter(|ping| !ping.is_lost) else {
             return;
         };
         if let Some(link) = self.senses.links.get_mut(ping.target)

@@ -52,8 +52,7 @@ pub(crate) fn fill_page<'m>(
     members: impl IntoIterator<Item = &'m Arc<Member>>,
 ) {
     for member in members {
-        let (state, record) = (member.state, member.record().clone());
-        if !payload.push_within(&Part::Entry(Entry { state, record }), MAX_PAGE_BYTES) {
+        if !payload.push_within(&Part::Entry(Entry::of(member)), MAX_PAGE_BYTES) {
             return;
         }
     }

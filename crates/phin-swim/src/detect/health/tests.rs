@@ -128,7 +128,7 @@ fn hearing_somebody_after_half_a_tolerance_is_a_new_beginning() {
     let mut rooms = Rooms::of(5);
     for (millis, resumed_at) in [(10_000, 10_000), (10_499, 10_000), (10_999, 10_999)] {
         rooms.at(millis).hear_anyone();
-        assert_eq!(rooms.senses.health.resumed_at(), at(resumed_at), "{millis}");
+        assert_eq!(rooms.senses.health.resumed_at, at(resumed_at), "{millis}");
     }
 }
 

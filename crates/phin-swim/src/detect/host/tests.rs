@@ -58,7 +58,7 @@ fn what_a_host_answers_is_a_kind_of_silence() {
             is_new,
             "somebody hears this node"
         );
-        assert_eq!(rooms.senses.health.last_refusal().is_some(), answer == PortRefused);
+        assert_eq!(rooms.senses.health.last_refusal.is_some(), answer == PortRefused);
     }
 }
 

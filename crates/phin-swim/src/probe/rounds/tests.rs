@@ -139,14 +139,14 @@ fn when_something_happens_the_period_is_short_at_once_and_calm_counts_anew() {
     rooms.at(12_345);
     rooms.senses.rounds.quicken(&mut rooms.ctx);
     assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(PERIOD));
-    assert_eq!(rooms.senses.rounds.quickened_at(), at(12_345));
+    assert_eq!(rooms.senses.rounds.quickened_at, at(12_345));
     assert!(timers(&mut rooms).contains(&Timer::Probe(8)), "it is pinged in this round");
     assert_eq!(rooms.senses.rounds.take_due(Round(8)), Some(planned));
     // Of a period that is short already only the calm is over.
     (0..7).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
     rooms.at(20_000);
     rooms.senses.rounds.quicken(&mut rooms.ctx);
-    assert_eq!(rooms.senses.rounds.quickened_at(), at(12_345));
+    assert_eq!(rooms.senses.rounds.quickened_at, at(12_345));
     assert!(timers(&mut rooms).is_empty());
     (0..7).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
     assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(PERIOD));
