@@ -145,6 +145,11 @@ impl LinkState {
         is_sample && !is_ours && !is_counted_already
     }
 
+    /// Whether the member does not answer us itself, whatever others say of it.
+    pub(crate) const fn gives_no_reply(&self) -> bool {
+        self.without_reply >= 2
+    }
+
     /// A ping was answered, directly or by stream.
     pub(crate) const fn record_answered(&mut self) {
         self.without_reply = 0;
@@ -267,7 +272,12 @@ impl Links {
 
     /// Whether a member does not answer us itself, whatever others say of it.
     pub(crate) fn gives_no_reply(&self, id: MemberId) -> bool {
-        self.links.get(&id).is_some_and(|link| link.without_reply >= 2)
+        self.links.get(&id).is_some_and(LinkState::gives_no_reply)
+    }
+
+    /// Whether this holds for any link.
+    pub(crate) fn any(&self, holds: impl Fn(&LinkState) -> bool) -> bool {
+        self.links.values().any(holds)
     }
 
     /// A ping to it is overdue.

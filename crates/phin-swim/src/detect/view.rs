@@ -15,7 +15,7 @@ use crate::{
         health::LocalHealth,
         reports::Silence,
     },
-    link::{Links, Run},
+    link::{LinkState, Links, Run},
     probe::{pings::Pings, rounds::Rounds},
     senses::Senses,
 };
@@ -150,6 +150,10 @@ impl<'a> View<'a> {
 
     /// Whether less than half of our subjects answer us themselves. Others may vouch for the rest.
     pub(crate) fn hears_few(self) -> bool {
+        // Most of the time all answer, and the rings need not be searched.
+        if !self.links.any(LinkState::gives_no_reply) {
+            return false;
+        }
         let subjects = self.subjects();
         let unheard = subjects.iter().filter(|&&id| self.links.gives_no_reply(id));
         subjects.len() >= MIN_DIRECT && unheard.count() * 2 > subjects.len()
@@ -290,6 +294,9 @@ impl<'a> View<'a> {
     /// Whether this member receives no replies from most of its subjects, though others vouch for them: the failing links
     /// have their fault at this end.
     pub(crate) fn is_deaf(self) -> bool {
+        if !self.links.any(|link| link.unanswered.is_some()) {
+            return false;
+        }
         let subjects = self.subjects();
         let failing = subjects.iter().filter(|&&id| self.own_failing_link(id).is_some()).count();
         failing >= 2 && failing * 2 > subjects.len()
