@@ -363,7 +363,7 @@ impl Core {
             Part::Failing { subject, version, links } => {
                 self.degraded().handle_failing(from.id, subject, version, &links);
             }
-            // Answered once for its payload, by `Swim::handle_join`.
+            // Answered once for its payload, by `Core::handle_join`.
             Part::Join => {}
             Part::JoinReply(result) => {
                 self.joins.handle_reply(&mut self.ctx, origin, result);
