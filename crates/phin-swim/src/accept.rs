@@ -2,14 +2,8 @@
 //! believed; only what a member signed counts.
 
 use crate::{
-    Member, MemberState, Record,
-    ctx::Ctx,
-    detect::hearsay::Hearsay,
-    identity::Identity,
-    member::{list::MembershipList, supersedes, transition::News},
-    newcomers::Newcomers,
-    step::{Source, Step},
-    wire::{Claim, Entry},
+    Claim, Ctx, Entry, Member, MemberState, MembershipList, News, Record, Source, Step,
+    detect::hearsay::Hearsay, identity::Identity, member::supersedes, newcomers::Newcomers,
 };
 
 /// The rules for records, with what they work on.
@@ -66,7 +60,7 @@ impl Records<'_> {
         let is_taken = self.is_authentic(source, &record)
             && self.newcomers.takes_news(self.ctx, self.list, source, &record, state);
         if is_taken {
-            self.ctx.then(Step::Apply { news: News::Record { record, state }, source });
+            self.ctx.apply(News::Record { record, state }, source);
         }
         is_taken
     }

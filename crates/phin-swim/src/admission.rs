@@ -8,15 +8,12 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    JoinRefusal, MemberId, MemberState, Output, Peer, Record,
-    ctx::Ctx,
+    Channel, Ctx, Entry, JoinRefusal, MemberId, MemberState, MembershipList, Output, Part, Payload,
+    Peer, Record, Step,
     join::Joins,
     leave::Departure,
-    member::list::MembershipList,
     newcomers::Newcomers,
-    step::{Channel, Step},
     sync::budget::{ListBudget, fill_page},
-    wire::{Entry, Part, Payload},
 };
 
 /// The nodes that the application has yet to decide on; at most [`MAX_UNDECIDED`].

@@ -7,22 +7,16 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Change, Event, Fingerprint, Instant, Keys, Member, MemberId, MemberState, Output, Peer, Record,
+    Change, Ctx, Event, Fingerprint, Instant, Keys, Member, MemberId, MemberState, MembershipList,
+    News, Output, Params, Part, Peer, Pulse, Purpose, Record, Round, Source, Step, Timer,
+    Transition,
     accept::Records,
     admission::{Admission, Undecided},
-    config::Params,
-    ctx::{Ctx, Effect},
+    ctx::Effect,
     data::{DataRoom, spread::Replicate},
     detect::{
-        clear::LifeSigns,
-        degraded::Degraded,
-        detector::Detector,
-        health::LocalHealth,
-        host::record_port_free,
-        look::last_contact,
-        rules::Detect,
-        verdicts::Verdicts,
-        view::{Senses, View},
+        clear::LifeSigns, degraded::Degraded, detector::Detector, host::record_port_free,
+        look::last_contact, rules::Detect, verdicts::Verdicts, view::View,
     },
     flaps::{Flaps, MAX_SUSPICIONS, damp},
     forget::Forgotten,
@@ -30,37 +24,26 @@ use crate::{
     identity::Identity,
     join::Joins,
     leave::Departure,
-    link::Links,
-    member::{
-        list::MembershipList,
-        record::Statement,
-        transition::{News, Transition},
-    },
+    member::record::Statement,
     newcomers::Newcomers,
     probe::{
-        pings::Pings,
         prober::Prober,
         redial::{choose, is_review_due},
-        rounds::Rounds,
     },
     refute::Accusation,
-    step::{Purpose, Source, Step},
+    senses::Senses,
     sync::{
         AntiEntropy, Exchanges,
         budget::ListBudget,
         convergence::{Convergence, Word, max_age},
     },
-    timers::Timer,
-    wire::{Entry, Part, Pulse, Round},
 };
+
 /// The rooms of the core: each owns a part of the state, and the rules for it.
 pub(crate) struct Core {
     pub(crate) ctx: Ctx,
     pub(crate) list: MembershipList,
-    pub(crate) links: Links,
-    pub(crate) pings: Pings,
-    pub(crate) rounds: Rounds,
-    pub(crate) health: LocalHealth,
+    pub(crate) senses: Senses,
     pub(crate) detector: Detector,
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
@@ -101,18 +84,15 @@ impl Core {
         Self {
             ctx,
             list,
-            links: Links::default(),
-            pings: Pings::default(),
-            rounds: Rounds::new(now),
-            health: LocalHealth::new(now),
+            senses: Senses::new(now),
             detector: Detector::default(),
             dissemination,
-            exchanges: Exchanges::new(),
+            exchanges: Exchanges::default(),
             forgotten,
             budget: ListBudget::new(now),
             joins: Joins::default(),
             undecided: Undecided::default(),
-            newcomers: Newcomers::new(),
+            newcomers: Newcomers::default(),
             flaps: Flaps::new(now),
             convergence: Convergence::default(),
             departure: Departure::default(),
@@ -145,28 +125,27 @@ impl Core {
                 let before = Some(Arc::clone(&member));
                 self.announce(Some(change), before, member);
             }
-            Step::Ping { to, purpose } => self.ping(to, purpose),
+            Step::Ping { to, purpose } => self.probe().ping(to, purpose),
             Step::PingByStream { target, sequence } => {
-                self.probe(|probe| probe.ping_by_stream(target, sequence));
+                self.probe().ping_by_stream(target, sequence);
             }
             Step::SendWithNews { to, channel, mut payload } => {
                 let fingerprint = self.data.store.fingerprint();
                 if fingerprint != Fingerprint(0) {
                     payload.push(&Part::DataFingerprint(fingerprint));
                 }
-                self.gossip(|gossip| gossip.piggyback(&mut payload, to.id));
+                self.gossip().piggyback(&mut payload, to.id);
                 self.ctx.send_by(channel, to, payload);
             }
             Step::Unanswered { subject, sent_at } => {
-                self.degraded(|degraded| degraded.record_unanswered(subject, sent_at));
+                self.degraded().record_unanswered(subject, sent_at);
             }
-            Step::Missed(miss) => self.detect(|detect| detect.handle_miss(miss)),
-            Step::Reached(peer) => self.degraded(|degraded| degraded.record_reached(peer)),
-            Step::EndRetry(id) => self.detector.cases.end_retry(id),
-            Step::Heard { id, at } => self.record_heard(id, at),
-            Step::AskAnew => self.detect(|detect| detect.ask_anew()),
+            Step::Missed(miss) => self.detect().handle_miss(miss),
+            Step::Reached(peer) => self.degraded().record_reached(peer),
+            Step::Heard { id, at } => self.life_signs().record_heard(id, at),
+            Step::AskAnew => self.detect().ask_anew(),
             Step::HostSays { id, silence } => {
-                self.detect(|detect| detect.record_silence(id, silence));
+                self.detect().record_silence(id, silence);
             }
             Step::Gone(id) => self.record_gone(id),
             Step::PortFree(id) => {
@@ -174,24 +153,24 @@ impl Core {
                 record_port_free(&mut self.ctx, &self.list, &self.detector.cases, id);
             }
             Step::EndPending(id, version) => {
-                self.verdicts(|verdicts| verdicts.end_pending(id, version));
+                self.verdicts().end_pending(id, version);
             }
-            Step::WeighPending(id) => self.detect(|detect| detect.weigh_pending(id)),
-            Step::ReviewLinks(id) => self.degraded(|degraded| degraded.review_links_of(id)),
+            Step::WeighPending(id) => self.detect().weigh_pending(id),
+            Step::ReviewLinks(id) => self.degraded().review_links_of(id),
             Step::DeathElsewhere { source, claim } => {
-                self.verdicts(|verdicts| verdicts.handle_death_elsewhere(source, claim));
+                self.verdicts().handle_death_elsewhere(source, claim);
             }
             Step::Refute { source, claim } => {
-                self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Suspicion));
+                self.verdicts().refute(source, claim, Accusation::Suspicion);
             }
             Step::RefuteDeath { source, claim } => {
-                self.verdicts(|verdicts| verdicts.refute(source, claim, Accusation::Death));
+                self.verdicts().refute(source, claim, Accusation::Death);
             }
             Step::Withdraw(id) => self.dissemination.withdraw(id),
-            Step::Exchange(with) => self.anti_entropy(|sync| sync.start(with)),
+            Step::Exchange(with) => self.anti_entropy().start(with),
             Step::TurnPage { of, is_last } => self.joins.turn_page(self.ctx.now, of, is_last),
             Step::AckOnly { to, channel, sequence } => {
-                self.probe(|probe| probe.ack_only(to, channel, sequence));
+                self.probe().ack_only(to, channel, sequence);
             }
             Step::Unlist(id) => self.unlist(id),
             Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
@@ -208,8 +187,8 @@ impl Core {
         self.react(&transition);
         self.announce_all(&transition);
         self.exchanges.record_change(self.ctx.now);
-        self.rounds.quicken(&mut self.ctx);
-        self.gossip(|gossip| gossip.spread(transition.id(), source));
+        self.senses.rounds.quicken(&mut self.ctx);
+        self.gossip().spread(transition.id(), source);
         if transition.is_me || transition.is_forgotten() {
             return;
         }
@@ -217,7 +196,7 @@ impl Core {
             self.forgotten.plan(&mut self.ctx);
         } else if transition.is_record {
             let peer = Peer { id: transition.id(), addr: transition.after.addr() };
-            self.probe(|probe| probe.measure_if_new(peer));
+            self.probe().measure_if_new(peer);
         }
     }
 
@@ -257,8 +236,8 @@ impl Core {
         if transition.is_me || transition.is_forgotten() {
             return;
         }
-        self.links.react(now, transition);
-        self.pings.react(transition);
+        self.senses.links.react(now, transition);
+        self.senses.pings.react(transition);
         self.detector.react(now, transition);
         self.flaps.react(&mut self.ctx, &mut self.list, transition);
         self.newcomers.react(&mut self.ctx, transition);
@@ -277,7 +256,7 @@ impl Core {
         };
         let id = member.id();
         // On a starved machine most suspicions are its own doing.
-        let is_starved = self.health.is_starved(&self.ctx.params);
+        let is_starved = self.senses.health.is_starved(&self.ctx.params);
         let limit = if is_starved { 1 } else { MAX_SUSPICIONS };
         if self.flaps.reports(member.since(), id, change, limit)
             && let Some(change) = damp(&mut self.ctx.stats, &mut self.list, id, change)
@@ -299,31 +278,21 @@ impl Core {
         self.joins.ask(&mut self.ctx, &self.list, through);
     }
 
-    pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
-        self.probe(|probe| probe.ping(to, purpose));
-    }
-
     /// A ping or an ack arrived: it says how far the sender is in its round, and which list it has.
     pub(crate) fn hear_pulse(&mut self, from: MemberId, pulse: &Pulse) {
-        self.rounds.hear(&mut self.ctx, &self.list, pulse);
+        self.senses.rounds.hear(&mut self.ctx, &self.list, pulse);
         if self.list.state(from).is_some_and(MemberState::is_live) {
-            let max_age = max_age(self.rounds.period(&self.ctx.params));
+            let max_age = max_age(self.senses.rounds.period(&self.ctx.params));
             let (theirs, ours, heard_at) =
                 (pulse.fingerprint, self.list.snapshot().fingerprint(), self.ctx.now);
             self.convergence.hear(from, Word { theirs, ours, heard_at }, max_age);
         }
     }
 
-    /// A member showed that it lives, by what it sent then.
-    pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
-        self.life_signs(|signs| signs.record_heard(id, at));
-        self.newcomers.meet(&mut self.ctx, &self.list, id);
-        self.run();
-    }
-
     /// Where a member is said to be, no process is: that bears out what others say of it.
     pub(crate) fn record_gone(&mut self, id: MemberId) {
-        self.verdicts(|verdicts| verdicts.confirm_gone(id));
+        self.verdicts().confirm_gone(id);
+        self.run();
         self.forgotten.confirm_gone(&mut self.ctx, &self.list, id);
         self.run();
     }
@@ -331,38 +300,38 @@ impl Core {
     /// The round's time is over: the next begins.
     pub(crate) fn start_round(&mut self, round: Round) {
         // A timer from before the round was moved is for one that has begun already.
-        if round != self.rounds.round() {
+        if round != self.senses.rounds.round() {
             return;
         }
-        let overdue = self.rounds.take_overdue();
+        let overdue = self.senses.rounds.take_overdue();
         self.ping_planned(overdue);
-        let is_new_period = self.rounds.advance(self.ctx.now, &self.ctx.params);
+        let Self { ctx, list, senses, departure, newcomers, .. } = self;
+        let is_new_period = senses.rounds.advance(ctx.now, &ctx.params);
         // Nobody talks to a member that has left.
-        let is_alone = self.list.snapshot().live_len() == 1 || self.departure.is_under_way();
-        self.health.check_isolation(&mut self.ctx, &mut self.rounds, is_alone);
-        self.run();
-        self.newcomers.unlist_ghosts(&mut self.ctx, &self.list);
-        self.run();
+        let is_alone = list.snapshot().live_len() == 1 || departure.is_under_way();
+        senses.health.check_isolation(ctx, &mut senses.rounds, is_alone);
+        newcomers.unlist_ghosts(ctx, list);
         // Once in a round is often enough: it takes a link several periods to fail.
-        self.degraded(|degraded| degraded.review_links());
+        self.degraded().review_links();
+        self.run();
         if !self.departure.is_under_way() && is_new_period {
-            self.rounds.plan_period(&mut self.ctx, &self.list);
+            self.senses.rounds.plan_period(&mut self.ctx, &self.list);
             self.redial();
             let last = last_contact(self.view(self.ctx.now));
-            last.into_iter().for_each(|peer| self.ping(peer, Purpose::Probe));
-            self.rounds.slow_down(&self.ctx.params);
+            last.into_iter().for_each(|peer| self.probe().ping(peer, Purpose::Probe));
+            self.senses.rounds.slow_down(&self.ctx.params);
         }
-        self.rounds.set_timers(&mut self.ctx);
+        self.senses.rounds.set_timers(&mut self.ctx);
     }
 
     /// Pings a dead member, which may have returned, if it is this node's turn.
     fn redial(&mut self) {
-        let dead = choose(&mut self.ctx, &self.list, self.health.is_isolated());
+        let dead = choose(&mut self.ctx, &self.list, self.senses.health.is_isolated());
         if let Some(peer) = dead.and_then(|id| self.list.peer(id)) {
             if is_review_due(&mut self.ctx.stats) {
                 self.exchanges.plan_review();
             }
-            self.ping(peer, Purpose::Redial);
+            self.probe().ping(peer, Purpose::Redial);
         }
     }
 
@@ -371,7 +340,7 @@ impl Core {
         let target = target.filter(|&id| self.list.state(id).is_some_and(MemberState::is_live));
         if let Some(peer) = target.and_then(|target| self.list.peer(target)) {
             self.prune_links();
-            self.ping(peer, Purpose::Probe);
+            self.probe().ping(peer, Purpose::Probe);
         }
     }
 
@@ -380,151 +349,62 @@ impl Core {
         let max = 4 * usize::from(self.ctx.params.rings) + 16;
         let subjects = self.list.rings().subjects(self.list.me().id());
         let cases = &self.detector.cases;
-        self.links.prune(max, |id| subjects.contains(&id) || cases.is_silent(id));
+        self.senses.links.prune(max, |id| subjects.contains(&id) || cases.is_silent(id));
     }
 
-    pub(crate) fn handle_entry(&mut self, source: Source, entry: Entry) {
-        Records {
-            ctx: &mut self.ctx,
-            list: &mut self.list,
-            hearsay: &mut self.detector.hearsay,
-            newcomers: &mut self.newcomers,
-            identity: &mut self.identity,
-        }
-        .handle_entry(source, entry);
-        self.run();
+    pub(crate) const fn records(&mut self) -> Records<'_> {
+        let Self { ctx, list, detector, newcomers, identity, .. } = self;
+        Records { ctx, list, hearsay: &mut detector.hearsay, newcomers, identity }
     }
 
-    /// Applies a rule of detection, and carries out what it asks for.
-    pub(crate) fn detect<T>(&mut self, rule: impl FnOnce(&mut Detect<'_>) -> T) -> T {
-        let result = rule(&mut Detect {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            links: &mut self.links,
-            pings: &mut self.pings,
-            rounds: &mut self.rounds,
-            health: &mut self.health,
-            own: &mut self.detector,
-        });
-        self.run();
-        result
+    pub(crate) const fn detect(&mut self) -> Detect<'_> {
+        let Self { ctx, list, senses, detector: own, .. } = self;
+        Detect { ctx, list, senses, own }
     }
 
-    /// Applies a rule for signs of life, and carries out what it asks for.
-    pub(crate) fn life_signs(&mut self, rule: impl FnOnce(&mut LifeSigns<'_>)) {
-        rule(&mut LifeSigns {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            links: &mut self.links,
-            pings: &mut self.pings,
-            rounds: &self.rounds,
-            health: &mut self.health,
-            own: &mut self.detector,
-        });
-        self.run();
+    pub(crate) const fn life_signs(&mut self) -> LifeSigns<'_> {
+        let Self { ctx, list, senses, detector: own, newcomers, .. } = self;
+        LifeSigns { ctx, list, senses, own, newcomers }
     }
 
-    /// Applies a rule for what others say, and carries out what it asks for.
-    pub(crate) fn verdicts(&mut self, rule: impl FnOnce(&mut Verdicts<'_>)) {
-        let Self { ctx, list, links, pings, rounds, health, detector, .. } = self;
-        let see = Senses { list, links, pings, rounds, health };
-        rule(&mut Verdicts { ctx, see, own: detector });
-        self.run();
+    pub(crate) const fn verdicts(&mut self) -> Verdicts<'_> {
+        let Self { ctx, list, senses, detector: own, .. } = self;
+        Verdicts { ctx, list, senses, own }
     }
 
-    /// Applies a rule for links that fail, and carries out what it asks for.
-    pub(crate) fn degraded(&mut self, rule: impl FnOnce(&mut Degraded<'_>)) {
-        rule(&mut Degraded {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            links: &mut self.links,
-            pings: &self.pings,
-            rounds: &self.rounds,
-            health: &self.health,
-            own: &mut self.detector,
-        });
-        self.run();
+    pub(crate) const fn degraded(&mut self) -> Degraded<'_> {
+        let Self { ctx, list, senses, detector: own, .. } = self;
+        Degraded { ctx, list, senses, own }
     }
 
-    /// Applies a rule of probing, and carries out what it asks for.
-    pub(crate) fn probe<T>(&mut self, rule: impl FnOnce(&mut Prober<'_>) -> T) -> T {
-        let result = rule(&mut Prober {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            links: &mut self.links,
-            pings: &mut self.pings,
-            rounds: &mut self.rounds,
-            health: &mut self.health,
-            hearsay: &mut self.detector.hearsay,
-        });
-        self.run();
-        result
+    pub(crate) const fn probe(&mut self) -> Prober<'_> {
+        let Self { ctx, list, senses, detector: own, .. } = self;
+        Prober { ctx, list, senses, own }
     }
 
-    /// Applies a rule of dissemination, and carries out what it asks for.
-    pub(crate) fn gossip(&mut self, rule: impl FnOnce(&mut Gossip<'_>)) {
-        rule(&mut Gossip {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            own: &mut self.dissemination,
-            detector: &mut self.detector,
-            forgotten: &self.forgotten,
-        });
-        self.run();
+    pub(crate) const fn gossip(&mut self) -> Gossip<'_> {
+        let Self { ctx, list, dissemination: own, detector, forgotten, .. } = self;
+        Gossip { ctx, list, own, detector, forgotten }
     }
 
-    /// Applies a rule of anti-entropy, and carries out what it asks for.
-    pub(crate) fn anti_entropy(&mut self, rule: impl FnOnce(&mut AntiEntropy<'_>)) {
-        rule(&mut AntiEntropy {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            forgotten: &self.forgotten,
-            budget: &mut self.budget,
-            own: &mut self.exchanges,
-        });
-        self.run();
+    pub(crate) const fn anti_entropy(&mut self) -> AntiEntropy<'_> {
+        let Self { ctx, list, forgotten, budget, exchanges: own, .. } = self;
+        AntiEntropy { ctx, list, forgotten, budget, own }
     }
 
-    /// Applies a rule of the replication of data, and carries out what it asks for.
-    pub(crate) fn replicate(&mut self, rule: impl FnOnce(&mut Replicate<'_>)) {
-        let DataRoom { store, own: own_data, replication } = &mut self.data;
-        rule(&mut Replicate {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            hearsay: &mut self.detector.hearsay,
-            store,
-            own_data,
-            own: replication,
-        });
-        self.run();
+    pub(crate) const fn replicate(&mut self) -> Replicate<'_> {
+        let Self { ctx, list, detector, data, .. } = self;
+        let DataRoom { store, own: own_data, replication: own } = data;
+        Replicate { ctx, list, hearsay: &mut detector.hearsay, store, own_data, own }
     }
 
-    /// Applies a rule of admission, and carries out what it asks for.
-    pub(crate) fn admission<T>(&mut self, rule: impl FnOnce(&mut Admission<'_>) -> T) -> T {
-        let result = rule(&mut Admission {
-            ctx: &mut self.ctx,
-            list: &self.list,
-            joins: &self.joins,
-            departure: &self.departure,
-            newcomers: &self.newcomers,
-            budget: &mut self.budget,
-            own: &mut self.undecided,
-        });
-        self.run();
-        result
+    pub(crate) const fn admission(&mut self) -> Admission<'_> {
+        let Self { ctx, list, joins, departure, newcomers, budget, undecided: own, .. } = self;
+        Admission { ctx, list, joins, departure, newcomers, budget, own }
     }
 
     /// What the rules of detection see at this moment.
     pub(crate) const fn view(&self, now: Instant) -> View<'_> {
-        let Self { list, links, pings, rounds, health, .. } = self;
-        let senses = Senses { list, links, pings, rounds, health };
-        View::new(now, &self.ctx.params, senses, &self.detector)
-    }
-
-    /// The same at this moment, for tests that call a rule.
-    #[cfg(test)]
-    pub(crate) fn at(&mut self, now: Instant) -> &mut Self {
-        self.ctx.now = now;
-        self
+        View::new(now, &self.ctx, &self.list, &self.senses, &self.detector)
     }
 }

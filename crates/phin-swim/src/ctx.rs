@@ -8,7 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     Instant, Keys, Output, Peer, Question, Stats,
     config::Params,
-    step::{Channel, Step},
+    member::transition::News,
+    step::{Channel, Source, Step},
     timers::{Timer, Timers},
     wire::{Part, Payload},
 };
@@ -46,6 +47,11 @@ impl Ctx {
     /// Has another room do this, after everything asked for before it.
     pub(crate) fn then(&mut self, step: Step) {
         self.effects.push_back(Effect::Step(step));
+    }
+
+    /// Has this applied, as it came to be known.
+    pub(crate) fn apply(&mut self, news: News, source: Source) {
+        self.then(Step::Apply { news, source });
     }
 
     pub(crate) fn output(&mut self, output: Output) {

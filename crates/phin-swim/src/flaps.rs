@@ -8,14 +8,8 @@ use std::{collections::BTreeMap, f64::consts::LN_2, time::Duration};
 use phin_accrual::{exp, ln};
 
 use crate::{
-    Change, Config, Instant, MemberId, Stats,
-    ctx::Ctx,
-    member::{
-        list::{MembershipList, Suppression},
-        transition::Transition,
-    },
-    step::Step,
-    timers::Timer,
+    Change, Config, Ctx, Instant, MemberId, MembershipList, Stats, Step, Timer, Transition,
+    member::list::Suppression,
 };
 
 /// How often members died lately: at most [`MAX_FLAPPING`] of them.

@@ -13,16 +13,9 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Question, Version,
-    ctx::Ctx,
-    member::{
-        list::{MembershipList, bucket_bit},
-        transition::{News, Transition},
-    },
-    step::{Source, Step},
+    Claim, Ctx, Entry, Instant, Member, MemberId, MemberState, MembershipList, News, Part, Payload,
+    Peer, Question, Source, Step, Timer, Transition, Version, member::list::bucket_bit,
     sync::budget::ListBudget,
-    timers::Timer,
-    wire::{Claim, Entry, Part, Payload},
 };
 
 /// Why a member cannot be forgotten.
@@ -239,7 +232,7 @@ impl Forgotten {
     ) -> Option<Part> {
         let known = self.members.get(&id).filter(|known| version <= known.version())?;
         if state.is_live() {
-            return Some(entry_of(known));
+            return Some(Part::Entry(Entry::of(known)));
         }
         Some(Part::Forget(Claim { subject: id, version: known.version(), by: self.me }))
     }
@@ -252,7 +245,7 @@ impl Forgotten {
 
     /// What a member was considered when it was forgotten: for itself, should it live.
     pub(crate) fn entry(&self, id: MemberId) -> Option<Part> {
-        self.members.get(&id).map(|known| entry_of(known))
+        self.members.get(&id).map(|known| Part::Entry(Entry::of(known)))
     }
 
     /// Adds the members forgotten in those buckets (a bit each) of a list that is compared with this one.
@@ -301,7 +294,6 @@ impl Forgotten {
         }
     }
 
-    /// Remembers a member that was taken out of the list.
     /// Remembers a member that was forgotten; one of which a record came is no longer forgotten.
     pub(crate) fn react(&mut self, ctx: &mut Ctx, transition: &Transition) {
         if transition.is_forgotten() {
@@ -317,15 +309,11 @@ impl Forgotten {
             self.remove_oldest();
             ctx.stats.forgotten_dropped += 1;
         }
-        self.insert(ctx.now, member);
-        self.plan(ctx);
-    }
-
-    fn insert(&mut self, now: Instant, member: Arc<Member>) {
         let id = member.id();
         self.remove(id);
         self.members.insert(id, member);
-        self.by_age.insert((now, id));
+        self.by_age.insert((ctx.now, id));
+        self.plan(ctx);
     }
 
     pub(crate) fn remove(&mut self, id: MemberId) {
@@ -355,7 +343,7 @@ impl Forgotten {
 
 /// Takes a member out of the list.
 fn remove(ctx: &mut Ctx, id: MemberId, source: Source) {
-    ctx.then(Step::Apply { news: News::Forgotten(id), source });
+    ctx.apply(News::Forgotten(id), source);
 }
 
 /// The member that a message is about, in which version and state.
@@ -368,10 +356,6 @@ fn subject_of(part: &Part) -> Option<(MemberId, Version, MemberState)> {
         }
         _ => None,
     }
-}
-
-fn entry_of(member: &Member) -> Part {
-    Part::Entry(Entry { state: member.state, record: member.record().clone() })
 }
 
 /// The other members that died or left.

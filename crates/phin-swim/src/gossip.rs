@@ -9,18 +9,13 @@ pub(crate) mod queue;
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Peer,
-    ctx::Ctx,
+    Ctx, Instant, MemberId, MemberState, MembershipList, Part, Payload, Peer, Source, Timer,
     detect::detector::Detector,
     forget::Forgotten,
     gossip::{
         budget::{Budget, Kind},
         queue::{Queue, retransmit_limit},
     },
-    member::list::MembershipList,
-    step::Source,
-    timers::Timer,
-    wire::{Part, Payload},
 };
 
 /// The members of which there is news.

@@ -1,11 +1,9 @@
 //! The record of this node itself: an earlier run of it, or another process with its key, may be known by a later version.
 
 use crate::{
-    Generation, Incarnation, Instant, Output, Record, Version,
-    ctx::Ctx,
-    member::{list::MembershipList, record::Statement, tags::Profile, transition::News},
-    step::{Source, Step},
-    timers::Timer,
+    Ctx, Generation, Incarnation, Instant, MembershipList, News, Output, Record, Source, Timer,
+    Version,
+    member::{record::Statement, tags::Profile},
 };
 
 /// What this node is to say of itself, and when it last did.
@@ -79,7 +77,7 @@ impl Identity {
 /// Has this node say something new of itself.
 pub(crate) fn restate(ctx: &mut Ctx, statement: Statement) {
     let record = Record::sign(statement, &*ctx.keys);
-    ctx.then(Step::Apply { news: News::own(record), source: Source::Ourselves });
+    ctx.apply(News::own(record), Source::Ourselves);
 }
 
 #[cfg(test)]
@@ -113,7 +111,7 @@ mod tests {
             (12_000, 8, false, taken(9), 2),
             (13_000, u32::MAX, false, vec![], 2),
         ];
-        let (mut rooms, mut identity) = (Rooms::new(3), Identity::default());
+        let (mut rooms, mut identity) = (Rooms::of(3), Identity::default());
         for (millis, generation, is_elsewhere, asked_for, conflicts) in steps {
             let record = record(generation, is_elsewhere);
             rooms.at(millis);

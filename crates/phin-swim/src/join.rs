@@ -5,13 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use rand::RngExt;
 
 use crate::{
-    Instant, JoinRefusal, MemberId, Output, Peer,
-    ctx::Ctx,
-    leave::Departure,
-    member::list::MembershipList,
-    step::{Channel, Origin, Source, Step},
-    timers::Timer,
-    wire::{Part, Payload},
+    Channel, Ctx, Instant, JoinRefusal, MemberId, MembershipList, Origin, Output, Part, Payload,
+    Peer, Source, Step, Timer, leave::Departure,
 };
 
 /// The joins of this node.

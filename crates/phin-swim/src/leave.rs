@@ -3,14 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    MemberId, MemberState, Output, Peer,
-    ctx::Ctx,
-    identity::restate,
-    member::{list::MembershipList, record::Statement},
-    probe::pings::Pings,
-    step::Step,
-    timers::Timer,
-    wire::{Part, Payload, Sequence},
+    Ctx, MemberId, MemberState, MembershipList, Output, Part, Payload, Peer, Sequence, Step, Timer,
+    identity::restate, member::record::Statement, probe::pings::Pings,
 };
 
 /// The departure of this node, if it is leaving or has left.
@@ -140,8 +134,8 @@ mod tests {
     };
 
     fn start(rooms: &mut Rooms, departure: &mut Departure, joining: &[Peer]) -> usize {
-        let Rooms { ctx, list, pings, .. } = rooms;
-        departure.start(ctx, list, pings, joining.iter().copied())
+        let Rooms { ctx, list, senses, .. } = rooms;
+        departure.start(ctx, list, &mut senses.pings, joining.iter().copied())
     }
 
     #[test]
@@ -150,7 +144,7 @@ mod tests {
         let cases: &[(u8, &[u8], usize)] =
             &[(1, &[], 0), (3, &[], 2), (3, &[2], 2), (3, &[9], 3), (1, &[9], 1)];
         for &(members, joining, expected) in cases {
-            let (mut rooms, mut departure) = (Rooms::new(members), Departure::default());
+            let (mut rooms, mut departure) = (Rooms::of(members), Departure::default());
             let joining: Vec<_> = joining.iter().map(|&node| peer(node)).collect();
             assert_eq!(start(&mut rooms, &mut departure, &joining), expected, "{joining:?}");
             assert_eq!(rooms.effects(), ["apply n0 v0.1 left", "AnnounceDeparture"]);
@@ -163,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_announcement_is_repeated_at_growing_intervals_until_all_have_confirmed() {
-        let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+        let (mut rooms, mut departure) = (Rooms::of(3), Departure::default());
         start(&mut rooms, &mut departure, &[]);
         rooms.effects();
         for (attempt, (confirms, expected)) in
@@ -191,7 +185,7 @@ mod tests {
 
     #[test]
     fn members_that_never_confirm_are_told_so_often() {
-        let (mut rooms, mut departure) = (Rooms::new(2), Departure::default());
+        let (mut rooms, mut departure) = (Rooms::of(2), Departure::default());
         start(&mut rooms, &mut departure, &[]);
         rooms.effects();
         let attempts = (0..100).filter(|_| {
@@ -203,7 +197,7 @@ mod tests {
 
     #[test]
     fn a_confirmation_counts_once_and_only_for_this_departure() {
-        let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+        let (mut rooms, mut departure) = (Rooms::of(3), Departure::default());
         departure.handle_leave_ack(&mut rooms.ctx, id(1), Sequence(1));
         start(&mut rooms, &mut departure, &[]);
         rooms.effects();
@@ -218,7 +212,7 @@ mod tests {
     #[test]
     fn only_a_node_that_has_left_returns() {
         for (state, expected) in [(MemberState::Alive, true), (MemberState::Left, false)] {
-            let (mut rooms, mut departure) = (Rooms::new(3), Departure::default());
+            let (mut rooms, mut departure) = (Rooms::of(3), Departure::default());
             start(&mut rooms, &mut departure, &[]);
             rooms.effects();
             rooms.put(0, state, 0);
@@ -232,12 +226,12 @@ mod tests {
     fn a_departure_is_confirmed_once_it_is_in_the_list() {
         use MemberState::{Alive, Dead, Left, Suspect};
         for (state, expected) in [(Alive, 0), (Suspect, 0), (Dead, 0), (Left, 1)] {
-            let mut rooms = Rooms::new(3);
+            let mut rooms = Rooms::of(3);
             rooms.put(1, state, 0);
             handle_leave(&mut rooms.ctx, &rooms.list, peer(1), Sequence(4));
             assert_eq!(rooms.effects(), vec!["to n1: leave-ack seq=4"; expected], "{state}");
         }
-        let mut rooms = Rooms::new(1);
+        let mut rooms = Rooms::of(1);
         handle_leave(&mut rooms.ctx, &rooms.list, peer(1), Sequence(4));
         assert_eq!(rooms.effects(), [""; 0]);
     }

@@ -48,6 +48,7 @@ mod gossip;
 mod identity;
 mod join;
 mod leave;
+mod limit;
 mod link;
 #[cfg(feature = "measured")]
 pub mod measured;
@@ -57,6 +58,7 @@ mod output;
 mod probe;
 mod query;
 mod refute;
+mod senses;
 mod stats;
 mod step;
 mod swim;
@@ -86,3 +88,18 @@ pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;
 pub use wire::{Fingerprint, WIRE_VERSION, describe};
+
+// What nearly every rule speaks of, all of it below the rules.
+pub(crate) use {
+    config::Params,
+    ctx::Ctx,
+    member::{
+        list::MembershipList,
+        transition::{News, Transition},
+    },
+    step::{Channel, Miss, Origin, Purpose, Source, Step},
+    timers::Timer,
+    wire::{
+        Claim, Entry, Part, Payload, Pulse, Round, Sequence, SummaryLine, Tally, Verdict, VoteBody,
+    },
+};

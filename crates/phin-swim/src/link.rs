@@ -9,7 +9,7 @@ use std::{
 
 use phin_accrual::{Evidence, LinkEstimator, MAX_WEIGHT, ln};
 
-use crate::{Instant, MemberId, member::transition::Transition};
+use crate::{Instant, MemberId, Transition};
 
 /// The links, and the members to which a connection is open.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(crate) struct Links {
 pub(crate) struct LinkState {
     pub(crate) estimator: LinkEstimator,
     /// When the member was last alive, by what it sent us or a helper found.
-    last_heard: Option<Instant>,
+    pub(crate) last_heard: Option<Instant>,
     /// When the last overdue reply came that counts as a round trip.
     overdue_at: Option<Instant>,
     /// The longest stall it measured in itself lately, as it says.
@@ -145,6 +145,11 @@ impl LinkState {
         is_sample && !is_ours && !is_counted_already
     }
 
+    /// Whether the member does not answer us itself, whatever others say of it.
+    pub(crate) const fn gives_no_reply(&self) -> bool {
+        self.without_reply >= 2
+    }
+
     /// A ping was answered, directly or by stream.
     pub(crate) const fn record_answered(&mut self) {
         self.without_reply = 0;
@@ -157,10 +162,10 @@ impl Links {
     fn estimate(&self, link: &LinkState) -> LinkEstimator {
         let measured = self.links.values().map(|link| &link.estimator).filter(|l| l.samples() > 0);
         let mut losses: Vec<_> = measured.clone().map(LinkEstimator::loss).collect();
-        let estimate = match measured.filter_map(LinkEstimator::round_trip).max() {
-            Some(slowest) if link.estimator.samples() == 0 => LinkEstimator::new(slowest),
-            Some(_) | None => link.estimator.clone(),
-        };
+        let is_new = link.estimator.samples() == 0;
+        // Only where it is needed: each round trip takes an exponential.
+        let slowest = is_new.then(|| measured.filter_map(LinkEstimator::round_trip).max());
+        let estimate = slowest.flatten().map_or_else(|| link.estimator.clone(), LinkEstimator::new);
         if losses.is_empty() {
             return estimate;
         }
@@ -174,9 +179,15 @@ impl Links {
         self.links.get(&id).map(|link| self.estimate(link))
     }
 
-    /// What a reply's absence is worth on the link to a member.
-    pub(crate) fn weight(&self, id: MemberId, waited: Duration) -> f64 {
-        self.estimate_of(id).map_or(0.0, |link| link.weight(waited))
+    /// What it is worth together that pings of a member, sent then, have no reply.
+    pub(crate) fn evidence(&self, now: Instant, id: MemberId, sent: &[Instant]) -> Evidence {
+        let mut evidence = Evidence::default();
+        if !sent.is_empty()
+            && let Some(link) = self.estimate_of(id)
+        {
+            sent.iter().for_each(|&sent_at| evidence.record(link.weight(now - sent_at)));
+        }
+        evidence
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&LinkState> {
@@ -261,7 +272,12 @@ impl Links {
 
     /// Whether a member does not answer us itself, whatever others say of it.
     pub(crate) fn gives_no_reply(&self, id: MemberId) -> bool {
-        self.links.get(&id).is_some_and(|link| link.without_reply >= 2)
+        self.links.get(&id).is_some_and(LinkState::gives_no_reply)
+    }
+
+    /// Whether this holds for any link.
+    pub(crate) fn any(&self, holds: impl Fn(&LinkState) -> bool) -> bool {
+        self.links.values().any(holds)
     }
 
     /// A ping to it is overdue.

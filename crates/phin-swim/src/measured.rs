@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    Generation, Instant, JoinRefusal, Keys, Member, MemberId, MemberState, Silence, Swim, Template,
-    member::list::MembershipList,
-    wire::{
-        BUCKETS, Claim, Entry, Fingerprint, Part, Payload, Pulse, Round, Sequence, Tally, Verdict,
-        VoteBody, decode,
-    },
+    Claim, Entry, Generation, Instant, JoinRefusal, Keys, Member, MemberId, MemberState,
+    MembershipList, Part, Payload, Pulse, Round, Sequence, Silence, Swim, Tally, Template, Verdict,
+    VoteBody,
+    wire::{BUCKETS, Fingerprint, decode},
 };
 
 /// A message of one kind, as large as such messages usually are.

@@ -15,18 +15,12 @@ use std::{
 };
 
 use crate::{
-    Instant, Member, MemberId, MemberState, Peer, Record,
-    ctx::Ctx,
-    member::{
-        list::MembershipList,
-        supersedes,
-        transition::{News, Transition},
-    },
-    step::{Purpose, Source, Step},
+    Ctx, Instant, Member, MemberId, MemberState, MembershipList, News, Peer, Purpose, Record,
+    Source, Step, Transition, member::supersedes,
 };
 
 /// The newcomers that were not heard here yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Newcomers {
     /// Those in the list.
     unmet: BTreeMap<MemberId, Unmet>,
@@ -68,17 +62,6 @@ struct Waiting {
 }
 
 impl Newcomers {
-    pub(crate) const fn new() -> Self {
-        Self {
-            unmet: BTreeMap::new(),
-            ghosts: BTreeMap::new(),
-            ghosts_by_age: BTreeSet::new(),
-            unlisted_until: Instant::START,
-            vanished: VecDeque::new(),
-            waiting: VecDeque::new(),
-        }
-    }
-
     /// Whether a member was gone before it was heard here.
     pub(crate) fn is_ghost(&self, id: MemberId) -> bool {
         self.ghosts.contains_key(&id)
@@ -155,13 +138,10 @@ impl Newcomers {
     /// Whether a later version of a member is taken on the word of others. Each one sets the case against it back, so one
     /// that was never heard is granted few.
     fn takes_version(&mut self, now: Instant, id: MemberId) -> bool {
-        if let Some(unmet) = self.unmet.get_mut(&id) {
-            return now.mark_if_due(&mut unmet.renewed_at, VERSION_INTERVAL);
-        }
-        let Some(ghost) = self.ghosts.get_mut(&id) else {
-            return true;
-        };
-        now.mark_if_due(&mut ghost.renewed_at, VERSION_INTERVAL)
+        let unmet = self.unmet.get_mut(&id).map(|unmet| &mut unmet.renewed_at);
+        let renewed_at =
+            unmet.or_else(|| self.ghosts.get_mut(&id).map(|ghost| &mut ghost.renewed_at));
+        renewed_at.is_none_or(|last| now.mark_if_due(last, VERSION_INTERVAL))
     }
 
     /// Whether there is room for one more that was not heard, in a list of so many live members.
@@ -294,8 +274,7 @@ impl Newcomers {
         if list.get(id).is_none_or(|known| {
             supersedes((record.version(), state), (known.version(), known.state))
         }) {
-            let news = News::Record { record, state };
-            ctx.then(Step::Apply { news, source: Source::Ourselves });
+            ctx.apply(News::Record { record, state }, Source::Ourselves);
         }
     }
 }
@@ -353,7 +332,7 @@ mod tests {
             (16, false, 60, false),
         ];
         for (vanish, are_heard, after, expected) in cases {
-            let mut newcomers = Newcomers::new();
+            let mut newcomers = Newcomers::default();
             for number in 0..vanish {
                 newcomers.record_told(at(0), id(number));
                 if are_heard {
@@ -369,7 +348,7 @@ mod tests {
 
     #[test]
     fn later_versions_of_an_unheard_newcomer_are_few() {
-        let mut newcomers = Newcomers::new();
+        let mut newcomers = Newcomers::default();
         newcomers.record_told(at(0), id(1));
         let taken = [0, 1, 4, 5, 6, 10].map(|second| newcomers.takes_version(at(second), id(1)));
         assert_eq!(taken, [true, false, false, true, false, true]);
@@ -379,8 +358,8 @@ mod tests {
 
     #[test]
     fn a_newcomer_with_too_many_versions_is_pinged_and_all_count_once_it_answers() {
-        let mut rooms = Rooms::new(3);
-        let mut newcomers = Newcomers::new();
+        let mut rooms = Rooms::of(3);
+        let mut newcomers = Newcomers::default();
         assert!(tell(&mut newcomers, &mut rooms, 3, MemberState::Alive));
         let mut renew = |newcomers: &mut Newcomers, incarnation| {
             let record = record(3, version(0, incarnation));
@@ -397,7 +376,7 @@ mod tests {
 
     #[test]
     fn unheard_newcomers_have_a_limit_and_settle_in_time() {
-        let mut newcomers = Newcomers::new();
+        let mut newcomers = Newcomers::default();
         let mut told = 0;
         while newcomers.has_room(at(0), 16) {
             newcomers.record_told(at(0), id(told));
@@ -435,7 +414,7 @@ mod tests {
         ];
         for (told, is_heard, max_members, expected) in cases {
             let mut rooms = Rooms::with(3, Config { max_members, ..Config::lan() });
-            let mut newcomers = Newcomers::new();
+            let mut newcomers = Newcomers::default();
             assert!(tell(&mut newcomers, &mut rooms, 3, told));
             if is_heard {
                 newcomers.record_heard(id_of(3));
@@ -458,7 +437,7 @@ mod tests {
     fn a_crowded_list_has_no_room_for_those_gone_already() {
         for (max_members, expected) in [(6, true), (5, false)] {
             let mut rooms = Rooms::with(3, Config { max_members, ..Config::lan() });
-            let mut newcomers = Newcomers::new();
+            let mut newcomers = Newcomers::default();
             let is_taken = tell(&mut newcomers, &mut rooms, 3, MemberState::Dead);
             assert_eq!(is_taken, expected, "at most {max_members}");
             assert!(tell(&mut newcomers, &mut rooms, 4, MemberState::Alive));
@@ -467,7 +446,7 @@ mod tests {
 
     #[test]
     fn the_ghost_gone_longest_gives_way() {
-        let mut newcomers = Newcomers::new();
+        let mut newcomers = Newcomers::default();
         let die = |newcomers: &mut Newcomers, number: usize| {
             let (at, id) = (at(number as u64), id(number as u128));
             newcomers.record_told(at, id);
@@ -486,7 +465,7 @@ mod tests {
 
     #[test]
     fn one_that_settled_before_it_vanished_is_a_ghost_all_the_same() {
-        let mut newcomers = Newcomers::new();
+        let mut newcomers = Newcomers::default();
         let many = MAX_UNMET as u128;
         (0..many).for_each(|number| newcomers.record_told(at(0), id(number)));
         assert!(newcomers.has_room(at(10), 0));

@@ -7,7 +7,7 @@ use crate::{
     detect::{
         case::Stage,
         degraded::unreached,
-        phi::{phi, phi_reaches, phis},
+        phi::{phi, phi_of_live, phi_reaches, phis},
         view::View,
         weigh::valid_votes,
     },
@@ -22,7 +22,7 @@ impl Swim {
         links
             .map(|(id, link)| Link {
                 id,
-                phi: phi(view, id).unwrap_or_default(),
+                phi: phi_of_live(view, id),
                 round_trip: link.estimator.round_trip(),
                 loss: link.estimator.loss(),
             })
@@ -66,7 +66,7 @@ impl Swim {
 
     /// Whether this node abstains from judging others for now: it stalled, is isolated, or its helpers sent not even nacks.
     pub fn is_impaired(&self, now: Instant) -> bool {
-        self.core.health.is_impaired(now)
+        self.core.senses.health.is_impaired(now)
     }
 
     /// Whether the members that this node exchanges pings with list the same live members in the same versions.
@@ -78,7 +78,7 @@ impl Swim {
     pub fn is_converged(&self, now: Instant) -> bool {
         let has_left = self.core.list.me().state() == MemberState::Left;
         let is_alone = self.core.list.snapshot().live_len() == 1;
-        let max_age = max_age(self.core.rounds.period(&self.core.ctx.params));
+        let max_age = max_age(self.core.senses.rounds.period(&self.core.ctx.params));
         !has_left && (is_alone || self.core.convergence.is_shared(now, self.fingerprint(), max_age))
     }
 
@@ -89,7 +89,7 @@ impl Swim {
 
     /// Whether this node receives nothing from any member. Until it does, it declares nobody dead.
     pub const fn is_isolated(&self) -> bool {
-        self.core.health.is_isolated()
+        self.core.senses.health.is_isolated()
     }
 }
 

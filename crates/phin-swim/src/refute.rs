@@ -3,13 +3,9 @@
 use std::cmp::Ordering;
 
 use crate::{
+    Claim, Entry, News, Part, Source,
     detect::verdicts::Verdicts,
-    member::{
-        record::{Record, Statement},
-        transition::News,
-    },
-    step::{Source, Step},
-    wire::{Claim, Entry, Part},
+    member::record::{Record, Statement},
 };
 
 /// What others claim of this node.
@@ -23,7 +19,7 @@ impl Verdicts<'_> {
     /// Answers a claim against this node. The member that makes it is told by this node itself: it may be the only one
     /// that this node reaches. A claim about an earlier version was answered before.
     pub(crate) fn refute(&mut self, source: Source, claim: Claim, accusation: Accusation) {
-        let mine = self.see.list.me().record.clone();
+        let mine = self.list.me().record.clone();
         let answer = match claim.version.cmp(&mine.version()) {
             Ordering::Greater => None,
             Ordering::Equal if !mine.has_left() => self.renew(&mine, accusation),
@@ -57,7 +53,7 @@ impl Verdicts<'_> {
         let statement = mine.statement();
         let version = statement.version.next_or_generation();
         let renewed = Record::sign(Statement { version, ..statement }, &*self.ctx.keys);
-        self.ctx.then(Step::Apply { news: News::own(renewed.clone()), source: Source::Ourselves });
+        self.ctx.apply(News::own(renewed.clone()), Source::Ourselves);
         Some(renewed)
     }
 }

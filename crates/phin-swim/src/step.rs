@@ -28,8 +28,6 @@ pub(crate) enum Step {
     Missed(Miss),
     /// A member answered a ping as it was sent.
     Reached(Peer),
-    /// A retry was answered.
-    EndRetry(MemberId),
     /// A member was alive when this was sent, by its own reply.
     Heard { id: MemberId, at: Instant },
     /// What was not answered says nothing: ask again.

@@ -3,9 +3,9 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal, Generation,
-    HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Output, Peer, Stats,
-    Unreachable, Version,
+    Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
+    Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output,
+    Part, Peer, Purpose, Round, Source, Stats, Timer, Unreachable, Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
@@ -18,9 +18,8 @@ use crate::{
         tags::{Profile, ServingState, Tags},
     },
     probe::redial::{Found, found_instead},
-    step::{Channel, Origin, Purpose, Source},
-    timers::Timer,
-    wire::{self, DecodeError, Part, Round},
+    senses::Senses,
+    wire::{self, DecodeError},
 };
 /// This node, as it announces itself when it starts.
 #[derive(Clone, Debug)]
@@ -78,100 +77,69 @@ impl Swim {
 
     /// Handles a datagram. `from` is the identity that the connection has authenticated.
     pub fn handle_datagram(&mut self, now: Instant, from: Peer, payload: &[u8]) {
-        self.begin(now);
-        self.handle_payload(from, Channel::Datagram, payload);
-        self.core.run();
+        self.begin(now).handle_payload(from, Channel::Datagram, payload);
     }
 
     /// Handles the whole content of a stream. `from` is the identity that the connection has authenticated.
     pub fn handle_stream(&mut self, now: Instant, from: Peer, payload: &[u8]) {
-        self.begin(now);
-        self.handle_payload(from, Channel::Stream, payload);
-        self.core.run();
+        self.begin(now).handle_payload(from, Channel::Stream, payload);
     }
 
     /// Notes that a connection to this peer is open. From now on the time of a reply is a round trip, without a handshake.
     pub fn handle_connected(&mut self, now: Instant, peer: Peer) {
-        self.begin(now);
-        self.core.links.connect(peer.id, self.core.ctx.params.max_members);
-        self.core.health.hear_anyone(&mut self.core.ctx);
-        self.core.run();
-        self.core.probe(|probe| probe.measure_if_new(peer));
+        let core = self.begin(now);
+        core.senses.links.connect(peer.id, core.ctx.params.max_members);
+        core.senses.health.hear_anyone(&mut core.ctx);
+        core.run();
+        core.probe().measure_if_new(peer);
+        core.run();
     }
 
     /// Notes that the connection to this member ended.
     pub fn handle_disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
-        self.begin(now);
-        self.core.detect(|detect| detect.handle_disconnected(id, reason));
+        let core = self.begin(now);
+        core.detect().handle_disconnected(id, reason);
+        core.run();
     }
 
     /// Notes that no connection to this member could be made.
     pub fn handle_unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
-        self.begin(now);
-        self.core.joins.give_up(id);
-        self.core.links.disconnect(id);
-        handle_unreachable(&mut self.core.ctx, id, reason);
-        self.core.run();
+        let core = self.begin(now);
+        core.joins.give_up(id);
+        core.senses.links.disconnect(id);
+        handle_unreachable(&mut core.ctx, id, reason);
+        core.run();
     }
 
     /// Notes that another member answered at the address of the one that was dialled.
     pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
-        self.begin(now);
-        match found_instead(&self.core.list, sought, found.id) {
-            _ if self.core.departure.is_under_way() => {}
-            Found::Unknown => self.core.ask_to_join(found),
-            Found::Departed => self.core.ping(found, Purpose::Redial),
+        let core = self.begin(now);
+        match found_instead(&core.list, sought, found.id) {
+            _ if core.departure.is_under_way() => {}
+            Found::Unknown => core.ask_to_join(found),
+            Found::Departed => core.probe().ping(found, Purpose::Redial),
             Found::Nothing => {}
         }
-        self.core.run();
+        core.run();
     }
 
     /// Handles what a member's host answered to [`Output::AskHost`], or that it refused a packet without being asked.
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
-        self.begin(now);
-        self.core.detect(|detect| detect.handle_host_answer(id, answer));
+        let core = self.begin(now);
+        core.detect().handle_host_answer(id, answer);
+        core.run();
     }
 
     /// Fires the timers that are due. Handle everything received first: a reply that has arrived is no miss.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.begin(now);
-        if let Some(due) = self.core.ctx.timers.next().filter(|&due| due <= now) {
-            self.core.health.record_lag(&mut self.core.ctx, &mut self.core.rounds, now - due);
-            self.core.run();
+        let core = self.begin(now);
+        if let Some(due) = core.ctx.timers.next().filter(|&due| due <= now) {
+            let Senses { health, rounds, .. } = &mut core.senses;
+            health.record_lag(&mut core.ctx, rounds, now - due);
+            core.run();
         }
-        let core = &mut self.core;
         while let Some(timer) = core.ctx.timers.pop_due(now) {
-            match timer {
-                Timer::Period(round) => core.start_round(Round(round)),
-                Timer::Probe(round) => {
-                    let due = core.rounds.take_due(Round(round));
-                    core.ping_planned(due);
-                }
-                Timer::ProbeTimeout(sequence) => core.probe(|probe| probe.reply_overdue(sequence)),
-                Timer::NackTimeout(sequence) => {
-                    core.detect(|detect| detect.count_silent_helpers(sequence));
-                }
-                Timer::ProbeEnd(sequence) => core.probe(|probe| probe.end_probe(sequence)),
-                Timer::Retry(id, version) => core.detect(|detect| detect.retry(id, version)),
-                Timer::Judge(id, _) => core.detect(|detect| detect.judge(id)),
-                Timer::Look => core.detect(|detect| detect.look_around()),
-                Timer::Pending(id, version) => {
-                    core.verdicts(|verdicts| verdicts.end_pending(id, version));
-                }
-                Timer::Push => core.gossip(|gossip| gossip.push_updates()),
-                Timer::JoinRetry(id) => {
-                    let Core { ctx, list, departure, joins, .. } = core;
-                    joins.ask_again(ctx, list, departure, id);
-                }
-                Timer::LeaveRetry => core.departure.announce(&mut core.ctx, &core.list),
-                Timer::Release(id) => release(&mut core.ctx, &mut core.list, id),
-                Timer::PublishData => core.replicate(|data| data.publish()),
-                Timer::ExpireData => core.data.own.expire(&mut core.ctx, &mut core.data.store),
-                Timer::AnnounceData => core.replicate(|data| data.announce()),
-                Timer::RetryData => core.replicate(|data| data.retry()),
-                Timer::Describe => core.identity.restate_profile(&mut core.ctx, &core.list),
-                Timer::Sweep => core.forgotten.sweep(&mut core.ctx, &core.list),
-            }
+            core.handle_timer(timer);
             core.run();
         }
     }
@@ -179,35 +147,36 @@ impl Swim {
     /// Asks a member to admit this node to its cluster. [`Output::JoinEnded`] reports the result; if no answer comes, nothing
     /// does. A node that has left joins again, as a later version of itself.
     pub fn join(&mut self, now: Instant, through: Peer) {
-        self.begin(now);
-        self.core.ask_to_join(through);
-        self.core.run();
+        let core = self.begin(now);
+        core.ask_to_join(through);
+        core.run();
     }
 
     /// Handles the application's decision on a newcomer ([`Output::Newcomer`]). The newcomer is admitted, or receives the
     /// reason, of which the first [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) characters are sent. Does nothing
     /// if it is not waiting.
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
-        self.begin(now);
-        if let Some((peer, entry)) = self.core.admission(|admission| admission.decide(id, decision))
-        {
-            self.core.handle_entry(Source::Gossip(peer), entry);
-            self.core.admission(|admission| admission.answer(peer));
+        let core = self.begin(now);
+        if let Some((peer, entry)) = core.admission().decide(id, decision) {
+            core.records().handle_entry(Source::Gossip(peer), entry);
+            core.run();
+            core.admission().answer(peer);
         }
+        core.run();
     }
 
     /// Announces other addresses of this node, the preferred one first. Others dial these from then on. Does nothing if
     /// `addrs` is empty or unchanged.
     pub fn move_to(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
-        self.begin(now);
-        let mine = self.core.list.me().record.statement();
+        let core = self.begin(now);
+        let mine = core.list.me().record.statement();
         if addrs.is_empty() || addrs == mine.addrs {
             return;
         }
         // A departure is said once more, with the new addresses.
         let version = mine.version.next_or_generation();
-        restate(&mut self.core.ctx, Statement { version, addrs, ..mine });
-        self.core.run();
+        restate(&mut core.ctx, Statement { version, addrs, ..mine });
+        core.run();
     }
 
     /// Announces other tags of this node. The first change is announced at once; those within a protocol period of it are
@@ -222,10 +191,9 @@ impl Swim {
     }
 
     fn describe(&mut self, now: Instant, change: impl FnOnce(&mut Profile)) {
-        self.begin(now);
-        let Core { ctx, list, identity, .. } = &mut self.core;
-        identity.describe(ctx, list, change);
-        self.core.run();
+        let core = self.begin(now);
+        core.identity.describe(&mut core.ctx, &core.list, change);
+        core.run();
     }
 
     /// Sets a key of this node's data, which all members read, for `time_to_live` if that is given. The write is in
@@ -242,20 +210,20 @@ impl Swim {
         value: &[u8],
         time_to_live: Option<Duration>,
     ) -> Result<(), DataError> {
-        self.begin(now);
-        let DataRoom { own, store, .. } = &mut self.core.data;
+        let core = self.begin(now);
+        let DataRoom { own, store, .. } = &mut core.data;
         let expires_at = time_to_live.map(|time_to_live| now + time_to_live);
-        let result = own.put(&mut self.core.ctx, store, (key, value.into()), expires_at);
-        self.core.run();
+        let result = own.put(&mut core.ctx, store, (key, value.into()), expires_at);
+        core.run();
         result
     }
 
     /// Deletes a key of this node's data. Returns whether it was there.
     pub fn delete_data(&mut self, now: Instant, key: &str) -> bool {
-        self.begin(now);
-        let DataRoom { own, store, .. } = &mut self.core.data;
-        let was_there = own.delete(&mut self.core.ctx, store, key);
-        self.core.run();
+        let core = self.begin(now);
+        let DataRoom { own, store, .. } = &mut core.data;
+        let was_there = own.delete(&mut core.ctx, store, key);
+        core.run();
         was_there
     }
 
@@ -263,10 +231,10 @@ impl Swim {
     /// confirmed ([`Output::LeaveConfirmed`]); this node stops probing. Returns how many are notified. A second call has no
     /// effect.
     pub fn leave(&mut self, now: Instant) -> usize {
-        self.begin(now);
-        let Core { ctx, list, pings, joins, departure, .. } = &mut self.core;
-        let asked = departure.start(ctx, list, pings, joins.asked());
-        self.core.run();
+        let core = self.begin(now);
+        let Core { ctx, list, senses, joins, departure, .. } = core;
+        let asked = departure.start(ctx, list, &mut senses.pings, joins.asked());
+        core.run();
         asked
     }
 
@@ -277,9 +245,9 @@ impl Swim {
     /// # Errors
     /// The member is not in the list, or is alive or suspect.
     pub fn forget(&mut self, now: Instant, id: MemberId) -> Result<(), ForgetRefusal> {
-        self.begin(now);
-        let result = forget_on_request(&mut self.core.ctx, &self.core.list, id);
-        self.core.run();
+        let core = self.begin(now);
+        let result = forget_on_request(&mut core.ctx, &core.list, id);
+        core.run();
         result
     }
 
@@ -338,36 +306,74 @@ impl Swim {
         &self.core.ctx.stats
     }
 
+    /// An input begins.
+    fn begin(&mut self, now: Instant) -> &mut Core {
+        debug_assert!(self.core.outputs.is_empty(), "outputs are drained after every input");
+        self.core.ctx.now = now;
+        &mut self.core
+    }
+}
+
+impl Core {
+    fn handle_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Period(round) => self.start_round(Round(round)),
+            Timer::Probe(round) => {
+                let due = self.senses.rounds.take_due(Round(round));
+                self.ping_planned(due);
+            }
+            Timer::ProbeTimeout(sequence) => self.probe().reply_overdue(sequence),
+            Timer::NackTimeout(sequence) => self.detect().count_silent_helpers(sequence),
+            Timer::ProbeEnd(sequence) => self.probe().end_probe(sequence),
+            Timer::Retry(id, version) => self.detect().retry(id, version),
+            Timer::Judge(id, _) => self.detect().judge(id),
+            Timer::Look => self.detect().look_around(),
+            Timer::Pending(id, version) => self.verdicts().end_pending(id, version),
+            Timer::Push => self.gossip().push_updates(),
+            Timer::JoinRetry(id) => {
+                let Self { ctx, list, departure, joins, .. } = self;
+                joins.ask_again(ctx, list, departure, id);
+            }
+            Timer::LeaveRetry => self.departure.announce(&mut self.ctx, &self.list),
+            Timer::Release(id) => release(&mut self.ctx, &mut self.list, id),
+            Timer::PublishData => self.replicate().publish(),
+            Timer::ExpireData => self.data.own.expire(&mut self.ctx, &mut self.data.store),
+            Timer::AnnounceData => self.replicate().announce(),
+            Timer::RetryData => self.replicate().retry(),
+            Timer::Describe => self.identity.restate_profile(&mut self.ctx, &self.list),
+            Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
+        }
+    }
+
     fn handle_payload(&mut self, from: Peer, channel: Channel, payload: &[u8]) {
-        let decoded = match wire::decode(payload, &*self.core.ctx.keys) {
+        let decoded = match wire::decode(payload, &*self.ctx.keys) {
             Ok(decoded) => decoded,
             Err(DecodeError::UnknownVersion(_)) => {
-                self.core.ctx.stats.unknown_versions += 1;
+                self.ctx.stats.unknown_versions += 1;
                 return;
             }
             Err(_) => {
-                self.core.ctx.stats.malformed_messages += 1;
+                self.ctx.stats.malformed_messages += 1;
                 return;
             }
         };
-        if from.id == self.id() {
-            self.core.ctx.stats.misdirected_messages += 1;
+        if from.id == self.list.me().id() {
+            self.ctx.stats.misdirected_messages += 1;
             return;
         }
-        self.core.ctx.stats.unknown_parts += decoded.unknown_parts;
+        self.ctx.stats.unknown_parts += decoded.unknown_parts;
         let is_join = decoded.parts.iter().any(|part| matches!(part, Part::Join));
-        if !is_join && self.core.admission(|admission| admission.is_unadmitted(from.id)) {
+        if !is_join && self.admission().is_unadmitted(from.id) {
             for part in &decoded.parts {
-                self.core.admission(|admission| admission.handle_unadmitted(from, channel, part));
+                self.admission().handle_unadmitted(from, channel, part);
             }
-            return;
+            return self.run();
         }
         self.hear(from.id, &decoded.parts);
         // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
         let has_records = channel == Channel::Stream && !told.is_empty();
-        let source =
-            self.core.joins.source_of(self.core.ctx.now, &self.core.list, (from, channel), &asked);
+        let source = self.joins.source_of(self.ctx.now, &self.list, (from, channel), &asked);
         let origin = Origin { peer: from, channel, source };
         let parts = told.into_iter().chain(asked);
         if is_join {
@@ -375,113 +381,107 @@ impl Swim {
         }
         parts.for_each(|part| self.handle_part(origin, part));
         if has_records {
-            self.core.anti_entropy(|sync| sync.ask_for_next_page(from));
+            self.anti_entropy().ask_for_next_page(from);
         }
-        self.core.verdicts(|verdicts| verdicts.inform_accused(from));
+        self.verdicts().inform_accused(from);
+        self.run();
     }
 
     /// A message arrived: its sender lives. An ack shows life when its ping was sent, not when it arrives; anything else,
     /// about now.
     fn hear(&mut self, from: MemberId, parts: &[Part]) {
-        self.core.health.hear_anyone(&mut self.core.ctx);
-        self.core.run();
+        self.senses.health.hear_anyone(&mut self.ctx);
+        self.run();
         if parts.iter().any(Part::is_answer) {
-            self.core.health.record_answer(self.core.ctx.now);
+            self.senses.health.record_answer(self.ctx.now);
         }
         let is_ack = |part: &Part| matches!(part, Part::Ack(_) | Part::IndirectAck { .. });
         if !parts.iter().any(is_ack) {
-            self.core.record_heard(from, self.core.ctx.now);
+            let now = self.ctx.now;
+            self.life_signs().record_heard(from, now);
         }
+        self.run();
     }
 
     /// A node asks to be admitted: what stands beside that is handled first, if it is admitted at all.
     fn handle_join(&mut self, origin: Origin, parts: Vec<Part>) {
-        if self.core.admission(|admission| admission.handle_join(origin.peer, &parts)) {
+        if self.admission().handle_join(origin.peer, &parts) {
             parts.into_iter().for_each(|part| self.handle_part(origin, part));
-            self.core.admission(|admission| admission.answer(origin.peer));
+            self.admission().answer(origin.peer);
         }
+        self.run();
     }
 
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
-        let core = &mut self.core;
-        if core.forgotten.stops(&mut core.ctx, &mut core.budget, from, &part) {
-            return;
+        if part.is_telling() && self.forgotten.stops(&mut self.ctx, &mut self.budget, from, &part) {
+            return self.run();
         }
         match part {
             Part::Ping(pulse) => {
-                core.hear_pulse(from.id, &pulse);
-                core.probe(|probe| probe.handle_ping(from, pulse.sequence, channel));
+                self.hear_pulse(from.id, &pulse);
+                self.probe().handle_ping(from, pulse.sequence, channel);
             }
             Part::Ack(pulse) => {
-                core.hear_pulse(from.id, &pulse);
-                core.probe(|probe| probe.handle_ack(from, pulse, channel));
-                core.anti_entropy(|sync| sync.handle_fingerprint(from, pulse.fingerprint));
+                self.hear_pulse(from.id, &pulse);
+                self.probe().handle_ack(from, pulse, channel);
+                self.run();
+                self.anti_entropy().handle_fingerprint(from, pulse.fingerprint);
             }
             Part::PingReq { sequence, target } => {
-                core.probe(|probe| probe.handle_ping_req(from, sequence, target));
+                self.probe().handle_ping_req(from, sequence, target);
             }
-            Part::Nack { sequence } => core.detect(|detect| detect.handle_nack(from.id, sequence)),
+            Part::Nack { sequence } => self.detect().handle_nack(from.id, sequence),
             Part::IndirectAck { sequence, generation } => {
-                core.record_heard(from.id, core.ctx.now);
-                core.life_signs(|signs| signs.handle_indirect_ack(from.id, sequence, generation));
+                let now = self.ctx.now;
+                self.life_signs().record_heard(from.id, now);
+                self.run();
+                self.life_signs().handle_indirect_ack(from.id, sequence, generation);
             }
-            Part::Entry(entry) => core.handle_entry(source, entry),
+            Part::Entry(entry) => self.records().handle_entry(source, entry),
             Part::Suspect(claim) => {
-                core.verdicts(|verdicts| verdicts.handle_suspect(source, claim));
+                self.verdicts().handle_suspect(source, claim);
             }
-            Part::Dead(verdict) => core.verdicts(|verdicts| verdicts.handle_dead(source, verdict)),
+            Part::Dead(verdict) => self.verdicts().handle_dead(source, verdict),
             Part::Forget(claim) => {
-                core.forgotten.handle_forget(&mut core.ctx, &core.list, source, claim);
+                self.forgotten.handle_forget(&mut self.ctx, &self.list, source, claim);
             }
-            Part::Vote(vote) => core.detect(|detect| detect.handle_vote(from, vote)),
+            Part::Vote(vote) => self.detect().handle_vote(from, vote),
             Part::Clear { subject, version, age } => {
-                core.life_signs(|signs| signs.handle_clear(from.id, subject, version, age));
+                self.life_signs().handle_clear(from.id, subject, version, age);
             }
             Part::Abstain { subject, version } => {
-                core.detect(|detect| detect.handle_abstain(from.id, subject, version));
+                self.detect().handle_abstain(from.id, subject, version);
             }
             Part::Failing { subject, version, links } => {
-                core.degraded(|degraded| {
-                    degraded.handle_failing(from.id, subject, version, &links);
-                });
+                self.degraded().handle_failing(from.id, subject, version, &links);
             }
-            // Answered once for its payload, by `Swim::handle_join`.
+            // Answered once for its payload, by `Core::handle_join`.
             Part::Join => {}
             Part::JoinReply(result) => {
-                core.joins.handle_reply(&mut core.ctx, origin, result);
+                self.joins.handle_reply(&mut self.ctx, origin, result);
             }
             Part::Compare(buckets) => {
-                core.anti_entropy(|sync| sync.handle_compare(from, &buckets));
+                self.anti_entropy().handle_compare(from, &buckets);
             }
             Part::Summary { buckets, lines } => {
-                core.anti_entropy(|sync| sync.handle_summary(from, buckets, &lines));
+                self.anti_entropy().handle_summary(from, buckets, &lines);
             }
-            Part::Want(ids) => core.anti_entropy(|sync| sync.handle_want(from, &ids)),
-            Part::DataFingerprint(theirs) => {
-                core.replicate(|data| data.handle_fingerprint(from, theirs));
-            }
-            Part::DataNews(lines) => core.replicate(|data| data.handle_news(from, &lines)),
-            Part::DataWant(lines) => core.replicate(|data| data.handle_want(from, &lines)),
-            Part::DataDelta(delta) => core.replicate(|data| data.handle_delta(from, &delta)),
-            Part::DataCompare(buckets) => {
-                core.replicate(|data| data.handle_compare(from, &buckets));
-            }
+            Part::Want(ids) => self.anti_entropy().handle_want(from, &ids),
+            Part::DataFingerprint(theirs) => self.replicate().handle_fingerprint(from, theirs),
+            Part::DataNews(lines) => self.replicate().handle_news(from, &lines),
+            Part::DataWant(lines) => self.replicate().handle_want(from, &lines),
+            Part::DataDelta(delta) => self.replicate().handle_delta(from, &delta),
+            Part::DataCompare(buckets) => self.replicate().handle_compare(from, &buckets),
             Part::DataSummary { buckets, lines } => {
-                core.replicate(|data| data.handle_summary(from, buckets, &lines));
+                self.replicate().handle_summary(from, buckets, &lines);
             }
-            Part::Leave { sequence } => handle_leave(&mut core.ctx, &core.list, from, sequence),
+            Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
             Part::LeaveAck { sequence } => {
-                core.departure.handle_leave_ack(&mut core.ctx, from.id, sequence);
+                self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);
             }
         }
-        core.run();
-    }
-
-    /// An input begins.
-    fn begin(&mut self, now: Instant) {
-        debug_assert!(self.core.outputs.is_empty(), "outputs are drained after every input");
-        self.core.ctx.now = now;
+        self.run();
     }
 }
 

@@ -21,20 +21,16 @@ use std::{
 };
 
 use crate::{
-    Fingerprint, Instant, Member, MemberId, MemberState, Peer,
-    ctx::Ctx,
+    Claim, Ctx, Fingerprint, Instant, Member, MemberId, MemberState, MembershipList, Part, Payload,
+    Peer, Source, Step, SummaryLine, Transition,
     forget::Forgotten,
-    member::{
-        list::{MembershipList, bucket_bit},
-        transition::Transition,
-    },
-    step::{Source, Step},
+    member::list::bucket_bit,
     sync::budget::{ListBudget, fill_page},
-    wire::{BUCKETS, Claim, Part, Payload, SummaryLine},
+    wire::BUCKETS,
 };
 
 /// Exchanges under way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Exchanges {
     /// When the list last changed.
     last_change: Instant,
@@ -116,17 +112,6 @@ fn news_for<'l>(
 }
 
 impl Exchanges {
-    pub(crate) const fn new() -> Self {
-        Self {
-            last_change: Instant::START,
-            asked: BTreeMap::new(),
-            unfinished: None,
-            differing_since: None,
-            returned: VecDeque::new(),
-            is_review_due: false,
-        }
-    }
-
     /// The list changed.
     pub(crate) const fn record_change(&mut self, now: Instant) {
         self.last_change = now;

@@ -8,66 +8,47 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Config, Instant, Member, MemberId, MemberState, Output, Peer, Silence, Vote,
+    config::Params,
+    core::Core,
     ctx::{Ctx, Effect},
-    detect::{
-        case::Case,
-        clear::LifeSigns,
-        degraded::Degraded,
-        detector::Detector,
-        health::LocalHealth,
-        rules::Detect,
-        verdicts::Verdicts,
-        view::{Senses, View},
-    },
-    link::Links,
+    detect::{case::Case, view::View},
     member::{
-        list::MembershipList,
         record::tests::{TestKeys, addr, id, record, version},
         transition::News,
     },
-    probe::{pings::Pings, prober::Prober, rounds::Rounds},
+    probe::rounds::Rounds,
     step::{Channel, Step},
     wire::{Payload, describe},
 };
 
-/// The rooms of node 0, at 10 s.
-pub(crate) struct Rooms {
-    pub(crate) ctx: Ctx,
-    pub(crate) list: MembershipList,
-    pub(crate) links: Links,
-    pub(crate) pings: Pings,
-    pub(crate) rounds: Rounds,
-    pub(crate) health: LocalHealth,
-    pub(crate) detector: Detector,
-}
+/// The rooms of node 0.
+pub(crate) type Rooms = Core;
 
-impl Rooms {
-    /// With a list of so many members, all alive since the start: up to nine observe one another.
-    pub(crate) fn new(members: u8) -> Self {
+impl Core {
+    /// At 10 s, with a list of so many members, all alive since the start: up to nine observe one another.
+    pub(crate) fn of(members: u8) -> Self {
         Self::with(members, Config::lan())
     }
 
     pub(crate) fn with(members: u8, config: Config) -> Self {
-        let params = config.try_into().unwrap();
-        let (now, rng) = (at(10_000), ChaCha8Rng::seed_from_u64(1));
-        let mut rooms = Self {
-            ctx: Ctx::new(now, params, Arc::new(TestKeys(0)), rng),
-            list: MembershipList::new(member(0, MemberState::Alive, 0), 8),
-            links: Links::default(),
-            pings: Pings::default(),
-            rounds: Rounds::new(now),
-            health: LocalHealth::new(Instant::START),
-            detector: Detector::default(),
-        };
-        rooms.list = MembershipList::new(member(0, MemberState::Alive, 0), rooms.ctx.params.rings);
+        let params: Params = config.try_into().unwrap();
+        let (now, keys, rng) = (at(10_000), Arc::new(TestKeys(0)), ChaCha8Rng::seed_from_u64(1));
+        let statement = record(0, version(0, 0)).statement();
+        let mut rooms = Self::new(Instant::START, statement, params.clone(), keys.clone(), 1);
+        rooms.ctx = Ctx::new(now, params, keys, rng);
+        rooms.senses.rounds = Rounds::new(now);
         (1..members).for_each(|node| rooms.put(node, MemberState::Alive, 0));
         rooms
     }
 
     /// The same at this moment.
-    pub(crate) fn at(&mut self, millis: u64) -> &mut Self {
-        self.ctx.now = at(millis);
+    pub(crate) const fn now(&mut self, now: Instant) -> &mut Self {
+        self.ctx.now = now;
         self
+    }
+
+    pub(crate) fn at(&mut self, millis: u64) -> &mut Self {
+        self.now(at(millis))
     }
 
     /// Puts a member into the list, in this state since then.
@@ -77,10 +58,10 @@ impl Rooms {
 
     /// Measures the link to a member: from then on a reply that is missing weighs a good deal.
     pub(crate) fn measure(&mut self, node: u8) {
-        self.links.open(id(node), Duration::from_millis(10));
-        let link = self.links.get_mut(id(node)).unwrap();
+        self.senses.links.open(id(node), Duration::from_millis(10));
+        let link = self.senses.links.get_mut(id(node)).unwrap();
         (0..200).for_each(|_| link.estimator.record_reply(Duration::from_millis(10)));
-        self.links.connect(id(node), 100);
+        self.senses.links.connect(id(node), 100);
     }
 
     /// The case against a member, with these pings missed.
@@ -99,42 +80,16 @@ impl Rooms {
 
     /// A timer fires so much later than asked.
     pub(crate) fn lag(&mut self, lag: u64) {
-        self.health.record_lag(&mut self.ctx, &mut self.rounds, ms(lag));
+        self.senses.health.record_lag(&mut self.ctx, &mut self.senses.rounds, ms(lag));
     }
 
     pub(crate) fn hear_anyone(&mut self) {
-        self.health.hear_anyone(&mut self.ctx);
+        self.senses.health.hear_anyone(&mut self.ctx);
     }
 
-    pub(crate) const fn detect(&mut self) -> Detect<'_> {
-        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
-        Detect { ctx, list, links, pings, rounds, health, own }
-    }
-
-    pub(crate) const fn verdicts(&mut self) -> Verdicts<'_> {
-        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
-        Verdicts { ctx, see: Senses { list, links, pings, rounds, health }, own }
-    }
-
-    pub(crate) const fn life_signs(&mut self) -> LifeSigns<'_> {
-        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
-        LifeSigns { ctx, list, links, pings, rounds, health, own }
-    }
-
-    pub(crate) const fn degraded(&mut self) -> Degraded<'_> {
-        let Self { ctx, list, links, pings, rounds, health, detector: own } = self;
-        Degraded { ctx, list, links, pings, rounds, health, own }
-    }
-
-    pub(crate) const fn probe(&mut self) -> Prober<'_> {
-        let Self { ctx, list, links, pings, rounds, health, detector } = self;
-        let hearsay = &mut detector.hearsay;
-        Prober { ctx, list, links, pings, rounds, health, hearsay }
-    }
-
-    pub(crate) const fn view(&self) -> View<'_> {
-        let Self { ctx, list, links, pings, rounds, health, detector } = self;
-        View::new(ctx.now, &ctx.params, Senses { list, links, pings, rounds, health }, detector)
+    /// What the rules of detection see.
+    pub(crate) const fn see(&self) -> View<'_> {
+        self.view(self.ctx.now)
     }
 
     /// What rules asked for since this was last called, in order, one line each.

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// A moment on the driver's clock. The core compares moments; it never reads a clock.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+/// A moment on the driver's clock, by default [`START`](Self::START). The core compares moments; it never reads a clock.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Instant(Duration);
 
 impl Instant {

@@ -2,8 +2,8 @@
 //! run itself. A node never needs this.
 
 use crate::{
-    Config, ConfigError, Instant, Keys, Local, Member, MemberState, Swim, config::Params,
-    member::list::MembershipList, member::record::Record,
+    Config, ConfigError, Instant, Keys, Local, Member, MemberState, MembershipList, Params, Record,
+    Swim,
 };
 
 /// The list of a cluster whose members have long been together. Cores started with it share its memory, for as long

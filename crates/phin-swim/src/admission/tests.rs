@@ -28,7 +28,7 @@ impl Gate {
         let rooms = Rooms::with(members, config);
         let budget = ListBudget::new(rooms.ctx.now);
         let (joins, departure, undecided) = Default::default();
-        Self { rooms, joins, departure, budget, newcomers: Newcomers::new(), undecided }
+        Self { rooms, joins, departure, budget, newcomers: Newcomers::default(), undecided }
     }
 
     fn admission(&mut self) -> Admission<'_> {
@@ -52,8 +52,8 @@ impl Gate {
     }
 
     fn leave(&mut self) {
-        let Rooms { ctx, list, pings, .. } = &mut self.rooms;
-        self.departure.start(ctx, list, pings, self.joins.asked());
+        let Rooms { ctx, list, senses, .. } = &mut self.rooms;
+        self.departure.start(ctx, list, &mut senses.pings, self.joins.asked());
         self.rooms.effects();
     }
 

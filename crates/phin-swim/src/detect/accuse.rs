@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    MemberId, Peer, Version,
+    MemberId, Part, Peer, Tally, Version, VoteBody,
     detect::{
         case::{Case, SentVote, Stage},
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
@@ -12,7 +12,6 @@ use crate::{
         rules::Detect,
         view::View,
     },
-    wire::{Part, Tally, VoteBody},
 };
 
 /// The members that receive this node's evidence, and as what.
@@ -186,11 +185,11 @@ impl Detect<'_> {
         if self.is_settled(from, &body) || self.is_over_budget(from.id, &body) {
             return;
         }
-        self.rounds.quicken(self.ctx);
+        self.senses.rounds.quicken(self.ctx);
         if !self.take_vote(from.id, body) {
             return;
         }
-        if self.health.is_impaired(self.ctx.now) {
+        if self.senses.health.is_impaired(self.ctx.now) {
             self.ctx.send(from, &Part::Abstain { subject, version });
         } else if is_accusation {
             self.look_into(from, subject);
@@ -249,7 +248,7 @@ impl Detect<'_> {
     fn clear_if_heard(&mut self, from: Peer, body: &VoteBody) -> bool {
         let (now, VoteBody { subject, version, tally, .. }) = (self.ctx.now, *body);
         let silent_since = now.saturating_sub(tally.silent_for);
-        let heard_at = self.links.heard_at(subject).max(self.own.contacts.heard_at(subject));
+        let heard_at = self.senses.links.heard_at(subject).max(self.own.contacts.heard_at(subject));
         let heard_at = heard_at.filter(|&heard| heard > silent_since);
         if let Some(heard_at) = heard_at {
             self.ctx.send(from, &Part::Clear { subject, version, age: now - heard_at });

@@ -3,57 +3,44 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Version,
-    ctx::Ctx,
-    detect::{
-        case::Stage,
-        detector::Detector,
-        health::LocalHealth,
-        reports::Outcome,
-        view::{Senses, View},
-    },
-    link::Links,
-    member::list::MembershipList,
-    probe::{pings::Pings, rounds::Rounds},
-    step::{Purpose, Step},
-    wire::Part,
+    Ctx, Instant, MemberId, MemberState, MembershipList, Part, Purpose, Step, Version,
+    detect::{case::Stage, detector::Detector, reports::Outcome, view::View},
+    newcomers::Newcomers,
+    senses::Senses,
 };
 
 /// The rules for signs of life, with what they work on.
 pub(crate) struct LifeSigns<'a> {
     pub(crate) ctx: &'a mut Ctx,
     pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a mut Links,
-    pub(crate) pings: &'a mut Pings,
-    pub(crate) rounds: &'a Rounds,
-    pub(crate) health: &'a mut LocalHealth,
+    pub(crate) senses: &'a mut Senses,
     pub(crate) own: &'a mut Detector,
+    pub(crate) newcomers: &'a mut Newcomers,
 }
 
 impl LifeSigns<'_> {
     fn view(&self) -> View<'_> {
-        let Self { list, links, pings, rounds, health, .. } = self;
-        let senses = Senses { list, links, pings, rounds, health };
-        View::new(self.ctx.now, &self.ctx.params, senses, self.own)
+        View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
     /// A message came from the member itself, or its reply to what was sent at `at`.
     pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
-        self.links.record_heard_itself(id, at);
+        self.senses.links.record_heard_itself(id, at);
         self.record_alive(id, at);
+        self.newcomers.meet(self.ctx, self.list, id);
     }
 
     /// A member was alive at `at`, as it showed itself or as a helper found: what it did not answer before was lost on
     /// the way.
     pub(crate) fn record_alive(&mut self, id: MemberId, at: Instant) {
-        self.links.record_heard(id, at);
+        self.senses.links.record_heard(id, at);
         self.own.contacts.record_heard(id, at);
         self.void_evidence(id, at, id);
     }
 
     /// Whether the word of this member that another one lives counts.
     pub(crate) fn takes_word_of(&mut self, id: MemberId, by: MemberId) -> bool {
-        let is_taken = self.links.takes_word_of(self.ctx.now, id, by);
+        let is_taken = self.senses.links.takes_word_of(self.ctx.now, id, by);
         self.ctx.stats.lone_words_ignored += u64::from(!is_taken);
         is_taken
     }
@@ -81,8 +68,8 @@ impl LifeSigns<'_> {
         }
         let is_taken = self.takes_word_of(subject, from);
         if is_taken {
-            self.pings.record_lost(self.links, subject, until);
-            self.links.record_reached_by(subject, from);
+            self.senses.pings.record_lost(&mut self.senses.links, subject, until);
+            self.senses.links.record_reached_by(subject, from);
         }
         is_taken
     }
@@ -97,7 +84,7 @@ impl LifeSigns<'_> {
 
     /// The subject was alive at `until`, by the word of this member: what there is against it from before is void.
     pub(crate) fn void_evidence(&mut self, subject: MemberId, until: Instant, by: MemberId) {
-        self.links.record_known_alive(subject, until);
+        self.senses.links.record_known_alive(subject, until);
         let Some(case) = self.own.cases.get_mut(subject) else {
             return;
         };
@@ -124,7 +111,7 @@ impl LifeSigns<'_> {
     /// Nothing is left against a member: its case is closed.
     fn end_cleared(&mut self, subject: MemberId, by: MemberId, lasted: Duration) {
         self.own.close_case(self.ctx.now, subject, Outcome::Cleared { by });
-        self.links.record_silence_ended(self.ctx.now, subject, lasted);
+        self.senses.links.record_silence_ended(self.ctx.now, subject, lasted);
         if by != subject {
             self.ask_to_refute(subject);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::{Instant, MemberId};
+use crate::{Instant, MemberId, limit::make_room};
 
 /// Whom we heard and whom we found silent lately, each with the last moment: at most [`MAX_CONTACTS`] of each.
 #[derive(Debug, Default)]
@@ -116,12 +116,7 @@ impl Contacts {
 }
 
 fn record(contacts: &mut BTreeMap<MemberId, Instant>, id: MemberId, at: Instant) {
-    if contacts.len() >= MAX_CONTACTS && !contacts.contains_key(&id) {
-        // What is of the past says nothing of the present.
-        if let Some(oldest) = contacts.iter().min_by_key(|&(_, at)| at).map(|(&id, _)| id) {
-            contacts.remove(&oldest);
-        }
-    }
+    make_room(contacts, id, MAX_CONTACTS, |&at| at);
     let last = contacts.entry(id).or_insert(at);
     *last = at.max(*last);
 }

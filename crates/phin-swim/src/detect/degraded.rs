@@ -7,20 +7,15 @@
 //! a member, and the member, know which links to it fail. Nothing is sent while all links work.
 
 use crate::{
-    Instant, MemberId, MemberState, Peer, Version,
-    ctx::Ctx,
+    Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Source, Step, Version,
     detect::{
         detector::Detector,
         failing::{FailingLink, Unreached},
-        health::LocalHealth,
         reports::{Outcome, Report, Silence, Vote},
-        view::{Senses, View},
+        view::View,
     },
-    link::Links,
-    member::{list::MembershipList, transition::News},
-    probe::{pings::Pings, rounds::Rounds},
-    step::{Source, Step},
-    wire::{FailingLinkBody, Part},
+    senses::Senses,
+    wire::FailingLinkBody,
 };
 
 /// The live members to which links fail, by what this member finds as an observer, was told as one, or was told of
@@ -71,18 +66,13 @@ fn is_degraded(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> bool
 pub(crate) struct Degraded<'a> {
     pub(crate) ctx: &'a mut Ctx,
     pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a mut Links,
-    pub(crate) pings: &'a Pings,
-    pub(crate) rounds: &'a Rounds,
-    pub(crate) health: &'a LocalHealth,
+    pub(crate) senses: &'a mut Senses,
     pub(crate) own: &'a mut Detector,
 }
 
 impl Degraded<'_> {
     fn view(&self) -> View<'_> {
-        let Self { list, links, pings, rounds, health, .. } = self;
-        let senses = Senses { list, links, pings, rounds, health };
-        View::new(self.ctx.now, &self.ctx.params, senses, self.own)
+        View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
     /// A ping to a subject has no direct reply.
@@ -93,7 +83,7 @@ impl Degraded<'_> {
         }
         let turn = self.view().turn();
         let fails = self.view().own_failing_link(subject).is_some();
-        if fails && self.links.is_report_due(self.ctx.now, subject, turn) {
+        if fails && self.senses.links.is_report_due(self.ctx.now, subject, turn) {
             self.report_link(subject);
             self.update_degraded(subject);
         }
@@ -102,12 +92,13 @@ impl Degraded<'_> {
     /// Counts one more ping of a run without direct reply; says whether it counts.
     fn extend_run(&mut self, subject: MemberId, sent_at: Instant) -> bool {
         let apart = self.ctx.params.pause_tolerance / 16;
-        self.view().subjects().contains(&subject) && self.links.extend_run(subject, sent_at, apart)
+        self.view().subjects().contains(&subject)
+            && self.senses.links.extend_run(subject, sent_at, apart)
     }
 
     /// A subject answered a ping as it was sent.
     pub(crate) fn record_reached(&mut self, subject: Peer) {
-        let run = self.links.get_mut(subject.id).and_then(|link| link.unanswered.take());
+        let run = self.senses.links.get_mut(subject.id).and_then(|link| link.unanswered.take());
         if run.is_some_and(|run| run.told_at.is_some()) {
             self.report_link(subject.id);
             self.update_degraded(subject.id);
@@ -164,7 +155,7 @@ impl Degraded<'_> {
         let mut receivers = view.list.rings().observers(subject);
         receivers.retain(|&receiver| receiver != view.me());
         receivers.push(subject);
-        let receivers = view.peers(receivers);
+        let receivers = view.list.peers(receivers);
         let own: Vec<_> = view.own_failing_link(subject).into_iter().collect();
         let Some(part) = report(view, subject, &own) else {
             return;
@@ -213,8 +204,7 @@ impl Degraded<'_> {
         let (outcome, ended_at) = (Outcome::Dead { votes: votes.into() }, self.ctx.now);
         self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome });
         self.ctx.stats.evictions += 1;
-        let news = News::State(subject, MemberState::Dead);
-        self.ctx.then(Step::Apply { news, source: Source::Ourselves });
+        self.ctx.apply(News::State(subject, MemberState::Dead), Source::Ourselves);
     }
 }
 

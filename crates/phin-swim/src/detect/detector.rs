@@ -1,7 +1,7 @@
 //! [`Detector`]: the state of detection, and how it follows the changes of members.
 
 use crate::{
-    Change, Instant, MemberId,
+    Change, Instant, MemberId, Transition,
     detect::{
         case::{Case, Cases, Stage},
         contacts::Contacts,
@@ -10,7 +10,6 @@ use crate::{
         pending::PendingVerdicts,
         reports::{Outcome, Report, Reports, Silence},
     },
-    member::transition::Transition,
 };
 
 /// The state of detection.
@@ -104,7 +103,7 @@ mod tests {
             (&[], Some(8_000), Stage::Watching, Some(10_000)),
         ];
         for (misses, voted, stage, began) in cases {
-            let mut rooms = Rooms::new(5);
+            let mut rooms = Rooms::of(5);
             let case = rooms.miss(1, misses);
             case.stage = stage;
             voted.into_iter().for_each(|since| {
@@ -137,7 +136,7 @@ mod tests {
             (Alive, news(1, 0), [false, false, false, false]),
         ];
         for (state, news, [keeps_case, keeps_contact, falls, refutes]) in cases {
-            let mut rooms = Rooms::new(5);
+            let mut rooms = Rooms::of(5);
             rooms.put(1, Alive, 0);
             rooms.miss(1, &[9_000]);
             rooms.put(1, state, 9_000);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Instant, MemberId, Question, Version,
+    Instant, MemberId, Miss, Purpose, Question, Sequence, Step, Timer, Version,
     detect::{
         case::{Case, Retry, Stage},
         judge::ACCUSE_PHI,
@@ -11,9 +11,6 @@ use crate::{
         rules::Detect,
         view::View,
     },
-    step::{Miss, Purpose, Step},
-    timers::Timer,
-    wire::Sequence,
 };
 
 /// What this node finds of its own side of a case.
@@ -153,13 +150,15 @@ impl Detect<'_> {
 
     /// Whether a member showed that it lives since a ping was sent, so that the ping says nothing.
     fn is_refuted(&mut self, subject: MemberId, sent_at: Instant) -> bool {
-        if self.links.heard_at(subject).is_some_and(|heard| heard >= sent_at) {
+        if self.senses.links.heard_at(subject).is_some_and(|heard| heard >= sent_at) {
             // It was heard since by another way: the message was lost, not the member.
             return true;
         }
         // It refuted since, which others heard and we did not: the silence before says nothing against this version.
-        let renewed_at = self.links.renewed_at(subject).filter(|&at| at >= sent_at);
-        renewed_at.into_iter().for_each(|at| self.pings.record_lost(self.links, subject, at));
+        let renewed_at = self.senses.links.renewed_at(subject).filter(|&at| at >= sent_at);
+        renewed_at
+            .into_iter()
+            .for_each(|at| self.senses.pings.record_lost(&mut self.senses.links, subject, at));
         renewed_at.is_some()
     }
 
@@ -231,7 +230,7 @@ impl Detect<'_> {
 
     /// Forgets what was not answered, as the fault may be here, and asks every suspect again.
     pub(crate) fn ask_anew(&mut self) {
-        self.pings.forget_unanswered();
+        self.senses.pings.forget_unanswered();
         self.own.cases.void_own_misses();
         for subject in self.own.cases.subjects() {
             self.verify(subject);
@@ -342,7 +341,7 @@ mod tests {
             (Retry::UnderWay, 10_000, 0, vec![]),
             (Retry::None, 10_000, 0, vec![]),
         ] {
-            let mut rooms = Rooms::new(5);
+            let mut rooms = Rooms::of(5);
             rooms.miss(1, &[9_000]).retry = retry;
             rooms.at(now).detect().retry(id(1), version(incarnation));
             assert_eq!(rooms.effects(), asked_for, "{retry:?} at {now} of {incarnation}");

@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{
-    Instant, Output, Silence, config::Params, ctx::Ctx, probe::rounds::Rounds, step::Step,
-};
+use crate::{Ctx, Instant, Output, Params, Silence, Step, probe::rounds::Rounds};
 
 /// What we know of our own health.
 #[derive(Debug)]
@@ -17,9 +15,9 @@ pub(crate) struct LocalHealth {
     /// When anything that we asked was last answered, by a member or by its host.
     last_answer: Instant,
     /// When anyone was heard again after nobody was for a while.
-    resumed_at: Instant,
+    pub(crate) resumed_at: Instant,
     /// When the kernel of any host last refused a packet.
-    last_refusal: Option<Instant>,
+    pub(crate) last_refusal: Option<Instant>,
     impaired_until: Instant,
     is_isolated: bool,
     /// How many helpers sent not even a nack, less those that sent something and one in each period; at most
@@ -74,14 +72,6 @@ impl LocalHealth {
     /// When it last showed that we are heard, and hear.
     pub(crate) const fn last_answer(&self) -> Instant {
         self.last_answer
-    }
-
-    pub(crate) const fn resumed_at(&self) -> Instant {
-        self.resumed_at
-    }
-
-    pub(crate) const fn last_refusal(&self) -> Option<Instant> {
-        self.last_refusal
     }
 
     pub(crate) const fn record_refusal(&mut self, now: Instant) {
@@ -177,7 +167,7 @@ impl LocalHealth {
     /// Notices that nobody has been heard for so long that the fault must be here. A member that is alone, or has left,
     /// expects to hear nobody.
     pub(crate) fn check_isolation(&mut self, ctx: &mut Ctx, rounds: &mut Rounds, is_alone: bool) {
-        let silence = ctx.now - self.last_heard.max(rounds.quickened_at());
+        let silence = ctx.now - self.last_heard.max(rounds.quickened_at);
         let patience = (rounds.period(&ctx.params) + ctx.params.pause_tolerance) * 2;
         if !is_alone && !self.is_isolated && silence >= patience {
             self.is_isolated = true;

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Instant, MemberId};
+use crate::{Instant, MemberId, limit::make_room};
 
 /// Who refuted lately, and what each member may still ask of this one.
 #[derive(Debug, Default)]
@@ -54,9 +54,7 @@ struct Rate {
 impl Budgets {
     /// What is left for a member.
     fn left(&mut self, now: Instant, id: MemberId, rate: Rate) -> &mut f64 {
-        if self.0.len() >= MAX_SPEAKERS && !self.0.contains_key(&id) {
-            remove_oldest(&mut self.0, |tokens| tokens.at);
-        }
+        make_room(&mut self.0, id, MAX_SPEAKERS, |tokens| tokens.at);
         let tokens = self.0.entry(id).or_insert(Tokens { left: rate.at_once, at: now });
         let earned = (now - tokens.at).as_secs_f64() * rate.per_second;
         *tokens = Tokens { left: (tokens.left + earned).min(rate.at_once), at: now };
@@ -75,9 +73,7 @@ impl Budgets {
 impl Hearsay {
     /// A member refuted, or was found alive when others had it dead.
     pub(crate) fn record_refutation(&mut self, now: Instant, id: MemberId) {
-        if self.refuted.len() >= MAX_REFUTED && !self.refuted.contains_key(&id) {
-            remove_oldest(&mut self.refuted, |refuted| refuted.last);
-        }
+        make_room(&mut self.refuted, id, MAX_REFUTED, |refuted| refuted.last);
         let fresh =
             Refutations { window_began_at: now, in_window: 0, last: now, passed_on_at: None };
         let refuted = self.refuted.entry(id).or_insert(fresh);
@@ -129,12 +125,6 @@ impl Hearsay {
     /// Whether another ping is sent on behalf of this member.
     pub(crate) fn may_request(&mut self, now: Instant, requester: MemberId) -> bool {
         self.requests.take(now, requester, REQUESTS)
-    }
-}
-
-fn remove_oldest<T>(map: &mut BTreeMap<MemberId, T>, at: impl Fn(&T) -> Instant) {
-    if let Some(oldest) = map.iter().min_by_key(|(_, value)| at(value)).map(|(&id, _)| id) {
-        map.remove(&oldest);
     }
 }
 

@@ -1,11 +1,8 @@
 //! What a member's host, or its network, says of it: that its port is refused, that the host is there, that a connection ended.
 
 use crate::{
-    Disconnection, HostAnswer, MemberId, Unreachable,
-    ctx::Ctx,
+    Ctx, Disconnection, HostAnswer, MemberId, MembershipList, Step, Unreachable,
     detect::{case::Cases, reports::Silence, rules::Detect},
-    member::list::MembershipList,
-    step::Step,
 };
 
 /// No connection to a member could be made.
@@ -47,7 +44,7 @@ impl Detect<'_> {
     pub(crate) fn handle_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
         let is_refused = answer == HostAnswer::PortRefused;
         let is_port_taken = self.is_port_taken(id, answer);
-        let Some(link) = self.links.get_mut(id) else {
+        let Some(link) = self.senses.links.get_mut(id) else {
             if is_refused {
                 self.ctx.then(Step::PortFree(id));
             }
@@ -56,7 +53,7 @@ impl Detect<'_> {
         let silence = silence_by(answer, is_port_taken, link.host_answers);
         if matches!(answer, HostAnswer::PortRefused | HostAnswer::Answers) {
             link.host_answers = true;
-            self.health.record_answer(self.ctx.now);
+            self.senses.health.record_answer(self.ctx.now);
         }
         if is_refused {
             self.handle_refusal(id);
@@ -73,7 +70,7 @@ impl Detect<'_> {
     }
 
     fn handle_refusal(&mut self, id: MemberId) {
-        self.health.record_refusal(self.ctx.now);
+        self.senses.health.record_refusal(self.ctx.now);
         // A refused packet may come before any reply is overdue: the member is looked at, at once.
         if self.ctx.params.ask_hosts {
             self.open_case(id);
@@ -83,7 +80,7 @@ impl Detect<'_> {
 
     /// The connection to a member ended.
     pub(crate) fn handle_disconnected(&mut self, id: MemberId, reason: Disconnection) {
-        self.links.disconnect(id);
+        self.senses.links.disconnect(id);
         match reason {
             Disconnection::Reset | Disconnection::Closed => {
                 // Its process ended, or is another one now; if it is there, it answers.

@@ -288,7 +288,7 @@ impl Detect<'_> {
     fn ask_lone_witness(&mut self, subject: MemberId, obstacle: Obstacle) {
         let (now, interval) = (self.ctx.now, self.ctx.params.pause_tolerance / 4);
         let by = match obstacle {
-            Obstacle::LoneWord => self.links.lone_witness(now, subject, interval),
+            Obstacle::LoneWord => self.senses.links.lone_witness(now, subject, interval),
             Obstacle::Evidence => None,
         };
         let peer = by.and_then(|by| self.list.peer(by));

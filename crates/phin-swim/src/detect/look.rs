@@ -8,9 +8,8 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Instant, MemberId, Peer,
+    Instant, MemberId, Peer, Timer,
     detect::{rules::Detect, view::View},
-    timers::Timer,
 };
 
 /// How many members are looked at together. Where anybody answers, or kernels refuse packets, the network works and
@@ -18,9 +17,9 @@ use crate::{
 fn look_limit(view: View<'_>, began: Instant) -> usize {
     let (health, tolerance) = (view.health, view.params.pause_tolerance);
     // What was held up arrives at once, but not all of it at the same moment.
-    let is_settled = view.now - health.resumed_at() >= tolerance / 4;
+    let is_settled = view.now - health.resumed_at >= tolerance / 4;
     let is_answered = health.last_answer() > began && is_settled;
-    if is_answered || health.last_refusal().is_some_and(|at| at >= began) {
+    if is_answered || health.last_refusal.is_some_and(|at| at >= began) {
         return MAX_LOOKED_AT;
     }
     let is_early = view.now - began < tolerance * 2;
@@ -70,7 +69,7 @@ fn unheard_in_rings(
 /// contact, and this member is not isolated.
 pub(crate) fn last_contact(view: View<'_>) -> Option<Peer> {
     let last = view.contacts.last_heard().filter(|_| view.hears_few());
-    let last = last.filter(|&id| view.list.is_alive(id) && !view.is_silent_to_us(id));
+    let last = last.filter(|&id| view.list.is_alive(id) && !view.cases.is_silent(id));
     let last = last.filter(|&id| view.waiting_since(id).is_none());
     last.and_then(|id| view.list.peer(id))
 }

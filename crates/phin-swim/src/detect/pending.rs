@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Instant, MemberId, Version, detect::reports::Vote, step::Source};
+use crate::{Instant, MemberId, Source, Version, detect::reports::Vote};
 
 /// The pending verdicts: one for each subject, at most [`MAX_PENDING`].
 #[derive(Debug, Default)]

@@ -26,7 +26,7 @@ impl Growing {
         if sent.len() < view.max_misses() {
             sent.extend(view.waiting_since(id));
         }
-        let link = view.links.estimate_of(id).filter(|_| !sent.is_empty());
+        let link = (!sent.is_empty()).then(|| view.links.estimate_of(id)).flatten();
         Self { unanswered: link.map(|link| (link, sent)), told }
     }
 
@@ -45,11 +45,16 @@ pub(crate) fn phi(view: View<'_>, id: MemberId) -> Option<f64> {
         MemberState::Alive | MemberState::Suspect => {
             let is_observed = view.subjects().contains(&id);
             let is_known = is_observed || view.cases.votes_of(id).next().is_some();
-            is_known.then(|| Growing::new(view, id).phi(view.now))
+            is_known.then(|| phi_of_live(view, id))
         }
         MemberState::Dead => Some(f64::INFINITY),
         MemberState::Left => None,
     }
+}
+
+/// [`phi`] of a live member that this node observes, or that others told of.
+pub(crate) fn phi_of_live(view: View<'_>, id: MemberId) -> f64 {
+    Growing::new(view, id).phi(view.now)
 }
 
 /// [`phi`] of each live member of which it is known: those observed, and those that others told of.

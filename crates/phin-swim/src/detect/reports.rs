@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::{
-    Instant, MemberId, MemberState, Version,
-    member::list::MembershipList,
-    wire::{Claim, Entry, MAX_VOTES, Part, Tally, Verdict},
+    Claim, Entry, Instant, MemberId, MemberState, MembershipList, Part, Tally, Verdict, Version,
+    limit::make_room, wire::MAX_VOTES,
 };
 
 /// The kind of a member's silence, by what its host says.
@@ -116,13 +115,8 @@ pub(crate) struct Reports(BTreeMap<MemberId, Report>);
 
 impl Reports {
     pub(crate) fn keep(&mut self, id: MemberId, report: Report) {
-        if self.0.len() >= MAX_REPORTS && !self.0.contains_key(&id) {
-            // The one that ended longest ago is the one least likely asked for.
-            let oldest = self.0.iter().min_by_key(|(_, report)| report.ended_at).map(|(&id, _)| id);
-            if let Some(oldest) = oldest {
-                self.0.remove(&oldest);
-            }
-        }
+        // The one that ended longest ago is the one least likely asked for.
+        make_room(&mut self.0, id, MAX_REPORTS, |report| report.ended_at);
         self.0.insert(id, report);
     }
 

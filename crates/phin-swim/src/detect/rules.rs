@@ -1,35 +1,22 @@
 //! [`Detect`]: the rules of detection, with what they work on. Each rule is in the file that its name promises.
 
 use crate::{
-    MemberId,
-    ctx::Ctx,
-    detect::{
-        case::Case,
-        detector::Detector,
-        health::LocalHealth,
-        view::{Senses, View},
-    },
-    link::Links,
-    member::list::MembershipList,
-    probe::{pings::Pings, rounds::Rounds},
+    Ctx, MemberId, MembershipList,
+    detect::{case::Case, detector::Detector, view::View},
+    senses::Senses,
 };
 
 /// The rules of detection, with what they work on.
 pub(crate) struct Detect<'a> {
     pub(crate) ctx: &'a mut Ctx,
     pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a mut Links,
-    pub(crate) pings: &'a mut Pings,
-    pub(crate) rounds: &'a mut Rounds,
-    pub(crate) health: &'a mut LocalHealth,
+    pub(crate) senses: &'a mut Senses,
     pub(crate) own: &'a mut Detector,
 }
 
 impl Detect<'_> {
     pub(crate) fn view(&self) -> View<'_> {
-        let Self { list, links, pings, rounds, health, .. } = self;
-        let senses = Senses { list, links, pings, rounds, health };
-        View::new(self.ctx.now, &self.ctx.params, senses, self.own)
+        View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
     /// The case of a live member, opened if there is room.

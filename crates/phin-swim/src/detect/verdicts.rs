@@ -6,44 +6,42 @@
 //! arrives at the same moment as they themselves do.
 
 use crate::{
-    Instant, MemberId, MemberState, Peer, Version,
-    ctx::Ctx,
+    Claim, Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Purpose, Source,
+    Step, Timer, Verdict, Version,
     detect::{
         detector::Detector,
         failing::Eviction,
         pending::{PendingVerdict, Stage},
         reports::{Outcome, Report, Vote},
-        view::{Senses, View},
+        view::View,
         weigh::{credible_votes, is_borne_out},
     },
-    member::transition::News,
-    step::{Purpose, Source, Step},
-    timers::Timer,
-    wire::{Claim, Part, Verdict},
+    senses::Senses,
 };
 
 /// The rules for what others say, with what they work on.
 pub(crate) struct Verdicts<'a> {
     pub(crate) ctx: &'a mut Ctx,
-    pub(crate) see: Senses<'a>,
+    pub(crate) list: &'a MembershipList,
+    pub(crate) senses: &'a Senses,
     pub(crate) own: &'a mut Detector,
 }
 
 impl Verdicts<'_> {
     fn view(&self) -> View<'_> {
-        View::new(self.ctx.now, &self.ctx.params, self.see, self.own)
+        View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
     /// Whether this node agrees that it is evicted itself.
     pub(crate) fn own_eviction(&self) -> Eviction {
-        self.view().eviction(self.see.list.me().id())
+        self.view().eviction(self.list.me().id())
     }
 
     /// Accepts the claim of another member that one is suspect. It is no vote: only the observers of the suspect decide
     /// whether it is dead.
     pub(crate) fn handle_suspect(&mut self, source: Source, claim: Claim) {
         let subject = claim.subject;
-        if subject == self.see.list.me().id() {
+        if subject == self.list.me().id() {
             return self.ctx.then(Step::Refute { source, claim });
         }
         // A claim about another version, or one that is known already, changes nothing, so it is not passed on either.
@@ -55,8 +53,7 @@ impl Verdicts<'_> {
             self.ctx.stats.hearsay_ignored += 1;
             return self.pass_on(claim);
         }
-        let news = News::State(subject, MemberState::Suspect);
-        self.ctx.then(Step::Apply { news, source });
+        self.ctx.apply(News::State(subject, MemberState::Suspect), source);
     }
 
     /// Sends an ignored suspicion to its subject, now and then: it may refute all the same, for those that only hear others
@@ -64,8 +61,8 @@ impl Verdicts<'_> {
     fn pass_on(&mut self, claim: Claim) {
         let subject = claim.subject;
         if self.own.hearsay.may_pass_on(self.ctx.now, subject)
-            && self.see.links.is_connected(subject)
-            && let Some(peer) = self.see.list.peer(subject)
+            && self.senses.links.is_connected(subject)
+            && let Some(peer) = self.list.peer(subject)
         {
             self.ctx.send(peer, &Part::Suspect(claim));
         }
@@ -75,7 +72,7 @@ impl Verdicts<'_> {
     pub(crate) fn handle_dead(&mut self, source: Source, verdict: Verdict) {
         let Verdict { claim, votes } = verdict;
         let Claim { subject, version, .. } = claim;
-        if subject == self.see.list.me().id() {
+        if subject == self.list.me().id() {
             return self.ctx.then(Step::RefuteDeath { source, claim });
         }
         if !self.state_claimed(claim).is_some_and(MemberState::is_live) {
@@ -106,10 +103,10 @@ impl Verdicts<'_> {
 
     /// Another list has a member dead that this one has alive: nobody's votes come with that.
     pub(crate) fn handle_death_elsewhere(&mut self, source: Source, claim: Claim) {
-        let known = self.see.list.get(claim.subject);
+        let known = self.list.get(claim.subject);
         let is_ours =
             known.is_some_and(|known| known.version() == claim.version && known.state.is_live());
-        if !is_ours || claim.subject == self.see.list.me().id() {
+        if !is_ours || claim.subject == self.list.me().id() {
             return;
         }
         if !self.is_looked_into(source, claim, &[]) {
@@ -119,7 +116,7 @@ impl Verdicts<'_> {
 
     /// The state of the member that a claim is about, if the claim is about the version of it that is known here.
     fn state_claimed(&mut self, claim: Claim) -> Option<MemberState> {
-        let known = self.see.list.get(claim.subject).map(|known| (known.version(), known.state));
+        let known = self.list.get(claim.subject).map(|known| (known.version(), known.state));
         match known {
             Some((version, state)) if version == claim.version => Some(state),
             Some((version, _)) if version > claim.version => None,
@@ -135,7 +132,7 @@ impl Verdicts<'_> {
     fn is_looked_into(&mut self, source: Source, claim: Claim, votes: &[Vote]) -> bool {
         let subject = claim.subject;
         let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, subject);
-        if !has_refuted || !self.see.list.is_alive(subject) {
+        if !has_refuted || !self.list.is_alive(subject) {
             return false;
         }
         let is_worn_out = self.own.hearsay.is_worn_out(self.ctx.now, subject);
@@ -153,7 +150,7 @@ impl Verdicts<'_> {
         self.examine(source, claim, votes.to_vec());
         if !is_worn_out {
             // Others have it dead: it is to refute that, which this member alone cannot do for it.
-            let peer = self.see.list.peer(subject);
+            let peer = self.list.peer(subject);
             peer.into_iter().for_each(|peer| self.ctx.send(peer, &Part::Suspect(claim)));
         }
         true
@@ -172,7 +169,7 @@ impl Verdicts<'_> {
         let stage = Stage::Examined(now);
         self.own.pending.insert(subject, PendingVerdict { version, votes, source, stage });
         self.ctx.stats.verdicts_examined += 1;
-        if let Some(to) = self.see.list.peer(subject) {
+        if let Some(to) = self.list.peer(subject) {
             self.ctx.then(Step::Ping { to, purpose: Purpose::Look });
         }
         let ends_at = now + self.ctx.params.protocol_period;
@@ -188,7 +185,7 @@ impl Verdicts<'_> {
         }
         let ends_at = since + period;
         // What was not heard may be the fault of this node.
-        if now < ends_at || self.see.health.is_impaired(now) {
+        if now < ends_at || self.senses.health.is_impaired(now) {
             let next = ends_at.max(now + period / 2);
             return self.ctx.timers.set(next, Timer::Pending(subject, version));
         }
@@ -198,7 +195,7 @@ impl Verdicts<'_> {
     /// When a member was last alive, by what this node heard or was told.
     fn alive_at(&self, subject: MemberId) -> Option<Instant> {
         let heard_at = self.own.contacts.heard_at(subject);
-        heard_at.max(self.see.links.known_alive_at(subject))
+        heard_at.max(self.senses.links.known_alive_at(subject))
     }
 
     /// The host of a member says that its process is gone: that bears a verdict out that is being examined.
@@ -221,12 +218,11 @@ impl Verdicts<'_> {
             return;
         }
         self.own.pending.keep(subject, version, votes, source);
-        if self.see.list.is_alive(subject) {
+        if self.list.is_alive(subject) {
             // As if this node had found it out: the member that finds a suspect sends it the claim.
-            let (news, source) = (News::State(subject, MemberState::Suspect), Source::Ourselves);
-            self.ctx.then(Step::Apply { news, source });
-        } else if let Some(peer) = self.see.list.peer(subject)
-            && self.see.links.is_connected(subject)
+            self.ctx.apply(News::State(subject, MemberState::Suspect), Source::Ourselves);
+        } else if let Some(peer) = self.list.peer(subject)
+            && self.senses.links.is_connected(subject)
         {
             self.inform_accused(peer);
         }
@@ -239,7 +235,7 @@ impl Verdicts<'_> {
         let Some(stage) = self.own.pending.on(subject, version).map(|verdict| verdict.stage) else {
             return;
         };
-        let known = self.see.list.get(subject);
+        let known = self.list.get(subject);
         let known = known.filter(|known| known.version() == version && known.state.is_live());
         let Some(since) = known.map(|known| known.since) else {
             self.own.pending.end(subject);
@@ -262,7 +258,7 @@ impl Verdicts<'_> {
     fn refutable_until(&mut self, subject: MemberId, since: Instant) -> Instant {
         let now = self.ctx.now;
         let informed_at = self.own.contacts.heard_at(subject).unwrap_or(since).max(since);
-        let is_ours = self.see.health.is_impaired(now);
+        let is_ours = self.senses.health.is_impaired(now);
         let begins_at = if is_ours { now } else { informed_at };
         let ends_at = begins_at + self.ctx.params.protocol_period * 2;
         match ends_at <= now && self.own.contacts.has_other_refuted(since) {
@@ -275,8 +271,8 @@ impl Verdicts<'_> {
     fn ask_once_more(&mut self, subject: MemberId) -> Instant {
         let now = self.ctx.now;
         let (asked_at, is_first) = self.own.pending.ask(now, subject).unwrap_or((now, false));
-        let claim = self.own.reports.update(now, self.see.list, subject);
-        if let Some((peer, claim)) = self.see.list.peer(subject).zip(claim).filter(|_| is_first) {
+        let claim = self.own.reports.update(now, self.list, subject);
+        if let Some((peer, claim)) = self.list.peer(subject).zip(claim).filter(|_| is_first) {
             self.ctx.send(peer, &claim);
         }
         asked_at + self.ctx.params.protocol_period
@@ -285,13 +281,13 @@ impl Verdicts<'_> {
     /// Sends a member that this node hears, and considers suspect or dead, the claim against it; then it refutes.
     pub(crate) fn inform_accused(&mut self, peer: Peer) {
         let is_accused =
-            matches!(self.see.list.state(peer.id), Some(MemberState::Suspect | MemberState::Dead));
+            matches!(self.list.state(peer.id), Some(MemberState::Suspect | MemberState::Dead));
         let (now, interval) = (self.ctx.now, self.ctx.params.protocol_period / CLAIMS_PER_PERIOD);
         let informed_at = self.own.contacts.informed_at(peer.id);
         if !is_accused || informed_at.is_some_and(|at| now - at < interval) {
             return;
         }
-        if let Some(claim) = self.own.reports.update(now, self.see.list, peer.id) {
+        if let Some(claim) = self.own.reports.update(now, self.list, peer.id) {
             self.own.contacts.record_informed(peer.id, now);
             self.ctx.send(peer, &claim);
         }
@@ -302,8 +298,7 @@ impl Verdicts<'_> {
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
         let outcome = Outcome::Dead { votes: votes.into() };
         self.own.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
-        let news = News::State(subject, MemberState::Dead);
-        self.ctx.then(Step::Apply { news, source });
+        self.ctx.apply(News::State(subject, MemberState::Dead), source);
     }
 }
 

@@ -3,11 +3,10 @@
 
 use std::{f64::consts::LOG10_E, time::Duration};
 
-use phin_accrual::{Evidence, MAX_LOSS};
+use phin_accrual::MAX_LOSS;
 
 use crate::{
-    Instant, MemberId, Peer,
-    config::Params,
+    Ctx, Instant, MemberId, MembershipList, Params,
     detect::{
         case::{Case, Cases},
         contacts::Contacts,
@@ -16,9 +15,9 @@ use crate::{
         health::LocalHealth,
         reports::Silence,
     },
-    link::{Links, Run},
-    member::list::MembershipList,
+    link::{LinkState, Links, Run},
     probe::{pings::Pings, rounds::Rounds},
+    senses::Senses,
 };
 
 /// What the rules of detection see, at one moment.
@@ -36,35 +35,22 @@ pub(crate) struct View<'a> {
     pub(crate) failing: &'a Failing,
 }
 
-/// What this node perceives of the others, and of itself.
-#[derive(Clone, Copy)]
-pub(crate) struct Senses<'a> {
-    pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a Links,
-    pub(crate) pings: &'a Pings,
-    pub(crate) rounds: &'a Rounds,
-    pub(crate) health: &'a LocalHealth,
-}
-
 impl<'a> View<'a> {
     /// What there is to see now.
     pub(crate) const fn new(
         now: Instant,
-        params: &'a Params,
-        senses: Senses<'a>,
-        detector: &'a Detector,
+        ctx: &'a Ctx,
+        list: &'a MembershipList,
+        senses: &'a Senses,
+        own: &'a Detector,
     ) -> Self {
-        let Senses { list, links, pings, rounds, health } = senses;
-        let Detector { cases, contacts, failing, .. } = detector;
+        let (params, Senses { links, pings, rounds, health }) = (&ctx.params, senses);
+        let Detector { cases, contacts, failing, .. } = own;
         Self { now, params, list, links, pings, rounds, health, cases, contacts, failing }
     }
 
     pub(crate) fn me(self) -> MemberId {
         self.list.me().id()
-    }
-
-    pub(crate) fn peers(self, ids: Vec<MemberId>) -> Vec<Peer> {
-        self.list.peers(ids)
     }
 
     pub(crate) fn case(self, subject: MemberId) -> Option<&'a Case> {
@@ -98,7 +84,7 @@ impl<'a> View<'a> {
     }
 
     pub(crate) fn is_able(self, observer: MemberId, subject: MemberId) -> bool {
-        let is_silent = self.is_silent_to_us(observer) || self.kept_silent(observer, subject);
+        let is_silent = self.cases.is_silent(observer) || self.kept_silent(observer, subject);
         observer != subject
             && self.list.is_alive(observer)
             && !self.cases.abstains(observer, subject)
@@ -122,17 +108,12 @@ impl<'a> View<'a> {
     /// Adds members that were heard since the silence of many began, and this one.
     fn add_stand_ins(self, subject: MemberId, voters: &mut Vec<MemberId>, began: Instant) {
         let heard = self.contacts.heard_since(began, subject).filter(|id| !voters.contains(id));
-        let able = heard.filter(|&id| self.is_able(id, subject) && !self.is_silent_to_us(id));
+        let able = heard.filter(|&id| self.is_able(id, subject) && !self.cases.is_silent(id));
         let stand_ins: Vec<_> = able.take(MAX_STAND_INS).collect();
         voters.extend(stand_ins);
         if !voters.contains(&self.me()) {
             voters.push(self.me());
         }
-    }
-
-    /// Whether a member has not answered this one several times in a row.
-    pub(crate) fn is_silent_to_us(self, id: MemberId) -> bool {
-        self.cases.is_silent(id)
     }
 
     /// Whether an observer was asked to vote several times by now, and nothing was heard of it since, nor lately.
@@ -169,6 +150,10 @@ impl<'a> View<'a> {
 
     /// Whether less than half of our subjects answer us themselves. Others may vouch for the rest.
     pub(crate) fn hears_few(self) -> bool {
+        // Most of the time all answer, and the rings need not be searched.
+        if !self.links.any(LinkState::gives_no_reply) {
+            return false;
+        }
         let subjects = self.subjects();
         let unheard = subjects.iter().filter(|&&id| self.links.gives_no_reply(id));
         subjects.len() >= MIN_DIRECT && unheard.count() * 2 > subjects.len()
@@ -193,7 +178,7 @@ impl<'a> View<'a> {
     /// When the silence of our subjects began, if at least two are silent, or one and those asked about it.
     pub(crate) fn mass_silence_began(self) -> Option<Instant> {
         let mut silent = self.subjects();
-        silent.retain(|&id| self.is_silent_to_us(id));
+        silent.retain(|&id| self.cases.is_silent(id));
         let is_mass = match silent[..] {
             [] => false,
             [one] => self.are_observers_silent(one) || self.is_unanswered(one),
@@ -205,10 +190,7 @@ impl<'a> View<'a> {
 
     /// What our own misses of a member are worth by now.
     pub(crate) fn own_phi(self, subject: MemberId) -> f64 {
-        let mut evidence = Evidence::default();
-        let waited = self.cases.misses_of(subject).iter().map(|&sent_at| self.now - sent_at);
-        waited.for_each(|waited| evidence.record(self.links.weight(subject, waited)));
-        evidence.phi()
+        self.links.evidence(self.now, subject, self.cases.misses_of(subject)).phi()
     }
 
     /// How many misses of ours are kept for a case: as many as take the link that loses most to the threshold, so that no
@@ -312,6 +294,9 @@ impl<'a> View<'a> {
     /// Whether this member receives no replies from most of its subjects, though others vouch for them: the failing links
     /// have their fault at this end.
     pub(crate) fn is_deaf(self) -> bool {
+        if !self.links.any(|link| link.unanswered.is_some()) {
+            return false;
+        }
         let subjects = self.subjects();
         let failing = subjects.iter().filter(|&&id| self.own_failing_link(id).is_some()).count();
         failing >= 2 && failing * 2 > subjects.len()

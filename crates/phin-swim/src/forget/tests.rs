@@ -41,13 +41,13 @@ fn an_operator_may_have_the_departed_forgotten() {
         (0, Left, Err(ForgetRefusal::ThisNode)),
     ];
     for (node, state, expected) in cases {
-        let mut rooms = Rooms::new(3);
+        let mut rooms = Rooms::of(3);
         rooms.put(node, state, 0);
         let found = forget_on_request(&mut rooms.ctx, &rooms.list, id(node));
         assert_eq!(found, expected, "n{node} {state}");
         assert_eq!(rooms.effects().len(), usize::from(found.is_ok()));
     }
-    let mut rooms = Rooms::new(3);
+    let mut rooms = Rooms::of(3);
     let found = forget_on_request(&mut rooms.ctx, &rooms.list, id(9));
     assert_eq!((found, rooms.effects().len()), (Err(ForgetRefusal::Unknown), 0));
 }
@@ -91,7 +91,7 @@ fn a_dead_member_is_forgotten_on_the_claim_of_two_members_or_in_its_time() {
         (Left, false, &[gossip(2)], &[FORGETS]),
     ];
     for &(state, is_over, sources, expected) in cases {
-        let (mut rooms, mut forgotten) = (Rooms::new(4), Forgotten::new(id(0)));
+        let (mut rooms, mut forgotten) = (Rooms::of(4), Forgotten::new(id(0)));
         rooms.put(1, state, 0);
         if is_over {
             rooms.ctx.now = Instant::START + rooms.ctx.params.dead_retention;
@@ -133,7 +133,7 @@ fn the_word_of_its_host_confirms_that_a_dead_member_was_forgotten() {
     use MemberState::{Alive, Dead};
     // The state of the member when its host answers, the incarnation, whether it is forgotten.
     for (state, incarnation, expected) in [(Dead, 0, true), (Alive, 0, false), (Dead, 1, false)] {
-        let (mut rooms, mut forgotten) = (Rooms::new(4), Forgotten::new(id(0)));
+        let (mut rooms, mut forgotten) = (Rooms::of(4), Forgotten::new(id(0)));
         rooms.put(1, Dead, 0);
         handle(&mut rooms, &mut forgotten, gossip(2), claim(1, version(0, 0), 2));
         rooms.effects();
@@ -142,7 +142,7 @@ fn the_word_of_its_host_confirms_that_a_dead_member_was_forgotten() {
         forgotten.confirm_gone(&mut rooms.ctx, &rooms.list, id(1));
         assert_eq!(!rooms.effects().is_empty(), expected, "{state} {incarnation}");
     }
-    let (mut rooms, mut forgotten) = (Rooms::new(4), Forgotten::new(id(0)));
+    let (mut rooms, mut forgotten) = (Rooms::of(4), Forgotten::new(id(0)));
     rooms.put(1, Dead, 0);
     forgotten.confirm_gone(&mut rooms.ctx, &rooms.list, id(1));
     assert_eq!(rooms.effects(), NOTHING, "nobody asked");
@@ -150,7 +150,7 @@ fn the_word_of_its_host_confirms_that_a_dead_member_was_forgotten() {
 
 #[test]
 fn a_claim_that_this_node_was_forgotten_is_refuted_and_one_about_a_live_member_examined() {
-    let (mut rooms, mut forgotten) = (Rooms::new(3), Forgotten::new(id(0)));
+    let (mut rooms, mut forgotten) = (Rooms::of(3), Forgotten::new(id(0)));
     for (subject, expected) in [(0, "RefuteDeath"), (1, "DeathElsewhere")] {
         handle(&mut rooms, &mut forgotten, gossip(2), claim(subject, version(0, 0), 2));
         let found = rooms.effects().join("; ");
@@ -185,7 +185,7 @@ fn news_of_a_forgotten_member_is_answered_and_goes_no_further() {
         (1, entry(Dead, 3), has_forgotten, true),
     ];
     for (from, part, expected, is_stopped) in cases {
-        let mut rooms = Rooms::new(3);
+        let mut rooms = Rooms::of(3);
         let mut forgotten = remembering(&mut rooms, version(0, 3), Dead);
         let mut budget = ListBudget::new(rooms.ctx.now);
         let found = forgotten.stops(&mut rooms.ctx, &mut budget, peer(from), &part);
@@ -199,7 +199,7 @@ fn news_of_a_forgotten_member_is_answered_and_goes_no_further() {
 
 #[test]
 fn answers_about_forgotten_members_are_limited_but_their_news_stops_nevertheless() {
-    let mut rooms = Rooms::new(3);
+    let mut rooms = Rooms::of(3);
     let mut forgotten = remembering(&mut rooms, version(0, 0), MemberState::Dead);
     let mut budget = ListBudget::new(rooms.ctx.now);
     let part = Part::Suspect(claim(1, version(0, 0), 2));
@@ -212,7 +212,7 @@ fn answers_about_forgotten_members_are_limited_but_their_news_stops_nevertheless
 #[test]
 fn the_departed_are_forgotten_in_their_time_and_so_is_that_they_were() {
     use MemberState::{Alive, Dead, Left};
-    let (mut rooms, mut forgotten) = (Rooms::new(1), Forgotten::new(id(0)));
+    let (mut rooms, mut forgotten) = (Rooms::of(1), Forgotten::new(id(0)));
     let retention = rooms.ctx.params.dead_retention;
     let start = at(10_000);
     rooms.put(0, Left, 0);
@@ -254,7 +254,7 @@ fn the_departed_are_forgotten_in_their_time_and_so_is_that_they_were() {
 
 #[test]
 fn a_sweep_before_its_time_does_nothing() {
-    let (mut rooms, mut forgotten) = (Rooms::new(1), Forgotten::new(id(0)));
+    let (mut rooms, mut forgotten) = (Rooms::of(1), Forgotten::new(id(0)));
     rooms.put(1, MemberState::Dead, 0);
     forgotten.sweep(&mut rooms.ctx, &rooms.list);
     forgotten.plan(&mut rooms.ctx);
@@ -265,7 +265,7 @@ fn a_sweep_before_its_time_does_nothing() {
 
 #[test]
 fn a_member_is_remembered_once_and_so_many_are_of_which_the_first_gives_way() {
-    let (mut rooms, mut forgotten) = (Rooms::new(1), Forgotten::new(id(0)));
+    let (mut rooms, mut forgotten) = (Rooms::of(1), Forgotten::new(id(0)));
     // There are fewer test keys than members that are remembered.
     let known = Arc::new(member(1, MemberState::Left, 0));
     for number in 1..=MAX_FORGOTTEN as u64 {

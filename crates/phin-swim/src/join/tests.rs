@@ -165,7 +165,7 @@ fn welcome() -> Source {
 
 /// The rooms of a node that has asked node 1 to admit it.
 fn joining() -> (Rooms, Joins) {
-    let (mut rooms, mut joins) = (Rooms::new(1), Joins::default());
+    let (mut rooms, mut joins) = (Rooms::of(1), Joins::default());
     joins.ask(&mut rooms.ctx, &rooms.list, testing::peer(1));
     assert_eq!(rooms.effects(), ["by stream to n1: join; entry n0 v0.0 alive"]);
     (rooms, joins)
@@ -216,8 +216,8 @@ fn a_busy_member_is_asked_again_in_its_time_unless_this_node_leaves() {
         assert_eq!(again(&mut rooms, &mut joins, &departure), "", "too early");
         rooms.ctx.now = rooms.ctx.timers.next().unwrap();
         if is_leaving {
-            let Rooms { ctx, list, pings, .. } = &mut rooms;
-            departure.start(ctx, list, pings, joins.asked());
+            let Rooms { ctx, list, senses, .. } = &mut rooms;
+            departure.start(ctx, list, &mut senses.pings, joins.asked());
             rooms.effects();
         }
         let expected = match is_leaving {
@@ -241,7 +241,7 @@ fn only_a_node_that_is_alone_is_welcomed() {
         (1, &Part::Join, gossip()),
     ];
     for (members, asked, expected) in cases {
-        let (rooms, joins) = (Rooms::new(members), Joins::default());
+        let (rooms, joins) = (Rooms::of(members), Joins::default());
         let asked = std::slice::from_ref(asked);
         let from = (testing::peer(1), Channel::Stream);
         let found = joins.source_of(rooms.ctx.now, &rooms.list, from, asked);

@@ -215,7 +215,7 @@ fn what_all_links_show_counts_where_one_was_never_measured() {
     assert!(links.estimate_of(id(2)).unwrap().loss() > before, "no less than the median of all");
     assert!(links.estimate_of(id(3)).unwrap().loss() >= lossy);
     assert!(links.estimate_of(id(9)).is_none());
-    assert!(links.weight(id(9), ms(1_000)).abs() < f64::EPSILON);
+    assert!(links.evidence(at(1_000), id(9), &[at(0)]).is_empty());
 }
 
 #[test]

@@ -3,13 +3,9 @@
 use rand::seq::SliceRandom;
 
 use crate::{
-    Generation, MemberId, Stats,
-    ctx::Ctx,
+    Ctx, Generation, MemberId, MembershipList, Part, Sequence, Stats, Timer,
     detect::{clear::LifeSigns, rules::Detect, view::View},
-    member::list::MembershipList,
     probe::pings::{Helped, Ping, Pings},
-    timers::Timer,
-    wire::{Part, Sequence},
 };
 
 impl Detect<'_> {
@@ -18,7 +14,7 @@ impl Detect<'_> {
     pub(crate) fn ask_helpers(&mut self, target: MemberId, sequence: Sequence) {
         let helpers = self.choose_helpers(target);
         let helpers = self.list.peers(helpers);
-        if let Some(ping) = self.pings.get_mut(sequence) {
+        if let Some(ping) = self.senses.pings.get_mut(sequence) {
             ping.record_helpers(helpers.iter().map(|helper| helper.id).collect());
             let patience = self.ctx.params.protocol_period;
             self.ctx.timers.set(self.ctx.now + patience, Timer::NackTimeout(sequence));
@@ -37,7 +33,7 @@ impl Detect<'_> {
         }
         helpers.retain(|&id| id != target && may_help(self.view(), id));
         helpers.shuffle(&mut self.ctx.rng);
-        let last = self.links.reached_by(target);
+        let last = self.senses.links.reached_by(target);
         let last = last.filter(|&id| is_cut_off && self.list.is_alive(id));
         last.into_iter().for_each(|last| put_first(&mut helpers, last));
         helpers.truncate(self.ctx.params.indirect_probes.into());
@@ -46,12 +42,13 @@ impl Detect<'_> {
 
     /// A helper is there, but could not reach the member either.
     pub(crate) fn handle_nack(&mut self, from: MemberId, sequence: Sequence) {
-        let Some(ping) = helped_ping(self.pings, &mut self.ctx.stats, from, sequence) else {
+        let Some(ping) = helped_ping(&mut self.senses.pings, &mut self.ctx.stats, from, sequence)
+        else {
             return;
         };
         ping.record_helper_heard(from);
         let target = ping.target;
-        self.health.forgive_silent_helper();
+        self.senses.health.forgive_silent_helper();
         self.escalate(target, None);
     }
 
@@ -60,16 +57,17 @@ impl Detect<'_> {
     /// helpers may be as silent as the member, when many are stopped at once. The same holds when most subjects are
     /// silent but others have answered since: then the rule against lone verdicts protects the silent ones.
     pub(crate) fn count_silent_helpers(&mut self, sequence: Sequence) {
-        let Some(ping) = self.pings.get_mut(sequence) else {
+        let Some(ping) = self.senses.pings.get_mut(sequence) else {
             return;
         };
         let (target, sent_at) = (ping.target, ping.sent_at);
         let silent = u32::try_from(ping.take_silent_helpers()).unwrap_or(u32::MAX);
         self.ctx.stats.nacks_missed += u64::from(silent);
         let is_confirmed = self.own.cases.votes_of(target).next().is_some();
-        let is_answered = self.view().is_most_silent() && self.health.last_answer() > sent_at;
+        let is_answered =
+            self.view().is_most_silent() && self.senses.health.last_answer() > sent_at;
         if !is_confirmed && !is_answered {
-            self.health.record_silent_helpers(silent);
+            self.senses.health.record_silent_helpers(silent);
         }
     }
 }
@@ -82,17 +80,17 @@ impl LifeSigns<'_> {
         sequence: Sequence,
         generation: Generation,
     ) {
-        let ping = helped_ping(self.pings, &mut self.ctx.stats, from, sequence);
+        let ping = helped_ping(&mut self.senses.pings, &mut self.ctx.stats, from, sequence);
         let Some(&mut Ping { target, sent_at, .. }) = ping else {
             return;
         };
         if !self.list.is_current(target, generation) || !self.takes_word_of(target, from) {
             return;
         }
-        self.health.forgive_silent_helper();
-        self.pings.forgive_helpers(sequence);
-        self.links.record_reached_by(target, from);
-        self.pings.record_lost(self.links, target, sent_at);
+        self.senses.health.forgive_silent_helper();
+        self.senses.pings.forgive_helpers(sequence);
+        self.senses.links.record_reached_by(target, from);
+        self.senses.pings.record_lost(&mut self.senses.links, target, sent_at);
         let was_open = self.own.cases.is_open(target);
         self.record_alive(target, sent_at);
         if was_open && !self.own.cases.is_open(target) {
@@ -130,7 +128,7 @@ fn put_first(helpers: &mut Vec<MemberId>, last: MemberId) {
 
 /// Whether a member may be asked to ping another one: not if it is silent itself.
 fn may_help(view: View<'_>, id: MemberId) -> bool {
-    id != view.me() && view.list.is_alive(id) && !view.is_silent_to_us(id)
+    id != view.me() && view.list.is_alive(id) && !view.cases.is_silent(id)
 }
 
 /// How many random members are candidates to help, beside the observers, where the link to a member is known to fail.

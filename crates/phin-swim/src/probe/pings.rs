@@ -3,11 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Instant, MemberId,
+    Instant, MemberId, Purpose, Sequence, Transition,
     link::{Links, Reply},
-    member::transition::Transition,
-    step::Purpose,
-    wire::Sequence,
 };
 
 /// The pings under way.
@@ -27,7 +24,7 @@ pub(crate) struct Ping {
     is_sample: bool,
     is_overdue: bool,
     /// Whether it is known that no reply will come.
-    is_lost: bool,
+    pub(crate) is_lost: bool,
     pub(crate) purpose: Purpose,
     /// The helpers that were asked to ping the member too.
     helpers: Vec<MemberId>,
@@ -71,11 +68,6 @@ impl Ping {
     pub(crate) const fn reply(&self) -> Reply {
         let Self { sent_at, timeout, is_sample, is_overdue, .. } = *self;
         Reply { sent_at, timeout, is_sample, is_overdue }
-    }
-
-    /// Whether it is known already that no reply will come.
-    pub(crate) const fn is_lost(&self) -> bool {
-        self.is_lost
     }
 
     pub(crate) fn record_helpers(&mut self, helpers: Vec<MemberId>) {
@@ -261,7 +253,7 @@ mod tests {
             pings.record_lost(&mut links, id(1), at(until));
             assert_eq!(loss(&links) > before, is_loss, "{until}");
         }
-        let is_lost = |sequence| pings.pings[&Sequence(sequence)].is_lost();
+        let is_lost = |sequence| pings.pings[&Sequence(sequence)].is_lost;
         assert_eq!([1, 2, 3, 4].map(is_lost), [true, true, false, false]);
     }
 

@@ -5,40 +5,28 @@ use std::time::Duration;
 use phin_accrual::LinkEstimator;
 
 use crate::{
-    Generation, MemberId, Peer, Question,
-    ctx::Ctx,
-    detect::{health::LocalHealth, hearsay::Hearsay},
-    link::Links,
-    member::list::MembershipList,
-    probe::{
-        pings::{Ping, Pings},
-        rounds::Rounds,
-    },
-    step::{Channel, Miss, Purpose, Step},
-    timers::Timer,
-    wire::{Part, Payload, Pulse, Sequence},
+    Channel, Ctx, Generation, MemberId, MembershipList, Miss, Part, Payload, Peer, Pulse, Purpose,
+    Question, Sequence, Step, Timer, detect::detector::Detector, probe::pings::Ping,
+    senses::Senses,
 };
 
 /// The rules of probing, with what they work on.
 pub(crate) struct Prober<'a> {
     pub(crate) ctx: &'a mut Ctx,
     pub(crate) list: &'a MembershipList,
-    pub(crate) links: &'a mut Links,
-    pub(crate) pings: &'a mut Pings,
-    pub(crate) rounds: &'a mut Rounds,
-    pub(crate) health: &'a mut LocalHealth,
-    pub(crate) hearsay: &'a mut Hearsay,
+    pub(crate) senses: &'a mut Senses,
+    pub(crate) own: &'a mut Detector,
 }
 
 impl Prober<'_> {
     pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
         let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
-        let sequence = self.pings.next_sequence();
-        let is_sample = self.links.is_connected(to.id);
-        self.links.open(to.id, self.ctx.params.prior_round_trip);
-        let link = self.links.estimate_of(to.id);
+        let sequence = self.senses.pings.next_sequence();
+        let is_sample = self.senses.links.is_connected(to.id);
+        self.senses.links.open(to.id, self.ctx.params.prior_round_trip);
+        let link = self.senses.links.estimate_of(to.id);
         let timeout = link.map_or(period / 2, |link| probe_timeout(&link, period, is_sample));
-        self.pings.insert(sequence, Ping::new(to.id, now, timeout, is_sample, purpose));
+        self.senses.pings.insert(sequence, Ping::new(to.id, now, timeout, is_sample, purpose));
         self.ctx.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
         self.ctx.timers.set(now + self.probe_lifetime(), Timer::ProbeEnd(sequence));
         self.ctx.stats.pings_sent += 1;
@@ -58,11 +46,11 @@ impl Prober<'_> {
     /// Pings a subject at once when it is both known and connected, and was never measured: until then nothing on the
     /// link is late.
     pub(crate) fn measure_if_new(&mut self, peer: Peer) {
-        let link = self.links.get(peer.id);
+        let link = self.senses.links.get(peer.id);
         let is_new = link.is_none_or(|link| link.estimator.samples() == 0);
         let me = self.list.me().id();
         if is_new
-            && self.links.is_connected(peer.id)
+            && self.senses.links.is_connected(peer.id)
             && self.list.rings().subjects(me).contains(&peer.id)
         {
             self.ping(peer, Purpose::Probe);
@@ -91,7 +79,8 @@ impl Prober<'_> {
 
     /// Another member asks this one to ping `target` for it.
     pub(crate) fn handle_ping_req(&mut self, from: Peer, sequence: Sequence, target: MemberId) {
-        if self.pings.relays() >= MAX_RELAYS || !self.hearsay.may_request(self.ctx.now, from.id) {
+        let is_full = self.senses.pings.relays() >= MAX_RELAYS;
+        if is_full || !self.own.hearsay.may_request(self.ctx.now, from.id) {
             self.ctx.stats.relays_refused += 1;
             return;
         }
@@ -107,7 +96,7 @@ impl Prober<'_> {
     /// An ack arrived: ends the ping that it answers, if there is one.
     pub(crate) fn handle_ack(&mut self, from: Peer, pulse: Pulse, channel: Channel) {
         let is_current = self.list.is_current(from.id, pulse.generation);
-        let ping = is_current.then(|| self.pings.take_answered(pulse.sequence, from.id));
+        let ping = is_current.then(|| self.senses.pings.take_answered(pulse.sequence, from.id));
         match ping.flatten() {
             Some(ping) => self.end_ping(from, &ping, pulse, channel),
             None => self.ctx.stats.late_acks += 1,
@@ -121,19 +110,19 @@ impl Prober<'_> {
         self.ctx.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
         self.learn_link(ping, pulse, channel);
         if channel == Channel::Datagram {
-            self.health.forgive_silent_helper();
+            self.senses.health.forgive_silent_helper();
             self.ctx.then(Step::Reached(from));
         }
         self.answer_purpose(from, ping.purpose, pulse.generation);
         self.ctx.then(Step::Heard { id: from.id, at: sent_at });
-        if self.links.is_host_due(now, from.id) {
+        if self.senses.links.is_host_due(now, from.id) {
             self.ctx.ask_host(self.list.peer(from.id), Question::Reachability);
         }
     }
 
     /// Learns from the reply to a ping what can be learnt of the link.
     fn learn_link(&mut self, ping: &Ping, pulse: Pulse, channel: Channel) {
-        let Some(link) = self.links.get_mut(ping.target) else {
+        let Some(link) = self.senses.links.get_mut(ping.target) else {
             return;
         };
         link.stall = Duration::from_millis(pulse.stall_ms.into());
@@ -148,7 +137,7 @@ impl Prober<'_> {
     /// Does what a member was pinged for, as it answered.
     fn answer_purpose(&mut self, from: Peer, purpose: Purpose, generation: Generation) {
         match purpose {
-            Purpose::Retry => self.ctx.then(Step::EndRetry(from.id)),
+            Purpose::Retry => self.own.cases.end_retry(from.id),
             // Two parts that found each other differ in more than what refutations will repair.
             Purpose::Redial => self.ctx.then(Step::Exchange(from)),
             Purpose::Relay { requester, sequence } => {
@@ -160,14 +149,14 @@ impl Prober<'_> {
 
     /// The reply to a ping is overdue.
     pub(crate) fn reply_overdue(&mut self, sequence: Sequence) {
-        let Some(ping) = self.pings.mark_overdue(sequence) else {
+        let Some(ping) = self.senses.pings.mark_overdue(sequence) else {
             return;
         };
         let Ping { target: subject, sent_at, purpose, .. } = *ping;
         self.ctx.stats.pings_missed += 1;
         if !matches!(purpose, Purpose::Redial) {
-            self.rounds.quicken(self.ctx);
-            self.links.record_no_reply(subject);
+            self.senses.rounds.quicken(self.ctx);
+            self.senses.links.record_no_reply(subject);
             self.ctx.then(Step::Unanswered { subject, sent_at });
         }
         if let Purpose::Relay { requester, sequence } = purpose {
@@ -179,14 +168,11 @@ impl Prober<'_> {
     /// A reply to this ping would come too late to matter. It was lost, unless it may be the member that was: a silence
     /// that long is none of the link.
     pub(crate) fn end_probe(&mut self, sequence: Sequence) {
-        let Some(ping) = self.pings.remove(sequence) else {
+        let Some(ping) = self.senses.pings.remove(sequence).filter(|ping| !ping.is_lost) else {
             return;
         };
-        let is_heard =
-            self.links.heard_at(ping.target).is_some_and(|heard_at| heard_at >= ping.sent_at);
-        if let Some(link) = self.links.get_mut(ping.target)
-            && is_heard
-            && !ping.is_lost()
+        if let Some(link) = self.senses.links.get_mut(ping.target)
+            && link.last_heard >= Some(ping.sent_at)
         {
             link.estimator.record_miss();
         }
@@ -194,14 +180,15 @@ impl Prober<'_> {
 
     /// What rides on a ping or an ack of this sequence.
     pub(crate) fn pulse(&self, sequence: Sequence) -> Pulse {
-        let age = self.rounds.age(self.ctx.now);
+        let age = self.senses.rounds.age(self.ctx.now);
         Pulse {
             sequence,
             generation: self.list.me().generation(),
-            round: self.rounds.round(),
+            round: self.senses.rounds.round(),
             round_age_ms: u32::try_from(age.as_millis()).unwrap_or(u32::MAX),
             fingerprint: self.list.snapshot().fingerprint(),
-            stall_ms: u16::try_from(self.health.longest_stall().as_millis()).unwrap_or(u16::MAX),
+            stall_ms: u16::try_from(self.senses.health.longest_stall().as_millis())
+                .unwrap_or(u16::MAX),
         }
     }
 

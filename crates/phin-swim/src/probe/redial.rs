@@ -12,9 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 
-use crate::{
-    Instant, MemberId, MemberState, Members, Stats, ctx::Ctx, member::list::MembershipList,
-};
+use crate::{Ctx, Instant, MemberId, MemberState, Members, MembershipList, Stats};
 
 /// The member to redial in this period, if it is this node's turn. An isolated node has nobody to share the work
 /// with.

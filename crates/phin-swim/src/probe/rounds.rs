@@ -14,14 +14,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::{
-    Instant, MemberId,
-    config::Params,
-    ctx::Ctx,
-    member::list::MembershipList,
-    timers::Timer,
-    wire::{Pulse, Round},
-};
+use crate::{Ctx, Instant, MemberId, MembershipList, Params, Pulse, Round, Timer};
 
 /// Our own protocol period, and whom it is for.
 #[derive(Debug)]
@@ -38,8 +31,8 @@ pub(crate) struct Rounds {
     pace: u32,
     /// How many periods of this length have passed in calm.
     calm_periods: u32,
-    /// When the period was last cut short.
-    quickened_at: Instant,
+    /// When the period was last cut short: how long others were not heard before says little.
+    pub(crate) quickened_at: Instant,
 }
 
 /// A member to ping in a round of the present period.
@@ -68,11 +61,6 @@ impl Rounds {
 
     pub(crate) const fn round(&self) -> Round {
         self.round
-    }
-
-    /// When our period was last cut short: how long others were not heard before says little.
-    pub(crate) const fn quickened_at(&self) -> Instant {
-        self.quickened_at
     }
 
     /// In how many rounds we ping one member.

@@ -14,7 +14,7 @@ fn claim(version: Version) -> Claim {
 
 /// A node that has refuted up to its second incarnation.
 fn rooms(has_left: bool) -> Rooms {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     let record = Record::sign(Statement { has_left, ..statement(0, version(0, 2)) }, &TestKeys(0));
     let state = record.own_state();
     rooms.list.put(crate::Member { record, state, since: at(0) });

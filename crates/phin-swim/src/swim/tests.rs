@@ -53,15 +53,15 @@ fn acquainted(nodes: u8, config: Config) -> Swim {
 
 /// A timer of this core fires so much later than asked.
 fn lag(swim: &mut Swim, now: Instant, lag: Duration) {
-    let Core { health, ctx, rounds, .. } = swim.core.at(now);
+    let Core { ctx, senses: Senses { health, rounds, .. }, .. } = swim.core.now(now);
     health.record_lag(ctx, rounds, lag);
     swim.core.run();
 }
 
 /// The pause tolerance for member 1.
 fn pause_tolerance(swim: &Swim) -> Duration {
-    let stall = swim.core.links.advertised_stall(id(1));
-    swim.core.health.pause_tolerance(&swim.core.ctx.params, stall)
+    let stall = swim.core.senses.links.advertised_stall(id(1));
+    swim.core.senses.health.pause_tolerance(&swim.core.ctx.params, stall)
 }
 
 /// What a core sends: from whom, to whom, what.
@@ -101,7 +101,8 @@ fn two_lists_that_differ_become_equal_by_one_exchange() {
     one.handle_stream(now, peer(9), &Payload::of(&entry(9, version(0, 5))).into_bytes());
     outputs(&mut one);
     assert_ne!(one.fingerprint(), other.fingerprint());
-    one.core.anti_entropy(|sync| sync.start(peer(200)));
+    one.core.anti_entropy().start(peer(200));
+    one.core.run();
     let mut swims = BTreeMap::from([(one.id(), one), (other.id(), other)]);
     settle(&mut swims, now);
     let (one, other) = (&swims[&id(0)], &swims[&id(200)]);
@@ -157,7 +158,8 @@ fn fire(swim: &mut Swim, now: Instant, timer: Timer) -> (String, Vec<Output>) {
 }
 
 fn state(swim: &Swim) -> String {
-    let Core { ctx, list, links, pings, rounds, detector, dissemination, .. } = &swim.core;
+    let Core { ctx, list, senses, detector, dissemination, .. } = &swim.core;
+    let Senses { links, pings, rounds, .. } = senses;
     let Core { exchanges, forgotten, joins, undecided, newcomers, .. } = &swim.core;
     let Core { flaps, convergence, departure, identity, data, .. } = &swim.core;
     let rooms = (links, pings, rounds, detector, dissemination, exchanges, forgotten, joins);
@@ -175,7 +177,7 @@ fn idle() -> Swim {
 
 #[test]
 fn a_timer_for_something_gone_does_nothing() {
-    let round = idle().core.rounds.round().0;
+    let round = idle().core.senses.rounds.round().0;
     let (known, unknown, me) = (id(1), id(77), id(0));
     let about = [
         timers_about(known, version(0, 0), Sequence(9_999), round + 1),
@@ -222,7 +224,7 @@ fn a_timer_that_fires_a_second_time_does_nothing() {
 #[test]
 fn timers_that_fire_an_hour_late_are_this_nodes_own_fault() {
     let mut swim = idle();
-    let timers = timers_about(id(1), version(0, 0), Sequence(1), swim.core.rounds.round().0);
+    let timers = timers_about(id(1), version(0, 0), Sequence(1), swim.core.senses.rounds.round().0);
     timers.into_iter().for_each(|timer| swim.core.ctx.timers.set(at(20), timer));
     swim.handle_timeout(at(3_600_000));
     let sent = outputs(&mut swim);
@@ -235,9 +237,9 @@ fn timers_that_fire_an_hour_late_are_this_nodes_own_fault() {
 fn an_answered_ping_leaves_no_timer_behind_but_one_that_tells_of_a_pause() {
     let mut swim = acquainted(3, Config::lan());
     let left = |swim: &mut Swim, sent_at: Instant, answered_at: Instant, sequence: u32| {
-        swim.core.at(sent_at).ping(peer(1), Purpose::Probe);
+        swim.core.now(sent_at).probe().ping(peer(1), Purpose::Probe);
         outputs(swim);
-        let pulse = swim.core.at(answered_at).probe(|probe| probe.pulse(Sequence(sequence)));
+        let pulse = swim.core.now(answered_at).probe().pulse(Sequence(sequence));
         let ack = Payload::of(&Part::Ack(pulse)).into_bytes();
         swim.handle_datagram(answered_at, peer(1), &ack);
         outputs(swim);
@@ -279,7 +281,10 @@ fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
     let tolerance = swim.core.ctx.params.pause_tolerance;
     assert_eq!(pause_tolerance(&swim), tolerance);
     lag(&mut swim, at(1_000), Duration::from_millis(10));
-    assert_eq!((swim.core.health.longest_stall(), swim.core.ctx.stats.stalls), (Duration::ZERO, 0));
+    assert_eq!(
+        (swim.core.senses.health.longest_stall(), swim.core.ctx.stats.stalls),
+        (Duration::ZERO, 0)
+    );
     lag(&mut swim, at(1_000), Duration::from_millis(2_500));
     outputs(&mut swim);
     assert!(swim.is_impaired(at(1_499)) && !swim.is_impaired(at(1_500)));
@@ -430,7 +435,7 @@ fn a_later_run_of_a_newcomer_that_died_unheard_is_not_reported_dead_to_others() 
         outputs(swim)
     };
     tell(&mut swim, at(0), &entry(9, version(0, 0)));
-    swim.core.at(at(2_000)).apply(News::State(id(9), MemberState::Dead), Source::Ourselves);
+    swim.core.now(at(2_000)).apply(News::State(id(9), MemberState::Dead), Source::Ourselves);
     outputs(&mut swim);
     // It restarts with its key, and others hear of that first.
     let mut sent = tell(&mut swim, at(7_010), &entry(9, version(1, 0)));

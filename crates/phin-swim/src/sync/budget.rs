@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    Instant, Member,
-    ctx::Ctx,
-    wire::{Entry, Part, Payload},
-};
+use crate::{Ctx, Entry, Instant, Member, Part, Payload};
 
 /// What was spent on sending the list of late.
 #[derive(Debug)]
@@ -56,8 +52,7 @@ pub(crate) fn fill_page<'m>(
     members: impl IntoIterator<Item = &'m Arc<Member>>,
 ) {
     for member in members {
-        let (state, record) = (member.state, member.record().clone());
-        if !payload.push_within(&Part::Entry(Entry { state, record }), MAX_PAGE_BYTES) {
+        if !payload.push_within(&Part::Entry(Entry::of(member)), MAX_PAGE_BYTES) {
             return;
         }
     }

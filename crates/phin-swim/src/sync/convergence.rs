@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Fingerprint, Instant, MemberId};
+use crate::{Fingerprint, Instant, MemberId, limit::make_room};
 
 /// The fingerprint that each member said last, as far as it may still count; at most [`MAX_WORDS`].
 #[derive(Debug, Default)]
@@ -29,10 +29,7 @@ impl Convergence {
     pub(crate) fn hear(&mut self, from: MemberId, word: Word, max_age: Duration) {
         let (now, ours) = (word.heard_at, word.ours);
         self.0.retain(|_, word| word.counts(now, ours, max_age));
-        if self.0.len() >= MAX_WORDS && !self.0.contains_key(&from) {
-            let oldest = self.0.iter().min_by_key(|(_, word)| word.heard_at).map(|(&id, _)| id);
-            oldest.map(|oldest| self.0.remove(&oldest));
-        }
+        make_room(&mut self.0, from, MAX_WORDS, |word| word.heard_at);
         self.0.insert(from, word);
     }
 }

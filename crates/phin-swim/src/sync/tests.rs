@@ -15,9 +15,9 @@ struct Lists {
 
 impl Lists {
     fn new(members: u8) -> Self {
-        let rooms = Rooms::new(members);
+        let rooms = Rooms::of(members);
         let budget = ListBudget::new(rooms.ctx.now);
-        Self { rooms, forgotten: Forgotten::new(id(0)), budget, exchanges: Exchanges::new() }
+        Self { rooms, forgotten: Forgotten::new(id(0)), budget, exchanges: Exchanges::default() }
     }
 
     fn sync(&mut self) -> AntiEntropy<'_> {
@@ -95,7 +95,7 @@ fn lists_that_differ_are_compared_once_news_had_time_to_arrive() {
         (12_099, &[(10_100, false), (12_099, false), (12_100, true)]),
     ];
     for &(last_change, asked) in cases {
-        let mut exchanges = Exchanges::new();
+        let mut exchanges = Exchanges::default();
         exchanges.record_change(at(last_change));
         for &(now, expected) in asked {
             let found = exchanges.is_comparison_due(at(now), period);
@@ -141,7 +141,7 @@ fn fingerprints_that_agree_once_end_a_difference() {
 
 #[test]
 fn returned_members_are_remembered_once_and_the_first_gives_way() {
-    let mut exchanges = Exchanges::new();
+    let mut exchanges = Exchanges::default();
     (0..=64).chain([1]).for_each(|node| exchanges.record_return(id(node)));
     assert_eq!(exchanges.returned.len(), MAX_RETURNED);
     assert_eq!(exchanges.returned.front(), Some(&id(2)));

@@ -7,9 +7,9 @@ use crate::{
 
 /// A node that missed four pings of node 1, and was answered by others meanwhile.
 fn accuser(members: u8) -> Rooms {
-    let mut rooms = Rooms::new(members);
+    let mut rooms = Rooms::of(members);
     rooms.measure(1);
-    rooms.health.record_answer(at(9_900));
+    rooms.senses.health.record_answer(at(9_900));
     rooms.miss(1, &[9_000, 9_100, 9_200, 9_300]);
     rooms
 }
@@ -109,7 +109,7 @@ fn evidence_goes_to_all_that_may_judge_and_the_subject_or_else_to_the_accusers()
         ("gone, as was said", 9_000, accused, None, Some(3), sent(10, 2.0, gone), gone, None),
     ];
     for (what, first, stage, accuser, voter, sent, silence, expected) in cases {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         rooms.put(4, MemberState::Dead, 0);
         let case = rooms.miss(1, &[first]);
         (case.stage, case.sent, case.silence) = (stage, sent, silence);
@@ -118,7 +118,7 @@ fn evidence_goes_to_all_that_may_judge_and_the_subject_or_else_to_the_accusers()
             case.record_vote(at(9_500), vote(node, 9_000, silent));
         });
         let others = vec![id(2), id(3)];
-        let found = address(self::case(&rooms), rooms.view(), id(1), others);
+        let found = address(self::case(&rooms), rooms.see(), id(1), others);
         assert_eq!(found, expected, "{what}");
     }
 }
@@ -134,8 +134,8 @@ fn a_node_accuses_once_somebody_answered_it_and_one_lost_ping_is_nobodys_concern
         (&[], 9_900, Some(2), 0),
     ];
     for (misses, answered_at, accuser, messages) in cases {
-        let mut rooms = Rooms::new(6);
-        rooms.health.record_answer(at(answered_at));
+        let mut rooms = Rooms::of(6);
+        rooms.senses.health.record_answer(at(answered_at));
         let case = rooms.miss(1, misses);
         accuser.into_iter().for_each(|node| case.record_accuser(id(node)));
         rooms.detect().accuse_or_vote(id(1), 3.0);
@@ -185,7 +185,7 @@ fn those_that_the_subject_pings_are_asked_once_before_a_verdict() {
         (9_000, Silence::Gone, false),
     ] {
         let mut rooms = Rooms::with(40, Config { rings: 2, ..Config::lan() });
-        rooms.health.record_answer(at(9_900));
+        rooms.senses.health.record_answer(at(9_900));
         let subject = rooms.list.rings().subjects(id(0))[0];
         let node = (1..40).find(|&node| id(node) == subject).unwrap();
         let case = rooms.miss(node, &[first, 9_600]);
@@ -209,15 +209,15 @@ fn those_that_the_subject_pings_are_asked_once_before_a_verdict() {
 
 #[test]
 fn a_voter_that_is_behind_is_told_what_settles_it() {
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     rooms.list.put(crate::Member {
         record: record(1, version(0, 2)),
         state: MemberState::Alive,
         since: at(0),
     });
     rooms.put(3, MemberState::Dead, 9_000);
-    rooms.links.open(id(4), ms(10));
-    rooms.links.record_heard(id(4), at(9_700));
+    rooms.senses.links.open(id(4), ms(10));
+    rooms.senses.links.record_heard(id(4), at(9_700));
     rooms.detector.contacts.record_heard(id(5), at(9_600));
     let of = |node, incarnation| (id(node), version(0, incarnation));
     // The subject and its version in the vote, and what the voter receives.
@@ -249,7 +249,7 @@ fn an_accusation_of_a_member_that_seems_well_has_this_node_look_for_itself() {
         (true, 9_001, "to n2: clear n1 v0.0 age=999ms", 0),
         (false, 8_999, "", 0),
     ] {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         rooms.detector.contacts.record_heard(id(1), at(heard_at));
         rooms.detect().handle_vote(peer(2), body(is_accusation, 1_000));
         assert_eq!(rooms.effects().join("\n"), asked_for, "{is_accusation} {heard_at}");
@@ -261,8 +261,8 @@ fn an_accusation_of_a_member_that_seems_well_has_this_node_look_for_itself() {
 
 #[test]
 fn a_node_that_doubts_itself_abstains_and_keeps_the_vote() {
-    let mut rooms = Rooms::new(6);
-    rooms.health.record_silent_helpers(8);
+    let mut rooms = Rooms::of(6);
+    rooms.senses.health.record_silent_helpers(8);
     rooms.detect().handle_vote(peer(2), body(true, 1_000));
     assert_eq!(rooms.effects(), ["to n2: abstain n1 v0.0"]);
     assert_eq!(case(&rooms).votes.len(), 1);
@@ -270,7 +270,7 @@ fn a_node_that_doubts_itself_abstains_and_keeps_the_vote() {
 
 #[test]
 fn one_member_has_others_looked_at_within_its_budget() {
-    let mut rooms = Rooms::new(200);
+    let mut rooms = Rooms::of(200);
     let accuse = |rooms: &mut Rooms, node: u8, subject: u8| {
         rooms
             .detect()
@@ -333,8 +333,8 @@ fn a_vote_is_sent_again_to_an_accuser_that_asks_again() {
     for (stage, misses) in [(Stage::Accused, 4), (Stage::Asked, 1)] {
         let mut rooms = accuser(6);
         // On a link that was never measured one miss is worth little.
-        rooms.links.remove(id(1));
-        rooms.links.open(id(1), ms(10));
+        rooms.senses.links.remove(id(1));
+        rooms.senses.links.open(id(1), ms(10));
         let case = edit(&mut rooms);
         case.misses.truncate(misses);
         (case.stage, case.sent) =
@@ -352,7 +352,7 @@ fn a_process_that_hung_is_asked_about_again_once_another_finds_it_gone() {
         (Silence::Hung, Silence::Hung, false),
         (Silence::Gone, Silence::Gone, false),
     ] {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         let case = rooms.miss(1, &[9_000]);
         (case.silence, case.host_asked_at) = (silence, Some(at(9_990)));
         let tally = Tally { silence: found, ..body(false, 1_000).tally };
@@ -366,7 +366,7 @@ fn a_process_that_hung_is_asked_about_again_once_another_finds_it_gone() {
 fn an_observer_that_abstains_takes_its_vote_back() {
     // The version it speaks of, and whether that counts.
     for (version, counts) in [(version(0, 0), true), (version(0, 1), false)] {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         rooms.miss(1, &[9_000]).record_vote(at(9_500), vote(2, 9_000, Silence::Silent));
         rooms.detect().handle_abstain(id(2), id(1), version);
         assert_eq!(case(&rooms).votes.is_empty(), counts);
@@ -378,8 +378,8 @@ fn an_observer_that_abstains_takes_its_vote_back() {
 fn a_vote_makes_the_period_as_short_as_it_can_be() {
     let longest = Some(ms(4_000));
     let mut rooms = Rooms::with(6, Config { max_protocol_period: longest, ..Config::lan() });
-    (0..8).for_each(|_| rooms.rounds.slow_down(&rooms.ctx.params));
-    assert_eq!(rooms.rounds.period(&rooms.ctx.params), ms(2_000));
+    (0..8).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
+    assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(2_000));
     rooms.detect().handle_vote(peer(2), body(true, 1_000));
-    assert_eq!(rooms.rounds.period(&rooms.ctx.params), ms(1_000));
+    assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(1_000));
 }

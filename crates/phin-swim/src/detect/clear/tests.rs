@@ -15,8 +15,8 @@ struct Against {
 }
 
 fn with(members: u8, against: &Against) -> Rooms {
-    let mut rooms = Rooms::new(members);
-    rooms.links.open(id(1), ms(10));
+    let mut rooms = Rooms::of(members);
+    rooms.senses.links.open(id(1), ms(10));
     let case = rooms.miss(1, against.misses);
     for &(node, since) in against.votes {
         case.record_vote(at(since), vote(node, since, Silence::Silent));
@@ -58,8 +58,8 @@ fn a_sign_of_life_voids_what_is_older_and_those_that_suspect_the_member_too_are_
         let mut found = rooms.effects();
         found.sort_unstable();
         assert_eq!(found, clear(informed), "{:?} {:?}", against.misses, against.votes);
-        assert_eq!(rooms.links.known_alive_at(id(1)), Some(at(9_500)));
-        assert_eq!(rooms.links.heard_itself_at(id(1)), Some(Some(at(9_500))));
+        assert_eq!(rooms.senses.links.known_alive_at(id(1)), Some(at(9_500)));
+        assert_eq!(rooms.senses.links.heard_itself_at(id(1)), Some(Some(at(9_500))));
         assert_eq!(rooms.detector.contacts.heard_at(id(1)), Some(at(9_500)));
     }
 }
@@ -81,8 +81,8 @@ fn a_clear_of_another_goes_on_from_an_accuser_that_it_surprises_and_from_nobody_
         found.sort_unstable();
         assert_eq!(found, informed.into_iter().map(clear).collect::<Vec<_>>());
         assert_eq!(rooms.detector.contacts.heard_at(id(1)), None, "this node did not hear it");
-        assert_eq!(rooms.links.heard_itself_at(id(1)), Some(None));
-        assert_eq!(rooms.links.reached_by(id(1)), Some(id(2)));
+        assert_eq!(rooms.senses.links.heard_itself_at(id(1)), Some(None));
+        assert_eq!(rooms.senses.links.reached_by(id(1)), Some(id(2)));
     }
 }
 
@@ -124,8 +124,8 @@ fn a_clear_counts_for_the_version_it_names_and_from_those_that_may_know() {
 
 #[test]
 fn the_word_of_one_member_alone_counts_for_a_while_only() {
-    let mut rooms = Rooms::new(5);
-    rooms.links.open(id(1), ms(10));
+    let mut rooms = Rooms::of(5);
+    rooms.senses.links.open(id(1), ms(10));
     // When which node says that node 1 lives; whether it counts.
     for (millis, from, counts) in [
         (10_000, 2, true),
@@ -168,18 +168,18 @@ fn a_suspect_that_others_cleared_is_pinged_so_that_it_refutes() {
 fn how_long_a_silence_lasted_is_remembered_of_the_link() {
     let mut rooms = with(5, &Against { misses: &[9_000], votes: &[(2, 8_200)], ..NONE });
     rooms.life_signs().record_alive(id(1), at(9_500));
-    assert_eq!(rooms.links.longest_silence(at(10_000), id(1)), ms(1_300));
+    assert_eq!(rooms.senses.links.longest_silence(at(10_000), id(1)), ms(1_300));
 }
 
 #[test]
 fn what_was_overdue_when_another_heard_the_member_was_lost_on_the_link() {
     // By which node it was heard; whether that shows a loss on the link of this one.
     for (by, is_loss) in [(2, true), (1, false)] {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         rooms.measure(1);
         rooms.at(9_000).probe().ping(peer(1), Purpose::Probe);
-        rooms.pings.mark_overdue(crate::wire::Sequence(1));
-        let loss = |rooms: &Rooms| rooms.links.get(id(1)).unwrap().estimator.loss();
+        rooms.senses.pings.mark_overdue(crate::wire::Sequence(1));
+        let loss = |rooms: &Rooms| rooms.senses.links.get(id(1)).unwrap().estimator.loss();
         let before = loss(&rooms);
         rooms.at(10_000).life_signs().handle_clear(id(by), id(1), version(0, 0), ms(500));
         assert_eq!(loss(&rooms) > before, is_loss, "n{by}");

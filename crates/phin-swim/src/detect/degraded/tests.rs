@@ -13,11 +13,11 @@ type Nodes = &'static [u8];
 /// Pings without direct reply to a member, for long enough that the link fails: it was known alive since they began.
 fn fail(rooms: &mut Rooms, node: u8, began: u64) {
     rooms.measure(node);
-    let estimate = rooms.links.estimate_of(id(node)).unwrap();
+    let estimate = rooms.senses.links.estimate_of(id(node)).unwrap();
     let mut run = Run::new(at(began), &estimate);
     (1..6).for_each(|second| run.extend(at(began + second * 1_000)));
-    rooms.links.get_mut(id(node)).unwrap().unanswered = Some(run);
-    rooms.links.record_known_alive(id(node), at(began + 1));
+    rooms.senses.links.get_mut(id(node)).unwrap().unanswered = Some(run);
+    rooms.senses.links.record_known_alive(id(node), at(began + 1));
 }
 
 /// Words of observers on their own links to a member.
@@ -49,8 +49,8 @@ fn pings_without_reply_count_one_by_one_on_links_to_subjects_while_this_node_hea
     let cases: [(&str, Change, &[u64], u8); 5] = [
         ("all well", |_| {}, &[9_000, 9_100, 9_200], 3),
         ("two of one moment share their fate", |_| {}, &[9_000, 9_099, 9_100], 2),
-        ("this node may not hear", |r| r.health.record_silent_helpers(8), &[9_000], 0),
-        ("the member was never pinged", |r| r.links.remove(id(1)), &[9_000], 0),
+        ("this node may not hear", |r| r.senses.health.record_silent_helpers(8), &[9_000], 0),
+        ("the member was never pinged", |r| r.senses.links.remove(id(1)), &[9_000], 0),
         ("it is no subject", |r| r.put(1, MemberState::Dead, 0), &[9_000], 0),
     ];
     for (what, change, sent, attempts) in cases {
@@ -59,7 +59,7 @@ fn pings_without_reply_count_one_by_one_on_links_to_subjects_while_this_node_hea
         rooms.measure(1);
         change(&mut rooms);
         sent.iter().for_each(|&sent_at| rooms.degraded().record_unanswered(id(1), at(sent_at)));
-        let run = rooms.links.unanswered(id(1));
+        let run = rooms.senses.links.unanswered(id(1));
         assert_eq!(run.map_or(0, |run| run.attempts), attempts, "{what}");
         assert!(run.is_none_or(|run| run.began_at == at(9_000)), "{what}");
         rooms.degraded().record_reached(peer(1));
@@ -69,7 +69,7 @@ fn pings_without_reply_count_one_by_one_on_links_to_subjects_while_this_node_hea
 
 #[test]
 fn a_link_that_fails_is_told_to_the_other_observers_and_the_subject_once_in_a_turn() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     fail(&mut rooms, 1, 3_000);
     let report =
         |links| [1, 2, 3, 4].map(|node| format!("to n{node}: failing n1 v0.0 links={links}"));
@@ -82,19 +82,19 @@ fn a_link_that_fails_is_told_to_the_other_observers_and_the_subject_once_in_a_tu
     // An answer ends it, which is told as well.
     rooms.degraded().record_reached(peer(1));
     assert_eq!(sorted(rooms.effects()), report(""));
-    assert!(rooms.links.unanswered(id(1)).is_none());
+    assert!(rooms.senses.links.unanswered(id(1)).is_none());
     rooms.degraded().record_reached(peer(1));
     assert!(rooms.effects().is_empty());
 }
 
 #[test]
 fn an_observer_that_reaches_a_degraded_member_passes_on_which_links_to_it_fail() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     told(&mut rooms, 1, &[2, 3]);
     rooms.degraded().record_reached(peer(1));
     assert!(rooms.effects().is_empty(), "not degraded as far as is known");
     let run = (id(1), version(0, 0).generation);
-    let links = rooms.view().failing_links(id(1));
+    let links = rooms.see().failing_links(id(1));
     rooms.detector.failing.update(at(9_000), run, &links, true);
     rooms.degraded().record_reached(peer(1));
     let found = rooms.effects();
@@ -118,20 +118,20 @@ fn a_word_on_links_counts_of_an_observer_on_its_own_and_to_the_subject_on_those_
         (1, 1, 0, &[2], &[], 1),
     ];
     for (from, subject, generation, links, kept, unknown) in cases {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         let links: Vec<_> = links.iter().map(|&observer| body(observer, 500)).collect();
         let version = version(generation, 0);
         rooms.degraded().handle_failing(id(from), id(subject), version, &links);
-        let found = observers(&rooms.view().failing_links(id(subject)));
+        let found = observers(&rooms.see().failing_links(id(subject)));
         assert_eq!(found, kept, "n{from} of n{subject}");
         assert_eq!(rooms.ctx.stats.unknown_subjects, unknown, "n{from} of n{subject}");
     }
     // The subject heard that observer since: it would say so itself if it got no reply.
     for (heard_at, kept) in [(9_499, vec![3]), (9_500, vec![])] {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         rooms.detector.contacts.record_heard(id(3), at(heard_at));
         rooms.degraded().handle_failing(id(2), id(0), version(0, 0), &[body(3, 500)]);
-        assert_eq!(observers(&rooms.view().failing_links(id(0))), kept, "{heard_at}");
+        assert_eq!(observers(&rooms.see().failing_links(id(0))), kept, "{heard_at}");
     }
 }
 
@@ -147,7 +147,7 @@ fn a_member_to_which_more_than_half_of_the_links_fail_is_degraded() {
         (4, &[2, 3], degraded.clone()),
     ];
     for (members, failing, announced) in cases {
-        let mut rooms = Rooms::new(members);
+        let mut rooms = Rooms::of(members);
         told(&mut rooms, 1, failing);
         rooms.degraded().review_links_of(id(1));
         assert_eq!(rooms.effects(), announced, "{failing:?} of {members}");
@@ -161,12 +161,12 @@ fn a_member_to_which_more_than_half_of_the_links_fail_is_degraded() {
             assert_eq!(rooms.effects(), ["announce n1 Recovered"]);
         }
     }
-    let mut rooms = Rooms::new(3);
+    let mut rooms = Rooms::of(3);
     fail(&mut rooms, 1, 3_000);
     rooms.put(2, MemberState::Dead, 0);
     rooms.degraded().review_links_of(id(1));
     assert!(rooms.effects().is_empty(), "one of one is too few");
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     told(&mut rooms, 1, &[2, 3, 4]);
     rooms.put(1, MemberState::Dead, 9_000);
     rooms.degraded().review_links_of(id(1));
@@ -175,7 +175,7 @@ fn a_member_to_which_more_than_half_of_the_links_fail_is_degraded() {
 
 #[test]
 fn a_node_that_reaches_few_of_its_subjects_is_degraded_itself() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     [1, 2].into_iter().for_each(|node| fail(&mut rooms, node, 3_000));
     rooms.degraded().review_links();
     assert!(rooms.effects().is_empty(), "half of them");
@@ -184,7 +184,7 @@ fn a_node_that_reaches_few_of_its_subjects_is_degraded_itself() {
     rooms.degraded().review_links();
     assert_eq!(rooms.effects(), ["announce n0 Degraded", "ReviewLinks(n4)"]);
     for node in [1, 2, 3] {
-        rooms.links.get_mut(id(node)).unwrap().unanswered = None;
+        rooms.senses.links.get_mut(id(node)).unwrap().unanswered = None;
     }
     rooms.degraded().review_links();
     assert_eq!(rooms.effects()[0], "announce n0 Recovered");
@@ -201,12 +201,18 @@ fn a_member_is_evicted_that_was_degraded_for_as_long_as_the_policy_says_and_is_n
         ("there is no policy", |_| {}, 1_000, None, false),
         (
             "this node reaches it",
-            |r| r.links.get_mut(id(1)).unwrap().unanswered = None,
+            |r| r.senses.links.get_mut(id(1)).unwrap().unanswered = None,
             6_000,
             Some(4),
             false,
         ),
-        ("this node may not hear", |r| r.health.record_silent_helpers(8), 6_000, Some(4), false),
+        (
+            "this node may not hear",
+            |r| r.senses.health.record_silent_helpers(8),
+            6_000,
+            Some(4),
+            false,
+        ),
     ];
     for (what, change, since, policy, is_evicted) in cases {
         let evict_degraded_after = policy.map(Duration::from_secs);
@@ -214,7 +220,7 @@ fn a_member_is_evicted_that_was_degraded_for_as_long_as_the_policy_says_and_is_n
         fail(&mut rooms, 1, 3_000);
         told(&mut rooms, 1, &[2, 3, 4]);
         let run = (id(1), version(0, 0).generation);
-        let links = rooms.view().failing_links(id(1));
+        let links = rooms.see().failing_links(id(1));
         rooms.detector.failing.update(at(since), run, &links, true);
         change(&mut rooms);
         rooms.degraded().review_links_of(id(1));
@@ -228,12 +234,12 @@ fn a_member_is_evicted_that_was_degraded_for_as_long_as_the_policy_says_and_is_n
 
 #[test]
 fn members_are_unreached_to_which_a_link_fails_as_observed_or_told() {
-    let mut rooms = Rooms::new(5);
-    assert!(unreached(rooms.view()).is_empty());
+    let mut rooms = Rooms::of(5);
+    assert!(unreached(rooms.see()).is_empty());
     fail(&mut rooms, 1, 3_000);
     told(&mut rooms, 2, &[3, 4]);
     let found: Vec<_> =
-        unreached(rooms.view()).iter().map(|u| (u.id, observers(&u.links))).collect();
+        unreached(rooms.see()).iter().map(|u| (u.id, observers(&u.links))).collect();
     assert_eq!(found.len(), 2);
     assert!(found.contains(&(id(1), vec![0])) && found.contains(&(id(2), vec![3, 4])));
 }

@@ -34,25 +34,25 @@ fn a_stall_impairs_for_half_of_it_and_has_everything_asked_anew() {
         // More than the pause tolerance counts no further.
         (60_000, 500, true),
     ] {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         rooms.lag(lag);
-        let end = (0..2_000).find(|&after| !rooms.health.is_impaired(at(10_000 + after)));
+        let end = (0..2_000).find(|&after| !rooms.senses.health.is_impaired(at(10_000 + after)));
         assert_eq!(end, Some(impaired_for), "{lag}");
         let asked_for: &[&str] = if is_stall { &["AskAnew"] } else { &[] };
         assert_eq!(rooms.effects(), asked_for);
         assert_eq!(rooms.ctx.stats.stalls, u64::from(is_stall));
-        assert_eq!(rooms.health.longest_stall(), ms(lag));
-        assert_eq!(rooms.health.is_starved(&rooms.ctx.params), is_stall);
+        assert_eq!(rooms.senses.health.longest_stall(), ms(lag));
+        assert_eq!(rooms.senses.health.is_starved(&rooms.ctx.params), is_stall);
     }
 }
 
 #[test]
 fn what_is_late_by_ordinary_scheduling_is_no_stall() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     (0..100).for_each(|n| rooms.at(10_000 + n).lag(19));
-    assert_eq!((rooms.health.longest_stall(), rooms.ctx.stats.stalls), (ms(0), 0));
+    assert_eq!((rooms.senses.health.longest_stall(), rooms.ctx.stats.stalls), (ms(0), 0));
     (0..13).for_each(|n| rooms.at(10_200 + n).lag(20));
-    assert_eq!((rooms.health.longest_stall(), rooms.ctx.stats.stalls), (ms(20), 1));
+    assert_eq!((rooms.senses.health.longest_stall(), rooms.ctx.stats.stalls), (ms(20), 1));
 }
 
 #[test]
@@ -80,10 +80,10 @@ fn a_node_that_hears_little_judges_what_a_host_says_and_one_that_stalled_judges_
     health.record_silent_helpers(5);
     assert_eq!(cannot_judge(&health, 1, 4), [false, true, true, true]);
     assert_eq!(cannot_judge(&health, 1, 3), [false, false, true, true], "in a cluster of few");
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     rooms.lag(1_000);
-    assert_eq!(cannot_judge(&rooms.health, 10_499, 3), [true; 4]);
-    assert_eq!(cannot_judge(&rooms.health, 10_500, 3), [false; 4]);
+    assert_eq!(cannot_judge(&rooms.senses.health, 10_499, 3), [true; 4]);
+    assert_eq!(cannot_judge(&rooms.senses.health, 10_500, 3), [false; 4]);
 }
 
 #[test]
@@ -92,18 +92,18 @@ fn a_node_is_isolated_that_hears_nobody_for_two_periods_and_tolerances() {
     for (silent_for, is_alone, is_isolated) in
         [(3_999, false, false), (4_000, false, true), (4_000, true, false)]
     {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         rooms.hear_anyone();
         rooms.at(10_000 + silent_for);
         for _ in 0..2 {
-            rooms.health.check_isolation(&mut rooms.ctx, &mut rooms.rounds, is_alone);
+            rooms.senses.health.check_isolation(&mut rooms.ctx, &mut rooms.senses.rounds, is_alone);
         }
-        assert_eq!(rooms.health.is_isolated(), is_isolated, "{silent_for} {is_alone}");
-        assert_eq!(rooms.health.is_impaired(at(60_000)), is_isolated);
+        assert_eq!(rooms.senses.health.is_isolated(), is_isolated, "{silent_for} {is_alone}");
+        assert_eq!(rooms.senses.health.is_impaired(at(60_000)), is_isolated);
         let told: &[&str] = if is_isolated { &["Isolated(true)"] } else { &[] };
         assert_eq!(rooms.effects(), told, "once");
         rooms.hear_anyone();
-        assert!(!rooms.health.is_isolated());
+        assert!(!rooms.senses.health.is_isolated());
         let told: &[&str] = if is_isolated { &["Isolated(false)", "AskAnew"] } else { &[] };
         assert_eq!(rooms.effects(), told, "what was missed is asked again");
     }
@@ -113,22 +113,22 @@ fn a_node_is_isolated_that_hears_nobody_for_two_periods_and_tolerances() {
 fn isolation_counts_from_when_the_period_was_cut_short() {
     let config = crate::Config { max_protocol_period: Some(ms(4_000)), ..crate::Config::lan() };
     let mut rooms = Rooms::with(5, config);
-    (0..8).for_each(|_| rooms.rounds.slow_down(&rooms.ctx.params));
+    (0..8).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
     rooms.at(15_000);
-    rooms.rounds.quicken(&mut rooms.ctx);
+    rooms.senses.rounds.quicken(&mut rooms.ctx);
     for (millis, is_isolated) in [(18_999, false), (19_000, true)] {
         rooms.at(millis);
-        rooms.health.check_isolation(&mut rooms.ctx, &mut rooms.rounds, false);
-        assert_eq!(rooms.health.is_isolated(), is_isolated, "{millis}");
+        rooms.senses.health.check_isolation(&mut rooms.ctx, &mut rooms.senses.rounds, false);
+        assert_eq!(rooms.senses.health.is_isolated(), is_isolated, "{millis}");
     }
 }
 
 #[test]
 fn hearing_somebody_after_half_a_tolerance_is_a_new_beginning() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     for (millis, resumed_at) in [(10_000, 10_000), (10_499, 10_000), (10_999, 10_999)] {
         rooms.at(millis).hear_anyone();
-        assert_eq!(rooms.health.resumed_at(), at(resumed_at), "{millis}");
+        assert_eq!(rooms.senses.health.resumed_at, at(resumed_at), "{millis}");
     }
 }
 
@@ -144,9 +144,9 @@ fn stalls_of_a_node_and_of_its_subject_lengthen_what_a_silence_is_given() {
         (2_000, 700, 4_000, 18_000),
         (0, 30_000, 10_000, 10_000),
     ] {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         rooms.lag(here);
-        let (health, params) = (&rooms.health, &rooms.ctx.params);
+        let (health, params) = (&rooms.senses.health, &rooms.ctx.params);
         let found = (health.pause_tolerance(params, ms(there)), health.hang_tolerance(params));
         assert_eq!(found, (ms(pause), ms(hang)), "{here} {there}");
     }
@@ -154,7 +154,7 @@ fn stalls_of_a_node_and_of_its_subject_lengthen_what_a_silence_is_given() {
 
 #[test]
 fn a_stall_is_remembered_for_one_window_more() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     // When a timer fires, and how late; the longest stall then.
     for (millis, lag, longest) in [
         (10_000, 100, 100),
@@ -164,6 +164,6 @@ fn a_stall_is_remembered_for_one_window_more() {
         (60_000, 40, 40),
     ] {
         rooms.at(millis).lag(lag);
-        assert_eq!(rooms.health.longest_stall(), ms(longest), "{millis}");
+        assert_eq!(rooms.senses.health.longest_stall(), ms(longest), "{millis}");
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 
 /// A node that pings node 1, whether that is silent, and whether node 2 is at its address.
 fn rooms(is_open: bool, is_taken: bool) -> Rooms {
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     rooms.measure(1);
     if is_open {
         rooms.miss(1, &[9_000]);
@@ -48,13 +48,17 @@ fn what_a_host_answers_is_a_kind_of_silence() {
     ];
     for (is_open, is_taken, answered, answer, asked_for, answers) in cases {
         let mut rooms = rooms(is_open, is_taken);
-        rooms.links.get_mut(id(1)).unwrap().host_answers = answered;
+        rooms.senses.links.get_mut(id(1)).unwrap().host_answers = answered;
         rooms.detect().handle_host_answer(id(1), answer);
         assert_eq!(rooms.effects(), asked_for, "{is_open} {is_taken} {answered} {answer:?}");
-        assert_eq!(rooms.links.get(id(1)).unwrap().host_answers, answers);
+        assert_eq!(rooms.senses.links.get(id(1)).unwrap().host_answers, answers);
         let is_new = matches!(answer, PortRefused | Answers);
-        assert_eq!(rooms.health.last_answer() == at(10_000), is_new, "somebody hears this node");
-        assert_eq!(rooms.health.last_refusal().is_some(), answer == PortRefused);
+        assert_eq!(
+            rooms.senses.health.last_answer() == at(10_000),
+            is_new,
+            "somebody hears this node"
+        );
+        assert_eq!(rooms.senses.health.last_refusal.is_some(), answer == PortRefused);
     }
 }
 
@@ -87,7 +91,7 @@ fn a_connection_that_its_process_ended_has_the_member_looked_at() {
         let mut rooms = rooms(false, false);
         rooms.detect().handle_disconnected(id(1), reason);
         assert_eq!(rooms.effects(), asked_for, "{reason:?}");
-        assert!(!rooms.links.is_connected(id(1)));
+        assert!(!rooms.senses.links.is_connected(id(1)));
     }
 }
 

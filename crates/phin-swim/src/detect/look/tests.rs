@@ -32,7 +32,7 @@ fn where_several_are_silent_the_other_subjects_are_looked_at() {
     let cases: [(&[u8], &[&str]); 3] =
         [(&[], &[]), (&[1], &[]), (&[1, 2], &["n3", "n4", "n5", "n6", "n7"])];
     for (silent, expected) in cases {
-        let mut rooms = Rooms::new(8);
+        let mut rooms = Rooms::of(8);
         rooms.silence(silent);
         rooms.detect().look_around();
         // Node 0 follows the others in one ring, so each of them is found from place to place only where it is a subject.
@@ -50,10 +50,10 @@ fn where_several_are_silent_the_other_subjects_are_looked_at() {
 
 #[test]
 fn one_that_was_heard_or_is_pinged_already_is_not_looked_at() {
-    let mut rooms = Rooms::new(8);
+    let mut rooms = Rooms::of(8);
     rooms.silence(&[1, 2]);
     let all: Vec<_> = {
-        let mut rooms = Rooms::new(8);
+        let mut rooms = Rooms::of(8);
         rooms.silence(&[1, 2]);
         rooms.detect().look_around();
         looked_at(&mut rooms)
@@ -64,7 +64,7 @@ fn one_that_was_heard_or_is_pinged_already_is_not_looked_at() {
     }
     rooms.detect().look_around();
     assert!(looked_at(&mut rooms).is_empty(), "heard since");
-    let mut rooms = Rooms::new(8);
+    let mut rooms = Rooms::of(8);
     for node in 3..8 {
         rooms.at(9_990).probe().ping(peer(node), Purpose::Probe);
     }
@@ -77,11 +77,11 @@ fn one_that_was_heard_or_is_pinged_already_is_not_looked_at() {
 #[test]
 fn where_most_are_silent_a_node_looks_past_them_as_far_as_the_network_seems_to_work() {
     type Change = fn(&mut Rooms);
-    let answer: Change = |r| r.health.record_answer(at(9_500));
-    let refusal: Change = |r| r.health.record_refusal(at(9_500));
+    let answer: Change = |r| r.senses.health.record_answer(at(9_500));
+    let refusal: Change = |r| r.senses.health.record_refusal(at(9_500));
     let resumed: Change = |r| {
         r.at(9_900).hear_anyone();
-        r.health.record_answer(at(9_950));
+        r.senses.health.record_answer(at(9_950));
     };
     // What is so, when; how many members are looked at.
     let cases: [(&str, Change, u64, usize); 6] = [
@@ -109,7 +109,7 @@ fn where_most_are_silent_a_node_looks_past_them_as_far_as_the_network_seems_to_w
 #[test]
 fn a_look_goes_along_each_ring_up_to_the_first_member_that_was_heard() {
     let mut rooms = alone(100);
-    rooms.health.record_answer(at(9_500));
+    rooms.senses.health.record_answer(at(9_500));
     let (me, rings) = (id(0), rooms.list.rings().clone());
     let second = |ring| rings.successor(ring, rings.successor(ring, me).unwrap()).unwrap();
     let seconds: BTreeSet<_> = (0..4).map(second).collect();
@@ -135,7 +135,7 @@ fn a_node_that_hears_few_keeps_in_contact_with_the_one_it_heard_last() {
         ("it is pinged", |r| r.probe().ping(peer(5), Purpose::Probe), 3, false),
     ];
     for (what, change, without_reply, is_pinged) in cases {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         heard(&mut rooms);
         if what == "nobody was heard" {
             rooms.detector.contacts = Default::default();
@@ -143,9 +143,9 @@ fn a_node_that_hears_few_keeps_in_contact_with_the_one_it_heard_last() {
         change(&mut rooms);
         rooms.effects();
         for node in 1..=without_reply {
-            rooms.links.open(id(node), ms(10));
-            (0..2).for_each(|_| rooms.links.record_no_reply(id(node)));
+            rooms.senses.links.open(id(node), ms(10));
+            (0..2).for_each(|_| rooms.senses.links.record_no_reply(id(node)));
         }
-        assert_eq!(last_contact(rooms.view()), is_pinged.then(|| peer(5)), "{what}");
+        assert_eq!(last_contact(rooms.see()), is_pinged.then(|| peer(5)), "{what}");
     }
 }

@@ -28,8 +28,8 @@ fn verdict(of: &[u8]) -> Verdict {
 
 /// A node that keeps a verdict pending on node 1, suspect since then.
 fn pending(since: u64, stage: Stage) -> Rooms {
-    let mut rooms = Rooms::new(6);
-    rooms.links.open(id(1), ms(10));
+    let mut rooms = Rooms::of(6);
+    rooms.senses.links.open(id(1), ms(10));
     rooms.put(1, MemberState::Suspect, since);
     let votes = vec![vote(2, 9_000, Silence::Silent)];
     let verdict = PendingVerdict { version: version(0, 0), votes, source: source(), stage };
@@ -66,7 +66,7 @@ fn a_suspicion_counts_for_the_version_known_of_a_member_that_is_alive() {
         (MemberState::Alive, version(0, 1), 3, "", [0, 1]),
     ];
     for (state, version, refuted, asked_for, [unknown, ignored]) in cases {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         let record = crate::member::record::tests::record(1, self::version(0, 1));
         rooms.list.put(crate::Member { record, state, since: at(0) });
         (0..refuted).for_each(|_| rooms.detector.hearsay.record_refutation(at(9_000), id(1)));
@@ -75,14 +75,14 @@ fn a_suspicion_counts_for_the_version_known_of_a_member_that_is_alive() {
         let stats = &rooms.ctx.stats;
         assert_eq!([stats.unknown_subjects, stats.hearsay_ignored], [unknown, ignored]);
     }
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     rooms.verdicts().handle_suspect(source(), claim(77));
     assert_eq!((rooms.effects().len(), rooms.ctx.stats.unknown_subjects), (0, 1));
 }
 
 #[test]
 fn what_others_claim_of_this_node_is_refuted() {
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     rooms.verdicts().handle_suspect(source(), claim(0));
     rooms.verdicts().handle_dead(source(), Verdict { claim: claim(0), votes: Vec::new() });
     rooms.verdicts().handle_death_elsewhere(source(), claim(0));
@@ -103,7 +103,7 @@ fn a_verdict_is_accepted_where_a_majority_bears_it_out_and_else_pending() {
         (&[2, 3, 4], MemberState::Dead, false, &[]),
     ];
     for (of, state, is_accepted, asked_for) in cases {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         rooms.put(1, state, 0);
         rooms.verdicts().handle_dead(source(), verdict(of));
         let found = rooms.effects();
@@ -133,10 +133,10 @@ fn the_eviction_of_a_member_that_is_degraded_here_too_is_accepted() {
 #[test]
 fn a_suspect_that_is_connected_is_told_of_a_pending_verdict() {
     for is_connected in [false, true] {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         rooms.put(1, MemberState::Suspect, 9_000);
         if is_connected {
-            rooms.links.connect(id(1), 9);
+            rooms.senses.links.connect(id(1), 9);
         }
         rooms.verdicts().handle_dead(source(), verdict(&[2]));
         let told = rooms.effects()[0] == "to n1: suspect n1 v0.0 by=n0";
@@ -146,7 +146,7 @@ fn a_suspect_that_is_connected_is_told_of_a_pending_verdict() {
 
 #[test]
 fn no_more_verdicts_are_pending_than_there_is_room_for() {
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     for number in 0..4_096 {
         let of = MemberId::from_u128(number);
         rooms.detector.pending.keep(of, version(0, 0), Vec::new(), source());
@@ -171,9 +171,11 @@ fn a_verdict_on_a_member_that_refuted_lately_is_examined_first() {
         (3, Some(8_000), &[look], 0),
     ];
     for (refuted, heard_at, asked_for, ignored) in cases {
-        let mut rooms = Rooms::new(6);
-        rooms.links.open(id(1), ms(10));
-        heard_at.into_iter().for_each(|heard| rooms.links.record_known_alive(id(1), at(heard)));
+        let mut rooms = Rooms::of(6);
+        rooms.senses.links.open(id(1), ms(10));
+        heard_at
+            .into_iter()
+            .for_each(|heard| rooms.senses.links.record_known_alive(id(1), at(heard)));
         (0..refuted).for_each(|_| rooms.detector.hearsay.record_refutation(at(9_000), id(1)));
         rooms.verdicts().handle_dead(source(), verdict(&[2, 3, 4]));
         assert_eq!(rooms.effects(), asked_for, "{refuted} {heard_at:?}");
@@ -193,7 +195,7 @@ fn a_verdict_on_a_member_that_refuted_lately_is_examined_first() {
 
 #[test]
 fn a_suspect_that_refuted_lately_is_not_examined_but_its_verdict_accepted() {
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     rooms.put(1, MemberState::Suspect, 9_500);
     rooms.detector.hearsay.record_refutation(at(9_000), id(1));
     rooms.verdicts().handle_dead(source(), verdict(&[2, 3, 4]));
@@ -212,7 +214,7 @@ fn a_death_in_another_list_is_pending_as_a_verdict_without_votes() {
         (MemberState::Alive, version(0, 1), false, &[]),
         (MemberState::Dead, version(0, 0), false, &[]),
     ] {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         rooms.put(1, state, 0);
         if has_refuted {
             rooms.detector.hearsay.record_refutation(at(9_000), id(1));
@@ -233,7 +235,7 @@ fn a_suspect_has_two_periods_to_refute_from_when_it_was_last_told() {
     let heard: Change = |r| r.detector.contacts.record_heard(id(1), at(9_700));
     let refuted: Change = |r| r.detector.contacts.record_other_refuted(at(9_000));
     let earlier: Change = |r| r.detector.contacts.record_other_refuted(at(8_999));
-    let impaired: Change = |r| r.health.record_silent_helpers(8);
+    let impaired: Change = |r| r.senses.health.record_silent_helpers(8);
     let cases: [(&str, Change, Stage, u64, Option<u64>); 9] = [
         ("not yet", none, refutable, 10_999, Some(11_000)),
         ("its time is over", none, refutable, 11_000, None),
@@ -284,10 +286,10 @@ fn a_pending_verdict_ends_with_the_version_it_is_about() {
 fn an_examined_verdict_is_accepted_after_a_period_in_which_the_member_is_not_heard() {
     type Change = fn(&mut Rooms);
     let none: Change = |_| {};
-    let alive: Change = |r| r.links.record_known_alive(id(1), at(10_000));
+    let alive: Change = |r| r.senses.links.record_known_alive(id(1), at(10_000));
     let heard: Change = |r| r.detector.contacts.record_heard(id(1), at(10_000));
-    let before: Change = |r| r.links.record_known_alive(id(1), at(9_999));
-    let impaired: Change = |r| r.health.record_silent_helpers(8);
+    let before: Change = |r| r.senses.links.record_known_alive(id(1), at(9_999));
+    let impaired: Change = |r| r.senses.health.record_silent_helpers(8);
     // What is so, when this is called; what is asked for, when it is called again, and whether the member then counts as one
     // that refuted.
     let cases: [(&str, Change, u64, Effects, Ends, bool); 7] = [
@@ -335,7 +337,7 @@ fn a_member_that_sends_is_told_the_claim_against_it_four_times_in_a_period() {
         (Dead, 10_300, None),
         (Dead, 10_502, Some("dead n1 v0.0 by=n0 votes=0")),
     ];
-    let mut rooms = Rooms::new(3);
+    let mut rooms = Rooms::of(3);
     for (state, millis, told) in cases {
         rooms.put(1, state, millis);
         rooms.at(millis).verdicts().inform_accused(peer(1));
@@ -349,10 +351,10 @@ fn a_member_that_refuted_often_hears_now_and_then_of_what_is_ignored() {
     for (is_connected, millis, is_passed_on) in
         [(true, 13_999, false), (true, 14_000, true), (false, 14_000, false)]
     {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         (0..3).for_each(|_| rooms.detector.hearsay.record_refutation(at(9_000), id(1)));
         if is_connected {
-            rooms.links.connect(id(1), 9);
+            rooms.senses.links.connect(id(1), 9);
         }
         rooms.at(millis).verdicts().handle_suspect(source(), claim(1));
         let told: &[&str] = if is_passed_on { &["to n1: suspect n1 v0.0 by=n2"] } else { &[] };

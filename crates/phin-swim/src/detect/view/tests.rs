@@ -33,10 +33,10 @@ fn the_observers_that_are_able_to_judge_are_alive_heard_and_do_not_abstain() {
         ("there is time yet", |r| accuse(r, 749), &[0, 2, 3, 4], &[0, 2, 3, 4]),
     ];
     for (what, change, alive, able) in cases {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         change(&mut rooms);
-        assert_eq!(nodes(rooms.view().alive_observers(id(1))), alive, "{what}");
-        assert_eq!(nodes(rooms.view().able_observers(id(1))), able, "{what}");
+        assert_eq!(nodes(rooms.see().alive_observers(id(1))), alive, "{what}");
+        assert_eq!(nodes(rooms.see().able_observers(id(1))), able, "{what}");
     }
 }
 
@@ -69,20 +69,20 @@ fn one_that_votes_or_is_heard_after_it_was_asked_is_not_silent() {
         ),
     ];
     for (what, change, is_able) in cases {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         accuse(&mut rooms, 1_000);
         change(&mut rooms);
-        assert_eq!(rooms.view().is_able(id(2), id(1)), is_able, "{what}");
+        assert_eq!(rooms.see().is_able(id(2), id(1)), is_able, "{what}");
     }
-    assert!(!Rooms::new(5).view().is_able(id(1), id(1)), "nobody judges itself");
+    assert!(!Rooms::of(5).see().is_able(id(1), id(1)), "nobody judges itself");
 }
 
 #[test]
 fn this_node_may_be_deaf_where_most_subjects_or_all_other_observers_are_silent() {
     let unanswered = |rooms: &mut Rooms, nodes: &[u8]| {
         for &node in nodes {
-            rooms.links.open(id(node), ms(10));
-            (0..2).for_each(|_| rooms.links.record_no_reply(id(node)));
+            rooms.senses.links.open(id(node), ms(10));
+            (0..2).for_each(|_| rooms.senses.links.record_no_reply(id(node)));
         }
     };
     // Of how many members, which missed one ping, which give no reply themselves; whether most are silent, few are heard,
@@ -99,19 +99,19 @@ fn this_node_may_be_deaf_where_most_subjects_or_all_other_observers_are_silent()
         (3, &[], &[1, 2], [false, false, false]),
     ];
     for (members, missed, without_reply, expected) in cases {
-        let mut rooms = Rooms::new(members);
+        let mut rooms = Rooms::of(members);
         missed.iter().for_each(|&node| _ = rooms.miss(node, &[9_000]));
         unanswered(&mut rooms, without_reply);
-        let view = rooms.view();
+        let view = rooms.see();
         let found = [view.is_most_silent(), view.hears_few(), view.may_be_deaf(id(1))];
         assert_eq!(found, expected, "{members} {missed:?} {without_reply:?}");
     }
-    let mut rooms = Rooms::new(4);
+    let mut rooms = Rooms::of(4);
     rooms.silence(&[2]);
-    assert!(!rooms.view().may_be_deaf(id(1)));
+    assert!(!rooms.see().may_be_deaf(id(1)));
     rooms.silence(&[3]);
-    assert!(rooms.view().may_be_deaf(id(1)), "all other observers are silent");
-    assert!(!Rooms::new(2).view().may_be_deaf(id(1)), "there are no others");
+    assert!(rooms.see().may_be_deaf(id(1)), "all other observers are silent");
+    assert!(!Rooms::of(2).see().may_be_deaf(id(1)), "there are no others");
 }
 
 #[test]
@@ -129,25 +129,25 @@ fn who_is_silent_has_others_take_its_place_while_most_are() {
     };
     let (mut calm, observers) = rooms();
     calm.detector.cases = Cases::default();
-    assert_eq!(calm.view().voters(id(1)), observers, "while this node hears most");
-    let mut one_silent = Rooms::new(6);
+    assert_eq!(calm.see().voters(id(1)), observers, "while this node hears most");
+    let mut one_silent = Rooms::of(6);
     one_silent.silence(&[2]);
-    assert_eq!(nodes(one_silent.view().voters(id(1))), [0, 2, 3, 4, 5], "it may vote yet");
+    assert_eq!(nodes(one_silent.see().voters(id(1))), [0, 2, 3, 4, 5], "it may vote yet");
     let (mut rooms, _) = rooms();
-    assert_eq!(nodes(rooms.view().voters(id(1))), [0], "nobody else was heard");
+    assert_eq!(nodes(rooms.see().voters(id(1))), [0], "nobody else was heard");
     heard(&mut rooms, 8_999);
-    assert_eq!(nodes(rooms.view().voters(id(1))), [0], "nor since the silence began");
+    assert_eq!(nodes(rooms.see().voters(id(1))), [0], "nor since the silence began");
     heard(&mut rooms, 9_000);
-    let voters = nodes(rooms.view().voters(id(1)));
+    let voters = nodes(rooms.see().voters(id(1)));
     assert_eq!(voters.len(), 4, "{voters:?}");
     assert!(voters.contains(&0) && voters[1..].iter().all(|node| (20..30).contains(node)));
     // A suspect takes no place.
     voters[1..].iter().for_each(|&node| rooms.put(node, MemberState::Suspect, 0));
-    let others = nodes(rooms.view().voters(id(1)));
+    let others = nodes(rooms.see().voters(id(1)));
     assert!(others[1..].iter().all(|node| !voters.contains(node)), "{others:?}");
     // On a starved machine those that are silent now will vote later.
     rooms.lag(250);
-    assert_eq!(rooms.view().voters(id(1)), observers);
+    assert_eq!(rooms.see().voters(id(1)), observers);
 }
 
 #[test]
@@ -184,9 +184,9 @@ fn a_mass_silence_begins_with_the_first_of_several_or_with_one_of_which_nobody_h
         ),
     ];
     for (what, change, expected) in cases {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         change(&mut rooms);
-        assert_eq!(rooms.view().mass_silence_began(), expected.map(at), "{what}");
+        assert_eq!(rooms.see().mass_silence_began(), expected.map(at), "{what}");
     }
 }
 
@@ -205,23 +205,23 @@ fn a_member_that_was_as_silent_lately_is_given_longer_by_what_its_host_says() {
         (0, Unknown, false, 0),
     ];
     for (lately, silence, is_accused, early_for) in cases {
-        let mut rooms = Rooms::new(6);
-        rooms.links.open(id(1), ms(10));
-        rooms.links.record_silence_ended(at(8_000), id(1), ms(lately));
+        let mut rooms = Rooms::of(6);
+        rooms.senses.links.open(id(1), ms(10));
+        rooms.senses.links.record_silence_ended(at(8_000), id(1), ms(lately));
         let case = rooms.miss(1, &[9_000, 9_100]);
         case.silence = silence;
         if is_accused {
             case.record_accuser(id(2));
         }
-        let early = (0..3_000).find(|after| !rooms.at(9_000 + after).view().is_early(id(1)));
+        let early = (0..3_000).find(|after| !rooms.at(9_000 + after).see().is_early(id(1)));
         assert_eq!(early, Some(early_for), "{lately} {silence:?} {is_accused}");
     }
 }
 
 /// A run of pings without direct reply to node 1, which is worth so much.
 fn run(rooms: &mut Rooms, began: u64, last: u64, phi: f64) {
-    rooms.links.open(id(1), ms(10));
-    let link = rooms.links.get_mut(id(1)).unwrap();
+    rooms.senses.links.open(id(1), ms(10));
+    let link = rooms.senses.links.get_mut(id(1)).unwrap();
     let mut run = Run::new(at(began), &link.estimator);
     (run.last_at, run.phi) = (at(last), phi);
     link.unanswered = Some(run);
@@ -241,10 +241,12 @@ fn a_link_fails_while_its_subject_lives_and_several_periods_of_pings_have_no_rep
         (10_000, 15_000, 8.0, Some(10_001), 30_000, false),
     ];
     for (began, last, phi, alive_at, now, fails) in cases {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         run(&mut rooms, began, last, phi);
-        alive_at.into_iter().for_each(|alive| rooms.links.record_known_alive(id(1), at(alive)));
-        let found = rooms.at(now).view().own_failing_link(id(1));
+        alive_at
+            .into_iter()
+            .for_each(|alive| rooms.senses.links.record_known_alive(id(1), at(alive)));
+        let found = rooms.at(now).see().own_failing_link(id(1));
         let link = FailingLink { observer: id(0), since: at(began), attempts: 1 };
         assert_eq!(found, fails.then_some(link), "{began} {last} {phi} {alive_at:?} {now}");
     }
@@ -253,19 +255,19 @@ fn a_link_fails_while_its_subject_lives_and_several_periods_of_pings_have_no_rep
 #[test]
 fn a_member_behind_a_failing_link_is_left_to_others_until_nobody_heard_it_for_two_turns() {
     for (now, is_left) in [(29_999, true), (30_000, false)] {
-        let mut rooms = Rooms::new(5);
+        let mut rooms = Rooms::of(5);
         run(&mut rooms, 12_000, 25_000, 9.0);
-        rooms.links.record_known_alive(id(1), at(20_000));
-        assert_eq!(rooms.at(now).view().is_left_to_others(id(1)), is_left, "{now}");
+        rooms.senses.links.record_known_alive(id(1), at(20_000));
+        assert_eq!(rooms.at(now).see().is_left_to_others(id(1)), is_left, "{now}");
     }
-    assert!(!Rooms::new(5).view().is_left_to_others(id(1)), "the link works");
+    assert!(!Rooms::of(5).see().is_left_to_others(id(1)), "the link works");
 }
 
 #[test]
 fn links_that_fail_are_those_that_live_observers_told_of_lately_and_ones_own() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     run(&mut rooms, 12_000, 18_000, 9.0);
-    rooms.links.record_known_alive(id(1), at(15_000));
+    rooms.senses.links.record_known_alive(id(1), at(15_000));
     let link = |observer: u8| FailingLink { observer: id(observer), since: at(9_000), attempts: 3 };
     let run = (id(1), version(0, 0).generation);
     for (heard_at, from) in [(5_000, 2), (5_001, 3), (9_000, 4), (9_000, 77), (9_000, 1)] {
@@ -274,7 +276,7 @@ fn links_that_fail_are_those_that_live_observers_told_of_lately_and_ones_own() {
     rooms.put(4, MemberState::Suspect, 9_000);
     rooms.at(20_000);
     let observers = |rooms: &Rooms| {
-        nodes(rooms.view().failing_links(id(1)).iter().map(|link| link.observer).collect())
+        nodes(rooms.see().failing_links(id(1)).iter().map(|link| link.observer).collect())
     };
     assert_eq!(observers(&rooms), [0, 3]);
     rooms.put(1, MemberState::Dead, 9_500);
@@ -283,15 +285,15 @@ fn links_that_fail_are_those_that_live_observers_told_of_lately_and_ones_own() {
 
 #[test]
 fn a_node_is_deaf_where_most_of_its_own_links_fail() {
-    let mut rooms = Rooms::new(5);
+    let mut rooms = Rooms::of(5);
     for (node, is_deaf) in [(1, false), (2, false), (3, true)] {
-        rooms.links.open(id(node), ms(10));
-        let link = rooms.links.get_mut(id(node)).unwrap();
+        rooms.senses.links.open(id(node), ms(10));
+        let link = rooms.senses.links.get_mut(id(node)).unwrap();
         let mut run = Run::new(at(2_000), &link.estimator);
         (run.last_at, run.phi) = (at(8_000), 9.0);
         link.unanswered = Some(run);
-        rooms.links.record_known_alive(id(node), at(5_000));
-        assert_eq!(rooms.view().is_deaf(), is_deaf, "{node} of 4");
+        rooms.senses.links.record_known_alive(id(node), at(5_000));
+        assert_eq!(rooms.see().is_deaf(), is_deaf, "{node} of 4");
     }
 }
 
@@ -310,7 +312,7 @@ fn a_node_agrees_to_an_eviction_after_half_of_the_time_that_the_policy_gives() {
         since.into_iter().for_each(|since| {
             rooms.detector.failing.update(at(since), run, &[], true);
         });
-        assert_eq!(rooms.view().eviction(id(1)), expected, "{policy:?} {since:?}");
+        assert_eq!(rooms.see().eviction(id(1)), expected, "{policy:?} {since:?}");
     }
 }
 
@@ -318,23 +320,23 @@ fn a_node_agrees_to_an_eviction_after_half_of_the_time_that_the_policy_gives() {
 fn questions_become_rarer_where_very_many_are_silent() {
     // How many cases are open; how often others are asked again. Up to twice as many as rings are ordinary.
     for (cases, interval) in [(0, 250), (16, 250), (32, 250), (48, 500), (112, 1_500)] {
-        let mut rooms = Rooms::new(200);
+        let mut rooms = Rooms::of(200);
         (1..=cases).for_each(|node| _ = rooms.miss(node, &[]));
-        assert_eq!(rooms.view().accusation_interval(), ms(interval), "{cases} cases");
+        assert_eq!(rooms.see().accusation_interval(), ms(interval), "{cases} cases");
     }
 }
 
 #[test]
 fn a_turn_uses_each_link_once() {
     for (members, seconds) in [(1, 1), (5, 5), (8, 8), (20, 8)] {
-        assert_eq!(Rooms::new(members).view().turn(), ms(seconds * 1_000), "{members} members");
+        assert_eq!(Rooms::of(members).see().turn(), ms(seconds * 1_000), "{members} members");
     }
 }
 
 #[test]
 fn so_many_misses_are_kept_as_take_the_worst_link_to_the_threshold() {
-    let rooms = Rooms::new(3);
+    let rooms = Rooms::of(3);
     let weight = -phin_accrual::ln(MAX_LOSS) * LOG10_E;
-    let most = rooms.view().max_misses() as f64;
+    let most = rooms.see().max_misses() as f64;
     assert!(most * weight >= 8.0 && (most - 1.0) * weight < 8.0, "{most} of {weight}");
 }

@@ -24,7 +24,7 @@ fn votes(of: &[u8], silence: Silence) -> Vec<Vote> {
 
 /// A node of six that suspects node 1, with the votes of these on a case of two misses.
 fn rooms(of: &[u8]) -> Rooms {
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     let case = rooms.miss(1, &[9_000, 9_100]);
     for vote in votes(of, Silence::Silent) {
         case.record_vote(at(9_500), vote);
@@ -38,17 +38,17 @@ fn the_votes_of_live_observers_count_with_this_nodes_own() {
         let mut rooms = rooms(&[2, 3, 4]);
         rooms.put(3, MemberState::Dead, 9_800);
         rooms.put(4, MemberState::Suspect, 9_800);
-        observers(&valid_votes(rooms.view(), id(1), phi))
+        observers(&valid_votes(rooms.see(), id(1), phi))
     };
     assert_eq!(own(1.9), [2, 4], "too little to vote oneself");
     assert_eq!(own(2.0), [0, 2, 4]);
     let mut rooms = rooms(&[2]);
     rooms.detector.cases.get_mut(id(1)).unwrap().misses.clear();
-    assert_eq!(observers(&valid_votes(rooms.view(), id(1), 9.0)), [2], "nothing of one's own");
+    assert_eq!(observers(&valid_votes(rooms.see(), id(1), 9.0)), [2], "nothing of one's own");
     rooms.detector.cases.close(id(1));
-    assert!(valid_votes(rooms.view(), id(1), 9.0).is_empty());
+    assert!(valid_votes(rooms.see(), id(1), 9.0).is_empty());
     let mut rooms = self::rooms(&[]);
-    let found = valid_votes(rooms.view(), id(1), 2.5);
+    let found = valid_votes(rooms.see(), id(1), 2.5);
     let Vote { phi, silent_since, attempts, .. } = found[0];
     assert_eq!((phi.to_string(), silent_since, attempts), ("2.5".to_owned(), at(9_000), 2));
     // One that does not observe the subject has no vote.
@@ -60,7 +60,7 @@ fn the_votes_of_live_observers_count_with_this_nodes_own() {
     );
     for (node, count) in [(mine, 1), (other, 0)] {
         rooms.miss(node, &[9_000, 9_100]);
-        assert_eq!(valid_votes(rooms.view(), id(node), 2.5).len(), count, "n{node}");
+        assert_eq!(valid_votes(rooms.see(), id(node), 2.5).len(), count, "n{node}");
     }
 }
 
@@ -83,17 +83,17 @@ fn votes_are_credible_unless_this_node_heard_the_member_or_may_have_been_apart()
         ("many fell", |r| (0..4).for_each(|_| r.detector.contacts.record_fall(at(9_000))), &[]),
     ];
     for (what, change, expected) in cases {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         change(&mut rooms);
         // Neither an unknown member nor the subject votes on it, and nobody twice.
         let votes = votes(&[2, 3, 3, 77, 1], Silence::Silent);
-        assert_eq!(observers(&credible_votes(rooms.view(), id(1), &votes)), expected, "{what}");
+        assert_eq!(observers(&credible_votes(rooms.see(), id(1), &votes)), expected, "{what}");
     }
-    let mut rooms = Rooms::new(6);
+    let mut rooms = Rooms::of(6);
     (0..4).for_each(|_| rooms.detector.contacts.record_fall(at(9_000)));
     let gone = votes(&[2, 3], Silence::Gone);
-    assert_eq!(credible_votes(rooms.view(), id(1), &gone).len(), 2, "a split refuses no packet");
-    assert!(credible_votes(rooms.view(), id(1), &[]).is_empty());
+    assert_eq!(credible_votes(rooms.see(), id(1), &gone).len(), 2, "a split refuses no packet");
+    assert!(credible_votes(rooms.see(), id(1), &[]).is_empty());
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn a_verdict_is_borne_out_by_a_majority_of_the_observers_alive_here_or_by_a_host
         (&[], Silence::Gone, 4, false),
     ];
     for (of, silence, dead, expected) in cases {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         (0..dead).for_each(|n| rooms.put(5 - n, MemberState::Dead, 0));
-        let found = is_borne_out(rooms.view(), id(1), &votes(of, silence));
+        let found = is_borne_out(rooms.see(), id(1), &votes(of, silence));
         assert_eq!(found, expected, "{of:?} {silence:?} {dead}");
     }
 }
@@ -129,8 +129,8 @@ fn the_votes_of_a_pending_verdict_count_if_they_make_a_majority_with_an_accusati
         (
             "known alive since",
             |r| {
-                r.links.open(id(1), crate::testing::ms(10));
-                r.links.record_known_alive(id(1), at(9_000));
+                r.senses.links.open(id(1), crate::testing::ms(10));
+                r.senses.links.record_known_alive(id(1), at(9_000));
             },
             &[2, 3],
             &[],
@@ -160,14 +160,14 @@ fn the_votes_of_a_pending_verdict_count_if_they_make_a_majority_with_an_accusati
         let high = of_pending.into_iter().map(|vote| Vote { phi: 50.0, ..vote }).collect();
         rooms.detector.pending.keep(id(1), version(0, 0), high, Source::Ourselves);
         change(&mut rooms);
-        let found = votes_to_judge(rooms.view(), &rooms.detector.pending, id(1), phi);
+        let found = votes_to_judge(rooms.see(), &rooms.detector.pending, id(1), phi);
         assert_eq!(observers(&found), expected, "{what}");
         assert!(found.iter().all(|vote| vote.phi <= MAX_VOTE_PHI), "{what}");
     }
     let mut rooms = rooms(&[]);
     let of_pending = votes(&[2, 3, 4], Silence::Silent);
     rooms.detector.pending.keep(id(1), version(0, 7), of_pending, Source::Ourselves);
-    let found = votes_to_judge(rooms.view(), &rooms.detector.pending, id(1), 2.0);
+    let found = votes_to_judge(rooms.see(), &rooms.detector.pending, id(1), 2.0);
     assert_eq!(observers(&found), [0], "a verdict on another version");
 }
 
@@ -178,7 +178,7 @@ fn an_observer_looks_for_itself_where_a_verdict_is_pending() {
     for (is_observed, is_looking, is_credible) in
         [(true, false, true), (true, true, true), (true, false, false), (false, false, true)]
     {
-        let mut rooms = Rooms::new(6);
+        let mut rooms = Rooms::of(6);
         if !is_observed {
             rooms = Rooms::with(40, crate::Config { rings: 1, ..crate::Config::lan() });
             assert!(!rooms.list.rings().observers(id(1)).contains(&id(0)));

@@ -12,7 +12,7 @@ const SEQUENCE: Sequence = Sequence(1);
 
 /// A node that has pinged node 1, at 9 s, and missed the reply.
 fn pinging(members: u8) -> Rooms {
-    let mut rooms = Rooms::new(members);
+    let mut rooms = Rooms::of(members);
     rooms.measure(1);
     rooms.at(9_000).probe().ping(peer(1), Purpose::Probe);
     rooms.at(10_000).miss(1, &[9_000]);
@@ -24,7 +24,7 @@ fn pinging(members: u8) -> Rooms {
 fn asking(helpers: &[u8]) -> Rooms {
     let mut rooms = pinging(6);
     let helpers = helpers.iter().map(|&node| id(node)).collect();
-    rooms.pings.get_mut(SEQUENCE).unwrap().record_helpers(helpers);
+    rooms.senses.pings.get_mut(SEQUENCE).unwrap().record_helpers(helpers);
     rooms
 }
 
@@ -43,11 +43,11 @@ fn asked(rooms: &mut Rooms) -> Vec<String> {
 
 /// The link of this node to node 1 fails, though that lives.
 fn cut_off(rooms: &mut Rooms) {
-    let estimate = rooms.links.estimate_of(id(1)).unwrap();
+    let estimate = rooms.senses.links.estimate_of(id(1)).unwrap();
     let mut run = Run::new(at(3_000), &estimate);
     (1..6).for_each(|second| run.extend(at(3_000 + second * 1_000)));
-    rooms.links.get_mut(id(1)).unwrap().unanswered = Some(run);
-    rooms.links.record_known_alive(id(1), at(3_001));
+    rooms.senses.links.get_mut(id(1)).unwrap().unanswered = Some(run);
+    rooms.senses.links.record_known_alive(id(1), at(3_001));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn the_observers_that_are_not_silent_themselves_are_asked_so_many_of_them() {
         assert!(asked.iter().all(|node| may_help.contains(&node.as_str())), "{what}: {asked:?}");
         assert_eq!(asked.len(), count, "{what}");
         assert_eq!(rooms.ctx.stats.ping_reqs_sent, count as u64);
-        assert_eq!(rooms.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers(), count);
+        assert_eq!(rooms.senses.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers(), count);
         let nack = std::iter::from_fn(|| rooms.ctx.timers.pop_due(at(11_000)));
         assert!(nack.into_iter().any(|timer| timer == Timer::NackTimeout(SEQUENCE)));
     }
@@ -98,7 +98,7 @@ fn behind_a_failing_link_the_member_that_reached_the_target_last_is_asked_first(
         (true, MemberState::Dead, false),
     ] {
         let mut rooms = pinging(9);
-        rooms.links.record_reached_by(id(1), id(5));
+        rooms.senses.links.record_reached_by(id(1), id(5));
         rooms.put(5, state, 0);
         if fails {
             cut_off(&mut rooms);
@@ -138,15 +138,15 @@ fn the_word_of_a_helper_that_was_asked_clears_the_member_and_no_other_word_does(
         (2, Sequence(9), 0, false, [1, 0]),
     ] {
         let mut rooms = asking(&[2, 4]);
-        rooms.health.record_silent_helpers(5);
+        rooms.senses.health.record_silent_helpers(5);
         rooms.life_signs().handle_indirect_ack(id(from), sequence, generation(run));
         assert_eq!(!rooms.detector.cases.is_open(id(1)), clears, "n{from} {sequence:?}");
         assert_eq!([rooms.ctx.stats.late_acks, rooms.ctx.stats.unasked_answers], [late, unasked]);
-        assert_eq!(!rooms.health.is_impaired(at(10_000)), clears, "a helper answers");
-        assert_eq!(rooms.links.reached_by(id(1)), clears.then_some(id(2)));
-        let silent = rooms.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers();
+        assert_eq!(!rooms.senses.health.is_impaired(at(10_000)), clears, "a helper answers");
+        assert_eq!(rooms.senses.links.reached_by(id(1)), clears.then_some(id(2)));
+        let silent = rooms.senses.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers();
         assert_eq!(silent, if clears { 0 } else { 2 }, "the others do not matter any more");
-        assert_eq!(rooms.links.heard_at(id(1)), clears.then_some(at(9_000)));
+        assert_eq!(rooms.senses.links.heard_at(id(1)), clears.then_some(at(9_000)));
     }
 }
 
@@ -164,7 +164,7 @@ fn a_suspect_that_a_helper_reached_is_pinged_so_that_it_refutes() {
     for (state, is_pinged) in [(MemberState::Suspect, true), (MemberState::Alive, false)] {
         let mut rooms = asking(&[2]);
         rooms.put(1, state, 9_500);
-        rooms.pings.mark_overdue(SEQUENCE);
+        rooms.senses.pings.mark_overdue(SEQUENCE);
         rooms.life_signs().handle_indirect_ack(id(2), SEQUENCE, generation(0));
         let ping = "Ping { to: n1, purpose: Probe }".to_owned();
         assert_eq!(rooms.effects().contains(&ping), is_pinged, "{state}");
@@ -177,12 +177,12 @@ fn a_nack_shows_that_its_helper_is_there() {
         [(2, SEQUENCE, true, [0, 0]), (3, SEQUENCE, false, [0, 1]), (2, Sequence(9), false, [1, 0])]
     {
         let mut rooms = asking(&[2, 4]);
-        rooms.health.record_silent_helpers(5);
+        rooms.senses.health.record_silent_helpers(5);
         rooms.detect().handle_nack(id(from), sequence);
-        let silent = rooms.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers();
+        let silent = rooms.senses.pings.get_mut(SEQUENCE).unwrap().take_silent_helpers();
         assert_eq!(silent, if is_asked { 1 } else { 2 }, "n{from} {sequence:?}");
         assert_eq!([rooms.ctx.stats.late_acks, rooms.ctx.stats.unasked_answers], [late, unasked]);
-        assert_eq!(!rooms.health.is_impaired(at(10_000)), is_asked);
+        assert_eq!(!rooms.senses.health.is_impaired(at(10_000)), is_asked);
         // The evidence is looked at again: what is missed is worth asking the host about.
         let case = rooms.detector.cases.get(id(1)).unwrap();
         assert_eq!(case.stage > Stage::Watching, is_asked);
@@ -206,17 +206,17 @@ fn silent_helpers_make_this_node_doubt_itself_unless_others_show_that_it_hears()
             "and others answered since",
             |r| {
                 r.silence(&[2, 3, 4, 5]);
-                r.health.record_answer(at(9_001));
+                r.senses.health.record_answer(at(9_001));
             },
             false,
         ),
-        ("others answered, but few are silent", |r| r.health.record_answer(at(9_001)), true),
+        ("others answered, but few are silent", |r| r.senses.health.record_answer(at(9_001)), true),
     ];
     for (what, change, is_doubtful) in cases {
         let mut rooms = asking(&[2, 3, 4, 5, 6]);
         change(&mut rooms);
         rooms.detect().count_silent_helpers(SEQUENCE);
-        assert_eq!(rooms.health.is_impaired(at(10_000)), is_doubtful, "{what}");
+        assert_eq!(rooms.senses.health.is_impaired(at(10_000)), is_doubtful, "{what}");
         assert_eq!(rooms.ctx.stats.nacks_missed, 5);
         rooms.detect().count_silent_helpers(Sequence(9));
         assert_eq!(rooms.ctx.stats.nacks_missed, 5, "a ping that has ended");

@@ -117,9 +117,8 @@ fn where_others_refuted_a_doubted_member_is_told_before_its_verdict_is_taken() {
         let claim = swim.core.detector.reports.update(at(TOLD), &swim.core.list, id(1)).unwrap();
         // No timer is fired: nobody answers here, so this member would come to doubt itself.
         let mut end_doubt = |millis| {
-            swim.core
-                .at(at(millis))
-                .verdicts(|verdicts| verdicts.end_pending(id(1), version(0, 0)));
+            swim.core.now(at(millis)).verdicts().end_pending(id(1), version(0, 0));
+            swim.core.run();
             (state(&swim, 1), sent(&mut swim))
         };
         assert_eq!(end_doubt(TOLD + 1_999).0, MemberState::Suspect);
@@ -144,14 +143,17 @@ fn the_votes_of_a_doubted_verdict_count_beside_an_accusation_of_ones_own() {
     assert_eq!(state(&swim, node), MemberState::Suspect, "half are no majority");
     // Of those able to judge the votes alone are a majority by now.
     let abstainer = abstainer.unwrap();
-    swim.core.at(at(TOLD)).detect(|d| d.handle_abstain(abstainer, id(node), version(0, 0)));
+    swim.core.now(at(TOLD)).detect().handle_abstain(abstainer, id(node), version(0, 0));
+    swim.core.run();
     // On a link that answered nothing yet a miss weighs less than 1.
     let states = [1, 2, 3, 4].map(|misses| {
         let sent_at = at(TOLD + 10 * misses);
         let now = sent_at + Duration::from_millis(500);
-        swim.core.health.record_answer(now);
-        swim.core.at(now).detect(|detect| detect.record_miss(id(node), sent_at));
-        swim.core.detect(|detect| detect.judge(id(node)));
+        swim.core.senses.health.record_answer(now);
+        swim.core.now(now).detect().record_miss(id(node), sent_at);
+        swim.core.run();
+        swim.core.detect().judge(id(node));
+        swim.core.run();
         state(&swim, node)
     });
     assert_eq!(states[..2], [MemberState::Suspect; 2], "a miss and hearsay");
