@@ -21,7 +21,7 @@
 //!         match output {
 //!             Output::Datagram { to, payload } => println!("send {} bytes to {}", payload.len(), to.addr),
 //!             Output::Stream { to, payload } => println!("stream {} bytes to {}", payload.len(), to.addr),
-//!             Output::Event(event) => println!("{}: {}", event.member.name(), event.change.as_str()),
+//!             Output::Event(event) => println!("{}: {}", event.member.name(), event.change),
 //!             // A driver handles each kind; see `phin/src/driver.rs`.
 //!             other => println!("{other:?}"),
 //!         }
@@ -71,9 +71,9 @@ pub use config::{Config, ConfigError};
 pub use detect::failing::{FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
-pub use member::list::Members;
+pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
-pub use member::{Generation, Incarnation, Member, MemberId, MemberState, Version};
+pub use member::{Generation, Incarnation, Member, MemberId, MemberIdError, MemberState, Version};
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
 pub use stats::Stats;

@@ -1,6 +1,6 @@
 //! What the core asks of its driver, in order.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{Generation, Member, MemberId, MemberState, Record, Silence};
 
@@ -92,7 +92,7 @@ pub enum HostAnswer {
 }
 
 /// A change of the membership list, numbered by the list's version after it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// The version of the list that contains this change and all before it.
     pub version: u64,
@@ -159,6 +159,12 @@ impl Change {
             Self::Degraded => "degraded",
             Self::Recovered => "recovered",
         }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

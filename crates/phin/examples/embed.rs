@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         match notice {
             Notice::Snapshot(members) => println!("at first: {} member", members.live_len()),
             Notice::Event { event, .. } => {
-                println!("{}: {} {}", event.version, event.member.name(), event.change.as_str());
+                println!("{}: {} {}", event.version, event.member.name(), event.change);
                 if event.change == Change::Left {
                     break;
                 }

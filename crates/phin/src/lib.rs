@@ -76,7 +76,8 @@ pub use phin_quic::{
 };
 pub use phin_swim::{
     Change, Config, ConfigError, Event, FailingLink, Fingerprint, ForgetRefusal, Generation,
-    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members, Name,
+    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberIdError, MemberState, Members,
+    MembersIter, Name,
     NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
 };
 pub use refusals::RefusedHandshake;

@@ -1,6 +1,6 @@
 //! Reports of suspicions: how each ended, and on which votes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     Instant, MemberId, MemberState, Version,
@@ -42,6 +42,12 @@ impl Silence {
             (0, _, 0) => Self::Unknown,
             _ => Self::Silent,
         }
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 
