@@ -50,7 +50,7 @@ impl Protocol for Phin {
 
     /// As the driver has it: twice the time between two probes of one link, and 30 s at least.
     fn idle_timeout(&self) -> Duration {
-        let period = self.config.max_protocol_period.unwrap_or(self.config.protocol_period);
+        let period = self.config.max_period.unwrap_or(self.config.period);
         (period * (u32::from(self.config.rings) + 1) * 2).max(secs(30))
     }
 

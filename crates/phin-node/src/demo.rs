@@ -111,7 +111,7 @@ async fn settle(fleet: &mut Fleet, args: &Args, narrator: &Narrator) -> Result<(
         "lan" => phin::Config::lan(),
         _ => phin::Config::local(),
     };
-    let settling = config.protocol_period * SETTLING_PERIODS;
+    let settling = config.period * SETTLING_PERIODS;
     narrator.tell(&format!("\nLetting them ping each other for {settling:?}.\n"))?;
     let unasked_end = async {
         loop {

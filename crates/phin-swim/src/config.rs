@@ -7,19 +7,19 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 /// ```
 /// use std::time::Duration;
 /// let mut config = phin_swim::Config::lan();
-/// config.protocol_period = Duration::from_millis(200);
+/// config.period = Duration::from_millis(200);
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Config {
     /// The interval in which each member probes one other member (SWIM §3.1). A shorter one detects failures sooner and
     /// sends proportionally more messages. Default 1 s; 10 ms to 10 min.
-    pub protocol_period: Duration,
+    pub period: Duration,
     /// The longest protocol period. The period doubles after eight periods without a failed probe or a change of the list, up
-    /// to this limit, and is `protocol_period` again at the next such event. A longer one saves messages in a calm cluster. The
+    /// to this limit, and is `period` again at the next such event. A longer one saves messages in a calm cluster. The
     /// first death after a calm is then noticed later, in the median by half of the longer period. Default: the period does
     /// not grow; one to 64 times the protocol period.
-    pub max_protocol_period: Option<Duration>,
+    pub max_period: Option<Duration>,
     /// The round-trip time assumed for a link that was never measured. If it is too short, new members are probed indirectly
     /// for nothing; if it is too long, their first failure is noticed later. Default 50 ms; at most half the protocol period.
     pub prior_round_trip: Duration,
@@ -68,15 +68,15 @@ pub struct Config {
     pub flap_half_life: Duration,
     /// How long a member that died or left stays in the list. A longer time recognises later returns and costs memory.
     /// Default 24 h; at least ten protocol periods.
-    pub dead_retention: Duration,
+    pub retention: Duration,
 }
 
 impl Config {
     /// Members in one data centre: the default.
     pub const fn lan() -> Self {
         Self {
-            protocol_period: Duration::from_secs(1),
-            max_protocol_period: None,
+            period: Duration::from_secs(1),
+            max_period: None,
             prior_round_trip: Duration::from_millis(50),
             rings: 8,
             phi_threshold: 8.0,
@@ -93,14 +93,14 @@ impl Config {
             flap_suppress: 10.0,
             flap_reuse: 3.0,
             flap_half_life: Duration::from_secs(600),
-            dead_retention: Duration::from_secs(24 * 60 * 60),
+            retention: Duration::from_secs(24 * 60 * 60),
         }
     }
 
     /// Members on several continents: round trips of hundreds of milliseconds, more loss.
     pub const fn wan() -> Self {
         Self {
-            protocol_period: Duration::from_secs(3),
+            period: Duration::from_secs(3),
             prior_round_trip: Duration::from_millis(300),
             pause_tolerance: Duration::from_secs(3),
             hang_tolerance: Duration::from_secs(20),
@@ -112,7 +112,7 @@ impl Config {
     /// Members on one machine: tests, demonstrations.
     pub const fn local() -> Self {
         Self {
-            protocol_period: Duration::from_millis(200),
+            period: Duration::from_millis(200),
             prior_round_trip: Duration::from_millis(20),
             pause_tolerance: Duration::from_millis(300),
             push_delay: Duration::from_millis(1),
@@ -155,20 +155,20 @@ impl TryFrom<Config> for Params {
     type Error = ConfigError;
 
     fn try_from(config: Config) -> Result<Self, ConfigError> {
-        let period = config.protocol_period;
+        let period = config.period;
         // The limits of others are multiples of it, which could overflow if it were out of bounds.
-        check_duration("protocol_period", period, Duration::from_millis(10)..=LONG)?;
-        let longest = config.max_protocol_period.unwrap_or(period);
+        check_duration("period", period, Duration::from_millis(10)..=LONG)?;
+        let longest = config.max_period.unwrap_or(period);
         let (pause, hang) = (config.pause_tolerance, config.hang_tolerance);
         let evict_after = config.evict_degraded_after.unwrap_or(pause);
         let (round_trip, half_life) = (config.prior_round_trip, config.flap_half_life);
         let (suppress, reuse) = (config.flap_suppress, config.flap_reuse);
         let of_reuse = format!("0.1 to below flap_suppress, {suppress}");
         let checks = [
-            check_duration("max_protocol_period", longest, period..=period * 64),
+            check_duration("max_period", longest, period..=period * 64),
             check_duration("prior_round_trip", round_trip, Duration::from_micros(1)..=period / 2),
             check_duration("push_delay", config.push_delay, Duration::ZERO..=period),
-            check_duration("dead_retention", config.dead_retention, period * 10..=Duration::MAX),
+            check_duration("retention", config.retention, period * 10..=Duration::MAX),
             check_duration("pause_tolerance", pause, period / 10..=LONG),
             check_duration("hang_tolerance", hang, pause..=LONG * 6),
             check_number("phi_threshold", config.phi_threshold, 1.0..=100.0, "1 to 100"),

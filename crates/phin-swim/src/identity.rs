@@ -25,7 +25,7 @@ impl Identity {
             ctx.output(Output::IdentityInUse(record.addr()));
         }
         // Two processes with one key would exceed each other for ever; so they do it slowly, and it shows.
-        let period = ctx.params.protocol_period;
+        let period = ctx.params.period;
         if self.generation_taken_at.is_some_and(|taken_at| ctx.now - taken_at < period) {
             ctx.stats.generation_conflicts += 1;
             return;

@@ -151,10 +151,10 @@ impl Builder {
         self
     }
 
-    /// Lets the protocol period grow to this while nothing happens ([`Config::max_protocol_period`]).
+    /// Lets the protocol period grow to this while nothing happens ([`Config::max_period`]).
     /// Default: it does not grow. Set this after a preset.
     pub fn max_period(mut self, longest: Duration) -> Self {
-        self.config.max_protocol_period = Some(longest);
+        self.config.max_period = Some(longest);
         self
     }
 

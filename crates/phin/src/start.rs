@@ -50,7 +50,7 @@ pub(crate) enum Advertise {
 /// Starts a node; of one that does not start nothing is left running.
 pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     if let Some(retention) = builder.retention {
-        builder.config.dead_retention = retention;
+        builder.config.retention = retention;
     }
     builder.config.ask_application = builder.hook.is_some();
     let cluster: ClusterName = builder.cluster.parse()?;
@@ -86,7 +86,7 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     let beside = Beside { bound, joiner: joiner.clone(), company };
     let following = beside.follow_address(advertised, follow);
     let following_addr = following.as_ref().map(JoinHandle::abort_handle);
-    let (returning, unmet) = beside.return_to(peers.clone(), builder.config.dead_retention);
+    let (returning, unmet) = beside.return_to(peers.clone(), builder.config.retention);
     let seeding = beside.seek(seeds, status.joined.clone());
     let keeper = data_dir.map(|dir| Keeper::start(dir, generation, peers, source.watch(), unmet));
     let driver = Driver {
@@ -280,7 +280,7 @@ impl Persisted {
 /// How long a connection of an observer and its subject is silent when all is well: they meet once in each
 /// turn through the rings. Ending it sooner would cost a handshake for each probe.
 fn between_probes(config: &Config) -> Duration {
-    let period = config.max_protocol_period.unwrap_or(config.protocol_period);
+    let period = config.max_period.unwrap_or(config.period);
     period.saturating_mul(u32::from(config.rings) + 1)
 }
 

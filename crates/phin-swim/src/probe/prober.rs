@@ -32,7 +32,7 @@ pub(crate) struct Prober<'a> {
 
 impl Prober<'_> {
     pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
-        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        let (now, period) = (self.ctx.now, self.ctx.params.period);
         let sequence = self.pings.next_sequence();
         let is_sample = self.links.is_connected(to.id);
         self.links.open(to.id, self.ctx.params.prior_round_trip);
@@ -207,7 +207,7 @@ impl Prober<'_> {
 
     /// After how long a reply to a ping is too late to matter.
     fn probe_lifetime(&self) -> Duration {
-        self.ctx.params.protocol_period * 2
+        self.ctx.params.period * 2
     }
 }
 

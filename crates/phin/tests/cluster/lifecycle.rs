@@ -25,7 +25,7 @@ async fn unusable_settings_are_named() {
     let error = start(nodes.builder("a").config(config)).await;
     assert!(matches!(error, StartError::Config(_)) && error.source().is_some(), "{error}");
     for change in [
-        |config: &mut Config| config.protocol_period = Duration::MAX,
+        |config: &mut Config| config.period = Duration::MAX,
         |config: &mut Config| config.prior_round_trip = Duration::MAX,
     ] {
         let mut config = Config::lan();
@@ -33,6 +33,9 @@ async fn unusable_settings_are_named() {
         let error = start(nodes.builder("a").config(config)).await;
         assert!(matches!(error, StartError::Config(_)), "{error}");
     }
+    let short = nodes.builder("a").retention(Duration::from_secs(1));
+    let cause = start(short).await.source().expect("it has a cause").to_string();
+    assert_eq!(cause, "retention is 1s; allowed is at least 2s", "it is called as it was set");
     let wildcard: SocketAddr = "0.0.0.0:1".parse().unwrap();
     let error = start(nodes.builder("a").advertise(wildcard)).await;
     assert!(matches!(error, StartError::Advertise { .. }), "{error}");
@@ -43,10 +46,10 @@ async fn unusable_settings_are_named() {
 #[tokio::test]
 async fn the_longest_periods_can_be_used() {
     let mut config = Config::lan();
-    config.protocol_period = Duration::from_secs(600);
-    config.pause_tolerance = config.protocol_period / 10;
+    config.period = Duration::from_secs(600);
+    config.pause_tolerance = config.period / 10;
     config.hang_tolerance = config.pause_tolerance;
-    config.max_protocol_period = Some(config.protocol_period * 64);
+    config.max_period = Some(config.period * 64);
     let node = Nodes::new().builder("a").config(config).start().await.unwrap();
     node.shutdown().await;
 }
