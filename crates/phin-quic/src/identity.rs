@@ -16,7 +16,7 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use crate::{
-    private_file::{IfExists, mode_open_to_others, write_private},
+    private_file::{create_private, mode_open_to_others},
     secret::{derive, hex, random},
 };
 
@@ -147,7 +147,7 @@ impl Identity {
             loaded => return loaded,
         }
         let identity = Self::generate();
-        match write_private(&path, identity.to_pem().as_bytes(), IfExists::Fail) {
+        match create_private(&path, identity.to_pem().as_bytes()) {
             // Another process was first; both must end up as the same node.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(&path),
             written => written.map(|()| identity).map_err(failed),

@@ -77,7 +77,6 @@ pub use endpoint::BindError;
 pub use host::{HostAnswer, HostQuestion, HostQuestions};
 pub use identity::{Identity, IdentityError, PeerId, PeerIdError, PublicKey, Signature, verify};
 pub use peer::Peer;
-pub use private_file::{IfExists, write_private};
 pub use queue::{Received, Receiver, SendError};
 pub use refusal::{DialError, Refusal, RefusedBy};
 pub use stats::{RefusalStats, TransportStats};

@@ -71,8 +71,8 @@ pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
-    DialError, Identity, IdentityError, IfExists, Keyring, KeyringError, PeerId, Refusal,
-    RefusalStats, RefusedBy, TransportStats, certificates, write_private,
+    DialError, Identity, IdentityError, Keyring, KeyringError, PeerId, Refusal,
+    RefusalStats, RefusedBy, TransportStats, certificates,
 };
 pub use phin_swim::{
     Change, Config, ConfigError, Event, FailingLink, Fingerprint, ForgetRefusal, Generation,

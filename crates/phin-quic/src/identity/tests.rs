@@ -101,7 +101,8 @@ fn a_corrupt_key_file_can_be_told_apart_and_is_kept() {
     let whole = Identity::generate().to_pem();
     let cut = &whole.as_bytes()[..whole.len() / 2];
     for content in [&b""[..], b"\xff\xfe\x00", cut] {
-        write_private(&path, content, IfExists::Replace).unwrap();
+        let _ = fs::remove_file(&path);
+        create_private(&path, content).unwrap();
         let error = Identity::load_or_create(directory.path()).unwrap_err();
         assert!(matches!(error, IdentityError::Corrupt { .. }), "{error}");
         assert_eq!(fs::read(&path).unwrap(), content, "never replaced without being told");
