@@ -2,7 +2,7 @@
 
 use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
-/// The settings of the protocol. Start from a preset, and change what differs.
+/// The settings of the protocol. Start from a profile, and change what differs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn presets_are_sound() {
+    fn profiles_are_sound() {
         for config in [Config::lan(), Config::wan(), Config::local()] {
             assert!(Params::try_from(config).is_ok());
         }

@@ -49,10 +49,7 @@ pub(crate) enum Advertise {
 
 /// Starts a node; of one that does not start nothing is left running.
 pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
-    if let Some(retention) = builder.retention {
-        builder.config.retention = retention;
-    }
-    builder.config.ask_application = builder.hook.is_some();
+    builder.config = builder.settled_config();
     let cluster: ClusterName = builder.cluster.parse()?;
     let name = builder.name.as_deref().map(Name::try_from).transpose()?;
     let seeds = parse_seeds(&builder.seeds)?;
