@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let watcher = Cluster::builder().name("watcher").key(key.clone()).local().start().await?;
     let mut changes = watcher.subscribe();
 
-    let seed = watcher.local_addr().to_string();
+    let seed = watcher.local_addr();
     let guest = Cluster::builder().name("guest").key(key).seeds([seed]).local().start().await?;
     guest.joined().await?;
     let departure = guest.leave(Duration::from_secs(2)).await?;

@@ -124,14 +124,20 @@ impl Builder {
         self
     }
 
-    /// Adds addresses at which to find members, each "host:port" or "host" (port 7646).
+    /// Adds addresses at which to find members: socket addresses, or texts "host:port" or "host" (port 7646).
     ///
     /// While the node runs, names are resolved again, and every address that belongs to no live member is
     /// tried: soon at first, then every 10 s; in a large cluster about once a second by all nodes together.
     /// So clusters that formed apart become one. The node skips its own address, so all nodes can have the
     /// same seeds.
-    pub fn seeds(mut self, seeds: impl IntoIterator<Item: Into<String>>) -> Self {
-        self.seeds.extend(seeds.into_iter().map(Into::into));
+    ///
+    /// ```
+    /// # use phin::Cluster;
+    /// # let addr = std::net::SocketAddr::from(([10, 0, 0, 1], 7646));
+    /// let builder = Cluster::builder().seeds([addr]).seeds(["seed.example", "10.0.0.2:7646"]);
+    /// ```
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item: ToString>) -> Self {
+        self.seeds.extend(seeds.into_iter().map(|seed| seed.to_string()));
         self
     }
 

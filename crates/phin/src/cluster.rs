@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, PhiSubscription,
+    AdvertiseError, Builder, ForgetError, JoinError, Joined, PhiSubscription,
     RefusedHandshake, Stats, Stopped, SubscribePhiError, Subscription,
     clock::Clock,
     command::{Command, Node, Question},
@@ -110,15 +110,15 @@ impl Cluster {
         self.shared.source.subscribe()
     }
 
-    /// Joins the cluster through a seed address, "host:port".
+    /// Joins the cluster through a seed: a socket address, or a text "host:port" or "host" (port 7646).
     ///
     /// The name is resolved now, and its addresses are tried in random order until one admits this node. A
     /// node that has left returns to the cluster.
     ///
     /// # Errors
     /// No address admitted this node. The error is that of the last address that gave a reason.
-    pub async fn join(&self, seed: &str) -> Result<Joined, JoinError> {
-        self.shared.joiner.join(seed).await
+    pub async fn join(&self, seed: impl ToString) -> Result<Joined, JoinError> {
+        self.shared.joiner.join(&seed.to_string()).await
     }
 
     /// Whether this node is in the cluster: a seed has admitted it, another member is known, or it was given
@@ -206,7 +206,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The node has been shut down.
-    pub async fn leave(&self, deadline: Duration) -> Result<Departure, LeaveError> {
+    pub async fn leave(&self, deadline: Duration) -> Result<Departure, Stopped> {
         let mut departure = self.ask(|node, now| node.leave(now)).await?;
         let is_complete = |departure: &Departure| departure.confirmed >= departure.asked;
         // The outcome is in the channel either way, also if the node was shut down meanwhile.

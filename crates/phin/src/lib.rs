@@ -12,7 +12,7 @@
 //!     let key = ClusterKey::generate();
 //!     let one = Cluster::builder().name("one").key(key.clone()).start().await?;
 //!     let two = Cluster::builder().name("two").key(key).start().await?;
-//!     two.join(&one.local_addr().to_string()).await?;
+//!     two.join(one.local_addr()).await?;
 //!     for member in two.members().live() {
 //!         println!("{} at {} is {}", member.name(), member.addr(), member.state());
 //!     }
@@ -65,7 +65,7 @@ pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, LeaveError, StartError, Stopped, SubscribePhiError,
+    AdvertiseError, ForgetError, JoinError, StartError, Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};

@@ -40,7 +40,7 @@ async fn who_is_refused_learns_the_reason_and_neither_side_knows_the_other() {
     within("joining", good.join(&addr)).await.unwrap();
     all_know(&[seed.clone(), good.clone()], 2).await;
     // The hook is a door, not a filter: a member without one lets in whoever has the key.
-    within("joining", bad.join(&good.local_addr().to_string())).await.unwrap();
+    within("joining", bad.join(good.local_addr())).await.unwrap();
     all_hold(&[seed, good], bad.id(), MemberState::Alive).await;
 }
 
@@ -71,7 +71,7 @@ async fn the_hook_is_told_who_asks_and_only_the_member_that_is_asked_asks_it() {
     // A member that left is no newcomer.
     within("leaving", two.leave(crate::nodes::GUARD)).await.unwrap();
     all_hold(std::slice::from_ref(one), two.id(), MemberState::Left).await;
-    within("joining", two.join(&three.local_addr().to_string())).await.unwrap();
+    within("joining", two.join(three.local_addr())).await.unwrap();
     all_know(&cluster, 3).await;
     assert!(newcomers.try_recv().is_err());
 }
@@ -155,6 +155,6 @@ async fn a_node_that_never_joins_has_a_budget_and_holds_nobody_up() {
     // What the budget has room for, and some that was refilled.
     assert!(stats.swim.unknown_versions + stats.swim.malformed_messages >= 5, "{stats:?}");
     let newcomer = nodes.builder("newcomer").start().await.unwrap();
-    within("joining", newcomer.join(&seed.local_addr().to_string())).await.unwrap();
+    within("joining", newcomer.join(seed.local_addr())).await.unwrap();
     all_know(&[seed, newcomer], 2).await;
 }

@@ -78,7 +78,7 @@ async fn after_a_shutdown_all_is_released() {
     let dir = tempfile::tempdir().unwrap();
     let other = nodes.builder("other").start().await.unwrap();
     let node = nodes.builder("node").data_dir(dir.path()).start().await.unwrap();
-    within("joining", node.join(&other.local_addr().to_string())).await.unwrap();
+    within("joining", node.join(other.local_addr())).await.unwrap();
     let mut changes = node.subscribe();
     let handle = node.clone();
     within("both shutdowns", async { tokio::join!(node.shutdown(), handle.shutdown()) }).await;

@@ -26,9 +26,9 @@ impl Nodes {
     /// Starts that many nodes, and waits until each knows all.
     pub(crate) async fn start(&self, count: usize) -> Vec<Cluster> {
         let mut nodes = vec![self.builder("node-1").start().await.unwrap()];
-        let seed = nodes[0].local_addr().to_string();
+        let seed = nodes[0].local_addr();
         for number in 2..=count {
-            let builder = self.builder(&format!("node-{number}")).seeds([&*seed]);
+            let builder = self.builder(&format!("node-{number}")).seeds([seed]);
             nodes.push(builder.start().await.unwrap());
         }
         all_know(&nodes, count).await;

@@ -15,12 +15,12 @@ async fn next(changes: &mut Subscription) -> Notice {
 async fn every_change_follows_the_snapshot_once_and_in_order() {
     let nodes = Nodes::new();
     let first = nodes.builder("node-1").start().await.unwrap();
-    let seed = first.local_addr().to_string();
+    let seed = first.local_addr();
     // Subscriptions begin at every moment of a busy time, and all end with the same list.
     let mut watches = JoinSet::new();
     let mut all = vec![first.clone()];
     for number in 2..=COUNT {
-        let builder = nodes.builder(&format!("node-{number}")).seeds([&*seed]);
+        let builder = nodes.builder(&format!("node-{number}")).seeds([seed]);
         all.push(builder.start().await.unwrap());
         for _ in 0..8 {
             watches.spawn(follow(first.clone()));
@@ -55,10 +55,10 @@ async fn who_does_not_read_is_told_how_much_was_missed() {
     let two = NonZeroUsize::new(2).unwrap();
     let watcher = nodes.builder("watcher").event_buffer(two).start().await.unwrap();
     let mut changes = watcher.subscribe();
-    let seed = watcher.local_addr().to_string();
+    let seed = watcher.local_addr();
     let mut others = Vec::new();
     for number in 1..=6 {
-        let builder = nodes.builder(&format!("node-{number}")).seeds([&*seed]);
+        let builder = nodes.builder(&format!("node-{number}")).seeds([seed]);
         others.push(builder.start().await.unwrap());
     }
     until(&watcher, "seven members", |members| members.live_len() == 7).await;
@@ -78,7 +78,7 @@ async fn who_does_not_read_is_told_how_much_was_missed() {
     assert!(stats.driver.events_missed >= events, "whoever else watches may miss some too");
 
     // From there it goes on without a gap.
-    others.push(nodes.builder("node-7").seeds([&*seed]).start().await.unwrap());
+    others.push(nodes.builder("node-7").seeds([seed]).start().await.unwrap());
     let Notice::Event { event, .. } = next(&mut changes).await else {
         panic!("the next change fits the buffer");
     };
