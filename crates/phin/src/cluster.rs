@@ -151,14 +151,20 @@ impl Cluster {
         *self.shared.status.nat_addr.borrow()
     }
 
-    /// Waits until [`is_isolated`](Self::is_isolated) differs from `known`, and returns the new value.
+    /// Waits until [`is_isolated`](Self::is_isolated).
     ///
     /// # Errors
     /// The node was shut down first.
-    pub async fn isolation_changed(&self, known: bool) -> Result<bool, Stopped> {
-        let mut isolated = self.shared.status.isolated.clone();
-        let changed = isolated.wait_for(|isolated| *isolated != known).await;
-        changed.map(|isolated| *isolated).map_err(|_| Stopped)
+    pub async fn isolated(&self) -> Result<(), Stopped> {
+        until(&self.shared.status.isolated, |isolated| *isolated).await
+    }
+
+    /// Waits until the node is not [isolated](Self::is_isolated).
+    ///
+    /// # Errors
+    /// The node was shut down first.
+    pub async fn reconnected(&self) -> Result<(), Stopped> {
+        until(&self.shared.status.isolated, |isolated| !isolated).await
     }
 
     /// Whether the members that this node exchanges pings with list the same live members in the same
@@ -179,8 +185,7 @@ impl Cluster {
     /// # Errors
     /// The node was shut down first.
     pub async fn converged(&self) -> Result<(), Stopped> {
-        let mut converged = self.shared.status.converged.clone();
-        converged.wait_for(|converged| *converged).await.map(drop).map_err(|_| Stopped)
+        until(&self.shared.status.converged, |converged| *converged).await
     }
 
     /// Waits until [`is_joined`](Self::is_joined).
@@ -188,14 +193,7 @@ impl Cluster {
     /// # Errors
     /// The node was shut down first.
     pub async fn joined(&self) -> Result<(), Stopped> {
-        self.shared
-            .status
-            .joined
-            .clone()
-            .wait_for(|joined| *joined)
-            .await
-            .map(drop)
-            .map_err(|_| Stopped)
+        until(&self.shared.status.joined, |joined| *joined).await
     }
 
     /// Leaves the cluster. Returns once all members concerned have confirmed, or after `deadline`.
@@ -352,6 +350,14 @@ impl Cluster {
         self.shared.commands.send(Command::Ask(question)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
+}
+
+/// Waits until a part of the status is as asked.
+async fn until(
+    status: &watch::Receiver<bool>,
+    is_reached: fn(&bool) -> bool,
+) -> Result<(), Stopped> {
+    status.clone().wait_for(is_reached).await.map(drop).map_err(|_| Stopped)
 }
 
 impl std::fmt::Debug for Cluster {

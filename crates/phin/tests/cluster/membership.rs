@@ -69,3 +69,24 @@ async fn who_is_shut_down_without_leaving_is_dead_to_the_others() {
 }
 
 const COUNT: usize = 20;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hears_nobody_is_isolated_until_it_does() {
+    let nodes = Nodes::new();
+    // Asked, the host of a stopped process would answer, and hearing anyone is enough not to be isolated.
+    let mut config = phin::Config::local();
+    config.ask_hosts = false;
+    let node = nodes.builder("node").config(config).start().await.unwrap();
+    within("the state at the start", node.reconnected()).await.unwrap();
+    let other = nodes.builder("other").seeds([node.local_addr()]);
+    let other = Killable::start(other).await;
+    all_know(std::slice::from_ref(&node), 2).await;
+    let pause = other.pause().await;
+    within("isolation", node.isolated()).await.unwrap();
+    assert!(node.is_isolated());
+    drop(pause);
+    within("its end", node.reconnected()).await.unwrap();
+    assert!(!node.is_isolated());
+    node.shutdown().await;
+    assert_eq!(within("the error", node.isolated()).await, Err(phin::Stopped));
+}
