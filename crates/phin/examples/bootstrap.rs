@@ -54,10 +54,7 @@ async fn start(count: usize, config: &Config) -> Result<(Vec<Cluster>, Duration)
         nodes.push(started??);
     }
     for node in &nodes {
-        let mut changes = node.subscribe();
-        while node.members().live_len() < count {
-            changes.next().await.ok_or("a node stopped")?;
-        }
+        node.wait_until(|members| members.live_len() >= count).await?;
     }
     Ok((nodes, began.elapsed()))
 }

@@ -20,11 +20,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         nodes.push(builder.seeds([seed]).start().await?);
     }
     for node in &nodes {
-        let mut changes = node.subscribe();
-        while node.members().live_len() < nodes.len() {
-            changes.next().await;
-        }
-        println!("{} follows {}", node.name(), leader(&node.members()));
+        let members = node.wait_until(|members| members.live_len() == nodes.len()).await?;
+        println!("{} follows {}", node.name(), leader(&members));
     }
     Ok(())
 }

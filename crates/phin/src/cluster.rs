@@ -110,6 +110,41 @@ impl Cluster {
         self.shared.source.subscribe()
     }
 
+    /// Waits until the membership list satisfies `condition`, and returns the list that does.
+    ///
+    /// `condition` is called with the current list, and then with each newer one that is published until it returns `true`.
+    /// Lists that follow each other quickly may be skipped, so use [`subscribe`](Self::subscribe) for a change that does not
+    /// last. Dropping the future loses nothing. The call has no time limit of its own: use `tokio::time::timeout`.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: phin::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let three = cluster.wait_until(|members| members.live_len() >= 3);
+    /// let members = tokio::time::timeout(Duration::from_secs(30), three).await??;
+    /// println!("{members:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The node was shut down, and its last list does not satisfy the condition.
+    pub async fn wait_until(
+        &self,
+        mut condition: impl FnMut(&Members) -> bool,
+    ) -> Result<Members, Stopped> {
+        let mut lists = self.shared.source.watch();
+        loop {
+            // A clone, so that the condition does not run under the lock that the driver publishes with.
+            let members = lists.borrow_and_update().clone();
+            if condition(&members) {
+                return Ok(members);
+            }
+            drop(members);
+            lists.changed().await.map_err(|_| Stopped)?;
+        }
+    }
+
     /// Joins the cluster through a seed: a socket address, or a text "host:port" or "host" (port 7646).
     ///
     /// The name is resolved now, and its addresses are tried in random order until one admits this node. A

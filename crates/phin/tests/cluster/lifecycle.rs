@@ -84,6 +84,9 @@ async fn after_a_shutdown_all_is_released() {
     within("both shutdowns", async { tokio::join!(node.shutdown(), handle.shutdown()) }).await;
 
     assert_eq!(node.members().live_len(), 2, "the last list remains");
+    let last = node.wait_until(|members| members.live_len() == 2).await.unwrap();
+    assert_eq!(last.version(), node.members().version());
+    assert_eq!(within("an error", node.wait_until(|_| false)).await.unwrap_err(), Stopped);
     assert_eq!(node.stats().await.unwrap_err(), Stopped);
     assert_eq!(node.links().await.unwrap_err(), Stopped);
     let seed = other.local_addr().to_string();

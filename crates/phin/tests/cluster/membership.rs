@@ -1,7 +1,9 @@
 //! Nodes find each other, and find out who died.
 
+use std::time::Duration;
+
 use phin::{Change, MemberState, Notice, Outcome};
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::nodes::{Killable, Nodes, all_hold, all_know, within};
 
@@ -89,4 +91,25 @@ async fn a_node_that_hears_nobody_is_isolated_until_it_does() {
     assert!(!node.is_isolated());
     node.shutdown().await;
     assert_eq!(within("the error", node.isolated()).await, Err(phin::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_ends_with_the_list_that_was_waited_for() {
+    let nodes = Nodes::new();
+    let node = nodes.builder("node").start().await.unwrap();
+    let waiting = tokio::spawn({
+        let node = node.clone();
+        // The condition may ask the node: no lock is held meanwhile.
+        async move { node.wait_until(|members| node.members().len() >= members.len() && members.len() == 3).await }
+    });
+    let mut others = Vec::new();
+    for name in ["a", "b"] {
+        // Dropped before it is over, a wait takes nothing from another.
+        assert!(timeout(Duration::ZERO, node.wait_until(|members| members.len() == 3)).await.is_err());
+        let other = nodes.builder(name).seeds([node.local_addr()]).start().await.unwrap();
+        within("joining", other.joined()).await.unwrap();
+        others.push(other);
+    }
+    let members = within("three members", waiting).await.unwrap().unwrap();
+    assert_eq!(members.len(), 3);
 }

@@ -84,13 +84,8 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 
 /// Waits until the node's list is as it should be.
 pub(crate) async fn until(node: &Cluster, what: &str, condition: impl Fn(&Members) -> bool) {
-    let mut changes = node.subscribe();
-    let wait = async {
-        while !condition(&node.members()) {
-            changes.next().await.expect("the node runs");
-        }
-    };
-    within(&format!("{what} at {}", node.name()), wait).await;
+    let reached = within(&format!("{what} at {}", node.name()), node.wait_until(condition)).await;
+    reached.expect("the node runs");
 }
 
 pub(crate) async fn all_know(nodes: &[Cluster], live: usize) {
