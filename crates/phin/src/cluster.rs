@@ -27,7 +27,8 @@ use crate::{
 ///
 /// The node runs on a task of its own until [`shutdown`](Self::shutdown) is called or the last handle is
 /// dropped. Both close its connections without notice, so the other members declare it dead. To leave the
-/// cluster instead, call [`leave`](Self::leave) first.
+/// cluster instead, call [`leave`](Self::leave) first. A task that only watches the node can hold a
+/// [`WeakCluster`](crate::WeakCluster), which does not keep it running.
 ///
 /// Any future of a handle may be dropped at any time. What it has started then continues or never happens,
 /// and the node stays consistent.

@@ -60,6 +60,7 @@ mod start;
 mod stats;
 mod status;
 mod subscription;
+mod weak;
 
 pub use admission::Newcomer;
 pub use builder::Builder;
@@ -83,6 +84,7 @@ pub use phin_swim::{
 pub use refusals::RefusedHandshake;
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};
+pub use weak::WeakCluster;
 
 /// What the README shows has to compile.
 #[cfg(doctest)]

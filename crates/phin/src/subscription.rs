@@ -39,6 +39,8 @@ pub enum Notice {
 /// Changes are those of members that this node knows. A member that had died or left before this node first
 /// heard of it is in later lists without a change, until it is forgotten. A suppressed member
 /// ([`Members::suppressed_until`]) has no changes until its suppression ends, unless it leaves.
+///
+/// A subscription does not keep the node running.
 #[derive(Debug)]
 pub struct Subscription {
     /// The first snapshot, until it is handed over.
@@ -77,10 +79,16 @@ impl Subscription {
         }
     }
 
+    /// The current list. It contains every change that [`next`](Self::next) has returned, and may contain later ones. After
+    /// a shutdown it is the last list.
+    pub fn members(&self) -> Members {
+        self.members.borrow().clone()
+    }
+
     /// Takes the newest snapshot in place of what the buffer lost, unless the one at hand holds all
     /// of that.
     fn catch_up(&mut self) -> Option<Notice> {
-        let members = self.members.borrow().clone();
+        let members = self.members();
         let events = members.version().saturating_sub(self.version);
         if events == 0 {
             return None;

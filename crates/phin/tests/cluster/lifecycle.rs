@@ -111,12 +111,17 @@ async fn a_node_ends_with_its_last_handle() {
     let seed = silent.local_addr().unwrap().to_string();
     let node = nodes.builder("node").seeds([seed]).start().await.unwrap();
     let mut changes = node.subscribe();
-    let handle = node.clone();
+    let (handle, weak) = (node.clone(), node.downgrade());
     drop(node);
+    let upgraded = weak.upgrade().expect("a handle is left");
     within("an answer", handle.stats()).await.unwrap();
     drop(handle);
+    within("an answer", upgraded.stats()).await.unwrap();
+    drop(upgraded);
+    assert!(weak.upgrade().is_none());
     assert!(matches!(changes.next().await, Some(Notice::Snapshot(_))));
     assert!(within("the end", changes.next()).await.is_none());
+    assert_eq!(changes.members().live_len(), 1, "the last list remains");
 }
 
 #[tokio::test]
