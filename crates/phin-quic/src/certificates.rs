@@ -14,12 +14,11 @@ use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_SIG_ED25519,
     time::ASN1Time, x509::SubjectPublicKeyInfo,
 };
-use zeroize::Zeroizing;
 
 use crate::{
     cluster::ClusterKey,
     identity::{Identity, PeerId, PublicKey},
-    secret::{hex, random},
+    secret::{SecretText, hex, random},
 };
 
 /// From when to when a certificate is accepted.
@@ -49,7 +48,7 @@ pub struct CertificateAuthority {
     /// The certificate as PEM.
     pub certificate_pem: String,
     /// The private key as PEM.
-    pub key_pem: Zeroizing<String>,
+    pub key_pem: SecretText,
 }
 
 /// Creates a CA with a new Ed25519 key.
@@ -96,7 +95,7 @@ pub fn issue(
 
 impl CertificateAuthority {
     /// The CA with this certificate and private key, both as PEM; [`issue`] checks them.
-    pub fn new(certificate_pem: String, key_pem: Zeroizing<String>) -> Self {
+    pub fn new(certificate_pem: String, key_pem: SecretText) -> Self {
         Self { certificate_pem, key_pem }
     }
 }

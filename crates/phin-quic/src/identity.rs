@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     private_file::{create_private, mode_open_to_others},
-    secret::{derive, hex, random},
+    secret::{SecretText, derive, hex, random},
 };
 
 /// The name of a node in the cluster: the first 16 bytes of the SHA-256 of its public key.
@@ -111,7 +111,7 @@ impl Identity {
     }
 
     /// The identity with this secret seed (RFC 8032 §5.1.5): the same seed is the same node.
-    pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
+    pub(crate) fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
         let key_pair =
             Ed25519KeyPair::from_seed_unchecked(&*seed).expect("any 32 bytes are an Ed25519 seed");
         let mut public_key = PublicKey([0; 32]);
@@ -172,11 +172,11 @@ impl Identity {
     }
 
     /// The private key as PEM (PKCS #8), as [`Identity::from_pem`] reads it.
-    pub fn to_pem(&self) -> Zeroizing<String> {
+    pub fn to_pem(&self) -> SecretText {
         let der = PrivatePkcs8KeyDer::from(self.pkcs8().to_vec());
         let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519)
             .expect("our own encoding of our key is well-formed");
-        Zeroizing::new(key.serialize_pem())
+        key.serialize_pem().into()
     }
 
     pub(crate) fn public_key_bytes(&self) -> &[u8] {

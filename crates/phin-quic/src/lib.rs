@@ -79,6 +79,7 @@ pub use identity::{Identity, IdentityError, PeerId, PeerIdError, PublicKey, Sign
 pub use peer::Peer;
 pub use queue::{Received, Receiver, SendError};
 pub use refusal::{DialError, Refusal, RefusedBy};
+pub use secret::SecretText;
 pub use stats::{RefusalStats, TransportStats};
 pub use tls::{Credentials, CredentialsError};
 pub use transport::Transport;

@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use crate::{
-    AdvertiseError, Builder, ForgetError, JoinError, Joined, PhiSubscription,
-    RefusedHandshake, Stats, Stopped, SubscribePhiError, Subscription,
+    AdvertiseError, Builder, ForgetError, JoinError, Joined, PhiSubscription, RefusedHandshake,
+    Stats, Stopped, SubscribePhiError, Subscription,
     clock::Clock,
     command::{Command, Node, Question},
     join::Joiner,

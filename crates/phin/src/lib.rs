@@ -53,6 +53,7 @@ mod keys;
 mod outsiders;
 mod peers;
 mod phi;
+mod receiving;
 mod refusals;
 mod returning;
 mod seeds;
@@ -65,21 +66,19 @@ mod weak;
 pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
-pub use error::{
-    AdvertiseError, ForgetError, JoinError, StartError, Stopped, SubscribePhiError,
-};
+pub use error::{AdvertiseError, ForgetError, JoinError, StartError, Stopped, SubscribePhiError};
 pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
-    DialError, Identity, IdentityError, Keyring, KeyringError, PeerId, Refusal,
-    RefusalStats, RefusedBy, TransportStats, certificates,
+    DialError, Identity, IdentityError, Keyring, KeyringError, PeerId, Refusal, RefusalStats,
+    RefusedBy, SecretText, TransportStats, certificates,
 };
 pub use phin_swim::{
     Change, Config, ConfigError, Event, FailingLink, Fingerprint, ForgetRefusal, Generation,
     Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Name,
-    NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
+    MembersIter, Name, NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote,
+    is_printable,
 };
 pub use refusals::RefusedHandshake;
 pub use stats::{DriverStats, Stats};

@@ -91,6 +91,7 @@ async fn a_node_that_hears_nobody_is_isolated_until_it_does() {
     assert!(!node.is_isolated());
     node.shutdown().await;
     assert_eq!(within("the error", node.isolated()).await, Err(phin::Stopped));
+    other.kill().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,12 +101,17 @@ async fn waiting_ends_with_the_list_that_was_waited_for() {
     let waiting = tokio::spawn({
         let node = node.clone();
         // The condition may ask the node: no lock is held meanwhile.
-        async move { node.wait_until(|members| node.members().len() >= members.len() && members.len() == 3).await }
+        async move {
+            node.wait_until(|members| node.members().len() >= members.len() && members.len() == 3)
+                .await
+        }
     });
     let mut others = Vec::new();
     for name in ["a", "b"] {
         // Dropped before it is over, a wait takes nothing from another.
-        assert!(timeout(Duration::ZERO, node.wait_until(|members| members.len() == 3)).await.is_err());
+        assert!(
+            timeout(Duration::ZERO, node.wait_until(|members| members.len() == 3)).await.is_err()
+        );
         let other = nodes.builder(name).seeds([node.local_addr()]).start().await.unwrap();
         within("joining", other.joined()).await.unwrap();
         others.push(other);
