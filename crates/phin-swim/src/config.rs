@@ -9,19 +9,30 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 /// let mut config = phin_swim::Config::lan();
 /// config.period = Duration::from_millis(200);
 /// ```
+///
+/// With the feature `serde` it is read from the keys of the settings of `phin run` (`period = "200ms"`); what is left out is
+/// that of [`Config::lan`].
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(default, deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct Config {
     /// The interval in which each member probes one other member (SWIM §3.1). A shorter one detects failures sooner and
     /// sends proportionally more messages. Default 1 s; 10 ms to 10 min.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub period: Duration,
     /// The longest protocol period. The period doubles after eight periods without a failed probe or a change of the list, up
     /// to this limit, and is `period` again at the next such event. A longer one saves messages in a calm cluster. The
     /// first death after a calm is then noticed later, in the median by half of the longer period. Default: the period does
     /// not grow; one to 64 times the protocol period.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration_or_off"))]
     pub max_period: Option<Duration>,
     /// The round-trip time assumed for a link that was never measured. If it is too short, new members are probed indirectly
     /// for nothing; if it is too long, their first failure is noticed later. Default 50 ms; at most half the protocol period.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub prior_round_trip: Duration,
     /// The number of rings, and so of observers of each member. More make verdicts more certain, and need about two more
     /// connections each. Default 8; 1 to 32.
@@ -31,18 +42,22 @@ pub struct Config {
     pub phi_threshold: f64,
     /// How long a member may be silent if its host is silent too; three times as long if nothing is known of its host. A
     /// longer tolerance forgives longer pauses and detects failures later. Default 1 s; a tenth of the period to 10 min.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub pause_tolerance: Duration,
     /// How long a member may be silent if its host answers: the process is stopped, swapping or starved. Default 10 s; at
     /// least the pause tolerance, at most an hour.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub hang_tolerance: Duration,
     /// How long a member may be degraded (it lives, but most of its observers do not reach it) before it is evicted, that
     /// is, declared dead. It stays away for as long again before it tries once more. Set this alike on all members: those
     /// without it bring an evicted member back. Default: never; at least the pause tolerance, at most a day.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration_or_off"))]
     pub evict_degraded_after: Option<Duration>,
     /// Whether to ask the hosts of silent members whether their process is there. Default `true`.
     pub ask_hosts: bool,
     /// Whether the application decides on newcomers ([`Output::Newcomer`](crate::Output::Newcomer)). The crate `phin` sets it
     /// if there is a hook. Default `false`: every authenticated node is admitted.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub ask_application: bool,
     /// How many helpers are asked to ping a member that does not answer (the *k* of SWIM §3.1). Default 3; at most 16.
     pub indirect_probes: u8,
@@ -50,6 +65,7 @@ pub struct Config {
     /// the cluster's size. Default 1; 1 to 64.
     pub retransmit_multiplier: u8,
     /// How long an update waits for others, to share its datagrams. Default 2 ms; at most the protocol period.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub push_delay: Duration,
     /// The largest datagram that is built. Longer content is divided, or goes by stream. Default 1,100, which fits the smallest
     /// packet that QUIC allows; 512 to 65,000.
@@ -60,14 +76,17 @@ pub struct Config {
     /// The flap penalty from which on a member's returns are suppressed (RFC 2439). Each death or restart adds one, and the
     /// penalty halves in each half-life. A smaller value hides flapping members sooner, and unlucky ones too. Default 10; at
     /// least 2; infinite turns suppression off.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::number_or_off"))]
     pub flap_suppress: f64,
     /// The flap penalty below which a member is reported again. Default 3; at least 0.1, below `flap_suppress`.
     pub flap_reuse: f64,
     /// The half-life of the flap penalty. Default 10 min, so a member is suppressed for at most 28 min after its last death;
     /// 1 s to 24 h.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub flap_half_life: Duration,
     /// How long a member that died or left stays in the list. A longer time recognises later returns and costs memory.
     /// Default 24 h; at least ten protocol periods.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub retention: Duration,
 }
 

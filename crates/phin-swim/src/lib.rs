@@ -45,6 +45,8 @@ mod flaps;
 mod forget;
 mod gossip;
 mod identity;
+#[cfg(feature = "serde")]
+mod info;
 mod join;
 mod leave;
 mod link;
@@ -71,6 +73,8 @@ pub use config::{Config, ConfigError};
 pub use detect::failing::{FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
+#[cfg(feature = "serde")]
+pub use info::{EventInfo, MemberInfo};
 pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
 pub use member::{Generation, Incarnation, Member, MemberId, MemberIdError, MemberState, Version};

@@ -108,8 +108,9 @@ impl Version {
 }
 
 /// The state of a member. Within one version a later state replaces an earlier one, in the order of SWIM §4.2. `Left` is
-/// signed by the member itself, so no claim of others replaces it.
+/// signed by the member itself, so no claim of others replaces it. There are no others: match it without a wildcard.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(rename_all = "kebab-case"))]
 pub enum MemberState {
     /// It answers, as far as is known.
     Alive,
@@ -232,7 +233,9 @@ mod tests {
         for text in [id.to_string(), format!("{id:?}"), id.to_string().to_uppercase()] {
             assert_eq!(text.parse(), Ok(id), "{text}");
         }
-        for wrong in ["", "28d7af80", "+8d7af80000000000000000000000001", "g8d7af80000000000000000000000001"] {
+        for wrong in
+            ["", "28d7af80", "+8d7af80000000000000000000000001", "g8d7af80000000000000000000000001"]
+        {
             assert_eq!(wrong.parse::<MemberId>(), Err(MemberIdError), "{wrong}");
         }
         assert!(format!("{id}0").parse::<MemberId>().is_err());

@@ -106,6 +106,11 @@ pub struct Event {
 
 /// What happened to a member.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum Change {
     /// It is new, or returned after it had left.
     Joined,

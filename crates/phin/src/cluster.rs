@@ -7,18 +7,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use phin_swim::{Instant, Link, MemberId, Members, Report, Unreached};
+use phin_swim::{Link, MemberId, Members};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
 
 use crate::{
-    AdvertiseError, Builder, ForgetError, JoinError, Joined, PhiSubscription, RefusedHandshake,
-    Stats, Stopped, SubscribePhiError, Subscription,
+    AdvertiseError, Builder, ForgetError, JoinError, Joined, Moment, PhiSubscription,
+    RefusedHandshake, Report, Stats, Stopped, SubscribePhiError, Subscription, Unreached,
     clock::Clock,
     command::{Command, Node, Question},
     join::Joiner,
+    report::Shown,
     status::{IdentityConflict, StatusView},
     subscription::Source,
 };
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
 
 /// The result of leaving.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Departure {
     /// The number of members that confirmed, or that refused to admit this node in the first place.
@@ -274,7 +276,10 @@ impl Cluster {
     /// # Errors
     /// The node has been shut down.
     pub async fn unreached(&self) -> Result<Vec<Unreached>, Stopped> {
-        self.ask(|node, now| node.swim().unreached(now)).await
+        let unreached = self.ask(|node, now| node.swim().unreached(now)).await?;
+        let members = self.members();
+        let shown = Shown { clock: &self.shared.clock, members: &members };
+        Ok(unreached.iter().map(|unreached| shown.unreached(unreached)).collect())
     }
 
     /// The counters of the node since its start.
@@ -291,7 +296,10 @@ impl Cluster {
     /// # Errors
     /// The node has been shut down.
     pub async fn why(&self, id: MemberId) -> Result<Option<Report>, Stopped> {
-        self.ask(move |node, now| node.swim().why(now, id)).await
+        let report = self.ask(move |node, now| node.swim().why(now, id)).await?;
+        let members = self.members();
+        let shown = Shown { clock: &self.shared.clock, members: &members };
+        Ok(report.map(|report| shown.report(&report)))
     }
 
     /// Why the handshakes of this node with a member are refused: an expired certificate, another key,
@@ -372,15 +380,18 @@ impl Cluster {
         self.ask(move |node, _| node.watch_phi(member, threshold)).await?
     }
 
-    /// Converts a moment of this node's clock, such as a member's `since`, to wall-clock time.
-    pub fn wall_clock(&self, at: Instant) -> SystemTime {
+    /// Converts a moment of this node's clock, such as [`Member::since`](crate::Member::since), to wall-clock time.
+    ///
+    /// A list is shared with the core, which knows no wall clock: its moments count from the start of the node. They can be
+    /// compared with each other; this method says when they were, also after the wall clock was set or the machine slept.
+    pub fn wall_clock(&self, at: Moment) -> SystemTime {
         self.shared.clock.wall(at)
     }
 
     /// Has the driver answer a question.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut dyn Node, Instant) -> T + Send + 'static,
+        question: impl FnOnce(&mut dyn Node, Moment) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (question, answer) = Question::new(question);
         self.shared.commands.send(Command::Ask(question)).await.map_err(|_| Stopped)?;

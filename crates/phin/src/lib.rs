@@ -30,6 +30,10 @@
 //! - Membership is an opinion, not a consensus: two nodes may disagree for moments, and for as long
 //!   as a network is parted.
 //!
+//! # Features
+//! - `serde`: `Serialize` for members, changes, reports and [`Config`], as JSON of the shape that the HTTP interface of
+//!   `phin run` has, and `Deserialize` for what can be read back. Off by default.
+//!
 //! # Seeds and restarts
 //! A node listens on loopback, and so reaches no other machine, unless told otherwise with
 //! [`Builder::bind`]. Seeds are tried in the background until one lets the node in, and again
@@ -48,6 +52,8 @@ mod data_dir;
 mod driver;
 mod error;
 mod join;
+#[cfg(feature = "serde")]
+mod json;
 mod keeper;
 mod keys;
 mod outsiders;
@@ -55,6 +61,7 @@ mod peers;
 mod phi;
 mod receiving;
 mod refusals;
+mod report;
 mod returning;
 mod seeds;
 mod start;
@@ -75,12 +82,14 @@ pub use phin_quic::{
     RefusedBy, SecretText, TransportStats, certificates,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Event, FailingLink, Fingerprint, ForgetRefusal, Generation,
-    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Name, NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote,
-    is_printable,
+    Change, Config, ConfigError, Event, Fingerprint, ForgetRefusal, Generation, Incarnation,
+    Instant as Moment, JoinRefusal, Link, Member, MemberId, MemberIdError, MemberState, Members,
+    MembersIter, Name, NameError, Record, Silence, Version, is_printable,
 };
+#[cfg(feature = "serde")]
+pub use phin_swim::{EventInfo, MemberInfo};
 pub use refusals::RefusedHandshake;
+pub use report::{Evidence, FailingLink, MemberRef, Outcome, Report, Unreached, Vote};
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};
 pub use weak::WeakCluster;

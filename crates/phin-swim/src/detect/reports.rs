@@ -10,6 +10,11 @@ use crate::{
 
 /// The kind of a member's silence, by what its host says.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
 pub enum Silence {
     /// The host was not asked, or never answered: a firewall, or a platform that cannot ask.
     Unknown,
@@ -53,7 +58,6 @@ impl fmt::Display for Silence {
 
 /// The evidence of one observer against a member.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Vote {
     /// The observer.
     pub observer: MemberId,
@@ -89,7 +93,6 @@ pub enum Outcome {
 
 /// One suspicion of a member, from beginning to end.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Report {
     /// Which version of the member was suspected.
     pub version: Version,
