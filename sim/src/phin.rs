@@ -133,7 +133,8 @@ impl PhinProcess {
                         let is_degraded = event.change == Change::Degraded;
                         return Some(Action::Degraded(self.node(event.member.id())?, is_degraded));
                     }
-                    Change::Updated | Change::Forgotten | Change::NameConflict => return None,
+                    // `Updated`, `Forgotten` and `NameConflict` change nothing that a member is believed to be.
+                    _ => return None,
                 };
                 let subject = self.node(event.member.id())?;
                 let version = event.member.version();

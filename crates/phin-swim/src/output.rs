@@ -93,6 +93,7 @@ pub enum HostAnswer {
 
 /// A change of the membership list, numbered by the list's version after it.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Event {
     /// The version of the list that contains this change and all before it.
     pub version: u64,
@@ -111,6 +112,7 @@ pub struct Event {
     derive(serde::Deserialize, serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[non_exhaustive]
 pub enum Change {
     /// It is new, or returned after it had left.
     Joined,

@@ -555,6 +555,11 @@ impl Driver {
                 let refusal = refused.map(|refused| refused.refusal.to_string());
                 log!(warn, "member is dead", silence, refusal);
             }
+            // A kind that was added since.
+            other => {
+                let change = other.as_str();
+                log!(info, "member changed", change);
+            }
         }
     }
 

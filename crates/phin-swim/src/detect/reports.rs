@@ -15,6 +15,7 @@ use crate::{
     derive(serde::Deserialize, serde::Serialize),
     serde(rename_all = "kebab-case")
 )]
+#[non_exhaustive]
 pub enum Silence {
     /// The host was not asked, or never answered: a firewall, or a platform that cannot ask.
     Unknown,
