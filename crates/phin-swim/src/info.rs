@@ -43,7 +43,7 @@ pub struct EventInfo {
 }
 
 impl EventInfo {
-    /// A change of which no [`Event`] is told, such as a `Joined` for each member of the list at the start.
+    /// A change without an [`Event`], such as a `Joined` for each member of the first list.
     pub const fn new(change: Change, member: MemberInfo, version: u64) -> Self {
         Self { change, member, version, silence: None }
     }

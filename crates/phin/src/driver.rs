@@ -555,7 +555,7 @@ impl Driver {
                 let refusal = refused.map(|refused| refused.refusal.to_string());
                 log!(warn, "member is dead", silence, refusal);
             }
-            // A kind that was added since.
+            // A kind of change that was added later.
             other => {
                 let change = other.as_str();
                 log!(info, "member changed", change);
