@@ -50,7 +50,7 @@ impl Protocol for Phin {
 
     /// As the driver has it: twice the time between two probes of one link, and 30 s at least.
     fn idle_timeout(&self) -> Duration {
-        let period = self.config.max_protocol_period.unwrap_or(self.config.protocol_period);
+        let period = self.config.max_period.unwrap_or(self.config.period);
         (period * (u32::from(self.config.rings) + 1) * 2).max(secs(30))
     }
 
@@ -133,7 +133,8 @@ impl PhinProcess {
                         let is_degraded = event.change == Change::Degraded;
                         return Some(Action::Degraded(self.node(event.member.id())?, is_degraded));
                     }
-                    Change::Updated | Change::Forgotten | Change::NameConflict => return None,
+                    // `Updated`, `Forgotten` and `NameConflict` change nothing that a member is believed to be.
+                    _ => return None,
                 };
                 let subject = self.node(event.member.id())?;
                 let version = event.member.version();

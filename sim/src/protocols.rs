@@ -101,12 +101,12 @@ impl ProtocolKind {
             Self::Phin => {}
             Self::PhinEager => config.pause_tolerance = millis(300),
             Self::PhinFast => {
-                config.protocol_period = millis(200);
+                config.period = millis(200);
                 config.pause_tolerance = millis(300);
             }
-            Self::PhinCalm2 => config.max_protocol_period = Some(secs(2)),
-            Self::PhinCalm4 => config.max_protocol_period = Some(secs(4)),
-            Self::PhinCalm8 => config.max_protocol_period = Some(secs(8)),
+            Self::PhinCalm2 => config.max_period = Some(secs(2)),
+            Self::PhinCalm4 => config.max_period = Some(secs(4)),
+            Self::PhinCalm8 => config.max_period = Some(secs(8)),
             Self::PhinEvict => config.evict_degraded_after = Some(secs(20)),
             Self::PhinWan => config = Config::wan(),
             Self::Lifeguard | Self::Swim | Self::HeartbeatPhi | Self::Heartbeat => return None,

@@ -292,7 +292,7 @@ impl ConfigSettings {
     /// Changes a profile, as `phin run` does: what must fit the period follows it.
     pub fn apply(&self, config: &mut Config) {
         if let Some(Span(period)) = self.period {
-            config.protocol_period = period;
+            config.period = period;
             config.prior_round_trip = config.prior_round_trip.min(period / 4);
             config.push_delay = config.push_delay.min(period);
             config.pause_tolerance = config.pause_tolerance.max(period / 10);
@@ -306,13 +306,13 @@ impl ConfigSettings {
             config.hang_tolerance = hang;
         }
         if let Some(Span(longest)) = self.max_period {
-            config.max_protocol_period = Some(longest);
+            config.max_period = Some(longest);
         }
         if let Some(Span(after)) = self.evict_degraded_after {
             config.evict_degraded_after = Some(after);
         }
         if let Some(Span(retention)) = self.retention {
-            config.dead_retention = retention;
+            config.retention = retention;
         }
         config.rings = self.rings.unwrap_or(config.rings);
         config.phi_threshold = self.phi_threshold.unwrap_or(config.phi_threshold);

@@ -42,7 +42,7 @@ impl System for Phin {
         format!(
             "phin {}, QUIC, encrypted; preset of period {:?}, pause tolerance {:?}, hang tolerance {:?}, {} rings",
             env!("CARGO_PKG_VERSION"),
-            config.protocol_period,
+            config.period,
             config.pause_tolerance,
             config.hang_tolerance,
             config.rings,

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Subcommand;
 use phin::{
-    Identity, IfExists,
+    Identity,
     certificates::{self, CertificateAuthority, CertificateDescription, Validity},
 };
 
@@ -177,7 +177,7 @@ fn write_pair(dir: &Path, name: &str, certificate: &str, key: &str) -> Result<()
     let created = |path: &Path, result: io::Result<()>| {
         result.map_err(|error| Failure::not_created(path, &error))
     };
-    created(&key_path, phin::write_private(&key_path, key.as_bytes(), IfExists::Fail))?;
+    created(&key_path, private_file::create(&key_path, key.as_bytes()))?;
     let public = fs::File::create_new(&cert_path);
     created(&cert_path, public.and_then(|mut file| file.write_all(certificate.as_bytes())))?;
     let text = format!("wrote {} and {}\n", cert_path.display(), key_path.display());

@@ -30,8 +30,12 @@ impl Changes {
     /// The next news: the list first; `None` once the node has stopped. Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Option<Told> {
         let isolation = async {
-            match self.cluster.isolation_changed(self.is_isolated).await {
-                Ok(is_isolated) => is_isolated,
+            let changed = match self.is_isolated {
+                true => self.cluster.reconnected().await,
+                false => self.cluster.isolated().await,
+            };
+            match changed {
+                Ok(()) => !self.is_isolated,
                 // What the subscription still has is told first; its end is the end.
                 Err(phin::Stopped) => std::future::pending().await,
             }

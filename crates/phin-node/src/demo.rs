@@ -9,11 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use phin::Change;
 use tokio::{runtime, time::timeout};
 
 use crate::{
     client::{Client, member_path},
-    events::{Changed, What},
+    events::{Changed, Own, What},
     failure::Failure,
     run::Signals,
     suspicion::Why,
@@ -111,7 +112,7 @@ async fn settle(fleet: &mut Fleet, args: &Args, narrator: &Narrator) -> Result<(
         "lan" => phin::Config::lan(),
         _ => phin::Config::local(),
     };
-    let settling = config.protocol_period * SETTLING_PERIODS;
+    let settling = config.period * SETTLING_PERIODS;
     narrator.tell(&format!("\nLetting them ping each other for {settling:?}.\n"))?;
     let unasked_end = async {
         loop {
@@ -130,14 +131,15 @@ async fn kill(fleet: &mut Fleet, victim: usize, narrator: &Narrator) -> Result<K
     fleet.kill(victim)?;
     while !waiting.is_empty() {
         let Seen { node, at, what } = fleet.next().await?;
-        let (told, changed) = match &what {
-            What::Suspect(changed) => (Told::Suspects, changed),
-            What::Dead(changed) => (Told::Dead, changed),
-            What::Alive(changed) => (Told::Alive, changed),
+        let What::Changed(Changed { event, .. }) = what else { continue };
+        let told = match event.change {
+            Change::Suspect => Told::Suspects,
+            Change::Dead => Told::Dead,
+            Change::Alive => Told::Alive,
             _ => continue,
         };
-        timeline.add(at, fleet.nodes()[node].name(), told, &changed.member.name);
-        if told == Told::Dead && fleet.is_id_of(victim, &changed.member.id) {
+        timeline.add(at, fleet.nodes()[node].name(), told, event.member.name.as_str());
+        if told == Told::Dead && fleet.is_id_of(victim, event.member.id) {
             waiting.remove(&node);
         }
     }
@@ -157,7 +159,8 @@ async fn why(fleet: &mut Fleet, victim: usize) -> Result<String, Failure> {
     let client = Client::at(fleet.http().await?);
     let victim = &fleet.nodes()[victim];
     // By id, which no restart and no other member shares.
-    let path = member_path(victim.me().map_or(victim.name(), |me| &me.id), "why");
+    let asked = victim.me().map_or_else(|| victim.name().to_owned(), |me| me.id.to_string());
+    let path = member_path(&asked, "why");
     let asked = tokio::task::spawn_blocking(move || client.get::<Why>(&path)).await;
     let why = asked.map_err(|error| Failure::runtime("asking why", &error))??;
     Ok(report::reason(&why, fleet.nodes()[0].name()))
@@ -174,19 +177,20 @@ async fn leave(fleet: &mut Fleet, leaver: usize, narrator: &Narrator) -> Result<
     while !waiting.is_empty() || departed.is_none() {
         let Seen { node, at, what } = fleet.next().await?;
         match what {
-            What::Left(Changed { member, .. })
-                if fleet.is_id_of(leaver, &member.id) && waiting.remove(&node) =>
+            What::Changed(Changed { event, .. })
+                if event.change == Change::Left
+                    && fleet.is_id_of(leaver, event.member.id)
+                    && waiting.remove(&node) =>
             {
                 timeline.add(at, fleet.nodes()[node].name(), Told::Left, &name);
             }
-            What::Departed { confirmed, asked } if node == leaver => {
-                departed = Some((confirmed, asked));
-            }
+            What::Own(Own::Departed(departure)) if node == leaver => departed = Some(departure),
             _ => {}
         }
     }
     fleet.wait_until_ended(leaver).await?;
-    let (confirmed, asked) = departed.unwrap_or_default();
+    let (confirmed, asked) =
+        departed.map_or((0, 0), |departed| (departed.confirmed, departed.asked));
     narrator.tell(&timeline.text())?;
     let all_ms = milliseconds(timeline.last(Told::Left, &name));
     narrator.tell(&format!(

@@ -1,11 +1,14 @@
 //! Members and changes as others read them: the JSON of event lines and of HTTP, and the human-readable line.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
+use std::{collections::BTreeMap, time::SystemTime};
 
-use phin::{Change, Event, Link, Member, MemberId, Members, Unreached};
+use phin::{
+    Change, Departure, Event, EventInfo, FailingLink, Link, Member, MemberId, MemberInfo,
+    MemberRef, Members, Unreached,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::text::{printable, printable_option, readable, rfc3339, short};
+use crate::text::{printable, printable_option, readable, readable_time, rfc3339, short};
 
 /// One line of a stream of events.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -17,58 +20,22 @@ pub(crate) struct Line {
     pub(crate) what: What,
 }
 
-/// What a line tells; the tag is the field `event`.
+/// What a line reports.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(tag = "event", rename_all = "lowercase")]
+#[serde(untagged)]
 pub(crate) enum What {
-    Joined(Changed),
-    Suspect(Changed),
-    Alive(Changed),
-    Dead(Changed),
-    Left(Changed),
-    Updated(Changed),
-    Forgotten(Changed),
-    /// Another live member has its name.
-    #[serde(rename = "name-conflict")]
-    NameConflict(Changed),
-    /// It returned, but died and returned too often lately: nothing more is told of it for a while.
-    #[serde(rename = "suppressed")]
-    Suppressed(Changed),
-    Degraded(Changed),
-    Recovered(Changed),
-    /// The reader was too slow for this many changes; a snapshot follows in their place.
-    Missed {
-        events: u64,
-    },
-    /// The whole list at this version.
-    Snapshot {
-        version: u64,
-        members: Vec<ListedMember>,
-    },
-    /// The node hears no other member, so it declares nobody dead.
-    Isolated,
-    /// It hears one again.
-    Reconnected,
-    /// The node itself left; this many of the members that it told have confirmed.
-    Departed {
-        confirmed: usize,
-        asked: usize,
-    },
+    /// A change of a member.
+    Changed(Changed),
+    /// Something about the node itself, or the stream.
+    Own(Own),
 }
 
-/// One member after a change, and the version of the list that has the change.
+/// One change of a member.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Changed {
-    pub(crate) member: MemberLine,
-    pub(crate) version: u64,
-    /// Of a death or a suspicion, what kind of silence it is, where the node knows: gone, hung, silent, unknown.
-    #[serde(
-        default,
-        deserialize_with = "printable_option",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub(crate) silence: Option<String>,
-    /// Of a death or a suspicion, why handshakes of this node with the member are refused, if they are.
+    #[serde(flatten)]
+    pub(crate) event: EventInfo,
+    /// For a death or a suspicion, why handshakes of this node with the member are refused, if they are.
     #[serde(
         default,
         deserialize_with = "printable_option",
@@ -77,32 +44,27 @@ pub(crate) struct Changed {
     pub(crate) refusal: Option<String>,
 }
 
-/// Who a member is.
+/// What is no change of a member; the tag is the field `event`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct MemberLine {
-    #[serde(deserialize_with = "printable")]
-    pub(crate) id: String,
-    #[serde(deserialize_with = "printable")]
-    pub(crate) name: String,
-    pub(crate) addr: SocketAddr,
-    pub(crate) generation: u32,
-    pub(crate) incarnation: u32,
-}
-
-/// A member and what this node holds it for.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct ListedMember {
-    #[serde(flatten)]
-    pub(crate) member: MemberLine,
-    #[serde(deserialize_with = "printable")]
-    pub(crate) state: String,
+#[serde(tag = "event", rename_all = "lowercase")]
+pub(crate) enum Own {
+    /// The reader was too slow for this many changes; a snapshot follows in their place.
+    Missed { events: u64 },
+    /// The whole list at this version.
+    Snapshot { version: u64, members: Vec<MemberInfo> },
+    /// The node receives nothing from any member, so it declares nobody dead.
+    Isolated,
+    /// It receives something again.
+    Reconnected,
+    /// The node itself left, as confirmed by these members.
+    Departed(Departure),
 }
 
 /// A member as `/v1/members` shows it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct DetailedMember {
     #[serde(flatten)]
-    pub(crate) listed: ListedMember,
+    pub(crate) member: MemberInfo,
     /// How surprising its silence is to this node; `null` for members that are not live, and of which nothing is known
     /// here: mostly those that this node does not observe.
     pub(crate) phi: Option<f64>,
@@ -116,7 +78,7 @@ pub(crate) struct DetailedMember {
     pub(crate) suppressed_until: Option<String>,
     /// The ids of other live members with its name.
     #[serde(default)]
-    pub(crate) namesakes: Vec<String>,
+    pub(crate) namesakes: Vec<MemberId>,
     /// Which of its observers do not reach it, though it lives, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
@@ -132,46 +94,17 @@ pub(crate) struct Failing {
     pub(crate) failing_links: Vec<FailingLink>,
 }
 
-/// One observer's link that fails.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct FailingLink {
-    pub(crate) observer: Someone,
-    /// When the first ping was sent that was not answered.
-    #[serde(deserialize_with = "printable")]
-    pub(crate) since: String,
-    /// How many pings were not answered, up to 255.
-    pub(crate) pings_missed: u8,
-}
-
-/// A member, named where its name is still known.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Someone {
-    #[serde(deserialize_with = "printable")]
-    pub(crate) id: String,
-    #[serde(deserialize_with = "printable_option")]
-    pub(crate) name: Option<String>,
-}
-
-impl Someone {
-    pub(crate) fn new(id: MemberId, members: &Members) -> Self {
-        let name = members.get(id).map(|member| member.name().to_owned());
-        Self { id: id.to_string(), name }
-    }
-
-    pub(crate) fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| short(&self.id))
-    }
+/// How a member is called: by its name, or else by the start of its id.
+pub(crate) fn label(member: &MemberRef) -> String {
+    member.name.as_ref().map_or_else(|| short(&member.id.to_string()), ToString::to_string)
 }
 
 impl Failing {
-    pub(crate) fn new(unreached: &Unreached, cluster: &phin::Cluster, members: &Members) -> Self {
-        let time = |at| rfc3339(cluster.wall_clock(at));
-        let links = unreached.links.iter().map(|link| FailingLink {
-            observer: Someone::new(link.observer, members),
-            since: time(link.since),
-            pings_missed: link.attempts,
-        });
-        Self { degraded_since: unreached.degraded_since.map(time), failing_links: links.collect() }
+    pub(crate) fn new(unreached: Unreached) -> Self {
+        Self {
+            degraded_since: unreached.degraded_since.map(rfc3339),
+            failing_links: unreached.links,
+        }
     }
 
     /// What it means, a line for each link; empty where none fails.
@@ -186,10 +119,11 @@ impl Failing {
             ),
             None => "It lives, but some of its observers do not reach it.\n".to_owned(),
         };
-        for FailingLink { observer, since, pings_missed } in &self.failing_links {
-            let (observer, since) = (observer.label(), readable(since));
+        for link in &self.failing_links {
+            let (observer, since) = (label(&link.observer), readable_time(link.since));
+            let missed = link.pings_missed;
             text.push_str(&format!(
-                "  {observer} does not reach it since {since}: {pings_missed} pings without direct reply\n"
+                "  {observer} does not reach it since {since}: {missed} pings without direct reply\n"
             ));
         }
         text
@@ -199,8 +133,8 @@ impl Failing {
 /// The answer of `/v1/members`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct MemberList {
-    #[serde(rename = "self", deserialize_with = "printable")]
-    pub(crate) me: String,
+    #[serde(rename = "self")]
+    pub(crate) me: MemberId,
     pub(crate) version: u64,
     /// Equal lists have equal fingerprints.
     #[serde(deserialize_with = "printable")]
@@ -211,17 +145,10 @@ pub(crate) struct MemberList {
     pub(crate) members: Vec<DetailedMember>,
 }
 
-/// The answer of `/v1/leave`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub(crate) struct Departed {
-    pub(crate) confirmed: usize,
-    pub(crate) asked: usize,
-}
-
 /// The answer of `/v1/members/{member}/forget`: the member as it was.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Forgotten {
-    pub(crate) forgotten: ListedMember,
+    pub(crate) forgotten: MemberInfo,
 }
 
 impl Line {
@@ -230,13 +157,12 @@ impl Line {
     }
 
     pub(crate) fn of_event(at: SystemTime, event: &Event, cluster: &phin::Cluster) -> Self {
-        let mut what = What::changed(event.change, &event.member, event.version);
-        if let What::Suspect(changed) | What::Dead(changed) = &mut what {
-            changed.silence = event.silence.map(|silence| silence.as_str().to_owned());
-            let refused = cluster.refusal(event.member.id());
-            changed.refusal = refused.map(|refused| refused.refusal.to_string());
-        }
-        Self { at: rfc3339(at), what }
+        let refusal = match event.change {
+            Change::Suspect | Change::Dead => cluster.refusal(event.member.id()),
+            _ => None,
+        };
+        let refusal = refusal.map(|refused| refused.refusal.to_string());
+        Self { at: rfc3339(at), what: What::Changed(Changed { event: event.into(), refusal }) }
     }
 
     /// The line as JSON, with its end.
@@ -251,38 +177,27 @@ impl Line {
         let Self { at, what } = self;
         let (at, event) = (readable(at), what.name());
         let text = match what {
-            What::Joined(changed)
-            | What::Suspect(changed)
-            | What::Alive(changed)
-            | What::Dead(changed)
-            | What::Left(changed)
-            | What::Updated(changed)
-            | What::Forgotten(changed)
-            | What::NameConflict(changed)
-            | What::Suppressed(changed)
-            | What::Degraded(changed)
-            | What::Recovered(changed) => {
-                let Changed { member, version, silence, refusal } = changed;
-                let silence =
-                    silence.as_ref().map_or(String::new(), |kind| format!(" silence={kind}"));
+            What::Changed(Changed { event: changed, refusal }) => {
+                let EventInfo { member, version, silence, .. } = changed;
+                let silence = silence.map_or(String::new(), |kind| format!(" silence={kind}"));
                 let refusal =
                     refusal.as_ref().map_or(String::new(), |why| format!(" refusal={why:?}"));
                 format!("{at} {event:8} {} version={version}{silence}{refusal}\n", describe(member))
             }
-            What::Missed { events } => {
+            What::Own(Own::Missed { events }) => {
                 format!("{at} {event:8} {events} changes, for the reader was too slow\n")
             }
-            What::Snapshot { version, members } => {
+            What::Own(Own::Snapshot { version, members }) => {
                 let mut text =
                     format!("{at} {event:8} {} members version={version}\n", members.len());
-                for ListedMember { member, state } in members {
-                    text.push_str(&format!("{at}   {state:8} {}\n", describe(member)));
+                for member in members {
+                    text.push_str(&format!("{at}   {:8} {}\n", member.state, describe(member)));
                 }
                 text
             }
-            What::Isolated => format!("{at} {event} no other member is heard\n"),
-            What::Reconnected => format!("{at} {event} other members are heard again\n"),
-            What::Departed { confirmed, asked } => {
+            What::Own(Own::Isolated) => format!("{at} {event} no other member is heard\n"),
+            What::Own(Own::Reconnected) => format!("{at} {event} other members are heard again\n"),
+            What::Own(Own::Departed(Departure { confirmed, asked, .. })) => {
                 format!("{at} {event:8} confirmed by {confirmed} of {asked} members\n")
             }
         };
@@ -291,52 +206,34 @@ impl Line {
 }
 
 impl What {
-    pub(crate) fn changed(change: Change, member: &Member, version: u64) -> Self {
-        let changed =
-            Changed { member: member_line(member), version, silence: None, refusal: None };
-        match change {
-            Change::Joined => Self::Joined(changed),
-            Change::Suspect => Self::Suspect(changed),
-            Change::Alive => Self::Alive(changed),
-            Change::Dead => Self::Dead(changed),
-            Change::Left => Self::Left(changed),
-            Change::Updated => Self::Updated(changed),
-            Change::Forgotten => Self::Forgotten(changed),
-            Change::NameConflict => Self::NameConflict(changed),
-            Change::Suppressed => Self::Suppressed(changed),
-            Change::Degraded => Self::Degraded(changed),
-            Change::Recovered => Self::Recovered(changed),
-        }
+    /// A live member of the list that a stream begins with.
+    pub(crate) fn joined(member: &Member, version: u64) -> Self {
+        let event = EventInfo::new(Change::Joined, member.into(), version);
+        Self::Changed(Changed { event, refusal: None })
+    }
+
+    pub(crate) fn missed(events: u64) -> Self {
+        Self::Own(Own::Missed { events })
     }
 
     pub(crate) fn snapshot(members: &Members) -> Self {
-        let listed = members.iter().map(|member| listed_member(member)).collect();
-        Self::Snapshot { version: members.version(), members: listed }
+        let listed = members.iter().map(|member| MemberInfo::from(&**member)).collect();
+        Self::Own(Own::Snapshot { version: members.version(), members: listed })
     }
 
     pub(crate) const fn isolation(is_isolated: bool) -> Self {
-        if is_isolated { Self::Isolated } else { Self::Reconnected }
+        Self::Own(if is_isolated { Own::Isolated } else { Own::Reconnected })
     }
 
     /// The field `event`, and the type of the server-sent event.
     pub(crate) const fn name(&self) -> &'static str {
         match self {
-            Self::Joined(_) => "joined",
-            Self::Suspect(_) => "suspect",
-            Self::Alive(_) => "alive",
-            Self::Dead(_) => "dead",
-            Self::Left(_) => "left",
-            Self::Updated(_) => "updated",
-            Self::Forgotten(_) => "forgotten",
-            Self::NameConflict(_) => "name-conflict",
-            Self::Suppressed(_) => "suppressed",
-            Self::Degraded(_) => "degraded",
-            Self::Recovered(_) => "recovered",
-            Self::Missed { .. } => "missed",
-            Self::Snapshot { .. } => "snapshot",
-            Self::Isolated => "isolated",
-            Self::Reconnected => "reconnected",
-            Self::Departed { .. } => "departed",
+            Self::Changed(changed) => changed.event.change.as_str(),
+            Self::Own(Own::Missed { .. }) => "missed",
+            Self::Own(Own::Snapshot { .. }) => "snapshot",
+            Self::Own(Own::Isolated) => "isolated",
+            Self::Own(Own::Reconnected) => "reconnected",
+            Self::Own(Own::Departed(_)) => "departed",
         }
     }
 }
@@ -354,25 +251,21 @@ pub(crate) fn member_list(
     let detailed = by_name.into_iter().map(|member| {
         let link = links.iter().find(|link| link.id == member.id());
         DetailedMember {
-            listed: listed_member(member),
+            member: MemberInfo::from(&**member),
             phi: phis.get(&member.id()).copied(),
             rtt_ms: link
                 .and_then(|link| link.round_trip)
                 .map(|round_trip| round_trip.as_secs_f64() * 1e3),
             since: rfc3339(cluster.wall_clock(member.since())),
             suppressed_until: suppressed_until(cluster, members, member),
-            namesakes: members
-                .namesakes(member)
-                .iter()
-                .map(|other| other.id().to_string())
-                .collect(),
+            namesakes: members.namesakes(member).iter().map(|other| other.id()).collect(),
             failing: (unreached.iter().find(|unreached| unreached.id == member.id()))
-                .map(|unreached| Failing::new(unreached, cluster, members))
+                .map(|unreached| Failing::new(unreached.clone()))
                 .unwrap_or_default(),
         }
     });
     MemberList {
-        me: cluster.id().to_string(),
+        me: cluster.id(),
         version: members.version(),
         fingerprint: members.fingerprint().to_string(),
         converged: Some(cluster.is_converged()),
@@ -389,23 +282,19 @@ pub(crate) fn suppressed_until(
     members.suppressed_until(member.id()).map(|until| rfc3339(cluster.wall_clock(until)))
 }
 
-pub(crate) fn listed_member(member: &Member) -> ListedMember {
-    ListedMember { member: member_line(member), state: member.state().to_string() }
-}
-
-fn member_line(member: &Member) -> MemberLine {
-    MemberLine {
-        id: member.id().to_string(),
-        name: member.name().to_owned(),
-        addr: member.addr(),
-        generation: member.generation().0,
-        incarnation: member.incarnation().0,
-    }
-}
-
-fn describe(member: &MemberLine) -> String {
-    let MemberLine { id, name, addr, generation, incarnation } = member;
+fn describe(member: &MemberInfo) -> String {
+    let MemberInfo { id, name, addr, generation, incarnation, .. } = member;
+    let (generation, incarnation) = (generation.0, incarnation.0);
     format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}")
+}
+
+/// A member for tests.
+#[cfg(test)]
+pub(crate) fn member_info(name: &str, id: &str, state: &str) -> MemberInfo {
+    let member = serde_json::json!({
+        "id": id, "name": name, "addr": "127.0.0.1:7646", "generation": 1, "incarnation": 2, "state": state,
+    });
+    serde_json::from_value(member).unwrap()
 }
 
 #[cfg(test)]
@@ -413,15 +302,10 @@ mod tests {
     use super::*;
 
     fn line() -> Line {
-        let member = MemberLine {
-            id: "00112233445566778899aabbccddeeff".into(),
-            name: "n1".into(),
-            addr: "127.0.0.1:7646".parse().unwrap(),
-            generation: 1,
-            incarnation: 2,
-        };
+        let member = member_info("n1", "00112233445566778899aabbccddeeff", "dead");
         let at = rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500));
-        Line { at, what: What::Dead(Changed { member, version: 7, silence: None, refusal: None }) }
+        let event = EventInfo::new(Change::Dead, member, 7);
+        Line { at, what: What::Changed(Changed { event, refusal: None }) }
     }
 
     #[test]
@@ -431,7 +315,8 @@ mod tests {
             json,
             "{\"at\":\"1970-01-01T00:00:01.500000Z\",\"event\":\"dead\",\"member\":{\
              \"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"n1\",\
-             \"addr\":\"127.0.0.1:7646\",\"generation\":1,\"incarnation\":2},\"version\":7}\n"
+             \"addr\":\"127.0.0.1:7646\",\"generation\":1,\"incarnation\":2,\"state\":\"dead\"},\
+             \"version\":7}\n"
         );
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line());
     }
@@ -449,14 +334,14 @@ mod tests {
     #[test]
     fn a_kind_of_silence_is_told_where_it_is_known() {
         let mut line = line();
-        let What::Dead(changed) = &mut line.what else { unreachable!() };
-        changed.silence = Some("gone".into());
+        let What::Changed(changed) = &mut line.what else { unreachable!() };
+        changed.event.silence = Some(phin::Silence::Gone);
         let json = String::from_utf8(line.to_json()).unwrap();
         assert!(json.ends_with("\"version\":7,\"silence\":\"gone\"}\n"), "{json}");
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
         let text = String::from_utf8(line.to_text()).unwrap();
         assert!(text.ends_with(" version=7 silence=gone\n"), "{text}");
-        let What::Dead(changed) = &mut line.what else { unreachable!() };
+        let What::Changed(changed) = &mut line.what else { unreachable!() };
         changed.refusal = Some("the certificate has expired".into());
         let json = String::from_utf8(line.to_json()).unwrap();
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
@@ -467,11 +352,12 @@ mod tests {
     #[test]
     fn every_kind_of_line_survives_json() {
         let whats = [
-            What::Missed { events: 3 },
-            What::Snapshot { version: 3, members: Vec::new() },
-            What::Isolated,
-            What::Reconnected,
-            What::Departed { confirmed: 2, asked: 3 },
+            What::missed(3),
+            What::Own(Own::Snapshot { version: 3, members: Vec::new() }),
+            What::isolation(true),
+            What::isolation(false),
+            serde_json::from_str("{\"event\":\"departed\",\"confirmed\":2,\"asked\":3}").unwrap(),
+            line().what,
         ];
         for what in whats {
             let line = Line::now(what);

@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(crate) fn forget(args: &Args) -> Result<(), Failure> {
     let path = member_path(&args.member, "forget");
     let Forgotten { forgotten } = Client::new(&args.target)?.post(&path)?;
-    let member = &forgotten.member;
-    let text = format!("forgot {} ({}), {}\n", member.name, short(&member.id), forgotten.state);
+    let id = short(&forgotten.id.to_string());
+    let text = format!("forgot {} ({id}), {}\n", forgotten.name, forgotten.state);
     Ok(io::stdout().write_all(text.as_bytes())?)
 }

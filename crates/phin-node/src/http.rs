@@ -33,7 +33,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use phin::Cluster;
+use phin::{Cluster, Departure};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -42,7 +42,7 @@ use tokio::{
 };
 use tracing::{debug, info, warn};
 
-use crate::events::{self as lines, Departed};
+use crate::events as lines;
 use connections::{Connections, Usage};
 pub(crate) use guard::Access;
 pub(crate) use node::{Node, Stage};
@@ -112,7 +112,7 @@ async fn members(State(node): State<Node>) -> Result<impl IntoResponse, Refusal>
     Ok(Json(lines::member_list(&node.cluster, &members, &links, &phis, &unreached)))
 }
 
-async fn leave(State(node): State<Node>) -> Result<Json<Departed>, Refusal> {
+async fn leave(State(node): State<Node>) -> Result<Json<Departure>, Refusal> {
     info!("leaving the cluster, as asked over HTTP");
     // On a task of its own: a client that hangs up must not leave the node half way out.
     let departure = tokio::spawn(async move {
@@ -125,7 +125,7 @@ async fn leave(State(node): State<Node>) -> Result<Json<Departed>, Refusal> {
     let unavailable = |error: String| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error);
     let departure = departure.await.map_err(|error| unavailable(error.to_string()))?;
     let departure = departure.map_err(|error| unavailable(error.to_string()))?;
-    Ok(Json(Departed { confirmed: departure.confirmed, asked: departure.asked }))
+    Ok(Json(departure))
 }
 
 /// The process answers, and so does the task that keeps the membership.

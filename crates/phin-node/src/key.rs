@@ -7,7 +7,6 @@ use std::{
 };
 
 use clap::Subcommand;
-use phin::IfExists;
 
 use crate::{failure::Failure, private_file};
 
@@ -41,8 +40,7 @@ pub(crate) fn key(args: &Args) -> Result<(), Failure> {
         warn_if_exposed();
         return Ok(());
     };
-    phin::write_private(path, line.as_bytes(), IfExists::Fail)
-        .map_err(|error| Failure::not_created(path, &error))
+    private_file::create(path, line.as_bytes()).map_err(|error| Failure::not_created(path, &error))
 }
 
 /// A shell makes the files it redirects to readable by all, and `phin run` refuses such a key: better said now.

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
+use phin::Departure;
+
 use crate::{
     client::{Client, Target},
-    events::Departed,
     failure::Failure,
 };
 
@@ -17,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn leave(args: &Args) -> Result<(), Failure> {
-    let Departed { confirmed, asked } = Client::new(&args.target)?.post("/v1/leave")?;
+    let Departure { confirmed, asked, .. } = Client::new(&args.target)?.post("/v1/leave")?;
     let text = format!("left; confirmed by {confirmed} of {asked} members\n");
     Ok(io::stdout().write_all(text.as_bytes())?)
 }

@@ -5,6 +5,8 @@ use std::{
     io::{self, Write},
 };
 
+use phin::{MemberId, MemberState};
+
 use crate::{
     client::{Client, Target},
     events::{DetailedMember, MemberList},
@@ -45,12 +47,12 @@ enum State {
 }
 
 impl State {
-    const fn as_str(self) -> &'static str {
+    const fn state(self) -> MemberState {
         match self {
-            Self::Alive => "alive",
-            Self::Suspect => "suspect",
-            Self::Dead => "dead",
-            Self::Left => "left",
+            Self::Alive => MemberState::Alive,
+            Self::Suspect => MemberState::Suspect,
+            Self::Dead => MemberState::Dead,
+            Self::Left => MemberState::Left,
         }
     }
 }
@@ -58,29 +60,27 @@ impl State {
 pub(crate) fn members(args: &Args) -> Result<(), Failure> {
     let mut list: MemberList = Client::new(&args.target)?.get("/v1/members")?;
     if !args.state.is_empty() {
-        let is_wanted = |state: &str| args.state.iter().any(|wanted| wanted.as_str() == state);
-        list.members.retain(|member| is_wanted(&member.listed.state));
+        let is_wanted = |state| args.state.iter().any(|wanted| wanted.state() == state);
+        list.members.retain(|member| is_wanted(member.member.state));
     }
     if args.json {
         let json = serde_json::to_string(&list).expect("a list is plain data with text keys");
         return Ok(io::stdout().write_all(format!("{json}\n").as_bytes())?);
     }
     list.members.sort_by(|a, b| {
-        let key = |member: &DetailedMember| {
-            (member.listed.member.name.clone(), member.listed.member.id.clone())
-        };
-        key(a).cmp(&key(b))
+        let [a, b] = [a, b].map(|member| (&member.member.name, member.member.id));
+        a.cmp(&b)
     });
     let hidden = if args.all || !args.state.is_empty() { 0 } else { hide_earlier(&mut list) };
     let columns =
         ["NAME", "STATE", "ADDRESS", "SINCE", "PHI", "RTT", "GENERATION", "INCARNATION", "ID"];
     let mut shown = table::new(&columns);
     for member in &list.members {
-        shown.add_row(row(member, &list.me));
+        shown.add_row(row(member, list.me));
     }
     let mut text = table::text(&shown);
     for member in list.members.iter().filter(|member| !member.failing.failing_links.is_empty()) {
-        text.push_str(&format!("\n{}: {}", member.listed.member.name, member.failing.to_text()));
+        text.push_str(&format!("\n{}: {}", member.member.name, member.failing.to_text()));
     }
     if hidden > 0 {
         text.push_str(&format!(
@@ -94,23 +94,23 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
 fn hide_earlier(list: &mut MemberList) -> usize {
     // For each name its live members, or else the one that died or left last.
     let rank = |member: &DetailedMember| {
-        let is_live = matches!(member.listed.state.as_str(), "alive" | "suspect");
+        let is_live = member.member.state.is_live();
         // Times in one format are in the order of their texts.
         (is_live, if is_live { String::new() } else { member.since.clone() })
     };
     let mut latest = BTreeMap::new();
     for member in &list.members {
-        let name = member.listed.member.name.clone();
+        let name = member.member.name.clone();
         let latest = latest.entry(name).or_insert_with(|| rank(member));
         *latest = rank(member).max(latest.clone());
     }
     let before = list.members.len();
-    list.members.retain(|member| rank(member) == latest[&member.listed.member.name]);
+    list.members.retain(|member| rank(member) == latest[&member.member.name]);
     before - list.members.len()
 }
 
-fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
-    let member = &detailed.listed.member;
+fn row(detailed: &DetailedMember, me: MemberId) -> Vec<comfy_table::Cell> {
+    let member = &detailed.member;
     let is_me = if member.id == me { " (self)" } else { "" };
     let is_unique = if detailed.namesakes.is_empty() { "" } else { " (not unique)" };
     let is_held = if detailed.suppressed_until.is_some() { " (suppressed)" } else { "" };
@@ -118,7 +118,7 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
     let is_degraded = detailed.failing.degraded_since.is_some();
     let degraded = if is_degraded { ", degraded" } else { "" };
-    let state = format!("{}{degraded}", detailed.listed.state);
+    let state = format!("{}{degraded}", member.state);
     vec![
         format!("{}{is_me}{is_unique}{is_held}", member.name).into(),
         table::state(&state),
@@ -126,9 +126,9 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
         since(&detailed.since).into(),
         phi.into(),
         round_trip.into(),
-        member.generation.into(),
-        member.incarnation.into(),
-        short(&member.id).into(),
+        member.generation.0.into(),
+        member.incarnation.0.into(),
+        short(&member.id.to_string()).into(),
     ]
 }
 

@@ -1,9 +1,9 @@
-//! Files that hold secrets: read only if nobody else can read them.
+//! Files that hold secrets: read only if nobody else can read them, and created so that nobody else can.
 
 use std::{
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -43,6 +43,19 @@ pub(crate) fn read(path: &Path) -> Result<String, PrivateFileError> {
     Ok(text)
 }
 
+/// Creates a file that only its owner can read and write (mode 0600). If it cannot be written whole, it is removed.
+///
+/// # Errors
+/// The error of the file system; [`io::ErrorKind::AlreadyExists`] if the file exists.
+pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    if written.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
 /// Whether anyone may use a file with this mode who should not. The group may read what root owns: that is how secrets
 /// are mounted in Kubernetes with `fsGroup`, where the mode cannot be changed (the rule of PostgreSQL and libpq).
 const fn is_exposed(mode: u32, owner: u32) -> bool {
@@ -59,6 +72,18 @@ const MAX_BYTES: u64 = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_created_once_and_for_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        create(&path, b"one").unwrap();
+        assert_eq!(read(&path).unwrap(), "one");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let again = create(&path, b"two").unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(read(&path).unwrap(), "one");
+    }
 
     #[test]
     fn a_group_may_read_what_root_owns() {

@@ -20,6 +20,11 @@ pub(crate) fn readable(at: &str) -> String {
     }
 }
 
+/// A time, as [`readable`] shows it.
+pub(crate) fn readable_time(at: SystemTime) -> String {
+    readable(&rfc3339(at))
+}
+
 /// As much of an id as people compare; programs read the whole of it with `--json`.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()

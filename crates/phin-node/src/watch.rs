@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
     client::{Client, RequestError, Stream, Target},
-    events::{Line, MemberList, What},
+    events::{Line, MemberList, Own, What},
     failure::{Failure, with_causes},
 };
 
@@ -124,8 +124,8 @@ impl Arriving {
             return serde_json::from_str(&self.data).map(Some);
         }
         let list: MemberList = serde_json::from_str(&self.data)?;
-        let members = list.members.into_iter().map(|member| member.listed).collect();
-        Ok(Some(Line::now(What::Snapshot { version: list.version, members })))
+        let members = list.members.into_iter().map(|member| member.member).collect();
+        Ok(Some(Line::now(What::Own(Own::Snapshot { version: list.version, members }))))
     }
 }
 
@@ -170,14 +170,14 @@ mod tests {
     fn events_are_put_together_from_their_lines() {
         let at = "1970-01-01T00:00:01.500000Z";
         let stream = format!(
-            ": comment\n\nevent: snapshot\nid: 3\ndata: {{\"self\":\"ab\",\"version\":3,\
-             \"fingerprint\":\"00\",\"members\":[]}}\n\n:\n\n\
+            ": comment\n\nevent: snapshot\nid: 3\ndata: {{\"self\":\"00112233445566778899aabbccddeeff\",\
+             \"version\":3,\"fingerprint\":\"00\",\"members\":[]}}\n\n:\n\n\
              event: missed\ndata: {{\"at\":\"{at}\",\"event\":\"missed\",\"events\":2}}\n\n"
         );
         let told = told(&stream);
         assert_eq!(told.len(), 2);
-        assert_eq!(told[0].what, What::Snapshot { version: 3, members: Vec::new() });
-        assert_eq!(told[1], Line { at: at.into(), what: What::Missed { events: 2 } });
+        assert_eq!(told[0].what, What::Own(Own::Snapshot { version: 3, members: Vec::new() }));
+        assert_eq!(told[1], Line { at: at.into(), what: What::missed(2) });
     }
 
     #[test]

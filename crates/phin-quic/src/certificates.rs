@@ -14,12 +14,11 @@ use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_SIG_ED25519,
     time::ASN1Time, x509::SubjectPublicKeyInfo,
 };
-use zeroize::Zeroizing;
 
 use crate::{
     cluster::ClusterKey,
     identity::{Identity, PeerId, PublicKey},
-    secret::{hex, random},
+    secret::{SecretText, hex, random},
 };
 
 /// From when to when a certificate is accepted.
@@ -49,7 +48,7 @@ pub struct CertificateAuthority {
     /// The certificate as PEM.
     pub certificate_pem: String,
     /// The private key as PEM.
-    pub key_pem: Zeroizing<String>,
+    pub key_pem: SecretText,
 }
 
 /// Creates a CA with a new Ed25519 key.
@@ -96,7 +95,7 @@ pub fn issue(
 
 impl CertificateAuthority {
     /// The CA with this certificate and private key, both as PEM; [`issue`] checks them.
-    pub fn new(certificate_pem: String, key_pem: Zeroizing<String>) -> Self {
+    pub fn new(certificate_pem: String, key_pem: SecretText) -> Self {
         Self { certificate_pem, key_pem }
     }
 }
@@ -197,7 +196,7 @@ pub(crate) fn unix_validity(der: &[u8]) -> Result<(i64, i64), CertificateError> 
 /// Its name carries a hash of its key, so that certificates of other clusters are recognised as
 /// signed by somebody else, and not merely as badly signed.
 pub(crate) fn cluster_ca(key: &ClusterKey) -> CertificateDer<'static> {
-    let identity = Identity::from_seed(key.ca_seed());
+    let identity = Identity::from_seed(&key.ca_seed());
     let params = cluster_ca_params(&identity);
     let certificate = params.self_signed(&Signer(&identity)).expect("these parameters are valid");
     certificate.into()
@@ -205,7 +204,7 @@ pub(crate) fn cluster_ca(key: &ClusterKey) -> CertificateDer<'static> {
 
 /// The certificate that a holder of the cluster key issues for its own identity. It never expires.
 pub(crate) fn cluster_leaf(key: &ClusterKey, identity: &Identity) -> CertificateDer<'static> {
-    let ca = Identity::from_seed(key.ca_seed());
+    let ca = Identity::from_seed(&key.ca_seed());
     let ca_params = cluster_ca_params(&ca);
     let issuer = Issuer::from_params(&ca_params, Signer(&ca));
     let params = leaf_params(&identity.id().to_string());

@@ -69,8 +69,8 @@ impl From<CloseReason> for CloseCode {
     }
 }
 
-impl From<&ConnectionError> for DisconnectReason {
-    fn from(error: &ConnectionError) -> Self {
+impl DisconnectReason {
+    pub(crate) fn of(error: &ConnectionError) -> Self {
         match error {
             ConnectionError::ApplicationClosed(close) => Self::from(CloseCode(close.error_code)),
             ConnectionError::Reset => Self::Reset,

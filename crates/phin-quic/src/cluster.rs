@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-use crate::secret::{derive, hex, random};
+use crate::secret::{SecretText, derive, hex, random};
 
 /// The name of a cluster: 1 to 64 ASCII letters, digits, `-`, `_` and `.`.
 ///
@@ -92,8 +92,8 @@ impl ClusterKey {
     }
 
     /// The key as 64 hexadecimal digits: what `parse` reads, and the only way to see it.
-    pub fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(hex(&*self.0))
+    pub fn to_text(&self) -> SecretText {
+        hex(&*self.0).into()
     }
 
     /// The seed of the cluster's CA, the same at every holder of the key.
@@ -262,7 +262,8 @@ mod tests {
     fn a_keyring_is_its_own_key_and_others() {
         let [old, new] = [(); 2].map(|()| ClusterKey::generate());
         let (old_text, new_text) = (old.to_text(), new.to_text());
-        let text = format!("{} # since March\n\n  {}\n# the end", *new_text, *old_text);
+        let text =
+            format!("{} # since March\n\n  {}\n# the end", new_text.as_str(), old_text.as_str());
         let keyring: Keyring = text.parse().unwrap();
         assert_eq!(keyring.own().0, new.0);
         let admitted: Vec<_> = keyring.admitted().map(|key| key.0.clone()).collect();

@@ -128,7 +128,7 @@ impl Connection {
     /// How it ended, if it has.
     pub(crate) fn end(&self) -> DisconnectReason {
         let reason = self.quic.close_reason();
-        reason.as_ref().map_or(DisconnectReason::Local, DisconnectReason::from)
+        reason.as_ref().map_or(DisconnectReason::Local, DisconnectReason::of)
     }
 
     pub(crate) fn close(&self, code: CloseCode) {

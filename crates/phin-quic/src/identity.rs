@@ -16,8 +16,8 @@ use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
 use crate::{
-    private_file::{IfExists, mode_open_to_others, write_private},
-    secret::{derive, hex, random},
+    private_file::{create_private, mode_open_to_others},
+    secret::{SecretText, derive, hex, random},
 };
 
 /// The name of a node in the cluster: the first 16 bytes of the SHA-256 of its public key.
@@ -107,11 +107,12 @@ impl Identity {
     /// # Panics
     /// When the operating system has no randomness to give.
     pub fn generate() -> Self {
-        Self::from_seed(Zeroizing::new(random()))
+        Self::from_seed(&Zeroizing::new(random()))
     }
 
     /// The identity with this secret seed (RFC 8032 §5.1.5): the same seed is the same node.
-    pub fn from_seed(seed: Zeroizing<[u8; 32]>) -> Self {
+    pub fn from_seed(seed: &[u8; 32]) -> Self {
+        let seed = Zeroizing::new(*seed);
         let key_pair =
             Ed25519KeyPair::from_seed_unchecked(&*seed).expect("any 32 bytes are an Ed25519 seed");
         let mut public_key = PublicKey([0; 32]);
@@ -147,7 +148,7 @@ impl Identity {
             loaded => return loaded,
         }
         let identity = Self::generate();
-        match write_private(&path, identity.to_pem().as_bytes(), IfExists::Fail) {
+        match create_private(&path, identity.to_pem().as_bytes()) {
             // Another process was first; both must end up as the same node.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(&path),
             written => written.map(|()| identity).map_err(failed),
@@ -172,11 +173,11 @@ impl Identity {
     }
 
     /// The private key as PEM (PKCS #8), as [`Identity::from_pem`] reads it.
-    pub fn to_pem(&self) -> Zeroizing<String> {
+    pub fn to_pem(&self) -> SecretText {
         let der = PrivatePkcs8KeyDer::from(self.pkcs8().to_vec());
         let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519)
             .expect("our own encoding of our key is well-formed");
-        Zeroizing::new(key.serialize_pem())
+        key.serialize_pem().into()
     }
 
     pub(crate) fn public_key_bytes(&self) -> &[u8] {
@@ -215,7 +216,7 @@ impl Identity {
         };
         Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
             .map_err(|error| IdentityError::NotAKey { reason: error.to_string() })?;
-        Ok(Self::from_seed(Zeroizing::new(*seed)))
+        Ok(Self::from_seed(seed))
     }
 
     fn load(path: &Path) -> Result<Self, IdentityError> {

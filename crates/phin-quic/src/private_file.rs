@@ -8,34 +8,20 @@ use std::{
 
 use crate::secret::{hex, random};
 
-/// What [`write_private`] does when the file is there already.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum IfExists {
-    /// Leave it alone and fail with [`io::ErrorKind::AlreadyExists`].
-    Fail,
-    /// Put the new file in its place.
-    Replace,
-}
-
-/// Writes a file that only its owner can read and write (mode 0600).
+/// Writes a new file that only its owner can read and write (mode 0600).
 ///
-/// The file appears with all of its content or not at all, also when the machine stops half way:
-/// it is written under another name, synced, moved into place, and the directory is synced.
+/// The file appears with all of its content or not at all, even if the machine stops halfway: it is written under another
+/// name and synced, then linked to its name, and the directory is synced.
 ///
 /// # Errors
-/// What the file system answers; [`io::ErrorKind::AlreadyExists`] with [`IfExists::Fail`].
-pub fn write_private(path: &Path, bytes: &[u8], if_exists: IfExists) -> io::Result<()> {
+/// The error of the file system; [`io::ErrorKind::AlreadyExists`] if the file exists.
+pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = directory_of(path);
     let temporary = temporary_beside(path, directory);
-    let placed = write_new(&temporary, bytes).and_then(|()| match if_exists {
-        // A hard link fails when the name is taken; a rename would replace it silently.
-        IfExists::Fail => fs::hard_link(&temporary, path),
-        IfExists::Replace => fs::rename(&temporary, path),
-    });
-    if placed.is_err() || if_exists == IfExists::Fail {
-        // After a rename there is nothing left; otherwise a leftover harms nobody.
-        let _ = fs::remove_file(&temporary);
-    }
+    // A hard link fails if the name is taken; a rename would replace the file without an error.
+    let placed = write_new(&temporary, bytes).and_then(|()| fs::hard_link(&temporary, path));
+    // A leftover does no harm.
+    let _ = fs::remove_file(&temporary);
     placed?;
     sync_directory(directory)
 }
@@ -91,15 +77,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn writes_once_and_replaces_only_when_told() {
+    fn a_file_that_exists_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
-        write_private(&path, b"one", IfExists::Fail).unwrap();
-        let again = write_private(&path, b"two", IfExists::Fail).unwrap_err();
+        create_private(&path, b"one").unwrap();
+        let again = create_private(&path, b"two").unwrap_err();
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(fs::read(&path).unwrap(), b"one");
-        write_private(&path, b"two", IfExists::Replace).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "no leftovers");
     }
 
@@ -109,7 +93,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
-        write_private(&path, b"one", IfExists::Fail).unwrap();
+        create_private(&path, b"one").unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 }

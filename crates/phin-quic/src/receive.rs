@@ -104,7 +104,7 @@ pub(crate) async fn run(
     while let Ok(payload) = connection.quic.read_datagram().await {
         take(payload);
     }
-    connections.lost(&connection, DisconnectReason::from(&error));
+    connections.lost(&connection, DisconnectReason::of(&error));
     let stats = connection.quic.stats();
     inbox.counters.add_udp(&stats);
     let dropped = stats.frame_rx.datagram.saturating_sub(datagrams);

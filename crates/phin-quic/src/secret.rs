@@ -1,12 +1,48 @@
-//! What keys are made of and written as: random bytes, derivation, hexadecimal.
+//! What keys are made of and written as: random bytes, derivation, hexadecimal, and texts that hold them.
 
-use std::fmt::Write;
+use std::{
+    fmt::{self, Write},
+    ops::Deref,
+};
 
 use ring::{
     hkdf,
     rand::{SecureRandom, SystemRandom},
 };
 use zeroize::Zeroizing;
+
+/// A text that holds a secret, such as a private key as PEM.
+///
+/// It is wiped from memory when dropped, and `Debug` does not show it. It can be used as a `&str`.
+#[derive(Clone)]
+pub struct SecretText(Zeroizing<String>);
+
+impl SecretText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for SecretText {
+    fn from(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl Deref for SecretText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
 
 /// Random bytes from the operating system.
 pub(crate) fn random<const N: usize>() -> [u8; N] {

@@ -4,26 +4,37 @@ use std::{fmt::Display, ops::RangeInclusive, time::Duration};
 
 use crate::MemberData;
 
-/// The settings of the protocol. Start from a preset, and change what differs.
+/// The settings of the protocol. Start from a profile, and change what differs.
 ///
 /// ```
 /// use std::time::Duration;
 /// let mut config = phin_swim::Config::lan();
-/// config.protocol_period = Duration::from_millis(200);
+/// config.period = Duration::from_millis(200);
 /// ```
+///
+/// With the feature `serde` it is read from the keys of the settings of `phin run` (`period = "200ms"`); what is left out is
+/// that of [`Config::lan`].
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(default, deny_unknown_fields)
+)]
 #[non_exhaustive]
 pub struct Config {
     /// The interval in which each member probes one other member (SWIM §3.1). A shorter one detects failures sooner and
     /// sends proportionally more messages. Default 1 s; 10 ms to 10 min.
-    pub protocol_period: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
+    pub period: Duration,
     /// The longest protocol period. The period doubles after eight periods without a failed probe or a change of the list, up
-    /// to this limit, and is `protocol_period` again at the next such event. A longer one saves messages in a calm cluster. The
+    /// to this limit, and is `period` again at the next such event. A longer one saves messages in a calm cluster. The
     /// first death after a calm is then noticed later, in the median by half of the longer period. Default: the period does
     /// not grow; one to 64 times the protocol period.
-    pub max_protocol_period: Option<Duration>,
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration_or_off"))]
+    pub max_period: Option<Duration>,
     /// The round-trip time assumed for a link that was never measured. If it is too short, new members are probed indirectly
     /// for nothing; if it is too long, their first failure is noticed later. Default 50 ms; at most half the protocol period.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub prior_round_trip: Duration,
     /// The number of rings, and so of observers of each member. More make verdicts more certain, and need about two more
     /// connections each. Default 8; 1 to 32.
@@ -33,18 +44,22 @@ pub struct Config {
     pub phi_threshold: f64,
     /// How long a member may be silent if its host is silent too; three times as long if nothing is known of its host. A
     /// longer tolerance forgives longer pauses and detects failures later. Default 1 s; a tenth of the period to 10 min.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub pause_tolerance: Duration,
     /// How long a member may be silent if its host answers: the process is stopped, swapping or starved. Default 10 s; at
     /// least the pause tolerance, at most an hour.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub hang_tolerance: Duration,
     /// How long a member may be degraded (it lives, but most of its observers do not reach it) before it is evicted, that
     /// is, declared dead. It stays away for as long again before it tries once more. Set this alike on all members: those
     /// without it bring an evicted member back. Default: never; at least the pause tolerance, at most a day.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration_or_off"))]
     pub evict_degraded_after: Option<Duration>,
     /// Whether to ask the hosts of silent members whether their process is there. Default `true`.
     pub ask_hosts: bool,
     /// Whether the application decides on newcomers ([`Output::Newcomer`](crate::Output::Newcomer)). The crate `phin` sets it
     /// if there is a hook. Default `false`: every authenticated node is admitted.
+    #[cfg_attr(feature = "serde", serde(skip))]
     pub ask_application: bool,
     /// How many helpers are asked to ping a member that does not answer (the *k* of SWIM §3.1). Default 3; at most 16.
     pub indirect_probes: u8,
@@ -52,6 +67,7 @@ pub struct Config {
     /// the cluster's size. Default 1; 1 to 64.
     pub retransmit_multiplier: u8,
     /// How long an update waits for others, to share its datagrams. Default 2 ms; at most the protocol period.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub push_delay: Duration,
     /// The largest datagram that is built. Longer content is divided, or goes by stream. Default 1,100, which fits the smallest
     /// packet that QUIC allows; 512 to 65,000.
@@ -70,23 +86,26 @@ pub struct Config {
     /// The flap penalty from which on a member's returns are suppressed (RFC 2439). Each death or restart adds one, and the
     /// penalty halves in each half-life. A smaller value hides flapping members sooner, and unlucky ones too. Default 10; at
     /// least 2; infinite turns suppression off.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::number_or_off"))]
     pub flap_suppress: f64,
     /// The flap penalty below which a member is reported again. Default 3; at least 0.1, below `flap_suppress`.
     pub flap_reuse: f64,
     /// The half-life of the flap penalty. Default 10 min, so a member is suppressed for at most 28 min after its last death;
     /// 1 s to 24 h.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub flap_half_life: Duration,
     /// How long a member that died or left stays in the list. A longer time recognises later returns and costs memory.
     /// Default 24 h; at least ten protocol periods.
-    pub dead_retention: Duration,
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
+    pub retention: Duration,
 }
 
 impl Config {
     /// Members in one data centre: the default.
     pub const fn lan() -> Self {
         Self {
-            protocol_period: Duration::from_secs(1),
-            max_protocol_period: None,
+            period: Duration::from_secs(1),
+            max_period: None,
             prior_round_trip: Duration::from_millis(50),
             rings: 8,
             phi_threshold: 8.0,
@@ -106,14 +125,14 @@ impl Config {
             flap_suppress: 10.0,
             flap_reuse: 3.0,
             flap_half_life: Duration::from_secs(600),
-            dead_retention: Duration::from_secs(24 * 60 * 60),
+            retention: Duration::from_secs(24 * 60 * 60),
         }
     }
 
     /// Members on several continents: round trips of hundreds of milliseconds, more loss.
     pub const fn wan() -> Self {
         Self {
-            protocol_period: Duration::from_secs(3),
+            period: Duration::from_secs(3),
             prior_round_trip: Duration::from_millis(300),
             pause_tolerance: Duration::from_secs(3),
             hang_tolerance: Duration::from_secs(20),
@@ -125,7 +144,7 @@ impl Config {
     /// Members on one machine: tests, demonstrations.
     pub const fn local() -> Self {
         Self {
-            protocol_period: Duration::from_millis(200),
+            period: Duration::from_millis(200),
             prior_round_trip: Duration::from_millis(20),
             pause_tolerance: Duration::from_millis(300),
             push_delay: Duration::from_millis(1),
@@ -169,21 +188,21 @@ impl TryFrom<Config> for Params {
     type Error = ConfigError;
 
     fn try_from(config: Config) -> Result<Self, ConfigError> {
-        let period = config.protocol_period;
+        let period = config.period;
         // The limits of others are multiples of it, which could overflow if it were out of bounds.
-        check_duration("protocol_period", period, Duration::from_millis(10)..=LONG)?;
-        let longest = config.max_protocol_period.unwrap_or(period);
+        check_duration("period", period, Duration::from_millis(10)..=LONG)?;
+        let longest = config.max_period.unwrap_or(period);
         let (pause, hang) = (config.pause_tolerance, config.hang_tolerance);
         let evict_after = config.evict_degraded_after.unwrap_or(pause);
         let (round_trip, half_life) = (config.prior_round_trip, config.flap_half_life);
         let (suppress, reuse) = (config.flap_suppress, config.flap_reuse);
         let of_reuse = format!("0.1 to below flap_suppress, {suppress}");
         let checks = [
-            check_duration("max_protocol_period", longest, period..=period * 64),
+            check_duration("max_period", longest, period..=period * 64),
             check_duration("prior_round_trip", round_trip, Duration::from_micros(1)..=period / 2),
             check_duration("push_delay", config.push_delay, Duration::ZERO..=period),
             check_duration("data_delay", config.data_delay, Duration::ZERO..=period),
-            check_duration("dead_retention", config.dead_retention, period * 10..=Duration::MAX),
+            check_duration("retention", config.retention, period * 10..=Duration::MAX),
             check_duration("pause_tolerance", pause, period / 10..=LONG),
             check_duration("hang_tolerance", hang, pause..=LONG * 6),
             check_number("phi_threshold", config.phi_threshold, 1.0..=100.0, "1 to 100"),
@@ -259,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn presets_are_sound() {
+    fn profiles_are_sound() {
         for config in [Config::lan(), Config::wan(), Config::local()] {
             assert!(Params::try_from(config).is_ok());
         }

@@ -74,7 +74,7 @@ impl Core {
         let record = Record::sign(statement, &*keys);
         let member = Member { record, state: MemberState::Alive, since: now };
         // The first round ends at random, so that members that start together are no burst.
-        let first_round_ends = now + params.protocol_period.mul_f64(rng.random());
+        let first_round_ends = now + params.period.mul_f64(rng.random());
         let (list, dissemination) =
             (MembershipList::new(member, params.rings), Dissemination::new(now, params.rings));
         let me = list.me().id();

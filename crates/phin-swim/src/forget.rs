@@ -152,7 +152,7 @@ impl Forgotten {
         let Some(member) = list.get(id) else {
             return false;
         };
-        let is_over = ctx.now - member.since >= ctx.params.dead_retention;
+        let is_over = ctx.now - member.since >= ctx.params.retention;
         if member.state == MemberState::Left || is_over {
             return true;
         }
@@ -259,12 +259,12 @@ impl Forgotten {
 
     /// Makes sure that a member which has just died or left, or was forgotten, is so no longer than it is to be.
     pub(crate) fn plan(&mut self, ctx: &mut Ctx) {
-        self.plan_sweep(ctx, ctx.now + ctx.params.dead_retention);
+        self.plan_sweep(ctx, ctx.now + ctx.params.retention);
     }
 
     /// Forgets members that died or left, or were forgotten, longer ago than that is remembered.
     pub(crate) fn sweep(&mut self, ctx: &mut Ctx, list: &MembershipList) {
-        let (now, retention) = (ctx.now, ctx.params.dead_retention);
+        let (now, retention) = (ctx.now, ctx.params.retention);
         if self.sweep_at.take_if(|planned| *planned <= now).is_none() {
             return;
         }
@@ -278,7 +278,7 @@ impl Forgotten {
 
     /// Plans the sweep after one that was carried out.
     pub(crate) fn plan_next_sweep(&mut self, ctx: &mut Ctx, list: &MembershipList) {
-        let retention = ctx.params.dead_retention;
+        let retention = ctx.params.retention;
         let first = departed(list).map(|member| member.since).chain(self.oldest()).min();
         if let Some(first) = first {
             // Members that died at almost the same time are forgotten together.

@@ -76,7 +76,7 @@ impl Dissemination {
     /// How long news of this kind may wait for more. Where many die at once their news is collected, so that one push
     /// carries much; likewise where many refute. Others hear at once of a member that joins, returns or leaves.
     fn delay(&self, ctx: &Ctx, kind: Option<Kind>) -> Duration {
-        let (delay, period) = (ctx.params.push_delay, ctx.params.protocol_period);
+        let (delay, period) = (ctx.params.push_delay, ctx.params.period);
         let wait = kind.map(|kind| self.budget(kind).wait(FEW, ctx.now, period).min(period));
         wait.map_or(delay, |wait| wait.max(delay))
     }
@@ -131,7 +131,7 @@ impl Gossip<'_> {
     /// Pushes what is new to this node's subjects in all rings, each update once; they push it on. What the budget is short
     /// for goes to few of them, in turn; the others hear of it by another way, or by what is piggybacked.
     pub(crate) fn push_updates(&mut self) {
-        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        let (now, period) = (self.ctx.now, self.ctx.params.period);
         if self.own.push_at.take_if(|planned| *planned <= now).is_none() {
             return;
         }
@@ -158,7 +158,7 @@ impl Gossip<'_> {
     /// The members that these kinds of news are pushed to. A subject that does not answer is most likely not there; if it
     /// is, others push to it.
     fn receivers(&mut self, kinds: &[Option<Kind>]) -> Vec<MemberId> {
-        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        let (now, period) = (self.ctx.now, self.ctx.params.period);
         let mut subjects = self.list.rings().subjects(self.list.me().id());
         let all = subjects.len();
         let fits = |kind| self.own.budget(kind).wait(all, now, period).is_zero();

@@ -29,7 +29,7 @@ impl Identity {
             ctx.output(Output::IdentityInUse(record.addr()));
         }
         // Two processes with one key would exceed each other for ever; so they do it slowly, and it shows.
-        let period = ctx.params.protocol_period;
+        let period = ctx.params.period;
         if self.generation_taken_at.is_some_and(|taken_at| ctx.now - taken_at < period) {
             ctx.stats.generation_conflicts += 1;
             return;
@@ -57,7 +57,7 @@ impl Identity {
         change: impl FnOnce(&mut Profile),
     ) {
         change(self.wanted.get_or_insert_with(|| list.me().record.profile()));
-        match self.described_at.map(|at| at + ctx.params.protocol_period) {
+        match self.described_at.map(|at| at + ctx.params.period) {
             Some(due) if due > ctx.now => ctx.timers.set(due, Timer::Describe),
             Some(_) | None => self.restate_profile(ctx, list),
         }

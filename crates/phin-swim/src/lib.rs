@@ -21,7 +21,7 @@
 //!         match output {
 //!             Output::Datagram { to, payload } => println!("send {} bytes to {}", payload.len(), to.addr),
 //!             Output::Stream { to, payload } => println!("stream {} bytes to {}", payload.len(), to.addr),
-//!             Output::Event(event) => println!("{}: {}", event.member.name(), event.change.as_str()),
+//!             Output::Event(event) => println!("{}: {}", event.member.name(), event.change),
 //!             // A driver handles each kind; see `phin/src/driver.rs`.
 //!             other => println!("{other:?}"),
 //!         }
@@ -46,6 +46,8 @@ mod flaps;
 mod forget;
 mod gossip;
 mod identity;
+#[cfg(feature = "serde")]
+mod info;
 mod join;
 mod leave;
 mod limit;
@@ -76,11 +78,13 @@ pub use data::store::{Data, DataEvent, DataUpdate, OwnerGone};
 pub use detect::failing::{FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
+#[cfg(feature = "serde")]
+pub use info::{EventInfo, MemberInfo};
 pub use member::filter::{Filter, FilterError};
-pub use member::list::Members;
+pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
 pub use member::tags::{Reason, ReasonError, ServingState, TagError, Tags};
-pub use member::{Generation, Incarnation, Member, MemberId, MemberState, Version};
+pub use member::{Generation, Incarnation, Member, MemberId, MemberIdError, MemberState, Version};
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
 pub use stats::Stats;

@@ -8,13 +8,22 @@ pub(crate) mod rings;
 pub(crate) mod tags;
 pub(crate) mod transition;
 
-use std::{cmp::Ordering, fmt, net::SocketAddr};
+use std::{cmp::Ordering, fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{Instant, Record, ServingState};
 
 /// The identity of a member: 128 bits of the hash of its public key. Every connection proves it anew.
+///
+/// It is written as 32 hexadecimal digits, by `Display`, by `Debug` and in JSON, and read from them.
+///
+/// ```
+/// # use phin_swim::MemberId;
+/// let id: MemberId = "28d7af80000000000000000000000001".parse()?;
+/// assert_eq!(id.to_string(), "28d7af80000000000000000000000001");
+/// # Ok::<(), phin_swim::MemberIdError>(())
+/// ```
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct MemberId(pub [u8; 16]);
 
@@ -37,9 +46,26 @@ impl fmt::Display for MemberId {
 
 impl fmt::Debug for MemberId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}…", self.as_u128() >> 96)
+        fmt::Display::fmt(self, f)
     }
 }
+
+impl FromStr for MemberId {
+    type Err = MemberIdError;
+
+    fn from_str(text: &str) -> Result<Self, MemberIdError> {
+        // A number may begin with a sign; an id does not.
+        let digits =
+            Some(text).filter(|t| t.len() == 32 && t.bytes().all(|b| b.is_ascii_hexdigit()));
+        let number = digits.and_then(|digits| u128::from_str_radix(digits, 16).ok());
+        number.map(Self::from_u128).ok_or(MemberIdError)
+    }
+}
+
+/// A text is not a member's id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a member's id has 32 hexadecimal digits")]
+pub struct MemberIdError;
 
 /// Counts the starts of a member's process.
 #[derive(
@@ -84,8 +110,9 @@ impl Version {
 }
 
 /// The state of a member. Within one version a later state replaces an earlier one, in the order of SWIM §4.2. `Left` is
-/// signed by the member itself, so no claim of others replaces it.
+/// signed by the member itself, so no claim of others replaces it. There are no others: match it without a wildcard.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(feature = "serde", derive(Deserialize, Serialize), serde(rename_all = "kebab-case"))]
 pub enum MemberState {
     /// It answers, as far as is known.
     Alive,
@@ -116,7 +143,7 @@ impl MemberState {
 
 impl fmt::Display for MemberState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.pad(self.as_str())
     }
 }
 
@@ -130,7 +157,7 @@ pub(crate) fn supersedes(heard: (Version, MemberState), known: (Version, MemberS
 }
 
 /// One member as this node knows it.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Member {
     pub(crate) record: Record,
     pub(crate) state: MemberState,
@@ -199,9 +226,37 @@ impl Member {
     }
 }
 
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Version { generation, incarnation } = self.version();
+        f.debug_struct("Member")
+            .field("name", &self.name())
+            .field("id", &self.id())
+            .field("addr", &self.addr())
+            .field("state", &self.state)
+            .field("generation", &generation.0)
+            .field("incarnation", &incarnation.0)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        let id = MemberId::from_u128(0xabcd_ef01);
+        for text in [id.to_string(), format!("{id:?}"), id.to_string().to_uppercase()] {
+            assert_eq!(text.parse(), Ok(id), "{text}");
+        }
+        for wrong in
+            ["", "28d7af80", "+8d7af80000000000000000000000001", "g8d7af80000000000000000000000001"]
+        {
+            assert_eq!(wrong.parse::<MemberId>(), Err(MemberIdError), "{wrong}");
+        }
+        assert!(format!("{id}0").parse::<MemberId>().is_err());
+    }
 
     fn version(generation: u32, incarnation: u32) -> Version {
         Version { generation: Generation(generation), incarnation: Incarnation(incarnation) }

@@ -1,6 +1,6 @@
 //! What the core asks of its driver, in order.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use crate::{DataEvent, Generation, Member, MemberId, MemberState, Record, Silence};
 
@@ -94,7 +94,8 @@ pub enum HostAnswer {
 }
 
 /// A change of the membership list, numbered by the list's version after it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Event {
     /// The version of the list that contains this change and all before it.
     pub version: u64,
@@ -110,6 +111,12 @@ pub struct Event {
 
 /// What happened to a member.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
+#[non_exhaustive]
 pub enum Change {
     /// It is new, or returned after it had left.
     Joined,
@@ -163,6 +170,12 @@ impl Change {
             Self::Degraded => "degraded",
             Self::Recovered => "recovered",
         }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

@@ -162,7 +162,7 @@ impl AntiEntropy<'_> {
             self.own.differing_since = None;
             self.own.take_review(with.id)
         } else {
-            self.own.is_comparison_due(self.ctx.now, self.ctx.params.protocol_period)
+            self.own.is_comparison_due(self.ctx.now, self.ctx.params.period)
         };
         if is_due {
             self.start(with);

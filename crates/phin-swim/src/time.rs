@@ -6,7 +6,8 @@ use std::{
     time::Duration,
 };
 
-/// A moment on the driver's clock, by default [`START`](Self::START). The core compares moments; it never reads a clock.
+/// A moment on the driver's clock, by default [`START`](Self::START). The core compares moments; it never reads a clock. The crate `phin` calls it `Moment`, as
+/// applications have instants of `std` and tokio.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Instant(Duration);
 

@@ -44,20 +44,17 @@ async fn start(count: usize, config: &Config) -> Result<(Vec<Cluster>, Duration)
     let key = ClusterKey::generate();
     let builder = || Cluster::builder().key(key.clone()).config(config.clone());
     let first = builder().name("node-1").start().await?;
-    let seed = first.local_addr().to_string();
+    let seed = first.local_addr();
     let mut starts = JoinSet::new();
     for number in 2..=count {
-        starts.spawn(builder().name(format!("node-{number}")).seeds([&*seed]).start());
+        starts.spawn(builder().name(format!("node-{number}")).seeds([seed]).start());
     }
     let mut nodes = vec![first];
     while let Some(started) = starts.join_next().await {
         nodes.push(started??);
     }
     for node in &nodes {
-        let mut changes = node.subscribe();
-        while node.members().live_len() < count {
-            changes.next().await.ok_or("a node stopped")?;
-        }
+        node.wait_until(|members| members.live_len() >= count).await?;
     }
     Ok((nodes, began.elapsed()))
 }

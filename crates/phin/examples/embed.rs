@@ -12,7 +12,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let watcher = Cluster::builder().name("watcher").key(key.clone()).local().start().await?;
     let mut changes = watcher.subscribe();
 
-    let seed = watcher.local_addr().to_string();
+    let seed = watcher.local_addr();
     let guest = Cluster::builder().name("guest").key(key).seeds([seed]).local().start().await?;
     guest.joined().await?;
     let departure = guest.leave(Duration::from_secs(2)).await?;
@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         match notice {
             Notice::Snapshot(members) => println!("at first: {} member", members.live_len()),
             Notice::Event { event, .. } => {
-                println!("{}: {} {}", event.version, event.member.name(), event.change.as_str());
+                println!("{}: {} {}", event.version, event.member.name(), event.change);
                 if event.change == Change::Left {
                     break;
                 }

@@ -13,18 +13,15 @@ use phin::{Cluster, ClusterKey, Members};
 async fn main() -> Result<(), Box<dyn Error>> {
     let key = ClusterKey::generate();
     let first = Cluster::builder().name("node-1").key(key.clone()).local().start().await?;
-    let seed = first.local_addr().to_string();
+    let seed = first.local_addr();
     let mut nodes = vec![first];
     for number in 2..=3 {
         let builder = Cluster::builder().name(format!("node-{number}")).key(key.clone()).local();
-        nodes.push(builder.seeds([seed.as_str()]).start().await?);
+        nodes.push(builder.seeds([seed]).start().await?);
     }
     for node in &nodes {
-        let mut changes = node.subscribe();
-        while node.members().live_len() < nodes.len() {
-            changes.next().await;
-        }
-        println!("{} follows {}", node.name(), leader(&node.members()));
+        let members = node.wait_until(|members| members.live_len() == nodes.len()).await?;
+        println!("{} follows {}", node.name(), leader(&members));
     }
     Ok(())
 }

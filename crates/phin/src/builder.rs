@@ -28,6 +28,9 @@ pub struct Builder {
     pub(crate) seeds: Vec<String>,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) config: Config,
+    /// Settings of the protocol that were set one by one: they hold whatever `config` says.
+    pub(crate) max_period: Option<Duration>,
+    pub(crate) evict_degraded_after: Option<Duration>,
     pub(crate) retention: Option<Duration>,
     pub(crate) closed_port: u16,
     pub(crate) event_buffer: NonZeroUsize,
@@ -46,6 +49,8 @@ impl Default for Builder {
             data_dir: None,
             closed_port: DISCARD_PORT,
             config: Config::default(),
+            max_period: None,
+            evict_degraded_after: None,
             retention: None,
             event_buffer: EVENT_BUFFER,
             hook: None,
@@ -119,14 +124,20 @@ impl Builder {
         self
     }
 
-    /// Adds addresses at which to find members, each "host:port" or "host" (port 7646).
+    /// Adds addresses at which to find members: socket addresses, or texts "host:port" or "host" (port 7646).
     ///
     /// While the node runs, names are resolved again, and every address that belongs to no live member is
     /// tried: soon at first, then every 10 s; in a large cluster about once a second by all nodes together.
     /// So clusters that formed apart become one. The node skips its own address, so all nodes can have the
     /// same seeds.
-    pub fn seeds(mut self, seeds: impl IntoIterator<Item: Into<String>>) -> Self {
-        self.seeds.extend(seeds.into_iter().map(Into::into));
+    ///
+    /// ```
+    /// # use phin::Cluster;
+    /// # let addr = std::net::SocketAddr::from(([10, 0, 0, 1], 7646));
+    /// let builder = Cluster::builder().seeds([addr]).seeds(["seed.example", "10.0.0.2:7646"]);
+    /// ```
+    pub fn seeds(mut self, seeds: impl IntoIterator<Item: ToString>) -> Self {
+        self.seeds.extend(seeds.into_iter().map(|seed| seed.to_string()));
         self
     }
 
@@ -139,22 +150,20 @@ impl Builder {
     }
 
     /// Sets the protocol settings. Default [`Config::lan`].
+    ///
+    /// [`max_period`](Self::max_period), [`evict_degraded_after`](Self::evict_degraded_after) and
+    /// [`retention`](Self::retention) take precedence over the fields of the same names, in whatever order the methods are
+    /// called. Of several calls of `config`, `lan`, `wan` and `local` the last one counts.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use phin::{Cluster, Config};
+    /// let mut config = Config::wan();
+    /// config.pause_tolerance = Duration::from_secs(5);
+    /// let builder = Cluster::builder().retention(Duration::from_secs(3_600)).config(config);
+    /// ```
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
-        self
-    }
-
-    /// Evicts members that live but have been degraded for this long ([`Config::evict_degraded_after`]).
-    /// Default: they stay. Set this alike on all nodes, and after a preset.
-    pub fn evict_degraded_after(mut self, after: Duration) -> Self {
-        self.config.evict_degraded_after = Some(after);
-        self
-    }
-
-    /// Lets the protocol period grow to this while nothing happens ([`Config::max_protocol_period`]).
-    /// Default: it does not grow. Set this after a preset.
-    pub fn max_period(mut self, longest: Duration) -> Self {
-        self.config.max_protocol_period = Some(longest);
         self
     }
 
@@ -173,14 +182,36 @@ impl Builder {
         self.config(Config::local())
     }
 
-    /// Sets how long a member that died or left stays in the list, whatever the [`config`](Self::config)
-    /// says.
+    /// Lets the protocol period grow to this while nothing happens ([`Config::max_period`]). Default: it does not grow.
+    pub fn max_period(mut self, longest: Duration) -> Self {
+        self.max_period = Some(longest);
+        self
+    }
+
+    /// Evicts members that live but have been degraded for this long ([`Config::evict_degraded_after`]).
+    /// Default: they stay. Set this alike on all nodes.
+    pub fn evict_degraded_after(mut self, after: Duration) -> Self {
+        self.evict_degraded_after = Some(after);
+        self
+    }
+
+    /// Sets how long a member that died or left stays in the list ([`Config::retention`]).
     ///
     /// It is shown, redialled, and recognised when it returns. After that it is forgotten, here and by all
     /// others, so the shortest retention in the cluster counts. Default 24 h; at least ten protocol periods.
     pub fn retention(mut self, retention: Duration) -> Self {
         self.retention = Some(retention);
         self
+    }
+
+    /// The protocol settings, those set one by one included.
+    pub(crate) fn settled_config(&self) -> Config {
+        let mut config = self.config.clone();
+        config.max_period = self.max_period.or(config.max_period);
+        config.evict_degraded_after = self.evict_degraded_after.or(config.evict_degraded_after);
+        config.retention = self.retention.unwrap_or(config.retention);
+        config.ask_application = self.hook.is_some();
+        config
     }
 
     /// Sets how many changes a subscriber may lag behind before it misses some. A larger buffer costs memory:
@@ -244,3 +275,24 @@ const EVENT_BUFFER: NonZeroUsize = NonZeroUsize::new(1_024).expect("it is not ze
 
 /// RFC 863; nobody serves it any more.
 const DISCARD_PORT: u16 = 9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_of_calls_does_not_matter() {
+        let [longest, after, retention] = [4, 60, 3_600].map(Duration::from_secs);
+        let one_by_one = |builder: Builder| {
+            builder.max_period(longest).evict_degraded_after(after).retention(retention)
+        };
+        let mut expected = Config::wan();
+        expected.max_period = Some(longest);
+        expected.evict_degraded_after = Some(after);
+        expected.retention = retention;
+        assert_eq!(one_by_one(Cluster::builder()).wan().settled_config(), expected);
+        assert_eq!(one_by_one(Cluster::builder().wan()).settled_config(), expected);
+        let whole = Cluster::builder().config(expected.clone());
+        assert_eq!(whole.settled_config(), expected, "what is not set one by one is the config's");
+    }
+}

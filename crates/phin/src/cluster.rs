@@ -7,18 +7,19 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use phin_swim::{Instant, Link, MemberId, Members, Report, Unreached};
+use phin_swim::{Link, MemberId, Members};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
 };
 
 use crate::{
-    AdvertiseError, Builder, ForgetError, JoinError, Joined, LeaveError, PhiSubscription,
-    RefusedHandshake, Stats, Stopped, SubscribePhiError, Subscription,
+    AdvertiseError, Builder, ForgetError, JoinError, Joined, Moment, PhiSubscription,
+    RefusedHandshake, Report, Stats, Stopped, SubscribePhiError, Subscription, Unreached,
     clock::Clock,
     command::{Command, Node, Question},
     join::Joiner,
+    report::Shown,
     status::{IdentityConflict, StatusView},
     subscription::Source,
 };
@@ -27,7 +28,8 @@ use crate::{
 ///
 /// The node runs on a task of its own until [`shutdown`](Self::shutdown) is called or the last handle is
 /// dropped. Both close its connections without notice, so the other members declare it dead. To leave the
-/// cluster instead, call [`leave`](Self::leave) first.
+/// cluster instead, call [`leave`](Self::leave) first. A task that only watches the node can hold a
+/// [`WeakCluster`](crate::WeakCluster), which does not keep it running.
 ///
 /// Any future of a handle may be dropped at any time. What it has started then continues or never happens,
 /// and the node stays consistent.
@@ -51,6 +53,7 @@ pub(crate) struct Shared {
 
 /// The result of leaving.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Departure {
     /// The number of members that confirmed, or that refused to admit this node in the first place.
@@ -110,15 +113,50 @@ impl Cluster {
         self.shared.source.subscribe()
     }
 
-    /// Joins the cluster through a seed address, "host:port".
+    /// Waits until the membership list satisfies `condition`, and returns the list that does.
+    ///
+    /// `condition` is called with the current list, and then with each newer one that is published until it returns `true`.
+    /// Lists that follow each other quickly may be skipped, so use [`subscribe`](Self::subscribe) for a change that does not
+    /// last. Dropping the future loses nothing. The call has no time limit of its own: use `tokio::time::timeout`.
+    ///
+    /// ```no_run
+    /// # async fn example(cluster: phin::Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let three = cluster.wait_until(|members| members.live_len() >= 3);
+    /// let members = tokio::time::timeout(Duration::from_secs(30), three).await??;
+    /// println!("{members:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The node was shut down, and its last list does not satisfy the condition.
+    pub async fn wait_until(
+        &self,
+        mut condition: impl FnMut(&Members) -> bool,
+    ) -> Result<Members, Stopped> {
+        let mut lists = self.shared.source.watch();
+        loop {
+            // A clone, so that the condition does not run under the lock that the driver publishes with.
+            let members = lists.borrow_and_update().clone();
+            if condition(&members) {
+                return Ok(members);
+            }
+            drop(members);
+            lists.changed().await.map_err(|_| Stopped)?;
+        }
+    }
+
+    /// Joins the cluster through a seed: a socket address, or a text "host:port" or "host" (port 7646).
     ///
     /// The name is resolved now, and its addresses are tried in random order until one admits this node. A
     /// node that has left returns to the cluster.
     ///
     /// # Errors
     /// No address admitted this node. The error is that of the last address that gave a reason.
-    pub async fn join(&self, seed: &str) -> Result<Joined, JoinError> {
-        self.shared.joiner.join(seed).await
+    pub async fn join(&self, seed: impl ToString) -> Result<Joined, JoinError> {
+        self.shared.joiner.join(&seed.to_string()).await
     }
 
     /// Whether this node is in the cluster: a seed has admitted it, another member is known, or it was given
@@ -151,14 +189,20 @@ impl Cluster {
         *self.shared.status.nat_addr.borrow()
     }
 
-    /// Waits until [`is_isolated`](Self::is_isolated) differs from `known`, and returns the new value.
+    /// Waits until [`is_isolated`](Self::is_isolated).
     ///
     /// # Errors
     /// The node was shut down first.
-    pub async fn isolation_changed(&self, known: bool) -> Result<bool, Stopped> {
-        let mut isolated = self.shared.status.isolated.clone();
-        let changed = isolated.wait_for(|isolated| *isolated != known).await;
-        changed.map(|isolated| *isolated).map_err(|_| Stopped)
+    pub async fn isolated(&self) -> Result<(), Stopped> {
+        until(&self.shared.status.isolated, |isolated| *isolated).await
+    }
+
+    /// Waits until the node is not [isolated](Self::is_isolated).
+    ///
+    /// # Errors
+    /// The node was shut down first.
+    pub async fn reconnected(&self) -> Result<(), Stopped> {
+        until(&self.shared.status.isolated, |isolated| !isolated).await
     }
 
     /// Whether the members that this node exchanges pings with list the same live members in the same
@@ -179,8 +223,7 @@ impl Cluster {
     /// # Errors
     /// The node was shut down first.
     pub async fn converged(&self) -> Result<(), Stopped> {
-        let mut converged = self.shared.status.converged.clone();
-        converged.wait_for(|converged| *converged).await.map(drop).map_err(|_| Stopped)
+        until(&self.shared.status.converged, |converged| *converged).await
     }
 
     /// Waits until [`is_joined`](Self::is_joined).
@@ -188,14 +231,7 @@ impl Cluster {
     /// # Errors
     /// The node was shut down first.
     pub async fn joined(&self) -> Result<(), Stopped> {
-        self.shared
-            .status
-            .joined
-            .clone()
-            .wait_for(|joined| *joined)
-            .await
-            .map(drop)
-            .map_err(|_| Stopped)
+        until(&self.shared.status.joined, |joined| *joined).await
     }
 
     /// Leaves the cluster. Returns once all members concerned have confirmed, or after `deadline`.
@@ -206,7 +242,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The node has been shut down.
-    pub async fn leave(&self, deadline: Duration) -> Result<Departure, LeaveError> {
+    pub async fn leave(&self, deadline: Duration) -> Result<Departure, Stopped> {
         let mut departure = self.ask(|node, now| node.leave(now)).await?;
         let is_complete = |departure: &Departure| departure.confirmed >= departure.asked;
         // The outcome is in the channel either way, also if the node was shut down meanwhile.
@@ -240,7 +276,10 @@ impl Cluster {
     /// # Errors
     /// The node has been shut down.
     pub async fn unreached(&self) -> Result<Vec<Unreached>, Stopped> {
-        self.ask(|node, now| node.swim().unreached(now)).await
+        let unreached = self.ask(|node, now| node.swim().unreached(now)).await?;
+        let members = self.members();
+        let shown = Shown { clock: &self.shared.clock, members: &members };
+        Ok(unreached.iter().map(|unreached| shown.unreached(unreached)).collect())
     }
 
     /// The counters of the node since its start.
@@ -257,7 +296,10 @@ impl Cluster {
     /// # Errors
     /// The node has been shut down.
     pub async fn why(&self, id: MemberId) -> Result<Option<Report>, Stopped> {
-        self.ask(move |node, now| node.swim().why(now, id)).await
+        let report = self.ask(move |node, now| node.swim().why(now, id)).await?;
+        let members = self.members();
+        let shown = Shown { clock: &self.shared.clock, members: &members };
+        Ok(report.map(|report| shown.report(&report)))
     }
 
     /// Why the handshakes of this node with a member are refused: an expired certificate, another key,
@@ -338,20 +380,31 @@ impl Cluster {
         self.ask(move |node, _| node.watch_phi(member, threshold)).await?
     }
 
-    /// Converts a moment of this node's clock, such as a member's `since`, to wall-clock time.
-    pub fn wall_clock(&self, at: Instant) -> SystemTime {
+    /// Converts a moment of this node's clock, such as [`Member::since`](crate::Member::since), to wall-clock time.
+    ///
+    /// A list is shared with the core, which knows no wall clock: its moments count from the start of the node. They can be
+    /// compared with each other; this method says when they were, also after the wall clock was set or the machine slept.
+    pub fn wall_clock(&self, at: Moment) -> SystemTime {
         self.shared.clock.wall(at)
     }
 
     /// Has the driver answer a question.
     async fn ask<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&mut dyn Node, Instant) -> T + Send + 'static,
+        question: impl FnOnce(&mut dyn Node, Moment) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         let (question, answer) = Question::new(question);
         self.shared.commands.send(Command::Ask(question)).await.map_err(|_| Stopped)?;
         answer.await.map_err(|_| Stopped)
     }
+}
+
+/// Waits until a part of the status is as asked.
+async fn until(
+    status: &watch::Receiver<bool>,
+    is_reached: fn(&bool) -> bool,
+) -> Result<(), Stopped> {
+    status.clone().wait_for(is_reached).await.map(drop).map_err(|_| Stopped)
 }
 
 impl std::fmt::Debug for Cluster {

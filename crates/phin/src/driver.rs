@@ -559,6 +559,11 @@ impl<T: Transport> Driver<T> {
                 let refusal = refused.map(|refused| refused.refusal.to_string());
                 log!(warn, "member is dead", silence, refusal);
             }
+            // A kind of change that was added later.
+            other => {
+                let change = other.as_str();
+                log!(info, "member changed", change);
+            }
         }
     }
 

@@ -144,15 +144,6 @@ pub enum JoinError {
     Stopped(#[from] Stopped),
 }
 
-/// Why a node could not leave.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LeaveError {
-    /// The node has been shut down.
-    #[error(transparent)]
-    Stopped(#[from] Stopped),
-}
-
 /// Why a node could not forget a member.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -12,7 +12,7 @@
 //!     let key = ClusterKey::generate();
 //!     let one = Cluster::builder().name("one").key(key.clone()).start().await?;
 //!     let two = Cluster::builder().name("two").key(key).start().await?;
-//!     two.join(&one.local_addr().to_string()).await?;
+//!     two.join(one.local_addr()).await?;
 //!     for member in two.members().live() {
 //!         println!("{} at {} is {}", member.name(), member.addr(), member.state());
 //!     }
@@ -29,6 +29,10 @@
 //! - Every future may be dropped at any time.
 //! - Membership is an opinion, not a consensus: two nodes may disagree for moments, and for as long
 //!   as a network is parted.
+//!
+//! # Features
+//! - `serde`: `Serialize` for members, changes, reports and [`Config`], as JSON of the shape that the HTTP interface of
+//!   `phin run` has, and `Deserialize` for what can be read back. Off by default.
 //!
 //! # Seeds and restarts
 //! A node listens on loopback, and so reaches no other machine, unless told otherwise with
@@ -52,13 +56,17 @@ mod data_dir;
 mod driver;
 mod error;
 mod join;
+#[cfg(feature = "serde")]
+mod json;
 mod keeper;
 mod keys;
 mod outsiders;
 mod peers;
 mod phi;
 mod random;
+mod receiving;
 mod refusals;
+mod report;
 mod returning;
 mod seeds;
 mod start;
@@ -68,28 +76,31 @@ mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod transport;
+mod weak;
 
 pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
-pub use error::{
-    AdvertiseError, ForgetError, JoinError, LeaveError, StartError, Stopped, SubscribePhiError,
-};
+pub use error::{AdvertiseError, ForgetError, JoinError, StartError, Stopped, SubscribePhiError};
 pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
-    DialError, Identity, IdentityError, IfExists, Keyring, KeyringError, PeerId, Refusal,
-    RefusalStats, RefusedBy, TransportStats, certificates, write_private,
+    DialError, Identity, IdentityError, Keyring, KeyringError, PeerId, Refusal, RefusalStats,
+    RefusedBy, SecretText, TransportStats, certificates,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Event, FailingLink, Fingerprint, ForgetRefusal, Generation,
-    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members, Name,
-    NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
+    Change, Config, ConfigError, Event, Fingerprint, ForgetRefusal, Generation, Incarnation,
+    Instant as Moment, JoinRefusal, Link, Member, MemberId, MemberIdError, MemberState, Members,
+    MembersIter, Name, NameError, Record, Silence, Version, is_printable,
 };
+#[cfg(feature = "serde")]
+pub use phin_swim::{EventInfo, MemberInfo};
 pub use refusals::RefusedHandshake;
+pub use report::{Evidence, FailingLink, MemberRef, Outcome, Report, Unreached, Vote};
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};
+pub use weak::WeakCluster;
 
 /// What the README shows has to compile.
 #[cfg(doctest)]

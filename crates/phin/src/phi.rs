@@ -1,17 +1,21 @@
 //! Subscriptions to a member's phi: the driver knows when each threshold will next be reached, and sleeps until then.
 
 use std::{
+    future::poll_fn,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::SystemTime,
 };
 
+use futures_core::Stream;
 use phin_swim::{Instant, MemberId, Swim};
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::{SubscribePhiError, clock::Clock};
+use crate::{SubscribePhiError, clock::Clock, receiving::Receiving};
 
 /// A member's phi came to the threshold of a subscription, or fell below it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,28 +34,41 @@ pub struct PhiCrossing {
 /// The crossings of one threshold by the phi of one member, from [`Cluster::subscribe_phi`](crate::Cluster::subscribe_phi).
 #[derive(Debug)]
 pub struct PhiSubscription {
-    crossings: broadcast::Receiver<PhiCrossing>,
+    /// `None` where the driver has ended and everything was delivered.
+    crossings: Option<Receiving<PhiCrossing>>,
     crossings_missed: Arc<AtomicU64>,
     missed: u64,
 }
 
 impl PhiSubscription {
-    /// The next crossing, or `None` when the node has been shut down and all before has been told. Dropping the future
-    /// loses nothing. Of more than 16 that were not read, the oldest are lost and counted.
+    /// Returns the next crossing, or `None` once the node has been shut down and everything before has been delivered.
+    /// Dropping the future loses nothing. If more than 16 were not read, the oldest are lost and counted.
+    ///
+    /// A subscription is a [`Stream`] of crossings, too.
     pub async fn next(&mut self) -> Option<PhiCrossing> {
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+}
+
+impl Stream for PhiSubscription {
+    type Item = PhiCrossing;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<PhiCrossing>> {
+        let this = &mut *self;
         loop {
-            match self.crossings.recv().await {
+            let Some(crossings) = this.crossings.as_mut() else {
+                return Poll::Ready(None);
+            };
+            match ready!(crossings.poll_next(context)) {
                 Ok(crossing) => {
-                    return Some(PhiCrossing {
-                        missed: std::mem::take(&mut self.missed),
-                        ..crossing
-                    });
+                    let missed = std::mem::take(&mut this.missed);
+                    return Poll::Ready(Some(PhiCrossing { missed, ..crossing }));
                 }
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    self.missed += missed;
-                    self.crossings_missed.fetch_add(missed, Ordering::Relaxed);
+                Err(RecvError::Lagged(missed)) => {
+                    this.missed += missed;
+                    this.crossings_missed.fetch_add(missed, Ordering::Relaxed);
                 }
-                Err(broadcast::error::RecvError::Closed) => return None,
+                Err(RecvError::Closed) => this.crossings = None,
             }
         }
     }
@@ -89,7 +106,7 @@ impl PhiWatches {
         let (sender, crossings) = broadcast::channel(MAX_UNREAD);
         self.watches.push(Watch { member, threshold, is_above: false, crossings: sender });
         Ok(PhiSubscription {
-            crossings,
+            crossings: Some(Receiving::new(crossings)),
             crossings_missed: Arc::clone(&self.crossings_missed),
             missed: 0,
         })

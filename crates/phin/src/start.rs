@@ -79,10 +79,7 @@ pub(crate) async fn start_in<T: Transport>(
     >,
 ) -> Result<(Cluster, Driver<T>), StartError> {
     let Surroundings { persisted, wall, random, bind } = surroundings;
-    if let Some(retention) = builder.retention {
-        builder.config.dead_retention = retention;
-    }
-    builder.config.ask_application = builder.hook.is_some();
+    builder.config = builder.settled_config();
     let cluster: ClusterName = builder.cluster.parse()?;
     let name = builder.name.as_deref().map(Name::try_from).transpose()?;
     let seeds = parse_seeds(&builder.seeds)?;
@@ -125,7 +122,7 @@ pub(crate) async fn start_in<T: Transport>(
     let beside = Beside { bound, joiner: joiner.clone(), company, random };
     let following = beside.follow_address(advertised, follow);
     let following_addr = following.as_ref().map(JoinHandle::abort_handle);
-    let (returning, unmet) = beside.return_to(peers.clone(), builder.config.dead_retention);
+    let (returning, unmet) = beside.return_to(peers.clone(), builder.config.retention);
     let seeding = beside.seek(seeds, status.joined.clone());
     let keeper = data_dir.map(|dir| Keeper::start(dir, generation, peers, source.watch(), unmet));
     let driver = Driver {
@@ -326,7 +323,7 @@ impl Persisted {
 /// How long a connection of an observer and its subject is silent when all is well: they meet once in each
 /// turn through the rings. Ending it sooner would cost a handshake for each probe.
 fn between_probes(config: &Config) -> Duration {
-    let period = config.max_protocol_period.unwrap_or(config.protocol_period);
+    let period = config.max_period.unwrap_or(config.period);
     period.saturating_mul(u32::from(config.rings) + 1)
 }
 

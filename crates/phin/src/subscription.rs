@@ -1,16 +1,25 @@
 //! Publishing the membership list: the newest snapshot for readers, every change for subscribers.
 
 use std::{
+    future::poll_fn,
     num::NonZeroUsize,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
     time::SystemTime,
 };
 
+use futures_core::Stream;
 use phin_swim::{Event, Members};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{
+    broadcast::{self, error::RecvError},
+    watch,
+};
+
+use crate::receiving::Receiving;
 
 /// A notice to a subscriber.
 #[derive(Clone, Debug)]
@@ -39,14 +48,16 @@ pub enum Notice {
 /// Changes are those of members that this node knows. A member that had died or left before this node first
 /// heard of it is in later lists without a change, until it is forgotten. A suppressed member
 /// ([`Members::suppressed_until`]) has no changes until its suppression ends, unless it leaves.
+///
+/// A subscription does not keep the node running.
 #[derive(Debug)]
 pub struct Subscription {
     /// The first snapshot, until it is handed over.
     first: Option<Members>,
     /// The version of the list that the subscriber knows.
     version: u64,
-    /// `None` where the driver had ended already.
-    events: Option<broadcast::Receiver<Arc<Published>>>,
+    /// `None` where the driver has ended and everything was delivered.
+    events: Option<Receiving<Arc<Published>>>,
     members: watch::Receiver<Members>,
     events_missed: Arc<AtomicU64>,
 }
@@ -54,33 +65,22 @@ pub struct Subscription {
 impl Subscription {
     /// Returns the next notice, or `None` once the node has been shut down and everything before has been
     /// delivered. Dropping the future loses nothing.
+    ///
+    /// A subscription is a [`Stream`] of notices, too, for the combinators of `futures` and `tokio-stream`.
     pub async fn next(&mut self) -> Option<Notice> {
-        if let Some(members) = self.first.take() {
-            return Some(Notice::Snapshot(members));
-        }
-        loop {
-            match self.events.as_mut()?.recv().await {
-                Ok(published) if published.event.version > self.version => {
-                    self.version = published.event.version;
-                    let Published { at, event } = Arc::unwrap_or_clone(published);
-                    return Some(Notice::Event { at, event });
-                }
-                // The snapshot that the subscriber has holds this change.
-                Ok(_) => {}
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    if let Some(missed) = self.catch_up() {
-                        return Some(missed);
-                    }
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
-            }
-        }
+        poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
+    }
+
+    /// The current list. It contains every change that [`next`](Self::next) has returned, and may contain later ones. After
+    /// a shutdown it is the last list.
+    pub fn members(&self) -> Members {
+        self.members.borrow().clone()
     }
 
     /// Takes the newest snapshot in place of what the buffer lost, unless the one at hand holds all
     /// of that.
     fn catch_up(&mut self) -> Option<Notice> {
-        let members = self.members.borrow().clone();
+        let members = self.members();
         let events = members.version().saturating_sub(self.version);
         if events == 0 {
             return None;
@@ -88,6 +88,37 @@ impl Subscription {
         self.version = members.version();
         self.events_missed.fetch_add(events, Ordering::Relaxed);
         Some(Notice::Missed { events, members })
+    }
+}
+
+impl Stream for Subscription {
+    type Item = Notice;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Notice>> {
+        let this = &mut *self;
+        if let Some(members) = this.first.take() {
+            return Poll::Ready(Some(Notice::Snapshot(members)));
+        }
+        loop {
+            let Some(events) = this.events.as_mut() else {
+                return Poll::Ready(None);
+            };
+            match ready!(events.poll_next(context)) {
+                Ok(published) if published.event.version > this.version => {
+                    this.version = published.event.version;
+                    let Published { at, event } = Arc::unwrap_or_clone(published);
+                    return Poll::Ready(Some(Notice::Event { at, event }));
+                }
+                // The snapshot that the subscriber has holds this change.
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => {
+                    if let Some(missed) = this.catch_up() {
+                        return Poll::Ready(Some(missed));
+                    }
+                }
+                Err(RecvError::Closed) => this.events = None,
+            }
+        }
     }
 }
 
@@ -161,7 +192,7 @@ impl Source {
 
     pub(crate) fn subscribe(&self) -> Subscription {
         // The changes before the snapshot: what comes in between is in both, and told once.
-        let events = self.events.upgrade().map(|events| events.subscribe());
+        let events = self.events.upgrade().map(|events| Receiving::new(events.subscribe()));
         let members = self.members();
         Subscription {
             version: members.version(),

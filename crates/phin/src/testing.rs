@@ -475,7 +475,7 @@ impl TestCluster {
         let random = self.random.fork();
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&random.seed().to_le_bytes());
-        let identity = Arc::new(Identity::from_seed(secret.into()));
+        let identity = Arc::new(Identity::from_seed(&secret));
         let persisted = Persisted {
             identity: Arc::clone(&identity),
             generation: Generation(1),

@@ -4,6 +4,7 @@
 //! line or the one above it says so in a comment, with a reason: `tidy: allow RULE: REASON`. In a `//!` comment that
 //! holds for the whole file.
 
+mod api;
 mod files;
 mod markdown;
 mod source;

@@ -92,6 +92,10 @@ impl<'a> Source<'a> {
         Some(&body.get(arm + arrow + 1)?.text)
     }
 
+    pub(crate) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
     fn positions(&self, pattern: &str) -> impl Iterator<Item = usize> {
         let pattern: Vec<_> = pattern.split(' ').map(str::to_owned).collect();
         let windows = self.tokens.windows(pattern.len()).enumerate();

@@ -311,7 +311,7 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
         config.evict_degraded_after = Some(config.pause_tolerance * 4);
     }
     if has(4) {
-        config.max_protocol_period = Some(config.protocol_period * 16);
+        config.max_period = Some(config.period * 16);
     }
     if has(5) {
         config.max_members = MEMBERS - 1;
@@ -321,7 +321,7 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
     }
     if has(7) {
         config.rings = 1;
-        config.dead_retention = config.protocol_period * 10;
+        config.retention = config.period * 10;
     }
     config
 }

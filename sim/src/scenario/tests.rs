@@ -79,7 +79,7 @@ fn settings_of_phin_are_used_and_refused_elsewhere() {
     let config = toml::from_str::<ConfigSettings>("period = \"200ms\"\nrings = 4").unwrap();
     let mut lan = phin_swim::Config::lan();
     config.apply(&mut lan);
-    assert_eq!((lan.protocol_period, lan.rings), (millis(200), 4));
+    assert_eq!((lan.period, lan.rings), (millis(200), 4));
     assert!(ProtocolKind::Phin.make_with(&config, 1, 3).is_ok());
     assert!(ProtocolKind::Swim.make_with(&config, 1, 3).is_err());
     let rings = ConfigSettings { rings: Some(99), ..ConfigSettings::default() };

@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use phin::ClusterKey;
+use phin::{ClusterKey, EventInfo, MemberId, MemberInfo, MemberState};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, BufReader, Lines},
@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    events::{Line, MemberLine, What},
+    events::{Changed, Line, What},
     failure::Failure,
 };
 
@@ -43,8 +43,8 @@ pub(super) struct Node {
     /// Held open for as long as the process is to run.
     _stdin: Option<ChildStdin>,
     fate: Fate,
-    /// The members that it knows of, by id, and whether it holds them for live.
-    members: BTreeMap<String, (MemberLine, bool)>,
+    /// The members that it knows of, by id.
+    members: BTreeMap<MemberId, MemberInfo>,
     log: Arc<Mutex<VecDeque<String>>>,
     /// Where it answers operators, once it has said so.
     http: Option<SocketAddr>,
@@ -91,7 +91,7 @@ impl Fleet {
         (0..self.nodes.len()).filter(runs).collect()
     }
 
-    pub(super) fn is_id_of(&self, node: usize, id: &str) -> bool {
+    pub(super) fn is_id_of(&self, node: usize, id: MemberId) -> bool {
         let node = &self.nodes[node];
         node.me().is_some_and(|member| member.id == id)
     }
@@ -223,7 +223,7 @@ impl Node {
 
     /// How many members it holds for live, itself included.
     pub(super) fn live(&self) -> usize {
-        self.members.values().filter(|(_, is_live)| *is_live).count()
+        self.members.values().filter(|member| member.state == MemberState::Alive).count()
     }
 
     /// Where it is reached, as it says itself.
@@ -231,8 +231,8 @@ impl Node {
         self.me().map(|member| member.addr)
     }
 
-    pub(super) fn me(&self) -> Option<&MemberLine> {
-        self.members.values().map(|(member, _)| member).find(|member| member.name == self.name)
+    pub(super) fn me(&self) -> Option<&MemberInfo> {
+        self.members.values().find(|member| member.name.as_str() == self.name)
     }
 
     pub(super) fn process_id(&self) -> Option<u32> {
@@ -240,25 +240,9 @@ impl Node {
     }
 
     fn take(&mut self, what: &What) {
-        let (changed, is_live) = match what {
-            What::Joined(changed)
-            | What::Alive(changed)
-            | What::Updated(changed)
-            | What::NameConflict(changed) => (changed, true),
-            What::Suspect(changed)
-            | What::Dead(changed)
-            | What::Left(changed)
-            | What::Forgotten(changed)
-            | What::Suppressed(changed) => (changed, false),
-            What::Missed { .. }
-            | What::Snapshot { .. }
-            | What::Isolated
-            | What::Degraded(_)
-            | What::Recovered(_)
-            | What::Reconnected
-            | What::Departed { .. } => return,
-        };
-        self.members.insert(changed.member.id.clone(), (changed.member.clone(), is_live));
+        if let What::Changed(Changed { event: EventInfo { member, .. }, .. }) = what {
+            self.members.insert(member.id, member.clone());
+        }
     }
 
     fn ended_unasked(&self) -> Failure {

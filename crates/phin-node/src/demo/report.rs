@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use phin::Outcome;
 use serde::Serialize;
 
 use super::fleet::{Fleet, Node};
 use crate::{
-    suspicion::{Ending, Why},
+    suspicion::{Why, explanation, summary},
     table,
     text::short,
 };
@@ -132,7 +133,7 @@ pub(super) fn member_table(fleet: &Fleet) -> String {
             table::state("alive"),
             member.addr.into(),
             process.into(),
-            short(&member.id).into(),
+            short(&member.id.to_string()).into(),
         ]);
     }
     table::text(&shown)
@@ -140,13 +141,13 @@ pub(super) fn member_table(fleet: &Fleet) -> String {
 
 /// Why a node holds another for dead, in a line or two.
 pub(super) fn reason(why: &Why, by: &str) -> String {
-    let name = &why.member.member.name;
+    let name = &why.member.name;
     match why.suspicion.as_ref().map(|suspicion| &suspicion.outcome) {
-        Some(Ending::Dead(evidence)) => {
-            let (summary, explanation) = (evidence.summary(), evidence.explanation(false));
+        Some(Outcome::Dead(evidence)) => {
+            let (summary, explanation) = (summary(evidence), explanation(evidence, false));
             format!("Why? {by} says: {summary}.\n{name} is {explanation}")
         }
-        Some(Ending::Open(_) | Ending::Cleared { .. }) | None => {
+        _ => {
             format!("Why? {by} does not know the votes on {name}.\n")
         }
     }

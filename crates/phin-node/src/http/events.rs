@@ -69,7 +69,7 @@ impl Subscriber {
             }
             Notice::Missed { events, members } => {
                 self.due = Some(members);
-                let line = Line::now(What::Missed { events });
+                let line = Line::now(What::missed(events));
                 json_event(line.what.name(), &line)
             }
             _ => None,

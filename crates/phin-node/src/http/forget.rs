@@ -11,7 +11,7 @@ use phin::{ForgetError, ForgetRefusal};
 use tracing::info;
 
 use super::{lookup::find_departed, node::Node, refusal::Refusal};
-use crate::events::{Forgotten, listed_member};
+use crate::events::Forgotten;
 
 pub(super) async fn forget(
     State(node): State<Node>,
@@ -29,5 +29,5 @@ pub(super) async fn forget(
         Refusal::new(status, format!("{:?} is not forgotten: {error}", found.name()))
     })?;
     info!(member = %found.id(), name = found.name(), "forgot a member, as asked over HTTP");
-    Ok(Json(Forgotten { forgotten: listed_member(&found) }))
+    Ok(Json(Forgotten { forgotten: (&*found).into() }))
 }

@@ -40,7 +40,7 @@ pub(super) fn find_departed<'a>(
 }
 
 fn all_of<'a>(members: &'a Members, asked: &str) -> Vec<&'a Arc<Member>> {
-    let named: Vec<_> = members.iter().filter(|member| member.name() == asked).collect();
+    let named: Vec<_> = members.by_name(asked).collect();
     if named.is_empty() { with_id(members, asked) } else { named }
 }
 

@@ -13,10 +13,7 @@ use super::{
     node::Node,
     refusal::Refusal,
 };
-use crate::{
-    events::{Failing, listed_member},
-    suspicion::Why,
-};
+use crate::{events::Failing, suspicion::Why};
 
 pub(super) async fn why(
     State(node): State<Node>,
@@ -26,7 +23,7 @@ pub(super) async fn why(
         asked.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text()))?;
     let members = node.cluster.members();
     let (found, others) = find(&members, &asked)?;
-    let others = others.into_iter().take(MAX_SHOWN).map(|other| listed_member(other)).collect();
+    let others = others.into_iter().take(MAX_SHOWN).map(|other| (&**other).into()).collect();
     let found = Arc::clone(found);
     let report = node.cluster.why(found.id()).await.map_err(Refusal::stopped)?;
     let penalty = node.cluster.flap_penalty(found.id()).await.map_err(Refusal::stopped)?;
@@ -34,8 +31,8 @@ pub(super) async fn why(
     // Taken after the report, so that it has whatever the report ended in.
     let members = node.cluster.members();
     let member = members.get(found.id()).unwrap_or(&found);
-    let failing = unreached.iter().find(|unreached| unreached.id == found.id());
-    let failing = failing.map(|failing| Failing::new(failing, &node.cluster, &members));
-    let why = Why::new(&node.cluster, &members, member, report.as_ref(), penalty);
+    let failing = unreached.into_iter().find(|unreached| unreached.id == found.id());
+    let failing = failing.map(Failing::new);
+    let why = Why::new(&node.cluster, &members, member, report, penalty);
     Ok(Json(Why { failing: failing.unwrap_or_default(), others, ..why }))
 }

@@ -8,7 +8,7 @@ use tracing::warn;
 
 use crate::{
     changes::{Changes, Told},
-    events::{Line, What},
+    events::{Line, Own, What},
     lines::Lines,
     settings::EventFormat,
 };
@@ -35,8 +35,8 @@ impl Output {
         let rest = async {
             // It ends by itself once the node has stopped.
             let _ = (&mut task).await;
-            if let Some(Departure { confirmed, asked, .. }) = departure {
-                let line = Line::now(What::Departed { confirmed, asked });
+            if let Some(departure) = departure {
+                let line = Line::now(What::Own(Own::Departed(departure)));
                 let _ = lines.send(encode(format, &line)).await;
             }
         };
@@ -78,12 +78,12 @@ fn lines_of(told: Told, cluster: &Cluster) -> Vec<Line> {
     match notice {
         Notice::Snapshot(members) => members
             .live()
-            .map(|member| What::changed(phin::Change::Joined, member, members.version()))
+            .map(|member| What::joined(member, members.version()))
             .map(Line::now)
             .collect(),
         Notice::Event { at, event } => vec![Line::of_event(at, &event, cluster)],
         Notice::Missed { events, members } => {
-            vec![Line::now(What::Missed { events }), Line::now(What::snapshot(&members))]
+            vec![Line::now(What::missed(events)), Line::now(What::snapshot(&members))]
         }
         _ => Vec::new(),
     }
@@ -107,10 +107,13 @@ mod tests {
         let missed = Notice::Missed { events: 3, members: cluster.members() };
         let lines: Vec<_> =
             lines_of(Told::Notice(missed), &cluster).into_iter().map(|line| line.what).collect();
-        let [What::Missed { events: 3 }, What::Snapshot { version: 0, members }] = &lines[..]
+        let [
+            What::Own(Own::Missed { events: 3 }),
+            What::Own(Own::Snapshot { version: 0, members }),
+        ] = &lines[..]
         else {
             panic!("{lines:?}");
         };
-        assert_eq!((members.len(), members[0].member.name.as_str()), (1, "n1"));
+        assert_eq!((members.len(), members[0].name.as_str()), (1, "n1"));
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
         None => (Config::lan(), Place::default("profile")),
     };
     if let Some(Placed { value: Some(period), place: set }) = layers.duration("period", &config)? {
-        config.protocol_period = period;
+        config.period = period;
         // What must fit into a period shrinks with it, and what must hold part of one grows.
         config.prior_round_trip = config.prior_round_trip.min(period / 4);
         config.push_delay = config.push_delay.min(period);
@@ -27,10 +27,10 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
         place = set;
     }
     if let Some(retention) = take_duration(layers, "retention", &config)? {
-        config.dead_retention = retention;
+        config.retention = retention;
     }
     if let Some(longest) = take_duration(layers, "max-period", &config)? {
-        config.max_protocol_period = Some(longest);
+        config.max_period = Some(longest);
     }
     if let Some(pause) = take_duration(layers, "pause-tolerance", &config)? {
         config.pause_tolerance = pause;

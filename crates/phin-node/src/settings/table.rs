@@ -172,8 +172,8 @@ impl Bound {
     fn of(self, config: &phin::Config) -> Duration {
         match self {
             Self::At(duration) => duration,
-            Self::Periods(periods) => config.protocol_period.saturating_mul(periods),
-            Self::PartOfPeriod(part) => config.protocol_period / part,
+            Self::Periods(periods) => config.period.saturating_mul(periods),
+            Self::PartOfPeriod(part) => config.period / part,
             Self::PauseTolerance => config.pause_tolerance,
         }
     }

@@ -116,16 +116,16 @@ fn a_file_can_have_every_setting() {
     assert_eq!(settings.events, Some(EventFormat::Text));
     assert_eq!(settings.log_format, LogFormat::Json);
     let config = settings.config.value;
-    assert_eq!(config.protocol_period, Duration::from_millis(20));
+    assert_eq!(config.period, Duration::from_millis(20));
     assert!(config.prior_round_trip <= Duration::from_millis(10), "it fits into the period");
     assert_eq!(config.pause_tolerance, Duration::from_secs(2));
     assert_eq!(config.hang_tolerance, Duration::from_secs(20));
-    assert_eq!(config.max_protocol_period, Some(Duration::from_millis(160)));
+    assert_eq!(config.max_period, Some(Duration::from_millis(160)));
     assert_eq!(config.evict_degraded_after, Some(Duration::from_secs(120)));
     assert_eq!((config.phi_threshold, config.ask_hosts), (9.5, true));
     assert_eq!((config.flap_suppress, config.flap_reuse), (20.0, 1.5));
     assert_eq!(config.flap_half_life, Duration::from_secs(300));
-    assert_eq!(config.dead_retention, Duration::from_secs(48 * 3_600));
+    assert_eq!(config.retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
 }
 
@@ -134,7 +134,7 @@ fn retention_has_room_for_ten_periods() {
     let message = error(&["--retention", "9999ms"], &with_key(&[]));
     assert_eq!(message, "--retention is \"9999ms\": allowed is 10s to 366d");
     let settings = resolve(&["--retention", "2s", "--profile", "local"], &with_key(&[])).unwrap();
-    assert_eq!(settings.config.value.dead_retention, Duration::from_secs(2));
+    assert_eq!(settings.config.value.retention, Duration::from_secs(2));
 }
 
 #[test]

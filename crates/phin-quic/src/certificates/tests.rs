@@ -23,7 +23,7 @@ fn an_issued_certificate_says_whom_it_is_for() {
 fn a_ca_of_another_algorithm_can_issue() {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let certificate = ca_params("ecdsa CA").self_signed(&key).unwrap();
-    let ca = CertificateAuthority::new(certificate.pem(), Zeroizing::new(key.serialize_pem()));
+    let ca = CertificateAuthority::new(certificate.pem(), key.serialize_pem().into());
     let node = Identity::generate();
     let pem = issue(&ca, "node", &node.public_key(), Validity::days(1)).unwrap();
     assert_eq!(describe(&pem).unwrap()[0].issuer, "CN=ecdsa CA");

@@ -1,7 +1,7 @@
 use super::*;
 
 fn from_seed(byte: u8) -> Identity {
-    Identity::from_seed(Zeroizing::new([byte; 32]))
+    Identity::from_seed(&[byte; 32])
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn the_id_is_the_hash_of_the_key() {
     for (index, byte) in seed.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).unwrap();
     }
-    let identity = Identity::from_seed(Zeroizing::new(seed));
+    let identity = Identity::from_seed(&seed);
     let key = hex(&identity.public_key().0);
     assert_eq!(key, "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
     let hash = digest(&SHA256, &identity.public_key().0);
@@ -101,7 +101,8 @@ fn a_corrupt_key_file_can_be_told_apart_and_is_kept() {
     let whole = Identity::generate().to_pem();
     let cut = &whole.as_bytes()[..whole.len() / 2];
     for content in [&b""[..], b"\xff\xfe\x00", cut] {
-        write_private(&path, content, IfExists::Replace).unwrap();
+        let _ = fs::remove_file(&path);
+        create_private(&path, content).unwrap();
         let error = Identity::load_or_create(directory.path()).unwrap_err();
         assert!(matches!(error, IdentityError::Corrupt { .. }), "{error}");
         assert_eq!(fs::read(&path).unwrap(), content, "never replaced without being told");

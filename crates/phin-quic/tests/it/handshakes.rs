@@ -161,7 +161,7 @@ async fn a_key_can_be_replaced_while_both_are_admitted() {
         Node::new(&Credentials::ClusterKey { cluster: "test".parse().unwrap(), keys })
     };
     // The stages of a change, each beside the next.
-    let stages = [&[&**old][..], &[&old, &new], &[&new, &old], &[&new]];
+    let stages = [&[&*old][..], &[&old, &new], &[&new, &old], &[&new]];
     for pair in stages.windows(2) {
         for (from, to) in [(pair[0], pair[1]), (pair[1], pair[0])] {
             let (one, mut two) = (node(from), node(to));

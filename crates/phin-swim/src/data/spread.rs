@@ -237,7 +237,7 @@ impl Replicate<'_> {
 
     /// How long a member has to answer.
     fn timeout(&self) -> Duration {
-        self.ctx.params.protocol_period / 8
+        self.ctx.params.period / 8
     }
 
     /// Asks others where a member did not answer.
@@ -359,7 +359,7 @@ impl Replicate<'_> {
             self.own.differing_since = None;
             return;
         }
-        if self.own.is_comparison_due(self.ctx.now, self.ctx.params.protocol_period) {
+        if self.own.is_comparison_due(self.ctx.now, self.ctx.params.period) {
             self.own.compared = Some((with.id, self.ctx.now));
             self.ctx.stats.data_comparisons += 1;
             let buckets = Box::new(*self.store.buckets());

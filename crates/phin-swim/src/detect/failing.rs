@@ -6,7 +6,6 @@ use crate::{Change, Generation, Instant, MemberId};
 
 /// A member that some of its observers cannot reach.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Unreached {
     /// The member.
     pub id: MemberId,
@@ -18,7 +17,6 @@ pub struct Unreached {
 
 /// A link on which a member that lives is not reached.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct FailingLink {
     /// The observer that does not reach the member.
     pub observer: MemberId,

@@ -134,8 +134,7 @@ impl LocalHealth {
     /// already; what was not answered meanwhile says nothing, and every open question is asked anew. Many short stalls
     /// within a period count as one of their length together.
     pub(crate) fn record_lag(&mut self, ctx: &mut Ctx, rounds: &mut Rounds, lag: Duration) {
-        let (now, tolerance, period) =
-            (ctx.now, ctx.params.pause_tolerance, ctx.params.protocol_period);
+        let (now, tolerance, period) = (ctx.now, ctx.params.pause_tolerance, ctx.params.period);
         let counted = if lag >= MIN_STALL { lag } else { Duration::ZERO };
         self.record_stall(now, counted);
         let starved_for = self.lateness.add(now, counted, period, tolerance / 4);

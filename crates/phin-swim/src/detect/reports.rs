@@ -1,6 +1,6 @@
 //! Reports of suspicions: how each ended, and on which votes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     Claim, Entry, Instant, MemberId, MemberState, MembershipList, Part, Tally, Verdict, Version,
@@ -9,6 +9,12 @@ use crate::{
 
 /// The kind of a member's silence, by what its host says.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(rename_all = "kebab-case")
+)]
+#[non_exhaustive]
 pub enum Silence {
     /// The host was not asked, or never answered: a firewall, or a platform that cannot ask.
     Unknown,
@@ -44,9 +50,14 @@ impl Silence {
     }
 }
 
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// The evidence of one observer against a member.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Vote {
     /// The observer.
     pub observer: MemberId,
@@ -82,7 +93,6 @@ pub enum Outcome {
 
 /// One suspicion of a member, from beginning to end.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Report {
     /// Which version of the member was suspected.
     pub version: Version,

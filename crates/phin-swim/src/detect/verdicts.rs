@@ -158,7 +158,7 @@ impl Verdicts<'_> {
 
     /// Whether a member was heard so lately that a verdict on it is no news.
     fn was_heard_lately(&self, subject: MemberId, is_worn_out: bool) -> bool {
-        let period = self.ctx.params.protocol_period;
+        let period = self.ctx.params.period;
         let fresh = if is_worn_out { period * 2 } else { period / 2 };
         self.alive_at(subject).is_some_and(|at| self.ctx.now - at < fresh)
     }
@@ -172,13 +172,13 @@ impl Verdicts<'_> {
         if let Some(to) = self.list.peer(subject) {
             self.ctx.then(Step::Ping { to, purpose: Purpose::Look });
         }
-        let ends_at = now + self.ctx.params.protocol_period;
+        let ends_at = now + self.ctx.params.period;
         self.ctx.timers.set(ends_at, Timer::Pending(subject, version));
     }
 
     /// This node's own look is over: the verdict is accepted unless the member showed that it lives.
     fn end_look(&mut self, subject: MemberId, version: Version, since: Instant) {
-        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        let (now, period) = (self.ctx.now, self.ctx.params.period);
         if self.alive_at(subject).is_some_and(|at| at >= since) {
             self.own.pending.end(subject);
             return self.own.hearsay.record_refutation(now, subject);
@@ -260,7 +260,7 @@ impl Verdicts<'_> {
         let informed_at = self.own.contacts.heard_at(subject).unwrap_or(since).max(since);
         let is_ours = self.senses.health.is_impaired(now);
         let begins_at = if is_ours { now } else { informed_at };
-        let ends_at = begins_at + self.ctx.params.protocol_period * 2;
+        let ends_at = begins_at + self.ctx.params.period * 2;
         match ends_at <= now && self.own.contacts.has_other_refuted(since) {
             true => self.ask_once_more(subject),
             false => ends_at,
@@ -275,14 +275,14 @@ impl Verdicts<'_> {
         if let Some((peer, claim)) = self.list.peer(subject).zip(claim).filter(|_| is_first) {
             self.ctx.send(peer, &claim);
         }
-        asked_at + self.ctx.params.protocol_period
+        asked_at + self.ctx.params.period
     }
 
     /// Sends a member that this node hears, and considers suspect or dead, the claim against it; then it refutes.
     pub(crate) fn inform_accused(&mut self, peer: Peer) {
         let is_accused =
             matches!(self.list.state(peer.id), Some(MemberState::Suspect | MemberState::Dead));
-        let (now, interval) = (self.ctx.now, self.ctx.params.protocol_period / CLAIMS_PER_PERIOD);
+        let (now, interval) = (self.ctx.now, self.ctx.params.period / CLAIMS_PER_PERIOD);
         let informed_at = self.own.contacts.informed_at(peer.id);
         if !is_accused || informed_at.is_some_and(|at| now - at < interval) {
             return;

@@ -260,7 +260,7 @@ impl<'a> View<'a> {
     /// Our own link to a member, if it fails.
     pub(crate) fn own_failing_link(self, subject: MemberId) -> Option<FailingLink> {
         let run = self.links.unanswered(subject)?;
-        let shortest = self.params.protocol_period * MIN_FAILING_PERIODS;
+        let shortest = self.params.period * MIN_FAILING_PERIODS;
         let lives = self.links.known_alive_at(subject) > Some(run.began_at);
         let is_recent = self.now - run.last_at < self.turn() * MAX_SILENT_TURNS;
         let is_long = run.last_at - run.began_at >= shortest;

@@ -94,7 +94,7 @@ fn a_dead_member_is_forgotten_on_the_claim_of_two_members_or_in_its_time() {
         let (mut rooms, mut forgotten) = (Rooms::of(4), Forgotten::new(id(0)));
         rooms.put(1, state, 0);
         if is_over {
-            rooms.ctx.now = Instant::START + rooms.ctx.params.dead_retention;
+            rooms.ctx.now = Instant::START + rooms.ctx.params.retention;
         }
         for (&source, &expected) in sources.iter().zip(expected) {
             handle(&mut rooms, &mut forgotten, source, claim(1, version(0, 0), 2));
@@ -213,7 +213,7 @@ fn answers_about_forgotten_members_are_limited_but_their_news_stops_nevertheless
 fn the_departed_are_forgotten_in_their_time_and_so_is_that_they_were() {
     use MemberState::{Alive, Dead, Left};
     let (mut rooms, mut forgotten) = (Rooms::of(1), Forgotten::new(id(0)));
-    let retention = rooms.ctx.params.dead_retention;
+    let retention = rooms.ctx.params.retention;
     let start = at(10_000);
     rooms.put(0, Left, 0);
     for (node, state, since) in [(1, Dead, 0), (2, Alive, 0), (3, Left, 5_000), (4, Dead, 9_000)] {
@@ -258,7 +258,7 @@ fn a_sweep_before_its_time_does_nothing() {
     rooms.put(1, MemberState::Dead, 0);
     forgotten.sweep(&mut rooms.ctx, &rooms.list);
     forgotten.plan(&mut rooms.ctx);
-    rooms.ctx.now = rooms.ctx.now + (rooms.ctx.params.dead_retention - ms(1));
+    rooms.ctx.now = rooms.ctx.now + (rooms.ctx.params.retention - ms(1));
     forgotten.sweep(&mut rooms.ctx, &rooms.list);
     assert_eq!(rooms.effects(), NOTHING);
 }

@@ -1,8 +1,8 @@
 //! The membership list: everything this node believes about members, its fingerprint, and snapshots of it.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
-use imbl::OrdMap;
+use imbl::{OrdMap, ordmap::Values, shared_ptr::DefaultSharedPtr};
 use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -14,7 +14,7 @@ use crate::{
 
 /// An immutable snapshot of a membership list. Taking and cloning one is cheap: snapshots share what they have in
 /// common.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Members {
     me: MemberId,
     version: u64,
@@ -56,13 +56,28 @@ impl Members {
     }
 
     /// Every member, dead ones included, in the order of their ids.
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.members.values()
+    pub fn iter(&self) -> MembersIter<'_> {
+        MembersIter(self.members.values())
     }
 
-    /// The members that are alive or merely suspect, this node included, in the order of their ids.
+    /// The live members, in the order of their ids.
+    ///
+    /// **This node itself is included, and so are suspects**: members that do not answer and are not yet declared dead. To
+    /// send requests to other members that answer, use [`others`](Self::others) and check that the state is
+    /// [`Alive`](MemberState::Alive).
     pub fn live(&self) -> impl Iterator<Item = &Arc<Member>> {
         self.iter().filter(|member| member.state.is_live())
+    }
+
+    /// The live members other than this node, in the order of their ids. Suspects are included.
+    pub fn others(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.live().filter(|member| member.id() != self.me)
+    }
+
+    /// The members with this display name, in the order of their ids. Names can repeat: two live members may have the same
+    /// one, and a member that starts without a data directory leaves its earlier runs in the list as dead or left.
+    pub fn by_name(&self, name: &str) -> impl Iterator<Item = &Arc<Member>> {
+        self.iter().filter(move |member| member.name() == name)
     }
 
     /// The other live members with this member's name, in the order of their ids. Names are meant to be unique, so this is a
@@ -116,6 +131,48 @@ impl Members {
     /// Always `false`: a list contains its owner.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
+    }
+}
+
+impl<'a> IntoIterator for &'a Members {
+    type Item = &'a Arc<Member>;
+    type IntoIter = MembersIter<'a>;
+
+    /// Every member, dead ones included, in the order of their ids: as [`Members::iter`].
+    fn into_iter(self) -> MembersIter<'a> {
+        self.iter()
+    }
+}
+
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let states = self.iter().map(|member| (member.name(), member.state));
+        f.debug_struct("Members")
+            .field("version", &self.version)
+            .field("live", &self.live)
+            .field("members", &states.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The members of a list, in the order of their ids.
+pub struct MembersIter<'a>(Values<'a, MemberId, Arc<Member>, DefaultSharedPtr>);
+
+impl<'a> Iterator for MembersIter<'a> {
+    type Item = &'a Arc<Member>;
+
+    fn next(&mut self) -> Option<&'a Arc<Member>> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl fmt::Debug for MembersIter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MembersIter").finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ impl Detect<'_> {
         let helpers = self.list.peers(helpers);
         if let Some(ping) = self.senses.pings.get_mut(sequence) {
             ping.record_helpers(helpers.iter().map(|helper| helper.id).collect());
-            let patience = self.ctx.params.protocol_period;
+            let patience = self.ctx.params.period;
             self.ctx.timers.set(self.ctx.now + patience, Timer::NackTimeout(sequence));
         }
         for helper in helpers {

@@ -20,7 +20,7 @@ pub(crate) struct Prober<'a> {
 
 impl Prober<'_> {
     pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
-        let (now, period) = (self.ctx.now, self.ctx.params.protocol_period);
+        let (now, period) = (self.ctx.now, self.ctx.params.period);
         let sequence = self.senses.pings.next_sequence();
         let is_sample = self.senses.links.is_connected(to.id);
         self.senses.links.open(to.id, self.ctx.params.prior_round_trip);
@@ -194,7 +194,7 @@ impl Prober<'_> {
 
     /// After how long a reply to a ping is too late to matter.
     fn probe_lifetime(&self) -> Duration {
-        self.ctx.params.protocol_period * 2
+        self.ctx.params.period * 2
     }
 }
 

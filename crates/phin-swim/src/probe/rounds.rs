@@ -77,7 +77,7 @@ impl Rounds {
 impl Rounds {
     /// Begins the round after this one, unless this one has ended already; says whether a period of ours begins with it.
     pub(crate) fn advance(&mut self, now: Instant, params: &Params) -> bool {
-        let period = params.protocol_period;
+        let period = params.period;
         let is_late = self.age(now) > period * 2;
         let due = self.began_at + period;
         self.began_at = if is_late { now } else { now.min(due) };
@@ -89,7 +89,7 @@ impl Rounds {
     pub(crate) fn plan_period(&mut self, ctx: &mut Ctx, list: &MembershipList) {
         let (round, rounds) = (self.round, self.rounds_per_period());
         let target = choose_target(ctx, list, Round(round.0 / rounds));
-        let period = ctx.params.protocol_period;
+        let period = ctx.params.period;
         self.planned = target.map(|target| {
             let point = point_of(target, period * u32::from(rounds));
             let after = (point.as_nanos() / period.as_nanos()).min(u128::from(rounds) - 1) as u16;
@@ -100,7 +100,7 @@ impl Rounds {
 
     /// Lengthens the period where it has been calm for long enough.
     pub(crate) fn slow_down(&mut self, params: &Params) {
-        let longest = params.max_protocol_period.unwrap_or_default();
+        let longest = params.max_period.unwrap_or_default();
         let twice = self.period(params) * 2;
         self.calm_periods = self.calm_periods.saturating_add(1);
         if self.calm_periods >= CALM_PERIODS && twice <= longest {
@@ -125,7 +125,7 @@ impl Rounds {
 
     /// How long our protocol period is at present.
     pub(crate) fn period(&self, params: &Params) -> Duration {
-        params.protocol_period * u32::from(self.rounds_per_period())
+        params.period * u32::from(self.rounds_per_period())
     }
 
     /// Takes the member that this period is for, if that was due by the end of this round.
@@ -142,7 +142,7 @@ impl Rounds {
 
     /// Hears of another's round, and moves forward to it.
     pub(crate) fn hear(&mut self, ctx: &mut Ctx, list: &MembershipList, pulse: &Pulse) {
-        let period = ctx.params.protocol_period;
+        let period = ctx.params.period;
         let age = Duration::from_millis(pulse.round_age_ms.into()).min(period);
         if !self.is_aligned {
             return self.align(ctx, list, pulse.round, age);
@@ -161,7 +161,7 @@ impl Rounds {
         self.began_at = ctx.now.saturating_sub(age);
         // A newcomer takes part in what is left of the round.
         self.plan_period(ctx, list);
-        let period = ctx.params.protocol_period;
+        let period = ctx.params.period;
         self.planned.take_if(|planned| point_of(planned.target, period) <= age);
         self.set_timers(ctx);
     }
@@ -178,7 +178,7 @@ impl Rounds {
 
     /// Moves towards another's time, which is this far into our round; at most once in each round.
     fn approach(&mut self, ctx: &mut Ctx, theirs: Duration) {
-        let period = ctx.params.protocol_period;
+        let period = ctx.params.period;
         let ahead = theirs.saturating_sub(self.age(ctx.now).min(period));
         if ahead < MIN_MOVE || self.moved_in == Some(self.round) {
             return;
@@ -194,7 +194,7 @@ impl Rounds {
         if let Some(planned) = planned.filter(|planned| planned.round == round) {
             ctx.timers.set(began_at + planned.point, Timer::Probe(round.0));
         }
-        ctx.timers.set(began_at + ctx.params.protocol_period, Timer::Period(round.0));
+        ctx.timers.set(began_at + ctx.params.period, Timer::Period(round.0));
     }
 }
 

@@ -456,7 +456,7 @@ fn a_later_run_of_a_newcomer_that_died_unheard_is_not_reported_dead_to_others() 
 
 #[test]
 fn changes_of_tags_within_a_period_are_one_version_and_its_event_has_both() {
-    let (mut swim, period) = (swim(0, Config::lan()), Config::lan().protocol_period);
+    let (mut swim, period) = (swim(0, Config::lan()), Config::lan().period);
     let start = at(10_000);
     // When which zone is set, if one is; the changes of the zone that are reported until then.
     let steps = [

@@ -33,7 +33,7 @@ impl ListBudget {
     /// Whether another request of others is answered in this period.
     pub(crate) fn may_answer(&mut self, ctx: &mut Ctx) -> bool {
         let now = ctx.now;
-        if now - self.answers_counted_since >= ctx.params.protocol_period {
+        if now - self.answers_counted_since >= ctx.params.period {
             self.answers_counted_since = now;
             self.answered = 0;
         }

@@ -7,15 +7,22 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::{Content, DataChange, MAX_CHANGES, MAX_VOTES, bytes::Bytes};
 use crate::{MemberData, MemberId, MemberState, Record, Revision, Silence};
 
+/// 16 bytes in messages; in formats for people, such as JSON, the digits that are shown.
 impl Serialize for MemberId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Bytes(self.0).serialize(serializer)
+        match serializer.is_human_readable() {
+            true => serializer.collect_str(self),
+            false => Bytes(self.0).serialize(serializer),
+        }
     }
 }
 
 impl<'de> Deserialize<'de> for MemberId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Bytes::deserialize(deserializer)?.0))
+        match deserializer.is_human_readable() {
+            true => String::deserialize(deserializer)?.parse().map_err(D::Error::custom),
+            false => Ok(Self(Bytes::deserialize(deserializer)?.0)),
+        }
     }
 }
 

@@ -289,14 +289,14 @@ impl Scenario {
     fn configure(&mut self, setting: &str) {
         let (name, value) = setting.split_once('=').unwrap();
         match name {
-            "protocol_period" => self.config.protocol_period = duration(value),
-            "max_protocol_period" => self.config.max_protocol_period = Some(duration(value)),
+            "period" => self.config.period = duration(value),
+            "max_period" => self.config.max_period = Some(duration(value)),
             "hosts" => self.default_host = host(value),
             "pause_tolerance" => self.config.pause_tolerance = duration(value),
             "hang_tolerance" => self.config.hang_tolerance = duration(value),
             "evict_degraded_after" => self.config.evict_degraded_after = Some(duration(value)),
             "phi_threshold" => self.config.phi_threshold = value.parse().unwrap(),
-            "dead_retention" => self.config.dead_retention = duration(value),
+            "retention" => self.config.retention = duration(value),
             "ask_application" => self.config.ask_application = value.parse().unwrap(),
             "flap_suppress" => self.config.flap_suppress = value.parse().unwrap(),
             "flap_reuse" => self.config.flap_reuse = value.parse().unwrap(),

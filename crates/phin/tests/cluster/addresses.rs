@@ -16,7 +16,7 @@ async fn nodes_of_ipv6_and_a_node_of_both_join_by_either() {
     let six = nodes.builder("six").bind(addr("[::1]:0")).start().await.unwrap();
     let both = nodes.builder("both").bind(addr("[::]:0")).advertise(addr("[::1]:0"));
     let both = both.start().await.unwrap();
-    within("joining", both.join(&six.local_addr().to_string())).await.unwrap();
+    within("joining", both.join(six.local_addr())).await.unwrap();
     // By its IPv4 address too, although it advertises the other.
     let by_four = format!("127.0.0.1:{}", both.local_addr().port());
     let third = nodes.builder("third").bind(addr("[::]:0")).advertise(addr("[::1]:0"));
@@ -32,7 +32,7 @@ async fn a_node_is_reached_where_it_says_and_may_say_otherwise_later() {
     let one = nodes.builder("one").start().await.unwrap();
     let two = nodes.builder("two").bind(addr("0.0.0.0:0")).advertise(addr("127.0.0.1:0"));
     let two = two.start().await.unwrap();
-    within("joining", two.join(&one.local_addr().to_string())).await.unwrap();
+    within("joining", two.join(one.local_addr())).await.unwrap();
     all_know(&[one.clone(), two.clone()], 2).await;
     let mut changes = one.subscribe();
     within("moving", two.advertise(addr("127.0.0.2:0"))).await.unwrap();
@@ -87,7 +87,7 @@ async fn many_join_through_a_seed_that_is_itself_joining_and_one_join_introduces
         other.push(builder.start().await.unwrap());
     }
     all_know(&other, 5).await;
-    within("joining", other[2].join(&cluster[9].local_addr().to_string())).await.unwrap();
+    within("joining", other[2].join(cluster[9].local_addr())).await.unwrap();
     cluster.extend(other);
     all_know(&cluster, 22).await;
 }

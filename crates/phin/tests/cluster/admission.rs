@@ -160,6 +160,6 @@ async fn a_node_that_never_joins_has_a_budget_and_holds_nobody_up() {
     // What the budget has room for, and some that was refilled.
     assert!(stats.swim.unknown_versions + stats.swim.malformed_messages >= 5, "{stats:?}");
     let newcomer = nodes.builder("newcomer").start().await.unwrap();
-    within("joining", newcomer.join(&seed.local_addr().to_string())).await.unwrap();
+    within("joining", newcomer.join(seed.local_addr())).await.unwrap();
     all_know(&[seed, newcomer], 2).await;
 }

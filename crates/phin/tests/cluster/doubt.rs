@@ -73,5 +73,5 @@ async fn crossings_of_a_threshold_are_told_up_and_down() {
 /// The time now, by the wall clock of the nodes.
 fn wall(cluster: &TestCluster) -> SystemTime {
     let node = cluster.node(0);
-    node.wall_clock(phin::Instant::START) + cluster.elapsed()
+    node.wall_clock(phin::Moment::START) + cluster.elapsed()
 }

@@ -20,7 +20,7 @@ async fn a_join_says_through_whom() {
     let nodes = Nodes::new();
     let one = nodes.builder("one").start().await.unwrap();
     let two = nodes.builder("two").start().await.unwrap();
-    let joined = within("joining", two.join(&one.local_addr().to_string())).await.unwrap();
+    let joined = within("joining", two.join(one.local_addr())).await.unwrap();
     assert_eq!((joined.through, joined.addr), (one.id(), one.local_addr()));
     // Whoever is told that it is in finds the others in its list.
     assert_eq!(two.members().live_len(), 2);
@@ -166,7 +166,7 @@ async fn a_seed_that_refuses_is_logged_and_tried_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seed_that_is_not_phin_is_an_error() {
     let node = Nodes::new().builder("node").start().await.unwrap();
-    let error = within("the error", node.join(&closed_addr().to_string())).await.unwrap_err();
+    let error = within("the error", node.join(closed_addr())).await.unwrap_err();
     assert!(matches!(error, JoinError::Dial { .. } | JoinError::TimedOut { .. }), "{error}");
     // A server of something else.
     let other = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -245,7 +245,7 @@ async fn a_seed_that_once_let_a_node_in_is_asked_again() {
     let addr = closed_addr();
     let seed = nodes.builder("seed").bind(addr).start().await.unwrap();
     let one = nodes.builder("one").seeds([addr.to_string()]).start().await.unwrap();
-    let two = nodes.builder("two").seeds([one.local_addr().to_string()]).start().await.unwrap();
+    let two = nodes.builder("two").seeds([one.local_addr()]).start().await.unwrap();
     let both = [one, two];
     all_know(&both, 3).await;
     within("leaving", seed.leave(GUARD)).await.unwrap();

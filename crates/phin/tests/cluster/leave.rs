@@ -2,7 +2,7 @@
 
 use std::{future::pending, pin::pin, time::Duration};
 
-use phin::{Departure, LeaveError, MemberState, testing::TestCluster};
+use phin::{Departure, MemberState, Stopped, testing::TestCluster};
 use tokio::{select, sync::mpsc};
 
 use crate::nodes::{GUARD, all_hold, within};
@@ -30,7 +30,7 @@ async fn a_departure_is_confirmed_and_known_everywhere() {
     // tidy: allow sleep: nothing is to happen
     tokio::time::sleep(Duration::from_secs(30)).await;
     all_hold(&others, leaver.id(), MemberState::Left).await;
-    assert!(matches!(leaver.leave(GUARD).await, Err(LeaveError::Stopped(_))));
+    assert_eq!(leaver.leave(GUARD).await, Err(Stopped));
 }
 
 #[tokio::test(start_paused = true)]

@@ -25,7 +25,7 @@ async fn unusable_settings_are_named() {
     let error = start(nodes.builder("a").config(config)).await;
     assert!(matches!(error, StartError::Config(_)) && error.source().is_some(), "{error}");
     for change in [
-        |config: &mut Config| config.protocol_period = Duration::MAX,
+        |config: &mut Config| config.period = Duration::MAX,
         |config: &mut Config| config.prior_round_trip = Duration::MAX,
     ] {
         let mut config = Config::lan();
@@ -33,6 +33,9 @@ async fn unusable_settings_are_named() {
         let error = start(nodes.builder("a").config(config)).await;
         assert!(matches!(error, StartError::Config(_)), "{error}");
     }
+    let short = nodes.builder("a").retention(Duration::from_secs(1));
+    let cause = start(short).await.source().expect("it has a cause").to_string();
+    assert_eq!(cause, "retention is 1s; allowed is at least 2s", "it is called as it was set");
     let wildcard: SocketAddr = "0.0.0.0:1".parse().unwrap();
     let error = start(nodes.builder("a").advertise(wildcard)).await;
     assert!(matches!(error, StartError::Advertise { .. }), "{error}");
@@ -43,10 +46,10 @@ async fn unusable_settings_are_named() {
 #[tokio::test]
 async fn the_longest_periods_can_be_used() {
     let mut config = Config::lan();
-    config.protocol_period = Duration::from_secs(600);
-    config.pause_tolerance = config.protocol_period / 10;
+    config.period = Duration::from_secs(600);
+    config.pause_tolerance = config.period / 10;
     config.hang_tolerance = config.pause_tolerance;
-    config.max_protocol_period = Some(config.protocol_period * 64);
+    config.max_period = Some(config.period * 64);
     let node = Nodes::new().builder("a").config(config).start().await.unwrap();
     node.shutdown().await;
 }
@@ -75,12 +78,15 @@ async fn after_a_shutdown_all_is_released() {
     let dir = tempfile::tempdir().unwrap();
     let other = nodes.builder("other").start().await.unwrap();
     let node = nodes.builder("node").data_dir(dir.path()).start().await.unwrap();
-    within("joining", node.join(&other.local_addr().to_string())).await.unwrap();
+    within("joining", node.join(other.local_addr())).await.unwrap();
     let mut changes = node.subscribe();
     let handle = node.clone();
     within("both shutdowns", async { tokio::join!(node.shutdown(), handle.shutdown()) }).await;
 
     assert_eq!(node.members().live_len(), 2, "the last list remains");
+    let last = node.wait_until(|members| members.live_len() == 2).await.unwrap();
+    assert_eq!(last.version(), node.members().version());
+    assert_eq!(within("an error", node.wait_until(|_| false)).await.unwrap_err(), Stopped);
     assert_eq!(node.stats().await.unwrap_err(), Stopped);
     assert_eq!(node.links().await.unwrap_err(), Stopped);
     let seed = other.local_addr().to_string();
@@ -105,12 +111,17 @@ async fn a_node_ends_with_its_last_handle() {
     let seed = silent.local_addr().unwrap().to_string();
     let node = nodes.builder("node").seeds([seed]).start().await.unwrap();
     let mut changes = node.subscribe();
-    let handle = node.clone();
+    let (handle, weak) = (node.clone(), node.downgrade());
     drop(node);
+    let upgraded = weak.upgrade().expect("a handle is left");
     within("an answer", handle.stats()).await.unwrap();
     drop(handle);
+    within("an answer", upgraded.stats()).await.unwrap();
+    drop(upgraded);
+    assert!(weak.upgrade().is_none());
     assert!(matches!(changes.next().await, Some(Notice::Snapshot(_))));
     assert!(within("the end", changes.next()).await.is_none());
+    assert_eq!(changes.members().live_len(), 1, "the last list remains");
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use phin::{Change, MemberState, Notice, Outcome, Silence, testing::TestCluster};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::nodes::{all_hold, all_know, within};
+use crate::nodes::{Nodes, all_hold, all_know, within};
 
 #[tokio::test(start_paused = true)]
 async fn nodes_that_start_together_find_each_other() {
@@ -62,7 +62,9 @@ async fn a_process_that_ended_one_that_hangs_and_a_host_that_is_off_are_told_apa
         let elapsed = cluster.elapsed() - began;
         assert!(took.contains(&elapsed), "{silence:?}: {elapsed:?}");
         let report = cluster.node(0).why(cluster.node(4).id()).await.unwrap();
-        assert_eq!(report.and_then(|report| report.silence()), Some(silence));
+        let outcome = report.map(|report| report.outcome);
+        let found = outcome.as_ref().and_then(Outcome::evidence).map(|evidence| evidence.silence);
+        assert_eq!(found, Some(silence));
     }
 }
 
@@ -149,3 +151,50 @@ async fn all_nodes_restart_and_find_each_other_by_the_peers_that_they_knew() {
 }
 
 const COUNT: usize = 20;
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_hears_nobody_is_isolated_until_it_does() {
+    let builder = TestCluster::builder().configure(|_, builder| {
+        // Asked, the host of a stopped process would answer, and hearing anyone is enough not to be isolated.
+        let mut config = phin::Config::local();
+        config.ask_hosts = false;
+        builder.config(config)
+    });
+    let cluster = builder.start(2).await;
+    let node = cluster.node(0).clone();
+    within("the state at the start", node.reconnected()).await.unwrap();
+    cluster.pause(1);
+    within("isolation", node.isolated()).await.unwrap();
+    assert!(node.is_isolated());
+    cluster.resume(1);
+    within("its end", node.reconnected()).await.unwrap();
+    assert!(!node.is_isolated());
+    node.shutdown().await;
+    assert_eq!(within("the error", node.isolated()).await, Err(phin::Stopped));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_ends_with_the_list_that_was_waited_for() {
+    let nodes = Nodes::new();
+    let node = nodes.builder("node").start().await.unwrap();
+    let waiting = tokio::spawn({
+        let node = node.clone();
+        // The condition may ask the node: no lock is held meanwhile.
+        async move {
+            node.wait_until(|members| node.members().len() >= members.len() && members.len() == 3)
+                .await
+        }
+    });
+    let mut others = Vec::new();
+    for name in ["a", "b"] {
+        // Dropped before it is over, a wait takes nothing from another.
+        assert!(
+            timeout(Duration::ZERO, node.wait_until(|members| members.len() == 3)).await.is_err()
+        );
+        let other = nodes.builder(name).seeds([node.local_addr()]).start().await.unwrap();
+        within("joining", other.joined()).await.unwrap();
+        others.push(other);
+    }
+    let members = within("three members", waiting).await.unwrap().unwrap();
+    assert_eq!(members.len(), 3);
+}

@@ -26,9 +26,9 @@ impl Nodes {
     /// Starts that many nodes, and waits until each knows all.
     pub(crate) async fn start(&self, count: usize) -> Vec<Cluster> {
         let mut nodes = vec![self.builder("node-1").start().await.unwrap()];
-        let seed = nodes[0].local_addr().to_string();
+        let seed = nodes[0].local_addr();
         for number in 2..=count {
-            let builder = self.builder(&format!("node-{number}")).seeds([&*seed]);
+            let builder = self.builder(&format!("node-{number}")).seeds([seed]);
             nodes.push(builder.start().await.unwrap());
         }
         all_know(&nodes, count).await;
@@ -71,13 +71,8 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 
 /// Waits until the node's list is as it should be.
 pub(crate) async fn until(node: &Cluster, what: &str, condition: impl Fn(&Members) -> bool) {
-    let mut changes = node.subscribe();
-    let wait = async {
-        while !condition(&node.members()) {
-            changes.next().await.expect("the node runs");
-        }
-    };
-    within(&format!("{what} at {}", node.name()), wait).await;
+    let reached = within(&format!("{what} at {}", node.name()), node.wait_until(condition)).await;
+    reached.expect("the node runs");
 }
 
 pub(crate) async fn all_know(nodes: &[Cluster], live: usize) {

@@ -1,11 +1,18 @@
 //! Subscriptions: the list, then every change in order; or how many were missed.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    future::poll_fn,
+    num::NonZeroUsize,
+    pin::{Pin, pin},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
+use futures_core::Stream;
 use phin::{Cluster, Notice, Subscription, testing::TestCluster};
 use tokio::task::JoinSet;
 
-use crate::nodes::within;
+use crate::nodes::{Nodes, within};
 
 async fn next(changes: &mut Subscription) -> Notice {
     within("a notice", changes.next()).await.expect("the node runs")
@@ -42,7 +49,10 @@ async fn follow(node: Cluster) {
         assert_eq!(event.version, version + 1);
         version = event.version;
         live += usize::from(event.change == phin::Change::Joined);
-        assert!(node.members().version() >= version, "the list is there before the change is told");
+        assert!(
+            changes.members().version() >= version,
+            "the list is there before the change is told"
+        );
     }
 }
 
@@ -77,6 +87,41 @@ async fn who_does_not_read_is_told_how_much_was_missed() {
     assert_eq!(event.version, members.version() + 1);
     // Nobody else was held up.
     cluster.converged().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_are_streams() {
+    let nodes = Nodes::new();
+    let node = nodes.builder("node").start().await.unwrap();
+    let mut changes = node.subscribe();
+    let mut crossings = node.subscribe_phi(node.id(), 1.0).await.unwrap();
+    let snapshot = within("the list", next_of(&mut changes)).await;
+    assert!(matches!(snapshot, Some(Notice::Snapshot(_))), "{snapshot:?}");
+    // A wait that is given up loses nothing.
+    assert!(poll_once(changes.next()).is_none());
+    let other = nodes.builder("other").seeds([node.local_addr()]).start().await.unwrap();
+    within("joining", other.joined()).await.unwrap();
+    let joined = within("the change", next_of(&mut changes)).await;
+    assert!(matches!(joined, Some(Notice::Event { event, .. }) if event.member.id() == other.id()));
+    node.shutdown().await;
+    while within("the rest", next_of(&mut changes)).await.is_some() {}
+    for _ in 0..2 {
+        assert!(within("the end", next_of(&mut changes)).await.is_none(), "it stays the end");
+        assert!(within("the end", next_of(&mut crossings)).await.is_none(), "it stays the end");
+    }
+}
+
+/// The next item, by nothing but what a stream has.
+async fn next_of<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    poll_fn(|context| Pin::new(&mut *stream).poll_next(context)).await
+}
+
+/// What the future has at once.
+fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
 }
 
 const COUNT: usize = 12;

@@ -377,7 +377,7 @@ fn an_observer_that_abstains_takes_its_vote_back() {
 #[test]
 fn a_vote_makes_the_period_as_short_as_it_can_be() {
     let longest = Some(ms(4_000));
-    let mut rooms = Rooms::with(6, Config { max_protocol_period: longest, ..Config::lan() });
+    let mut rooms = Rooms::with(6, Config { max_period: longest, ..Config::lan() });
     (0..8).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
     assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(2_000));
     rooms.detect().handle_vote(peer(2), body(true, 1_000));

@@ -111,7 +111,7 @@ fn a_node_is_isolated_that_hears_nobody_for_two_periods_and_tolerances() {
 
 #[test]
 fn isolation_counts_from_when_the_period_was_cut_short() {
-    let config = crate::Config { max_protocol_period: Some(ms(4_000)), ..crate::Config::lan() };
+    let config = crate::Config { max_period: Some(ms(4_000)), ..crate::Config::lan() };
     let mut rooms = Rooms::with(5, config);
     (0..8).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
     rooms.at(15_000);

@@ -150,3 +150,35 @@ fn a_member_of_chance_is_another_live_one_and_each_has_its_chance() {
         assert_eq!(drawn.len(), usize::from(nodes), "of {nodes} others");
     }
 }
+
+#[test]
+fn others_are_live_and_not_this_node() {
+    use MemberState::{Alive, Dead, Left, Suspect};
+    let mut list = list();
+    for (node, state) in [(1, Alive), (2, Suspect), (3, Dead), (4, Left)] {
+        list.put(member(node, version(0, 0), state));
+    }
+    let members = list.snapshot();
+    let ids = |members: &mut dyn Iterator<Item = &Arc<Member>>| {
+        members.map(|member| member.id()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(ids(&mut members.others()), BTreeSet::from([id(1), id(2)]));
+    assert_eq!(ids(&mut members.live()), BTreeSet::from([id(0), id(1), id(2)]));
+    let mut all = members.into_iter();
+    assert_eq!(all.size_hint(), (5, Some(5)));
+    assert_eq!(ids(&mut all), (0..5).map(id).collect());
+    let named = members.get(id(3)).expect("it was put").name();
+    assert_eq!(ids(&mut members.by_name(named)), BTreeSet::from([id(3)]));
+    assert_eq!(members.by_name("nobody").count(), 0);
+}
+
+#[test]
+fn a_list_is_shown_by_names_and_states() {
+    let mut list = list();
+    list.put(member(1, version(0, 0), MemberState::Suspect));
+    let names = [id(0), id(1)].map(|id| list.get(id).expect("it was put").name().to_owned());
+    let shown = format!("{:?}", list.snapshot());
+    assert!(shown.contains(&format!("({:?}, Alive)", names[0])), "{shown}");
+    assert!(shown.contains(&format!("({:?}, Suspect)", names[1])), "{shown}");
+    assert!(!shown.contains("names") && !shown.contains("suppressed"), "{shown}");
+}

@@ -214,7 +214,7 @@ fn a_reply_that_is_overdue_is_a_miss_and_shortens_the_period_except_for_a_redial
         (relay(), vec![unanswered, "to n2: nack seq=70"], true),
     ] {
         let longest = Some(ms(4_000));
-        let mut rooms = Rooms::with(6, Config { max_protocol_period: longest, ..Config::lan() });
+        let mut rooms = Rooms::with(6, Config { max_period: longest, ..Config::lan() });
         (0..8).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
         rooms.probe().ping(peer(1), purpose);
         rooms.effects();

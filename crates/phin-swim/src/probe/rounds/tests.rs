@@ -9,7 +9,7 @@ const PERIOD: u64 = 1_000;
 
 /// A node in round 5 since 10 s, that was told of others' rounds before.
 fn rooms(pace: u32) -> Rooms {
-    let config = Config { max_protocol_period: Some(ms(4_000)), ..Config::lan() };
+    let config = Config { max_period: Some(ms(4_000)), ..Config::lan() };
     let mut rooms = Rooms::with(6, config);
     let rounds = &mut rooms.senses.rounds;
     (rounds.round, rounds.is_aligned, rounds.pace) = (Round(5), true, pace);

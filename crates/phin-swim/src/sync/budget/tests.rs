@@ -27,7 +27,7 @@ fn a_second_of_the_budget_is_spent_at_once_and_comes_back_in_time() {
 #[test]
 fn so_many_requests_are_answered_in_a_period_and_none_beyond_the_budget() {
     let mut rooms = Rooms::of(1);
-    let period = rooms.ctx.params.protocol_period;
+    let period = rooms.ctx.params.period;
     let mut budget = ListBudget::new(rooms.ctx.now);
     for _ in 0..2 {
         let answered = (0..100).filter(|_| budget.may_answer(&mut rooms.ctx)).count();
