@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use phin_swim::{Link, MemberId, Members};
+use phin_swim::{Data, DataEvent, Link, MemberId, Members};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -18,10 +18,11 @@ use crate::{
     RefusedHandshake, Report, Stats, Stopped, SubscribePhiError, Subscription, Unreached,
     clock::Clock,
     command::{Command, Node, Question},
+    feed::Source,
     join::Joiner,
     report::Shown,
     status::{IdentityConflict, StatusView},
-    subscription::Source,
+    subscription::Published,
 };
 
 /// A handle to a running node. Clones are cheap and refer to the same node.
@@ -44,7 +45,8 @@ pub(crate) struct Shared {
     pub(crate) id: MemberId,
     pub(crate) local_addr: SocketAddr,
     pub(crate) name: String,
-    pub(crate) source: Source,
+    pub(crate) source: Source<Members, Published>,
+    pub(crate) data: Source<Data, DataEvent>,
     pub(crate) status: StatusView,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
@@ -105,12 +107,12 @@ impl Cluster {
     /// An immutable snapshot of the membership list. It costs next to nothing. After a shutdown it is the
     /// last one.
     pub fn members(&self) -> Members {
-        self.shared.source.members()
+        self.shared.source.snapshot()
     }
 
     /// Subscribes to the membership list: a snapshot, and from then on each change.
     pub fn subscribe(&self) -> Subscription {
-        self.shared.source.subscribe()
+        Subscription(self.shared.source.follow())
     }
 
     /// Waits until the membership list satisfies `condition`, and returns the list that does.
@@ -389,7 +391,7 @@ impl Cluster {
     }
 
     /// Has the driver answer a question.
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&mut dyn Node, Moment) -> T + Send + 'static,
     ) -> Result<T, Stopped> {

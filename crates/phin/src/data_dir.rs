@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::{
     StartError,
+    kept_data::{self, KeptEntry},
     peers::{self, KnownPeer},
 };
 
@@ -99,22 +100,21 @@ impl DataDir {
 
     /// The peers that the last run knew. Where they cannot be read they are set aside; the node can do without.
     pub(crate) fn peers(&self) -> Vec<KnownPeer> {
-        let path = self.peers_path();
-        let content = match read_at_most(&path, peers::MAX_FILE_BYTES) {
-            Ok(content) => content,
-            Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
-                    warn!(path = %path.display(), %error, "the known peers cannot be read");
-                }
-                return Vec::new();
-            }
-        };
-        peers::decode(&content).unwrap_or_else(|| {
-            if let Err(error) = set_aside(&path) {
-                warn!(path = %path.display(), %error, "a damaged file cannot be set aside");
-            }
-            Vec::new()
-        })
+        read_or_set_aside(&self.peers_path(), peers::MAX_FILE_BYTES, peers::decode)
+    }
+
+    /// What the last run wrote about itself, as [`peers`](Self::peers).
+    pub(crate) fn data(&self) -> Vec<KeptEntry> {
+        read_or_set_aside(&self.data_path(), kept_data::MAX_FILE_BYTES, kept_data::decode)
+    }
+
+    /// Replaces the kept data, as [`keep_generation`](Self::keep_generation) does.
+    pub(crate) fn keep_data(&self, data: &[KeptEntry]) -> io::Result<()> {
+        self.replace(DATA, DATA_NEW, &kept_data::encode(data))
+    }
+
+    pub(crate) fn data_path(&self) -> PathBuf {
+        self.path.join(DATA)
     }
 
     /// Replaces the kept peers, as [`keep_generation`](Self::keep_generation) does.
@@ -134,6 +134,25 @@ impl DataDir {
         fs::rename(&new, self.path.join(name))?;
         sync_dir(&self.path)
     }
+}
+
+/// What a file holds that the node can do without: nothing if it cannot be read, and then it is set aside.
+fn read_or_set_aside<T: Default>(path: &Path, max_bytes: u64, decode: fn(&[u8]) -> Option<T>) -> T {
+    let content = match read_at_most(path, max_bytes) {
+        Ok(content) => content,
+        Err(error) => {
+            if error.kind() != io::ErrorKind::NotFound {
+                warn!(path = %path.display(), %error, "a file of the last run cannot be read");
+            }
+            return T::default();
+        }
+    };
+    decode(&content).unwrap_or_else(|| {
+        if let Err(error) = set_aside(path) {
+            warn!(path = %path.display(), %error, "a damaged file cannot be set aside");
+        }
+        T::default()
+    })
 }
 
 /// One line: what it is and its format, the number, and a checksum over both.
@@ -198,6 +217,8 @@ const MAX_GENERATION_BYTES: u64 = 256;
 const GENERATION_NEW: &str = "generation.new";
 const PEERS: &str = "peers";
 const PEERS_NEW: &str = "peers.new";
+const DATA: &str = "data";
+const DATA_NEW: &str = "data.new";
 const FORMAT: &str = "phin-generation 1";
 
 #[cfg(test)]

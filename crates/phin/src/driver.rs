@@ -14,8 +14,8 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, Received};
 use phin_swim::{
-    Change, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant, JoinRefusal,
-    MemberId, MemberState, Output, Peer, Question, Silence, Swim,
+    Change, Data, DataError, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer,
+    Instant, JoinRefusal, MemberId, MemberState, Members, Output, Peer, Question, Silence, Swim,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -28,8 +28,12 @@ use crate::{
     address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
     clock::Clock,
-    command::{AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult},
+    command::{
+        AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult, WriteData,
+    },
+    feed::{Publisher, Source},
     keeper::Keeper,
+    kept_data::KeptEntry,
     keys::{
         disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
         unreachable,
@@ -37,7 +41,7 @@ use crate::{
     outsiders::Outsiders,
     phi::PhiWatches,
     status::{IdentityConflict, Status},
-    subscription::{Published, Publisher, Source},
+    subscription::Published,
     transport::{Receiver, Transport},
 };
 
@@ -51,8 +55,9 @@ pub(crate) struct Driver<T: Transport> {
     pub(crate) hosts: Hosts,
     pub(crate) decisions: Decisions,
     pub(crate) stop: watch::Receiver<bool>,
-    pub(crate) publisher: Publisher,
-    pub(crate) source: Source,
+    pub(crate) publisher: Publisher<Members, Published>,
+    pub(crate) source: Source<Members, Published>,
+    pub(crate) data: Publisher<Data, DataEvent>,
     pub(crate) status: Status,
     /// Whether the application chose the advertised address: then others may well see another one.
     pub(crate) is_advertise_given: bool,
@@ -88,6 +93,7 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 struct Batch {
     events: Vec<Event>,
+    data: Vec<DataEvent>,
     joins: Vec<(MemberId, Result<(), JoinRefusal>)>,
     confirmed: Vec<MemberId>,
 }
@@ -435,8 +441,7 @@ impl<T: Transport> Driver<T> {
                     info!("members are heard again: this node is no longer isolated");
                     self.status.isolated.send_replace(false);
                 }
-                // Nothing writes or reads data through this handle yet.
-                Output::Data(_) => {}
+                Output::Data(event) => self.state.batch.data.push(event),
                 Output::LeaveConfirmed(id) => self.state.batch.confirmed.push(id),
                 Output::Generation(generation) => self.keep(generation),
                 Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
@@ -492,7 +497,7 @@ impl<T: Transport> Driver<T> {
                     warn!(member = %id, name, %addr, "a member's address changes back and forth: two processes may run with its key");
                 }
             }
-            self.publisher.publish_list(members);
+            self.publisher.publish_snapshot(members);
             // Whoever hears of another member finds the node joined.
             if !is_alone {
                 self.status.joined.send_if_modified(|joined| !std::mem::replace(joined, true));
@@ -500,6 +505,7 @@ impl<T: Transport> Driver<T> {
             let changes = batch.events.into_iter().map(|event| Published { at, event });
             self.publisher.publish_changes(changes);
         }
+        self.publish_data(batch.data);
         self.tell_converged(is_converged);
         for (through, result) in batch.joins {
             for reply in self.state.joining.remove(&through).unwrap_or_default() {
@@ -513,6 +519,29 @@ impl<T: Transport> Driver<T> {
                 std::mem::replace(&mut departure.confirmed, confirmed) != confirmed
             });
         }
+    }
+
+    /// Has readers find the data that changed, and this node find its own after a restart.
+    fn publish_data(&self, events: Vec<DataEvent>) {
+        if events.is_empty() {
+            return;
+        }
+        let (data, me) = (self.swim.data(), self.swim.id());
+        if let Some(keeper) = self.keeper.as_ref().filter(|_| events.iter().any(|e| e.owner == me))
+        {
+            keeper.keep_data(self.own_data(&data));
+        }
+        self.data.publish_snapshot(data);
+        self.data.publish_changes(events);
+    }
+
+    fn own_data(&self, data: &Data) -> Vec<KeptEntry> {
+        let own = data.of(self.swim.id()).into_iter().flat_map(|own| own.iter());
+        own.map(|(key, value)| {
+            let expires_at = self.swim.data_expires_at(key).map(|at| self.clock.wall(at));
+            KeptEntry { key: key.to_owned(), value: Arc::clone(value), expires_at }
+        })
+        .collect()
     }
 
     fn tell_converged(&self, is_converged: bool) {
@@ -570,11 +599,11 @@ impl<T: Transport> Driver<T> {
     /// Ends what belongs to the node. The commands' receiver goes last: when it is closed, all is
     /// over.
     async fn shut_down(self) {
-        let Self { transport, receiver, commands, keeper, seeking, publisher, .. } = self;
+        let Self { transport, receiver, commands, keeper, seeking, publisher, data, .. } = self;
         seeking.iter().for_each(JoinHandle::abort);
         transport.close().await;
         let addr = transport.local_addr();
-        drop((transport, receiver, publisher));
+        drop((transport, receiver, publisher, data));
         T::released(addr).await;
         if let Some(keeper) = keeper {
             keeper.finish().await;
@@ -612,6 +641,13 @@ impl<T: Transport> Node for Driver<T> {
         let (progress, departure) = watch::channel(Departure { confirmed: 0, asked });
         self.state.leaving = Some(Leaving { confirmed: BTreeSet::new(), progress });
         departure
+    }
+
+    fn write_data(&mut self, now: Instant, write: Box<WriteData<'_>>) -> Result<(), DataError> {
+        let result = write(&mut self.swim, now);
+        self.flush_outputs();
+        self.publish();
+        result
     }
 
     fn advertise(&mut self, now: Instant, addr: SocketAddr) {

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
-use phin_swim::{ConfigError, ForgetRefusal, JoinRefusal, NameError};
+use phin_swim::{ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError};
 
 /// Why a node could not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +151,18 @@ pub enum ForgetError {
     /// The member is not known, or takes part in the cluster.
     #[error(transparent)]
     Refused(#[from] ForgetRefusal),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a node could not write its data.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PutDataError {
+    /// The key, the value, or all data together would exceed a limit.
+    #[error(transparent)]
+    Refused(#[from] DataError),
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -20,14 +20,16 @@ use tracing::{debug, error, warn};
 use crate::{
     DriverStats,
     data_dir::DataDir,
+    kept_data::KeptEntry,
     peers::{KnownPeer, known_peers},
 };
 
 /// The tasks, and what they count.
 pub(crate) struct Keeper {
     generation: watch::Sender<Generation>,
+    data: watch::Sender<Vec<KeptEntry>>,
     failures: Arc<Failures>,
-    tasks: [JoinHandle<()>; 2],
+    tasks: [JoinHandle<()>; 3],
 }
 
 /// How often something could not be written.
@@ -35,6 +37,7 @@ pub(crate) struct Keeper {
 struct Failures {
     generations: AtomicU64,
     peers: AtomicU64,
+    data: AtomicU64,
 }
 
 impl Keeper {
@@ -48,27 +51,35 @@ impl Keeper {
         unmet: watch::Receiver<Vec<KnownPeer>>,
     ) -> Self {
         let (newest, receiver) = watch::channel(generation);
+        let (data, written) = watch::channel(Vec::new());
         let (data_dir, failures) = (Arc::new(data_dir), Arc::new(Failures::default()));
         let peers =
             Peers { data_dir: Arc::clone(&data_dir), failures: Arc::clone(&failures), kept, unmet };
+        let data_kept = keep_data(Arc::clone(&data_dir), Arc::clone(&failures), written);
         let generations = keep_generations(data_dir, Arc::clone(&failures), receiver);
-        let tasks = [tokio::spawn(generations), tokio::spawn(peers.keep(members))];
-        Self { generation: newest, failures, tasks }
+        let tasks =
+            [tokio::spawn(generations), tokio::spawn(peers.keep(members)), tokio::spawn(data_kept)];
+        Self { generation: newest, data, failures, tasks }
     }
 
     pub(crate) fn keep(&self, generation: Generation) {
         self.generation.send_replace(generation);
     }
 
+    pub(crate) fn keep_data(&self, data: Vec<KeptEntry>) {
+        self.data.send_replace(data);
+    }
+
     pub(crate) fn count(&self, stats: &mut DriverStats) {
         stats.generations_not_kept = self.failures.generations.load(Ordering::Relaxed);
         stats.peers_not_kept = self.failures.peers.load(Ordering::Relaxed);
+        stats.data_not_kept = self.failures.data.load(Ordering::Relaxed);
     }
 
     /// Ends when the last is written or cannot be, or the disk takes too long. The list's sender must be gone.
     pub(crate) async fn finish(self) {
-        let Self { generation, tasks, .. } = self;
-        drop(generation);
+        let Self { generation, data, tasks, .. } = self;
+        drop((generation, data));
         let written = async {
             for task in tasks {
                 // An error is a panic in it, which has been reported.
@@ -94,6 +105,24 @@ async fn keep_generations(
             failures.generations.fetch_add(1, Ordering::Relaxed);
             let (path, generation) = (data_dir.generation_path(), generation.0);
             error!(path = %path.display(), generation, %error, "a generation could not be kept");
+        }
+    }
+}
+
+/// Keeps the data that this node writes, once for all writes of a moment.
+async fn keep_data(
+    data_dir: Arc<DataDir>,
+    failures: Arc<Failures>,
+    mut written: watch::Receiver<Vec<KeptEntry>>,
+) {
+    while written.changed().await.is_ok() {
+        let _ = timeout(DATA_DELAY, async { while written.changed().await.is_ok() {} }).await;
+        let (this, data) = (Arc::clone(&data_dir), written.borrow_and_update().clone());
+        let kept = spawn_blocking(move || this.keep_data(&data)).await;
+        if let Ok(Err(error)) = kept {
+            failures.data.fetch_add(1, Ordering::Relaxed);
+            let path = data_dir.data_path();
+            error!(path = %path.display(), %error, "this node's data could not be kept for its next run");
         }
     }
 }
@@ -171,6 +200,8 @@ async fn ends_within(members: &mut watch::Receiver<Members>, delay: Duration) ->
 
 /// How long a change waits for others to be written with it, so that there is at most one write in that time.
 const WRITE_DELAY: Duration = Duration::from_secs(1);
+/// The same for this node's data.
+const DATA_DELAY: Duration = Duration::from_millis(200);
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// How long the end of a node waits for its disk.

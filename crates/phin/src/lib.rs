@@ -52,13 +52,16 @@ mod builder;
 mod clock;
 mod cluster;
 mod command;
+mod data;
 mod data_dir;
 mod driver;
 mod error;
+mod feed;
 mod join;
 #[cfg(feature = "serde")]
 mod json;
 mod keeper;
+mod kept_data;
 mod keys;
 mod outsiders;
 mod peers;
@@ -81,7 +84,10 @@ mod weak;
 pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
-pub use error::{AdvertiseError, ForgetError, JoinError, StartError, Stopped, SubscribePhiError};
+pub use data::{DataNotice, DataSubscription};
+pub use error::{
+    AdvertiseError, ForgetError, JoinError, PutDataError, StartError, Stopped, SubscribePhiError,
+};
 pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
@@ -90,9 +96,11 @@ pub use phin_quic::{
     RefusedBy, SecretText, TransportStats, certificates,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Event, Fingerprint, ForgetRefusal, Generation, Incarnation,
-    Instant as Moment, JoinRefusal, Link, Member, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Name, NameError, Record, Silence, Version, is_printable,
+    Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Event, Filter,
+    FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
+    JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
+    MembersIter, Name, NameError, OwnerGone, Reason, ReasonError, Record, Revision, ServingState,
+    Silence, TagError, Tags, Version, is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};

@@ -10,7 +10,7 @@ use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 use crate::{
     Builder, Cluster, StartError,
@@ -22,15 +22,16 @@ use crate::{
     command::COMMANDS,
     data_dir::DataDir,
     driver::{Driver, Hosts},
+    feed::Publisher,
     join::{DEFAULT_PORT, Joiner, lookup, with_port},
     keeper::Keeper,
+    kept_data::KeptEntry,
     keys::{NodeKeys, member_id},
     peers::KnownPeer,
     random::Random,
     returning::Returning,
     seeds::{Company, Seed, Seeding},
     status::Status,
-    subscription::Publisher,
     transport::{Dial, Quic, Transport},
 };
 
@@ -89,7 +90,7 @@ pub(crate) async fn start_in<T: Transport>(
         Some(persisted) => persisted,
         None => Persisted::open(builder.data_dir.take(), &admission).await?,
     };
-    let Persisted { identity, generation, peers, data_dir } = persisted;
+    let Persisted { identity, generation, peers, data, data_dir } = persisted;
     let me = member_id(identity.id());
     let name = match name {
         Some(name) => name,
@@ -103,10 +104,13 @@ pub(crate) async fn start_in<T: Transport>(
     let local = Local::new(name.clone(), vec![advertised], generation);
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();
-    let swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
+    let mut swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
+    say_again(&mut swim, &clock, &data);
 
     let publisher = Publisher::new(swim.members(), builder.event_buffer);
     let source = publisher.source();
+    let data_publisher = Publisher::new(swim.data(), builder.event_buffer);
+    let data_source = data_publisher.source();
     let (commands, commands_receiver) = mpsc::channel(COMMANDS);
     let (stop, stopped) = watch::channel(false);
     let status = Status::new(seeds.is_empty());
@@ -136,6 +140,7 @@ pub(crate) async fn start_in<T: Transport>(
         stop: stopped,
         publisher,
         source: source.clone(),
+        data: data_publisher,
         status,
         is_advertise_given: builder.advertise.is_some(),
         following_addr,
@@ -152,12 +157,30 @@ pub(crate) async fn start_in<T: Transport>(
         local_addr: bound,
         name,
         source,
+        data: data_source,
         status: view,
         stop,
         commands,
         joiner,
     };
     Ok((Cluster { shared: Arc::new(shared) }, driver))
+}
+
+/// Has a node say what its earlier run said, as far as it has not expired.
+fn say_again(swim: &mut Swim, clock: &Clock, data: &[KeptEntry]) {
+    let now = clock.now();
+    for KeptEntry { key, value, expires_at } in data {
+        let time_to_live = expires_at.map(|at| at.duration_since(clock.wall(now)));
+        // An error means that it has expired.
+        let Ok(time_to_live) = time_to_live.transpose() else {
+            continue;
+        };
+        if let Err(error) = swim.put_data(now, key, value, time_to_live) {
+            warn!(key, %error, "data of an earlier run is not taken over");
+        }
+        // They are about data that nobody has read yet.
+        while swim.poll_output().is_some() {}
+    }
 }
 
 /// Binds a UDP socket.
@@ -295,6 +318,8 @@ pub(crate) struct Persisted {
     pub(crate) identity: Arc<Identity>,
     pub(crate) generation: Generation,
     pub(crate) peers: Vec<KnownPeer>,
+    /// What it wrote about itself.
+    pub(crate) data: Vec<KeptEntry>,
     pub(crate) data_dir: Option<DataDir>,
 }
 
@@ -303,8 +328,8 @@ impl Persisted {
         let given = admission.identity()?;
         let Some(path) = path else {
             let identity = given.unwrap_or_else(|| Arc::new(Identity::generate()));
-            let (generation, peers) = (Generation(1), Vec::new());
-            return Ok(Self { identity, generation, peers, data_dir: None });
+            let (generation, peers, data) = (Generation(1), Vec::new(), Vec::new());
+            return Ok(Self { identity, generation, peers, data, data_dir: None });
         };
         let opened = spawn_blocking(move || {
             let data_dir = DataDir::open(path)?;
@@ -313,8 +338,8 @@ impl Persisted {
                 None => data_dir.identity()?,
             };
             let generation = data_dir.next_generation()?;
-            let peers = data_dir.peers();
-            Ok(Self { identity, generation, peers, data_dir: Some(data_dir) })
+            let (peers, data) = (data_dir.peers(), data_dir.data());
+            Ok(Self { identity, generation, peers, data, data_dir: Some(data_dir) })
         });
         opened.await.expect("opening a data directory does not panic")
     }

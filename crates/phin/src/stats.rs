@@ -37,6 +37,8 @@ pub struct DriverStats {
     pub generations_not_kept: u64,
     /// Times that the known peers could not be written to the data directory.
     pub peers_not_kept: u64,
+    /// Times that this node's data could not be written to the data directory.
+    pub data_not_kept: u64,
     /// Messages of nodes outside the list that were dropped because these had sent too much lately.
     pub outsiders_dropped: u64,
     /// Questions to hosts that were not asked, because too many were under way or the host's budget

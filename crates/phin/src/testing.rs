@@ -348,6 +348,7 @@ impl TestCluster {
             identity: Arc::clone(identity),
             generation: Generation(members.me().generation().0 + 1),
             peers: known_peers(&members, &[]),
+            data: Vec::new(),
             data_dir: None,
         };
         let builder = self.settings(node, addr, configure.as_deref());
@@ -480,6 +481,7 @@ impl TestCluster {
             identity: Arc::clone(&identity),
             generation: Generation(1),
             peers: Vec::new(),
+            data: Vec::new(),
             data_dir: None,
         };
         let builder = self.settings(number, self.addr(number), configure.as_deref());

@@ -110,6 +110,15 @@ impl MemberData {
         self.bytes
     }
 
+    /// The same without the keys that do not begin with `prefix`: for readers, as nobody signed it.
+    pub(crate) fn with_prefix(&self, prefix: &str) -> Self {
+        let entries = self.entries.iter().filter(|(key, _)| key.starts_with(prefix));
+        let entries: BTreeMap<_, _> =
+            entries.map(|(key, entry)| (Arc::clone(key), entry.clone())).collect();
+        let bytes = entries.iter().map(|(key, entry)| key.len() + entry.value.len()).sum();
+        Self { head: self.head, entries, bytes, ..Self::new() }
+    }
+
     /// Sets a key in this revision; `false` where that changes nothing.
     ///
     /// # Errors

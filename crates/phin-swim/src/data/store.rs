@@ -35,6 +35,26 @@ impl Data {
         self.members.iter().map(|(id, data)| (*id, data))
     }
 
+    /// The key by which members announce their load, as a decimal number of parts of a thousand.
+    pub const LOAD: &str = "load";
+
+    /// How busy a member says it is, in parts of a thousand: its key [`LOAD`](Self::LOAD). `None` if it does not say so, or
+    /// says something else than a number up to 1,000.
+    pub fn load(&self, member: MemberId) -> Option<u16> {
+        let text = str::from_utf8(self.get(member, Self::LOAD)?).ok()?;
+        text.parse().ok().filter(|&load| load <= 1_000)
+    }
+
+    /// The same without the keys that do not begin with `prefix`, and without some owners.
+    pub fn select(&self, prefix: &str, is_selected: impl Fn(MemberId) -> bool) -> Self {
+        let owners = self.members.iter().filter(|(id, _)| is_selected(**id));
+        let members = owners.map(|(id, data)| match prefix {
+            "" => (*id, Arc::clone(data)),
+            _ => (*id, Arc::new(data.with_prefix(prefix))),
+        });
+        Self { version: self.version, members: members.collect() }
+    }
+
     /// The version of the snapshot. Each [`DataEvent`] raises it by one.
     pub const fn version(&self) -> u64 {
         self.version

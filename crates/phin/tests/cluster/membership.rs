@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin::{Change, MemberState, Notice, Outcome, Silence, testing::TestCluster};
+use phin::{Change, MemberState, Notice, Outcome, Report, Silence, testing::TestCluster};
 use tokio::time::{sleep, timeout};
 
 use crate::nodes::{Nodes, all_hold, all_know, within};
@@ -62,8 +62,7 @@ async fn a_process_that_ended_one_that_hangs_and_a_host_that_is_off_are_told_apa
         let elapsed = cluster.elapsed() - began;
         assert!(took.contains(&elapsed), "{silence:?}: {elapsed:?}");
         let report = cluster.node(0).why(cluster.node(4).id()).await.unwrap();
-        let outcome = report.map(|report| report.outcome);
-        let found = outcome.as_ref().and_then(Outcome::evidence).map(|evidence| evidence.silence);
+        let found = report.as_ref().and_then(Report::evidence).map(|evidence| evidence.silence);
         assert_eq!(found, Some(silence));
     }
 }
