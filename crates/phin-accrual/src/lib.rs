@@ -88,3 +88,8 @@ pub use link::{
 };
 pub use phi::{MIN_INTERVAL_DEVIATION, PhiAccrual};
 pub use window::{MAX_INTERVAL, MAX_SAMPLES, MIN_SAMPLES};
+
+/// Compiles the example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -83,3 +83,8 @@ pub use refusal::{DialError, Refusal, RefusedBy};
 pub use stats::{RefusalStats, TransportStats};
 pub use tls::{Credentials, CredentialsError};
 pub use transport::Transport;
+
+/// Compiles the example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -81,3 +81,8 @@ pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;
 pub use wire::{Fingerprint, WIRE_VERSION, describe};
+
+/// Compiles the example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -92,3 +92,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/embed.md")]
 struct Guide;
+
+/// Compiles the example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct PackageReadme;
