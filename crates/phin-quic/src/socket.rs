@@ -238,6 +238,10 @@ const PENDING_ERRORS: u32 = 2;
 /// After how long it is tried again to send where the send buffer was full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
 
+// The socket of other platforms, so that it is compiled and tested here too.
+#[cfg(test)]
+mod other;
+
 #[cfg(test)]
 mod tests {
     use super::*;
