@@ -49,6 +49,7 @@ mod join;
 mod leave;
 mod link;
 #[cfg(feature = "measured")]
+#[doc(hidden)]
 pub mod measured;
 mod member;
 mod newcomers;
