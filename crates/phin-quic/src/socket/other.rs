@@ -25,18 +25,18 @@ pub(crate) struct Socket {
     gate: Arc<Gate>,
 }
 
-/// What a host said of a port.
+/// A host's refusal of a port. Never constructed here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(dead_code, reason = "this socket reports no refusals")]
 pub(crate) enum PortRefusal {
-    /// Nobody has it.
+    /// No process has the port at this address.
     Of(SocketAddr),
     /// It is forged, or very late.
     Doubtful,
 }
 
 impl Socket {
-    /// Takes a socket that is bound, inside of a runtime.
+    /// Wraps a bound socket. Must be called inside a tokio runtime.
     pub(crate) fn new(socket: std::net::UdpSocket, gate: Arc<Gate>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self { io: TokioRuntime.wrap_udp_socket(socket)?, gate }))
     }
