@@ -1,4 +1,4 @@
-//! Members and changes as others read them: the JSON of event lines and of HTTP, and the human-readable line.
+//! The JSON of members and changes, in event lines and HTTP answers, and their human-readable lines.
 
 use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
 
@@ -10,14 +10,14 @@ use crate::text::{printable, printable_option, readable, rfc3339, short};
 /// One line of a stream of events.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Line {
-    /// When, as RFC 3339 in UTC with microseconds.
+    /// The time of the event, as RFC 3339 in UTC with microseconds.
     #[serde(deserialize_with = "printable")]
     pub(crate) at: String,
     #[serde(flatten)]
     pub(crate) what: What,
 }
 
-/// What a line tells; the tag is the field `event`.
+/// The event of a line. The tag is the field `event`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum What {
@@ -28,15 +28,15 @@ pub(crate) enum What {
     Left(Changed),
     Updated(Changed),
     Forgotten(Changed),
-    /// Another live member has its name.
+    /// Another live member has the same name.
     #[serde(rename = "name-conflict")]
     NameConflict(Changed),
-    /// It returned, but died and returned too often lately: nothing more is told of it for a while.
+    /// The member died and returned too often lately. Its returns are not reported for a while.
     #[serde(rename = "suppressed")]
     Suppressed(Changed),
     Degraded(Changed),
     Recovered(Changed),
-    /// The reader was too slow for this many changes; a snapshot follows in their place.
+    /// The reader was too slow for this many changes. A snapshot follows instead.
     Missed {
         events: u64,
     },
@@ -45,30 +45,30 @@ pub(crate) enum What {
         version: u64,
         members: Vec<ListedMember>,
     },
-    /// The node hears no other member, so it declares nobody dead.
+    /// The node is isolated: it receives nothing from any member, and declares none dead.
     Isolated,
-    /// It hears one again.
+    /// The node is no longer isolated.
     Reconnected,
-    /// The node itself left; this many of the members that it told have confirmed.
+    /// The node itself left. `confirmed` of the `asked` members have confirmed it.
     Departed {
         confirmed: usize,
         asked: usize,
     },
 }
 
-/// One member after a change, and the version of the list that has the change.
+/// A member after a change, and the version of the list with the change.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Changed {
     pub(crate) member: MemberLine,
     pub(crate) version: u64,
-    /// Of a death or a suspicion, what kind of silence it is, where the node knows: gone, hung, silent, unknown.
+    /// For deaths and suspicions, the kind of silence if known: gone, hung, silent, unknown.
     #[serde(
         default,
         deserialize_with = "printable_option",
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) silence: Option<String>,
-    /// Of a death or a suspicion, why handshakes of this node with the member are refused, if they are.
+    /// For deaths and suspicions, why handshakes between this node and the member are refused, if they are.
     #[serde(
         default,
         deserialize_with = "printable_option",
@@ -77,7 +77,7 @@ pub(crate) struct Changed {
     pub(crate) refusal: Option<String>,
 }
 
-/// Who a member is.
+/// The identity of a member.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct MemberLine {
     #[serde(deserialize_with = "printable")]
@@ -89,7 +89,7 @@ pub(crate) struct MemberLine {
     pub(crate) incarnation: u32,
 }
 
-/// A member and what this node holds it for.
+/// A member and its state in this node's list.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct ListedMember {
     #[serde(flatten)]
@@ -103,47 +103,48 @@ pub(crate) struct ListedMember {
 pub(crate) struct DetailedMember {
     #[serde(flatten)]
     pub(crate) listed: ListedMember,
-    /// How surprising its silence is to this node; `null` for members that are not live, and of which nothing is known
-    /// here: mostly those that this node does not observe.
+    /// The evidence that the member is dead. `null` for members that are not live, and for those without evidence
+    /// here, which are mostly members that this node does not observe.
     pub(crate) phi: Option<f64>,
-    /// The usual round trip to it in milliseconds; `null` until one was measured.
+    /// The typical round trip to the member in milliseconds; `null` before the first measurement.
     pub(crate) rtt_ms: Option<f64>,
-    /// Since when it has had this state here.
+    /// When the member entered this state in this node's list.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
-    /// Until when it is suppressed, because it died and returned too often lately; else `null`.
+    /// The end of the suppression, if the member died and returned too often lately; else `null`.
     #[serde(default, deserialize_with = "printable_option")]
     pub(crate) suppressed_until: Option<String>,
-    /// The ids of other live members with its name.
+    /// The ids of other live members with the same name.
     #[serde(default)]
     pub(crate) namesakes: Vec<String>,
-    /// Which of its observers do not reach it, though it lives, as far as this node knows.
+    /// The observers that do not reach the member although it is live, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
 }
 
-/// The links to a member that fail; empty and `null` from earlier releases, and for members that a node does not observe.
+/// The failing links to a member. Empty and `null` from earlier releases, and for members that the node does not
+/// observe.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Failing {
-    /// Since when most of its observers have not reached it; `null` while most do.
+    /// When most of its observers stopped reaching it; `null` while most do reach it.
     #[serde(default, deserialize_with = "printable_option")]
     pub(crate) degraded_since: Option<String>,
     #[serde(default)]
     pub(crate) failing_links: Vec<FailingLink>,
 }
 
-/// One observer's link that fails.
+/// A failing link of one observer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct FailingLink {
     pub(crate) observer: Someone,
-    /// When the first ping was sent that was not answered.
+    /// When the first unanswered ping was sent.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
-    /// How many pings were not answered, up to 255.
+    /// The number of unanswered pings, up to 255.
     pub(crate) pings_missed: u8,
 }
 
-/// A member, named where its name is still known.
+/// A member, with its name if that is still known.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Someone {
     #[serde(deserialize_with = "printable")]
@@ -174,7 +175,7 @@ impl Failing {
         Self { degraded_since: unreached.degraded_since.map(time), failing_links: links.collect() }
     }
 
-    /// What it means, a line for each link; empty where none fails.
+    /// The human-readable form, with a line for each link; empty if no link fails.
     pub(crate) fn to_text(&self) -> String {
         if self.failing_links.is_empty() {
             return String::new();
@@ -205,7 +206,7 @@ pub(crate) struct MemberList {
     /// Equal lists have equal fingerprints.
     #[serde(deserialize_with = "printable")]
     pub(crate) fingerprint: String,
-    /// Whether the members that this node heard lately have an equal list; not told by earlier releases.
+    /// Whether the members heard lately have the same list. Missing from earlier releases.
     #[serde(default)]
     pub(crate) converged: Option<bool>,
     pub(crate) members: Vec<DetailedMember>,
@@ -239,14 +240,14 @@ impl Line {
         Self { at: rfc3339(at), what }
     }
 
-    /// The line as JSON, with its end.
+    /// The line as JSON, with a line feed.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec(self).expect("a line is plain data with text keys");
         json.push(b'\n');
         json
     }
 
-    /// The human-readable line, with its end.
+    /// The human-readable line, with a line feed.
     pub(crate) fn to_text(&self) -> Vec<u8> {
         let Self { at, what } = self;
         let (at, event) = (readable(at), what.name());
@@ -341,7 +342,7 @@ impl What {
     }
 }
 
-/// The whole list with what is known of the links to those whom this node observes.
+/// The whole list, with the links to the members that this node observes.
 pub(crate) fn member_list(
     cluster: &phin::Cluster,
     members: &Members,
@@ -380,7 +381,7 @@ pub(crate) fn member_list(
     }
 }
 
-/// Until when a member's comings and goings are not told.
+/// The end of a member's suppression.
 pub(crate) fn suppressed_until(
     cluster: &phin::Cluster,
     members: &Members,

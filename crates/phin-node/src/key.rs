@@ -45,7 +45,7 @@ pub(crate) fn key(args: &Args) -> Result<(), Failure> {
         .map_err(|error| Failure::not_created(path, &error))
 }
 
-/// A shell makes the files it redirects to readable by all, and `phin run` refuses such a key: better said now.
+/// Warns if standard output is a file that others can read, as shells create them: `phin run` would refuse the key.
 fn warn_if_exposed() {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
     let Ok(metadata) = stdout.and_then(|file| file.metadata()) else {

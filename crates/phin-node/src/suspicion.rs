@@ -1,4 +1,4 @@
-//! Why a member is in its state: the JSON of `why`, and its human-readable form.
+//! The reason for a member's state: the JSON of `why`, and its human-readable form.
 
 use std::{net::SocketAddr, time::SystemTime};
 
@@ -15,27 +15,28 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Why {
     pub(crate) member: ListedMember,
-    /// Since when it has had this state here.
+    /// When the member entered this state in this node's list.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
-    /// Until when it is suppressed, because it died and returned too often lately; else `null`.
+    /// The end of the suppression, if the member died and returned too often lately; else `null`.
     #[serde(default, deserialize_with = "printable_option")]
     pub(crate) suppressed_until: Option<String>,
-    /// How often it died lately, as far as this node saw: one for each death, halved in each half life.
+    /// The flap penalty: 1 for each death that this node saw, halved in each half-life.
     #[serde(default)]
     pub(crate) flap_penalty: f64,
-    /// Its last suspicion, open or ended; `null` if it was never suspected here.
+    /// The last suspicion, open or ended; `null` if this node never suspected the member.
     pub(crate) suspicion: Option<Suspicion>,
-    /// Which of its observers do not reach it, though it lives, as far as this node knows.
+    /// The observers that do not reach the member although it is live, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
-    /// Why the last handshake of this node with it was refused; left out if it was not.
+    /// Why the last handshake between this node and the member was refused; absent if it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<Refused>,
-    /// Of the asked node itself: where members see it, if that is behind a NAT and not where it can be reached.
+    /// Only for the queried node itself: the address at which members see it, if it is behind a NAT and not reachable
+    /// there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nat_addr: Option<SocketAddr>,
-    /// Other members that the request fits, such as earlier runs with the same name; at most 8.
+    /// Other members that match the request, such as earlier runs with the same name; at most 8.
     #[serde(default)]
     pub(crate) others: Vec<ListedMember>,
 }
@@ -43,7 +44,7 @@ pub(crate) struct Why {
 /// A handshake that one side refused.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Refused {
-    /// Which side refused the other: `us` is the asked node.
+    /// The side that refused; `us` is the queried node.
     #[serde(deserialize_with = "printable")]
     pub(crate) by: String,
     #[serde(deserialize_with = "printable")]
@@ -56,22 +57,22 @@ pub(crate) struct Refused {
 /// One suspicion, from the first ping that was not answered.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Suspicion {
-    /// Which version of the member was suspected.
+    /// The generation of the member that was suspected.
     pub(crate) generation: u32,
     pub(crate) incarnation: u32,
-    /// When the first ping was sent that was not answered.
+    /// When the first unanswered ping was sent.
     #[serde(deserialize_with = "printable")]
     pub(crate) began_at: String,
-    /// `null` while it is open.
+    /// When the suspicion ended; `null` while it is open.
     #[serde(deserialize_with = "printable_option")]
     pub(crate) ended_at: Option<String>,
-    /// From the first unanswered ping to the end, or until now.
+    /// The time from the first unanswered ping to the end, or to now.
     pub(crate) silent_ms: u64,
     #[serde(flatten)]
     pub(crate) outcome: Ending,
 }
 
-/// How a suspicion ended; the tag is the field `outcome`.
+/// How a suspicion ended. The tag is the field `outcome`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "outcome", rename_all = "lowercase")]
 pub(crate) enum Ending {
@@ -80,13 +81,13 @@ pub(crate) enum Ending {
     Cleared { cleared_by: Someone },
 }
 
-/// What there is against a member.
+/// The evidence against a member.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Evidence {
-    /// What kind of silence the votes amount to: gone, hung, silent, unknown.
+    /// The kind of silence that the votes agree on: gone, hung, silent, unknown.
     #[serde(deserialize_with = "printable")]
     pub(crate) silence: String,
-    /// What the votes are worth together.
+    /// The sum of the votes.
     pub(crate) phi: f64,
     pub(crate) votes: Vec<Ballot>,
 }
@@ -95,13 +96,13 @@ pub(crate) struct Evidence {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Ballot {
     pub(crate) observer: Someone,
-    /// When it sent the first ping that was not answered.
+    /// When the observer sent its first unanswered ping.
     #[serde(deserialize_with = "printable")]
     pub(crate) silent_since: String,
-    /// How many of its pings were not answered.
+    /// The number of its unanswered pings.
     pub(crate) pings_missed: u8,
     pub(crate) phi: f64,
-    /// What the member's host said to it: gone, hung, silent, unknown.
+    /// The answer of the member's host to the observer: gone, hung, silent, unknown.
     #[serde(deserialize_with = "printable")]
     pub(crate) silence: String,
 }
@@ -119,7 +120,7 @@ impl Why {
             member: listed_member(member),
             since: rfc3339(wall(member.since())),
             suppressed_until: suppressed_until(cluster, members, member),
-            // Tenths are precise enough to read, and stay the same from one call to the next.
+            // Tenths are precise enough, and do not change from one request to the next.
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion: report.map(|report| Suspicion::new(report, members, wall)),
             failing: Failing::default(),
@@ -147,7 +148,7 @@ impl Why {
         let name = &member.name;
         let (id, since) = (short(&member.id), readable(&self.since));
         let mut text = match state.as_str() {
-            // The moment is this node's: it may have started, or heard of it, later.
+            // The time is when this node learned it, which may be later than the departure.
             "left" => format!("{name} ({id}) is known to have left since {since}.\n"),
             _ => format!("{name} ({id}) is {state} since {since}.\n"),
         };
@@ -283,7 +284,7 @@ impl Evidence {
         format!("{observers} voted, with phi {:.1} together", self.phi)
     }
 
-    /// What the kind of silence means, also of a member whose handshakes with this node are refused.
+    /// Explains the kind of silence, also for a member whose handshakes with this node are refused.
     pub(crate) fn explanation(&self, is_refused: bool) -> String {
         let is_unconfirmed =
             self.silence == "silent" && self.votes.iter().any(|vote| vote.silence == "gone");
@@ -338,7 +339,7 @@ fn votes_of(outcome: &Outcome) -> &[phin::Vote] {
     }
 }
 
-/// What a kind of silence says of a member, in words.
+/// Explains a kind of silence in words.
 fn meaning(silence: &str) -> &'static str {
     match silence {
         "gone" => "its port is refused, or another process answers there; its process has ended",

@@ -187,9 +187,9 @@ fn private_keys_are_for_their_owner_alone_and_nothing_is_overwritten() {
     let before = fs::read(directory.path().join("n1.pem")).unwrap();
     let again = issue("n1", directory.path());
     assert_eq!(again.status.code(), Some(1));
-    assert!(String::from_utf8(again.stderr).unwrap().contains("exists already"));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("already exists"));
     let dir = directory.path().to_str().unwrap();
-    assert!(failure_of(&mut phin(&["cert", "ca", "--dir", dir]), 1).contains("exists already"));
+    assert!(failure_of(&mut phin(&["cert", "ca", "--dir", dir]), 1).contains("already exists"));
     assert_eq!(fs::read(directory.path().join("n1.pem")).unwrap(), before);
 }
 

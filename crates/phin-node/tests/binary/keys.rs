@@ -23,7 +23,7 @@ fn a_key_file_is_for_its_owner_alone_and_is_never_overwritten() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let key = fs::read_to_string(&path).unwrap();
     let error = failure_of(&mut phin(&arguments), 1);
-    assert!(error.contains("exists already"), "{error}");
+    assert!(error.contains("already exists"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), key);
 }
 

@@ -79,7 +79,7 @@ fn with_a_data_directory_a_restart_is_the_same_member() {
 #[test]
 fn a_seed_without_an_address_is_tried_again_and_logged() {
     let mut node = Node::start(&["--name", "n1", "--join", "no-such-host.invalid:7646"]);
-    let log = node.log("a seed");
+    let log = node.log("join through a seed failed");
     assert!(text(&log["seed"]).contains("no-such-host.invalid"), "{log}");
     assert!(text(&log["reason"]).contains("cannot resolve"), "{log}");
     assert_eq!(node.get("/readyz").status, 503);

@@ -25,7 +25,7 @@ fn spawn_at(bind: &str, arguments: &[&str]) -> Node {
 
 /// Waits until this many peers are in the node's data directory.
 fn wait_until_kept(node: &Node, peers: u64) {
-    while node.log("the known peers are kept")["peers"] != peers {}
+    while node.log("saved the known peers")["peers"] != peers {}
 }
 
 fn kill(mut node: Node) -> String {
@@ -142,7 +142,7 @@ fn with_an_old_copy_of_its_data_a_node_learns_that_it_is_behind() {
     }
     fs::write(&generation, old).unwrap();
     let n2 = again();
-    let taken = n2.log("members know this node's key by a later generation");
+    let taken = n2.log("members know a later generation of this node");
     let taken = taken["generation"].as_u64().unwrap();
     assert!(taken > 3, "it was known as the third: {taken}");
     n1.event("n2 after what it was", |line| line["event"] != "dead" && is_back(line, "n2", taken));
@@ -220,7 +220,7 @@ fn a_full_disk_is_told_of_counted_and_tried_again() {
     std::os::unix::fs::symlink("/dev/full", &new).unwrap();
     let n1 = Node::start(&["--name", "n1"]);
     let n2 = start("n2", directory.path(), &["--join", &n1.addr]);
-    let log = n2.log("the known peers could not be kept");
+    let log = n2.log("cannot save the known peers");
     assert_eq!(text(&log["path"]), directory.path().join("peers").to_str().unwrap());
     let metrics = n2.get("/metrics").body;
     assert!(!metrics.contains("\nphin_driver_peers_not_kept_total 0\n"), "{metrics}");

@@ -45,7 +45,7 @@ fn a_stopped_process_hangs(cluster: &Cluster) {
         assert_eq!(why["suspicion"]["silence"], "hung", "{why}");
     }
     cluster.node(3).signal(Signal::CONT);
-    cluster.node(3).log("this node did not run for");
+    cluster.node(3).log("this node did not run");
     cluster.until("considering n3 alive", &others, |other| state(cluster, other, 3) == "alive");
     let all = cluster.all_but(&[4]);
     cluster.assert_never(&all, "dead", &all, &mark);
@@ -89,8 +89,8 @@ fn a_stopped_process_that_is_killed_is_gone(cluster: &mut Cluster) {
     }
 }
 
-/// Waits until these consider a member suspect. A node that was starved of its processor reports one suspicion of a member
-/// in a minute, so there may be no event.
+/// Waits until these consider a member suspect. A node that was starved of its processor reports one suspicion of a
+/// member in a minute, so there may be no event.
 fn await_suspect(cluster: &Cluster, by: &[usize], subject: usize) {
     cluster.until("suspecting it", by, |number| state(cluster, number, subject) == "suspect");
 }

@@ -89,7 +89,7 @@ fn a_node_behind_a_gateway_is_told_where_it_is_seen() {
     let (inside, _) = behind_gateway(&mut cluster, "");
     let arguments = ["--profile", "local", "--join", "10.77.0.1:7646"];
     let node = Node::start(&inside, [10, 88, 0, 2].into(), "n3", KEY, &arguments);
-    let warning = node.log("a NAT lies between");
+    let warning = node.log("this node is behind a NAT");
     assert_eq!(warning["advertised"], "10.88.0.2:7646", "{warning}");
     assert!(warning["observed"].as_str().unwrap().starts_with("10.77.0.3:2"), "{warning}");
     node.event_of(0, "joined", "n2");
