@@ -47,7 +47,7 @@ pub struct Scenario {
     /// The protocol.
     #[serde(default = "phin")]
     pub protocol: String,
-    /// What the members know of each other at the start.
+    /// The members that each member knows at the start.
     #[serde(default)]
     pub start: StartAs,
     /// The network.
@@ -69,7 +69,7 @@ pub struct Scenario {
     pub expect: Expect,
 }
 
-/// What the members know of each other at the start.
+/// The members that each member knows at the start.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartAs {

@@ -21,7 +21,7 @@ pub struct Setup {
     pub seed: u64,
     /// The number of members at the start, each on its own host.
     pub nodes: u32,
-    /// What the members know of each other.
+    /// The members that each member knows.
     pub knowledge: Knowledge,
     /// The network between them.
     pub network: NetworkConfig,

@@ -11,7 +11,7 @@ pub(crate) struct Window {
     /// Nanoseconds, as a ring buffer. Its length is the capacity.
     samples: Box<[u64]>,
     len: usize,
-    /// Where the next sample goes.
+    /// The index of the next sample.
     next: usize,
     sum: u128,
     sum_of_squares: u128,

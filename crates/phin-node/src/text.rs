@@ -20,7 +20,7 @@ pub(crate) fn readable(at: &str) -> String {
     }
 }
 
-/// The first digits of an id, for people. Programs get the whole id with `--json`.
+/// The first digits of an id, as tables show it. Programs get the whole id with `--json`.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()
 }

@@ -146,7 +146,7 @@ fn exit_with_reader() {
     }
 }
 
-/// Prints a note for people to standard error.
+/// Prints a note to standard error.
 fn note(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }

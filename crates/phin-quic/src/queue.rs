@@ -343,7 +343,7 @@ mod tests {
             assert_eq!(text(receiver.try_receive()), expected);
         }
         assert_eq!(receiver.try_receive(), None);
-        // What is taken makes room again.
+        // Items that are taken make room.
         let (mut first, mut second) = (Reservation::default(), Reservation::default());
         first.add(10, &of_peer, &of_all).await;
         second.add(10, &of_peer, &of_all).await;

@@ -28,7 +28,7 @@ use super::{
   phin-sim detect --kill process --delay 30ms --jitter 5ms --loss 2% --period 500ms --protocol phin
   phin-sim detect --network wan --protocol phin-wan --out report")]
 pub(crate) struct DetectArgs {
-    /// What to kill.
+    /// The kind of kill.
     #[arg(long, value_enum, default_value = "host")]
     kill: Kill,
     #[command(flatten)]
@@ -41,9 +41,9 @@ pub(crate) struct DetectArgs {
   phin-sim sweep survivors --sizes 32 --survivors 1,3,8 --kill process
   phin-sim sweep pause --protocol phin,lifeguard --pause-tolerance 3s --out report")]
 pub(crate) struct SweepArgs {
-    /// What to measure.
+    /// The experiment.
     experiment: Experiment,
-    /// What to kill, in detection, loss and survivors [default: host; for survivors, process and host].
+    /// The kind of kill in detection, loss and survivors [default: host; for survivors, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].

@@ -86,7 +86,7 @@ impl Timeline {
         self.entries.iter().filter(is_meant).map(|entry| entry.after)
     }
 
-    /// The action and the events after it. Of many equal events, only the first and the last.
+    /// The action and the events after it. Shows only the first and the last of many equal events.
     pub(super) fn text(&self) -> String {
         let mut text = format!("{:>9}  {}\n", "0 ms", self.deed);
         let mut rest: Vec<&Entry> = self.entries.iter().collect();

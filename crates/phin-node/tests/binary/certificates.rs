@@ -35,7 +35,7 @@ fn start(name: &str, dir: &Path, seed: Option<&str>) -> Node {
     Node::spawn(&mut run(&[&arguments[..], &join].concat()))
 }
 
-/// How many days lie between the two dates that `phin cert show` prints of a certificate.
+/// The number of days between the two dates that `phin cert show` prints for a certificate.
 fn valid_days(file: &Path) -> i64 {
     let shown = output_of(&["cert", "show", file.to_str().unwrap()]);
     let shown = String::from_utf8(shown.stdout).unwrap();
@@ -92,7 +92,7 @@ fn a_node_has_the_name_of_its_certificate_and_warns_before_that_expires() {
     assert!(n1.get("/metrics").body.contains("\nphin_certificate_expiry_timestamp_seconds "));
 }
 
-/// Nobody with an expired certificate is reached: the member is dead, and its log alone would say why.
+/// A member with an expired certificate is not reached: without this, only its own log would show why it is dead.
 #[test]
 fn why_names_the_certificate_that_has_expired() {
     let directory = tempfile::tempdir().unwrap();

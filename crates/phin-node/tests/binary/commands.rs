@@ -91,7 +91,7 @@ fn watch_ends_when_its_reader_has_gone_though_nothing_happens() {
 
 #[test]
 fn a_node_that_is_not_there_is_said_to_be() {
-    // Nobody listens on the port of a listener that has gone.
+    // No process listens on the port of a closed listener.
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for command in [&["members"][..], &["watch"], &["leave"], &["why", "n1"]] {
         let error = failure_of(phin(command).args(["--http", &addr.to_string()]), 1);

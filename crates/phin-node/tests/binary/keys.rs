@@ -53,7 +53,7 @@ fn a_key_that_is_no_file_is_said_to_be_none_and_waited_for_by_nobody() {
     fs::create_dir(&identity).unwrap();
     let of_directory = failure();
     fs::remove_dir(&identity).unwrap();
-    // Opening a pipe would wait for whoever writes.
+    // Opening a pipe would wait for a writer.
     assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&identity).status().unwrap().success());
     let of_pipe = failure();
     for error in [of_directory, of_pipe] {
