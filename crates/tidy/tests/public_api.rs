@@ -1,7 +1,7 @@
 //! The public API of each library is the one in its `public-api.txt`, so that no change to it is an accident.
 //!
-//! `UPDATE_API=1 cargo test --workspace --test public_api` writes these files anew. The format of rustdoc's JSON changes
-//! with the toolchain: the test runs with the one that `public-api` of this workspace reads.
+//! `UPDATE_API=1 cargo test --workspace --test public_api` writes these files anew. The format of rustdoc's JSON
+//! changes with the toolchain: the test runs with the one that `public-api` of this workspace reads.
 #![expect(clippy::unwrap_used, reason = "a test may fail")]
 
 use std::{env, fs, path::Path, process::Command};
@@ -47,7 +47,8 @@ fn has(api: &str, item: &str) -> bool {
     api.lines().any(|line| line == item)
 }
 
-/// All that a library promises, one item a line. What a type has without being asked is left out, but not what it lacks.
+/// The public API of a library, one item per line. Omits traits that a type has automatically, but shows those that
+/// it lacks.
 fn api(json: &Path) -> String {
     let api = Builder::from_rustdoc_json(json).omit_blanket_impls(true).build().unwrap();
     let lines = api.items().map(ToString::to_string);
@@ -60,8 +61,8 @@ fn is_automatic(line: &str) -> bool {
     line.starts_with("impl") && (line.contains("unwind_safe") || traits.into_iter().any(is_had))
 }
 
-/// Writes rustdoc's JSON of the workspace's libraries; returns where. The whole workspace, since by itself each would be
-/// built with other features.
+/// Writes rustdoc's JSON of the workspace's libraries; returns where. The whole workspace, since by itself each would
+/// be built with other features.
 fn document() -> std::path::PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     let status = Command::new(env::var_os("CARGO").unwrap())

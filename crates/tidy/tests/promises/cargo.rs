@@ -1,4 +1,4 @@
-//! What cargo knows of the workspace.
+//! Queries cargo about the workspace.
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::process::Command;
@@ -6,13 +6,13 @@ use std::process::Command;
 use serde_json::Value;
 use tidy::root;
 
-/// What `cargo metadata` prints about our own packages.
+/// The output of `cargo metadata` about our own packages.
 pub(crate) fn metadata() -> Value {
     let json = cargo(&["metadata", "--format-version", "1", "--no-deps"]);
     serde_json::from_str(&json).unwrap()
 }
 
-/// What cargo prints with these arguments.
+/// The output of cargo with these arguments.
 pub(crate) fn cargo(args: &[&str]) -> String {
     let program = std::env::var_os("CARGO").unwrap();
     let output = Command::new(program).args(args).current_dir(root()).output().unwrap();

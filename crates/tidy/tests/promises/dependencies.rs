@@ -78,7 +78,7 @@ fn licences_are_read_as_spdx_expressions() {
     assert!(!is_allowed("A WITH exception"));
 }
 
-/// Whether one may use what has this licence with only the allowed ones.
+/// Whether the allowed licences satisfy this expression.
 fn is_allowed(licence: &str, allowed: &[&str]) -> bool {
     let any = licence.replace('/', " OR ");
     let alternatives = split(&any, " OR ");

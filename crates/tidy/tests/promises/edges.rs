@@ -1,4 +1,4 @@
-//! Who may depend on whom.
+//! Dependencies between the crates of the workspace.
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ enum Externals {
 struct Package {
     name: String,
     manifest: String,
-    /// What it is built with; not what only its tests and benchmarks use.
+    /// Its dependencies, without those that only tests and benchmarks use.
     dependencies: Vec<String>,
 }
 
@@ -145,8 +145,8 @@ fn to_package(folder: &str, package: &Value) -> Package {
     }
 }
 
-/// What each package is built with, by the lock file; of our own crates, by their manifests. Versions of one name are
-/// taken together.
+/// The dependencies of each package, from the lock file; of our own crates, from their manifests. All versions of a
+/// name are merged.
 fn locked_dependencies(ours: &[Package]) -> BTreeMap<String, Vec<String>> {
     let lock: toml::Table = File::read("Cargo.lock").unwrap().text.parse().unwrap();
     let mut graph = BTreeMap::<_, Vec<_>>::new();

@@ -1,4 +1,4 @@
-//! What is published is ready for it.
+//! Published crates are ready for it.
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use serde_json::Value;
@@ -54,7 +54,7 @@ fn published_crates_depend_only_on_published_ones() {
     let mut violations = Violations::default();
     for package in published() {
         for dependency in package["dependencies"].as_array().unwrap() {
-            // Cargo leaves out of a package what has a path and no version, if only tests use it.
+            // Cargo omits a dev-dependency with a path and no version from the package.
             let is_left_out = dependency["kind"] == "dev" && dependency["req"] == "*";
             let is_ours = !dependency["path"].is_null();
             let name = text(&dependency["name"]);
