@@ -124,8 +124,10 @@ fn warn_if_outlived(ca: &Path, ca_pem: &str, not_after: SystemTime) {
     let Some(ends) = described.first().map(|ca| ca.validity.not_after) else { return };
     if ends < not_after {
         let until = rfc3339(ends);
-        let warning =
-            format!("warning: {} is valid until {until}, and so is what it signed\n", ca.display());
+        let warning = format!(
+            "warning: {} expires at {until}, and then the new certificate is no longer valid either\n",
+            ca.display()
+        );
         let _ = io::stderr().write_all(warning.as_bytes());
     }
 }

@@ -271,7 +271,7 @@ impl Line {
                 format!("{at} {event:8} {} version={version}{silence}{refusal}\n", describe(member))
             }
             What::Missed { events } => {
-                format!("{at} {event:8} {events} changes, for the reader was too slow\n")
+                format!("{at} {event:8} {events} changes, because the reader was too slow\n")
             }
             What::Snapshot { version, members } => {
                 let mut text =
@@ -281,8 +281,10 @@ impl Line {
                 }
                 text
             }
-            What::Isolated => format!("{at} {event} no other member is heard\n"),
-            What::Reconnected => format!("{at} {event} other members are heard again\n"),
+            What::Isolated => format!("{at} {event} this node receives nothing from any member\n"),
+            What::Reconnected => {
+                format!("{at} {event} this node receives messages from members again\n")
+            }
             What::Departed { confirmed, asked } => {
                 format!("{at} {event:8} confirmed by {confirmed} of {asked} members\n")
             }

@@ -52,7 +52,7 @@ fn warn_if_exposed() {
         return;
     };
     if metadata.is_file() && metadata.mode() & private_file::OTHERS != 0 {
-        let warning = "warning: others can read the file that the key went to; \
+        let warning = "warning: other users can read the file with the key; \
                        `chmod 600` it, or use --out\n";
         let _ = io::stderr().write_all(warning.as_bytes());
     }

@@ -154,7 +154,7 @@ impl Why {
         };
         if let Some(until) = &self.suppressed_until {
             text.push_str(&format!(
-                "It died and returned too often lately (penalty {:.1}); its comings and goings are not told until {}.\n",
+                "It died and returned too often lately (penalty {:.1}); it is suppressed until {}.\n",
                 self.flap_penalty,
                 readable(until)
             ));
@@ -175,7 +175,7 @@ impl Why {
                 "dead" => {
                     "This node has no votes on it: it was dead when this node first heard of it.\n"
                 }
-                "suspect" => "Others suspect it; this node has nothing against it.\n",
+                "suspect" => "Other members suspect it; this node has no evidence against it.\n",
                 _ => "It was never suspected here.\n",
             });
             return text;
@@ -255,13 +255,13 @@ impl Suspicion {
                  {ended_at}.\n"
             ),
             Ending::Cleared { cleared_by } => format!(
-                "Its last suspicion is cleared: it did not answer from {began_at} on; {} heard it, and said so \
-                 {silent} later, at {ended_at}.\n",
+                "Its last suspicion is cleared: it did not answer from {began_at} on; {} heard from it, and reported \
+                 that {silent} later, at {ended_at}.\n",
                 cleared_by.label()
             ),
             Ending::Open(evidence) => format!(
                 "It has not answered since {began_at}, {silent} ago. {}\
-                 No verdict yet: one answer to anyone clears it. {}",
+                 No verdict yet: one answer to any member clears it. {}",
                 evidence.explanation(is_refused),
                 evidence.to_text()
             ),
@@ -346,7 +346,7 @@ fn meaning(silence: &str) -> &'static str {
         "hung" => {
             "its host answers, but its process does not; it is stopped, swapping or starved, or refuses handshakes"
         }
-        "silent" => "its host used to answer and does no longer; host or network is down",
+        "silent" => "its host used to answer and no longer does; host or network is down",
         "unknown" => "nothing is known of its host; it was not asked, or never answered",
         _ => "a kind that this release does not know",
     }

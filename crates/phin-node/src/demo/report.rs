@@ -114,7 +114,7 @@ impl Entry {
         let Self { node, subject, .. } = self;
         let what = match self.told {
             Told::Suspects => format!("{node} suspects {subject}"),
-            Told::Alive => format!("{node} holds {subject} for alive again"),
+            Told::Alive => format!("{node} considers {subject} alive again"),
             Told::Dead => format!("{node} knows that {subject} is dead"),
             Told::Left => format!("{node} knows that {subject} left"),
         };

@@ -78,7 +78,7 @@ pub(super) fn take_closed_port(
     };
     match ask_hosts {
         Some(asked) if !asked.value => {
-            return Err(contradiction(&asked.place, "then no host is asked for any port"));
+            return Err(contradiction(&asked.place, "hosts are not asked, so no port is needed"));
         }
         Some(_) | None => config.ask_hosts = true,
     }

@@ -147,7 +147,7 @@ fn read_file(
     let table = DeTable::parse(&text).map_err(|error| {
         let position = error.span().map_or(0, |span| span.start);
         let line = text.lines().nth(line_at(position) - 1).unwrap_or_default();
-        let hint = if has_bare_text(line) { "; texts stand in quotes" } else { "" };
+        let hint = if has_bare_text(line) { "; put texts in quotes" } else { "" };
         malformed(position, format!("{}{hint}", error.message()))
     })?;
     let mut layer = BTreeMap::new();

@@ -317,7 +317,7 @@ fn a_slip_is_answered_with_what_was_probably_meant() {
     let variable = error(&[], &with_key(&[("PHIN_DATADIR", "a")]));
     assert!(variable.ends_with("did you mean PHIN_DATA_DIR?"), "{variable}");
     let bare = in_file("name = n2\n");
-    assert!(bare.ends_with("texts stand in quotes"), "{bare}");
+    assert!(bare.ends_with("put texts in quotes"), "{bare}");
 }
 
 #[test]

@@ -127,7 +127,7 @@ pub(super) fn program(text: &str) -> Result<PathBuf, String> {
     let metadata = path.metadata().map_err(|error| error.to_string())?;
     match metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
         true => std::path::absolute(path).map_err(|error| error.to_string()),
-        false => Err("it is not a program: no file that can be executed".into()),
+        false => Err("it is not an executable file".into()),
     }
 }
 

@@ -59,8 +59,7 @@ fn a_member_that_is_suppressed_is_said_to_be_so() {
     why.suppressed_until = Some("2026-01-02T03:14:06.400000Z".into());
     why.flap_penalty = 10.44;
     let text = why.to_text();
-    let held =
-        "(penalty 10.4); its comings and goings are not told until 2026-01-02T03:14:06.400Z.\n";
+    let held = "(penalty 10.4); it is suppressed until 2026-01-02T03:14:06.400Z.\n";
     assert!(text.contains(held), "{text}");
 }
 
@@ -120,7 +119,7 @@ fn one_observer_that_finds_it_gone_is_no_word_of_its_host() {
 fn who_cleared_a_suspicion_is_named() {
     let by_another = Ending::Cleared { cleared_by: someone("n2", "ff") };
     let text = why("alive", Some(by_another)).to_text();
-    assert!(text.contains("n2 heard it, and said so 1.3 s later"), "{text}");
+    assert!(text.contains("n2 heard from it, and reported that 1.3 s later"), "{text}");
     // Names may be shared: the id tells who it was.
     let by_itself = Ending::Cleared { cleared_by: someone("n2", ID) };
     let text = why("alive", Some(by_itself)).to_text();
