@@ -14,7 +14,7 @@ use std::{
 #[non_exhaustive]
 pub struct TransportConfig {
     /// The UDP address to listen on and to dial from. `[::]` serves IPv6 and, if the system supports it, IPv4. Port 0
-    /// lets the system choose a port.
+    /// lets the system choose a port. Default: `[::]:0`.
     pub bind: SocketAddr,
     /// The time without messages after which a connection is closed. A longer time saves handshakes; a shorter one
     /// saves memory on both sides. Default: 30 s.
