@@ -61,7 +61,7 @@ pub fn peer(number: u32) -> Peer {
     Peer { id: id(number), addr: addr(number) }
 }
 
-/// Who a member is.
+/// The id of a member.
 pub fn id(number: u32) -> MemberId {
     Stand(number).member_id(&Stand(number).public_key())
 }

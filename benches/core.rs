@@ -1,4 +1,4 @@
-//! One step of the protocol core for each of its inputs, by cluster size; and what its list and rings cost.
+//! Measures one step of the protocol core for each of its inputs, by cluster size, and its list and rings.
 
 use std::{hint::black_box, time::Duration};
 

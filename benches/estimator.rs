@@ -1,4 +1,4 @@
-//! The estimators: what recording and asking cost.
+//! Measures the estimators: recording and querying.
 
 use std::{hint::black_box, time::Duration};
 

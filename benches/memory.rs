@@ -1,5 +1,6 @@
-//! What a core holds in memory for each member that it knows, as the allocator is asked for it: the record, its place in
-//! the list, in the rings and by name. `cargo bench -p phin-benches --bench memory`; connections are the transport's.
+//! Measures the memory of a core for each known member, by counting allocations: the record, and its entries in the
+//! list, in the rings and by name. Connections belong to the transport. Run `cargo bench -p phin-benches --bench
+//! memory`.
 
 use std::{
     alloc::System,

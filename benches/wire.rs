@@ -1,4 +1,4 @@
-//! The wire format: a message of each kind, encoded and decoded; and how long each is.
+//! Measures the wire format: encoding, decoding and length of a message of each kind.
 #![expect(clippy::print_stdout, reason = "lengths are measured, too")]
 
 use std::hint::black_box;

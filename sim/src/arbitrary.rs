@@ -1,6 +1,6 @@
-//! The core under arbitrary bytes: as payloads, and as scripts of what happens to a few members. Nothing may panic, and
-//! what always holds is checked after every step. `sim/fuzz` searches for bytes that break it; `sim/tests/arbitrary.rs`
-//! runs random ones, and those that once broke it.
+//! Tests the core with arbitrary bytes: as payloads, and as scripts of events for a few members. Nothing may panic,
+//! and invariants are checked after every step. `sim/fuzz` searches for bytes that break the core.
+//! `sim/tests/arbitrary.rs` runs random bytes, and those that once broke it.
 
 mod bytes;
 mod core;
@@ -17,12 +17,12 @@ use self::{
 };
 use crate::{keys::SimKeys, node::NodeId};
 
-/// Takes bytes for a payload: tells it in words, and lets a member hear it by either way, twice each, from a member
-/// that it knows and from one that it does not.
+/// Uses bytes as a payload: describes it, and delivers it to a member as datagram and as stream, twice each, from a
+/// known member and from an unknown one.
 pub fn payload(bytes: &[u8]) {
     let keys = SimKeys { node: NodeId(0), seed: core::SEED };
     let words = describe(bytes, &keys, &|id| id.to_string());
-    // Each part is a kind and a body, so two bytes at least.
+    // Each part has a kind and a body, so at least two bytes.
     assert!(words.len() <= bytes.len() / 2 + 1, "{} parts in {} bytes", words.len(), bytes.len());
     let mut core = Core::start(Instant::START, 0, 1, &Arc::new(Config::lan()));
     for from in [peer(1), peer(core::MEMBERS)] {
@@ -34,9 +34,9 @@ pub fn payload(bytes: &[u8]) {
     }
 }
 
-/// Takes bytes for a script: members that know each other, or not yet, with a configuration; what is delivered to whom,
-/// in which order, how often, damaged or as another's; what hosts answer, what connections do, who joins, leaves, is
-/// forgotten, dies and returns; and how time goes on.
+/// Uses bytes as a script. They choose the configuration; whether the members know each other at first; which
+/// messages are delivered, in which order, how often, changed or from another sender; the answers of hosts and the
+/// ends of connections; joins, departures, forgetting, deaths and returns; and the passing of time.
 pub fn script(bytes: &[u8]) {
     Script::start(Bytes::new(bytes)).run();
 }

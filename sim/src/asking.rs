@@ -9,16 +9,16 @@ pub(crate) struct Asking {
     pub(crate) port: Port,
 }
 
-/// Where a datagram knocks.
+/// The port that a question is sent to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Port {
     /// The member's own port.
     Own,
-    /// A port that nobody has.
+    /// A port that no process has.
     Closed,
 }
 
-/// So many at once, and then one a second.
+/// A token bucket: a burst, then one per second.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quota {
     left: u32,
@@ -26,12 +26,12 @@ pub(crate) struct Quota {
 }
 
 impl Quota {
-    /// A full one of this size.
+    /// A full bucket of this size.
     pub(crate) const fn new(size: u32, now: Instant) -> Self {
         Self { left: size, since: now }
     }
 
-    /// Takes one, if there is one left.
+    /// Takes a token. Returns `false` if none is left.
     pub(crate) fn take(&mut self, size: u32, now: Instant) -> bool {
         let refilled = u32::try_from((now - self.since).as_secs()).unwrap_or(size);
         self.left = self.left.saturating_add(refilled).min(size);

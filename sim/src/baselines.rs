@@ -1,6 +1,6 @@
-//! Protocols to compare with, each small, as their papers and programs have them.
+//! Protocols to compare with, in short implementations after their papers and programs.
 //!
-//! Their messages are encoded as tightly as they can be, so the bytes counted for them are a lower bound.
+//! Their messages are encoded as compactly as possible, so their byte counts are a lower bound.
 
 mod config;
 mod heartbeat;
@@ -14,12 +14,12 @@ pub use swim::SwimProtocol;
 
 use crate::node::{Generation, Incarnation, NodeId, Version};
 
-/// A version where there is no notion of generations.
+/// A version for protocols without generations.
 const fn version(incarnation: u32) -> Version {
     Version { generation: Generation(1), incarnation: Incarnation(incarnation) }
 }
 
-/// Reads numbers from a message; what is malformed ends it.
+/// Reads numbers from a message, and stops at malformed bytes.
 struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {

@@ -1,15 +1,15 @@
-//! A host's own clock, which may drift and jump.
+//! The clock of a host, which may drift and jump.
 
 use std::time::Duration;
 
 use crate::node::Instant;
 
-/// Shows the time since its host started, at a rate of its own.
+/// A clock that shows the time since its host started, at its own rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// True moment and shown moment from which on the present rate holds.
+    /// The true and the shown moment at which the present rate began.
     anchor: (Instant, Instant),
-    /// How much faster than true time, in millionths; may be negative.
+    /// The difference to the true rate in millionths; negative if slower.
     drift: i32,
 }
 
@@ -20,7 +20,7 @@ impl Default for Clock {
 }
 
 impl Clock {
-    /// What it shows at that true moment.
+    /// The moment that it shows at this true moment.
     pub(crate) fn local(&self, global: Instant) -> Instant {
         if self.drift == 0 {
             return self.anchor.1 + (global - self.anchor.0);
@@ -39,7 +39,7 @@ impl Clock {
             + rounded_up
     }
 
-    /// From now on runs at this rate; shows the same at this moment.
+    /// Changes the rate from now on, without a jump.
     pub(crate) fn set_drift(&mut self, now: Instant, drift: i32) {
         self.anchor = (now, self.local(now));
         self.drift = drift;

@@ -1,4 +1,4 @@
-//! One file for each subcommand.
+//! The subcommands, one file each.
 
 use std::{fs, io, path::Path};
 
@@ -7,10 +7,10 @@ pub(crate) mod detect;
 pub(crate) mod run;
 pub(crate) mod soak;
 
-/// What can stop a command: nearly always a file or a terminal.
+/// An error that stops a command, nearly always from a file or a terminal.
 pub(crate) type Error = Box<dyn std::error::Error>;
 
-/// Whether the reader of the output has gone, as `head` does: there is nobody to tell.
+/// Whether the error means that the reader closed the output, as `head` does, so that there is no one to report to.
 pub(crate) fn is_broken_pipe(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
     while let Some(error) = cause {
@@ -24,7 +24,7 @@ pub(crate) fn is_broken_pipe(error: &Error) -> bool {
     false
 }
 
-/// Reads a file, or says which one cannot be read.
+/// Reads a file. The error names it.
 pub(crate) fn read(file: &Path) -> Result<String, Error> {
     Ok(fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?)
 }

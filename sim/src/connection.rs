@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use crate::node::{Channel, Disconnection, HostId, Instant, NodeId, Peer, millis, secs};
 
-/// One dial's connection; numbers are not used again.
+/// The number of a dial and its connection. Numbers are not reused.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct ConnectionId(pub(crate) u64);
 
-/// Why one side closes a connection, as the transport's close codes say it.
+/// The reason for closing a connection, like the close codes of the transport.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum CloseReason {
     /// No message was sent or received for the idle timeout.
@@ -20,7 +20,7 @@ pub(crate) enum CloseReason {
 }
 
 impl CloseReason {
-    /// What the peer's core is told. As in the driver, only a process that shuts down is gone.
+    /// The disconnection that the peer's core receives. As in the driver, only a process that shuts down is gone.
     pub(crate) const fn at_the_peer(self) -> Disconnection {
         match self {
             Self::Idle | Self::Unwanted => Disconnection::Idle,
@@ -29,7 +29,7 @@ impl CloseReason {
     }
 }
 
-/// One side's state towards one peer.
+/// The state of one side of the connections to a peer.
 #[derive(Debug, Default)]
 pub(crate) struct Connection {
     /// Open connections, more than one after simultaneous dials; the first is used.
@@ -37,19 +37,19 @@ pub(crate) struct Connection {
     /// Handshakes answered; open once the peer uses them.
     accepted: Vec<ConnectionId>,
     dial: Option<Dial>,
-    /// What is sent once a connection is open; at most [`MAX_WAITING`], the oldest is dropped.
+    /// The messages to send once a connection is open. Beyond [`MAX_WAITING`], the oldest is dropped.
     waiting: Vec<(Channel, Arc<[u8]>)>,
     last_used: Option<Instant>,
-    /// Since when nothing came back of what was sent.
+    /// When the first message without any reply was sent.
     unanswered_since: Option<Instant>,
 }
 
-/// An open connection: between two addresses, from which it does not move (phin's transport allows no migration).
+/// An open connection between two fixed addresses, because phin's transport allows no migration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Open {
     pub(crate) id: ConnectionId,
     pub(crate) dialled_by: NodeId,
-    /// Which run of the peer's process has it.
+    /// The run of the peer's process.
     pub(crate) run: u32,
     pub(crate) since: Instant,
     pub(crate) ours: HostId,
@@ -57,9 +57,9 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    /// Whether it is used rather than an older one. As in `phin_quic`: a process that was started anew has only the newer
-    /// one, and so has who lost one that it made itself; of simultaneous dials both sides choose the same, and dials so far
-    /// apart are not simultaneous.
+    /// Whether to use this connection instead of an older one, as in `phin_quic`. A process that restarted has only
+    /// the newer one, and so has a process that lost one that it dialled itself. Of simultaneous dials, both sides
+    /// choose the same. Dials that are this far apart are not simultaneous.
     fn supersedes(&self, old: &Self) -> bool {
         self.run != old.run
             || self.dialled_by == old.dialled_by
@@ -67,7 +67,7 @@ impl Open {
     }
 }
 
-/// A handshake that was begun and not answered.
+/// A handshake without an answer yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dial {
     pub(crate) id: ConnectionId,
@@ -175,7 +175,7 @@ impl Connection {
         self.dial.is_some_and(|dial| dial.id == id)
     }
 
-    /// Whether it is neither open nor about to be.
+    /// Whether there is no connection and no dial.
     pub(crate) const fn is_over(&self) -> bool {
         !self.is_open() && !self.is_dialled() && self.accepted.is_empty()
     }
@@ -184,12 +184,12 @@ impl Connection {
         self.open.iter().any(|open| open.id == id)
     }
 
-    /// Whether a packet of this connection comes from where the peer was; others are dropped.
+    /// Whether a packet of this connection comes from the address of the peer. Others are dropped.
     pub(crate) fn is_from_peer(&self, id: ConnectionId, host: HostId) -> bool {
         self.open.iter().all(|open| open.id != id || open.theirs == host)
     }
 
-    /// Where the peer is looked for at present.
+    /// The present address of the peer.
     pub(crate) fn address(&self) -> Option<HostId> {
         let dialled = self.dial.map(|dial| dial.to.host);
         self.open.first().map(|open| open.theirs).or(dialled)
@@ -206,20 +206,20 @@ impl Connection {
         self.unanswered_since.is_some_and(|since| since + idle_timeout <= now)
     }
 
-    /// Whether the peer is thought at another address by now, and has not answered for a while at the one it had.
+    /// Whether the peer advertises another address, and has not answered for a while at the old one.
     fn is_stale(&self, advertised: HostId, now: Instant) -> bool {
         let is_elsewhere = self.open.first().is_some_and(|open| open.theirs != advertised);
         is_elsewhere && self.unanswered_since.is_some_and(|since| now - since >= UNANSWERED)
     }
 }
 
-/// What waits for a handshake, at most.
+/// Messages that wait for a handshake.
 const MAX_WAITING: usize = 64;
-/// Handshakes answered and not used, at most, for each peer.
+/// Handshakes answered and not yet used, for each peer.
 const MAX_ACCEPTED: usize = 4;
-/// When a dial is given up.
+/// The time after which a dial fails.
 pub(crate) const DIAL_TIMEOUT: Duration = secs(5);
-/// How long a peer may not answer on a connection to an address that is not its own any more, before it is dialled anew.
+/// How long a connection to a former address of a peer may stay unanswered before the peer is dialled again.
 const UNANSWERED: Duration = millis(250);
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Experiments: what is measured at each point of a sweep. A point run with one seed gives metrics, one line of text
-//! each, so that shares of a sweep from many machines are joined by putting their lines together.
+//! Experiments: the measurements at each point of a sweep. A run of a point with one seed gives metrics, one line of
+//! text each, so that the shares of a sweep from many machines can be concatenated.
 
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
@@ -20,17 +20,17 @@ mod pause;
 mod slow;
 mod survivors;
 
-/// How long the survivors are given to know of every death.
+/// The time that the survivors have to learn of every death.
 pub(crate) const PATIENCE_OF_SURVIVORS: std::time::Duration = survivors::PATIENCE;
 
-/// What is varied in a sweep.
+/// The experiments of a sweep.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
 pub enum Experiment {
     /// Time until a death is known, by cluster size.
     Detection,
     /// The same, by packet loss.
     Loss,
-    /// The same, beside the distribution that arithmetic leads one to expect; of phin with its LAN profile.
+    /// The same for phin with its LAN profile, beside the expected distribution.
     Distribution,
     /// Lifeguard's slow members.
     Slow,
@@ -46,51 +46,51 @@ pub enum Experiment {
     Survivors,
 }
 
-/// A cluster of as many members as the point says, on hosts that answer.
+/// A cluster of the size of the point, on hosts that answer.
 fn simulation(job: &Job, knowledge: Knowledge, network: NetworkConfig) -> Simulation {
     let nodes = job.point.count("n");
     let setup = Setup { seed: job.seed, nodes, knowledge, network, firewalled_every: 0 };
     Simulation::new(setup, job.make(nodes))
 }
 
-/// The network and the settings of phin under which an experiment runs, where they are not the usual ones.
+/// The network and the settings of phin in an experiment, if they differ from the defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Conditions {
-    /// The network; usually a LAN.
+    /// The network, by default a LAN.
     pub network: NetworkSettings,
-    /// Settings of phin; usually those of the protocol's profile.
+    /// The settings of phin, by default those of the protocol's profile.
     pub config: ConfigSettings,
 }
 
 impl Conditions {
-    /// Whether they are the usual ones, so that what is known of these applies.
+    /// Whether all are the defaults, for which there are expected results.
     pub fn are_usual(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The values of what is varied, by name.
+/// The values of the varied parameters, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Point(BTreeMap<String, f64>);
 
 impl Point {
-    /// With a value.
+    /// Adds a value.
     pub fn with(mut self, name: &str, value: f64) -> Self {
         self.0.insert(name.to_owned(), value);
         self
     }
 
-    /// A value; not a number where it has none of this name.
+    /// The value with this name; NaN if there is none.
     pub fn get(&self, name: &str) -> f64 {
         self.0.get(name).copied().unwrap_or(f64::NAN)
     }
 
-    /// A value that is a count.
+    /// The value with this name, as a count.
     pub fn count(&self, name: &str) -> u32 {
         self.get(name) as u32
     }
 
-    /// Its values in an order to sort by.
+    /// The values as a key to sort by.
     pub fn key(&self) -> Vec<u64> {
         self.0.values().map(|value| value.to_bits()).collect()
     }
@@ -115,21 +115,21 @@ impl FromStr for Point {
     }
 }
 
-/// What one run gave, by the name of the metric.
+/// The results of one run, by the name of the metric.
 pub type Metrics = BTreeMap<String, Vec<f64>>;
 
-/// A run to do.
+/// A run of an experiment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Job {
-    /// What is measured.
+    /// The experiment.
     pub experiment: Experiment,
-    /// Of which protocol.
+    /// The protocol.
     pub protocol: ProtocolKind,
-    /// Where.
+    /// The point of the sweep.
     pub point: Point,
-    /// With which seed.
+    /// The seed.
     pub seed: u64,
-    /// Under which conditions.
+    /// The network and settings.
     pub conditions: Conditions,
 }
 
@@ -147,17 +147,17 @@ impl Job {
 /// One metric of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SampleLine {
-    /// Which experiment.
+    /// The experiment.
     pub experiment: String,
-    /// Which protocol.
+    /// The protocol.
     pub protocol: String,
-    /// At which point.
+    /// The point of the sweep.
     pub point: Point,
-    /// Which seed.
+    /// The seed.
     pub seed: u64,
-    /// Which metric.
+    /// The name of the metric.
     pub metric: String,
-    /// Its values.
+    /// The values of the metric.
     pub values: Vec<f64>,
 }
 
@@ -190,7 +190,7 @@ impl FromStr for SampleLine {
     }
 }
 
-/// A line that is not of a sample.
+/// The error for a line that is not a sample.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("not a line of samples: experiment,protocol,point,seed,metric,values")]
 pub struct MalformedLine;
@@ -211,7 +211,7 @@ impl Experiment {
         }
     }
 
-    /// The experiment of this name.
+    /// The experiment with this name.
     pub fn of(name: &str) -> Option<Self> {
         <Self as clap::ValueEnum>::value_variants().iter().copied().find(|e| e.as_str() == name)
     }
@@ -229,10 +229,10 @@ impl Experiment {
     }
 }
 
-/// Does one machine's share of the jobs, the longest first.
+/// Runs one machine's share of the jobs, the longest first.
 ///
 /// # Errors
-/// A protocol cannot have the settings of its job.
+/// If a protocol does not support the settings of its job.
 pub fn run_jobs(
     mut jobs: Vec<Job>,
     shard: Shard,

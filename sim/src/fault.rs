@@ -1,4 +1,4 @@
-//! What goes wrong in a run, and what members do by their own choice.
+//! Faults in a run, and actions that members take by choice.
 
 use std::time::Duration;
 
@@ -8,168 +8,169 @@ use crate::{
     node::{Instant, NodeId},
 };
 
-/// Something that happens at one moment; what lasts ends by itself.
+/// An event at one moment. Lasting faults end by themselves.
 #[derive(Clone, Debug)]
 pub enum Fault {
-    /// The processes are killed; their hosts live.
+    /// The processes are killed. Their hosts stay up.
     CrashProcess(Vec<NodeId>),
-    /// The hosts go down, with everything on them.
+    /// The hosts go down with their processes.
     CrashHost(Vec<NodeId>),
-    /// Whatever processes run on the hosts of the members are killed; the hosts live.
+    /// The processes on the hosts of the members are killed, whichever they are. The hosts stay up.
     CrashOccupant(Vec<NodeId>),
-    /// The processes are started, after being killed if they run; hosts that are down come up.
+    /// The processes are killed if they run, and started. Hosts that are down come up.
     Restart {
-        /// Whose.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// What they find of themselves.
+        /// The data that they find of their previous run.
         data: Data,
     },
-    /// The processes stop and go on later: everything queued arrives then.
+    /// The processes stop and resume later. Queued packets arrive then.
     Pause {
-        /// Whose.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// Whether their hosts stop too.
+        /// Whether the hosts stop too.
         scope: Scope,
-        /// For how long.
+        /// The duration.
         lasts: Duration,
     },
-    /// Lifeguard's slow members: what they send and receive waits, again and again, while their timers run.
+    /// Lifeguard's slow members: their messages wait again and again, while their timers run.
     Slow {
-        /// Who.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// For how long they are blocked.
+        /// How long they are blocked each time.
         blocked: Duration,
-        /// For how long they are not, in between.
+        /// How long they are not blocked in between.
         open: Duration,
-        /// Until when.
+        /// The end.
         until: Instant,
     },
-    /// The processes stall for up to so long, about once a second, as where CPU time is short. It excuses nothing.
+    /// The processes stall about once a second, as on a machine with too little CPU time. It excuses nothing.
     Starve {
-        /// Whose.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// For how long at most; a tenth of it at least.
+        /// The longest stall; the shortest is a tenth of it.
         stall: Duration,
-        /// Until when.
+        /// The end.
         until: Instant,
     },
-    /// Packets are lost by rules.
+    /// Rules lose packets.
     Lose {
-        /// To lift them.
+        /// The id by which the rules are lifted.
         id: RuleId,
-        /// Which.
+        /// The rules.
         rules: Vec<Rule>,
-        /// Whose silence that excuses.
+        /// The members whose silence this excuses.
         troubled: Vec<NodeId>,
-        /// By host, which side of a partition it is on; empty where there is none.
+        /// The side of a partition of each host; empty without a partition.
         side_of: Vec<u16>,
-        /// For how long.
+        /// The duration.
         lasts: Duration,
     },
     /// Members are cut off from all but a few of their observers. It excuses nothing.
     OnePath {
-        /// To lift it.
+        /// The id by which the cut is lifted.
         id: RuleId,
-        /// Who.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// What is left.
+        /// The remaining paths.
         cut: OnePath,
-        /// For how long.
+        /// The duration.
         lasts: Duration,
     },
     /// The rules are lifted.
     Lift(RuleId, Vec<NodeId>),
-    /// Everywhere this share of packets is lost from now on.
+    /// From now on, this share of all packets is lost.
     Loss(f64),
-    /// From now on no datagram has a longer payload.
+    /// From now on, datagrams have at most this payload.
     MaxDatagram(usize),
-    /// The clocks run faster by so many millionths, or slower.
+    /// The clocks run faster by this many millionths, or slower if negative.
     Drift(Vec<NodeId>, i32),
     /// The clocks skip ahead.
     Jump(Vec<NodeId>, Duration),
-    /// The members leave by their own choice.
+    /// The members leave.
     Leave(Vec<NodeId>),
-    /// A member is asked to forget others.
+    /// Members are asked to forget others.
     Forget {
-        /// Who is asked.
+        /// The members that are asked.
         by: Vec<NodeId>,
-        /// Whom it is to forget.
+        /// The members to forget.
         nodes: Vec<NodeId>,
     },
     /// Members that left come back.
     Rejoin {
-        /// Who.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// Through whom.
+        /// The seeds.
         seeds: Vec<NodeId>,
     },
-    /// The processes are started anew on new hosts, with their data; the old hosts stay without a process.
+    /// The processes restart on new hosts with their data. The old hosts stay without a process.
     Move(Vec<NodeId>),
-    /// The hosts get another address while their processes run, and these notice so much later.
+    /// The hosts get other addresses while their processes run, which notice it after this time.
     Readdress(Vec<NodeId>, Duration),
     /// A process has noticed its new address.
     Notice(NodeId),
-    /// From now on, a gateway gives an address of its own to what the members dial; theirs stays reachable.
+    /// From now on, the members dial through a gateway, which uses an address of its own. Their own addresses stay
+    /// reachable.
     Map(Vec<NodeId>),
-    /// The gateway forgets these addresses, and gives others from now on.
+    /// The gateway forgets the mapped addresses, and uses others from now on.
     LoseFlows {
-        /// Whose.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// Whether it refuses what comes for the forgotten ones, or says nothing.
+        /// Whether it refuses packets to the forgotten addresses, or drops them.
         refuses: bool,
     },
-    /// The processes end in order: connections are closed.
+    /// The processes shut down and close their connections.
     Stop(Vec<NodeId>),
     /// New members start, each on a new host.
     Join {
-        /// How many.
+        /// The number of new members.
         count: u32,
-        /// Through whom.
+        /// The seeds.
         seeds: Vec<NodeId>,
     },
     /// The members lie.
     Lie(Vec<NodeId>, Lies),
     /// Members look for seeds until they are not alone.
     Seek {
-        /// Who.
+        /// The members.
         nodes: Vec<NodeId>,
-        /// Where.
+        /// The seeds.
         seeds: Vec<NodeId>,
-        /// How long until the next try.
+        /// The delay before the next attempt.
         delay: Duration,
     },
-    /// What was paused goes on.
+    /// Paused processes or hosts resume.
     Resume(Vec<NodeId>, Scope),
     /// A process stalls, and will stall again.
     Stall(NodeId, Duration, Instant),
-    /// A process that stalled goes on.
+    /// A stalled process resumes.
     Unstall(NodeId),
-    /// A slow member is blocked anew.
+    /// A slow member is blocked again.
     Block(NodeId, Duration, Duration, Instant),
 }
 
-/// What of a member stops.
+/// The part of a member that stops.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scope {
-    /// Its process; the kernel goes on.
+    /// The process. The kernel keeps running.
     Process,
     /// The whole host.
     Host,
 }
 
-/// What a process finds of an earlier run.
+/// The data of an earlier run that a process finds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Data {
     /// Its key and generation.
     Kept,
     /// Nothing: it is a new member.
     Lost,
-    /// Its key, and a generation from long ago.
+    /// Its key, and an outdated generation.
     Old,
 }
 
 impl Fault {
-    /// Members of different groups cannot hear each other for a while; those in no group hear everybody.
+    /// A partition: members of different groups cannot communicate for a while. Members in no group can reach all.
     pub fn partition(id: RuleId, groups: &[Vec<NodeId>], hosts: u32, lasts: Duration) -> Self {
         let mut side_of = vec![0; hosts as usize];
         let mut rules = Vec::new();
@@ -189,13 +190,13 @@ impl Fault {
     }
 }
 
-/// What [`Fault::OnePath`] leaves of the paths of a member.
+/// The paths that [`Fault::OnePath`] leaves to a member.
 #[derive(Clone, Copy, Debug)]
 pub struct OnePath {
-    /// To and from how many of its observers.
+    /// The number of its observers with a path.
     pub paths: u32,
-    /// Whether it receives from those alone.
+    /// Whether it receives only from those.
     pub hears: bool,
-    /// Whether what it sends reaches those alone.
+    /// Whether its messages reach only those.
     pub is_heard: bool,
 }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
 };
 
-/// An identity of one run of the simulator, never used again: a process that restarts with its data keeps it.
+/// The identity of a member, unique in a run. A process that restarts with its data keeps it.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct NodeId(pub u32);
 
@@ -26,7 +26,7 @@ impl HostId {
         self.0 as usize
     }
 
-    /// The address at which the members of the real core look for it.
+    /// The address of the host for the real core.
     pub(crate) fn addr(self) -> SocketAddr {
         let [_, a, b, c] = self.0.to_be_bytes();
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, a, b, c)), PORT)
@@ -39,7 +39,7 @@ impl HostId {
                 let [_, a, b, c] = ip.octets();
                 Self(u32::from_be_bytes([0, a, b, c]))
             }
-            // No member of a run has such an address; no host has this number.
+            // No member has an IPv6 address, and no host this number.
             IpAddr::V6(_) => Self(u32::MAX),
         }
     }
@@ -51,12 +51,12 @@ impl fmt::Display for NodeId {
     }
 }
 
-/// Whom a message is for, and on which host it is looked for.
+/// A member and the host at which it is contacted.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Peer {
-    /// Who must be there.
+    /// The member.
     pub node: NodeId,
-    /// Where.
+    /// The host.
     pub host: HostId,
 }
 

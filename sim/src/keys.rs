@@ -1,4 +1,4 @@
-//! A stand-in for Ed25519 that costs little and is the same everywhere. It proves nothing: nobody here forges.
+//! A cheap replacement for Ed25519, the same on every machine. It proves nothing, because no simulated member forges.
 
 use phin_swim::{Keys, MemberId, PublicKey, Signature};
 
@@ -12,8 +12,8 @@ pub(crate) struct SimKeys {
 }
 
 impl SimKeys {
-    /// The identity of a member. 96 bits are a hash of seed and number; the rest hides the number, so that it can be
-    /// read back while every rotation of the bits is a random order of members, as of real ones.
+    /// The id of a member. 96 bits are a hash of seed and number. The rest encodes the number, so that it can be
+    /// decoded, while every rotation of the bits gives a random order of members, as with real ids.
     pub(crate) const fn id(self) -> MemberId {
         let high = mix(self.seed ^ mix(self.node.0 as u64));
         let low = mix(high) as u32;
@@ -22,7 +22,7 @@ impl SimKeys {
         MemberId(id.to_be_bytes())
     }
 
-    /// Whose identity that is, if it is anyone's in the run.
+    /// The member with this id, if there is one in the run.
     pub(crate) fn node_of(self, id: MemberId) -> Option<NodeId> {
         let id_bits = u128::from_be_bytes(id.0);
         let (high, low) = ((id_bits >> 64) as u64, (id_bits >> 32) as u32);

@@ -1,6 +1,6 @@
-//! How long a packet is under way: log-normal, as measured delays of networks are.
+//! The delay of packets: log-normal, like measured network delays.
 //!
-//! Logarithms and exponentials are those of `libm`, which are the same bits on every machine.
+//! Logarithms and exponentials are those of `libm`, which give the same bits on every machine.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 /// One-way delays between two places: log-normal around a median.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Latency {
-    /// Half of the packets are quicker.
+    /// The median delay.
     pub median: Duration,
     /// The deviation of the delay's logarithm: at 0.5, one packet in a hundred takes 3.2 times the median.
     pub sigma: f64,

@@ -1,4 +1,4 @@
-//! Who learnt of which death when, and who was declared dead although alive.
+//! Records when each member learned of each death, and false verdicts.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -7,58 +7,58 @@ use crate::{
     truth::{Life, Truth},
 };
 
-/// The books of a run.
+/// The records of a run.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     /// Every death, in order.
     pub deaths: Vec<Death>,
     /// Every verdict on a member that was alive.
     pub false_deaths: Vec<FalseVerdict>,
-    /// Every suspicion of a member that was alive and healthy, at each member that heard of it.
+    /// Suspicions of members that were alive and healthy, counted at each member that learned of them.
     pub false_suspicions: u64,
-    /// When any node first considered each member suspect, since its last fault began.
+    /// When each member was first suspected by any node since its last fault began.
     pub first_suspected: Vec<(Instant, NodeId)>,
     /// When members became isolated.
     pub isolated: Vec<(Instant, NodeId)>,
-    /// When a member, the second, was reported as degraded at another, the first.
+    /// When the first member reported the second as degraded.
     pub degraded: Vec<(Instant, NodeId, NodeId)>,
-    /// For how long after a fault its consequences are excused.
+    /// The time after a fault during which its consequences are excused.
     pub grace: Duration,
-    /// Members that live and are to be declared dead by policy.
+    /// Live members that a policy declares dead.
     pub evicted: BTreeSet<NodeId>,
 }
 
-/// A death in truth and how it became known.
+/// A real death and how it became known.
 #[derive(Clone, Debug)]
 pub struct Death {
-    /// Who died.
+    /// The member that died.
     pub subject: NodeId,
-    /// When.
+    /// The moment.
     pub at: Instant,
-    /// Whether it left by its own choice, which is no death, but as much to be known.
+    /// Whether it left, which is no death but must become known too.
     pub has_left: bool,
-    /// How long after it each member learnt of it, in that order.
+    /// The times after which members learned of it, in order.
     pub learnt: Vec<Duration>,
-    /// How long after it somebody first suspected it.
+    /// The time after which a member first suspected it.
     pub suspected: Option<Duration>,
-    /// How many living members do not know of it.
+    /// The number of living members that do not know of it.
     pub unaware: usize,
     is_aware: Vec<bool>,
 }
 
 impl Death {
-    /// How long after the death the first member knew.
+    /// The time until the first member knew.
     pub fn first(&self) -> Option<Duration> {
         self.learnt.first().copied()
     }
 
-    /// How long after the death half of the members knew.
+    /// The time until half of the members knew.
     pub fn median(&self) -> Option<Duration> {
         let half = (self.learnt.len() + self.unaware).div_ceil(2);
         self.learnt.get(half.checked_sub(1)?).copied()
     }
 
-    /// How long after the death the last member knew, if all know.
+    /// The time until the last member knew, if all know.
     pub fn all(&self) -> Option<Duration> {
         self.learnt.last().copied().filter(|_| self.unaware == 0)
     }
@@ -67,13 +67,13 @@ impl Death {
 /// A verdict on a member that was alive.
 #[derive(Clone, Copy, Debug)]
 pub struct FalseVerdict {
-    /// When.
+    /// The moment.
     pub at: Instant,
-    /// At whom.
+    /// The member that had the verdict.
     pub observer: NodeId,
-    /// On whom.
+    /// The member that was declared dead.
     pub subject: NodeId,
-    /// Whether a fault of the subject, or of the observer, or between the two excuses it.
+    /// Whether a fault of either of the two, or between them, excuses it.
     pub is_excused: bool,
     /// Whether the observer had no fault of its own.
     pub is_observer_healthy: bool,
@@ -116,7 +116,7 @@ impl Ledger {
         });
     }
 
-    /// A member that lives no more, or starts anew, need not learn of anything.
+    /// Removes a member that died or restarted, which need not learn of anything.
     pub(crate) fn forget_observer(&mut self, observer: NodeId) {
         for death in &mut self.deaths {
             if let Some(is_aware) = death.is_aware.get_mut(observer.index())
@@ -127,7 +127,7 @@ impl Ledger {
         }
     }
 
-    /// The process returned, so nobody needs to learn of its death any more.
+    /// Records that the process returned, so that no member needs to learn of its death.
     pub(crate) fn record_return(&mut self, subject: NodeId) {
         for death in self.deaths.iter_mut().filter(|death| death.subject == subject) {
             death.unaware = 0;
@@ -148,7 +148,7 @@ impl Ledger {
         if truth.is_healthy(subject, now, self.grace) {
             self.false_suspicions += 1;
         }
-        // Nobody asks of one that a liar made up.
+        // A member that a liar made up does not count.
         let is_known = truth.node(subject).is_some();
         if is_known && self.first_suspected.iter().all(|&(_, known)| known != subject) {
             self.first_suspected.push((now, subject));
@@ -179,7 +179,7 @@ impl Ledger {
         let is_of_this_run = notice.version.generation > node.former;
         if notice.belief == Belief::Dead && is_of_this_run {
             let is_observer_healthy = truth.is_healthy(observer, now, grace);
-            // An observer that was stopped or cut off first hears the news of that time, late.
+            // An observer that was stopped or cut off learns of earlier events late.
             let is_excused = !truth.is_healthy(subject, now, grace)
                 || self.evicted.contains(&subject)
                 || !is_observer_healthy
@@ -190,12 +190,12 @@ impl Ledger {
         }
     }
 
-    /// Verdicts on the living that no fault excuses.
+    /// False verdicts that no fault excuses.
     pub fn unexcused(&self) -> impl Iterator<Item = &FalseVerdict> {
         self.false_deaths.iter().filter(|verdict| !verdict.is_excused)
     }
 }
 
-/// For how long after a fault its consequences are excused, unless a run says otherwise: a verdict made just before a
-/// fault ended is still under way then.
+/// The default time after a fault during which its consequences are excused: a verdict made just before its end is
+/// still under way.
 const GRACE: Duration = Duration::from_secs(5);

@@ -1,9 +1,9 @@
 //! A member that holds the cluster key and lies.
 //!
-//! A [`Liar`] wraps a member's process. The member goes on as before: it is pinged and answers. Beside that, the liar sends
-//! messages that it makes itself, by the wire format in `docs/protocol.md`. It speaks under its own identity only, since
-//! connections are authenticated, and signs no records of members that exist. It repeats what they signed, and signs
-//! records of members that it makes up.
+//! A [`Liar`] wraps a member's process. The member continues to be pinged and to answer. In addition, the liar sends
+//! messages of its own, in the wire format of `docs/protocol.md`. It sends only under its own identity, because
+//! connections are authenticated, and cannot sign records of existing members. It repeats records that they signed,
+//! and signs records of members that it makes up.
 
 use std::{collections::BTreeMap, io::Cursor, net::SocketAddr};
 
@@ -28,17 +28,17 @@ pub(crate) struct Liar {
     next_at: Instant,
     until: Instant,
     turn: u32,
-    /// The last pulse heard of each member.
+    /// The last pulse received from each member.
     pulses: BTreeMap<NodeId, Pulse>,
 }
 
-/// What rides on pings and acks: sequence, generation, round, its age, fingerprint, stall.
+/// The contents of pings and acks: sequence, generation, round, its age, fingerprint, stall.
 type Pulse = (u32, Generation, u16, u32, Fingerprint, u16);
 /// Phi in hundredths, milliseconds of silence, the kind of silence, unanswered pings.
 type Tally = (u16, u32, u8, u8);
 
 impl Liar {
-    /// The process of a member in a cluster of so many rings, which lies from now on.
+    /// Makes a process lie from now on, in a cluster with this number of rings.
     pub(crate) fn new(
         member: Box<dyn Process>,
         keys: SimKeys,
@@ -54,7 +54,7 @@ impl Liar {
         SimKeys { node, ..self.keys }.id()
     }
 
-    /// Learns sequences and rounds. Who is asked to ping a member claims at once that it answered.
+    /// Learns sequences and rounds. A liar that is asked to ping a member claims immediately that it answered.
     fn hear(&mut self, from: Peer, payload: &[u8], actions: &mut Vec<Action>) {
         let mut input = rmp_serde::Deserializer::new(payload.get(1..).unwrap_or_default());
         match u8::deserialize(&mut input) {
@@ -78,7 +78,7 @@ impl Liar {
         }
     }
 
-    /// Takes what names one of the members that are lied about out of what the liar's own process sends.
+    /// Removes parts about the subjects of the lies from the messages of the liar's own process.
     fn censor(&self, action: Action) -> Option<Action> {
         let Action::Send { to, channel, payload } = action else {
             return Some(action);
@@ -94,7 +94,7 @@ impl Liar {
         (kept.len() > 1).then_some(Action::Send { to, channel, payload: kept })
     }
 
-    /// Tells everybody the lie of this turn.
+    /// Sends the lie of this turn to all members.
     fn tell(&mut self, actions: &mut Vec<Action>) {
         let lines = self.member.lines();
         let about = &self.lies.about;
@@ -116,7 +116,7 @@ impl Liar {
         }
     }
 
-    /// What one member is told in this turn.
+    /// The parts for one member in this turn.
     fn parts(&self, lines: &[Line], to: NodeId, subject: Option<Line>) -> Vec<Vec<u8>> {
         let turn = self.turn;
         match (self.lies.lie, subject) {
@@ -125,7 +125,7 @@ impl Liar {
                 vec![part(kind::PING, self.pulse(lines, to, |pulse| pulse.5 = u16::MAX))]
             }
             (Lie::Round, _) => {
-                // Always the same ring's turn: the others are never used.
+                // Always the turn of the same ring, so the others are never used.
                 let step = 2 * u16::from(self.rings);
                 let round = step.wrapping_mul(turn as u16);
                 vec![part(
@@ -162,7 +162,7 @@ impl Liar {
         }
     }
 
-    /// What one member is told about another.
+    /// The parts for one member about another.
     fn parts_about(&self, lie: Lie, lines: &[Line], to: NodeId, subject: Line) -> Vec<Vec<u8>> {
         let (turn, id) = (self.turn, self.id(subject.node));
         let observers = observers(self.keys, self.rings, lines, subject.node);
@@ -225,7 +225,7 @@ impl Liar {
         }]
     }
 
-    /// Every other time the silence that is easiest to believe: refused just now, since the member was last heard. Else
+    /// Every second time the most credible silence: refused just now, since the member was last heard. Otherwise
     /// silences of every kind and length in turn.
     const fn tally(&self) -> Tally {
         let silences = [GONE, SILENT, HUNG];
@@ -237,7 +237,7 @@ impl Liar {
         }
     }
 
-    /// Sequences that a member may have used lately, by what it sent us, and some in order from the first.
+    /// Sequences that a member may have used lately, by its messages to us, and some in order from the first.
     fn sequences_near(&self, of: NodeId) -> Vec<u32> {
         let last = self.pulses.get(&of).map_or(0, |pulse| pulse.0);
         let near = (0..MAX_ASKING_PARTS - SWEPT).map(|i| last.wrapping_add(i).wrapping_sub(3));
@@ -245,7 +245,7 @@ impl Liar {
         near.chain(swept).collect()
     }
 
-    /// A pulse that is right but for one thing.
+    /// A correct pulse with one change.
     fn pulse(&self, lines: &[Line], to: NodeId, change: impl FnOnce(&mut Pulse)) -> Pulse {
         let me = lines.iter().find(|line| line.node == self.keys.node);
         let generation = me.map_or(Generation(1), |me| me.version.generation);
@@ -256,7 +256,7 @@ impl Liar {
         pulse
     }
 
-    /// Some of the members that never existed, in turn, each time in a later version.
+    /// Some of the made-up members in turn, each time in a later version.
     fn made_up_members(&self) -> Vec<Vec<u8>> {
         let first = self.turn * RECORDS_AT_ONCE;
         let count = self.lies.count.max(1);
@@ -274,8 +274,8 @@ impl Liar {
         numbers.map(record).collect()
     }
 
-    /// A record with the state it is told in. The signature is the member's: it is made anew here, as every member can
-    /// repeat the record of another.
+    /// A record with this state. The signature is valid: it is made again here, because every member can repeat the
+    /// record of another.
     fn record(&self, state: u8, record: (NodeId, Version, &str, HostId)) -> Vec<u8> {
         let (node, version, name, host) = record;
         let keys = SimKeys { node, ..self.keys };
@@ -344,13 +344,13 @@ impl Process for Liar {
     }
 }
 
-/// The members that a list has as the observers of this one.
+/// The observers of a member according to a list.
 fn observers(keys: SimKeys, rings: u8, lines: &[Line], subject: NodeId) -> Vec<MemberId> {
     let live = lines.iter().filter(|line| line.belief.is_live());
     observers_among(keys, rings, live.map(|line| line.node), subject)
 }
 
-/// Those of these members that observe this one: those before it in each ring (`docs/protocol.md`).
+/// The observers of a member among these: its predecessors in each ring (`docs/protocol.md`).
 pub(crate) fn observers_among(
     keys: SimKeys,
     rings: u8,
@@ -395,7 +395,7 @@ fn split(payload: &[u8]) -> Vec<&[u8]> {
     parts
 }
 
-/// A part as it travels: its kind, then its body.
+/// An encoded part: its kind, then its body.
 fn part(kind: u8, body: impl Serialize) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, kind);
@@ -446,15 +446,15 @@ const DEAD: u8 = 2;
 const SILENT: u8 = 1;
 const HUNG: u8 = 2;
 const GONE: u8 = 3;
-/// How many parts that ask or answer a payload may have.
+/// Requests and answers in one payload.
 const MAX_ASKING_PARTS: u32 = 16;
-/// How many of the sequences in a payload are tried in order.
+/// Sequences in one payload that are tried in order.
 const SWEPT: u32 = 4;
-/// How many records are in one payload.
+/// Records in one payload.
 const RECORDS_AT_ONCE: u32 = 40;
-/// Members that never existed have numbers from here on, which no member of a run has.
+/// The first number of made-up members, which no member of a run has.
 const MADE_UP: u32 = 1 << 31;
-/// A host that no run has: what is sent there is lost.
+/// A host that does not exist: packets to it are lost.
 const NOWHERE: HostId = HostId((1 << 24) - 1);
 
 #[cfg(test)]

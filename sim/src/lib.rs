@@ -1,9 +1,9 @@
-//! A deterministic simulator of membership protocols: the real `phin_swim::Swim`, with its real messages, and four
-//! others to compare it with, on a simulated network.
+//! A deterministic simulator of membership protocols on a simulated network: the real `phin_swim::Swim` with its real
+//! messages, and four other protocols to compare with.
 //!
-//! A [`Simulation`] is one run: hosts, processes on them, the network between, faults, and oracles that know the truth.
-//! Time and randomness come from the run alone, so a seed gives one [trace hash](TraceHash) on every machine.
-//! `docs/simulator.md` says how to use the binary.
+//! A [`Simulation`] is one run: hosts, processes, the network, faults, and oracles that know the truth. Time and
+//! randomness come only from the run, so a seed gives one [trace hash](TraceHash) on every machine.
+//! `docs/simulator.md` describes the binary.
 
 pub mod arbitrary;
 mod asking;

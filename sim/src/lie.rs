@@ -6,19 +6,19 @@ use serde::Deserialize;
 
 use crate::id::NodeId;
 
-/// What a liar says again and again, to everybody.
+/// A lie that a liar sends to all members repeatedly.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
 #[serde(rename_all = "kebab-case")]
 pub enum Lie {
-    /// `Dead`, with votes in the names of the member's observers.
+    /// `Dead`, with forged votes of the member's observers.
     Verdict,
-    /// `Suspect`, in the name of an observer.
+    /// `Suspect`, with an observer as its source.
     Suspect,
     /// Accusations and votes of its own, of every kind of silence.
     Vote,
     /// The member's own record, and a line of a summary, with the state dead.
     List,
-    /// `Clear`: it has just heard from the member.
+    /// `Clear`: the liar claims that it has just heard from the member.
     Clear,
     /// `IndirectAck` and `Nack` with sequences that were guessed, and an `IndirectAck` for every request to ping.
     Ack,
@@ -26,21 +26,21 @@ pub enum Lie {
     Abstain,
     /// `Forget`, of the highest version and of the present one.
     Forget,
-    /// Records of members that never existed; if it is about members, with their names and addresses.
+    /// Records of members that never existed. If the lie has subjects, with their names and addresses.
     Members,
-    /// `Failing`: no observer reaches the member. The member is told so too.
+    /// `Failing`: no observer reaches the member. Sent to the member too.
     Failing,
     /// Pings that claim a stall of 65 s.
     Stall,
     /// Pings of rounds that are far ahead.
     Round,
-    /// Pings with a fingerprint that is nobody's.
+    /// Pings with a fingerprint of no list.
     Fingerprint,
     /// Requests for whole lists.
     Ask,
     /// Requests to ping the member.
     PingReq,
-    /// Answers to questions that nobody asked: to joins, departures and pings.
+    /// Answers without a request: to joins, departures and pings.
     Answer,
 }
 
@@ -87,12 +87,13 @@ impl Lie {
         }
     }
 
-    /// Whether it hides a death. Then the liar says nothing of what its own process finds out.
+    /// Whether the lie hides a death. Then the liar also hides what its own process finds out.
     pub(crate) const fn hides(self) -> bool {
         matches!(self, Self::Clear | Self::Ack | Self::Abstain)
     }
 
-    /// Whether the member itself is told too. Who is not told cannot answer before it hears of it from others.
+    /// Whether the lie is sent to its subject too. Otherwise the subject cannot refute before it learns of it from
+    /// others.
     pub(crate) const fn is_told_to_subject(self) -> bool {
         !matches!(
             self,
@@ -101,17 +102,17 @@ impl Lie {
     }
 }
 
-/// A lie, about whom, and how often.
+/// A lie, its subjects, and its schedule.
 #[derive(Clone, Debug)]
 pub struct Lies {
-    /// What is said.
+    /// The lie.
     pub lie: Lie,
-    /// About whom, in turn.
+    /// The subjects, in turn.
     pub about: Vec<NodeId>,
-    /// How long after one lie the next is told.
+    /// The interval between lies.
     pub every: Duration,
-    /// How many members are made up.
+    /// The number of made-up members.
     pub count: u32,
-    /// For how long.
+    /// The duration.
     pub lasts: Duration,
 }

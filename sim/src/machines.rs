@@ -13,7 +13,7 @@ use crate::{
     packet::Packet,
 };
 
-/// Every host and every member there ever was, by number.
+/// All hosts and all members of a run, by number.
 #[derive(Default)]
 pub(crate) struct Machines {
     pub(crate) hosts: Vec<Host>,
@@ -25,17 +25,17 @@ pub(crate) struct Machines {
 pub(crate) struct Host {
     pub(crate) zone: usize,
     pub(crate) state: HostState,
-    /// How many faults pause it.
+    /// The number of faults that pause it.
     pub(crate) pauses: u32,
-    /// Whether its kernel answers for closed ports, when it is up.
+    /// Whether its kernel refuses packets to closed ports while it is up.
     pub(crate) answers: bool,
-    /// The host behind, where this is an address that a gateway gives to what that host dials, and knows the way back.
+    /// The host behind this address, if it is one that a gateway uses for that host's dials and still knows.
     pub(crate) forwards_to: Option<HostId>,
-    /// Whose process has the port.
+    /// The member whose process has the port.
     pub(crate) occupant: Option<NodeId>,
-    /// By sending host: how many more refusals it gets.
+    /// The refusals left for each sending host.
     pub(crate) refusals: BTreeMap<HostId, Quota>,
-    /// By host: how often it may still be asked from here.
+    /// The questions left to each host.
     pub(crate) asks: BTreeMap<HostId, Quota>,
 }
 
@@ -46,25 +46,25 @@ pub(crate) enum HostState {
     Down,
 }
 
-/// An identity and the process that has it.
+/// A member and its process.
 pub(crate) struct Node {
     pub(crate) host: HostId,
-    /// From where its dials are seen to come, if it is behind a gateway.
+    /// The source address of its dials, if it is behind a gateway.
     pub(crate) mapped: Option<HostId>,
     pub(crate) process: Option<Box<dyn Process>>,
-    /// How many faults pause it.
+    /// The number of faults that pause it.
     pub(crate) pauses: u32,
-    /// Lifeguard's slow member: until when nothing it sends leaves it and nothing it receives reaches it.
+    /// The end of a slow member's block (Lifeguard), during which nothing leaves or reaches it.
     pub(crate) blocked_until: Option<Instant>,
     pub(crate) generation: Generation,
     pub(crate) clock: Clock,
     pub(crate) connections: BTreeMap<NodeId, Connection>,
-    /// What arrived while it was paused or blocked.
+    /// The packets that arrived while it was paused or blocked.
     pub(crate) held: VecDeque<Packet>,
-    /// What it sent while it was blocked.
+    /// The actions of the time while it was blocked.
     pub(crate) unsent: Vec<Action>,
     pub(crate) questions: BTreeMap<u64, Asking>,
-    /// When it is next to be called, as far as that is asked for.
+    /// When it is due to be called next, if at all.
     pub(crate) wake_at: Option<Instant>,
 }
 
@@ -101,7 +101,8 @@ impl Machines {
         NodeId(self.nodes.len() as u32 - 1)
     }
 
-    /// Gives the member's host another address; the old one reaches nobody. Does nothing if another member has the port.
+    /// Gives the member's host another address. The old one reaches no process. Does nothing if another member has
+    /// the port.
     pub(crate) fn readdress(&mut self, id: NodeId) -> Option<HostId> {
         let old = self[id].host;
         if self[old].occupant != Some(id) {
@@ -119,7 +120,7 @@ impl Machines {
         Some(new)
     }
 
-    /// Makes a gateway give an address to the dials of the member.
+    /// Makes a gateway use an address of its own for the member's dials.
     pub(crate) fn map(&mut self, id: NodeId) {
         let host = self[id].host;
         let mapped = self.add_host(self[host].zone, true);
@@ -127,7 +128,7 @@ impl Machines {
         self[id].mapped = Some(mapped);
     }
 
-    /// Removes the process from its host, with everything that was kept for it.
+    /// Removes the process from its host, with its queued packets.
     pub(crate) fn remove_process(&mut self, id: NodeId) {
         let node = &mut self[id];
         node.process = None;
@@ -150,37 +151,37 @@ impl Machines {
         self[id].connections.entry(peer).or_default()
     }
 
-    /// Forgets a connection that is neither open nor about to be.
+    /// Removes the state of a peer without connections and dials.
     pub(crate) fn forget_over(&mut self, id: NodeId, peer: NodeId) {
         if self[id].connections.get(&peer).is_some_and(Connection::is_over) {
             self[id].connections.remove(&peer);
         }
     }
 
-    /// Whether the process does nothing at present: it or its host is paused, or gone.
+    /// Whether the process cannot run: it or its host is paused, or gone.
     pub(crate) fn is_stopped(&self, id: NodeId) -> bool {
         let node = &self[id];
         let host = &self[node.host];
         node.process.is_none() || node.pauses + host.pauses > 0 || host.state == HostState::Down
     }
 
-    /// Where a member is, if there is one of this number.
+    /// The address of a member, if it exists.
     pub(crate) fn peer(&self, node: NodeId) -> Option<Peer> {
         Some(Peer { node, host: self.nodes.get(node.index())?.host })
     }
 
-    /// Where a member is.
+    /// The address of a member.
     pub(crate) fn peer_of(&self, node: NodeId) -> Peer {
         Peer { node, host: self[node].host }
     }
 
-    /// From where its dials are seen to come: its own address, or one that a gateway gives it.
+    /// The source address of its dials: its own, or that of a gateway.
     pub(crate) fn dialler(&self, node: NodeId) -> Peer {
         let known = &self[node];
         Peer { node, host: known.mapped.unwrap_or(known.host) }
     }
 
-    /// From where packets are seen to come that it sends from an address: another, if it has that one no more.
+    /// The source address of packets that it sends from an address: another one if it no longer has it.
     pub(crate) fn sender(&self, node: NodeId, host: HostId) -> Peer {
         if self.is_at(node, host) { Peer { node, host } } else { self.dialler(node) }
     }

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) if commands::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // Nobody to tell if even this fails.
+            // If this fails, the error is lost.
             let _ = writeln!(io::stderr(), "phin-sim: {error}");
             ExitCode::from(2)
         }

@@ -1,4 +1,4 @@
-//! How quickly deaths become known: many kills in many runs, one protocol, one size, one network.
+//! Measures how quickly deaths become known: several kills per run, with one protocol, size and network.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,61 +13,61 @@ use crate::{
     trace::mix,
 };
 
-/// What is measured in one run.
+/// The parameters of one run.
 #[derive(Clone, Debug)]
 pub struct Measurement {
-    /// How many members there are.
+    /// The number of members.
     pub nodes: u32,
     /// The network between them.
     pub network: NetworkConfig,
-    /// How long they run before the first kill, to know their links and to be measured idle.
+    /// The time before the first kill, in which members learn their links and the idle load is measured.
     pub warm_up: Duration,
-    /// How many are killed, one after the other.
+    /// The number of kills, one after the other.
     pub kills: u32,
-    /// What is killed.
+    /// The kind of kill.
     pub kill: Kill,
-    /// How long after a kill the run waits for everybody to know.
+    /// The longest wait for all members to know of a kill.
     pub patience: Duration,
 }
 
-/// What is killed.
+/// The kind of kill.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Kill {
-    /// The whole host: it answers nothing.
+    /// The whole host, which then answers nothing.
     Host,
-    /// The process: its host refuses its port.
+    /// The process, whose host then refuses its port.
     Process,
-    /// The whole host, of members that are behind firewalls: nobody knows whether they ever answered.
+    /// The whole host of a member behind a firewall, which never answered questions.
     Firewalled,
 }
 
-/// What one run gave.
+/// The results of one run.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
-    /// For each kill that somebody noticed: when the first knew.
+    /// For each kill that a member noticed, the time until the first knew.
     pub first: Vec<Duration>,
-    /// When half of the members knew.
+    /// The times until half of the members knew.
     pub median: Vec<Duration>,
-    /// When all knew; the patience where they did not.
+    /// The times until all knew, or the longest wait if they did not.
     pub all: Vec<Duration>,
-    /// How long the verdict took from the first to the last, where all knew.
+    /// The times from the first to the last member that knew, if all knew.
     pub spread: Vec<Duration>,
-    /// When somebody first suspected it.
+    /// The times until a member first suspected it.
     pub suspected: Vec<Duration>,
-    /// Kills that not everybody knew of in time.
+    /// Kills that some members did not know of in time.
     pub unnoticed: u32,
-    /// Messages and bytes while nothing happened, and over how many seconds of one member.
+    /// Messages and bytes while nothing happened, and the member-seconds of that time.
     pub idle: (u64, u64, f64),
-    /// Verdicts on the living, at each member.
+    /// False verdicts, counted at each member.
     pub false_positives: u64,
-    /// Suspicions of the healthy, at each member.
+    /// Suspicions of healthy members, counted at each member.
     pub false_suspicions: u64,
     /// Events handled.
     pub events: u64,
 }
 
 impl Measured {
-    /// Adds what another run gave.
+    /// Adds the results of another run.
     pub fn merge(&mut self, other: Self) {
         self.first.extend(other.first);
         self.median.extend(other.median);
@@ -84,7 +84,7 @@ impl Measured {
 }
 
 impl Measurement {
-    /// One run.
+    /// Runs it with this seed.
     pub fn run(&self, seed: u64, protocol: Arc<dyn Protocol>) -> Measured {
         let setup = Setup {
             seed,
@@ -121,7 +121,7 @@ impl Measurement {
                 run.ledger().deaths.last().is_some_and(|death| death.unaware > 0)
             };
             run.run_while(at + self.patience, millis(100), is_open);
-            // What is still under way, such as a connection's end, does not reach into the next.
+            // Effects still under way, such as the end of a connection, must not affect the next kill.
             run.run_until(run.now() + PAUSE);
         }
         for death in &run.ledger().deaths {
@@ -139,5 +139,5 @@ impl Measurement {
     }
 }
 
-/// Between the end of one kill and the next.
+/// The pause between the end of one kill and the next.
 const PAUSE: Duration = secs(3);

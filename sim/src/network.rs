@@ -1,4 +1,4 @@
-//! The network between hosts: delays, loss, and what is cut.
+//! The network between hosts: delays, loss and cuts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,10 +10,10 @@ use crate::{
     node::{Channel, HostId},
 };
 
-/// The network's settings; what is not a fault of some moment.
+/// The settings of the network, without temporary faults.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NetworkConfig {
-    /// One-way delays from zone to zone; one row and column for each zone.
+    /// One-way delays between zones, with one row and column for each zone.
     pub latency: Vec<Vec<Latency>>,
     /// The probability that a packet is lost.
     pub loss: f64,
@@ -21,14 +21,14 @@ pub struct NetworkConfig {
     pub duplicate: f64,
     /// The probability that a datagram is held back by up to [`NetworkConfig::reorder_by`].
     pub reorder: f64,
-    /// How long at most it is held back.
+    /// The longest additional delay of such a datagram.
     pub reorder_by: Duration,
-    /// The probability that a datagram's copy arrives beside it with a few bytes changed. QUIC and TLS drop such
-    /// datagrams, so this is a hostile peer and not bad weather: a test of what is decoded.
+    /// The probability that a changed copy of a datagram arrives too. QUIC and TLS drop damaged datagrams, so this
+    /// simulates a hostile peer, and tests the decoder.
     pub hostile: f64,
-    /// What a host can send in a second, in bytes; 0 means any amount.
+    /// The bytes that a host can send per second; 0 means no limit.
     pub bandwidth: u64,
-    /// The longest payload of a datagram; a longer one goes by stream, as phin's transport sends it.
+    /// The longest payload of a datagram. A longer one is sent as a stream, as in phin's transport.
     pub max_datagram: usize,
 }
 
@@ -64,11 +64,11 @@ impl NetworkConfig {
 /// A rule that loses packets between two sets of hosts while it is in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rule {
-    /// Which hosts send.
+    /// The sending hosts.
     pub from: Hosts,
-    /// Which hosts receive.
+    /// The receiving hosts.
     pub to: Hosts,
-    /// Whether only datagrams are lost, while streams pass.
+    /// Whether only datagrams are lost, and streams pass.
     pub only_datagrams: bool,
     /// The probability of loss; 1 is a cut.
     pub loss: f64,
@@ -77,11 +77,11 @@ pub struct Rule {
 /// A set of hosts.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Hosts {
-    /// All of them.
+    /// All hosts.
     All,
-    /// These.
+    /// These hosts.
     Only(Vec<bool>),
-    /// All but these.
+    /// All hosts but these.
     Except(Vec<bool>),
 }
 
@@ -96,16 +96,16 @@ impl Hosts {
     }
 }
 
-/// Which rule is meant, so that it can be lifted.
+/// The id of rules, by which they are lifted.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct RuleId(pub u32);
 
-/// The network as it is now.
+/// The present state of the network.
 #[derive(Clone, Debug)]
 pub(crate) struct Network {
     pub(crate) config: NetworkConfig,
     rules: BTreeMap<RuleId, Vec<Rule>>,
-    /// By host: when what it has sent as datagrams, and in all, will have left it.
+    /// For each host, when its datagrams, and all its packets, will have been sent.
     free_at: Vec<(Duration, Duration)>,
 }
 
@@ -122,7 +122,7 @@ impl Network {
         self.rules.remove(&id);
     }
 
-    /// The probability that a packet between these hosts is lost at present.
+    /// The present probability that a packet between these hosts is lost.
     pub(crate) fn loss(&self, from: HostId, to: HostId, channel: Channel) -> f64 {
         if from == to {
             return 0.0;
@@ -160,8 +160,8 @@ impl Network {
         self.config.latency[from_zone][to_zone]
     }
 
-    /// How long these bytes wait and take until they have left their host. Datagrams wait for datagrams alone: a
-    /// sender keeps streams below the congestion window, so that bulk does not delay probes.
+    /// The time until these bytes have left their host. Datagrams wait only for datagrams: a sender keeps streams
+    /// below the congestion window, so that bulk data does not delay probes.
     pub(crate) fn depart(
         &mut self,
         now: Duration,

@@ -1,4 +1,4 @@
-//! What runs on a simulated host: a [`Process`] takes inputs and answers with [`Action`]s, as `phin_swim::Swim` does.
+//! The interface of protocols: a [`Process`] takes inputs and returns [`Action`]s, as `phin_swim::Swim` does.
 
 use std::{fmt, time::Duration};
 
@@ -9,76 +9,76 @@ pub use phin_swim::{
     Disconnection, Generation, HostAnswer, Incarnation, Instant, Question, Unreachable, Version,
 };
 
-/// By which way a message goes.
+/// How a message is sent.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Channel {
-    /// At once, without any promise.
+    /// Unreliably, without delay.
     Datagram,
     /// Reliably: repeated until it arrives or the connection is lost.
     Stream,
 }
 
-/// What carries the messages of a protocol.
+/// The transport of a protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Transport {
-    /// Connections with a handshake, as phin's.
+    /// Connections with a handshake, as in phin.
     Quic,
-    /// Bare datagrams, and a TCP connection for each stream, as memberlist's.
+    /// Bare datagrams, and a TCP connection for each stream, as in memberlist.
     Udp,
 }
 
-/// What happens to a process.
+/// An input of a process.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
-    /// A message came.
+    /// A message arrived.
     Message {
-        /// From whom; the transport has proved it.
+        /// The sender, proved by the transport.
         from: Peer,
-        /// By which way.
+        /// How it is sent.
         channel: Channel,
         /// The encoded messages.
         payload: &'a [u8],
     },
-    /// Its deadline is over.
+    /// The deadline of the process has passed.
     Timeout,
     /// A connection is open.
     Connected(Peer),
     /// A connection has ended.
     Disconnected(NodeId, Disconnection),
-    /// No connection could be made.
+    /// A dial failed.
     Unreachable(NodeId, Unreachable),
-    /// Where one member was dialled, another answered.
+    /// Another member answered a dial.
     OtherMember {
-        /// Who was dialled.
+        /// The member that was dialled.
         sought: NodeId,
-        /// Who answered.
+        /// The member that answered.
         found: Peer,
     },
-    /// A host has answered, or not.
+    /// A host has answered a question, or has not.
     HostAnswer {
-        /// The member asked about.
+        /// The member in question.
         about: NodeId,
-        /// What was said.
+        /// The answer.
         answer: HostAnswer,
     },
-    /// The application wants it in the cluster of these members.
+    /// The application asks to join the cluster of these members.
     Join(&'a [Peer]),
-    /// The application wants it out.
+    /// The application asks to leave.
     Leave,
-    /// The application wants this member forgotten.
+    /// The application asks to forget this member.
     Forget(NodeId),
-    /// The member has noticed that it has another address.
+    /// The member has noticed its new address.
     Moved(HostId),
 }
 
-/// What a process asks for.
+/// An output of a process.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// Send a message.
     Send {
-        /// To whom.
+        /// The receiver.
         to: Peer,
-        /// By which way.
+        /// How it is sent.
         channel: Channel,
         /// The encoded messages.
         payload: Vec<u8>,
@@ -89,27 +89,27 @@ pub enum Action {
     AskHost {
         /// The member.
         about: Peer,
-        /// What is asked.
+        /// The question.
         question: Question,
     },
-    /// What the application is told.
+    /// Notify the application of a change.
     Notice(Notice),
-    /// The application is notified that this member receives nothing, or does so again.
+    /// Notify the application that this member is isolated, or no longer.
     Isolated(bool),
-    /// The application is told that some members do not hear this one, or that all do again.
+    /// Notify the application that a member is degraded, or no longer.
     Degraded(NodeId, bool),
-    /// The process goes on as a later generation.
+    /// The process continues as a later generation.
     Generation(Generation),
 }
 
-/// A change in what one member believes of another, or of itself.
+/// A change of a member's state in the list of another, or in its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Notice {
-    /// Of whom.
+    /// The member.
     pub subject: NodeId,
-    /// What.
+    /// The new state.
     pub belief: Belief,
-    /// Of which version of it.
+    /// The version of the member.
     pub version: Version,
 }
 
@@ -127,7 +127,7 @@ pub enum Belief {
 }
 
 impl Belief {
-    /// Whether the member is still counted in.
+    /// Whether the state counts as live.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Alive | Self::Suspect)
     }
@@ -147,15 +147,15 @@ impl fmt::Display for Belief {
 /// One line of a member's list.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Line {
-    /// Who.
+    /// The member.
     pub node: NodeId,
     /// The state in which it is listed.
     pub belief: Belief,
-    /// Which version of it.
+    /// The version of the member.
     pub version: Version,
 }
 
-/// How much a process holds of what must stay bounded.
+/// The sizes that must stay bounded in a process.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Usage {
     /// Members in its list, dead ones included.
@@ -166,74 +166,74 @@ pub struct Usage {
 
 /// A protocol's member as a value: no clock, no randomness but its seed.
 pub trait Process: Send {
-    /// Takes an input at a moment of its host's clock, and appends what it asks for.
+    /// Handles an input at a moment of its host's clock, and appends its actions.
     fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>);
 
-    /// When it is next to be handed [`Input::Timeout`].
+    /// When the next [`Input::Timeout`] is due.
     fn next_deadline(&self) -> Option<Instant>;
 
-    /// A hash of whom it holds for live, in which version; equal lists have equal ones.
+    /// A hash of the live members and their versions. Equal lists have equal fingerprints.
     fn fingerprint(&self) -> u64;
 
-    /// What it holds that member for, if it knows it.
+    /// The state of a member in its list, if it knows the member.
     fn belief(&self, node: NodeId) -> Option<Belief>;
 
-    /// Which address that member advertises, as far as it knows.
+    /// The address of a member in its list.
     fn address(&self, node: NodeId) -> Option<HostId> {
         let _ = node;
         None
     }
 
-    /// How many members it holds for live, itself included.
+    /// The number of live members in its list, including itself.
     fn live_len(&self) -> usize;
 
-    /// Its list.
+    /// The lines of its list.
     fn lines(&self) -> Vec<Line>;
 
-    /// What it holds now.
+    /// Its present sizes.
     fn usage(&self, now: Instant) -> Usage;
 }
 
-/// How a process is started.
+/// The parameters of a start.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
-    /// Who it is.
+    /// The member.
     pub node: NodeId,
-    /// On which host.
+    /// Its host.
     pub host: HostId,
-    /// Which run of the process.
+    /// The generation of the run.
     pub generation: Generation,
-    /// The moment on its host's clock.
+    /// The present moment on its host's clock.
     pub now: Instant,
     /// Its source of randomness.
     pub rng_seed: u64,
-    /// What it knows.
+    /// The members that it knows.
     pub knowledge: Knowledge,
 }
 
-/// What a process knows of the others when it starts.
+/// The members that a process knows when it starts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Knowledge {
-    /// Itself.
+    /// Only itself.
     Itself,
-    /// The first members, all of them, as if they had been together for long.
+    /// All first members, as if they had been together for long.
     Everyone,
 }
 
-/// A protocol: how its processes are made.
+/// A protocol, which creates processes.
 pub trait Protocol: Send + Sync {
     /// Its name in tables.
     fn name(&self) -> &str;
 
-    /// What carries its messages.
+    /// The transport of its messages.
     fn transport(&self) -> Transport;
 
-    /// After how long without use a connection is closed.
+    /// The time after which an unused connection is closed.
     fn idle_timeout(&self) -> Duration {
         secs(30)
     }
 
-    /// What a message says, for traces.
+    /// Describes a message, for traces.
     fn describe(&self, payload: &[u8]) -> String {
         format!("{} bytes", payload.len())
     }
@@ -241,12 +241,12 @@ pub trait Protocol: Send + Sync {
     /// Starts a process.
     fn start(&self, start: Start) -> Box<dyn Process>;
 
-    /// Which of the members that run probe this one. Of most protocols it is all of them.
+    /// The running members that probe this one. In most protocols these are all.
     fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {
         running.iter().copied().filter(|&node| node != subject).collect()
     }
 
-    /// Makes a member lie from a moment of its host's clock on. Of most protocols nobody does.
+    /// Makes a member lie from a moment of its host's clock on. Most protocols do not support it.
     fn lie(
         &self,
         process: Box<dyn Process>,

@@ -1,4 +1,4 @@
-//! Oracles know the truth that members cannot see, and say what should never have happened. One file for each.
+//! Oracles know the truth that members cannot see, and find violations. One file for each oracle.
 
 use std::fmt;
 
@@ -30,43 +30,43 @@ pub use self_alive::SelfAlive;
 pub use suspicions::Suspicions;
 pub use wrongly_dead::WronglyDead;
 
-/// Watches a run.
+/// Watches a run for violations.
 pub trait Oracle: Send {
-    /// Sees what a member tells its application.
+    /// Observes a notice of a member to its application.
     fn observe(&mut self, truth: &Truth, now: Instant, observer: NodeId, notice: Notice) {
         let _ = (truth, now, observer, notice);
     }
 
-    /// Looks at the run now and then.
+    /// Inspects the run from time to time.
     fn inspect(&mut self, run: View<'_>) {
         let _ = run;
     }
 
-    /// Looks at the run when it is over.
+    /// Inspects the run at its end.
     fn finish(&mut self, run: View<'_>) {
         let _ = run;
     }
 
-    /// Hands over what it found.
+    /// Returns the violations found so far.
     fn take_violations(&mut self) -> Vec<Violation>;
 }
 
-/// What an oracle sees of a run: all of it, at one moment.
+/// The state of a run at one moment, for oracles.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     /// The moment.
     pub now: Instant,
-    /// What is true.
+    /// The truth about the members.
     pub truth: &'a Truth,
-    /// Who learnt what when.
+    /// The records of deaths and verdicts.
     pub ledger: &'a Ledger,
-    /// What was sent.
+    /// The counts of messages.
     pub traffic: &'a Traffic,
     pub(crate) machines: &'a Machines,
 }
 
 impl<'a> View<'a> {
-    /// The process of a member, if it has one.
+    /// The process of a member, if it runs.
     pub fn process(self, node: NodeId) -> Option<&'a dyn Process> {
         self.machines.nodes.get(node.index())?.process.as_deref()
     }
@@ -77,21 +77,21 @@ impl<'a> View<'a> {
         node.map_or(self.now, |node| node.clock.local(self.now))
     }
 
-    /// How many connections a member has open.
+    /// The number of open connections of a member.
     pub fn open_connections(self, node: NodeId) -> usize {
         let node = self.machines.nodes.get(node.index());
         node.map_or(0, |node| node.connections.values().filter(|c| c.is_open()).count())
     }
 }
 
-/// What should never have happened.
+/// A violation: something that should never happen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Violation {
-    /// Which oracle found it.
+    /// The oracle that found it.
     pub oracle: &'static str,
-    /// When.
+    /// The moment.
     pub at: Instant,
-    /// What.
+    /// The description.
     pub text: String,
 }
 
@@ -101,7 +101,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Collects violations, and stops at a few: what follows the first is seldom news.
+/// Collects violations up to a limit, because those after the first rarely add information.
 #[derive(Debug, Default)]
 struct Findings(Vec<Violation>);
 

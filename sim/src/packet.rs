@@ -1,4 +1,4 @@
-//! What travels between hosts.
+//! Packets between hosts.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     node::{Channel, Peer},
 };
 
-/// One packet, or one stream as a whole.
+/// One packet, or one complete stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Packet {
     pub(crate) from: Peer,
@@ -16,7 +16,7 @@ pub(crate) struct Packet {
     pub(crate) content: Content,
 }
 
-/// What a packet says.
+/// The contents of a packet.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
     Hello(ConnectionId),
@@ -28,6 +28,6 @@ pub(crate) enum Content {
     /// A datagram to the member's own port, or to a closed one.
     Knock(u64, Port),
     Refusal(u64),
-    /// To whom a packet of another kind was refused.
+    /// A host refused a packet of another kind.
     PortRefused,
 }

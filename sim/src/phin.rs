@@ -1,4 +1,4 @@
-//! The driver of the real core: its outputs become actions, inputs become its inputs, and nothing else.
+//! The driver of the real core, which only translates inputs and outputs.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// phin itself.
+/// The real phin.
 pub struct Phin {
     name: String,
     config: Config,
@@ -25,10 +25,10 @@ pub struct Phin {
 }
 
 impl Phin {
-    /// Processes that run with this configuration, in a cluster that begins with so many members.
+    /// Creates the protocol with this configuration, for a cluster that starts with `nodes` members.
     ///
     /// # Errors
-    /// Names the setting of `config` that cannot be used.
+    /// If the configuration is invalid. The error names the setting.
     pub fn new(name: &str, config: Config, seed: u64, nodes: u32) -> Result<Self, ConfigError> {
         let members = (0..nodes).map(|number| {
             let keys = SimKeys { node: NodeId(number), seed };
@@ -48,7 +48,7 @@ impl Protocol for Phin {
         Transport::Quic
     }
 
-    /// As the driver has it: twice the time between two probes of one link, and 30 s at least.
+    /// As in the driver: twice the time between two probes of one link, and at least 30 s.
     fn idle_timeout(&self) -> Duration {
         let period = self.config.max_period.unwrap_or(self.config.period);
         (period * (u32::from(self.config.rings) + 1) * 2).max(secs(30))
@@ -113,7 +113,7 @@ impl PhinProcess {
         SimKeys { node, ..self.keys }.id()
     }
 
-    /// What an output asks for; nothing where it names somebody who never was in the run.
+    /// Translates an output. Returns `None` if it names a member that is not in the run.
     fn action(&self, output: Output) -> Option<Action> {
         Some(match output {
             Output::Datagram { to, payload } => {
@@ -143,7 +143,7 @@ impl PhinProcess {
             Output::Generation(generation) => Action::Generation(generation),
             Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
             Output::Isolated(is_isolated) => Action::Isolated(is_isolated),
-            // No application is asked in a simulation.
+            // A simulation has no application to ask.
             Output::Newcomer { .. }
             | Output::JoinEnded { .. }
             | Output::Data(_)
@@ -194,7 +194,7 @@ impl Process for PhinProcess {
             Input::Leave => {
                 self.swim.leave(now);
             }
-            // Of one that cannot be forgotten nothing changes, which is for the scenario to expect.
+            // An error changes nothing. The scenario states what it expects.
             Input::Moved(host) => self.swim.move_to(now, vec![host.addr()]),
             Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
         }

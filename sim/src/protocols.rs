@@ -1,4 +1,4 @@
-//! The protocols that can be compared, by name.
+//! The protocols to compare, by name.
 
 use std::{fmt, sync::Arc};
 
@@ -11,7 +11,7 @@ use crate::{
     settings::ConfigSettings,
 };
 
-/// A protocol by its name.
+/// The name of a protocol.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
 pub enum ProtocolKind {
     /// phin, LAN profile: T = 1 s, P = 1 s.
@@ -41,7 +41,7 @@ pub enum ProtocolKind {
 }
 
 impl ProtocolKind {
-    /// What is compared when all are.
+    /// The protocols that are compared by default.
     pub const ALL: [Self; 6] = [
         Self::Phin,
         Self::PhinFast,
@@ -51,7 +51,7 @@ impl ProtocolKind {
         Self::Heartbeat,
     ];
 
-    /// What shows how longer periods while nothing happens save and cost.
+    /// The protocols of the experiment on longer periods while nothing happens.
     pub const CALM: [Self; 4] = [Self::Phin, Self::PhinCalm2, Self::PhinCalm4, Self::PhinCalm8];
 
     /// The name in tables and on the command line.
@@ -72,7 +72,7 @@ impl ProtocolKind {
         }
     }
 
-    /// The largest cluster that is simulated with it: beyond, all-to-all traffic makes runs endless.
+    /// The largest simulated cluster. Beyond it, all-to-all traffic makes runs too long.
     pub const fn max_nodes(self) -> u32 {
         match self {
             Self::Phin
@@ -88,13 +88,13 @@ impl ProtocolKind {
         }
     }
 
-    /// The names of all, for an error.
+    /// The names of all protocols, for an error.
     pub fn names() -> String {
         let kinds = <Self as clap::ValueEnum>::value_variants().iter();
         kinds.map(|kind| kind.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// The profile of phin that it is; none of the other protocols.
+    /// The profile of phin, or `None` for other protocols.
     fn config(self) -> Option<Config> {
         let mut config = Config::lan();
         match self {
@@ -114,16 +114,16 @@ impl ProtocolKind {
         Some(config)
     }
 
-    /// Makes it, for a run of this seed that begins with so many members.
+    /// Creates the protocol for a run with this seed that starts with `nodes` members.
     pub fn make(self, seed: u64, nodes: u32) -> Arc<dyn Protocol> {
         let made = self.make_with(&ConfigSettings::default(), seed, nodes);
         made.expect("the presets, and these changes of them, are sound")
     }
 
-    /// Makes it with these settings in place of its own.
+    /// Creates the protocol with these settings instead of its own.
     ///
     /// # Errors
-    /// It has no such settings, or they cannot be used.
+    /// If the protocol has no such settings, or if they are invalid.
     pub fn make_with(
         self,
         settings: &ConfigSettings,
@@ -146,14 +146,14 @@ impl ProtocolKind {
     }
 }
 
-/// Why a protocol cannot be made with some settings.
+/// Why a protocol cannot be created with some settings.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
     /// phin does not accept them.
     #[error(transparent)]
     Refused(#[from] ConfigError),
-    /// They are those of phin.
+    /// The protocol is not phin, and these are settings of phin.
     #[error("period, tolerances, rings and threshold are settings of phin, and not of {0}")]
     NotOfPhin(ProtocolKind),
 }

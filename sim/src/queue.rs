@@ -1,18 +1,18 @@
-//! The events to come, in the order of their time.
+//! The queue of pending events, in the order of their time.
 
 use std::{cmp::Ordering, collections::BinaryHeap};
 
 use crate::node::Instant;
 
-/// What is to happen, in order. At one moment arrivals come before timers (a reply that has arrived is no miss), and
-/// otherwise what was scheduled first.
+/// Pending events in order. At one moment, arrivals come before timers, because a reply that has arrived is not
+/// missing; otherwise the event that was scheduled first.
 #[derive(Debug)]
 pub(crate) struct Queue<E> {
     heap: BinaryHeap<Entry<E>>,
     scheduled: u64,
 }
 
-/// What kind of event it is, for the order within one moment.
+/// The kind of an event, for the order within one moment.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Class {
     Arrival,
@@ -57,7 +57,7 @@ impl<E> Entry<E> {
 }
 
 impl<E> Ord for Entry<E> {
-    /// The earliest is the greatest, because the heap gives the greatest first.
+    /// The earliest is the greatest, because the heap returns the greatest first.
     fn cmp(&self, other: &Self) -> Ordering {
         other.key().cmp(&self.key())
     }

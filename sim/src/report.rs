@@ -18,13 +18,13 @@ mod plots;
 mod survivors;
 mod table;
 
-/// What the runs of one protocol at one point gave together.
+/// The results of all runs of one protocol at one point.
 #[derive(Clone, Debug)]
 struct Row {
     protocol: ProtocolKind,
     point: Point,
     runs: usize,
-    /// Whether network and settings are those that the expectations are for.
+    /// Whether network and settings are the defaults, for which there are expected results.
     is_usual: bool,
     metrics: BTreeMap<String, Vec<f64>>,
 }
@@ -52,16 +52,16 @@ impl Row {
 pub struct Page {
     /// Its name.
     pub name: String,
-    /// What is in it.
+    /// Its contents.
     pub text: String,
 }
 
-/// What a report says whose conditions are not the usual ones.
+/// The note in a report with other than the default conditions.
 pub const UNUSUAL: &str =
     "The network or the settings are others than said above; see the command.";
 
-/// The reports on all experiments that the samples are of. What theory leads one to expect is left out where the
-/// conditions were not the usual ones.
+/// Writes the reports on all experiments in the samples. Omits expected results if the conditions were not the
+/// defaults.
 pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page> {
     let mut files = Vec::new();
     for &experiment in <Experiment as clap::ValueEnum>::value_variants() {
@@ -98,8 +98,8 @@ struct Report {
     csv: String,
 }
 
-/// Draws the plots of an experiment from the CSV of its report, and shows them in the text, before its last paragraph, in
-/// place of those that it showed before.
+/// Draws the plots of an experiment from the CSV of its report, and inserts them before the last paragraph of its
+/// text, replacing earlier plots.
 pub fn illustrate(
     experiment: Experiment,
     csv: &str,
@@ -144,7 +144,7 @@ fn rows(lines: &[SampleLine], experiment: Experiment, is_usual: bool) -> Vec<Row
     rows.into_values().collect()
 }
 
-/// A metric that each run has once.
+/// A metric that every run has once.
 const fn line_metric(experiment: Experiment) -> &'static str {
     match experiment {
         Experiment::Detection | Experiment::Loss | Experiment::Distribution | Experiment::Calm => {

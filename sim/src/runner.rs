@@ -12,7 +12,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Does all jobs, and returns their results in the order of the jobs. Shows progress where there is a terminal.
+/// Runs all jobs, and returns their results in the order of the jobs. Shows progress on a terminal.
 pub fn run_all<J: Sync, R: Send>(
     jobs: &[J],
     threads: usize,
@@ -47,7 +47,7 @@ pub fn run_all<J: Sync, R: Send>(
     results.into_iter().filter_map(|slot| slot.into_inner().ok().flatten()).collect()
 }
 
-/// How many threads there are cores for.
+/// The number of available cores.
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
@@ -55,17 +55,17 @@ pub fn cores() -> usize {
 /// One machine's share of a sweep: every `of`-th job from `index` on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Shard {
-    /// Which share, from 0.
+    /// The index of the share, from 0.
     pub index: usize,
-    /// Of how many.
+    /// The number of shares.
     pub of: usize,
 }
 
 impl Shard {
-    /// Everything.
+    /// The whole sweep.
     pub const WHOLE: Self = Self { index: 0, of: 1 };
 
-    /// Whether the job of this number belongs to the share.
+    /// Whether the job with this number belongs to the share.
     pub const fn has(self, number: usize) -> bool {
         number % self.of == self.index
     }

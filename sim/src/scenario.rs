@@ -1,4 +1,4 @@
-//! Scenarios as TOML files: what happens, and what must come out of it.
+//! Scenarios as TOML files: events and the expected outcome.
 
 use std::{collections::BTreeSet, io::Write, time::Duration};
 
@@ -25,75 +25,75 @@ mod expect;
 pub(crate) use events::{DataAs, Event, TimedEvent};
 pub use expect::Expect;
 
-/// A scenario as its file has it.
+/// A scenario, as in its file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Scenario {
-    /// What it shows.
+    /// A description of the scenario.
     pub about: String,
-    /// Which of the collected situations it covers, by number.
+    /// The numbers of the collected situations that it covers.
     #[serde(default)]
     pub covers: Vec<u32>,
-    /// What phin lacks for it; while this is there, failing is no failure.
+    /// A feature that phin lacks for it. While this is set, the scenario may fail.
     pub needs: Option<String>,
     /// The first seed.
     #[serde(default = "one")]
     pub seed: u64,
-    /// How many seeds it is run with.
+    /// The number of seeds to run it with.
     #[serde(default = "one")]
     pub runs: u64,
-    /// How many members there are at first.
+    /// The number of members at the start.
     pub nodes: u32,
-    /// Whose protocol.
+    /// The protocol.
     #[serde(default = "phin")]
     pub protocol: String,
-    /// What the members know of one another at first.
+    /// The members that each member knows at the start.
     #[serde(default)]
     pub start: StartAs,
     /// The network.
     #[serde(default)]
     pub network: NetworkSettings,
-    /// Settings of phin, where they are not those of the protocol's profile.
+    /// Settings of phin that differ from the protocol's profile.
     #[serde(default)]
     pub config: ConfigSettings,
-    /// Every so many hosts, one is behind a firewall.
+    /// The interval of hosts behind a firewall: 3 means every third.
     #[serde(default)]
     pub firewalled_every: u32,
-    /// How long it lasts.
+    /// The duration.
     pub lasts: Span,
-    /// What happens.
+    /// The events.
     #[serde(default)]
     pub(crate) event: Vec<TimedEvent>,
-    /// What must come out of it.
+    /// The expected outcome.
     #[serde(default)]
     pub expect: Expect,
 }
 
-/// What the members know of one another at first.
+/// The members that each member knows at the start.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub enum StartAs {
-    /// They have long been together.
+    /// They have been together for long.
     #[default]
     Together,
-    /// Each knows itself and where the first three are.
+    /// Each knows itself and the addresses of the first three.
     Alone,
-    /// Each knows itself alone.
+    /// Each knows only itself.
     Strangers,
 }
 
-/// What came out of a run.
+/// The outcome of a run.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// With which seed.
     pub seed: u64,
-    /// What should not have been, one line each; none if all went well.
+    /// The failures, one line each; empty if the run met all expectations.
     pub failures: Vec<String>,
     /// The hash of the run.
     pub trace: TraceHash,
-    /// How many events were handled.
+    /// The number of events handled.
     pub events: u64,
-    /// What happened, human-readable.
+    /// A human-readable summary.
     pub summary: Summary,
 }
 
@@ -101,35 +101,35 @@ pub struct Verdict {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
-    /// The file is not one.
+    /// The file is not a scenario.
     #[error(transparent)]
     Malformed(#[from] toml::de::Error),
-    /// There is no such protocol.
+    /// The protocol does not exist.
     #[error("no protocol is called {name:?}; there are {}", ProtocolKind::names())]
     Protocol {
-        /// What was asked for.
+        /// The name in the file.
         name: String,
     },
-    /// These settings cannot be used.
+    /// The settings are invalid.
     #[error("[config]: {0}")]
     Config(#[from] SettingsError),
-    /// The file is in order, and what it says is not.
+    /// The file is well-formed but its contents are not valid.
     #[error("{}{key}: {text}", line.map_or(String::new(), |line| format!("line {line}: ")))]
     Unsound {
-        /// Where, if that is known.
+        /// The line, if known.
         line: Option<usize>,
-        /// The key at fault, and whose it is.
+        /// The key at fault, and its table.
         key: String,
-        /// What is wrong.
+        /// The reason.
         text: String,
     },
 }
 
 impl Scenario {
-    /// Reads a scenario.
+    /// Parses a scenario.
     ///
     /// # Errors
-    /// Says where the text is not one.
+    /// If the text is not a valid scenario. The error has the line.
     pub fn parse(text: &str) -> Result<Self, ScenarioError> {
         let scenario: Self = toml::from_str(text)?;
         scenario.protocol()?;
@@ -137,7 +137,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// Finds what would silently never happen, or happen to nobody.
+    /// Finds events that would silently never happen, or affect no member.
     fn check(&self) -> Result<(), Unsound> {
         let top = |key, text: String| Err(Unsound { event: None, key, text });
         if self.liars_since().is_some() && !self.protocol.starts_with("phin") {
@@ -190,10 +190,10 @@ impl Scenario {
             .map_err(|_| ScenarioError::Protocol { name: self.protocol.clone() })
     }
 
-    /// Runs it with a seed, and writes what happens where that is wanted.
+    /// Runs the scenario with a seed, and writes a trace if requested.
     ///
     /// # Errors
-    /// There is no such protocol.
+    /// If the protocol does not exist.
     pub fn run(
         &self,
         seed: u64,
@@ -225,7 +225,7 @@ impl Scenario {
         let mut moments: Vec<Moment> = self.expect.moments(self.nodes);
         moments.sort_by_key(|moment| moment.at);
         let end = Instant::START + self.lasts.0;
-        // Liars repeat themselves; so the moments at which lists are looked at have another rhythm.
+        // Liars repeat themselves at an interval, so lists are inspected at another one.
         let step = if self.liars_since().is_some() { millis(97) } else { secs(1) };
         while run.now() < end && !run.is_exhausted() {
             let next = (run.now() + step).min(end);
@@ -246,7 +246,7 @@ impl Scenario {
         Ok(Verdict { seed, failures, trace, events, summary })
     }
 
-    /// After how many events the run is taken for a storm.
+    /// The number of events beyond which the run counts as a message storm.
     fn max_events(&self) -> u64 {
         let member_seconds = u64::from(self.nodes) * self.lasts.0.as_secs();
         (member_seconds * MAX_EVENTS_OF_A_MEMBER).max(MIN_MAX_EVENTS)
@@ -297,13 +297,13 @@ impl Scenario {
         }
     }
 
-    /// From when on somebody lies, if anybody does.
+    /// When the first lie begins, if there is one.
     fn liars_since(&self) -> Option<Duration> {
         let lies = self.event.iter().filter(|timed| matches!(timed.event, Event::Lie { .. }));
         lies.map(|timed| timed.at.0).min()
     }
 
-    /// When the last lie is told, or none.
+    /// When the last lie ends; zero if there is none.
     pub(crate) fn last_lie(&self) -> Duration {
         let lies = self.event.iter().filter_map(|timed| match timed.event {
             Event::Lie { lasts, .. } => Some(timed.at.0 + lasts.0),
@@ -312,15 +312,15 @@ impl Scenario {
         lies.max().unwrap_or_default()
     }
 
-    /// When the last event is over that is an excuse; lies are none.
+    /// When the last event ends that excuses consequences. Lies excuse nothing.
     pub fn last_fault(&self) -> Duration {
         self.event.iter().map(|timed| timed.at.0 + timed.event.lasts()).max().unwrap_or_default()
     }
 }
 
-/// What is wrong with a scenario that can be read.
+/// An error in a well-formed scenario.
 struct Unsound {
-    /// In which event, by its place in the file; none is elsewhere.
+    /// The index of the event in the file; `None` outside of events.
     event: Option<usize>,
     key: &'static str,
     text: String,
@@ -349,7 +349,7 @@ impl Unsound {
     }
 }
 
-/// A moment at which something is expected.
+/// A moment with an expectation.
 #[derive(Clone, Debug)]
 pub(crate) struct Moment {
     pub(crate) at: Instant,
@@ -358,9 +358,9 @@ pub(crate) struct Moment {
     pub(crate) belief: Option<Belief>,
 }
 
-/// Many times what a short scenario takes.
+/// Many times the events of a short scenario.
 const MIN_MAX_EVENTS: u64 = 5_000_000;
-/// Many times what a member causes in a second when something happens all the time.
+/// Many times the events per second that a member causes under constant faults.
 const MAX_EVENTS_OF_A_MEMBER: u64 = 100;
 
 const fn one() -> u64 {

@@ -1,4 +1,4 @@
-//! The values of scenario files and of the command line: spans of time, sets of members, networks, settings of phin.
+//! The values in scenario files and on the command line: durations, sets of members, networks, settings of phin.
 
 use std::{collections::BTreeSet, str::FromStr, time::Duration};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{latency::Latency, network::NetworkConfig, node::NodeId};
 
-/// A span of time, as "1.5s", "250ms" or "2m".
+/// A duration, such as "1.5s", "250ms" or "2m".
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Span(pub Duration);
 
@@ -15,7 +15,7 @@ impl FromStr for Span {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // humantime knows no fractions.
+        // humantime does not parse fractions.
         let fraction = [("ms", 1e-3), ("s", 1.0)].into_iter().find_map(|(unit, seconds)| {
             Some(text.strip_suffix(unit)?.trim().parse::<f64>().ok()? * seconds)
         });
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
-/// Members by number: "3", "0..5" (without 5), "1,4..8", "all" (of the first), or nobody: "".
+/// Members by number: "3", "0..5" (without 5), "1,4..8", "all" (all first members), or "" (none).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Who {
     ranges: Vec<(u32, u32)>,
@@ -46,26 +46,26 @@ pub struct Who {
 }
 
 impl Who {
-    /// Exactly these.
+    /// Exactly these members.
     pub fn these(numbers: Vec<u32>) -> Self {
         let ranges = numbers.into_iter().map(|number| (number, number + 1)).collect();
         Self { ranges, is_all: false }
     }
 
-    /// The members meant, in a cluster that began with so many.
+    /// The members of this set, in a cluster that started with `nodes` members.
     pub fn of(&self, nodes: u32) -> BTreeSet<NodeId> {
         let all = self.is_all.then_some((0, nodes));
         let ranges = self.ranges.iter().copied().chain(all);
         ranges.flat_map(|(from, to)| (from..to).map(NodeId)).collect()
     }
 
-    /// The highest number named.
+    /// The highest number in the set.
     pub fn last(&self) -> Option<u32> {
         let ranges = self.ranges.iter().filter(|(from, to)| from < to);
         ranges.map(|(_, to)| to - 1).max()
     }
 
-    /// The same in a row.
+    /// The same as a list.
     pub fn list(&self, nodes: u32) -> Vec<NodeId> {
         self.of(nodes).into_iter().collect()
     }
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for Who {
     }
 }
 
-/// A share of all, from 0 to 1: written as 0.02 or "2%".
+/// A share from 0 to 1, written as 0.02 or "2%".
 #[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
 pub struct Share(pub f64);
 
@@ -153,13 +153,13 @@ impl<'de> Deserialize<'de> for Share {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct NetworkSettings {
-    /// What the other settings start from.
+    /// The preset that the other settings change.
     pub kind: NetworkKind,
-    /// The median one-way delay between hosts; where there are zones, between hosts of different ones.
+    /// The median one-way delay between hosts; with zones, between hosts of different zones.
     pub delay: Option<Span>,
-    /// How much the delay varies: one packet in six takes longer than `delay` and this together.
+    /// The variation of the delay: one packet in six takes longer than `delay` plus this.
     pub jitter: Option<Span>,
-    /// How many zones the hosts are in, in turn.
+    /// The number of zones, to which hosts are assigned in turn.
     pub zones: Option<Zones>,
     /// The median one-way delay within a zone.
     pub zone_delay: Option<Span>,
@@ -169,11 +169,11 @@ pub struct NetworkSettings {
     pub duplicate: Share,
     /// The share of datagrams that are delayed further.
     pub reorder: Share,
-    /// By how much at most.
+    /// The longest further delay.
     pub reorder_by: Option<Span>,
-    /// The share of datagrams beside which a copy with changed bytes arrives.
+    /// The share of datagrams of which a changed copy arrives too.
     pub hostile: Share,
-    /// What a host can send, in bytes a second; 0 means any amount.
+    /// The bytes that a host can send per second; 0 means no limit.
     pub bandwidth: u64,
     /// The longest payload of a datagram.
     pub max_datagram: Option<usize>,
@@ -192,7 +192,7 @@ pub enum NetworkKind {
     Local,
 }
 
-/// How many zones there are: 1 to 64.
+/// The number of zones: 1 to 64.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Zones(usize);
 
@@ -220,7 +220,7 @@ impl FromStr for Zones {
 }
 
 impl NetworkSettings {
-    /// As the simulation wants it.
+    /// Converts the settings for a simulation.
     pub fn config(&self) -> NetworkConfig {
         let (zones, within, between) = match self.kind {
             NetworkKind::Lan => (1, Latency::LAN, Latency::LAN),
@@ -246,22 +246,22 @@ impl NetworkSettings {
     }
 }
 
-/// The delays of a kind of network, where they are not given.
+/// The delays, with those of the preset as defaults.
 fn latency(kind: Latency, delay: Option<Span>, jitter: Option<Span>) -> Latency {
     let median = delay.map_or(kind.median, |delay| delay.0);
     let sigma = match (jitter, delay) {
-        // One packet in six is above the median by more than one sigma.
+        // One packet in six exceeds the median by more than one sigma.
         (Some(jitter), _) => {
             libm::log(1.0 + jitter.0.as_secs_f64() / median.as_secs_f64().max(1e-9))
         }
-        // Distances vary little: as between data centres.
+        // Fixed distances vary little, as between data centres.
         (None, Some(_)) => Latency::WAN.sigma,
         (None, None) => kind.sigma,
     };
     Latency { median, sigma }
 }
 
-/// Settings of phin, where they are not those of its profile. Each is explained in `docs/operations.md`.
+/// Settings of phin that differ from its profile. `docs/operations.md` explains each.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConfigSettings {
@@ -269,17 +269,17 @@ pub struct ConfigSettings {
     pub period: Option<Span>,
     /// The longest period while nothing happens.
     pub max_period: Option<Span>,
-    /// How long the silence of a member is tolerated whose host is silent too.
+    /// The tolerated silence of a member whose host is silent too.
     pub pause_tolerance: Option<Span>,
-    /// How long the silence of a member is tolerated whose host answers.
+    /// The tolerated silence of a member whose host answers.
     pub hang_tolerance: Option<Span>,
-    /// How many rings there are.
+    /// The number of rings.
     pub rings: Option<u8>,
     /// The phi at which a member is declared dead.
     pub phi_threshold: Option<f64>,
-    /// After how long a degraded member is evicted.
+    /// The time after which a degraded member is evicted.
     pub evict_degraded_after: Option<Span>,
-    /// How long dead members are remembered.
+    /// The time for which dead members are remembered.
     pub retention: Option<Span>,
 }
 
@@ -289,7 +289,7 @@ impl ConfigSettings {
         *self == Self::default()
     }
 
-    /// Changes a profile, as `phin run` does: what must fit the period follows it.
+    /// Applies the settings to a profile, as `phin run` does: values that must fit the period follow it.
     pub fn apply(&self, config: &mut Config) {
         if let Some(Span(period)) = self.period {
             config.period = period;

@@ -1,4 +1,4 @@
-//! A run as its user sees it: how it begins, how far it goes, and what came of it.
+//! The interface of a run: its setup, its progress and its results.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,18 +14,18 @@ use crate::{
     world::World,
 };
 
-/// How a run begins.
+/// The setup of a run.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The seed of everything random in it.
     pub seed: u64,
-    /// How many members there are at first, each on a host of its own.
+    /// The number of members at the start, each on its own host.
     pub nodes: u32,
-    /// What they know of one another.
+    /// The members that each member knows.
     pub knowledge: Knowledge,
     /// The network between them.
     pub network: NetworkConfig,
-    /// Every so many hosts, one answers no question about its ports (a firewall); 0 means that all answer.
+    /// The interval of hosts behind a firewall, which answer no questions about their ports; 0 means none.
     pub firewalled_every: u32,
 }
 
@@ -37,7 +37,7 @@ pub struct Simulation {
 }
 
 impl Simulation {
-    /// A run at its first moment: all members start in it.
+    /// Creates a run and starts all members.
     pub fn new(setup: Setup, protocol: Arc<dyn Protocol>) -> Self {
         let zones = setup.network.latency.len();
         let mut world = World::new(setup.seed, setup.network, protocol);
@@ -50,22 +50,22 @@ impl Simulation {
         Self { world, events: 0, max_events: u64::MAX }
     }
 
-    /// Adds a watcher; it sees what happens from now on.
+    /// Adds an oracle, which observes all events from now on.
     pub fn watch(&mut self, oracle: Box<dyn Oracle>) {
         self.world.oracles.push(oracle);
     }
 
-    /// Writes a line for each thing that happens.
+    /// Writes a line for each event.
     pub fn trace_to(&mut self, writer: Box<dyn std::io::Write + Send>) {
         self.world.trace.write_to(writer);
     }
 
-    /// Lets something happen at that moment.
+    /// Schedules a fault.
     pub fn schedule(&mut self, at: Instant, fault: Fault) {
         self.world.schedule(at, fault);
     }
 
-    /// Runs until that moment.
+    /// Runs until a moment.
     pub fn run_until(&mut self, until: Instant) {
         while self.events < self.max_events && self.world.step(until) {
             self.events += 1;
@@ -73,17 +73,17 @@ impl Simulation {
         self.world.now = self.world.now.max(until);
     }
 
-    /// Ends the run after so many events: a storm is then a finding, and not an endless run.
+    /// Ends the run after this many events, so that a message storm is a finding and not an endless run.
     pub const fn limit_events(&mut self, max_events: u64) {
         self.max_events = max_events;
     }
 
-    /// Whether the run was ended that way.
+    /// Whether the limit of events ended the run.
     pub const fn is_exhausted(&self) -> bool {
         self.events >= self.max_events
     }
 
-    /// Runs until that moment, but stops at the end of the first step in which `is_done` holds.
+    /// Runs until a moment, or to the end of the first step after which `is_done` returns true.
     pub fn run_while(
         &mut self,
         until: Instant,
@@ -95,7 +95,7 @@ impl Simulation {
         }
     }
 
-    /// Asks every oracle for a last look, and returns what they found.
+    /// Lets all oracles finish, and returns their violations.
     pub fn finish(&mut self) -> Vec<Violation> {
         let mut oracles = std::mem::take(&mut self.world.oracles);
         oracles.iter_mut().for_each(|oracle| oracle.finish(self.world.view()));
@@ -104,54 +104,54 @@ impl Simulation {
         found
     }
 
-    /// Lets every oracle look at the run as it is now.
+    /// Lets all oracles inspect the present state.
     pub fn inspect(&mut self) {
         let mut oracles = std::mem::take(&mut self.world.oracles);
         oracles.iter_mut().for_each(|oracle| oracle.inspect(self.world.view()));
         self.world.oracles = oracles;
     }
 
-    /// The moment the run has reached.
+    /// The present moment of the run.
     pub const fn now(&self) -> Instant {
         self.world.now
     }
 
-    /// The hash of everything delivered and told so far.
+    /// The hash of all deliveries and notices so far.
     pub const fn trace_hash(&self) -> TraceHash {
         self.world.trace.hash
     }
 
-    /// How many events were handled.
+    /// The number of events handled.
     pub const fn events(&self) -> u64 {
         self.events
     }
 
-    /// How many events are to come.
+    /// The number of pending events.
     pub fn pending_events(&self) -> usize {
         self.world.pending_events()
     }
 
-    /// What is true.
+    /// The truth about the members.
     pub const fn truth(&self) -> &Truth {
         &self.world.truth
     }
 
-    /// Who learnt what when.
+    /// The records of deaths and verdicts.
     pub const fn ledger(&self) -> &Ledger {
         &self.world.ledger
     }
 
-    /// The books, to be told how much to excuse.
+    /// The records, to change what is excused.
     pub const fn ledger_mut(&mut self) -> &mut Ledger {
         &mut self.world.ledger
     }
 
-    /// What was sent.
+    /// The counts of messages.
     pub const fn traffic(&self) -> &Traffic {
         &self.world.traffic
     }
 
-    /// The process of a member, if it has one.
+    /// The process of a member, if it runs.
     pub fn process(&self, node: NodeId) -> Option<&dyn Process> {
         self.world.view().process(node)
     }

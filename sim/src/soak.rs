@@ -1,4 +1,4 @@
-//! Random scenarios: a seed decides what happens; the oracles decide whether it went well.
+//! Random scenarios: a seed chooses the events, and the oracles decide whether the run is correct.
 
 use std::time::Duration;
 
@@ -14,45 +14,46 @@ use crate::{
     },
 };
 
-/// Kinds of faults that are drawn by a generator of their own, so that a seed's other events stay what they are.
+/// Kinds of faults drawn by a separate generator, so that a seed's other events do not change.
 ///
-/// They begin when the other events are over, since oracles could not tell their consequences apart, and each has its own
-/// demands: what it does to a member excuses nothing.
+/// They begin after the other events, because oracles could not separate the consequences. Each has its own
+/// expectations, and excuses nothing.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
 pub enum FaultKind {
-    /// Members stall for up to half a second about once a second: nobody is declared dead for it.
+    /// Members stall for up to half a second about once a second. No member may be declared dead.
     Starved,
-    /// A member hears one or two of its observers alone, or is heard by them alone: it is not declared dead, and declares
-    /// nobody dead. If no observer heard it, nobody could tell it from a dead one without pings of all members by all.
+    /// A member receives only from one or two of its observers, or is heard only by them. It may not be declared
+    /// dead, nor declare others dead. With no such observer, it could not be distinguished from a dead one without
+    /// pings by all members.
     OnePath,
-    /// Members get other addresses while they run, and notice within half a second: nobody is declared dead for it.
+    /// Members get other addresses while they run, and notice within half a second. No member may be declared dead.
     Moving,
-    /// The gateway before some members forgets its flows, so others know an address that leads nowhere: nobody is declared
-    /// dead for it.
+    /// The gateway of some members forgets its flows, so the address that others use is not reachable. No member may be
+    /// declared dead.
     Flows,
     /// A member lies, and another dies meanwhile: the death is known within 40 seconds, and no healthy member is missing from
     /// another's list for more than three seconds in all.
     Liar,
-    /// All but a few members die at once: the survivors know within a minute.
+    /// All but a few members die at once. The survivors must know within a minute.
     Mass,
 }
 
 impl FaultKind {
-    /// All of them.
+    /// All kinds.
     pub fn all() -> &'static [Self] {
         <Self as clap::ValueEnum>::value_variants()
     }
 }
 
-/// The scenario of a seed, without the kinds of events to avoid (`base`: all but the faults below), and with some of these
-/// faults.
+/// Draws the scenario of a seed, without the kinds of events to avoid (`base` avoids all but the faults), and with
+/// some of these faults.
 pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Scenario {
     let mut scenario = base_scenario(seed, avoid);
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0xfa17));
     let mut kinds = faults.to_vec();
     kinds.sort_unstable();
     kinds.dedup();
-    // At most two, in this order: of those that come after a mass death little would be seen.
+    // At most two, in this order: faults after a mass death would have little effect.
     while kinds.len() > 2 {
         kinds.remove(dice.0.random_range(0..kinds.len()));
     }
@@ -150,7 +151,7 @@ impl Dice {
         network
     }
 
-    /// Some of the members, at most one in `share` of them and at least one.
+    /// Draws some of the members: at least one, and at most one in `share`.
     fn some(&mut self, nodes: u32, share: u32) -> Vec<u32> {
         let mut all: Vec<_> = (0..nodes).collect();
         all.shuffle(&mut self.0);
@@ -167,7 +168,7 @@ impl Dice {
         Span(most.mul_f64(self.0.random::<f64>().max(0.02)))
     }
 
-    /// Those without the first, which is every newcomer's seed: a cluster whose seeds are gone for good cannot be found.
+    /// The same without the first, which is the seed of all newcomers: a cluster without its seeds cannot be found.
     fn who_but_first(&mut self, nodes: u32, share: u32) -> Who {
         let mut some = self.some(nodes, share);
         some.retain(|&number| number != 0);
@@ -221,7 +222,7 @@ impl Dice {
 }
 
 impl Dice {
-    /// The events of a fault, with members that ran all the time before; none where there are too few.
+    /// The events of a fault, for members that have run all the time; empty if there are too few.
     fn fault(&mut self, kind: FaultKind, scenario: &Scenario) -> Vec<(Duration, Event)> {
         let nodes = scenario.nodes;
         let mut running: Vec<_> = (0..nodes).collect();
@@ -246,7 +247,7 @@ impl Dice {
                 vec![at_once(Event::Readdress { who: Who::these(running), noticed_after })]
             }
             FaultKind::Flows => {
-                // The first is the seed of those who come.
+                // The first is the seed of newcomers.
                 running.retain(|&number| number != 0);
                 running.truncate(self.0.random_range(1..=(nodes as usize / 4).max(1)));
                 let (who, refuses) = (Who::these(running), self.one_in(2));
@@ -255,7 +256,7 @@ impl Dice {
                     data: DataAs::Kept,
                     after: Span(Duration::ZERO),
                 };
-                // What they dial from the restart on comes from the gateway.
+                // From the restart on, they dial through the gateway.
                 vec![
                     at_once(Event::Map { who: who.clone() }),
                     (millis(1), restart),
@@ -273,7 +274,7 @@ impl Dice {
             FaultKind::Liar => self.liar(nodes, &running),
             FaultKind::Mass => {
                 let survivors = self.0.random_range(1..=8.min(nodes / 2).max(1)) as usize;
-                // The first is the seed of those who come.
+                // The first is the seed of newcomers.
                 running.retain(|&number| number != 0);
                 let spared = running.iter().copied().take(survivors - 1).chain([0]);
                 let spared: Vec<_> = spared.collect();
@@ -288,8 +289,8 @@ impl Dice {
         }
     }
 
-    /// The first of these members lies about the next, or about all others in turn. If that hides a death, it is the next that
-    /// dies, else the one after it.
+    /// The first of these members lies about the second, or about all others in turn. If the lie hides a death, the
+    /// second dies, else the third.
     fn liar(&mut self, nodes: u32, members: &[u32]) -> Vec<(Duration, Event)> {
         let lie = *self.one_of(&Lie::ALL);
         let (about_all, is_host) = (self.one_in(4), self.one_in(2));
@@ -313,7 +314,7 @@ impl Dice {
         vec![(Duration::ZERO, lies), (dies_after, death)]
     }
 
-    /// The first of these members hears one or two of its observers alone, or is heard by them alone, or both.
+    /// The first of these members receives only from one or two of its observers, or is heard only by them, or both.
     fn one_path(&mut self, nodes: u32, members: &[u32]) -> Vec<Event> {
         let paths = self.0.random_range(1..=2);
         let (hears, is_heard) = *self.one_of(&[(true, false), (false, true), (true, true)]);
@@ -326,15 +327,15 @@ impl Dice {
     }
 }
 
-/// How long after a mass death its survivors may not know of it.
+/// The time within which survivors must know of a mass death.
 const MASS_KNOWN_WITHIN: Duration = secs(60);
-/// How long after a death, about which a member may lie, others may not know of it.
+/// The time within which a death must be known despite lies.
 const KNOWN_DESPITE_LIES: Duration = secs(40);
-/// For how long in all a member may be away from another's list because of a liar.
+/// The total time for which a member may be missing from another's list because of a liar.
 const WRONGLY_DEAD_FOR: Duration = secs(3);
-/// How many members a liar makes up: more than there are in most runs.
+/// The number of members that a liar makes up: more than most runs have.
 const MADE_UP_MEMBERS: u32 = 60;
-/// How long nothing happens before one of the faults with demands of their own.
+/// The quiet time before each fault with its own expectations.
 const PAUSE: Duration = secs(20);
-/// How long a run goes on after its last fault, and how long a death may then be unknown.
+/// The time that a run continues after its last fault, within which all deaths must become known.
 const CALM: Duration = secs(120);

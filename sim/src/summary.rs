@@ -1,5 +1,5 @@
-//! A human-readable summary of the runs of a scenario: deaths and when they were known, load, and members whose state was
-//! worse in a list than in truth.
+//! A human-readable summary of the runs of a scenario: deaths and when they were known, load, and members with a
+//! worse state in a list than in truth.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +14,7 @@ use crate::{
     simulation::Simulation,
 };
 
-/// What happened in one run, or in several.
+/// The summary of one or several runs.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     runs: u64,
@@ -22,17 +22,17 @@ pub struct Summary {
     member_seconds: f64,
     messages: u64,
     bytes: u64,
-    /// Messages and bytes a second of the member that sent most.
+    /// Messages and bytes per second of the member that sent most.
     busiest: Option<(f64, f64, NodeId)>,
-    /// Members that lived when they were declared dead: where and since when.
+    /// Live members that were declared dead: where and when.
     declared: BTreeMap<NodeId, Seen>,
-    /// Members that lived when they were suspected, and when first.
+    /// Live members that were suspected, and when first.
     suspected: BTreeMap<NodeId, Instant>,
     degraded: BTreeMap<NodeId, Seen>,
     isolated: BTreeMap<NodeId, Instant>,
 }
 
-/// A death, and how long after it who knew.
+/// A death, and the times until it was known.
 #[derive(Clone, Debug)]
 struct Known {
     subject: NodeId,
@@ -45,7 +45,7 @@ struct Known {
     unaware: usize,
 }
 
-/// What was first reported at some moment, and at which members.
+/// The first moment of a report, and the members that made it.
 #[derive(Clone, Debug)]
 struct Seen {
     first: Instant,
@@ -54,7 +54,7 @@ struct Seen {
 }
 
 impl Summary {
-    /// What has happened in a run so far.
+    /// Summarizes a run so far.
     pub fn of(run: &Simulation) -> Self {
         let ledger = run.ledger();
         let deaths = ledger.deaths.iter().map(|death| Known {
@@ -101,7 +101,7 @@ impl Summary {
         summary
     }
 
-    /// Adds what happened in other runs.
+    /// Adds the summary of other runs.
     pub fn add(&mut self, other: Self) {
         self.runs += other.runs;
         self.deaths.extend(other.deaths);
@@ -239,7 +239,7 @@ fn seconds(millis: f64) -> String {
     format!("{:.3} s", millis / 1e3)
 }
 
-/// How wide the first column is.
+/// The width of the first column.
 const LABEL: usize = 20;
-/// So much is told of one kind.
+/// The maximum number of lines of one kind.
 const MAX_LINES: usize = 12;

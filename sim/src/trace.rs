@@ -1,4 +1,4 @@
-//! The trace of a run: a hash of everything delivered and everything told, and, where asked for, its text.
+//! The trace of a run: a hash of all deliveries and notices, and its text if requested.
 
 use std::{fmt, io::Write};
 
@@ -39,7 +39,7 @@ pub(crate) const fn mix(word: u64) -> u64 {
     word ^ (word >> 31)
 }
 
-/// Collects the hash, and writes lines where somebody reads them.
+/// Collects the hash, and writes lines if requested.
 #[derive(Default)]
 pub(crate) struct Trace {
     pub(crate) hash: TraceHash,
@@ -55,7 +55,7 @@ impl Trace {
         self.writer.is_some()
     }
 
-    /// Writes a line if anybody reads. An output that fails is not written to again.
+    /// Writes a line if requested. After an error, writes no more.
     pub(crate) fn line(&mut self, at: Instant, text: fmt::Arguments<'_>) {
         let Some(writer) = &mut self.writer else {
             return;

@@ -1,14 +1,14 @@
-//! What was sent, counted.
+//! Counts of sent messages.
 
 use crate::node::{Channel, NodeId};
 
-/// Messages and bytes sent by all members together, and by each.
+/// Messages and bytes sent, in total and by each member.
 #[derive(Clone, Debug, Default)]
 pub struct Traffic {
-    /// Messages: datagrams, and whole streams.
+    /// Messages: datagrams and complete streams.
     pub messages: u64,
-    /// Bytes on the wire: payloads, and for each packet the headers of IP, UDP and QUIC or TCP. QUIC's own
-    /// acknowledgements are not counted, handshakes are.
+    /// Bytes on the wire: payloads, handshakes, and the headers of IP, UDP and QUIC or TCP for each packet. QUIC's own
+    /// acknowledgements are not counted.
     pub bytes: u64,
     /// Handshakes begun.
     pub handshakes: u64,
@@ -49,7 +49,7 @@ impl Traffic {
     }
 }
 
-/// What of a payload fits one packet.
+/// The bytes of a payload that fit one packet.
 pub(crate) const PACKET_PAYLOAD: usize = 1_160;
 /// IP (20), UDP (8), QUIC short header with an 8-byte connection id and packet number (11), AEAD tag (16), frame (3).
 pub(crate) const QUIC_HEADER: usize = 58;

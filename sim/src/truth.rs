@@ -1,4 +1,4 @@
-//! What is true of the members, which none of them can see: for oracles and measurements.
+//! The truth about the members, which none of them can see, for oracles and measurements.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,26 +10,26 @@ pub struct Truth {
     nodes: Vec<TrueNode>,
     separations: Vec<Separation>,
     liars: BTreeSet<NodeId>,
-    /// How long members ran that run no more.
+    /// The total time that ended processes ran.
     lived: Duration,
 }
 
-/// One member in truth.
+/// The true state of a member.
 #[derive(Clone, Copy, Debug)]
 pub struct TrueNode {
-    /// Where it runs, or ran last.
+    /// The host where it runs, or ran last.
     pub host: HostId,
     /// Whether it runs.
     pub life: Life,
-    /// Since when.
+    /// When that began.
     pub since: Instant,
-    /// Which run of its process is the last, as it counts them.
+    /// The generation of its last run.
     pub generation: Generation,
-    /// The highest generation of its former runs, where this one may have begun below it.
+    /// The highest generation of its earlier runs, below which the last one may have started.
     pub former: Generation,
-    /// How often its process was started.
+    /// The number of starts of its process.
     pub starts: u32,
-    /// How many faults that excuse a silence of its own are in force.
+    /// The number of present faults that excuse its silence.
     pub troubles: u32,
     /// When the last of them ended.
     pub trouble_ended: Option<Instant>,
@@ -38,15 +38,15 @@ pub struct TrueNode {
 /// Whether a member runs.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Life {
-    /// It does, even if paused.
+    /// It runs, even if paused.
     Running,
-    /// It crashed, or its host did.
+    /// Its process or its host crashed.
     Crashed,
-    /// It was told to leave; its process may still run.
+    /// It was asked to leave. Its process may still run.
     Left,
 }
 
-/// Two sides that cannot hear each other, or could not.
+/// Two sides that cannot communicate, or could not.
 #[derive(Clone, Debug)]
 struct Separation {
     side_of: Vec<u16>,
@@ -55,12 +55,12 @@ struct Separation {
 }
 
 impl Truth {
-    /// Every member there ever was.
+    /// All members that ever existed.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &TrueNode)> {
         (0..).map(NodeId).zip(&self.nodes)
     }
 
-    /// One of them.
+    /// One member.
     pub fn node(&self, id: NodeId) -> Option<&TrueNode> {
         self.nodes.get(id.index())
     }
@@ -75,12 +75,12 @@ impl Truth {
         self.node(id).is_some_and(|node| node.life == Life::Running)
     }
 
-    /// Whether it lied, or does. Of a liar nothing is promised, nor to it.
+    /// Whether the member lies or has lied. Nothing is guaranteed for a liar.
     pub fn is_liar(&self, id: NodeId) -> bool {
         self.liars.contains(&id)
     }
 
-    /// Whether it runs, is no liar, and has for `grace` been free of faults of its own.
+    /// Whether the member runs, is no liar, and has had no fault of its own for `grace`.
     pub fn is_healthy(&self, id: NodeId, now: Instant, grace: Duration) -> bool {
         self.node(id).is_some_and(|node| {
             let was_troubled = node.trouble_ended.is_some_and(|ended| now - ended < grace);
@@ -89,7 +89,7 @@ impl Truth {
         })
     }
 
-    /// Whether the two could not hear each other at some moment of the last `grace`.
+    /// Whether the two could not communicate at some moment of the last `grace`.
     pub fn are_separated(&self, a: NodeId, b: NodeId, now: Instant, grace: Duration) -> bool {
         let host = |id: NodeId| self.node(id).map(|node| node.host.index());
         let (Some(a), Some(b)) = (host(a), host(b)) else {
@@ -101,18 +101,18 @@ impl Truth {
         })
     }
 
-    /// How long all members together have run.
+    /// The total time that all members have run.
     pub fn lived(&self, now: Instant) -> Duration {
         let running = self.nodes.iter().filter(|node| node.life == Life::Running);
         self.lived + running.map(|node| now - node.since).sum::<Duration>()
     }
 
-    /// Whether any fault between members is in force.
+    /// Whether there is a fault between members now.
     pub fn is_split(&self) -> bool {
         self.separations.iter().any(|separation| separation.ended.is_none())
     }
 
-    /// A process of the member starts. Its troubles stay as they are.
+    /// Records that a process of the member starts. Its faults stay.
     pub(crate) fn start_life(&mut self, id: NodeId, host: HostId, run: Generation, now: Instant) {
         let node = TrueNode {
             host,

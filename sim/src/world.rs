@@ -1,7 +1,7 @@
 //! The state of a run: hosts and processes, the network between them, the events to come, and the records.
 //!
-//! The rules are in the files below, one group of them in each. They call each other: a process that receives a message
-//! sends others, and a connection that ends at the request of a process is reported to that process at once.
+//! The files below have the rules, one group each. They call each other: a process that receives a message sends
+//! others, and the end of a connection at the request of a process is reported to that process immediately.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(crate) struct World {
     last_question: u64,
 }
 
-/// What is to happen.
+/// A pending event.
 #[derive(Debug)]
 enum Event {
     Arrival(Box<Packet>),
@@ -56,7 +56,7 @@ enum Event {
     Redial(NodeId, NodeId, ConnectionId),
     /// A connection may have been idle, or its peer silent, for too long.
     CheckConnection(NodeId, NodeId, ConnectionId),
-    /// A stream that did not get through tries again.
+    /// A stream that was lost is sent again.
     Retry(Box<Packet>, u32),
     /// A question has had no answer for long enough.
     AskTimeout(NodeId, u64),
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// Lets something happen at that moment.
+    /// Schedules a fault.
     pub(crate) fn schedule(&mut self, at: Instant, fault: Fault) {
         self.queue.push(at, Class::Timer, Event::Fault(Box::new(fault)));
     }
@@ -101,12 +101,12 @@ impl World {
         true
     }
 
-    /// How many events are to come.
+    /// The number of pending events.
     pub(crate) fn pending_events(&self) -> usize {
         self.queue.len()
     }
 
-    /// What oracles see of the run.
+    /// The state of the run for oracles.
     pub(crate) const fn view(&self) -> View<'_> {
         let Self { now, machines, truth, ledger, traffic, .. } = self;
         View { now: *now, machines, truth, ledger, traffic }

@@ -80,7 +80,7 @@ impl Process for ScriptedProcess {
     }
 }
 
-/// What both are told until that second, as the table writes it.
+/// The disconnections that both receive until that second, in the form of the table.
 fn told(script: Vec<(u64, NodeId, Action)>, fault: Option<Fault>, until: u64) -> [String; 2] {
     let (seed, nodes, knowledge) = (1, 2, Knowledge::Everyone);
     let setup =

@@ -13,30 +13,30 @@ use phin_sim::{
     secs,
 };
 
-/// What a faulty member does.
+/// The bug of a faulty member.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Bug {
     /// Nothing.
     None,
     /// Declares a living member dead.
     DeclaresTheLiving,
-    /// Holds a living member for dead, and does not say so.
+    /// Considers a living member dead, and does not report it.
     HoldsTheLivingForDead,
     /// Suspects a member again and again.
     SuspectsOften,
-    /// Tells of no death, and holds the dead for alive.
+    /// Reports no death, and considers dead members alive.
     IgnoresDeaths,
     /// Lets a dead member return in the version it died with.
     RaisesTheDead,
     /// Goes back to an earlier incarnation.
     LowersIncarnations,
-    /// Holds itself for suspect.
+    /// Considers itself suspect.
     DoubtsItself,
     /// Shows a list of its own.
     DiffersInItsList,
     /// Sends far too much.
     Floods,
-    /// Keeps a link to everybody it ever met, and to more.
+    /// Keeps a link to every member that it ever knew, and to more.
     Hoards,
 }
 

@@ -1,12 +1,12 @@
-//! Logarithm and exponential from IEEE 754 basic operations only.
+//! Logarithm and exponential from basic IEEE 754 operations.
 //!
-//! The standard library's use the platform's mathematical library, whose last bits differ between
-//! platforms and releases; a deadline that differs by a nanosecond makes a simulated run another
-//! run. These are the same everywhere, and within a few units in the last place.
+//! The standard library uses the platform's mathematical library, whose last bits differ between platforms and
+//! releases. A deadline that differs by a nanosecond changes a whole simulated run. These functions give the same
+//! result everywhere, within a few units in the last place.
 
 use std::f64::consts::{LOG2_E, SQRT_2};
 
-/// Natural logarithm; −∞ of 0, NaN of what is negative.
+/// The natural logarithm, with the same bits on every platform. Returns −∞ for 0, and NaN for negative numbers.
 pub fn ln(x: f64) -> f64 {
     if x.is_nan() || x < 0.0 {
         return f64::NAN;
@@ -26,12 +26,12 @@ pub fn ln(x: f64) -> f64 {
     exponent * LN_2_HIGH + (fraction + exponent * LN_2_LOW)
 }
 
-/// `ln(1 + x)`, exact for small `x` too.
+/// `ln(1 + x)`, also accurate for small `x`.
 pub(crate) fn ln_1p(x: f64) -> f64 {
     if x.abs() < 0.25 { twice_atanh(x / (2.0 + x)) } else { ln(1.0 + x) }
 }
 
-/// `e^x`; 0 below the smallest normal number.
+/// The exponential `e^x`, with the same bits on every platform. Returns 0 for results below the smallest normal number.
 pub fn exp(x: f64) -> f64 {
     if x.is_nan() {
         return x;
@@ -44,12 +44,12 @@ pub fn exp(x: f64) -> f64 {
     }
     let twos = (x * LOG2_E).round();
     let rest = (x - twos * LN_2_HIGH) - twos * LN_2_LOW;
-    // Two steps, because 2^1024 alone is not a number while half of it, doubled, may be.
+    // In two steps, because 2^1024 overflows although the product may be finite.
     let half = (twos / 2.0).floor();
     exp_near_zero(rest) * power_of_two(half) * power_of_two(twos - half)
 }
 
-/// Mantissa in 1..2 and exponent of a positive, finite number.
+/// The mantissa in 1..2 and the exponent of a positive, finite number.
 fn split(x: f64) -> (f64, f64) {
     if x < f64::MIN_POSITIVE {
         let (mantissa, exponent) = split(x * power_of_two(64.0));
@@ -62,32 +62,32 @@ fn split(x: f64) -> (f64, f64) {
     (mantissa, f64::from(biased) - EXPONENT_BIAS)
 }
 
-/// 2 to a whole power whose result is a normal number.
+/// 2 to an integer power whose result is a normal number.
 fn power_of_two(exponent: f64) -> f64 {
-    // In range by the callers' bounds; the cast saturates if not.
+    // In range by the bounds of the callers; otherwise the cast saturates.
     f64::from_bits(((exponent + EXPONENT_BIAS) as u64) << MANTISSA_BITS)
 }
 
-/// `ln((1 + s) / (1 − s))` by its series in odd powers; enough terms for |s| ≤ 0.172, which is (√2
-/// − 1) / (√2 + 1).
+/// `ln((1 + s) / (1 − s))` by its series in odd powers, with enough terms for |s| ≤ 0.172, which is (√2 − 1) / (√2 +
+/// 1).
 fn twice_atanh(s: f64) -> f64 {
     let square = s * s;
     let series = (1..=10).rev().fold(0.0, |sum, k| (sum + 1.0 / f64::from(2 * k + 1)) * square);
     2.0 * s + 2.0 * s * series
 }
 
-/// `e^x` by its series; enough terms for |x| ≤ ln 2 / 2.
+/// `e^x` by its series, with enough terms for |x| ≤ ln 2 / 2.
 fn exp_near_zero(x: f64) -> f64 {
     1.0 + (1..=15).rev().fold(0.0, |sum, k| (1.0 + sum) * x / f64::from(k))
 }
 
 const MANTISSA_BITS: u32 = 52;
 const EXPONENT_BIAS: f64 = 1023.0;
-/// Above this `e^x` is no finite number.
+/// Above this, `e^x` is not finite.
 const MAX_EXPONENT: f64 = 709.782712893384;
-/// Below this `e^x` is no normal number.
+/// Below this, `e^x` is not a normal number.
 const MIN_EXPONENT: f64 = -708.396418532264;
-/// ln 2 in two parts; the first has trailing zeros, so that its product with an exponent is exact.
+/// ln 2 in two parts. The first has trailing zeros, so that its product with an exponent is exact.
 const LN_2_HIGH: f64 = 6.931_471_803_691_238e-1;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 

@@ -1,12 +1,25 @@
-//! Misses of several observers accrued into one phi.
+//! Accrues misses of several observers into one phi.
 
-/// What independent misses since the last sign of life say together.
+/// The phi of independent misses since the last sign of life.
 ///
-/// A miss weighs `-log10` of its probability were the subject alive, as [`LinkEstimator::weight`]
-/// gives it. Probabilities of independent events multiply, so weights add, and the sum reads as any
-/// phi. Only the caller knows what is independent: misses on different links, on one link far
-/// enough apart in time for a disturbance to have passed, or the phi of another observer's own
-/// evidence, recorded as one weight. Asking twice over one link at once is one miss.
+/// The weight of a miss is `-log10` of its probability if the subject is alive, from [`LinkEstimator::weight`].
+/// Probabilities of independent events multiply, so their weights add up to a phi. The caller decides which misses
+/// are independent:
+///
+/// - misses on different links
+/// - misses on one link, far enough apart for a disturbance to pass; two pings at once are one miss
+/// - the phi of another observer's evidence, recorded as one weight
+///
+/// ```
+/// use phin_accrual::Evidence;
+///
+/// let mut evidence = Evidence::default();
+/// evidence.record(1.5);
+/// evidence.record(2.0);
+/// assert_eq!((evidence.phi(), evidence.misses()), (3.5, 2));
+/// evidence.clear();
+/// assert!(evidence.is_empty());
+/// ```
 ///
 /// [`LinkEstimator::weight`]: crate::LinkEstimator::weight
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,38 +29,35 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Forgets everything: there was a sign of life.
+    /// Removes all misses, after a sign of life.
     pub fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Adds a miss. A weight that is negative or not a number counts as 0: a miss that says
-    /// nothing.
+    /// Adds a miss. A weight that is negative or not a number counts as 0.
     pub fn record(&mut self, weight: f64) {
-        // `max` gives the other one of a NaN.
+        // `max` returns 0 for a NaN.
         self.phi = (self.phi + weight.max(0.0)).min(MAX_PHI);
         self.misses = self.misses.saturating_add(1);
     }
 
-    /// The suspicion level, 0 to [`MAX_PHI`]; never falls but by [`clear`](Self::clear).
+    /// Returns phi, from 0 to [`MAX_PHI`]. Only [`clear`](Self::clear) lowers it.
     pub fn phi(&self) -> f64 {
         self.phi
     }
 
-    /// Whether nothing was missed since the last sign of life.
+    /// Returns whether there were no misses since the last sign of life.
     pub fn is_empty(&self) -> bool {
         self.misses == 0
     }
 
-    /// How many misses were recorded since the last sign of life, those that weigh nothing
-    /// included.
+    /// Returns the number of misses since the last sign of life, including those of weight 0.
     pub fn misses(&self) -> u32 {
         self.misses
     }
 }
 
-/// Where accrued evidence stops rising: far above any useful threshold, far below where sums lose
-/// digits.
+/// The largest phi of [`Evidence`]: far above any useful threshold, and small enough that sums keep their digits.
 pub const MAX_PHI: f64 = 1000.0;
 
 #[cfg(test)]

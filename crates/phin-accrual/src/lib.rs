@@ -1,26 +1,23 @@
 //! Phi-accrual failure detection as arithmetic: no clock, no I/O, no dependencies.
 //!
-//! *Phi* is a suspicion level: `-log10` of the probability of a silence as long as this one, were
-//! the other side alive. Acting at `phi = 8` is a mistake once in 10⁸ times (Hayashibara et al.,
-//! *The φ Accrual Failure Detector*, SRDS 2004, §4). Three estimators give it, one for each way of
-//! listening:
+//! *Phi* is a suspicion level: `-log10` of the probability that a living peer stays silent for this long. Acting at
+//! `phi = 8` is wrong once in 10⁸ times (Hayashibara et al., *The φ Accrual Failure Detector*, SRDS 2004, §4). Choose
+//! the type by the kind of messages that you observe:
 //!
-//! | Type | Learns from | Tells |
+//! | Type | Input | Result |
 //! |---|---|---|
 //! | [`PhiAccrual`] | intervals between regular heartbeats | phi of the time since the last |
-//! | [`LinkEstimator`] | round trips and losses of pings | what a missing reply is worth |
-//! | [`Evidence`] | independent misses, of any observers | their phi together |
+//! | [`LinkEstimator`] | round trips and losses of pings | phi of a missing reply, and deadlines |
+//! | [`Evidence`] | independent misses of any observers | their common phi |
 //!
-//! Time is an argument, as [`Duration`](std::time::Duration): the caller owns the clock. Recording
-//! and asking take a bounded number of steps and allocate nothing. Every input has a defined
-//! result, none panics. The logarithms and exponentials are the crate's own, made of IEEE 754 basic
-//! operations only, so results are the same bits on every platform and a simulation replays
-//! anywhere.
+//! Time is an argument, as [`Duration`](std::time::Duration): the caller owns the clock. Recording and querying take
+//! a bounded number of steps and allocate nothing. Every input has a defined result, and none panics. The crate has
+//! its own logarithm and exponential, which use only basic IEEE 754 operations. So results are the same bits on every
+//! platform, and a simulation replays anywhere.
 //!
 //! # Plain heartbeats
 //!
-//! [`PhiAccrual`] is usable alone, wherever one side sends a heartbeat regularly and the
-//! other wonders about silence.
+//! Use [`PhiAccrual`] if one side sends heartbeats at regular intervals.
 //!
 //! ```
 //! use phin_accrual::PhiAccrual;
@@ -28,23 +25,21 @@
 //!
 //! const SECOND: Duration = Duration::from_secs(1);
 //!
-//! // The last 100 intervals count; jitter under 50 ms is never news; one heartbeat a second is
-//! // expected.
+//! // Remember 100 intervals, ignore jitter below 50 ms, and expect one heartbeat a second.
 //! let mut detector = PhiAccrual::new(100, Duration::from_millis(50), SECOND);
 //!
-//! // At each heartbeat, record the time since the one before. Here that is 2 s, give or take
-//! // 100 ms.
+//! // At each heartbeat, record the time since the previous one. Here it is about 2 s.
 //! for beat in 0..100 {
 //!     let jitter = Duration::from_millis(100) * (beat % 3);
 //!     detector.record(2 * SECOND - Duration::from_millis(100) + jitter);
 //! }
 //!
-//! // Whenever you like, ask about the time since the last one, and act at a level of your own.
+//! // At any moment, pass the time since the last heartbeat, and act at a level that you choose.
 //! assert!(detector.phi(2 * SECOND) < 1.0);
 //! assert!(detector.phi(3 * SECOND) > 8.0);
 //! ```
 //!
-//! # Pings now and then
+//! # Occasional pings
 //!
 //! ```
 //! use phin_accrual::{Evidence, LinkEstimator};
@@ -54,13 +49,11 @@
 //! for _ in 0..100 {
 //!     link.record_reply(Duration::from_millis(10));
 //! }
-//! // How long must a reply be missing for a miss of weight 2? A little more than twice the usual
-//! // round trip.
+//! // A miss of weight 2 takes a wait of a little more than twice the usual round trip.
 //! let wait = link.deadline(2.0).expect("this link loses fewer than one message in a hundred");
 //! assert!(wait < Duration::from_millis(25));
 //!
-//! // Four such misses, far enough apart to be independent, are phi 8. Any sign of life takes it
-//! // all back.
+//! // Four such misses, far enough apart to be independent, give phi 8. Any sign of life clears it.
 //! let mut evidence = Evidence::default();
 //! for _ in 0..4 {
 //!     evidence.record(link.weight(wait));
@@ -88,3 +81,8 @@ pub use link::{
 };
 pub use phi::{MIN_INTERVAL_DEVIATION, PhiAccrual};
 pub use window::{MAX_INTERVAL, MAX_SAMPLES, MIN_SAMPLES};
+
+/// Compiles the example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

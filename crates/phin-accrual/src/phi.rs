@@ -1,4 +1,4 @@
-//! The detector of the paper: phi over the times between arrivals.
+//! The detector of the paper: phi from inter-arrival times.
 
 use crate::{
     tail::log10_survival,
@@ -6,11 +6,10 @@ use crate::{
 };
 use std::time::Duration;
 
-/// Phi-accrual over inter-arrival times, as Hayashibara et al. describe it (SRDS 2004, §5).
+/// Phi from the intervals between regular heartbeats, as in Hayashibara et al. (SRDS 2004, §5).
 ///
-/// For anything that arrives regularly. The intervals between the last arrivals are taken for
-/// normally distributed; phi is `-log10` of the probability that the next interval is longer than
-/// the silence so far (§4.2).
+/// The detector assumes that intervals are normally distributed. Phi is `-log10` of the probability that an interval
+/// is longer than the silence so far (§4.2). The crate page has an example.
 #[derive(Clone, Debug)]
 pub struct PhiAccrual {
     intervals: Window,
@@ -19,17 +18,16 @@ pub struct PhiAccrual {
 }
 
 impl PhiAccrual {
-    /// A detector that remembers the last `capacity` intervals ([`MIN_SAMPLES`](crate::MIN_SAMPLES)
-    /// to [`MAX_SAMPLES`](crate::MAX_SAMPLES); the paper uses 1,000). All memory, 8 bytes each, is
-    /// taken here.
+    /// Creates a detector that remembers the last `capacity` intervals.
     ///
-    /// `min_deviation` is the floor of [`deviation`](Self::deviation): a heartbeat late by less
-    /// than a few of it is never suspect, however regular the ones before were.
-    /// [`MIN_INTERVAL_DEVIATION`] to [`MAX_INTERVAL`].
-    ///
-    /// `first_interval` stands for experience until there is some: the window starts with two
-    /// intervals a quarter below and above it, which leave it as the oldest. A wrong estimate only
-    /// makes the detector patient for as long.
+    /// - `capacity` is clamped to [`MIN_SAMPLES`](crate::MIN_SAMPLES) and [`MAX_SAMPLES`](crate::MAX_SAMPLES). The
+    ///   paper uses 1,000. Each takes 8 bytes, allocated here.
+    /// - `min_deviation` is the floor of [`deviation`](Self::deviation). A heartbeat that is late by less than a few
+    ///   times this is never suspect, however regular the previous ones were. It is clamped to
+    ///   [`MIN_INTERVAL_DEVIATION`] and [`MAX_INTERVAL`].
+    /// - `first_interval` is the interval expected before there are samples. The window starts with one interval a
+    ///   quarter below it and one a quarter above. A wrong estimate makes the detector slower until these two leave
+    ///   the window.
     pub fn new(capacity: usize, min_deviation: Duration, first_interval: Duration) -> Self {
         let mut intervals = Window::new(capacity);
         let first_interval = first_interval.min(MAX_INTERVAL);
@@ -39,25 +37,25 @@ impl PhiAccrual {
         Self { intervals, min_deviation }
     }
 
-    /// Adds the interval between the last two arrivals, at most [`MAX_INTERVAL`].
+    /// Records the interval between the last two arrivals, at most [`MAX_INTERVAL`].
     pub fn record(&mut self, interval: Duration) {
         self.intervals.record(interval);
     }
 
-    /// The suspicion level when the last arrival was `elapsed` ago: 0 and more, rising without end
-    /// and never infinite.
+    /// Returns phi, the suspicion level, when the last arrival was `elapsed` ago. It starts at 0, rises without
+    /// limit, and is never infinite.
     pub fn phi(&self, elapsed: Duration) -> f64 {
         let deviations = (elapsed.as_secs_f64() - self.intervals.mean()) / self.floored_deviation();
         log10_survival(deviations).abs()
     }
 
-    /// Mean of the intervals remembered.
+    /// Returns the mean of the remembered intervals.
     pub fn mean(&self) -> Duration {
         Duration::from_secs_f64(self.intervals.mean())
     }
 
-    /// Standard deviation of the intervals remembered, not below the floor: what [`phi`](Self::phi)
-    /// reckons with.
+    /// Returns the standard deviation of the remembered intervals, or its floor if that is larger. [`phi`](Self::phi)
+    /// uses it.
     pub fn deviation(&self) -> Duration {
         Duration::from_secs_f64(self.floored_deviation())
     }
@@ -67,7 +65,7 @@ impl PhiAccrual {
     }
 }
 
-/// The least floor under [`PhiAccrual::deviation`]: below it, phi would measure the clock.
+/// The smallest `min_deviation` of [`PhiAccrual::new`]. Below it, phi would measure the clock.
 pub const MIN_INTERVAL_DEVIATION: Duration = Duration::from_micros(1);
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
-//! The normal distribution's tail: the probability that something is still to come, where naive
-//! floats fail.
+//! The upper tail of the normal distribution, accurate at any distance.
 //!
-//! `1 − cdf` loses all its digits beyond 8 deviations and is 0 beyond 38. Here everything comes
-//! from the Mills ratio `Q(z) / φ(z)` (tail over density), which never under- or overflows: its
-//! logarithm plus that of the density is exact at any distance.
+//! `1 − cdf` loses all its digits beyond 8 deviations and is 0 beyond 38. These functions use the Mills ratio `Q(z) /
+//! φ(z)` (tail over density), which never underflows or overflows. The sum of its logarithm and that of the density
+//! is accurate at any distance.
 
 use crate::elementary::{exp, ln, ln_1p};
 use std::f64::consts::{FRAC_2_SQRT_PI, LOG10_E, SQRT_2};
 
-/// `Q(z)`: the probability that a standard normal variable exceeds `z`. Exact for positive `z`; for
-/// negative `z` its complement is `survival(-z)`.
+/// `Q(z)`: the probability that a standard normal variable exceeds `z`. Accurate for positive `z`; for negative `z`,
+/// use the complement `survival(-z)`.
 pub(crate) fn survival(z: f64) -> f64 {
     if z < 0.0 { 1.0 - survival(-z) } else { exp(ln_upper_tail(z)) }
 }
@@ -27,8 +26,8 @@ pub(crate) fn upper_quantile(probability: f64) -> f64 {
     }
     let ln_probability = ln(probability.max(f64::MIN_POSITIVE));
     let t = (-2.0 * ln_probability).sqrt();
-    // Abramowitz and Stegun 26.2.23: within 4.5e-4. Each Newton step on the almost straight ln Q
-    // squares that.
+    // Abramowitz and Stegun 26.2.23: within 4.5e-4. Each Newton step on ln Q, which is almost straight, squares the
+    // error.
     let guess = t
         - (2.515517 + t * (0.802853 + t * 0.010328))
             / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308)));
@@ -47,8 +46,8 @@ fn mills_ratio(z: f64) -> f64 {
     if z < SERIES_END { mills_ratio_by_series(z) } else { mills_ratio_by_fraction(z) }
 }
 
-/// `√(π/2) e^(z²/2) − (z + z³/3 + z⁵/15 + …)` (Abramowitz and Stegun 26.2.11): all of one sign, so
-/// that only the one subtraction cancels, by a factor of 370 at worst.
+/// `√(π/2) e^(z²/2) − (z + z³/3 + z⁵/15 + …)` (Abramowitz and Stegun 26.2.11). All terms have one sign, so only the one
+/// subtraction cancels digits, by a factor of 370 at worst.
 fn mills_ratio_by_series(z: f64) -> f64 {
     let square = z * z;
     let mut term = z;
@@ -62,11 +61,10 @@ fn mills_ratio_by_series(z: f64) -> f64 {
     exp(square / 2.0) * SQRT_HALF_PI - sum
 }
 
-/// Laplace's continued fraction `1 / (z + 1 / (z + 2 / (z + 3 / …)))` (Abramowitz and Stegun
-/// 26.2.14), from the far end.
+/// Laplace's continued fraction `1 / (z + 1 / (z + 2 / (z + 3 / …)))` (Abramowitz and Stegun 26.2.14), evaluated from
+/// its last term.
 fn mills_ratio_by_fraction(z: f64) -> f64 {
-    // Enough for 1e-17 from SERIES_END on. The rest beyond the last term is taken for its own
-    // limit.
+    // Enough for 1e-17 from SERIES_END on. The remainder after the last term is replaced by its limit.
     let terms = (8.0 + 330.0 / (z * z)).floor();
     let mut fraction = z / 2.0 + (z * z / 4.0 + terms + 1.0).sqrt();
     let mut k = terms;
@@ -77,7 +75,7 @@ fn mills_ratio_by_fraction(z: f64) -> f64 {
     1.0 / fraction
 }
 
-/// Where the series has lost three digits and the continued fraction needs 44 terms.
+/// The switch from the series, which loses three digits here, to the continued fraction, which needs 44 terms.
 const SERIES_END: f64 = 3.0;
 /// `√(π/2)`.
 const SQRT_HALF_PI: f64 = SQRT_2 / FRAC_2_SQRT_PI;

@@ -1,25 +1,24 @@
-//! A bounded sample of times with its running mean and variance, which cannot drift.
+//! A bounded sample of durations with a running mean and variance that do not drift.
 
 use std::time::Duration;
 
-/// The last samples recorded, up to a fixed number.
+/// The last samples, up to a fixed number.
 ///
-/// The sums are integers: what leaves is subtracted exactly as it was added, so mean and variance
-/// are those of the samples held, after any number of updates. (Running sums of floats drift;
-/// Welford's method with removal does too.)
+/// The sums are integers: a sample is subtracted exactly as it was added. So mean and variance are exact after any
+/// number of updates. Running sums of floats drift, and so does Welford's method with removal.
 #[derive(Clone, Debug)]
 pub(crate) struct Window {
-    /// Nanoseconds, in a circle. Its length is the capacity.
+    /// Nanoseconds, as a ring buffer. Its length is the capacity.
     samples: Box<[u64]>,
     len: usize,
-    /// Where the next sample goes.
+    /// The index of the next sample.
     next: usize,
     sum: u128,
     sum_of_squares: u128,
 }
 
 impl Window {
-    /// An empty window. The capacity is clamped to [`MIN_SAMPLES`] and [`MAX_SAMPLES`].
+    /// Creates an empty window. The capacity is clamped to [`MIN_SAMPLES`] and [`MAX_SAMPLES`].
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.clamp(MIN_SAMPLES, MAX_SAMPLES);
         Self {
@@ -31,7 +30,7 @@ impl Window {
         }
     }
 
-    /// Adds a sample, clamped to [`MAX_INTERVAL`]; in a full window the oldest leaves.
+    /// Adds a sample of at most [`MAX_INTERVAL`]. A full window drops its oldest sample.
     pub(crate) fn record(&mut self, sample: Duration) {
         let nanos =
             u64::try_from(sample.as_nanos()).map_or(MAX_NANOS, |nanos| nanos.min(MAX_NANOS));
@@ -48,27 +47,25 @@ impl Window {
         self.sum_of_squares += u128::from(nanos) * u128::from(nanos);
     }
 
-    /// Mean in seconds; 0 when empty.
+    /// The mean in seconds; 0 if empty.
     pub(crate) fn mean(&self) -> f64 {
         self.sum as f64 / self.len.max(1) as f64 / NANOS_PER_SECOND
     }
 
-    /// Standard deviation in seconds, of the samples themselves (not a larger population); 0 when
-    /// empty.
+    /// The standard deviation of the samples in seconds, as a whole population; 0 if empty.
     pub(crate) fn deviation(&self) -> f64 {
         let len = self.len.max(1) as u128;
-        // Never negative (Cauchy and Schwarz), and below 2¹²⁸ by MAX_SAMPLES and MAX_INTERVAL.
+        // Never negative (Cauchy–Schwarz), and below 2¹²⁸ by MAX_SAMPLES and MAX_INTERVAL.
         let variance_times_len_squared = len * self.sum_of_squares - self.sum * self.sum;
         (variance_times_len_squared as f64).sqrt() / len as f64 / NANOS_PER_SECOND
     }
 }
 
-/// The longest interval that counts as such, about 3.26 days: `MAX_SAMPLES² · MAX_INTERVAL²` stays
-/// below 2¹²⁸.
+/// The longest interval, about 3.26 days. It keeps `MAX_SAMPLES² · MAX_INTERVAL²` below 2¹²⁸.
 pub const MAX_INTERVAL: Duration = Duration::from_nanos(MAX_NANOS);
-/// The fewest samples a window holds: with fewer there is no deviation.
+/// The smallest capacity of a window. With fewer samples there is no deviation.
 pub const MIN_SAMPLES: usize = 2;
-/// The most samples a window holds, of 8 bytes each.
+/// The largest capacity of a window. Each sample takes 8 bytes.
 pub const MAX_SAMPLES: usize = 1 << 16;
 const MAX_NANOS: u64 = (1 << 48) - 1;
 const NANOS_PER_SECOND: f64 = 1e9;

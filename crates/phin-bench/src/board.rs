@@ -1,4 +1,4 @@
-//! What the nodes of one process hold of the members, as they tell it.
+//! The lists of the nodes of one process, as the nodes report them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::machine::now;
 
-/// Where a node tells what it learns.
+/// The handle by which a node reports changes of its list.
 #[derive(Clone, Debug)]
 pub struct Told {
     board: Arc<Board>,
@@ -52,7 +52,7 @@ pub(crate) struct Board {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     views: Vec<View>,
-    /// Who may be declared dead.
+    /// The members that may be declared dead.
     doomed: BTreeSet<String>,
     false_deaths: u64,
 }
@@ -83,7 +83,7 @@ impl Board {
         self.state().doomed.insert(member);
     }
 
-    /// Whoever was declared dead and was not doomed, each by each node that did.
+    /// The number of false verdicts: members declared dead that were not doomed, counted at each node.
     pub(crate) fn false_deaths(&self) -> u64 {
         self.state().false_deaths
     }

@@ -1,5 +1,5 @@
-//! The measuring process's side of its children. None outlives it: each is killed when it is dropped, and ends by itself
-//! when its standard input does.
+//! The measuring process's side of its children. None outlives it: each is killed when it is dropped, and ends by
+//! itself when its standard input does.
 
 use std::{
     ffi::OsString,
@@ -25,7 +25,7 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// What stands in the place of a system's name for a child that keeps a core busy.
+    /// The name, instead of a system's, of a child that keeps a core busy.
     pub const BUSY: &str = "busy";
 
     /// Starts this program with these arguments.

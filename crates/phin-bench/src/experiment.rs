@@ -20,7 +20,7 @@ use crate::{
 /// Measures all systems at all sizes, one after the other, and tells on standard error how far it is.
 ///
 /// # Errors
-/// What was asked for cannot be measured here. What fails on the way is in the report.
+/// If the request cannot be measured on this machine. The report has failures on the way.
 pub fn measure(
     systems: &[&'static dyn System],
     options: &Options,
@@ -123,7 +123,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// What a node costs while nothing happens.
+    /// Measures the cost of a node while nothing happens.
     fn idle(
         &self,
         cluster: &mut Cluster,

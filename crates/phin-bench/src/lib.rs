@@ -1,11 +1,11 @@
-//! Measures clusters of real nodes on one machine: how soon the living know of a death, what a node costs when nothing
-//! happens, and how long a cluster takes to form.
+//! Measures clusters of real nodes on one machine: the time until all live members know of a death, the cost of a
+//! node while nothing happens, and the time until a new cluster is complete.
 //!
-//! The nodes run in child processes, survivors together, each victim alone, and are told what to do over pipes. They are
-//! phin's, or another [`System`]'s: the same deaths, clocks and counters for all. Where the machine permits, everything
-//! happens in a network namespace of its own, in which every node has an address: its loopback then carries nothing
-//! else, so what it counts is what the nodes sent; and a host that falls silent is an address that is taken away.
-//! Linux only.
+//! The nodes run in child processes, which receive commands over pipes: the survivors share one, and each victim has
+//! its own. They are nodes of phin or of another [`System`], with the same deaths, clocks and counters for all. If
+//! the machine permits, everything runs in a separate network namespace, in which every node has an address. Its
+//! loopback carries nothing else, so its counters are those of the nodes, and a host falls silent by losing its
+//! address. Linux only.
 
 mod board;
 mod child;
@@ -37,7 +37,7 @@ use std::{
 
 /// A membership system, with its settings.
 pub trait System: Sync {
-    /// What commands and reports call it: lower case, with hyphens.
+    /// Its name in commands and reports: lower case, with hyphens.
     fn name(&self) -> &'static str;
 
     /// Its version, transport and every timing that was chosen, in a line.
@@ -55,7 +55,7 @@ pub type Counting<'a> = Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>>;
 
 /// A running node. Dropping it may end it.
 pub trait Node: Send {
-    /// Where others join through it.
+    /// The address at which others join through it.
     fn addr(&self) -> SocketAddr;
 
     /// The process it runs in, if that is not the one that started it.
@@ -69,7 +69,7 @@ pub trait Node: Send {
     }
 }
 
-/// What a node is to be.
+/// The parameters of a node.
 #[derive(Clone, Debug)]
 pub struct Spec {
     /// Its name, which no other node ever has.
@@ -82,6 +82,6 @@ pub struct Spec {
     pub seed: Option<SocketAddr>,
     /// How many members the cluster will have, for systems that want to know.
     pub members: usize,
-    /// What all nodes of this cluster and no others know: 32 bytes in hexadecimal.
+    /// The shared secret of this cluster: 32 bytes in hexadecimal.
     pub secret: String,
 }

@@ -1,4 +1,4 @@
-//! What the system says of processes, of itself, and of the time.
+//! Reads the time, the costs of processes, and the properties of the machine.
 
 use std::fs;
 
@@ -43,7 +43,7 @@ pub(crate) fn resident_kib(processes: &[u32]) -> f64 {
 pub struct Machine {
     /// Processors that this process may use.
     pub cores: usize,
-    /// What they call themselves.
+    /// The model of the processors.
     pub processor: String,
     /// Version of the kernel.
     pub kernel: String,

@@ -25,9 +25,9 @@ enum Command {
 
 /// Start clusters of real nodes, kill members, and time until the others know
 ///
-/// Measures also how long a cluster takes to form, and what a node costs when nothing happens. Where this machine lets
-/// it, everything happens in a network namespace of its own (`unshare`, `ip`), which counts packets, and in which a host can
-/// fall silent. With the defaults it takes most of an hour.
+/// Also measures how long a cluster takes to form, and the cost of a node while nothing happens. If this machine
+/// permits, everything runs in a separate network namespace (`unshare`, `ip`), which counts packets, and in which a
+/// host can fall silent. With the defaults it takes most of an hour.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin-bench detect --sizes 8,64 --kill silent\n  \
     phin-bench detect --out docs/benchmarks --simulated docs/benchmarks/detection.csv")]

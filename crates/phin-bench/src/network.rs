@@ -1,4 +1,4 @@
-//! Where the nodes meet: a network namespace of their own, or the loopback that all processes share.
+//! The network of the nodes: a network namespace of their own, or the loopback that all processes share.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Where the nodes meet.
+/// The network of the nodes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Network {
     /// A namespace that nobody else is in. Each node has an address of its own.

@@ -1,4 +1,4 @@
-//! What can be chosen about a measurement.
+//! The options of a measurement.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -23,7 +23,7 @@ impl Kill {
     }
 }
 
-/// What is measured, and where the reports go.
+/// The options of a measurement and of its reports.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Cluster sizes
@@ -63,7 +63,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// What the files of a report are called: who was measured, how they died, and whether cores were busy.
+    /// The stem of the file names of a report: the systems, the kind of death, and whether cores were busy.
     pub fn stem(&self, who: &str) -> String {
         let busy = if self.busy > 0 { "-busy" } else { "" };
         format!("{who}-{}{busy}", self.kill.as_str())

@@ -1,5 +1,5 @@
-//! What the measuring process and its children say to each other: one JSON object a line. Moments are nanoseconds of the
-//! monotonic clock, which is one for all processes of a machine.
+//! The protocol between the measuring process and its children: one JSON object per line. Moments are nanoseconds of
+//! the monotonic clock, which all processes of a machine share.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// What a child is to do. Each has one [`Reply`].
+/// A command to a child. Each has one [`Reply`].
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum Command {
     /// Start these nodes at once; without a seed, the first of them before the others, who join through it.
@@ -38,7 +38,7 @@ pub(crate) struct Place {
     pub(crate) ip: IpAddr,
 }
 
-/// What a child has done.
+/// The reply to a command.
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) enum Reply {
     Started {

@@ -20,11 +20,11 @@ pub struct Report {
     pub kill: String,
     /// How many processes kept cores busy.
     pub busy: usize,
-    /// Where it was measured.
+    /// The machine.
     pub machine: Machine,
     /// The settings of each system, by its name.
     pub settings: BTreeMap<String, String>,
-    /// What was measured, by system and size.
+    /// The measurements, by system and size.
     pub rows: Vec<Row>,
 }
 
@@ -136,7 +136,7 @@ impl Report {
             .collect()
     }
 
-    /// Of how many members a plot is, and of how many deaths or starts.
+    /// The subtitle of a plot: the number of members, and of deaths or starts.
     fn subtitle(&self, what: Option<(&str, Count)>) -> String {
         let span = |value: &dyn Fn(&Row) -> usize| {
             let values = self.rows.iter().map(value);
@@ -210,7 +210,7 @@ impl Report {
         series.filter(|series| !series.points.is_empty()).collect()
     }
 
-    /// What the simulator says of the systems that it knows.
+    /// The curves of the simulator for the systems that it knows.
     fn simulated(&self, simulated: &Simulated, column: &str, divisor: f64) -> Vec<Series> {
         let series = self.settings.keys().map(|system| {
             let points = simulated.curve(system, column);

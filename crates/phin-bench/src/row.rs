@@ -1,8 +1,8 @@
-//! What was measured of one system at one size.
+//! The measurements of one system at one size.
 
 use serde::{Deserialize, Serialize};
 
-/// What was measured of one system at one size. Times are milliseconds.
+/// The measurements of one system at one size. Times are milliseconds.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Row {
     /// The system's name.
@@ -19,7 +19,7 @@ pub struct Row {
     pub unnoticed: usize,
     /// How often a node declared a living one dead, all nodes and the whole run together.
     pub false_deaths: u64,
-    /// What a node cost while nothing happened.
+    /// The cost of a node while nothing happened.
     pub idle: Option<Idle>,
     /// For each start: until the last list was complete.
     pub bootstrap_ms: Vec<f64>,
@@ -29,7 +29,7 @@ pub struct Row {
     pub failure: Option<String>,
 }
 
-/// What a node of a calm cluster cost on average.
+/// The mean cost of a node of a calm cluster.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Idle {
     /// How long it was measured.

@@ -1,5 +1,5 @@
-//! How long real nodes on networks of their own take to know of a death or a pause: processes in network namespaces,
-//! told apart by what happened to them. Prints a table; needs Linux, root, `ip` and `nft`.
+//! Measures the time until real nodes in network namespaces know of a death or a pause, for each kind of fault.
+//! Prints a table. Needs Linux, root, `ip` and `nft`.
 //!
 //! `cargo bench -p phin-node --bench network -- --sizes 8,16,32 --trials 20`
 

@@ -69,8 +69,8 @@ enum Command {
     },
 }
 
-/// Where new files go. Not generic over a default: clap keeps the text of a default in a static that all instances of a
-/// generic type share.
+/// The directory of new files. Not generic over the default, because clap stores the text of a default in a static
+/// that all instances of a generic type share.
 #[derive(clap::Args)]
 struct Made {
     /// Directory for the new files; existing files are never overwritten
@@ -97,7 +97,7 @@ fn issue(
     made: &Made,
     validity: Validity,
 ) -> Result<(), Failure> {
-    // The name becomes a file's and a member's: what neither can have is refused before anything is written.
+    // The name becomes the name of a file and of a member. Check both before writing anything.
     let member_name =
         phin::Name::try_from(name).map_err(|error| usage(name, &error.to_string()))?;
     if name.contains(['/', '\\']) || name.starts_with(['.', '-']) {
@@ -118,14 +118,16 @@ fn issue(
     Ok(())
 }
 
-/// A certificate counts no longer than its CA's.
+/// Warns if the certificate of the CA expires before the new one, which is then no longer valid either.
 fn warn_if_outlived(ca: &Path, ca_pem: &str, not_after: SystemTime) {
     let described = certificates::describe(ca_pem).unwrap_or_default();
     let Some(ends) = described.first().map(|ca| ca.validity.not_after) else { return };
     if ends < not_after {
         let until = rfc3339(ends);
-        let warning =
-            format!("warning: {} is valid until {until}, and so is what it signed\n", ca.display());
+        let warning = format!(
+            "warning: {} expires at {until}, and then the new certificate is no longer valid either\n",
+            ca.display()
+        );
         let _ = io::stderr().write_all(warning.as_bytes());
     }
 }
@@ -166,7 +168,7 @@ fn describe(file: &Path, certificate: &CertificateDescription) -> String {
     )
 }
 
-/// Writes both or, where either exists, neither.
+/// Writes both files, or neither if one of them exists.
 fn write_pair(dir: &Path, name: &str, certificate: &str, key: &str) -> Result<(), Failure> {
     let (cert_path, key_path) = (dir.join(format!("{name}.pem")), dir.join(format!("{name}.key")));
     if let Some(taken) = [&cert_path, &key_path].into_iter().find(|path| path.exists()) {

@@ -1,19 +1,19 @@
-//! Everything that a node tells as it happens: changes of the membership, and whether it hears anyone.
+//! All changes that a node reports: of the membership, and of its isolation.
 
 use phin::{Cluster, Notice, Subscription};
 
-/// A subscription to all of it.
+/// A subscription to all changes.
 pub(crate) struct Changes {
     cluster: Cluster,
     subscription: Subscription,
     is_isolated: bool,
 }
 
-/// What happened.
+/// One change.
 pub(crate) enum Told {
-    /// The list, or a change to it.
+    /// The list, or a change of it.
     Notice(Notice),
-    /// The node hears no other member any more, or one again.
+    /// The node became isolated, or is no longer.
     Isolated(bool),
 }
 
@@ -27,7 +27,7 @@ impl Changes {
         &self.cluster
     }
 
-    /// The next news: the list first; `None` once the node has stopped. Dropping the future loses nothing.
+    /// Waits for the next change, the list first. Returns `None` once the node has stopped. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Told> {
         let isolation = async {
             let changed = match self.is_isolated {
@@ -36,7 +36,7 @@ impl Changes {
             };
             match changed {
                 Ok(()) => !self.is_isolated,
-                // What the subscription still has is told first; its end is the end.
+                // The node has stopped. The subscription yields its remaining notices, then ends.
                 Err(phin::Stopped) => std::future::pending().await,
             }
         };

@@ -1,4 +1,4 @@
-//! The commands' side of a node's HTTP.
+//! The HTTP client of the commands.
 
 use std::{io::BufReader, net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     text::escaped,
 };
 
-/// Which node a command asks.
+/// The node that a command sends its request to.
 #[derive(clap::Args)]
 pub(crate) struct Target {
     /// The node's HTTP address, as `phin run --http` has it
@@ -19,27 +19,27 @@ pub(crate) struct Target {
     http: String,
 }
 
-/// An answer that goes on.
+/// An answer without an end.
 pub(crate) type Stream = BufReader<BodyReader<'static>>;
 
-/// Asks one node.
+/// An HTTP client of one node.
 pub(crate) struct Client {
     agent: Agent,
     base: String,
 }
 
-/// Why a request brought no answer to use.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RequestError {
     #[error("{base} does not answer; does a node run there with --http?")]
     NoAnswer { base: String, source: ureq::Error },
     #[error(
-        "{base} took the request but does not answer: its process is stopped or starved, or is no node"
+        "{base} accepted the connection but does not answer; the process is stopped or starved, or is no phin node"
     )]
     Silent { base: String },
     #[error("{base} answered {status}: {error}")]
     Refused { base: String, status: u16, error: String },
-    #[error("{base} answered something that is not of phin")]
+    #[error("{base} sent an answer that is not from phin")]
     NotPhin { base: String, source: Box<dyn std::error::Error + Send + Sync> },
 }
 
@@ -50,7 +50,7 @@ impl From<RequestError> for Failure {
 }
 
 impl Client {
-    /// A client of the node at this URL; the scheme may be left out.
+    /// Creates a client of the node at this URL. The scheme may be omitted.
     pub(crate) fn new(target: &Target) -> Result<Self, Failure> {
         let url = target.http.trim().trim_end_matches('/');
         let authority = url.strip_prefix("http://").unwrap_or(url);
@@ -62,14 +62,14 @@ impl Client {
         Ok(Self::of_authority(authority))
     }
 
-    /// A client of the node at this address.
+    /// Creates a client of the node at this address.
     pub(crate) fn at(addr: SocketAddr) -> Self {
         Self::of_authority(&addr.to_string())
     }
 
     fn of_authority(authority: &str) -> Self {
         let config = Agent::config_builder()
-            // A node is asked directly: a proxy of the environment would ask its own loopback.
+            // No proxy: one from the environment would connect to its own loopback address.
             .proxy(None)
             .http_status_as_error(false)
             .max_redirects(0)
@@ -94,7 +94,7 @@ impl Client {
         self.json(self.accepted(response)?)
     }
 
-    /// Opens a stream that has no end of its own, but is never silent for long.
+    /// Opens a stream without an end. Fails if it is silent for too long.
     pub(crate) fn stream(&self, path: &str) -> Result<Stream, RequestError> {
         let response = self.agent.get(format!("{}{path}", self.base)).call();
         Ok(BufReader::new(self.accepted(response)?.into_body().into_reader()))
@@ -134,7 +134,7 @@ impl Client {
     }
 }
 
-/// Where a node tells this of a member; whatever a name has that a path cannot is escaped (RFC 3986 §2.1).
+/// The path of a resource of a member, with its name escaped (RFC 3986 §2.1).
 pub(crate) fn member_path(member: &str, what: &str) -> String {
     let mut path = "/v1/members/".to_owned();
     for byte in member.bytes() {
@@ -147,11 +147,11 @@ pub(crate) fn member_path(member: &str, what: &str) -> String {
     path + what
 }
 
-/// Leaving takes a node the longest.
+/// The longest wait for an answer. Leaving takes longest.
 const MAX_ANSWER_TIME: Duration = LEAVE_DEADLINE.saturating_mul(2);
-/// Longer than the pauses between the comments that keep a stream alive.
+/// The longest silence of a stream: longer than the interval of the comments that keep it alive.
 const MAX_SILENCE: Duration = Duration::from_secs(40);
-/// Several times a list of 65,536 members.
+/// The longest answer: several times a list of 65,536 members.
 const MAX_ANSWER_BYTES: u64 = 128 * 1024 * 1024;
 const MAX_ERROR_CHARS: usize = 500;
 

@@ -1,4 +1,4 @@
-//! `phin demo`: a cluster of real processes on this machine, of which one is killed and one leaves.
+//! `phin demo`: runs a cluster of real processes on this machine, kills one, and makes one leave.
 
 mod fleet;
 mod report;
@@ -24,8 +24,8 @@ use report::{Killed, Left, Report, Timeline, Told};
 
 /// Show how a cluster of processes on this machine notices a death and a departure
 ///
-/// Starts real nodes on 127.0.0.1 with a fresh key, waits until each knows all others, kills one with SIGKILL, has another
-/// one leave, and shows when each of the others noticed. All processes that it starts end with it.
+/// Starts real nodes on 127.0.0.1 with a fresh key, waits until each knows all others, kills one with SIGKILL, has
+/// another one leave, and shows when each of the others noticed. All processes that it starts end with it.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin demo\n  phin demo --nodes 16 --profile lan --json")]
 pub(crate) struct Args {
@@ -43,7 +43,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Where the story is told as it happens; nowhere with `--json`.
+/// Prints the progress; nothing with `--json`.
 struct Narrator {
     is_silent: bool,
 }
@@ -87,7 +87,7 @@ async fn play(fleet: &mut Fleet, args: &Args, narrator: &Narrator) -> Result<Rep
     Ok(Report { nodes, converged_ms, killed, left })
 }
 
-/// Starts the nodes, and returns how long it took until each knew every other.
+/// Starts the nodes, and returns the time until each knew every other.
 async fn converge(fleet: &mut Fleet, nodes: usize) -> Result<Duration, Failure> {
     let start = Instant::now();
     fleet.start_node(None)?;
@@ -104,8 +104,8 @@ async fn converge(fleet: &mut Fleet, nodes: usize) -> Result<Duration, Failure> 
     Ok(start.elapsed())
 }
 
-/// Lets the nodes be together for a while: fresh links are not measured yet, and fresh nodes do not take turns yet, so
-/// that a death among them would say little of one in a cluster that runs.
+/// Lets the cluster run for a while. New links are not measured yet, so a death now would not be typical of a running
+/// cluster.
 async fn settle(fleet: &mut Fleet, args: &Args, narrator: &Narrator) -> Result<(), Failure> {
     let config = match args.profile.as_str() {
         "wan" => phin::Config::wan(),
@@ -122,7 +122,7 @@ async fn settle(fleet: &mut Fleet, args: &Args, narrator: &Narrator) -> Result<(
     timeout(settling, unasked_end).await.unwrap_or(Ok(()))
 }
 
-/// Kills a node, and follows the news of it until the last of the others has it.
+/// Kills a node, and waits until all others know.
 async fn kill(fleet: &mut Fleet, victim: usize, narrator: &Narrator) -> Result<Killed, Failure> {
     let name = fleet.nodes()[victim].name().to_owned();
     narrator.tell(&format!("\nKilling {name} with SIGKILL.\n"))?;
@@ -154,11 +154,11 @@ async fn kill(fleet: &mut Fleet, victim: usize, narrator: &Narrator) -> Result<K
     Ok(Killed { name, first_ms, all_ms })
 }
 
-/// What the first node has to say of a death.
+/// Asks the first node for the reason of a death.
 async fn why(fleet: &mut Fleet, victim: usize) -> Result<String, Failure> {
     let client = Client::at(fleet.http().await?);
     let victim = &fleet.nodes()[victim];
-    // By id, which no restart and no other member shares.
+    // By id, which is unique across restarts and members.
     let asked = victim.me().map_or_else(|| victim.name().to_owned(), |me| me.id.to_string());
     let path = member_path(&asked, "why");
     let asked = tokio::task::spawn_blocking(move || client.get::<Why>(&path)).await;
@@ -166,7 +166,7 @@ async fn why(fleet: &mut Fleet, victim: usize) -> Result<String, Failure> {
     Ok(report::reason(&why, fleet.nodes()[0].name()))
 }
 
-/// Asks a node to leave, and follows the news of it until the last of the others has it and the node has ended.
+/// Asks a node to leave, and waits until all others know and the node has ended.
 async fn leave(fleet: &mut Fleet, leaver: usize, narrator: &Narrator) -> Result<Left, Failure> {
     let name = fleet.nodes()[leaver].name().to_owned();
     narrator.tell(&format!("\nAsking {name} to leave, with SIGTERM.\n"))?;
@@ -204,7 +204,7 @@ async fn within<T>(
     what: &str,
     step: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let too_long = || Failure::Runtime(format!("not within {MAX_STEP:?}: {what}"));
+    let too_long = || Failure::Runtime(format!("timed out after {MAX_STEP:?}: {what}"));
     timeout(MAX_STEP, step).await.map_err(|_| too_long())?
 }
 
@@ -222,7 +222,7 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How many protocol periods nodes are given to get to know each other.
+/// The protocol periods that the cluster runs before the first action.
 const SETTLING_PERIODS: u32 = 8;
-/// How long each part of the story may take, also on a machine with much else to do.
+/// The longest that each step may take, also on a busy machine.
 const MAX_STEP: Duration = Duration::from_secs(90);

@@ -1,4 +1,4 @@
-//! Members and changes as others read them: the JSON of event lines and of HTTP, and the human-readable line.
+//! The JSON of members and changes, in event lines and HTTP answers, and their human-readable lines.
 
 use std::{collections::BTreeMap, time::SystemTime};
 
@@ -13,7 +13,7 @@ use crate::text::{printable, printable_option, readable, readable_time, rfc3339,
 /// One line of a stream of events.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Line {
-    /// When, as RFC 3339 in UTC with microseconds.
+    /// The time of the event, as RFC 3339 in UTC with microseconds.
     #[serde(deserialize_with = "printable")]
     pub(crate) at: String,
     #[serde(flatten)]
@@ -48,7 +48,7 @@ pub(crate) struct Changed {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Own {
-    /// The reader was too slow for this many changes; a snapshot follows in their place.
+    /// The reader was too slow for this many changes. A snapshot follows instead.
     Missed { events: u64 },
     /// The whole list at this version.
     Snapshot { version: u64, members: Vec<MemberInfo> },
@@ -65,29 +65,30 @@ pub(crate) enum Own {
 pub(crate) struct DetailedMember {
     #[serde(flatten)]
     pub(crate) member: MemberInfo,
-    /// How surprising its silence is to this node; `null` for members that are not live, and of which nothing is known
-    /// here: mostly those that this node does not observe.
+    /// The evidence that the member is dead. `null` for members that are not live, and for those without evidence here, which
+    /// are mostly members that this node does not observe.
     pub(crate) phi: Option<f64>,
-    /// The usual round trip to it in milliseconds; `null` until one was measured.
+    /// The typical round trip to the member in milliseconds; `null` before the first measurement.
     pub(crate) rtt_ms: Option<f64>,
-    /// Since when it has had this state here.
+    /// When the member entered this state in this node's list.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
-    /// Until when it is suppressed, because it died and returned too often lately; else `null`.
+    /// The end of the suppression, if the member died and returned too often lately; else `null`.
     #[serde(default, deserialize_with = "printable_option")]
     pub(crate) suppressed_until: Option<String>,
-    /// The ids of other live members with its name.
+    /// The ids of other live members with the same name.
     #[serde(default)]
     pub(crate) namesakes: Vec<MemberId>,
-    /// Which of its observers do not reach it, though it lives, as far as this node knows.
+    /// The observers that do not reach the member although it is live, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
 }
 
-/// The links to a member that fail; empty and `null` from earlier releases, and for members that a node does not observe.
+/// The failing links to a member. Empty and `null` from earlier releases, and for members that the node does not
+/// observe.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Failing {
-    /// Since when most of its observers have not reached it; `null` while most do.
+    /// When most of its observers stopped reaching it; `null` while most do reach it.
     #[serde(default, deserialize_with = "printable_option")]
     pub(crate) degraded_since: Option<String>,
     #[serde(default)]
@@ -107,7 +108,7 @@ impl Failing {
         }
     }
 
-    /// What it means, a line for each link; empty where none fails.
+    /// The human-readable form, with a line for each link; empty if no link fails.
     pub(crate) fn to_text(&self) -> String {
         if self.failing_links.is_empty() {
             return String::new();
@@ -139,7 +140,7 @@ pub(crate) struct MemberList {
     /// Equal lists have equal fingerprints.
     #[serde(deserialize_with = "printable")]
     pub(crate) fingerprint: String,
-    /// Whether the members that this node heard lately have an equal list; not told by earlier releases.
+    /// Whether the members heard lately have the same list. Missing from earlier releases.
     #[serde(default)]
     pub(crate) converged: Option<bool>,
     pub(crate) members: Vec<DetailedMember>,
@@ -165,14 +166,14 @@ impl Line {
         Self { at: rfc3339(at), what: What::Changed(Changed { event: event.into(), refusal }) }
     }
 
-    /// The line as JSON, with its end.
+    /// The line as JSON, with a line feed.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         let mut json = serde_json::to_vec(self).expect("a line is plain data with text keys");
         json.push(b'\n');
         json
     }
 
-    /// The human-readable line, with its end.
+    /// The human-readable line, with a line feed.
     pub(crate) fn to_text(&self) -> Vec<u8> {
         let Self { at, what } = self;
         let (at, event) = (readable(at), what.name());
@@ -185,7 +186,7 @@ impl Line {
                 format!("{at} {event:8} {} version={version}{silence}{refusal}\n", describe(member))
             }
             What::Own(Own::Missed { events }) => {
-                format!("{at} {event:8} {events} changes, for the reader was too slow\n")
+                format!("{at} {event:8} {events} changes, because the reader was too slow\n")
             }
             What::Own(Own::Snapshot { version, members }) => {
                 let mut text =
@@ -195,8 +196,12 @@ impl Line {
                 }
                 text
             }
-            What::Own(Own::Isolated) => format!("{at} {event} no other member is heard\n"),
-            What::Own(Own::Reconnected) => format!("{at} {event} other members are heard again\n"),
+            What::Own(Own::Isolated) => {
+                format!("{at} {event} this node receives nothing from any member\n")
+            }
+            What::Own(Own::Reconnected) => {
+                format!("{at} {event} this node receives messages from members again\n")
+            }
             What::Own(Own::Departed(Departure { confirmed, asked, .. })) => {
                 format!("{at} {event:8} confirmed by {confirmed} of {asked} members\n")
             }
@@ -238,7 +243,7 @@ impl What {
     }
 }
 
-/// The whole list with what is known of the links to those whom this node observes.
+/// The whole list, with the links to the members that this node observes.
 pub(crate) fn member_list(
     cluster: &phin::Cluster,
     members: &Members,
@@ -273,7 +278,7 @@ pub(crate) fn member_list(
     }
 }
 
-/// Until when a member's comings and goings are not told.
+/// The end of a member's suppression.
 pub(crate) fn suppressed_until(
     cluster: &phin::Cluster,
     members: &Members,

@@ -1,48 +1,48 @@
-//! How a command ends when it does not succeed, and the exit code that tells so.
+//! Failures of commands, and their exit codes.
 
 use std::{error::Error, io, path::Path, process::ExitCode};
 
-/// Why a command ends without success.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was asked for something it cannot do as asked: exit code 2, as clap's own.
+    /// The request is invalid: exit code 2, as for errors of clap.
     Usage(String),
-    /// It tried and failed: exit code 1.
+    /// The request is valid but failed: exit code 1.
     Runtime(String),
-    /// Whoever read its output stopped reading, as `head` does: no news, and no error.
+    /// The reader of the output stopped reading, as `head` does, which is not an error: exit code 0.
     OutputClosed,
 }
 
 impl Failure {
-    /// A failure while doing `what`, with all its causes.
+    /// A failure of `what`, with all causes.
     pub(crate) fn runtime(what: impl std::fmt::Display, error: &dyn Error) -> Self {
         Self::Runtime(format!("{what}: {}", with_causes(error)))
     }
 
-    /// A file that could not be made; one that is there is never overwritten.
+    /// A failure to create a file. Existing files are never overwritten.
     pub(crate) fn not_created(path: &Path, error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                Self::Runtime(format!("{} exists already, and is left as it is", path.display()))
+                Self::Runtime(format!("{} already exists; it was not changed", path.display()))
             }
             _ => Self::runtime(format!("cannot create {}", path.display()), error),
         }
     }
 
-    /// Tells the user, and gives the exit code.
+    /// Prints the message and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {
             Self::Usage(message) => (message, 2),
             Self::Runtime(message) => (message, 1),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
-        // With standard error closed there is nobody left to tell.
+        // If standard error is closed, the message is lost.
         let _ = io::Write::write_all(&mut io::stderr(), format!("error: {message}\n").as_bytes());
         ExitCode::from(code)
     }
 }
 
-/// Every write in this crate that fails with an [`io::Error`] of its own is one to standard output.
+/// Only writes to standard output convert their [`io::Error`] this way.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -52,7 +52,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// An error and all its causes on one line; a cause that the text before it already tells is not told twice.
+/// An error and all its causes on one line, without causes that the text already contains.
 pub(crate) fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -1,8 +1,8 @@
-//! HTTP for operators: who is here, what changes, leave, and what the machine's own tools ask.
+//! The HTTP interface for operators: members, changes, leaving, probes and metrics.
 //!
-//! It knows no passwords. So it listens on loopback unless told otherwise, takes requests that change something from this
-//! machine alone unless told otherwise, and refuses what a web page of another origin could send through a browser on this
-//! machine. Everything a client can hold is bounded.
+//! It has no authentication. So by default it listens on loopback only, and accepts requests that change state only
+//! from this machine. It refuses requests that a web page of another origin could send through a browser on this
+//! machine. Every resource that a client can hold has a limit.
 
 mod connections;
 mod counters;
@@ -48,14 +48,14 @@ pub(crate) use guard::Access;
 pub(crate) use node::{Node, Stage};
 use refusal::Refusal;
 
-/// A server at work.
+/// A running server.
 pub(crate) struct Server {
     closing: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Server {
-    /// Answers on `listener` until [`Server::close`].
+    /// Serves requests on `listener` until [`Server::close`].
     pub(crate) fn start(listener: TcpListener, node: Node, access: Access) -> Self {
         let (closing, closed) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&node.connections));
@@ -63,7 +63,7 @@ impl Server {
         Self { closing, task }
     }
 
-    /// Takes no more requests, and ends when those under way are answered, but no later than `limit`.
+    /// Accepts no further requests, and returns when those under way are answered, after `limit` at the latest.
     pub(crate) async fn close(self, limit: Duration) {
         self.closing.send_replace(true);
         if timeout(limit, self.task).await.is_err() {
@@ -72,7 +72,7 @@ impl Server {
     }
 }
 
-/// Binds before anything of the node is visible to others.
+/// Binds the listener, before the node is visible to others.
 pub(crate) async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(addr).await
 }
@@ -92,14 +92,14 @@ fn router(node: Node, access: Access) -> Router {
             Refusal::new(StatusCode::NOT_FOUND, "no such path; GET / lists the paths")
         })
         .method_not_allowed_fallback(|| async {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "another method is needed; see Allow")
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; see the Allow header")
         })
         .layer(middleware::from_fn_with_state(Arc::new(access), guard::guard))
         .layer(middleware::map_response(harden))
         .with_state(node)
 }
 
-/// What there is to ask for.
+/// Lists the paths.
 async fn index() -> Json<serde_json::Value> {
     Json(json!({ "paths": PATHS }))
 }
@@ -113,12 +113,12 @@ async fn members(State(node): State<Node>) -> Result<impl IntoResponse, Refusal>
 }
 
 async fn leave(State(node): State<Node>) -> Result<Json<Departure>, Refusal> {
-    info!("leaving the cluster, as asked over HTTP");
-    // On a task of its own: a client that hangs up must not leave the node half way out.
+    info!("leaving the cluster on request over HTTP");
+    // On a separate task, so that a client that disconnects does not interrupt the departure.
     let departure = tokio::spawn(async move {
         node.stage.send_replace(Stage::Leaving);
         let departure = node.cluster.leave(LEAVE_DEADLINE).await;
-        // Not before the outcome is known here, for then the process ends.
+        // Only now, because the process ends at this stage.
         node.stage.send_replace(Stage::Left);
         departure
     });
@@ -128,12 +128,12 @@ async fn leave(State(node): State<Node>) -> Result<Json<Departure>, Refusal> {
     Ok(Json(departure))
 }
 
-/// The process answers, and so does the task that keeps the membership.
+/// Answers if the process and its driver task respond.
 async fn live(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refusal> {
     match timeout(MAX_DRIVER_ANSWER, node.cluster.stats()).await {
         Ok(Ok(_)) => Ok(Json(json!({ "status": "alive" }))),
         Ok(Err(stopped)) => Err(Refusal::stopped(stopped)),
-        Err(_) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not answer")),
+        Err(_) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not respond")),
     }
 }
 
@@ -144,10 +144,10 @@ async fn ready(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refu
         return not_ready("the node is leaving".into());
     }
     if !node.cluster.is_joined() {
-        return unreached("no seed has let the node in yet");
+        return unreached("the node has not joined through any seed yet");
     }
     if node.cluster.is_isolated() {
-        return unreached("the node is isolated: it hears no other member");
+        return unreached("the node is isolated: it receives nothing from any member");
     }
     if let Some(addr) = node.cluster.identity_conflict() {
         return not_ready(format!("another process runs with this node's key (seen at {addr})"));
@@ -160,7 +160,7 @@ async fn ready(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refu
     Ok(Json(json!({ "status": "ready" })))
 }
 
-/// What is probably wrong with a node behind a NAT that others do not reach.
+/// A hint at the probable cause for a node behind a NAT that others do not reach.
 fn nat_hint(cluster: &Cluster) -> String {
     cluster.nat_addr().map_or(String::new(), |seen| {
         let advertised = cluster.advertised();
@@ -170,7 +170,7 @@ fn nat_hint(cluster: &Cluster) -> String {
     })
 }
 
-/// Answers are of the moment, are what they say they are, and are no part of other pages.
+/// Adds headers that forbid caching, content sniffing and embedding.
 async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -198,7 +198,7 @@ async fn accept(
                     .start(|usage| serve(stream, from, router.clone(), usage, closing.clone()));
             }
             Err(error) => {
-                // Out of descriptors, most likely: trying again at once would only burn the processor.
+                // Most likely out of file descriptors. Retrying immediately would only use CPU time.
                 warn!(%error, "cannot accept HTTP connections");
                 sleep(Duration::from_millis(200)).await;
             }
@@ -243,7 +243,7 @@ async fn serve(
 
 /// Returns when the server is to close.
 async fn closed(closing: &mut watch::Receiver<bool>) {
-    // An error means that the server was dropped, which is its end too.
+    // An error means that the server was dropped, which closes it too.
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
@@ -258,13 +258,13 @@ const PATHS: &[&str] = &[
     "GET /readyz",
     "GET /metrics",
 ];
-/// How long a client may take to send its request, and keep an idle connection.
+/// The time that a client has to send its request, and that it may keep an idle connection.
 const MAX_HEADER_TIME: Duration = Duration::from_secs(5);
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
-/// How long a departure may take until the node ends all the same.
+/// The time that a departure may take before the node stops anyway.
 pub(crate) const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
-/// How long the driver may take to answer before it counts as stuck.
+/// The time that the driver has to answer before it counts as stuck.
 const MAX_DRIVER_ANSWER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]

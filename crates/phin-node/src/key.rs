@@ -43,14 +43,14 @@ pub(crate) fn key(args: &Args) -> Result<(), Failure> {
     private_file::create(path, line.as_bytes()).map_err(|error| Failure::not_created(path, &error))
 }
 
-/// A shell makes the files it redirects to readable by all, and `phin run` refuses such a key: better said now.
+/// Warns if standard output is a file that others can read, as shells create them: `phin run` would refuse the key.
 fn warn_if_exposed() {
     let stdout = io::stdout().as_fd().try_clone_to_owned().map(std::fs::File::from);
     let Ok(metadata) = stdout.and_then(|file| file.metadata()) else {
         return;
     };
     if metadata.is_file() && metadata.mode() & private_file::OTHERS != 0 {
-        let warning = "warning: others can read the file that the key went to; \
+        let warning = "warning: other users can read the file with the key; \
                        `chmod 600` it, or use --out\n";
         let _ = io::stderr().write_all(warning.as_bytes());
     }

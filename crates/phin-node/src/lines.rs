@@ -1,5 +1,5 @@
-//! Lines to standard output or error, written by a thread of their own, so that a reader who does not read stops
-//! neither the node nor its logs: the queue is bounded, and who fills it decides what is lost.
+//! Lines for standard output or error, written by a separate thread, so that a reader that does not read blocks
+//! neither the node nor its logs. The queue is limited; the writer decides what to drop if it is full.
 
 use std::{
     io::{self, Write},
@@ -13,32 +13,32 @@ use std::{
 
 use tokio::sync::mpsc as tokio_mpsc;
 
-/// Where lines go. Clones share one queue and one thread.
+/// A writer of lines. Clones share one queue and one thread.
 #[derive(Clone)]
 pub(crate) struct Lines {
     queue: tokio_mpsc::Sender<Item>,
-    /// Why the thread ended, once it has.
+    /// The error that ended the thread.
     error: Arc<OnceLock<io::Error>>,
 }
 
-/// What the thread is asked to do.
+/// A task for the thread.
 enum Item {
     Line(Vec<u8>),
-    /// Tell when everything before this was written.
+    /// Signal that everything before this was written.
     Flush(mpsc::SyncSender<()>),
 }
 
-/// Why a line was not taken.
+/// Why a line was not queued.
 #[derive(Debug, PartialEq)]
 pub(crate) enum NotTaken {
-    /// The reader is behind by more than the queue.
+    /// The queue is full.
     Full,
-    /// The reader has gone.
+    /// The reader closed its end.
     Closed,
 }
 
 impl Lines {
-    /// Starts the thread. It ends when the reader has gone, or every sender.
+    /// Starts the thread. It ends when the reader has closed its end, or when every clone was dropped.
     pub(crate) fn start(mut to: impl Write + Send + 'static) -> Self {
         let (queue, mut items) = tokio_mpsc::channel(MAX_QUEUED);
         let error = Arc::new(OnceLock::new());
@@ -54,7 +54,7 @@ impl Lines {
         lines
     }
 
-    /// Queues a line, or says at once that it cannot.
+    /// Queues a line, or fails immediately.
     pub(crate) fn try_send(&self, line: Vec<u8>) -> Result<(), NotTaken> {
         self.queue.try_send(Item::Line(line)).map_err(|error| match error {
             tokio_mpsc::error::TrySendError::Full(_) => NotTaken::Full,
@@ -62,12 +62,12 @@ impl Lines {
         })
     }
 
-    /// Queues a line as soon as there is room; `Err` once the reader has gone.
+    /// Queues a line as soon as there is room. Fails once the reader has closed its end.
     pub(crate) async fn send(&self, line: Vec<u8>) -> Result<(), NotTaken> {
         self.queue.send(Item::Line(line)).await.map_err(|_| NotTaken::Closed)
     }
 
-    /// Returns once lines cannot be written any more, with the reason.
+    /// Returns the reason once lines can no longer be written.
     pub(crate) async fn closed(&self) -> String {
         self.queue.closed().await;
         self.error.get().map_or_else(String::new, io::Error::to_string)
@@ -87,14 +87,14 @@ fn write(to: &mut impl Write, item: Item) -> io::Result<()> {
     match item {
         Item::Line(line) => to.write_all(&line).and_then(|()| to.flush()),
         Item::Flush(written) => {
-            // Whoever asked may have stopped waiting.
+            // The caller may have stopped waiting.
             let _ = written.send(());
             Ok(())
         }
     }
 }
 
-/// Lines that may wait for the reader. With a pipe's own 64 KiB this bridges a pause of a slow reader.
+/// Lines that wait for the reader. With the 64 KiB of a pipe, this bridges a pause of a slow reader.
 const MAX_QUEUED: usize = 256;
 
 #[cfg(test)]

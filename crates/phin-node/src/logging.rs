@@ -1,4 +1,4 @@
-//! Logs to standard error, which nobody has to read: what finds no room is dropped and counted.
+//! Logs to standard error. Lines that do not fit the queue are dropped and counted, so a missing reader blocks nothing.
 
 use std::{
     io::{self, Write},
@@ -18,7 +18,7 @@ use crate::{
     text::{is_colourful, rfc3339},
 };
 
-/// What keeps the logs; flushed when the node ends.
+/// The log writer. It is flushed when the node ends.
 #[derive(Clone)]
 pub(crate) struct Log {
     lines: Lines,
@@ -26,7 +26,7 @@ pub(crate) struct Log {
     dropped: Arc<AtomicU64>,
 }
 
-/// One line on its way; tracing writes it in pieces.
+/// One line in progress, because tracing writes it in pieces.
 pub(crate) struct LogLine {
     log: Log,
     text: Vec<u8>,
@@ -40,7 +40,7 @@ impl Log {
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filters(&settings.log)))
             .with_writer(log.clone());
-        // An error means that there is a subscriber already, and then that one logs.
+        // This fails if there is a subscriber already, which then logs.
         let _ = match format {
             LogFormat::Json => builder.json().try_init(),
             LogFormat::Text => builder.with_ansi(is_colourful(&io::stderr())).try_init(),
@@ -48,15 +48,15 @@ impl Log {
         log
     }
 
-    /// Writes out what is queued, as far as that goes at once.
+    /// Writes the queued lines, as far as the reader takes them without delay.
     pub(crate) fn flush(&self) {
         let _ = self.lines.flush(Duration::from_millis(500));
     }
 }
 
-/// The filters for a setting. Unless everything is to be logged, what dependencies say below an error is left out: their
-/// warnings are of single packets and connections, and phin reports and counts what comes of them. A filter in the setting
-/// that names a dependency comes later and so counts.
+/// The filters for a setting. Dependencies log only errors, unless the setting asks for more: their warnings are
+/// about single packets and connections, whose effects phin reports and counts. A filter in the setting that names a
+/// dependency comes later and takes precedence.
 fn filters(setting: &str) -> String {
     match setting {
         "debug" | "trace" | "off" => setting.to_owned(),
@@ -99,7 +99,7 @@ impl Drop for LogLine {
     }
 }
 
-/// Stands where lines were dropped.
+/// The line that replaces dropped ones.
 fn notice(format: LogFormat, dropped: u64, at: SystemTime) -> String {
     let message = "log lines dropped: nobody read them in time";
     match format {

@@ -1,4 +1,4 @@
-//! `phin`: a node of a cluster, and the commands that look after one.
+//! `phin`: a node of a cluster, and the commands of an operator.
 
 mod cert;
 mod changes;

@@ -90,12 +90,12 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
-/// Takes away the members that died or left and whose name a live or a later member has; returns how many they were.
+/// Removes the members that died or left and whose name a live or later member has. Returns their number.
 fn hide_earlier(list: &mut MemberList) -> usize {
-    // For each name its live members, or else the one that died or left last.
+    // For each name, keep the live members, or else the one that died or left last.
     let rank = |member: &DetailedMember| {
         let is_live = member.member.state.is_live();
-        // Times in one format are in the order of their texts.
+        // Texts of times in one format sort by time.
         (is_live, if is_live { String::new() } else { member.since.clone() })
     };
     let mut latest = BTreeMap::new();
@@ -132,7 +132,7 @@ fn row(detailed: &DetailedMember, me: MemberId) -> Vec<comfy_table::Cell> {
     ]
 }
 
-/// To the second: the rest is for programs.
+/// A time to the second. Programs get all digits from JSON.
 fn since(at: &str) -> String {
     match at.split_once('.') {
         Some((seconds, _)) => format!("{seconds}Z"),

@@ -17,18 +17,19 @@ pub(crate) enum PrivateFileError {
          with mode 0640 or 0440"
     )]
     Exposed { path: String, mode: u32 },
-    #[error("{path} is longer than {MAX_BYTES} bytes, so it is no key")]
+    #[error("{path} is longer than {MAX_BYTES} bytes, so it is not a key file")]
     TooLong { path: String },
 }
 
-/// Reads a secret that only its owner can read. The mode is that of the file opened, so it cannot be swapped between.
+/// Reads a secret that only its owner can read. Checks the mode of the opened file, so the file cannot be swapped
+/// between check and read.
 pub(crate) fn read(path: &Path) -> Result<String, PrivateFileError> {
     let shown = || path.display().to_string();
     let unreadable = |source| PrivateFileError::Unreadable { path: shown(), source };
     let file = File::open(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if metadata.is_dir() {
-        // Its mode is not what is wrong with it.
+        // An error about the mode of a directory would mislead.
         return Err(unreadable(io::ErrorKind::IsADirectory.into()));
     }
     let mode = metadata.mode() & 0o7777;
@@ -56,17 +57,17 @@ pub(crate) fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Whether anyone may use a file with this mode who should not. The group may read what root owns: that is how secrets
-/// are mounted in Kubernetes with `fsGroup`, where the mode cannot be changed (the rule of PostgreSQL and libpq).
+/// Whether a file with this mode is accessible to other users. The group may read a file of root: Kubernetes mounts secrets
+/// like that with `fsGroup`, and the mode cannot be changed (PostgreSQL and libpq have the same rule).
 const fn is_exposed(mode: u32, owner: u32) -> bool {
     const GROUP_READ: u32 = 0o040;
     let forbidden = if owner == 0 { OTHERS & !GROUP_READ } else { OTHERS };
     mode & forbidden != 0
 }
 
-/// Whether the group or others may read, write or run what has this mode.
+/// The permission bits of group and others.
 pub(crate) const OTHERS: u32 = 0o077;
-/// Far more than any key in PEM has.
+/// The longest file: far longer than any key as PEM.
 const MAX_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]

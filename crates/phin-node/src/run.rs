@@ -1,4 +1,4 @@
-//! `phin run`: one node, until a signal or an operator makes it leave.
+//! `phin run`: runs one node until a signal or an operator makes it leave.
 
 mod admit;
 mod expiry;
@@ -27,10 +27,10 @@ pub(crate) use signals::Signals;
 
 /// Run a node of a cluster
 ///
-/// Each setting is a flag, an environment variable, or a key of the --config file, in this order of precedence: `--data-dir`
-/// is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given as `PHIN_CLUSTER_KEY`.
-/// On SIGTERM, Ctrl-C, or SIGHUP (the terminal closes) the node leaves the cluster. A second SIGTERM or Ctrl-C, more than a
-/// second later, ends it at once.
+/// Each setting is a flag, an environment variable, or a key of the --config file, in this order of precedence:
+/// `--data-dir` is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given as
+/// `PHIN_CLUSTER_KEY`. On SIGTERM, Ctrl-C, or SIGHUP (the terminal closes) the node leaves the cluster. A second
+/// SIGTERM or Ctrl-C, more than a second later, ends it at once.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -48,11 +48,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.exit_with_stdin {
         thread::spawn(exit_with_stdin);
     }
-    // A second thread, so that what operators ask for never holds up a probe.
+    // Two threads, so that requests of operators never delay a probe.
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::runtime("cannot start the runtime", &error))?;
     let result = runtime.block_on(run_node(&settings));
-    // A name that is being resolved, or a reader that does not read, must not hold up the end.
+    // Name resolution, or a reader that does not read, must not delay the exit.
     runtime.shutdown_background();
     log.flush();
     result
@@ -64,16 +64,16 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
     let cluster = tokio::select! {
         biased;
         started = start(settings) => started?,
-        // A file system may keep the start waiting. Nobody knows of this node yet, so there is nothing to leave.
+        // A file system may delay the start. No other node knows this one yet, so it need not leave.
         signal = signals.next() => {
-            info!(signal, "ended before the node had started");
+            info!(signal, "stopped by a signal before the node started");
             return Ok(());
         }
     };
     let (stage, mut stages) = watch::channel(Stage::Member);
     let certificate_end = expiry::ends_at(&settings.admission);
     if let Some(ends_at) = certificate_end {
-        // It ends with the runtime.
+        // The task ends with the runtime.
         tokio::spawn(expiry::warn_before(ends_at));
     }
     log_start(settings, &cluster, listener.as_ref());
@@ -88,19 +88,19 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
             stage.send_replace(Stage::Leaving);
             LEAVE_DEADLINE
         }
-        // Whoever has not confirmed it by now was waited for already.
+        // The request over HTTP has already waited for confirmations.
         _ = stages.wait_for(|stage| *stage == Stage::Left) => Duration::ZERO,
-        () = ended(&cluster) => return Err(Failure::Runtime("the node stopped by itself".into())),
+        () = ended(&cluster) => return Err(Failure::Runtime("the node stopped unexpectedly".into())),
     };
     tokio::select! {
         () = depart(&cluster, deadline, server, output) => Ok(()),
         signal = second_signal(&mut signals) => {
-            Err(Failure::Runtime(format!("ended at once by a second signal ({signal})")))
+            Err(Failure::Runtime(format!("stopped immediately by a second signal ({signal})")))
         }
     }
 }
 
-/// Waits for a signal that asks to end at once. What follows the first signal within a second is the same request: a
+/// Waits for a signal to stop immediately. Signals within a second of the first are the same request, because a
 /// supervisor and a process group often both send one.
 async fn second_signal(signals: &mut Signals) -> &'static str {
     let began = Instant::now();
@@ -109,11 +109,14 @@ async fn second_signal(signals: &mut Signals) -> &'static str {
         if began.elapsed() >= SAME_REQUEST {
             return signal;
         }
-        info!(signal, "still leaving the cluster; send it again after a second to end at once");
+        info!(
+            signal,
+            "still leaving the cluster; send the signal again after a second to stop immediately"
+        );
     }
 }
 
-/// Leaves, answers what was asked meanwhile, and stops.
+/// Leaves the cluster, answers pending requests, and stops.
 async fn depart(
     cluster: &Cluster,
     deadline: Duration,
@@ -184,7 +187,7 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
     builder.start().await.map_err(|error| start_failure(settings, &error))
 }
 
-/// Names the setting at fault where there is one.
+/// Turns an error of the start into a failure that names the setting at fault, if any.
 fn start_failure(settings: &Settings, error: &StartError) -> Failure {
     let placed = |place: Option<&Place>, message: String| match place {
         Some(place) => format!("{place}: {message}"),
@@ -192,7 +195,7 @@ fn start_failure(settings: &Settings, error: &StartError) -> Failure {
     };
     let message = placed(setting_at_fault(settings, error), with_causes(error));
     match error {
-        // No address is at fault.
+        // The credentials are at fault, not the address.
         StartError::Bind { source: BindError::Credentials(error), .. } => {
             Failure::Usage(placed(credential_at_fault(settings, error), with_causes(error)))
         }
@@ -202,7 +205,7 @@ fn start_failure(settings: &Settings, error: &StartError) -> Failure {
         | StartError::Identity(_)
         | StartError::DataDir { .. }
         | StartError::DataDirInUse { .. } => Failure::Runtime(message),
-        // What was asked for can be done at no time and on no machine.
+        // The request can never succeed on any machine.
         _ => Failure::Usage(message),
     }
 }
@@ -211,7 +214,7 @@ fn setting_at_fault<'a>(settings: &'a Settings, error: &StartError) -> Option<&'
     match error {
         StartError::Bind { .. } => Some(&settings.bind.place),
         StartError::Config(_) => Some(&settings.config.place),
-        // Of a certificate's private key the settings know already that it is one.
+        // The settings have already checked the private key of a certificate.
         StartError::Identity(_) | StartError::DataDir { .. } | StartError::DataDirInUse { .. } => {
             settings.data_dir.as_ref().map(|data_dir| &data_dir.place)
         }
@@ -251,17 +254,17 @@ fn log_start(settings: &Settings, cluster: &Cluster, http: Option<&TcpListener>)
         "node started"
     );
     if settings.join.is_empty() {
-        info!("no seed was given: others join through this node");
+        info!("no seed given; other nodes join through this one");
     }
 }
 
-/// Returns when the node has stopped, which only a defect makes it do unasked.
+/// Returns when the node has stopped. Without a request, only a defect makes it stop.
 async fn ended(cluster: &Cluster) {
     let mut subscription = cluster.subscribe();
     while subscription.next().await.is_some() {}
 }
 
-/// Whoever started this node holds the other end of its standard input: when that ends, so do they.
+/// Exits when standard input ends, which means that the process that started this node has ended.
 fn exit_with_stdin() {
     let mut ignored = [0; 64];
     loop {
@@ -273,9 +276,9 @@ fn exit_with_stdin() {
     }
 }
 
-/// Signals that follow each other this closely are one request.
+/// Signals within this time of the first are the same request.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
-/// How long each part of the node may take to end: HTTP its answers, standard output its lines.
+/// The time that HTTP answers and standard output each have to finish.
 const MAX_CLOSING_TIME: Duration = Duration::from_secs(1);
 
 const EXAMPLE: &str = "\

@@ -1,7 +1,7 @@
-//! What a node is told: every setting, from flags, environment and file, with the place where it was set.
+//! The settings of a node, from flags, environment and file, each with the place where it was set.
 //!
-//! Flags override the environment, which overrides the file. What no layer knows, what cannot be used, and what
-//! contradicts something else is an error that names the setting, its place, and what is allowed.
+//! Flags override the environment, which overrides the file. Unknown, invalid and contradictory settings are errors
+//! that name the setting, its place, and the allowed values.
 
 mod admission;
 mod detector;
@@ -22,7 +22,7 @@ pub(crate) use values::{Advertised, EventFormat, LogFormat};
 
 use crate::http::Access;
 
-/// Everything `phin run` needs to know.
+/// All settings of `phin run`.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) name: Option<Placed<String>>,
@@ -37,7 +37,7 @@ pub(crate) struct Settings {
     pub(crate) http: Option<Placed<SocketAddr>>,
     pub(crate) http_access: Access,
     pub(crate) config: Placed<phin::Config>,
-    /// The port that members' hosts are asked for, where it is not the usual one.
+    /// The closed port of members' hosts, if it is not the default.
     pub(crate) closed_port: Option<u16>,
     pub(crate) events: Option<EventFormat>,
     pub(crate) log: String,
@@ -81,7 +81,7 @@ impl Settings {
 }
 
 impl Settings {
-    /// The node's name: as set, or else the common name of its certificate.
+    /// The name of the node: the setting, or else the common name of its certificate.
     pub(crate) fn name(&self) -> Option<String> {
         match (&self.name, &self.admission) {
             (Some(name), _) => Some(name.value.clone()),

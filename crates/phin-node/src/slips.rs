@@ -1,17 +1,17 @@
-//! Mistyped subcommands: the error suggests the one that was probably meant.
+//! Suggests the probable subcommand for a mistyped one.
 
 use clap::{
     Command, Parser,
     error::{ContextKind, ContextValue, Error},
 };
 
-/// Reads the command line, or ends the process as clap does.
+/// Parses the command line, or exits as clap does.
 pub(crate) fn parse<C: Parser>() -> C {
     C::try_parse().unwrap_or_else(|error| with_suggestion(error, &C::command()).exit())
 }
 
-/// Adds a suggestion where clap makes none. It compares texts by Jaro similarity, which for texts of up to three letters
-/// counts only those at the same place: `rn` is as far from `run` as from any other name.
+/// Adds a suggestion if clap makes none. Clap uses Jaro similarity, which compares only letters at the same position in
+/// texts of up to three letters: `rn` is as far from `run` as from any other name.
 fn with_suggestion(mut error: Error, command: &Command) -> Error {
     let Some(ContextValue::String(unknown)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
@@ -27,7 +27,7 @@ fn with_suggestion(mut error: Error, command: &Command) -> Error {
     error
 }
 
-/// Where names have three letters, two slips make any of them another one.
+/// Two slips would turn one three-letter name into another.
 const MAX_SLIPS: usize = 1;
 
 #[cfg(test)]

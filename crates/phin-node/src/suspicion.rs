@@ -1,4 +1,4 @@
-//! Why a member is in its state: the JSON of `why`, and its human-readable form.
+//! The reason for a member's state: the JSON of `why`, and its human-readable form.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,27 +17,28 @@ use crate::{
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Why {
     pub(crate) member: MemberInfo,
-    /// Since when it has had this state here.
+    /// When the member entered this state in this node's list.
     #[serde(deserialize_with = "printable")]
     pub(crate) since: String,
-    /// Until when it is suppressed, because it died and returned too often lately; else `null`.
+    /// The end of the suppression, if the member died and returned too often lately; else `null`.
     #[serde(default, deserialize_with = "printable_option")]
     pub(crate) suppressed_until: Option<String>,
-    /// How often it died lately, as far as this node saw: one for each death, halved in each half life.
+    /// The flap penalty: 1 for each death that this node saw, halved in each half-life.
     #[serde(default)]
     pub(crate) flap_penalty: f64,
-    /// Its last suspicion, open or ended; `null` if it was never suspected here.
+    /// The last suspicion, open or ended; `null` if this node never suspected the member.
     pub(crate) suspicion: Option<Report>,
-    /// Which of its observers do not reach it, though it lives, as far as this node knows.
+    /// The observers that do not reach the member although it is live, as far as this node knows.
     #[serde(flatten)]
     pub(crate) failing: Failing,
-    /// Why the last handshake of this node with it was refused; left out if it was not.
+    /// Why the last handshake between this node and the member was refused; absent if it was not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) refused: Option<Refused>,
-    /// Of the asked node itself: where members see it, if that is behind a NAT and not where it can be reached.
+    /// Only for the queried node itself: the address at which members see it, if it is behind a NAT and not reachable
+    /// there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) nat_addr: Option<SocketAddr>,
-    /// Other members that the request fits, such as earlier runs with the same name; at most 8.
+    /// Other members that match the request, such as earlier runs with the same name; at most 8.
     #[serde(default)]
     pub(crate) others: Vec<MemberInfo>,
 }
@@ -45,7 +46,7 @@ pub(crate) struct Why {
 /// A handshake that one side refused.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Refused {
-    /// Which side refused the other: `us` is the asked node.
+    /// The side that refused; `us` is the queried node.
     #[serde(deserialize_with = "printable")]
     pub(crate) by: String,
     #[serde(deserialize_with = "printable")]
@@ -67,7 +68,7 @@ impl Why {
             member: member.into(),
             since: rfc3339(cluster.wall_clock(member.since())),
             suppressed_until: suppressed_until(cluster, members, member),
-            // Tenths are precise enough to read, and stay the same from one call to the next.
+            // Tenths are precise enough, and do not change from one request to the next.
             flap_penalty: (flap_penalty * 10.0).round() / 10.0,
             suspicion,
             failing: Failing::default(),
@@ -94,7 +95,7 @@ impl Why {
         let MemberInfo { id, name, state, .. } = &self.member;
         let (id, since) = (short(&id.to_string()), readable(&self.since));
         let mut text = match state {
-            // The moment is this node's: it may have started, or heard of it, later.
+            // The time is when this node learned it, which may be later than the departure.
             MemberState::Left => format!("{name} ({id}) is known to have left since {since}.\n"),
             MemberState::Alive | MemberState::Suspect | MemberState::Dead => {
                 format!("{name} ({id}) is {state} since {since}.\n")
@@ -102,7 +103,7 @@ impl Why {
         };
         if let Some(until) = &self.suppressed_until {
             text.push_str(&format!(
-                "It died and returned too often lately (penalty {:.1}); its comings and goings are not told until {}.\n",
+                "It died and returned too often lately (penalty {:.1}); it is suppressed until {}.\n",
                 self.flap_penalty,
                 readable(until)
             ));
@@ -123,7 +124,9 @@ impl Why {
                 MemberState::Dead => {
                     "This node has no votes on it: it was dead when this node first heard of it.\n"
                 }
-                MemberState::Suspect => "Others suspect it; this node has nothing against it.\n",
+                MemberState::Suspect => {
+                    "Other members suspect it; this node has no evidence against it.\n"
+                }
                 MemberState::Alive | MemberState::Left => "It was never suspected here.\n",
             });
             return text;
@@ -201,7 +204,7 @@ pub(crate) fn summary(evidence: &Evidence) -> String {
     format!("{observers} voted, with phi {:.1} together", evidence.phi)
 }
 
-/// What the kind of silence means, also of a member whose handshakes with this node are refused.
+/// Explains the kind of silence, also for a member whose handshakes with this node are refused.
 pub(crate) fn explanation(evidence: &Evidence, is_refused: bool) -> String {
     let silence = evidence.silence;
     let is_unconfirmed = silence == Silence::Silent
@@ -235,7 +238,7 @@ fn evidence_text(evidence: &Evidence) -> String {
     format!("{}:\n{}", summary(evidence), table::text(&shown))
 }
 
-/// What a kind of silence says of a member, in words.
+/// Explains a kind of silence in words.
 const fn meaning(silence: Silence) -> &'static str {
     match silence {
         Silence::Gone => {
@@ -244,7 +247,7 @@ const fn meaning(silence: Silence) -> &'static str {
         Silence::Hung => {
             "its host answers, but its process does not; it is stopped, swapping or starved, or refuses handshakes"
         }
-        Silence::Silent => "its host used to answer and does no longer; host or network is down",
+        Silence::Silent => "its host used to answer and no longer does; host or network is down",
         Silence::Unknown => "nothing is known of its host; it was not asked, or never answered",
         _ => "a kind that this release does not know",
     }

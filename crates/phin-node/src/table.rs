@@ -6,7 +6,7 @@ use comfy_table::{Attribute, Cell, Color, Table, presets};
 
 use crate::text::is_colourful;
 
-/// A table of these columns for standard output.
+/// Creates a table with these columns for standard output.
 pub(crate) fn new(columns: &[&str]) -> Table {
     let mut table = Table::new();
     if io::stdout().is_terminal() {
@@ -34,7 +34,7 @@ pub(crate) fn state(state: &str) -> Cell {
     Cell::new(state).fg(colour)
 }
 
-/// The table as text, without spaces at the ends of lines and with its last line's end.
+/// The table as text, without trailing spaces, with a final line feed.
 pub(crate) fn text(table: &Table) -> String {
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

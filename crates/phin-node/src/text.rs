@@ -1,18 +1,18 @@
-//! Times, ids and texts of others, as they are written and shown.
+//! Formats of times, ids, and texts of other nodes.
 
 use std::{io::IsTerminal, time::SystemTime};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 
-/// RFC 3339 in UTC with microseconds.
+/// A time as RFC 3339 in UTC with microseconds.
 pub(crate) fn rfc3339(at: SystemTime) -> String {
-    // Only a clock set thousands of years wrong is out of range.
+    // Only a clock that is wrong by thousands of years is out of range.
     let at = Timestamp::try_from(at).unwrap_or(Timestamp::UNIX_EPOCH);
     format!("{at:.6}")
 }
 
-/// To the millisecond: the rest is for programs.
+/// A time to the millisecond. Programs get all digits from JSON.
 pub(crate) fn readable(at: &str) -> String {
     match at.char_indices().nth("2026-01-02T03:04:05.678".len()) {
         Some((end, _)) => format!("{}Z", &at[..end]),
@@ -25,12 +25,13 @@ pub(crate) fn readable_time(at: SystemTime) -> String {
     readable(&rfc3339(at))
 }
 
-/// As much of an id as people compare; programs read the whole of it with `--json`.
+/// The first digits of an id, as tables show it. Programs get the whole id with `--json`.
 pub(crate) fn short(id: &str) -> String {
     id.chars().take(8).collect()
 }
 
-/// Reads a text that is safe to print on a terminal: invisible characters are escaped, control characters refused.
+/// Deserializes a text so that it is safe to print on a terminal: escapes invisible characters, refuses control
+/// characters.
 pub(crate) fn printable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     match text.chars().find(|c| c.is_control()) {
@@ -48,7 +49,7 @@ pub(crate) fn printable_option<'de, D: Deserializer<'de>>(
     Ok(Option::<Text>::deserialize(deserializer)?.map(|Text(text)| text))
 }
 
-/// A text with everything escaped that a terminal would act upon, or that is invisible.
+/// Escapes invisible characters and those that a terminal interprets.
 pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -60,7 +61,7 @@ pub(crate) fn escaped(text: &str) -> String {
     escaped
 }
 
-/// Whether colours are welcome: on a terminal, unless <https://no-color.org> says otherwise.
+/// Whether to print colours: on a terminal, unless `NO_COLOR` is set (<https://no-color.org>).
 pub(crate) fn is_colourful(to: &impl IsTerminal) -> bool {
     to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

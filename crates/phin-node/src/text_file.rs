@@ -1,4 +1,4 @@
-//! Files of settings and certificates, which are short: what is not, a device for one, is not read to its end.
+//! Reads files of settings and certificates, up to a limit: a device, for example, has no end.
 
 use std::{
     fs::File,
@@ -17,5 +17,5 @@ pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<String> {
     Ok(text)
 }
 
-/// Far more than any file of settings or bundle of certificates has.
+/// The longest file: far longer than any settings file or bundle of certificates.
 const MAX_BYTES: u64 = 1024 * 1024;

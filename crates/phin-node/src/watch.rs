@@ -1,4 +1,4 @@
-//! `phin watch`: follows a running node's membership, also across its restarts.
+//! `phin watch`: follows the membership list of a running node, also across its restarts.
 
 use std::{
     io::{self, BufRead, Read, Write},
@@ -27,16 +27,16 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is known so far of the event that is arriving.
+/// The part of an event that has arrived.
 #[derive(Default)]
 struct Arriving {
     name: String,
     data: String,
 }
 
-/// Why a stream was followed no longer.
+/// Why a stream ended.
 enum Ended {
-    /// The node ended it, or cannot be reached: it may come back.
+    /// The node closed it, or cannot be reached. It may return.
     Lost,
     Failed(Failure),
 }
@@ -54,7 +54,7 @@ pub(crate) fn watch(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// Tries until the node answers; what answers but is no node ends the command.
+/// Retries until the node answers. An answer that is not from a node ends the command.
 fn reconnect(client: &Client) -> Result<Stream, Failure> {
     let mut delay = MIN_DELAY;
     loop {
@@ -87,7 +87,7 @@ fn follow(stream: &mut impl BufRead, json: bool) -> Ended {
             Ok(Some(told)) => told,
             Ok(None) => continue,
             Err(error) => {
-                let what = "the node sent an event that is not of phin";
+                let what = "the node sent an event that is not from phin";
                 return Ended::Failed(Failure::Runtime(format!("{what}: {}", with_causes(&error))));
             }
         };
@@ -100,7 +100,7 @@ fn follow(stream: &mut impl BufRead, json: bool) -> Ended {
 }
 
 impl Arriving {
-    /// Takes a line of the stream (HTML Living Standard, §9.2.6); an empty one completes the event.
+    /// Processes a line of the stream (HTML Living Standard, §9.2.6). An empty line completes the event.
     fn take_line(&mut self, line: &str) -> Result<Option<Line>, serde_json::Error> {
         if line.is_empty() {
             return std::mem::take(self).line();
@@ -110,7 +110,7 @@ impl Arriving {
         match field {
             "event" => value.clone_into(&mut self.name),
             "data" => self.data.push_str(value),
-            // Comments keep the connection alive; ids are the versions that the data has too.
+            // Comments keep the connection alive. Ids repeat the version in the data.
             _ => {}
         }
         Ok(None)
@@ -129,8 +129,8 @@ impl Arriving {
     }
 }
 
-/// Whoever read standard output may go while nothing happens, as `head` does; the next change would tell, but may be long
-/// in coming.
+/// Exits when the reader of standard output closes it, as `head` does. A write would notice too, but the next change
+/// may be far away.
 fn exit_with_reader() {
     let stdout = io::stdout();
     let mut reader = [PollFd::new(&stdout, PollFlags::empty())];
@@ -140,13 +140,13 @@ fn exit_with_reader() {
                 std::process::exit(0)
             }
             Err(rustix::io::Errno::INTR) => {}
-            // It is nothing that can be waited for.
+            // This output cannot be polled.
             Ok(_) | Err(_) => return,
         }
     }
 }
 
-/// Tells the person what standard output has no place for.
+/// Prints a note to standard error.
 fn note(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }

@@ -1,4 +1,4 @@
-//! `phin why`: the evidence for or against a member, as a running node has it.
+//! `phin why`: shows the evidence against a member, as a running node has it.
 
 use std::io::{self, Write};
 

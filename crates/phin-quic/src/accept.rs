@@ -1,4 +1,4 @@
-//! Whether a handshake that a peer begins may go on.
+//! Decides whether an incoming handshake may continue.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     stats::{Counters, add},
 };
 
-/// Admits connections that peers make to this node.
+/// Admits incoming connections, within limits.
 pub(crate) struct Acceptor {
     handshakes: Arc<Handshakes>,
     gate: Arc<Gate>,
@@ -22,7 +22,7 @@ pub(crate) struct Acceptor {
     connection_slots: Arc<Semaphore>,
 }
 
-/// A handshake for which there is room.
+/// An incoming handshake that holds a place among [`MAX_HANDSHAKES`].
 pub(crate) struct Admitted {
     incoming: Incoming,
     source: Source,
@@ -42,7 +42,7 @@ impl Acceptor {
         Self { handshakes, gate, counters, handshake_slots, connection_slots }
     }
 
-    /// Takes in a handshake if there is room for it; otherwise answers it.
+    /// Admits a handshake if there is room. Otherwise refuses it, ignores it, or asks for a Retry.
     pub(crate) fn admit(&self, incoming: Incoming) -> Option<Admitted> {
         let handshakes = MAX_HANDSHAKES - self.handshake_slots.available_permits();
         if handshakes >= MAX_UNPROVEN_HANDSHAKES && incoming.may_retry() {
@@ -65,13 +65,13 @@ impl Acceptor {
             self.demand_retry(incoming);
             return None;
         }
-        // Without an answer, so that a client with the key tries again within the same dial.
+        // Send no answer, so that a client with the key tries again within the same dial.
         add(&self.counters.handshakes_over_budget, 1);
         incoming.ignore();
         None
     }
 
-    /// Completes a handshake; `None` when there is no connection, which is counted.
+    /// Completes a handshake. Returns `None` and counts it if there is no connection.
     pub(crate) async fn complete(&self, admitted: Admitted) -> Option<Connection> {
         let Admitted { incoming, source, handshake_slot: _held, connection_slot } = admitted;
         let addr = canonical(incoming.remote_address());
@@ -80,15 +80,15 @@ impl Acceptor {
         Some(connection)
     }
 
-    /// Asks for proof that the client receives at the address it sends from (RFC 9000 §8.1.2).
+    /// Asks the client to prove that it receives at its source address (RFC 9000 §8.1.2).
     fn demand_retry(&self, incoming: Incoming) {
         add(&self.counters.retries_demanded, 1);
-        // It fails for a client that was asked before, which `may_retry` excludes.
+        // This fails for a client that answered a Retry already, which `may_retry` excludes.
         let _ = incoming.retry();
     }
 }
 
-/// How many handshakes of peers may be under way at once; further ones are turned away.
+/// Incoming handshakes under way at once. Further ones are turned away.
 pub(crate) const MAX_HANDSHAKES: usize = 256;
-/// From so many on, peers must first prove their address, which costs them a round trip.
+/// Incoming handshakes under way before clients must prove their address, which costs them a round trip.
 const MAX_UNPROVEN_HANDSHAKES: usize = 64;

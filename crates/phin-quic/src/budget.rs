@@ -1,21 +1,21 @@
-//! The bytes of streams that wait for the receiver.
+//! Limits the bytes of incoming streams that wait for the receiver.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that streams reserve as they arrive, and keep until they are taken.
+/// Bytes that streams reserve as they arrive, and release when the receiver takes them.
 ///
-/// Streams that each hold a part and wait for the rest would wait for each other. So one of them
-/// at a time may go over the budget: it completes, is taken, and what it held is free again. In
-/// all, no more is held than the budget and one message.
+/// Streams that each hold a part of their message and wait for the rest would deadlock. So one of them at a time may
+/// exceed the budget: it completes, is taken, and releases its bytes. In total, at most the budget and one message
+/// are held.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     bytes: Arc<Semaphore>,
     overdraft: Arc<Semaphore>,
 }
 
-/// What one stream has reserved; dropping it gives it back.
+/// The bytes that one stream has reserved. Dropping it releases them.
 #[derive(Debug, Default)]
 pub(crate) struct Reservation {
     of_peer: Part,
@@ -37,7 +37,7 @@ impl Budget {
         if part.overdraft.is_some() {
             return;
         }
-        // Neither semaphore is ever closed.
+        // Neither semaphore is ever closed, so acquiring cannot fail.
         tokio::select! {
             biased;
             Ok(more) = self.bytes.clone().acquire_many_owned(bytes) => match &mut part.bytes {
@@ -53,10 +53,10 @@ impl Budget {
 }
 
 impl Reservation {
-    /// Reserves more, of what a peer may hold and of what all may hold; waits for its turn.
+    /// Reserves more bytes of the peer's budget and of the common one. Waits until there are some.
     ///
-    /// The one that may go over the budget of all waits for nothing, or it could wait for another
-    /// stream of its peer that waits for it.
+    /// A stream that may exceed the common budget does not wait for the peer's either. It could wait for another
+    /// stream of the same peer, which waits for it.
     pub(crate) async fn add(&mut self, bytes: usize, peer: &Budget, all: &Budget) {
         if self.of_all.overdraft.is_some() {
             return;

@@ -1,6 +1,17 @@
-//! X.509 certificates: a CA, leaf certificates for nodes, and what a certificate says.
+//! X.509 certificates: creates a CA, issues certificates for nodes, and describes certificates.
 //!
-//! With a [`ClusterKey`] none of this is needed: every node issues its own.
+//! Only [`Credentials::Certificates`](crate::Credentials::Certificates) needs this module. With a [`ClusterKey`], every
+//! node issues its own certificate.
+//!
+//! ```
+//! use phin_quic::{Identity, certificates::{Validity, create_ca, describe, issue}};
+//!
+//! let ca = create_ca("example CA", Validity::days(3650))?;
+//! let node = Identity::generate();
+//! let pem = issue(&ca, "node-1", &node.public_key(), Validity::days(365))?;
+//! assert_eq!(describe(&pem)?[0].peer_id, Some(node.id()));
+//! # Ok::<(), phin_quic::certificates::CertificateError>(())
+//! ```
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,17 +32,17 @@ use crate::{
     secret::{SecretText, hex, random},
 };
 
-/// From when to when a certificate is accepted.
+/// The period in which a certificate is valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Validity {
-    /// The first moment.
+    /// The beginning of the period.
     pub not_before: SystemTime,
-    /// The last moment.
+    /// The end of the period.
     pub not_after: SystemTime,
 }
 
 impl Validity {
-    /// From now on for this many days, and for an hour before now, because clocks differ.
+    /// The period that begins one hour ago, because clocks differ, and ends this many days from now.
     pub fn days(days: u32) -> Self {
         let now = SystemTime::now();
         Self {
@@ -41,7 +52,7 @@ impl Validity {
     }
 }
 
-/// A CA: its certificate, which every node needs, and its key, which none does.
+/// A certificate authority: a certificate, which every node needs, and its private key, which no node needs.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct CertificateAuthority {
@@ -54,7 +65,7 @@ pub struct CertificateAuthority {
 /// Creates a CA with a new Ed25519 key.
 ///
 /// # Errors
-/// When the name or the validity cannot be put into a certificate.
+/// If a certificate cannot hold the name or the validity.
 pub fn create_ca(name: &str, validity: Validity) -> Result<CertificateAuthority, CertificateError> {
     let identity = Identity::generate();
     let mut params = ca_params(name);
@@ -63,13 +74,13 @@ pub fn create_ca(name: &str, validity: Validity) -> Result<CertificateAuthority,
     Ok(CertificateAuthority { certificate_pem: certificate.pem(), key_pem: identity.to_pem() })
 }
 
-/// Issues a certificate for the node with this public key: PEM, signed by the CA.
+/// Issues a certificate for the node with this public key, signed by the CA, as PEM.
 ///
-/// The CA may have a key of any algorithm; `name` is only displayed; no node compares it.
+/// The CA's key may be of any algorithm. `name` is for display only; no node compares it.
 ///
 /// # Errors
-/// When the CA's certificate or key cannot be read or do not belong together, or when the name or
-/// the validity cannot be put into a certificate.
+/// If the CA's certificate or key cannot be read, if they do not belong together, or if a certificate cannot hold the
+/// name or the validity.
 pub fn issue(
     ca: &CertificateAuthority,
     name: &str,
@@ -94,7 +105,7 @@ pub fn issue(
 }
 
 impl CertificateAuthority {
-    /// The CA with this certificate and private key, both as PEM; [`issue`] checks them.
+    /// Creates a CA from a certificate and a private key, both as PEM. [`issue`] checks them.
     pub fn new(certificate_pem: String, key_pem: SecretText) -> Self {
         Self { certificate_pem, key_pem }
     }
@@ -106,64 +117,64 @@ impl std::fmt::Debug for CertificateAuthority {
     }
 }
 
-/// What a certificate says.
+/// The contents of a certificate, from [`describe`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct CertificateDescription {
-    /// Whom it is for.
+    /// The subject: the node or CA that the certificate is for.
     pub subject: String,
-    /// Who signed it.
+    /// The issuer: the CA that signed the certificate.
     pub issuer: String,
-    /// Its number at the issuer, in hexadecimal.
+    /// The serial number, unique for each issuer, in hexadecimal.
     pub serial: String,
-    /// The other names it is for.
+    /// The subject alternative names.
     pub alternative_names: Vec<String>,
-    /// From when to when it is accepted.
+    /// The period in which the certificate is valid.
     pub validity: Validity,
-    /// The algorithm of its public key: `Ed25519`, or an object identifier.
+    /// The algorithm of the public key: `Ed25519`, or an object identifier.
     pub key_algorithm: String,
-    /// The node it is for, when its key is one that a node can have.
+    /// The id of the node that the certificate is for; `None` if its key is not an Ed25519 key.
     pub peer_id: Option<PeerId>,
-    /// Whether it may sign other certificates.
+    /// Whether the certificate may sign other certificates.
     pub is_ca: bool,
-    /// The SHA-256 of the whole certificate, in hexadecimal.
+    /// The SHA-256 hash of the whole certificate, in hexadecimal.
     pub fingerprint: String,
 }
 
-/// Describes every certificate in this PEM text, in its order. No signature is checked.
+/// Describes every certificate in a PEM text, in the order of the text. Does not check signatures.
 ///
 /// # Errors
-/// When the text holds no certificate, or something that is not one.
+/// If the text contains no certificate, or something else.
 pub fn describe(pem: &str) -> Result<Vec<CertificateDescription>, CertificateError> {
     certificates(pem)?.iter().map(|der| describe_one(der)).collect()
 }
 
-/// Why a certificate was not issued or not read.
+/// Why a certificate could not be issued or read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
     /// The text or the bytes are not a certificate.
     #[error("not a certificate: {reason}")]
     NotACertificate {
-        /// What the parser said.
+        /// The message of the parser.
         reason: String,
     },
     /// The CA's key cannot be used.
     #[error("the CA's key cannot be used: {reason}")]
     CaKey {
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// The certificate that should sign may not do so.
+    /// The CA's certificate is not allowed to sign other certificates.
     #[error("the CA's certificate may not sign other certificates")]
     NotACa,
-    /// The validity ends before it begins, or is out of the range of years 1950 to 9999.
-    #[error("not a period a certificate can be valid for")]
+    /// The validity ends before it begins, or is outside of the years 1950 to 9999.
+    #[error("the validity must end after it begins, within the years 1950 to 9999")]
     Validity,
-    /// The certificate could not be made.
+    /// The certificate could not be created.
     #[error("the certificate could not be issued: {reason}")]
     NotIssued {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -184,7 +195,7 @@ pub(crate) fn ed25519_key(der: &[u8]) -> Result<Option<PublicKey>, CertificateEr
     Ok(key_of(parse(der)?.public_key()))
 }
 
-/// From when to when a certificate is accepted, in seconds of Unix time.
+/// The period in which a certificate is valid, in seconds of Unix time.
 pub(crate) fn unix_validity(der: &[u8]) -> Result<(i64, i64), CertificateError> {
     let certificate = parse(der)?;
     let validity = certificate.validity();
@@ -193,8 +204,8 @@ pub(crate) fn unix_validity(der: &[u8]) -> Result<(i64, i64), CertificateError> 
 
 /// The certificate of the CA that all holders of a cluster key share.
 ///
-/// Its name carries a hash of its key, so that certificates of other clusters are recognised as
-/// signed by somebody else, and not merely as badly signed.
+/// Its name contains a hash of its key. So a certificate of another cluster is recognised as issued by another CA,
+/// and not only as having a bad signature.
 pub(crate) fn cluster_ca(key: &ClusterKey) -> CertificateDer<'static> {
     let identity = Identity::from_seed(&key.ca_seed());
     let params = cluster_ca_params(&identity);
@@ -228,13 +239,13 @@ fn ca_params(name: &str) -> CertificateParams {
 fn leaf_params(name: &str) -> CertificateParams {
     let mut params = base_params(name);
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    // A node is client and server.
+    // A node is both client and server.
     params.extended_key_usages =
         vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
     params
 }
 
-/// Valid from 1975 for ever: 99991231235959Z means that there is no end (RFC 5280 §4.1.2.5).
+/// Parameters of a certificate that never expires: 99991231235959Z means no end (RFC 5280 §4.1.2.5).
 fn base_params(name: &str) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
@@ -261,7 +272,7 @@ fn set_validity(
     }
     params.not_before = date_time_ymd(1970, 1, 1) + from;
     params.not_after = date_time_ymd(1970, 1, 1) + to;
-    // Two certificates for one key, as at a renewal, must differ in their number.
+    // A renewed certificate for the same key needs another serial number.
     params.serial_number = Some(random::<16>().map(|byte| byte & 0x7f).to_vec().into());
     Ok(())
 }
@@ -333,7 +344,7 @@ fn not_issued(error: rcgen::Error) -> CertificateError {
     CertificateError::NotIssued { reason: error.to_string() }
 }
 
-/// Lets an identity sign certificates without handing out its private key.
+/// Signs certificates with an identity without exposing its private key.
 struct Signer<'a>(&'a Identity);
 
 impl PublicKeyData for Signer<'_> {

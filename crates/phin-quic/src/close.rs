@@ -1,22 +1,22 @@
-//! How connections end: the codes that the two sides send each other, and what they mean.
+//! How connections end: the error codes that the two sides exchange, and their meaning.
 
 use quinn::{ConnectionError, VarInt};
 
-/// What a node says when it closes a connection.
+/// The reason that a node sends when it closes a connection.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// It stops: everything of this process is closed.
+    /// The node shuts down and closes all its connections.
     Shutdown,
-    /// It takes the peer to be dead.
+    /// The node considers the peer dead.
     Dead,
-    /// It knows that the peer has left.
+    /// The node knows that the peer has left.
     Left,
-    /// It wants no connection to the peer.
+    /// The node wants no connection to the peer.
     Unwanted,
-    /// There is another connection between the two.
+    /// Another connection between the two is used instead.
     Superseded,
-    /// Something this release does not know.
+    /// A reason that this release does not know.
     Other,
 }
 
@@ -24,23 +24,23 @@ pub enum CloseReason {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DisconnectReason {
-    /// No message for a while; either side may have closed it. Says nothing about the peer.
+    /// Nobody sent a message for the idle timeout. Says nothing about the peer: either side may have closed it.
     Idle,
     /// The peer closed it. Only [`CloseReason::Shutdown`] means that the peer is gone.
     Closed(CloseReason),
-    /// The peer's address answered with a stateless reset: the peer was started anew.
+    /// The peer's address answered with a stateless reset, because the peer restarted.
     Reset,
-    /// Nothing came from the peer although something was due.
+    /// The peer did not acknowledge what was sent to it.
     TimedOut,
-    /// This node gave up the way that the connection took, and looks for another. Says nothing about the peer.
+    /// This node gave up the path of the connection and dials another. Says nothing about the peer.
     PathLost,
     /// This node closed it on request.
     Local,
-    /// One side broke the rules of QUIC; the text says how.
+    /// One side violated QUIC; the text says how.
     Error(String),
 }
 
-/// An application error code of QUIC, as phin uses them.
+/// An application error code of QUIC.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct CloseCode(pub(crate) VarInt);
 
@@ -101,13 +101,13 @@ impl From<CloseCode> for DisconnectReason {
     }
 }
 
-/// Text from a peer, fit for a log: short, and without control characters.
+/// Makes a text from a peer safe for a log: short, and without control characters.
 pub(crate) fn readable(text: &str) -> String {
-    // Reasons are English; anything else could reorder or hide what a terminal shows.
+    // Reasons are English. Other characters could reorder or hide what a terminal shows.
     text.chars().filter(|&c| c == ' ' || c.is_ascii_graphic()).take(MAX_REASON_CHARS).collect()
 }
 
-/// How much of a text from a peer is kept.
+/// Characters of a peer's text that are kept.
 pub(crate) const MAX_REASON_CHARS: usize = 200;
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the nodes of one cluster share: its name and its keys.
+//! The name and the keys that the nodes of one cluster share.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,8 @@ use crate::secret::{SecretText, derive, hex, random};
 
 /// The name of a cluster: 1 to 64 ASCII letters, digits, `-`, `_` and `.`.
 ///
-/// Nodes of clusters with different names refuse each other at the first message of the handshake.
+/// Nodes of clusters with different names refuse each other at the first message of the handshake. The default name
+/// of the crate `phin` is `phin`.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct ClusterName(String);
 
@@ -19,9 +20,9 @@ impl ClusterName {
         &self.0
     }
 
-    /// The ALPN protocol id, which both sides of a handshake must have in common.
+    /// The ALPN protocol id, which both sides of a handshake must share.
     ///
-    /// ALPN travels in the clear, so the name itself is not in it.
+    /// ALPN is not encrypted, so it contains a hash of the name.
     pub(crate) fn protocol(&self) -> Vec<u8> {
         let hash = digest(&SHA256, self.0.as_bytes());
         format!("phin/1/{}", hex(&hash.as_ref()[..8])).into_bytes()
@@ -53,13 +54,13 @@ impl fmt::Display for ClusterName {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterNameError {
-    /// Empty, or too long.
+    /// The text is empty or too long.
     #[error("a cluster name has 1 to {MAX_NAME_BYTES} characters, this one has {found}")]
     Length {
-        /// How many bytes the text has.
+        /// The length of the text in bytes.
         found: usize,
     },
-    /// A character that is neither an ASCII letter or digit nor one of `-`, `_`, `.`.
+    /// The text contains a character other than ASCII letters, digits, `-`, `_` and `.`.
     #[error(
         "a cluster name is made of ASCII letters, digits, `-`, `_` and `.`; this one has {found:?}"
     )]
@@ -71,32 +72,41 @@ pub enum ClusterNameError {
 
 /// The secret that admits a node to a cluster: 32 random bytes, wiped from memory when dropped.
 ///
-/// Every holder derives the same CA from it and issues its own certificate. It has no `Display`
-/// and its `Debug` shows nothing, so that it is written out only where [`ClusterKey::to_text`] is
-/// called on purpose.
+/// Every node derives the same CA from it and issues its own certificate. It has no `Display`, and its `Debug` shows
+/// nothing: only [`ClusterKey::to_text`] reveals it. It parses from that text.
+///
+/// ```
+/// use phin_quic::ClusterKey;
+///
+/// let key = ClusterKey::generate();
+/// let same: ClusterKey = key.to_text().parse()?;
+/// assert!("too short".parse::<ClusterKey>().is_err());
+/// # let _ = same;
+/// # Ok::<(), phin_quic::ClusterKeyError>(())
+/// ```
 #[derive(Clone)]
 pub struct ClusterKey(Zeroizing<[u8; KEY_BYTES]>);
 
 impl ClusterKey {
-    /// A new random key.
+    /// Generates a random key.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give.
+    /// If the operating system provides no randomness.
     pub fn generate() -> Self {
         Self(Zeroizing::new(random()))
     }
 
-    /// The key with these bytes, which must be random: the key is used as it is, not stretched.
+    /// Creates a key from bytes, which must be random: they are used as they are, not stretched.
     pub fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The key as 64 hexadecimal digits: what `parse` reads, and the only way to see it.
+    /// Returns the key as 64 hexadecimal digits, which `parse` reads.
     pub fn to_text(&self) -> SecretText {
         hex(&*self.0).into()
     }
 
-    /// The seed of the cluster's CA, the same at every holder of the key.
+    /// The seed of the cluster's CA, the same on every node with the key.
     pub(crate) fn ca_seed(&self) -> Zeroizing<[u8; 32]> {
         derive(&*self.0, b"phin cluster ca v1")
     }
@@ -105,7 +115,7 @@ impl ClusterKey {
 impl FromStr for ClusterKey {
     type Err = ClusterKeyError;
 
-    /// Reads what [`ClusterKey::to_text`] wrote; white space around it is ignored.
+    /// Parses the text of [`ClusterKey::to_text`]. Ignores white space around it.
     fn from_str(text: &str) -> Result<Self, ClusterKeyError> {
         let text = text.trim();
         if let Some(position) = text.chars().position(|c| !c.is_ascii_hexdigit()) {
@@ -128,32 +138,32 @@ impl fmt::Debug for ClusterKey {
     }
 }
 
-/// Why a text is not a [`ClusterKey`]. The text is not repeated: it may be nearly a key.
+/// Why a text is not a [`ClusterKey`]. It does not contain the text, which may be almost a key.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClusterKeyError {
-    /// Too short or too long.
+    /// The text is too short or too long.
     #[error("a cluster key has 64 hexadecimal digits, this text has {found}")]
     Length {
-        /// How many digits the text has.
+        /// The length of the text in digits.
         found: usize,
     },
-    /// Something other than a hexadecimal digit.
+    /// The text contains a character that is not a hexadecimal digit.
     #[error(
         "a cluster key has 64 hexadecimal digits, this text has another character at position \
          {position}"
     )]
     Character {
-        /// Where, counted in characters from 0.
+        /// The position of the character, from 0.
         position: usize,
     },
 }
 
-/// The keys of a cluster that a node knows: its own, by which others admit it, and those whose
-/// holders it admits besides, so that one key can take the place of another while the cluster runs.
+/// The cluster keys of a node: its own key, and further keys whose holders it admits.
 ///
-/// To change a key, give every node, one after the other, first old and new, then new and old,
-/// then the new one alone.
+/// Several keys allow a cluster to change its key while it runs. In three rolling restarts, give every node the old
+/// key and the new one, then the new key and the old one, then only the new key. A [`ClusterKey`] converts into a
+/// ring of one key.
 #[derive(Clone, Debug)]
 pub struct Keyring {
     own: ClusterKey,
@@ -161,10 +171,10 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// How many keys there may be.
+    /// The maximum number of keys.
     pub const MAX_KEYS: usize = 8;
 
-    /// This node's own key, which it admits too.
+    /// This node's own key, whose holders it admits too.
     pub(crate) fn own(&self) -> &ClusterKey {
         &self.own
     }
@@ -184,8 +194,8 @@ impl From<ClusterKey> for Keyring {
 impl FromStr for Keyring {
     type Err = KeyringError;
 
-    /// Reads keys as [`ClusterKey::to_text`] wrote them, with white space between them; the first
-    /// is the node's own. What follows a `#` in a line is passed over.
+    /// Parses keys in the form of [`ClusterKey::to_text`], separated by white space. The first is the node's own. A
+    /// `#` begins a comment, which ends with the line.
     fn from_str(text: &str) -> Result<Self, KeyringError> {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
         let mut keys = Vec::new();
@@ -202,22 +212,22 @@ impl FromStr for Keyring {
     }
 }
 
-/// Why a text is not a [`Keyring`]. The text is not repeated.
+/// Why a text is not a [`Keyring`]. It does not contain the text.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// There is no key in it.
-    #[error("there is no key, where one of 64 hexadecimal digits is needed")]
+    /// The text contains no key.
+    #[error("no key found; a cluster key has 64 hexadecimal digits")]
     Empty,
-    /// There are too many.
+    /// The text contains too many keys.
     #[error("there are more than {} keys", Keyring::MAX_KEYS)]
     TooMany,
-    /// One is none.
+    /// One of the keys is malformed.
     #[error("key {number}: {source}")]
     Key {
-        /// Which one, counted from 1.
+        /// The number of the key, from 1.
         number: usize,
-        /// What is wrong with it.
+        /// The reason.
         source: ClusterKeyError,
     },
 }

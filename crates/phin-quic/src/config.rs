@@ -1,4 +1,4 @@
-//! What can be chosen about a transport, and the checks on it.
+//! The configuration of a transport, and its checks.
 
 use std::{
     net::{Ipv6Addr, SocketAddr},
@@ -6,65 +6,65 @@ use std::{
     time::Duration,
 };
 
-/// What can be chosen about a [`Transport`](crate::Transport).
+/// The configuration of a [`Transport`](crate::Transport).
+///
+/// Start from [`TransportConfig::new`] and change fields. [`Transport::bind`](crate::Transport::bind) checks the
+/// values.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct TransportConfig {
-    /// The UDP address to listen on and to dial from. `[::]` serves IPv6 and IPv4, where the
-    /// system can; port 0 lets the system choose. Default `[::]:0`.
+    /// The UDP address to listen on and to dial from. `[::]` serves IPv6 and, if the system supports it, IPv4. Port 0
+    /// lets the system choose a port. Default: `[::]:0`.
     pub bind: SocketAddr,
-    /// A connection on which no message was sent or received for so long is closed. Longer saves
-    /// handshakes, shorter saves memory at both ends. Default 30 s.
+    /// The time without messages after which a connection is closed. A longer time saves handshakes; a shorter one
+    /// saves memory on both sides. Default: 30 s.
     pub idle_timeout: Duration,
-    /// How long a handshake may take before it is given up. Longer tolerates worse networks,
-    /// shorter notices sooner that nobody is there. Default 3 s.
+    /// The time after which a handshake fails. A longer time tolerates worse networks; a shorter one finds absent peers
+    /// sooner. Default: 3 s.
     pub handshake_timeout: Duration,
-    /// The round-trip time assumed before one was measured; a lost first packet is repeated after
-    /// three times as much. Shorter repairs sooner, longer repeats less over slow paths. QUIC's
-    /// own default, 333 ms, leaves one repetition within the handshake timeout. Default 100 ms.
+    /// The round-trip time assumed before the first measurement. A lost first packet is repeated after three times as
+    /// much. A shorter time repairs sooner; a longer one repeats less on slow paths. QUIC's own default of 333 ms
+    /// leaves only one repetition within the handshake timeout. Default: 100 ms.
     pub initial_rtt: Duration,
-    /// How many connections of peers are served at once, those in their handshake included. The
-    /// next one is turned away. A connection costs some 40 kB when idle. Default 1,024.
+    /// The maximum number of incoming connections, including those in their handshake. Further ones are turned away.
+    /// An idle connection costs about 40 kB. Default: 1,024.
     pub max_connections: usize,
-    /// How many dials may be under way at once; further ones fail at once. Default 256.
+    /// The maximum number of dials under way. Further ones fail immediately. Default: 256.
     pub max_dials: usize,
-    /// The longest message that is sent or received as a stream. A longer one that arrives is
-    /// stopped and counted. Default 16 MiB.
+    /// The maximum length of a message, sent or received. A longer one that arrives is stopped and counted. Default:
+    /// 16 MiB.
     pub max_stream_bytes: usize,
-    /// How many streams of one peer are received at once; its next one waits at the peer.
-    /// Default 8.
+    /// The maximum number of streams received from one peer at once. Further ones wait at the peer. Default: 8.
     pub max_streams_per_peer: u32,
-    /// How long one message may take as a stream, sent or received, before it is given up.
-    /// Default 10 s.
+    /// The time after which a stream fails, sent or received. Default: 10 s.
     pub stream_timeout: Duration,
-    /// How many messages wait for a dial to one peer. When there are more, the oldest datagram is
-    /// dropped; a stream that finds no room fails. Default 64.
+    /// The maximum number of messages that wait for a dial to one peer. Beyond it, the oldest datagram is dropped,
+    /// and a stream fails if there is no datagram to drop. Default: 64.
     pub max_pending_messages: usize,
-    /// How many bytes wait for a dial to one peer, with the same victims; one stream may always
-    /// wait, whatever its length. Default 1 MiB.
+    /// The maximum number of bytes that wait for a dial to one peer, with the same victims. One stream of any length
+    /// may always wait. Default: 1 MiB.
     pub max_pending_bytes: usize,
-    /// How many received datagrams wait for [`Receiver`](crate::Receiver). When there are more,
-    /// the oldest is dropped, because newer news supersedes older; but while one peer has sent
-    /// more than half of them, the oldest of that peer's. Default 4,096.
+    /// The maximum number of received datagrams that wait for the [`Receiver`](crate::Receiver). Beyond it, the
+    /// oldest is dropped, because newer messages replace older ones. If one peer sent more than half of them, the
+    /// oldest of that peer is dropped. Default: 4,096.
     pub max_received_datagrams: usize,
-    /// How many bytes of streams, complete or arriving, wait for the receiver. When there are
-    /// more, streams stop being read, so that their senders wait, and run into their timeout; but
-    /// one message may always be completed. One peer may hold a quarter. Default 64 MiB.
+    /// The maximum number of bytes of streams, complete or arriving, that wait for the receiver. Beyond it, streams
+    /// are not read, so their senders wait, and may time out. One message may always complete. One peer may hold a
+    /// quarter. Default: 64 MiB.
     pub max_received_stream_bytes: usize,
-    /// The first wait after a failed dial; it doubles with each failure. Default 100 ms.
+    /// The back-off after the first failed dial. It doubles with each failure. Default: 100 ms.
     pub min_backoff: Duration,
-    /// The longest wait after a failed dial. Default 5 s.
+    /// The longest back-off after a failed dial. Default: 5 s.
     pub max_backoff: Duration,
-    /// The largest UDP payload that is tried without knowing the path. 1,200 passes everywhere.
-    /// Default 1,200.
+    /// The largest UDP payload sent before the path is measured, in bytes. 1,200 works on every path. Default: 1,200.
     pub initial_mtu: u16,
-    /// The largest UDP payload to search the path for, or `None` to stay at the initial one: the
-    /// search costs more bytes than most connections ever send. Default `None`.
+    /// The largest UDP payload that path MTU discovery tries, or `None` to stay at the initial one. Discovery costs
+    /// more bytes than most connections ever send. Default: `None`.
     pub max_discovered_mtu: Option<u16>,
 }
 
 impl TransportConfig {
-    /// The defaults, on this address.
+    /// Creates a configuration with the defaults, on this address.
     pub fn new(bind: SocketAddr) -> Self {
         Self {
             bind,
@@ -98,38 +98,38 @@ impl Default for TransportConfig {
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A number or a time that must be more than nothing is zero.
+    /// A number or a duration is zero and must not be.
     #[error("{field} must be more than zero")]
     Zero {
-        /// The field of [`TransportConfig`].
+        /// The name of the field of [`TransportConfig`].
         field: &'static str,
     },
-    /// A number or a time is too large.
+    /// A number or a duration is too large.
     #[error("{field} must be at most {limit}")]
     TooLarge {
-        /// The field of [`TransportConfig`].
+        /// The name of the field of [`TransportConfig`].
         field: &'static str,
         /// The largest value.
         limit: String,
     },
-    /// An MTU is below what QUIC needs (RFC 9000 §14).
+    /// An MTU is below the minimum of QUIC (RFC 9000 §14).
     #[error("{field} must be at least 1200")]
     MtuTooSmall {
-        /// The field of [`TransportConfig`].
+        /// The name of the field of [`TransportConfig`].
         field: &'static str,
     },
-    /// The first back-off is longer than the longest.
+    /// `min_backoff` is longer than `max_backoff`.
     #[error("min_backoff must be at most max_backoff")]
     BackoffReversed,
-    /// A message of the longest length would never fit among the received ones.
+    /// A message of the maximum length would not fit into `max_received_stream_bytes`.
     #[error("max_received_stream_bytes must be at least max_stream_bytes and {overhead} more")]
     ReceivedBytesTooFew {
-        /// What each stream is charged besides its bytes.
+        /// The bytes charged to each stream in addition to its message.
         overhead: usize,
     },
 }
 
-/// A configuration that was checked.
+/// A checked configuration.
 #[derive(Debug)]
 pub(crate) struct Params(TransportConfig);
 
@@ -209,11 +209,11 @@ fn check_numbers(config: &TransportConfig) -> Result<(), ConfigError> {
     }
 }
 
-/// What a received stream is charged besides its bytes, so that empty ones are bounded, too.
+/// The bytes charged to a received stream in addition to its message, so that empty streams are limited too.
 pub(crate) const STREAM_OVERHEAD: usize = 256;
 const MAX_TIME: Duration = Duration::from_secs(24 * 3600);
 const MAX_NUMBER: usize = 1 << 20;
-/// What a semaphore can count on every platform.
+/// The largest count of a semaphore on every platform.
 const MAX_BYTES: usize = 1 << 28;
 
 #[cfg(test)]

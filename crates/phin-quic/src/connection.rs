@@ -1,4 +1,4 @@
-//! One connection to a peer, from the end of its handshake to its close.
+//! An established connection to a peer, until it is closed.
 
 use std::{
     sync::{
@@ -30,27 +30,27 @@ pub(crate) struct Connection {
     pub(crate) quic: quinn::Connection,
     pub(crate) peer: Peer,
     standing: Standing,
-    /// Bytes of incoming streams of this peer that wait for the receiver.
+    /// Limits the bytes of this peer's incoming streams that wait for the receiver.
     pub(crate) incoming: Budget,
-    /// When a message was last sent or received, in milliseconds since the connection came up.
+    /// When a message was last sent or received, in milliseconds since the connection was established.
     last_message: AtomicU64,
-    /// Another connection to the peer is used instead; this one only receives, until it is quiet.
+    /// Another connection to the peer is used instead. This one only receives, until it is quiet.
     is_draining: AtomicBool,
-    /// The time to look at the connection again has changed.
+    /// Notified when the time of the next check has changed.
     pub(crate) rescheduled: Notify,
     /// Streams in either direction that have not ended.
     open_streams: AtomicUsize,
-    /// Whether somebody waits to see that this way to the peer still works.
+    /// Whether a task already checks that this path to the peer still works.
     is_path_watched: AtomicBool,
     /// Bytes of outgoing streams that have not ended.
     outgoing_bytes: AtomicUsize,
-    /// For an incoming connection, its share of those allowed.
+    /// The place of an incoming connection among those allowed.
     _slot: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a datagram was not sent.
 pub(crate) enum NotSent {
-    /// It is too long for a datagram.
+    /// The payload is too long for a datagram.
     TooLong(Bytes),
     /// The connection is lost.
     Lost(Bytes),
@@ -80,26 +80,26 @@ impl Connection {
         }
     }
 
-    /// Whether this connection, which came up later, is to be used rather than `old`.
+    /// Whether to use this connection, which was established later, instead of `old`.
     pub(crate) fn supersedes(&self, old: &Self, own: PeerId, handshake_timeout: Duration) -> bool {
         old.is_closed()
             || self.standing.supersedes(&old.standing, own, self.peer.id, handshake_timeout)
     }
 
-    /// Notes that a message was sent or received.
+    /// Records that a message was sent or received.
     pub(crate) fn touch(&self) {
         self.last_message.fetch_max(self.age_ms(), Ordering::Relaxed);
     }
 
-    /// Stop using the connection, or use it after all. What is under way on it still arrives.
+    /// Stops using the connection, or uses it again. Messages under way on it still arrive.
     pub(crate) fn set_draining(&self, is_draining: bool) {
-        // The wait begins now.
+        // The grace period begins now.
         self.touch();
         self.is_draining.store(is_draining, Ordering::Relaxed);
         self.rescheduled.notify_one();
     }
 
-    /// Why the connection is to be closed now, if it is.
+    /// The code with which to close the connection now; `None` if it is not due.
     pub(crate) fn overdue(&self, idle_timeout: Duration) -> Option<CloseCode> {
         let is_busy = self.open_streams.load(Ordering::Relaxed) > 0;
         if is_busy || Instant::now() < self.next_check(idle_timeout) {
@@ -111,7 +111,7 @@ impl Connection {
         }
     }
 
-    /// When to look whether it is overdue.
+    /// When to check next whether the connection is overdue.
     pub(crate) fn next_check(&self, idle_timeout: Duration) -> Instant {
         let last_message = Duration::from_millis(self.last_message.load(Ordering::Relaxed));
         let patience = match self.is_draining.load(Ordering::Relaxed) {
@@ -125,7 +125,7 @@ impl Connection {
         self.quic.close_reason().is_some()
     }
 
-    /// How it ended, if it has.
+    /// How the connection ended.
     pub(crate) fn end(&self) -> DisconnectReason {
         let reason = self.quic.close_reason();
         reason.as_ref().map_or(DisconnectReason::Local, DisconnectReason::of)
@@ -135,7 +135,7 @@ impl Connection {
         self.quic.close(code.0, b"");
     }
 
-    /// Hands a datagram to QUIC, or gives it back.
+    /// Passes a datagram to QUIC, or returns it.
     pub(crate) fn send_datagram(&self, payload: Bytes, counters: &Counters) -> Result<(), NotSent> {
         let bytes = payload.len();
         let has_space = bytes <= self.quic.datagram_send_buffer_space();
@@ -159,8 +159,8 @@ impl Connection {
         self.quic.stats().udp_rx.datagrams
     }
 
-    /// Whether the caller is to watch this way to the peer, until [`end_path_watch`](Self::end_path_watch); `false` while
-    /// somebody does.
+    /// Claims the check of this path, until [`end_path_watch`](Self::end_path_watch). Returns `false` if another task
+    /// has claimed it.
     pub(crate) fn begin_path_watch(&self) -> bool {
         !self.is_path_watched.swap(true, Ordering::Relaxed)
     }
@@ -169,13 +169,13 @@ impl Connection {
         self.is_path_watched.store(false, Ordering::Relaxed);
     }
 
-    /// A stream counts as open until the guard is dropped.
+    /// Counts a stream as open until the guard is dropped.
     pub(crate) fn open_stream(self: &Arc<Self>) -> OpenStream {
         self.open_streams.fetch_add(1, Ordering::Relaxed);
         OpenStream { connection: self.clone(), outgoing_bytes: 0 }
     }
 
-    /// Opens a stream for a message of this length, unless the limits are reached. What is sent counts until the guard is
+    /// Opens a stream for a message of this length, unless a limit is reached. The bytes count until the guard is
     /// dropped.
     pub(crate) fn open_outgoing(
         self: &Arc<Self>,
@@ -198,7 +198,7 @@ impl Connection {
     }
 }
 
-/// Marks one stream of a connection as under way.
+/// Counts one stream of a connection as under way.
 #[derive(Debug)]
 pub(crate) struct OpenStream {
     pub(crate) connection: Arc<Connection>,
@@ -213,6 +213,6 @@ impl Drop for OpenStream {
     }
 }
 
-/// How long a superseded connection is kept after the last message on it: longer than a message
-/// is on its way, and than the two ends can differ in noticing which connection won.
+/// How long a superseded connection is kept after its last message. Longer than a message takes to arrive, and than the
+/// time between the two ends noticing which connection wins.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Which connection a message to a peer goes over: one per peer, dialled when needed.
+//! Chooses the connection for a message: one per peer, dialled when needed.
 
 use std::{
     sync::{
@@ -24,7 +24,7 @@ use crate::{
     stats::{Counters, TransportStats, add, count},
 };
 
-/// The connections to all peers, and the messages that wait for one.
+/// The connections to all peers, and the messages that wait for a dial.
 pub(crate) struct Connections {
     own_id: PeerId,
     params: Arc<Params>,
@@ -34,18 +34,17 @@ pub(crate) struct Connections {
     next_attempt: AtomicU64,
 }
 
-/// Begins a dial to a peer as the attempt of this number, unless too many dials are under way.
+/// Starts the dial to a peer with this attempt number, unless too many dials are under way.
 pub(crate) type StartDial<'a> = &'a dyn Fn(Peer, u64) -> Option<AbortHandle>;
 
-/// What there is towards one peer.
+/// The connections or the dial to one peer.
 #[derive(Debug)]
 enum PeerState {
-    /// Messages go over `connection`. The others lost to it and are used no more, but still heard; they
-    /// are also what is left should `connection` break.
+    /// Messages use `connection`. The others lost to it: they only receive, and replace `connection` if it breaks.
     Connected { connection: Arc<Connection>, draining: Vec<Arc<Connection>> },
     /// Messages wait for a dial.
     Dialling(Dialling),
-    /// A dial failed; until a moment, messages to that address fail at once.
+    /// A dial failed. For a while, messages to that address fail immediately.
     BackingOff(BackOff),
 }
 
@@ -54,7 +53,7 @@ struct Dialling {
     peer: Peer,
     attempt: u64,
     pending: Pending,
-    /// How long to back off if this dial fails.
+    /// The back-off if this dial fails.
     delay: Duration,
     task: AbortHandle,
 }
@@ -63,7 +62,7 @@ struct Dialling {
 struct BackOff {
     peer: Peer,
     until: Instant,
-    /// How long to back off if the next dial fails, too.
+    /// The back-off if the next dial fails too.
     next_delay: Duration,
 }
 
@@ -88,7 +87,7 @@ impl Connections {
         Arc::new(Self { own_id, params, queue, counters, peers, next_attempt })
     }
 
-    /// The connection that a message goes over. Without one, it waits for a dial, or has failed.
+    /// The connection for a message. Without one, the message waits for a dial, or has failed.
     pub(crate) fn route(
         &self,
         to: Peer,
@@ -111,8 +110,7 @@ impl Connections {
         };
         match entry.get_mut() {
             PeerState::Connected { connection, .. } => {
-                // While the entry is locked, so that it cannot be found idle before the message
-                // is on its way.
+                // While the entry is locked, so that the connection is not found idle before the message is sent.
                 connection.touch();
                 return Some((connection.clone(), message));
             }
@@ -134,7 +132,7 @@ impl Connections {
         None
     }
 
-    /// Dials for a message, or returns it.
+    /// Starts a dial for a message, or returns the message.
     fn dial_for(
         &self,
         to: Peer,
@@ -168,7 +166,7 @@ impl Connections {
         }
     }
 
-    /// Gives up every connection to a peer that leads elsewhere than to `to.addr`. If none is left, dials there at once.
+    /// Gives up every connection to a peer at an address other than `to.addr`. If none is left, dials `to.addr`.
     pub(crate) fn redial(&self, to: Peer, start_dial: StartDial<'_>) {
         let Entry::Occupied(mut entry) = self.peers.entry(to.id) else { return };
         let PeerState::Connected { connection, draining } = entry.get_mut() else { return };
@@ -192,14 +190,14 @@ impl Connections {
         self.queue.push_event(Received::Disconnected { peer: left, reason });
     }
 
-    /// Gives up a connection that stayed silent while another one to the same peer came up.
+    /// Gives up a connection that stayed silent while another one to the same peer was established.
     pub(crate) fn replaced(&self, silent: &Arc<Connection>) {
         add(&self.counters.paths_lost, 1);
         silent.close(CloseCode::SUPERSEDED);
         self.lost(silent, DisconnectReason::PathLost);
     }
 
-    /// Gives up all connections: none of them works any more when this host's address has changed.
+    /// Gives up all connections. None of them works after this host's address has changed.
     pub(crate) fn give_up_all(&self) {
         let peers: Vec<PeerId> = self.peers.iter().map(|state| *state.key()).collect();
         for id in peers {
@@ -216,8 +214,7 @@ impl Connections {
         }
     }
 
-    /// The dial for waiting messages failed. Another connection may have come about meanwhile;
-    /// then they went over it, and there is nothing to do.
+    /// Fails the messages that wait for a dial. Does nothing if they were sent over another connection meanwhile.
     pub(crate) fn dial_failed(&self, peer: Peer, attempt: u64, error: DialError) {
         let Entry::Occupied(mut entry) = self.peers.entry(peer.id) else { return };
         let PeerState::Dialling(dialling) = entry.get_mut() else { return };
@@ -235,7 +232,7 @@ impl Connections {
         self.fail_pending(peer, pending, &error);
     }
 
-    /// Puts a connection in its place, and returns the messages that waited for one.
+    /// Registers a connection, and returns the messages that waited for one.
     pub(crate) fn take_up(&self, connection: &Arc<Connection>) -> Pending {
         let mut entry = match self.peers.entry(connection.peer.id) {
             Entry::Occupied(entry) => entry,
@@ -251,7 +248,7 @@ impl Connections {
                 Pending::default()
             }
             PeerState::Dialling(dialling) => {
-                // A dial still under way ends by itself, in a connection that loses or wins.
+                // A dial still under way ends by itself, with a connection that wins or loses against this one.
                 let pending = std::mem::take(&mut dialling.pending);
                 entry.insert(connected(connection));
                 self.queue.push_event(Received::Connected { peer: connection.peer });
@@ -265,7 +262,7 @@ impl Connections {
         }
     }
 
-    /// Of two connections to a peer, uses one and drains the other.
+    /// Chooses one of two connections to a peer, and drains the other.
     fn choose(
         &self,
         current: &mut Arc<Connection>,
@@ -279,23 +276,23 @@ impl Connections {
         };
         loser.set_draining(true);
         if draining.len() >= MAX_DRAINING {
-            // A peer that connects again and again gains nothing but this.
+            // Limits a peer that connects again and again.
             draining.remove(0).close(CloseCode::SUPERSEDED);
         }
         draining.push(loser);
     }
 
-    /// A connection has ended. Calling it twice is harmless.
+    /// Removes a connection that has ended. Calling it twice is harmless.
     pub(crate) fn lost(&self, lost: &Arc<Connection>, reason: DisconnectReason) {
         if let Entry::Occupied(entry) = self.peers.entry(lost.peer.id) {
             self.forget(entry, lost, reason);
         }
     }
 
-    /// Closes a connection on which nothing has happened for too long.
+    /// Closes a connection that was idle for too long.
     pub(crate) fn close_if_overdue(&self, connection: &Arc<Connection>) {
         let Entry::Occupied(entry) = self.peers.entry(connection.peer.id) else { return };
-        // Looked at again while the entry is locked: a message may have come in between.
+        // Check again while the entry is locked: a message may have arrived in between.
         if let Some(code) = connection.overdue(self.params.idle_timeout) {
             connection.close(code);
             self.forget(entry, connection, DisconnectReason::Idle);
@@ -322,7 +319,7 @@ impl Connections {
         self.queue.push_event(Received::Disconnected { peer: lost.peer, reason });
     }
 
-    /// Closes everything towards a peer, at once.
+    /// Closes the connections and the dial to a peer immediately.
     pub(crate) fn close_peer(&self, id: PeerId, reason: CloseReason) {
         let Entry::Occupied(entry) = self.peers.entry(id) else { return };
         match entry.get() {
@@ -344,14 +341,14 @@ impl Connections {
         }
     }
 
-    /// A packet to some address was refused: who was there is there no longer.
+    /// Reports a refused port to the receiver: the process that had it has ended.
     pub(crate) fn port_refused(&self, refusal: PortRefusal) {
         let PortRefusal::Of(addr) = refusal else {
             return add(&self.counters.ports_refused_doubtful, 1);
         };
         add(&self.counters.ports_refused, 1);
         let peers = self.peers.iter().map(|state| state.peer());
-        // Told when no entry is locked.
+        // Collected first, so that no entry is locked while reporting.
         for peer in peers.filter(|peer| peer.addr == addr).collect::<Vec<_>>() {
             self.queue.push_event(Received::PortRefused { peer });
         }
@@ -361,7 +358,7 @@ impl Connections {
         self.peers.get(&id).is_some_and(|state| matches!(*state, PeerState::Connected { .. }))
     }
 
-    /// Forgets back-offs so old that the next failure would begin anew.
+    /// Removes back-offs so old that the next failure would start from the beginning.
     pub(crate) fn sweep(&self) {
         let now = Instant::now();
         let forget_after = self.params.max_backoff;
@@ -371,7 +368,7 @@ impl Connections {
         });
     }
 
-    /// Adds what the connections that there are carry to what the ended ones carried.
+    /// Adds the traffic of the present connections to that of the ended ones.
     pub(crate) fn add_to(&self, all: &mut TransportStats) {
         let mut draining_connections = 0;
         for state in &self.peers {
@@ -405,5 +402,5 @@ fn connected(connection: &Arc<Connection>) -> PeerState {
     PeerState::Connected { connection: connection.clone(), draining: Vec::new() }
 }
 
-/// Superseded connections kept to one peer; the oldest is closed first.
+/// Superseded connections kept per peer. Beyond it, the oldest is closed.
 const MAX_DRAINING: usize = 4;

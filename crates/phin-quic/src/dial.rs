@@ -1,4 +1,4 @@
-//! Dialling: to a peer that messages wait for, or to a seed address where anybody may answer.
+//! Dials a peer that messages wait for, or a seed address at which any node may answer.
 
 use std::{
     future::{Future, pending},
@@ -37,7 +37,7 @@ pub(crate) struct Dialler {
     seed_dials: DashMap<SocketAddr, SeedDial>,
 }
 
-/// What a dial to a seed address came to; `None` while it is under way.
+/// The result of a dial to a seed address; `None` while it is under way.
 type SeedDial = watch::Receiver<Option<Result<PeerId, DialError>>>;
 
 impl Dialler {
@@ -53,12 +53,12 @@ impl Dialler {
         Arc::new(Self { endpoint, handshakes, gate, counters, slots, seed_dials })
     }
 
-    /// The right to dial, unless too many dials are under way.
+    /// Takes a place among the dials under way; `None` if there are too many.
     pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
         self.slots.clone().try_acquire_owned().ok()
     }
 
-    /// Makes a connection to the peer at the address.
+    /// Connects to the peer at this address.
     pub(crate) async fn dial(&self, addr: SocketAddr) -> Result<Dialled, DialError> {
         add(&self.counters.dials, 1);
         self.check_way(addr)?;
@@ -70,16 +70,16 @@ impl Dialler {
         self.handshakes.complete_dial(addr, connecting).await
     }
 
-    /// Counts a dial that did not lead to the peer that was meant.
+    /// Counts and logs a dial that did not reach the intended peer.
     pub(crate) fn failed(&self, addr: SocketAddr, id: Option<PeerId>, error: &DialError) {
         add(&self.counters.dials_failed, 1);
         let peer_id = id.map(tracing::field::display);
         tracing::debug!(peer_addr = %addr, peer_id, reason = %error, "dial failed");
     }
 
-    /// Joins the dial to an address that is under way, or begins one, in which `establish` makes the connection.
+    /// Joins the dial under way to an address, or starts one, in which `establish` makes the connection.
     ///
-    /// The dial is a task of its own, so that giving up waiting for it disturbs nobody.
+    /// The dial is a separate task, so that a caller that stops waiting does not affect the others.
     pub(crate) fn dial_seed<E, D>(
         self: &Arc<Self>,
         addr: SocketAddr,
@@ -126,7 +126,7 @@ impl Dialler {
                         dialler.failed(addr, None, error);
                     }
                     dialler.seed_dials.remove(&addr);
-                    // Nobody may be waiting any more.
+                    // All callers may have stopped waiting.
                     let _ = sender.send(Some(result));
                 });
                 Ok(receiver)
@@ -134,8 +134,8 @@ impl Dialler {
         }
     }
 
-    /// A socket takes addresses that cannot be reached from where it is bound, and then sends nothing to them, or what is
-    /// said of it helps nobody.
+    /// Fails for an address that the bound address cannot reach. The socket would accept it and send nothing, or
+    /// report an error that does not help.
     fn check_way(&self, addr: SocketAddr) -> Result<(), DialError> {
         let Ok(bound) = self.endpoint.local_addr().map(|bound| bound.ip().to_canonical()) else {
             return Ok(());
@@ -155,15 +155,15 @@ impl Dialler {
     }
 }
 
-/// Whether the system would send from here to there; asking sends nothing.
+/// Whether the system has a route from one address to the other. Sends nothing.
 fn is_reached(from: IpAddr, to: SocketAddr) -> bool {
     std::net::UdpSocket::bind((from, 0)).and_then(|socket| socket.connect(to)).is_ok()
 }
 
-/// Returns when the host has answered that nobody listens on this UDP port.
+/// Returns when the host has answered that no process listens on this UDP port.
 ///
-/// The socket of the endpoint is never told; a connected one is. A healthy peer answers before
-/// this begins, and ignores the byte otherwise.
+/// Needs a connected socket, because the endpoint's own receives no such errors on most systems. A healthy peer
+/// answers the dial before this sends its byte, and otherwise ignores it.
 async fn port_closed(addr: SocketAddr) {
     sleep(PORT_PROBE_DELAY).await;
     match probe_port(addr).await {

@@ -1,4 +1,4 @@
-//! The endpoint of QUIC: its socket, and every setting of QUIC.
+//! The QUIC endpoint: its socket and all QUIC settings.
 
 use std::{
     io,
@@ -24,11 +24,11 @@ use crate::{
     tls::{CredentialsError, Tls},
 };
 
-/// Why a transport could not be bound.
+/// Why [`Transport::bind`](crate::Transport::bind) failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// It was called outside of a tokio runtime.
+    /// It was called outside a tokio runtime.
     #[error("there is no tokio runtime here")]
     NoRuntime,
     /// The configuration cannot be used.
@@ -49,18 +49,18 @@ pub enum BindError {
         /// The address.
         addr: SocketAddr,
     },
-    /// This process may not use the address.
+    /// The process is not permitted to use the address.
     #[error("not permitted to use {addr}")]
     NotPermitted {
         /// The address.
         addr: SocketAddr,
     },
-    /// The system refused for another reason.
+    /// The system reported another error.
     #[error("cannot use {addr}")]
     Io {
         /// The address.
         addr: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
@@ -71,10 +71,10 @@ pub(crate) fn bind_socket(addr: SocketAddr) -> Result<UdpSocket, BindError> {
         let (domain, protocol) = (Domain::for_address(addr), Some(Protocol::UDP));
         let socket = socket2::Socket::new(domain, Type::DGRAM, protocol)?;
         if addr.is_ipv6() {
-            // Where the system cannot do it, IPv6 alone is still of use.
+            // IPv6 alone still works on systems that cannot serve both.
             let _ = socket.set_only_v6(false);
         }
-        // When many join at once, their packets come at once; what the system grants will do.
+        // Many nodes may join at once. A smaller buffer than requested is acceptable.
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES);
         socket.bind(&addr.into())?;
         Ok(UdpSocket::from(socket))
@@ -91,7 +91,7 @@ pub(crate) fn bind_failed(addr: SocketAddr, source: io::Error) -> BindError {
     }
 }
 
-/// Opens the endpoint that dials and accepts over a socket.
+/// Opens the endpoint, which dials and accepts over this socket.
 pub(crate) fn open_endpoint(
     identity: &Identity,
     tls: Tls,
@@ -100,13 +100,13 @@ pub(crate) fn open_endpoint(
 ) -> io::Result<Endpoint> {
     let transport = Arc::new(quic_config(params));
     let mut tokens = ValidationTokenConfig::default();
-    // They save a round trip only to clients that were asked for a proof of their address.
+    // Tokens would save a round trip only for clients that had to prove their address.
     tokens.sent(0);
     let mut server = quinn::ServerConfig::with_crypto(tls.server);
     server
         .transport_config(transport.clone())
         .validation_token_config(tokens)
-        // A node is found at the address it announces; a peer that moves dials anew.
+        // A node is reachable at the address that it announces. A peer whose address changes dials again.
         .migration(false)
         .max_incoming(MAX_HANDSHAKES)
         .incoming_buffer_size(MAX_INCOMING_BYTES)
@@ -125,8 +125,8 @@ pub(crate) fn open_endpoint(
 }
 
 fn quic_config(params: &Params) -> quinn::TransportConfig {
-    // QUIC's own idle timeout is for peers that are gone. Quiet connections are closed before, by
-    // us, in words: a connection that ends silently costs the peer the next message.
+    // QUIC's own idle timeout finds peers that are gone. Idle connections are closed earlier, with a reason: a
+    // connection that ends silently costs the peer its next message.
     let quic_idle = params.idle_timeout + params.handshake_timeout;
     let quic_idle = u32::try_from(quic_idle.as_millis()).unwrap_or(u32::MAX);
     let discovery = params.max_discovered_mtu.map(|limit| {
@@ -151,7 +151,7 @@ fn quic_config(params: &Params) -> quinn::TransportConfig {
     config
 }
 
-/// Connection ids that are random in every bit.
+/// Generates connection IDs from random bytes.
 struct RandomIds;
 
 impl ConnectionIdGenerator for RandomIds {
@@ -168,17 +168,15 @@ impl ConnectionIdGenerator for RandomIds {
     }
 }
 
-/// Enough for a burst of packets from many peers.
+/// The receive buffer of the socket: room for a burst of packets from many peers.
 const SOCKET_BUFFER_BYTES: usize = 2 * 1024 * 1024;
-/// Five random bytes: an attacker cannot ask for the reset tokens of more than a sliver of all
-/// ids, because resets are limited to 50 per second; and each packet is three bytes shorter than
-/// with QUIC's usual eight.
+/// Five random bytes are enough: resets are limited to 50 per second, so an attacker obtains the reset tokens of only a
+/// small share of all IDs. Each packet is three bytes shorter than with QUIC's usual eight.
 const CONNECTION_ID_BYTES: usize = 5;
-/// What is kept of a handshake that waits to be looked at: a few packets.
+/// Bytes kept of an incoming handshake before it is admitted: a few packets.
 const MAX_INCOMING_BYTES: u64 = 16 * 1024;
 const MAX_INCOMING_BYTES_TOTAL: u64 = 1024 * 1024;
-/// What a peer may send of one stream before it is read. Four times as much for all streams of a
-/// connection is what a peer can make us hold.
+/// Bytes that a peer may send on one stream before they are read. A connection may hold four times as much.
 const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
-/// Datagrams of one connection that wait to be sent, or to be read by our own task.
+/// Bytes of datagrams that wait on one connection, in each direction.
 const DATAGRAM_BUFFER_BYTES: usize = 64 * 1024;

@@ -1,12 +1,11 @@
-//! What unknown addresses may cost: a gate before QUIC, and a budget of handshakes that fail.
+//! Limits the cost of unknown addresses: a gate before QUIC, and a budget of failed handshakes.
 //!
-//! QUIC derives keys and decrypts before it can say anything of a client's first packet, and answers
-//! each packet of an unknown version. Both cost tens of microseconds, so the gate counts these packets
-//! by source as they are received, and drops those over the limits unread. All other packets pass: to
-//! find that no connection has their id costs a look-up.
+//! QUIC derives keys and decrypts before it knows anything of a client's first packet, and answers every packet of an
+//! unknown version. Both cost tens of microseconds. So the gate counts these packets by source as they arrive, and
+//! drops those over the limits unread. All other packets pass, because finding that no connection has their ID costs
+//! only a look-up.
 //!
-//! Budgets are kept apart for three kinds of source, so that a flood of one kind takes nothing from
-//! the others.
+//! Three kinds of source have separate budgets, so that a flood of one kind takes nothing from the others.
 
 use std::{
     fmt,
@@ -25,14 +24,14 @@ use crate::{
     stats::{Counters, add},
 };
 
-/// What is known of the address that a handshake comes from.
+/// The knowledge about the source address of a handshake.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Source {
-    /// Nothing: the address may be forged.
+    /// The address may be forged.
     Unproven,
-    /// It answered a Retry, so it receives there (RFC 9000 §8.1.2).
+    /// The client answered a Retry, so it receives at the address (RFC 9000 §8.1.2).
     Proven,
-    /// We dial it, or a handshake with it was completed.
+    /// This node dials the address, or a handshake with it was completed.
     Known,
 }
 
@@ -45,7 +44,7 @@ pub(crate) struct Gate {
 }
 
 struct State {
-    /// Retries that were sent: where to, and with which connection ID.
+    /// Retries sent, by destination and connection ID.
     retried: Marks,
     known: Marks,
     unproven_packets: Rates,
@@ -73,13 +72,13 @@ impl Gate {
         })
     }
 
-    /// Remembers an address that a member uses, or that we dial.
+    /// Remembers an address that a member uses, or that this node dials.
     pub(crate) fn know(&self, addr: SocketAddr) {
         let mark = self.address_mark(addr);
         self.state().known.insert(mark);
     }
 
-    /// What is known of a handshake's address.
+    /// Classifies the source address of a handshake.
     pub(crate) fn source(&self, addr: SocketAddr, is_validated: bool) -> Source {
         if self.state().known.has(self.address_mark(addr)) {
             Source::Known
@@ -90,8 +89,8 @@ impl Gate {
         }
     }
 
-    /// Counts a handshake as failed until it is completed; `false` when too many have failed.
-    /// Those of known addresses are limited by their first packets alone.
+    /// Counts a handshake as failed until it is completed. Returns `false` if too many have failed. Handshakes of known
+    /// addresses are limited only by their first packets.
     pub(crate) fn begin_handshake(&self, source: Source, addr: SocketAddr) -> bool {
         let now = self.start.elapsed();
         match source {
@@ -101,7 +100,7 @@ impl Gate {
         }
     }
 
-    /// A handshake that was begun led to a connection of a member: it costs the budget nothing.
+    /// Records that a handshake led to a connection, so that it does not count as failed.
     pub(crate) fn complete_handshake(&self, source: Source, addr: SocketAddr) {
         match source {
             Source::Unproven => self.state().unproven_handshakes.give_back(addr),
@@ -111,7 +110,7 @@ impl Gate {
         self.know(addr);
     }
 
-    /// Whether a packet that was received may go on to QUIC; counted when it may not.
+    /// Whether a received packet may pass to QUIC. Counts it if not.
     fn admits(&self, from: SocketAddr, packet: &[u8], now: Duration) -> bool {
         let Some(first) = FirstPacket::parse(packet) else { return true };
         let mut state = self.state();
@@ -130,7 +129,7 @@ impl Gate {
         is_admitted
     }
 
-    /// Remembers the Retry packets among what is sent.
+    /// Remembers a packet that is sent, if it is a Retry.
     pub(crate) fn sent(&self, transmit: &Transmit<'_>) {
         if let Some(id) = retry_id(transmit.contents) {
             let mark = self.retry_mark(canonical(transmit.destination), id);
@@ -138,8 +137,8 @@ impl Gate {
         }
     }
 
-    /// Removes what is not admitted from what was received. A buffer of which nothing is left stays: to QUIC it is work
-    /// done, so that it yields in time.
+    /// Removes the packets that are not admitted from the received buffers. Empty buffers stay, because QUIC counts
+    /// them as work done and so yields in time.
     pub(crate) fn received(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) {
         let now = self.start.elapsed();
         for (buf, meta) in bufs.iter_mut().zip(meta) {
@@ -147,7 +146,7 @@ impl Gate {
         }
     }
 
-    /// Removes what is not admitted from a received buffer, which holds one packet each `stride` bytes.
+    /// Removes the packets that are not admitted from a received buffer, which has one packet every `stride` bytes.
     fn filter(&self, buf: &mut [u8], meta: &mut RecvMeta, now: Duration) {
         let (from, stride) = (canonical(meta.addr), meta.stride.max(1));
         let (mut begin, mut kept) = (0, 0);
@@ -171,7 +170,7 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing is left half done by a panic.
+        // A panic leaves no change half done.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -182,7 +181,7 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// A set of hashes of constant size. A new one replaces the one in its place.
+/// A set of hashes of constant size. A new hash replaces the one in its place.
 struct Marks(Box<[u64]>);
 
 impl Marks {
@@ -200,12 +199,12 @@ impl Marks {
     }
 
     fn place(&self, mark: u64) -> usize {
-        // The remainder is less than a length, which is a `usize`.
+        // The remainder is less than a length, so it fits a `usize`.
         usize::try_from(mark % crate::stats::count(self.0.len())).unwrap_or(0)
     }
 }
 
-/// A packet that makes QUIC compute: an Initial, or any of another version (RFC 8999 §5.1).
+/// A packet that is expensive to QUIC: an Initial, or any packet of another version (RFC 8999 §5.1).
 #[derive(Debug, Eq, PartialEq)]
 struct FirstPacket<'a> {
     /// The connection ID of the Retry that the packet claims to answer.
@@ -216,7 +215,7 @@ impl<'a> FirstPacket<'a> {
     fn parse(packet: &'a [u8]) -> Option<Self> {
         let header = LongHeader::parse(packet)?;
         match (header.version, header.kind) {
-            // Version negotiation is for clients, and concerns connections that exist.
+            // Version negotiation is for clients, and belongs to existing connections.
             (0, _) => None,
             (VERSION, INITIAL) => {
                 let has_token = header.rest.first().is_some_and(|&length| length != 0);
@@ -262,39 +261,40 @@ fn split_id(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(length))
 }
 
-/// The QUIC version that is spoken here (RFC 9000).
+/// The only supported QUIC version (RFC 9000).
 pub(crate) const VERSION: u32 = 1;
 const INITIAL: u8 = 0b00;
 const RETRY: u8 = 0b11;
 
 /// First packets of one address: a dial sends up to ten in its three seconds.
 const ADDRESS_PACKETS: Limit = Limit { per_second: 16, burst: 32 };
-/// Most of these are answered with a Retry, at 20 to 30 µs each.
+/// First packets of unproven addresses: most are answered with a Retry, at 20 to 30 µs each.
 const UNPROVEN_PACKETS: Limits = Limits {
     address: ADDRESS_PACKETS,
     network: Limit { per_second: 1_000, burst: 2_000 },
     total: Limit { per_second: 2_000, burst: 4_000 },
 };
-/// Fewer: each may begin a handshake. The burst lets a few hundred nodes join at once.
+/// First packets of proven addresses: fewer, because each may begin a handshake. The burst lets a few hundred nodes
+/// join at once.
 const PROVEN_PACKETS: Limits = Limits {
     address: ADDRESS_PACKETS,
     network: Limit { per_second: 500, burst: 1_000 },
     total: Limit { per_second: 1_000, burst: 2_000 },
 };
-/// As those of proven addresses, but one network may use it all: members often share a machine.
+/// First packets of known addresses: like proven ones, but one network may use the total, because members often share a
+/// machine.
 const KNOWN_PACKETS: Limits = Limits { network: PROVEN_PACKETS.total, ..PROVEN_PACKETS };
-/// A handshake costs about half a millisecond until it is refused, and for `handshake_timeout` a
-/// place of [`MAX_HANDSHAKES`](crate::accept::MAX_HANDSHAKES) when it is not continued. With the default
-/// of 3 s, proven addresses occupy 184 of the 256 places at most, and unproven ones 64.
+/// Handshakes that may fail. A refused one costs about half a millisecond. One that is not continued occupies one of
+/// [`MAX_HANDSHAKES`](crate::accept::MAX_HANDSHAKES) places for `handshake_timeout`: with the default of 3 s, proven
+/// addresses occupy at most 184 of the 256 places, and unproven ones 64.
 const FAILED_HANDSHAKES: Limits = Limits {
     address: Limit { per_second: 2, burst: 32 },
     network: Limit { per_second: 20, burst: 48 },
     total: Limit { per_second: 40, burst: 64 },
 };
-/// How many addresses are known; the victim is one with the same place.
+/// Known addresses. A new one replaces the one in its place.
 const MAX_KNOWN: usize = 2_048;
-/// How many Retries are remembered; the victim is one with the same place, whose client is
-/// treated as unproven once more.
+/// Retries remembered. A new one replaces the one in its place, whose client counts as unproven again.
 const MAX_RETRIED: usize = 4_096;
 
 #[cfg(test)]

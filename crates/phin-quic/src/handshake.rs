@@ -1,4 +1,4 @@
-//! Handshakes of either side: what must be true before there is a [`Connection`].
+//! Completes handshakes as client and as server: the conditions for a [`Connection`].
 
 use std::{
     net::SocketAddr,
@@ -33,7 +33,7 @@ use crate::{
 /// Completes handshakes.
 pub(crate) struct Handshakes {
     own_id: PeerId,
-    /// This run of this process: see [`Hello`].
+    /// Identifies this run of the process: see [`Hello`].
     instance: u64,
     params: Arc<Params>,
     queue: Arc<Queue>,
@@ -42,10 +42,10 @@ pub(crate) struct Handshakes {
     next_accepted: AtomicU64,
 }
 
-/// What a dial came to.
+/// The result of a dial.
 pub(crate) struct Dialled {
     pub(crate) connection: Connection,
-    /// Where our packets come from, as the peer says.
+    /// The source address of this node's packets as the peer sees it.
     pub(crate) observed: Option<SocketAddr>,
 }
 
@@ -67,7 +67,7 @@ impl Handshakes {
         })
     }
 
-    /// Completes a handshake as its client: the connection exists when the server has said hello.
+    /// Completes a handshake as client. The connection exists once the server's hello has arrived.
     pub(crate) async fn complete_dial(
         &self,
         addr: SocketAddr,
@@ -93,7 +93,7 @@ impl Handshakes {
         Ok(Dialled { connection, observed: theirs.observed })
     }
 
-    /// Completes a handshake as its server; `None` when there is no connection, which is counted.
+    /// Completes a handshake as server. Returns `None` and counts it if there is no connection.
     pub(crate) async fn accept(
         &self,
         incoming: Incoming,
@@ -132,7 +132,7 @@ impl Handshakes {
         Some(Connection::new(quic, id, standing, self.incoming_of_peer(), Some(slot)))
     }
 
-    /// Completes the handshake, and says hello, by which the client knows that it is accepted.
+    /// Completes the handshake and sends the hello, which tells the client that it is accepted.
     async fn greet_client(
         &self,
         incoming: Incoming,
@@ -145,7 +145,7 @@ impl Handshakes {
         Ok((quic, standing(Initiator::Peer, &theirs, number)))
     }
 
-    /// A peer may hold a quarter of what all may hold, but at least one message.
+    /// A peer may hold a quarter of the common budget, but at least one message.
     fn incoming_of_peer(&self) -> Budget {
         let message = self.params.max_stream_bytes + STREAM_OVERHEAD;
         Budget::new(message.max(self.params.max_received_stream_bytes / 4))
@@ -167,7 +167,7 @@ impl Handshakes {
         error
     }
 
-    /// Closes a connection whose far end proved this node's own identity. The hello tells whether it is this process.
+    /// Closes a connection whose far end proved this node's own identity. The hello shows whether it is this process.
     fn met_own_identity(&self, quic: &quinn::Connection, instance: u64) -> DialError {
         if instance == self.instance {
             quic.close(CloseCode::OWN_IDENTITY.0, b"");
@@ -196,7 +196,7 @@ async fn greet_server(
     Ok((quic, theirs))
 }
 
-/// Where a connection that has just come up stands among others.
+/// The standing of a new connection, by which [`precedence`](crate::precedence) compares it with others.
 fn standing(initiator: Initiator, theirs: &Hello, number: u64) -> Standing {
     Standing { initiator, peer_instance: theirs.instance, number, established: Instant::now() }
 }

@@ -1,34 +1,34 @@
-//! The first thing that each side says on a connection: which run of which process it is.
+//! The hello: the first message of each side on a connection, which identifies the run of its process.
 //!
-//! The server speaks when it has heard the client, so its hello also tells the client that it was
-//! accepted: in TLS 1.3 a client completes its handshake before the server has looked at its
-//! certificate (RFC 8446 §4.4.2.4, §6.2), and QUIC's HANDSHAKE_DONE is not shown to us. The client's
-//! hello travels with the last message of its handshake, so none of this costs a round trip.
+//! The server sends its hello after the client's, so it also tells the client that it was accepted. In TLS 1.3 a
+//! client completes its handshake before the server has checked its certificate (RFC 8446 §4.4.2.4, §6.2), and quinn
+//! does not expose HANDSHAKE_DONE. The client's hello travels with its last handshake message, so this costs no round
+//! trip.
 
 use std::net::{IpAddr, SocketAddr};
 
 use quinn::{Connection, ConnectionError};
 
-/// What a side says.
+/// The content of a hello.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Hello {
-    /// A number drawn at random when the transport was bound: another one means that the peer was
-    /// started anew, and that connections to its former self are dead.
+    /// A random number drawn when the transport was bound. Another number means that the peer restarted, and that
+    /// connections to its previous run are dead.
     pub(crate) instance: u64,
-    /// The server's: how many connections it had accepted before, so that both sides know which
-    /// of two is the newer one. The client's says nothing.
+    /// From the server: the number of connections that it had accepted before, so that both sides know the newer of
+    /// two. Without meaning from the client.
     pub(crate) number: u64,
-    /// The server's: the address that the client's packets come from, by which a client learns that
-    /// a NAT is between them. `None` from clients, and from servers of earlier releases.
+    /// From the server: the source address of the client's packets, which shows the client whether it is behind a NAT.
+    /// `None` from clients, and from servers of earlier releases.
     pub(crate) observed: Option<SocketAddr>,
 }
 
-/// Why there was no hello.
+/// Why no hello arrived.
 #[derive(Clone, Debug)]
 pub(crate) enum HelloError {
-    /// The connection ended, perhaps because the server refused us.
+    /// The connection ended, for example because the server refused this node.
     Connection(ConnectionError),
-    /// What came is no hello.
+    /// The message is not a hello.
     Malformed,
 }
 
@@ -39,17 +39,16 @@ impl From<ConnectionError> for HelloError {
 }
 
 impl Hello {
-    /// Says it: as the first unidirectional stream of this side.
+    /// Sends the hello as the first unidirectional stream of this side.
     pub(crate) async fn send(self, connection: &Connection) -> Result<(), ConnectionError> {
         let mut stream = connection.open_uni().await?;
-        // These fail when the connection ends, which whoever waits for the answer will see, or
-        // when the peer stops the stream, which is its loss.
+        // These fail if the connection ends, which the reader of the answer notices, or if the peer stops the stream.
         let _ = stream.write_all(&self.encode()).await;
         let _ = stream.finish();
         Ok(())
     }
 
-    /// Hears it.
+    /// Receives the hello of the other side.
     pub(crate) async fn receive(connection: &Connection) -> Result<Self, HelloError> {
         let mut stream = connection.accept_uni().await?;
         match stream.read_to_end(MAX_HELLO_BYTES).await {
@@ -82,7 +81,7 @@ impl Hello {
         bytes
     }
 
-    /// A later release may say more after this.
+    /// Decodes a hello. Ignores further bytes, which later releases may add.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, rest) = bytes.split_first()?;
         let (instance, rest) = rest.split_first_chunk()?;
@@ -95,7 +94,7 @@ impl Hello {
     }
 }
 
-/// The address at the beginning of `bytes`; `None` where there is none that this release knows.
+/// Decodes the address at the beginning of `bytes`; `None` if this release knows no such address.
 fn decode_addr(bytes: &[u8]) -> Option<SocketAddr> {
     let (family, rest) = bytes.split_first()?;
     let (ip, rest) = match *family {
@@ -108,12 +107,12 @@ fn decode_addr(bytes: &[u8]) -> Option<SocketAddr> {
 }
 
 const VERSION: u8 = 1;
-/// The families of addresses.
+/// The codes of the address families.
 const IPV4: u8 = 4;
 const IPV6: u8 = 6;
 /// The longest hello of this release: version, two numbers, an IPv6 address and port.
 const MAX_OWN_BYTES: usize = 17 + 19;
-/// Room for what later releases say.
+/// The longest hello accepted, with room for later releases.
 const MAX_HELLO_BYTES: usize = 256;
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
-//! Asks the kernel of a peer's host what became of the peer, with UDP datagrams anyone may send.
+//! Asks the kernel of a peer's host whether the peer's process and the host are there, with plain UDP datagrams.
 //!
-//! A connected UDP socket learns of an ICMP *port unreachable* (RFC 792, RFC 4443 §3.1) as
-//! `ECONNREFUSED`. The port of a process that is there is never refused, not even while the process
-//! is stopped; the port of one that ended always is, unless a firewall hides it. A port that nobody
-//! uses tells whether the host is there at all.
+//! A connected UDP socket reports an ICMP *port unreachable* (RFC 792, RFC 4443 §3.1) as `ECONNREFUSED`. The port of
+//! a running process is never refused, not even while the process is stopped. The port of a process that ended is
+//! always refused, unless a firewall hides it. A port that no process uses shows whether the host is there at all.
 //!
-//! Linux answers about six such questions at once and then one a second to each asking address, so
-//! every host has a budget here. Where it is spent, no answer means nothing.
+//! Linux answers a burst of six such datagrams and then one per second to each source address, so each host has a
+//! budget here. Once it is spent, a missing answer means nothing.
 
 use std::{
     collections::BTreeMap,
@@ -25,32 +24,43 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Asks hosts. Cheap to clone; clones share one budget.
+/// Asks hosts about peers. Cheap to clone; all clones share the budgets.
+///
+/// ```
+/// use phin_quic::{HostAnswer, HostQuestion, HostQuestions};
+/// use std::time::Duration;
+///
+/// # async fn run() {
+/// let hosts = HostQuestions::new(9, Duration::from_millis(200));
+/// if hosts.ask("192.0.2.7:7646".parse().unwrap(), HostQuestion::IsPeerThere).await == HostAnswer::PortRefused {
+///     println!("the process has ended, and its host is up");
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct HostQuestions {
     shared: Arc<Shared>,
 }
 
-/// What a host is asked.
+/// A question to a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HostQuestion {
-    /// Whether it is there: a datagram to its closed port.
+    /// Is the host there? Sends a datagram to its closed port.
     IsThere,
-    /// Whether the peer's process is there: a datagram to its own port, then one to the closed
-    /// port.
+    /// Is the peer's process there? Sends a datagram to the peer's port, then one to the closed port.
     IsPeerThere,
 }
 
-/// What a host answered.
+/// The answer of a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HostAnswer {
-    /// It refused the peer's own port: no process has it.
+    /// The host refused the peer's port: no process has it.
     PortRefused,
-    /// It is there, and did not refuse the peer's own port, if asked.
+    /// The host is there, and did not refuse the peer's port if it was asked about it.
     IsThere,
-    /// Nothing answered although something would have, were the host there and no firewall.
+    /// No answer: the host is not there, or a firewall hides it.
     Nothing,
-    /// It could not be asked, or its budget is spent: no answer would mean nothing.
+    /// The host was not asked, or not often enough, because its budget is spent or sending failed.
     Unknown,
 }
 
@@ -59,7 +69,7 @@ struct Shared {
     closed_port: u16,
     patience: Duration,
     under_way: Semaphore,
-    /// What is left of each host's budget; at most [`MAX_HOSTS`].
+    /// The budget left for each host; at most [`MAX_HOSTS`] entries.
     budgets: Mutex<BTreeMap<IpAddr, Budget>>,
     not_asked: AtomicU64,
 }
@@ -71,17 +81,17 @@ struct Budget {
 }
 
 impl HostQuestions {
-    /// Questions to `closed_port` (9, *discard*, is a good choice: nobody uses it), each waiting
-    /// `patience` for its answer.
+    /// Creates a set of budgets. `closed_port` is a port that no process uses, such as 9 (*discard*). Each datagram
+    /// waits `patience` for its answer.
     pub fn new(closed_port: u16, patience: Duration) -> Self {
         let under_way = Semaphore::new(MAX_QUESTIONS);
         let (budgets, not_asked) = (Mutex::default(), AtomicU64::new(0));
         Self { shared: Arc::new(Shared { closed_port, patience, under_way, budgets, not_asked }) }
     }
 
-    /// Asks the host of a peer. Takes at most twice the patience; cancelling it is harmless.
+    /// Asks the host of a peer. Takes at most twice the patience. Cancelling is safe.
     pub async fn ask(&self, peer: SocketAddr, question: HostQuestion) -> HostAnswer {
-        // Many questions at once are one event seen many times; some of them will do.
+        // Many questions at once have one common cause; some answers are enough.
         let Ok(_permit) = self.shared.under_way.try_acquire() else {
             self.shared.not_asked.fetch_add(1, Ordering::Relaxed);
             return HostAnswer::Unknown;
@@ -104,22 +114,21 @@ impl HostQuestions {
         }
     }
 
-    /// How many questions were not asked, because too many were under way or the host's budget was
-    /// spent.
+    /// Returns the number of questions not asked, because too many were under way or the host's budget was spent.
     pub fn not_asked(&self) -> u64 {
         self.shared.not_asked.load(Ordering::Relaxed)
     }
 
-    /// Takes one question from the budget of a host, if there is one left.
+    /// Takes one question from the budget of a host. Returns `false` if none is left.
     fn spend(&self, host: IpAddr) -> bool {
-        // The kernel does not limit itself here.
+        // The kernel does not limit errors on loopback.
         if host.is_loopback() {
             return true;
         }
         let now = Instant::now();
         let mut budgets = self.shared.budgets.lock().unwrap_or_else(|poison| poison.into_inner());
         if budgets.len() >= MAX_HOSTS && !budgets.contains_key(&host) {
-            // Whose budget has had the time to fill up again needs no entry.
+            // A host whose budget is full again needs no entry.
             budgets.retain(|_, budget| now - budget.at < REFILL_TIME);
             if budgets.len() >= MAX_HOSTS {
                 return false;
@@ -145,14 +154,14 @@ impl HostQuestions {
         };
         let asked = async {
             socket.connect(to).await?;
-            // No QUIC packet is that short: a process that has the port takes no notice.
+            // No QUIC packet is that short, so a process that has the port ignores it.
             socket.send(&[0]).await?;
             socket.recv(&mut [0; 1]).await
         };
         match timeout(self.shared.patience, asked).await {
             Ok(Ok(_)) => Reply::Answer,
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Reply::Refused,
-            // A router's word that the way is gone is no word of the host.
+            // An *unreachable* error comes from a router, not from the host.
             Ok(Err(error)) if is_unreachable(error.kind()) => Reply::Nothing,
             Ok(Err(_)) => Reply::Unknown,
             Err(_) => Reply::Nothing,
@@ -171,14 +180,14 @@ const fn is_unreachable(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable)
 }
 
-/// How many questions can be under way at once; what is asked beyond is answered *unknown*.
+/// Questions under way at once. Further ones are answered [`HostAnswer::Unknown`].
 const MAX_QUESTIONS: usize = 64;
-/// How many hosts have a budget under way; a further one is not asked.
+/// Hosts with a budget that is not full. Further hosts are not asked.
 const MAX_HOSTS: usize = 4_096;
-/// How many questions a host answers at once (Linux: `icmp_ratelimit`, a burst of six); one less,
-/// for whatever else on this machine asks.
+/// Datagrams that a host answers in a burst. Linux (`icmp_ratelimit`) answers six; one is left for others on this
+/// machine.
 const BURST: f64 = 5.0;
-/// After how long a spent budget is whole again, at one question a second.
+/// The time in which a spent budget is full again, at one question per second.
 const REFILL_TIME: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Who a node is: its Ed25519 key, where the key is kept, and what is derived from it.
+//! The identity of a node: its Ed25519 key, the file that stores it, and everything derived from it.
 
 use std::{
     fmt,
@@ -20,12 +20,14 @@ use crate::{
     secret::{SecretText, derive, hex, random},
 };
 
-/// The name of a node in the cluster: the first 16 bytes of the SHA-256 of its public key.
+/// The id of a node: the first 16 bytes of the SHA-256 hash of its public key.
+///
+/// Displays and parses as 32 hexadecimal digits.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PeerId([u8; 16]);
 
 impl PeerId {
-    /// The id of the node that holds this key.
+    /// Returns the id of the node with this public key.
     pub fn of(key: &PublicKey) -> Self {
         let hash = digest(&SHA256, &key.0);
         let mut id = [0; 16];
@@ -33,12 +35,12 @@ impl PeerId {
         Self(id)
     }
 
-    /// The id with these bytes, as learnt from a message.
+    /// Creates an id from the bytes of [`PeerId::to_bytes`].
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes of the id.
+    /// Returns the bytes of the id.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0
     }
@@ -67,7 +69,7 @@ impl FromStr for PeerId {
     }
 }
 
-/// A text is not a [`PeerId`].
+/// The error for a text that is not a [`PeerId`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("a peer id has 32 hexadecimal digits")]
 pub struct PeerIdError;
@@ -91,10 +93,19 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
     UnparsedPublicKey::new(&ED25519, key.0).verify(message, &signature.0).is_ok()
 }
 
-/// The key pair of this node.
+/// The Ed25519 key pair of a node.
 ///
-/// The seed is wiped from memory when dropped; `ring` keeps an expanded copy of its own, which is
-/// not. `Debug` shows the id only.
+/// Keep it in a data directory with [`Identity::load_or_create`], so that a restarted node keeps its [`PeerId`]. The
+/// seed is wiped from memory when dropped; an expanded copy in `ring` is not. `Debug` shows only the id.
+///
+/// ```
+/// use phin_quic::{Identity, PeerId, verify};
+///
+/// let identity = Identity::generate();
+/// let signature = identity.sign(b"hello");
+/// assert!(verify(&identity.public_key(), b"hello", &signature));
+/// assert_eq!(PeerId::of(&identity.public_key()), identity.id());
+/// ```
 pub struct Identity {
     seed: Zeroizing<[u8; 32]>,
     key_pair: Ed25519KeyPair,
@@ -102,15 +113,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// A new random identity.
+    /// Generates a random identity.
     ///
     /// # Panics
-    /// When the operating system has no randomness to give.
+    /// If the operating system provides no randomness.
     pub fn generate() -> Self {
         Self::from_seed(&Zeroizing::new(random()))
     }
 
-    /// The identity with this secret seed (RFC 8032 §5.1.5): the same seed is the same node.
+    /// Creates the identity with this secret seed (RFC 8032 §5.1.5). The same seed gives the same node.
     pub fn from_seed(seed: &[u8; 32]) -> Self {
         let seed = Zeroizing::new(*seed);
         let key_pair =
@@ -120,10 +131,10 @@ impl Identity {
         Self { seed, key_pair, public_key }
     }
 
-    /// The identity whose private key is in this PEM text (PKCS #8, Ed25519).
+    /// Reads an identity from the PEM text of its private key (PKCS #8, Ed25519).
     ///
     /// # Errors
-    /// When the text holds no private key, or one of another algorithm.
+    /// If the text contains no private key, or one of another algorithm.
     pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes())
             .map_err(|error| IdentityError::NotAKey { reason: error.to_string() })?;
@@ -133,12 +144,13 @@ impl Identity {
         Self::from_pkcs8(pkcs8.secret_pkcs8_der())
     }
 
-    /// Reads `identity.key` in this directory, or creates both.
+    /// Reads the identity from `identity.key` in this directory. Creates the file, and the directory, if it does not
+    /// exist.
     ///
     /// # Errors
-    /// [`IdentityError::Corrupt`] when the file is not a key: the caller may set it aside and try
-    /// again, at the price of a new identity. [`IdentityError::OpenToOthers`] when others than the
-    /// owner may read or write it. [`IdentityError::Io`] when the file system says no.
+    /// [`IdentityError::Corrupt`] if the file is not a key: the caller may move it away and try again, which gives a
+    /// new identity. [`IdentityError::OpenToOthers`] if users other than the owner can read or write the file.
+    /// [`IdentityError::Io`] if the file system reports an error.
     pub fn load_or_create(directory: &Path) -> Result<Self, IdentityError> {
         let path = directory.join(FILE_NAME);
         let failed = |source| IdentityError::Io { path: path.clone(), source };
@@ -149,30 +161,30 @@ impl Identity {
         }
         let identity = Self::generate();
         match create_private(&path, identity.to_pem().as_bytes()) {
-            // Another process was first; both must end up as the same node.
+            // Another process created it first. Both must become the same node.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::load(&path),
             written => written.map(|()| identity).map_err(failed),
         }
     }
 
-    /// The id of this node.
+    /// Returns the id of this node.
     pub fn id(&self) -> PeerId {
         PeerId::of(&self.public_key)
     }
 
-    /// The public key of this node.
+    /// Returns the public key of this node.
     pub fn public_key(&self) -> PublicKey {
         self.public_key
     }
 
-    /// Signs a message; [`verify`] checks it.
+    /// Signs a message. [`verify`] checks the signature.
     pub fn sign(&self, message: &[u8]) -> Signature {
         let mut signature = Signature([0; 64]);
         signature.0.copy_from_slice(self.key_pair.sign(message).as_ref());
         signature
     }
 
-    /// The private key as PEM (PKCS #8), as [`Identity::from_pem`] reads it.
+    /// Returns the private key as PEM (PKCS #8), which [`Identity::from_pem`] reads.
     pub fn to_pem(&self) -> SecretText {
         let der = PrivatePkcs8KeyDer::from(self.pkcs8().to_vec());
         let key = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519)
@@ -184,18 +196,18 @@ impl Identity {
         &self.public_key.0
     }
 
-    /// The key in the form that TLS takes.
+    /// The private key in the form that rustls takes.
     pub(crate) fn tls_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8().to_vec()))
     }
 
-    /// The key of stateless resets (RFC 9000 §10.3): a restarted node, being the same node, can
-    /// then tell its peers at once that their connections to it are gone.
+    /// The key of stateless resets (RFC 9000 §10.3). It is the same after a restart, so a restarted node can reset
+    /// its peers' old connections immediately.
     pub(crate) fn reset_key(&self) -> Zeroizing<[u8; 32]> {
         derive(&*self.seed, b"phin stateless reset v1")
     }
 
-    /// RFC 8410 §7: version 0, no attributes.
+    /// The private key as PKCS #8 (RFC 8410 §7): version 0, no attributes.
     fn pkcs8(&self) -> Zeroizing<Vec<u8>> {
         let mut der = Zeroizing::new(Vec::with_capacity(48));
         der.extend_from_slice(&[0x30, 0x2e, 0x02, 0x01, 0x00]);
@@ -221,7 +233,7 @@ impl Identity {
 
     fn load(path: &Path) -> Result<Self, IdentityError> {
         let failed = |source| IdentityError::Io { path: path.to_owned(), source };
-        // Opening a pipe would wait for whoever writes; the mode of a directory is not what is wrong with it.
+        // Opening a pipe would wait for a writer. For a directory, an error about its mode would mislead.
         if !fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")));
         }
@@ -243,28 +255,28 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Why there is no [`Identity`].
+/// Why an [`Identity`] could not be read or created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IdentityError {
-    /// The text holds no private key.
+    /// The text contains no private key.
     #[error("not a private key in PEM form: {reason}")]
     NotAKey {
-        /// What the parser said.
+        /// The message of the parser.
         reason: String,
     },
     /// The private key is of another algorithm.
     #[error("not an Ed25519 key in PKCS #8 form: a node's key must be Ed25519")]
     NotEd25519,
-    /// The key file is there but is not a key.
+    /// The key file does not contain a key.
     #[error("{} is not a key file: {reason}", path.display())]
     Corrupt {
         /// The key file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         reason: String,
     },
-    /// Others than the owner may read or write the key file.
+    /// Users other than the owner can read or write the key file.
     #[error("{} has mode {mode:o}, others than its owner have access; make it 600", path.display())]
     OpenToOthers {
         /// The key file.
@@ -272,12 +284,12 @@ pub enum IdentityError {
         /// Its permission bits.
         mode: u32,
     },
-    /// The file system said no.
+    /// The file system reported an error.
     #[error("cannot read or write {}", path.display())]
     Io {
         /// The key file.
         path: PathBuf,
-        /// What it said.
+        /// The error of the file system.
         source: io::Error,
     },
 }
@@ -293,7 +305,7 @@ fn create_private_directory(directory: &Path) -> io::Result<()> {
 /// The algorithm identifier of Ed25519 and the headers of the two octet strings around the seed.
 const PKCS8_ED25519: &[u8] = &[0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 const FILE_NAME: &str = "identity.key";
-/// No key file is longer; a longer one is cut and found to be corrupt.
+/// The longest key file. A longer one is cut, and so is corrupt.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 #[cfg(test)]

@@ -1,13 +1,17 @@
-//! Moves bytes between the nodes of one cluster over QUIC, and owns the keys that say who they are.
+//! Messages between the nodes of one cluster, over QUIC with mutual authentication.
 //!
-//! [`Transport`] carries two kinds of messages to a [`Peer`]: datagrams, which may be lost, and
-//! streams, which arrive whole or are reported as failed. It dials, reuses and closes connections
-//! by itself. What the messages mean, and who is a member, is not known here.
+//! [`Transport`] sends two kinds of messages to a [`Peer`]: datagrams, which may be lost, and streams, which arrive
+//! whole or are reported as failed. It dials, reuses and closes connections by itself, and keeps one connection per
+//! peer. This crate does not know what a message means, or which nodes are members. Most applications want the crate
+//! `phin`.
 //!
-//! A node is its Ed25519 key, an [`Identity`]; its [`PeerId`] is the hash of the public key, and a
-//! connection exists only to a peer that proved its key and showed a certificate of the same
-//! cluster: either one that anybody holding the [`ClusterKey`] can issue for itself, or one from a
-//! CA. Everybody else is refused inside the TLS handshake, with a [`Refusal`] that says why.
+//! A node is its Ed25519 key, an [`Identity`]. Its [`PeerId`] is a hash of the public key. A connection exists only
+//! to a peer that proved its key and has a certificate of the same cluster. With [`Credentials::ClusterKey`], each
+//! node issues its own certificate from the shared [`ClusterKey`]. With [`Credentials::Certificates`], a CA issues
+//! them (module [`certificates`]). The TLS handshake refuses every other node and reports a [`Refusal`] on both
+//! sides.
+//!
+//! # Example
 //!
 //! ```
 //! use std::sync::Arc;
@@ -83,3 +87,8 @@ pub use secret::SecretText;
 pub use stats::{RefusalStats, TransportStats};
 pub use tls::{Credentials, CredentialsError};
 pub use transport::Transport;
+
+/// Compiles the example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

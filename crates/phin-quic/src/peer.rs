@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 
 use crate::identity::PeerId;
 
-/// The far end of a connection: which node, and where it is.
+/// The far end of a connection: the id of a node and its address.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct Peer {
-    /// The node, known by its key.
+    /// The id of the node, which a connection proves.
     pub id: PeerId,
-    /// Its UDP address. An IPv4 address is never written as IPv6.
+    /// The UDP address of the node. Never an IPv4 address mapped to IPv6.
     pub addr: SocketAddr,
 }
 
-/// The address with IPv4 written as IPv4, also when it came through an IPv6 socket.
+/// Converts an IPv4 address that came through an IPv6 socket to IPv4.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_some() => {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::config::Params;
 
-/// A message and how it is to travel.
+/// A message, as a datagram or a stream.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Message {
     Datagram(Bytes),
@@ -21,25 +21,25 @@ impl Message {
     }
 }
 
-/// The messages that wait for one dial: bounded in number and bytes.
+/// The messages that wait for one dial, limited in number and bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     messages: VecDeque<Message>,
     bytes: usize,
 }
 
-/// What became of a message that was to wait.
+/// The result of [`Pending::push`].
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Pushed {
-    /// It waits; so many older datagrams had to go.
+    /// The message waits. This many older datagrams were dropped for it.
     Waits { dropped_datagrams: u64 },
-    /// There is no room, and nothing that may go; so many older datagrams went in vain.
+    /// There is no room, even without datagrams. This many older datagrams were dropped.
     NoRoom { message: Message, dropped_datagrams: u64 },
 }
 
 impl Pending {
-    /// The oldest datagrams make room: what they say is the most outdated, and they may be lost
-    /// anyway. Streams never do. A stream may always wait when no other one does.
+    /// Adds a message. The oldest datagrams make room: they are the most outdated, and may be lost anyway. Streams
+    /// are never dropped. A stream may always wait if no other stream does.
     pub(crate) fn push(&mut self, message: Message, params: &Params) -> Pushed {
         let is_only_stream = matches!(message, Message::Stream(_))
             && !self.messages.iter().any(|waiting| matches!(waiting, Message::Stream(_)));

@@ -1,4 +1,4 @@
-//! Which of two connections to one peer is used: both ends must decide alike, without a word.
+//! Decides which of two connections to one peer is used. Both ends decide the same without a message.
 
 use std::time::Duration;
 
@@ -6,34 +6,33 @@ use tokio::time::Instant;
 
 use crate::identity::PeerId;
 
-/// Which side dialled.
+/// The side that dialled.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Initiator {
     Us,
     Peer,
 }
 
-/// What the rule looks at.
+/// The inputs of the rule.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing {
     pub(crate) initiator: Initiator,
-    /// Which run of the peer's process is at the other end, as its hello says.
+    /// The run of the peer's process at the other end, from its hello.
     pub(crate) peer_instance: u64,
-    /// The place of the connection among those that the accepting side accepted, as the hello of
-    /// that side says.
+    /// The number of the connection among those that the accepting side accepted, from its hello.
     pub(crate) number: u64,
-    /// When the connection came up here.
+    /// When the connection was established on this side.
     pub(crate) established: Instant,
 }
 
 impl Standing {
-    /// Whether this connection, which came up later, is to be used rather than `old`.
+    /// Whether to use this connection, which was established later, instead of `old`.
     ///
-    /// A peer that was started anew has only the new one. Of two that one side made, the other
-    /// side's count tells which is newer. When each side made one, they dialled at the same time,
-    /// and the one that the lower id made wins. But such dials end within one handshake timeout
-    /// of each other, give or take the time on the way: if the old connection is older, then the
-    /// peer has lost it, and the new one wins.
+    /// - A peer that restarted has only the new one.
+    /// - If one side made both, the count of the other side shows the newer one, which wins.
+    /// - If each side made one, they dialled at the same time, and the one that the lower id made wins. Such dials
+    ///   end within about one handshake timeout of each other. If the old connection is older, the peer has lost it,
+    ///   and the new one wins.
     pub(crate) fn supersedes(
         &self,
         old: &Self,

@@ -1,4 +1,4 @@
-//! Files that only their owner may read: written whole or not at all.
+//! Files that only their owner can read, written completely or not at all.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -26,7 +26,7 @@ pub(crate) fn create_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_directory(directory)
 }
 
-/// The permission bits, when anyone but the owner has some of them.
+/// The permission bits, if users other than the owner have any.
 #[cfg(unix)]
 pub(crate) fn mode_open_to_others(file: &File) -> io::Result<Option<u32>> {
     use std::os::unix::fs::PermissionsExt;
@@ -34,7 +34,7 @@ pub(crate) fn mode_open_to_others(file: &File) -> io::Result<Option<u32>> {
     Ok((mode & 0o077 != 0).then_some(mode))
 }
 
-/// Elsewhere permissions are not expressed as a mode.
+/// Other systems have no mode bits.
 #[cfg(not(unix))]
 pub(crate) fn mode_open_to_others(_file: &File) -> io::Result<Option<u32>> {
     Ok(None)

@@ -1,4 +1,4 @@
-//! What was received and waits for its one consumer.
+//! The receive queue, between the tasks of a transport and its one [`Receiver`].
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,73 +18,73 @@ use crate::{
     stats::{Counters, add},
 };
 
-/// What a [`Receiver`] yields.
+/// A message or an event from a [`Receiver`].
 ///
-/// For each peer, `Connected` and `Disconnected` alternate, and what the peer sent lies between
-/// them, except for the last datagrams and streams, which may follow `Disconnected`.
+/// For each peer, `Connected` and `Disconnected` alternate. The peer's messages lie between them, except for the last
+/// datagrams and streams, which may follow `Disconnected`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Received {
     /// A datagram arrived.
     Datagram {
-        /// From whom; the connection proves it.
+        /// The sender, proved by the connection.
         from: Peer,
-        /// What it carries.
+        /// The message.
         payload: Bytes,
     },
-    /// A stream arrived whole.
+    /// A complete stream arrived.
     Stream {
-        /// From whom; the connection proves it.
+        /// The sender, proved by the connection.
         from: Peer,
-        /// What it carried.
+        /// The message.
         payload: Bytes,
     },
-    /// There is a connection to this peer now; either side may have dialled.
+    /// A connection to the peer was established. Either side may have dialled.
     Connected {
-        /// The peer, at the address it has now.
+        /// The peer, at its present address.
         peer: Peer,
     },
-    /// There is no connection to this peer any more. The next message to it dials.
+    /// The last connection to the peer ended. The next message to it dials.
     Disconnected {
-        /// The peer, at the address it had.
+        /// The peer, at its last address.
         peer: Peer,
-        /// How the last connection ended.
+        /// How the connection ended.
         reason: DisconnectReason,
     },
-    /// Dialling failed and the messages that waited for it are dropped; for each stream among
-    /// them a `SendFailed` follows.
+    /// A dial failed, and the messages that waited for it are dropped. A `SendFailed` follows for each stream among
+    /// them.
     Unreachable {
-        /// Whom the messages were for.
+        /// The intended peer.
         peer: Peer,
-        /// Why.
+        /// The reason.
         error: DialError,
     },
-    /// The host of a peer refused a packet, connected or dialling: no process has the peer's port.
-    /// Each packet that is refused is told, as far as its host says so.
+    /// The host of a peer refused a packet: no process has the peer's port. Reported for each packet that the host
+    /// refuses, with and without a connection, on Linux.
     PortRefused {
-        /// Whom the packet was for.
+        /// The intended peer.
         peer: Peer,
     },
-    /// A peer that this node dialled sees its packets come from this address. It is one of this
-    /// host's, or a NAT's; not told where it is the address that the transport is bound to.
+    /// A peer that this node dialled sees its packets come from this address: one of this host, or of a NAT. Not
+    /// reported if it is the address that the transport is bound to.
     Observed {
         /// The peer.
         by: Peer,
-        /// Where the packets come from, as the peer says.
+        /// The source address of this node's packets, as the peer reports it.
         addr: SocketAddr,
     },
-    /// Another process proved this node's own identity: it has a copy of its key.
+    /// Another process proved this node's own identity, so it has a copy of the key.
     IdentityInUse {
-        /// Where it is.
+        /// The address of that process.
         addr: SocketAddr,
     },
     /// A stream may not have reached the peer.
     SendFailed {
-        /// Whom it was for.
+        /// The intended peer.
         peer: Peer,
-        /// Why.
+        /// The reason.
         error: SendError,
-        /// How long the message was.
+        /// The length of the message in bytes.
         payload_bytes: usize,
     },
 }
@@ -100,21 +100,21 @@ pub enum SendError {
     /// Too many streams to this peer are under way or wait.
     #[error("too many streams to this peer")]
     TooMany,
-    /// The peer stopped the stream: it was too long for it, or too slow.
+    /// The peer stopped the stream, because it was too long or too slow.
     #[error("the peer stopped the stream")]
     Stopped,
-    /// It took too long.
+    /// The stream timed out.
     #[error("not delivered in time")]
     TimedOut,
-    /// The connection ended before the peer confirmed.
+    /// The connection ended before the peer confirmed the message.
     #[error("the connection was lost")]
     ConnectionLost,
-    /// There is no connection, and none could be made.
+    /// There was no connection, and dialling failed.
     #[error("no connection")]
     Unreachable(#[source] DialError),
 }
 
-/// The receiving half of a [`Transport`](crate::Transport); there is one.
+/// The receiving half of a [`Transport`](crate::Transport): yields messages and events in order.
 #[derive(Debug)]
 pub struct Receiver {
     queue: Arc<Queue>,
@@ -125,9 +125,9 @@ impl Receiver {
         Self { queue }
     }
 
-    /// Waits for the next item. `None` when the transport is closed and everything was taken.
+    /// Waits for the next item. Returns `None` once the transport is closed and every item was taken.
     ///
-    /// Cancelling loses nothing.
+    /// Cancel safe: a dropped future loses no item.
     pub async fn receive(&mut self) -> Option<Received> {
         loop {
             match self.queue.pop() {
@@ -138,7 +138,7 @@ impl Receiver {
         }
     }
 
-    /// The next item, if there is one already.
+    /// Returns the next item if there is one, without waiting.
     pub fn try_receive(&mut self) -> Option<Received> {
         match self.queue.pop() {
             Popped::Item(received) => Some(received),
@@ -154,8 +154,8 @@ impl Drop for Receiver {
     }
 }
 
-/// Datagrams, of which an old one goes when there are too many, beside streams and events, which
-/// are not lost: streams are bounded by what they have reserved, events by what causes them.
+/// Datagrams, of which the oldest is dropped beyond a limit, and streams and events, which are not. Streams are
+/// limited by their reservations, events by [`MAX_EVENTS`].
 #[derive(Debug)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -167,7 +167,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct State {
     datagrams: VecDeque<(u64, Peer, Bytes)>,
-    /// How many of the datagrams are from whom.
+    /// The number of waiting datagrams of each peer.
     shares: HashMap<PeerId, usize>,
     others: VecDeque<(u64, Received, Reservation)>,
     next_number: u64,
@@ -197,7 +197,7 @@ impl Queue {
         self.ready.notify_one();
     }
 
-    /// What the stream has reserved is given back when it is taken.
+    /// Adds a stream. Its reservation is released when the receiver takes it.
     pub(crate) fn push_stream(&self, from: Peer, payload: Bytes, reserved: Reservation) {
         let Some((mut state, number)) = self.open() else { return };
         state.others.push_back((number, Received::Stream { from, payload }, reserved));
@@ -222,7 +222,7 @@ impl Queue {
         self.push_event(Received::SendFailed { peer, error, payload_bytes });
     }
 
-    /// Nothing more is taken in; what is there can still be taken out.
+    /// Accepts no further items. The receiver can still take those that wait.
     pub(crate) fn close(&self) {
         self.lock().is_closed = true;
         self.ready.notify_one();
@@ -255,7 +255,7 @@ impl Queue {
         }
     }
 
-    /// The state and the number of the next item, unless the queue is closed.
+    /// Locks the state and numbers the next item; `None` if the queue is closed.
     fn open(&self) -> Option<(MutexGuard<'_, State>, u64)> {
         let mut state = self.lock();
         if state.is_closed {
@@ -273,8 +273,8 @@ impl Queue {
 }
 
 impl State {
-    /// Makes room for a datagram: of a peer that has more than half of them, the oldest of that
-    /// peer's, which is then found soon; otherwise the oldest of all.
+    /// Drops the oldest datagram. If one peer has more than half of them, drops the oldest of that peer, so that one
+    /// peer cannot displace the others.
     fn drop_datagram(&mut self) {
         let half = self.datagrams.len() / 2;
         let flooding = self.shares.iter().find(|(_, share)| **share > half).map(|(id, _)| *id);
@@ -295,8 +295,8 @@ impl State {
     }
 }
 
-/// When so many streams and events wait, further events are dropped: the newest, because the
-/// receiver is then so far behind that only asking anew can help it.
+/// Streams and events that wait. Further events are dropped: a receiver that is so far behind must ask for the state
+/// again anyway.
 const MAX_EVENTS: usize = 65_536;
 
 #[cfg(test)]
@@ -343,7 +343,7 @@ mod tests {
             assert_eq!(text(receiver.try_receive()), expected);
         }
         assert_eq!(receiver.try_receive(), None);
-        // What is taken makes room again.
+        // Items that are taken make room.
         let (mut first, mut second) = (Reservation::default(), Reservation::default());
         first.add(10, &of_peer, &of_all).await;
         second.add(10, &of_peer, &of_all).await;

@@ -1,4 +1,4 @@
-//! Rate limits by source: one address, its network, and everybody together.
+//! Rate limits by source: per address, per network, and in total.
 
 use std::{
     hash::{BuildHasher, Hash, RandomState},
@@ -6,28 +6,28 @@ use std::{
     time::Duration,
 };
 
-/// How often something may happen.
+/// A rate limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     pub(crate) per_second: u32,
-    /// How often it may happen at once after a quiet time.
+    /// Events allowed at once after a quiet time.
     pub(crate) burst: u32,
 }
 
 /// The limits of one kind of event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Of one IP address and port.
+    /// The limit for one IP address and port.
     pub(crate) address: Limit,
-    /// Of one IPv4 address, or one IPv6 `/64`.
+    /// The limit for one IPv4 address, or one IPv6 `/64`.
     pub(crate) network: Limit,
     pub(crate) total: Limit,
 }
 
 /// Counts one kind of event against its [`Limits`].
 ///
-/// Memory is constant: sources are hashed with a random key into a fixed number of cells, and those
-/// that share a cell share its limit. An attacker cannot choose whose cell it shares.
+/// Memory is constant: sources are hashed with a random key into a fixed number of cells, and sources in one cell
+/// share its limit. Because the key is random, an attacker cannot choose to share the cell of a victim.
 #[derive(Debug)]
 pub(crate) struct Rates {
     hasher: RandomState,
@@ -46,8 +46,8 @@ impl Rates {
         }
     }
 
-    /// Counts one event, unless that would exceed a limit. An event refused by one level is charged
-    /// to none, so that a flood from one address costs others nothing.
+    /// Counts one event, unless that would exceed a limit. An event that one limit refuses counts for none, so a
+    /// flood from one address does not use up the limits of others.
     pub(crate) fn take(&mut self, source: SocketAddr, now: Duration) -> bool {
         let (address, network) = self.keys(source);
         let is_within = self.address.has_room(address, now)
@@ -61,7 +61,7 @@ impl Rates {
         is_within
     }
 
-    /// Takes back one event of this source that was counted.
+    /// Uncounts one event of this source.
     pub(crate) fn give_back(&mut self, source: SocketAddr) {
         let (address, network) = self.keys(source);
         self.address.give_back(address);
@@ -86,7 +86,7 @@ impl Rates {
 #[derive(Debug)]
 struct Level {
     interval: u64,
-    /// A bucket that is full again later than this from now has no token left.
+    /// A bucket has no token left if it is full again later than this from now.
     tolerance: u64,
     /// Nanoseconds since the start.
     full_at: Box<[u64]>,
@@ -114,7 +114,7 @@ impl Level {
     }
 
     fn cell(&self, key: u64) -> usize {
-        // The remainder is less than a length, which is a `usize`.
+        // The remainder is less than a length, so it fits a `usize`.
         usize::try_from(key % crate::stats::count(self.full_at.len())).unwrap_or(0)
     }
 }

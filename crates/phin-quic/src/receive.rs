@@ -1,4 +1,4 @@
-//! What arrives on connections, on its way to the receiver.
+//! Receives messages on connections and queues them for the receiver.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ use crate::{
     streams::{self, Unreceived},
 };
 
-/// Where messages go that arrive, and how much of them is held.
+/// The queue for incoming messages, and the budget of those that are incomplete.
 pub(crate) struct Inbox {
     params: Arc<Params>,
     queue: Arc<Queue>,
@@ -39,7 +39,7 @@ impl Inbox {
         self.queue.push_datagram(from, payload);
     }
 
-    /// Receives one message: within the limits on its length, its time, and what waits altogether.
+    /// Receives one message, within the limits on its length, its duration, and all waiting bytes.
     async fn take_stream(self: Arc<Self>, open: OpenStream, mut stream: RecvStream) {
         let limit = self.params.max_stream_bytes;
         let assembled = streams::assemble(&mut stream, limit, &self.incoming, &open.connection);
@@ -100,7 +100,7 @@ pub(crate) async fn run(
             }
         }
     };
-    // Everything received before the end is reported first: a peer that leaves and closes has left.
+    // Report all messages before the end of the connection, so that a peer that leaves and then closes counts as left.
     while let Ok(payload) = connection.quic.read_datagram().await {
         take(payload);
     }
@@ -111,5 +111,5 @@ pub(crate) async fn run(
     add(&inbox.counters.datagrams_dropped_receive_buffer, dropped);
 }
 
-/// While streams keep an overdue connection open.
+/// The interval of checks while streams keep an overdue connection open.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! Why there is no connection to a peer: refusals in the handshake, and how they are logged.
+//! Reasons why a connection to a peer failed, and the log of refused handshakes.
 
 use std::{
     collections::HashMap,
@@ -15,41 +15,41 @@ use crate::{
     identity::PeerId,
 };
 
-/// Why a node was refused in the handshake.
+/// Why a handshake refused a node.
 #[derive(Clone, Debug, Eq, Hash, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Its certificate comes from another cluster key, or from another CA.
+    /// Its certificate was issued with another cluster key or by another CA.
     #[error("the certificate was issued with another cluster key or by another CA")]
     WrongKey,
-    /// It belongs to a cluster with another name, or does not speak phin.
+    /// Its cluster has another name, or it does not speak phin.
     #[error("the cluster has another name")]
     OtherCluster,
-    /// Its certificate, or the CA's, is past its validity.
+    /// Its certificate or the CA's has expired.
     #[error("the certificate has expired")]
     CertificateExpired,
-    /// Its certificate, or the CA's, is before its validity; or a clock is wrong.
+    /// Its certificate or the CA's is not yet valid, or a clock is wrong.
     #[error("the certificate is not yet valid")]
     CertificateNotYetValid,
-    /// It speaks QUIC, but not as phin does.
+    /// It speaks QUIC but not phin.
     #[error("the peer does not speak phin")]
     NotPhin,
-    /// It has as many connections as it allows.
+    /// The refusing side has as many connections as it allows.
     #[error("the peer has no room for another connection")]
     Full,
-    /// Anything else, in the words of the side that refused.
+    /// Another reason, in the words of the side that refused.
     #[error("{0}")]
     Other(String),
 }
 
 impl Refusal {
-    /// The refusal in an error of a handshake, and whose it is; `None` when nobody refused.
+    /// Extracts the refusal, and the side that refused, from an error of a handshake; `None` for other errors.
     pub(crate) fn from_connection_error(error: &ConnectionError) -> Option<(Self, RefusedBy)> {
         match error {
             ConnectionError::TransportError(error) => {
                 Some((Self::from_code(error.code, &error.reason), RefusedBy::Us))
             }
-            // Its transport was closed during the handshake (RFC 9000 §10.2.3): that refuses nobody.
+            // The peer's transport was closed during the handshake (RFC 9000 §10.2.3), which is no refusal.
             ConnectionError::ConnectionClosed(close)
                 if close.error_code == TransportErrorCode::APPLICATION_ERROR =>
             {
@@ -86,7 +86,7 @@ impl Refusal {
         }
     }
 
-    /// A number for what cannot be compared cheaply.
+    /// A number for each kind of refusal, by which the log limits them.
     fn kind(&self) -> u8 {
         match self {
             Self::WrongKey => 0,
@@ -100,7 +100,7 @@ impl Refusal {
     }
 }
 
-/// Which side of a handshake refused the other.
+/// The side of a handshake that refused the other.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum RefusedBy {
     /// This node refused the peer.
@@ -118,54 +118,55 @@ impl fmt::Display for RefusedBy {
     }
 }
 
-/// Why dialling did not lead to a connection to the peer that was meant.
+/// Why a dial did not lead to a connection to the intended peer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {
     /// One side refused the other in the handshake.
     #[error("refused by {by}: {refusal}")]
     Refused {
-        /// Why.
+        /// The reason.
         refusal: Refusal,
-        /// By whom.
+        /// The side that refused.
         by: RefusedBy,
     },
-    /// Another node of the cluster answered at that address; it stays connected.
+    /// Another node of the cluster answered at the address. The connection to it stays.
     #[error("expected {expected} at this address, found {found}")]
     WrongPeer {
-        /// Whom the message was for.
+        /// The intended peer.
         expected: PeerId,
-        /// Who is there.
+        /// The node that answered.
         found: PeerId,
     },
     /// The address leads to this node itself.
     #[error("this node itself is at this address")]
     OwnIdentity,
-    /// Another process proved this node's own identity: it has a copy of its key.
+    /// Another process proved this node's own identity, so it has a copy of the key.
     #[error("another process runs with this node's key at this address")]
     IdentityInUse,
-    /// Nobody answered in time, at least nobody who speaks QUIC.
-    #[error("no answer in time")]
+    /// No QUIC endpoint answered within
+    /// [`TransportConfig::handshake_timeout`](crate::TransportConfig::handshake_timeout).
+    #[error("no answer within the handshake timeout")]
     TimedOut,
-    /// The host answered that nobody listens on that port.
-    #[error("nobody listens on this port")]
+    /// The host answered that no process listens on the port.
+    #[error("no process listens on this port")]
     PortClosed,
-    /// There is no way to that address.
+    /// There is no route to the address.
     #[error("the address cannot be reached: {reason}")]
     Unreachable {
-        /// What the operating system or QUIC said.
+        /// The error of the operating system or of QUIC.
         reason: String,
     },
-    /// The peer closed the connection while it was being made.
+    /// The peer closed the connection during the handshake.
     #[error("closed by the peer while connecting")]
     Closed,
-    /// A dial failed a moment ago; the next one waits.
+    /// A dial to this address failed recently, and the next attempt is not due.
     #[error("backing off after a failed dial")]
     BackingOff,
     /// [`TransportConfig::max_dials`](crate::TransportConfig::max_dials) are under way.
     #[error("too many dials under way")]
     TooManyDials,
-    /// This transport is closed, or closed this peer.
+    /// This transport was closed, or closed this peer.
     #[error("given up by this node")]
     GivenUp,
 }
@@ -198,8 +199,8 @@ impl DialError {
     }
 }
 
-/// Logs refusals, but not as often as a stranger can cause them: one of a kind from one address
-/// in a while, and addresses up to a limit. What is left out is counted and told with the next.
+/// Logs refusals at a limited rate, because unauthenticated nodes can cause them: one of each kind per address and
+/// interval, and a limited number of addresses. The next line has the number of those suppressed.
 #[derive(Debug, Default)]
 pub(crate) struct RefusalLog {
     logged: Mutex<HashMap<(IpAddr, u8), Logged>>,
@@ -214,7 +215,7 @@ struct Logged {
 impl RefusalLog {
     pub(crate) fn log(&self, addr: SocketAddr, refusal: &Refusal, by: RefusedBy, now: Instant) {
         if let Some(suppressed) = self.admit(addr.ip(), refusal, now) {
-            // As a text, so that it stands in quotes.
+            // As a string, so that the log quotes it.
             let reason = refusal.to_string();
             tracing::warn!(
                 peer_addr = %addr, reason, refused_by = %by, suppressed,
@@ -223,7 +224,7 @@ impl RefusalLog {
         }
     }
 
-    /// `Some` with the number of those left out before, when this one is to be logged.
+    /// Returns the number of lines suppressed before, if this one is to be logged.
     fn admit(&self, ip: IpAddr, refusal: &Refusal, now: Instant) -> Option<u64> {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = logged.get_mut(&(ip, refusal.kind())) {
@@ -245,12 +246,12 @@ impl RefusalLog {
     }
 }
 
-/// In the text of our own errors about certificates, by which both sides recognise them.
+/// The text of the error for a certificate that is not yet valid, by which both sides recognise it.
 pub(crate) const NOT_YET_VALID: &str = "CertificateNotYetValid";
-/// As [`NOT_YET_VALID`].
+/// The same for a key of another algorithm.
 pub(crate) const NOT_ED25519: &str = "CertificateKeyNotEd25519";
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
-/// When so many addresses were refused within [`LOG_INTERVAL`], others are only counted.
+/// Addresses logged within [`LOG_INTERVAL`]. Refusals of further ones are only counted.
 const MAX_LOGGED_ADDRS: usize = 256;
 
 #[cfg(test)]

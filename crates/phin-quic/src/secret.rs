@@ -51,7 +51,7 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// HKDF-SHA256 (RFC 5869) without salt: 32 bytes for the purpose that `info` names.
+/// Derives 32 bytes for the purpose that `info` names, with HKDF-SHA256 (RFC 5869) without salt.
 pub(crate) fn derive(secret: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
     let mut output = Zeroizing::new([0; 32]);
     hkdf::Salt::new(hkdf::HKDF_SHA256, &[])

@@ -1,4 +1,4 @@
-//! What the tasks of a transport share, and how its parts work together.
+//! The state that the tasks of a transport share, and the cooperation of its parts.
 
 use std::{
     future::Future,
@@ -56,7 +56,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Accepts, and hears of refused ports, until the endpoint is closed; then ends the receiver.
+    /// Accepts connections and reports refused ports until the endpoint is closed. Then ends the receiver.
     pub(crate) async fn run(self: Arc<Self>, socket: Arc<Socket>) {
         let mut sweep = interval(SWEEP_INTERVAL);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -65,7 +65,7 @@ impl Shared {
                 incoming = self.endpoint.accept() => match incoming {
                     Some(incoming) => {
                         self.accept(incoming);
-                        // While there is always a next one, this task would never let others run.
+                        // A flood would otherwise keep this task from yielding to others.
                         coop::consume_budget().await;
                     }
                     None => break,
@@ -90,13 +90,13 @@ impl Shared {
         });
     }
 
-    /// Sends a message over the connection to the peer, or lets it wait for one.
+    /// Sends a message over the connection to the peer, or queues it for a dial.
     pub(crate) fn send(self: &Arc<Self>, to: Peer, mut message: Message) {
         if self.is_closed() {
             add(&self.counters.dropped_after_close, 1);
             return;
         }
-        // The connection may turn out to be lost; then the second round dials.
+        // If the connection turns out to be lost, the second round dials.
         for _ in 0..2 {
             let start_dial = |to, attempt| self.start_dial(to, attempt);
             let routed = self.connections.route(to, message, &start_dial);
@@ -115,7 +115,7 @@ impl Shared {
         }
     }
 
-    /// Hands a message to QUIC, or gives it back when the connection is lost.
+    /// Passes a message to QUIC, or returns it if the connection is lost.
     fn send_over(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
@@ -137,7 +137,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Sends a stream in the background. It ends delivered, or with one `SendFailed`.
+    /// Sends a stream in the background. It is delivered, or reported by one `SendFailed`.
     fn send_stream(self: &Arc<Self>, connection: &Arc<Connection>, payload: Bytes) {
         let (peer, bytes) = (connection.peer, payload.len());
         let outgoing = match Outgoing::new(connection, payload, &self.params) {
@@ -158,16 +158,16 @@ impl Shared {
         });
     }
 
-    /// After a message was sent: if nothing at all comes back, the advertised address is dialled. QUIC acknowledges every
-    /// message, so silence means a silent peer, or a way that is lost although both ends live: a gateway on it forgot
-    /// the flow, and nobody says so.
+    /// Dials the advertised address if nothing arrives after a message was sent. QUIC acknowledges every message, so
+    /// silence means that the peer is silent, or that the path is lost although both ends live: a gateway forgot the
+    /// flow, and no error reports it.
     fn watch_path(self: &Arc<Self>, connection: &Arc<Connection>, to: Peer) {
         if !connection.begin_path_watch() {
             return;
         }
         let received = connection.packets_received();
         let is_elsewhere = connection.peer.addr != to.addr;
-        // This wait must not keep the socket of a closed transport open.
+        // Weak, so that this task does not keep the socket of a closed transport open.
         let (connection, waiting) = (Arc::downgrade(connection), Arc::downgrade(self));
         self.runtime.spawn(async move {
             sleep(if is_elsewhere { PATH_PATIENCE } else { ADVERTISED_PATH_PATIENCE }).await;
@@ -184,20 +184,20 @@ impl Shared {
         });
     }
 
-    /// Gives up every connection to a peer that leads elsewhere than to `to.addr`, and dials there if none is left.
+    /// Gives up every connection to a peer at an address other than `to.addr`. If none is left, dials `to.addr`.
     pub(crate) fn redial(self: &Arc<Self>, to: Peer) {
         self.connections.redial(to, &|to, attempt| self.start_dial(to, attempt));
     }
 
-    /// Makes another connection beside one that is silent, and gives that one up if the new one comes about. If none does,
-    /// nothing is reported.
+    /// Dials a second connection beside a silent one, and gives the silent one up if the dial succeeds. Reports
+    /// nothing if it fails.
     async fn replace_if_silent(
         self: &Arc<Self>,
         silent: &Arc<Connection>,
         to: Peer,
         received: u64,
     ) {
-        // On a starved machine all connections seem silent: handshakes must not add to its load.
+        // On a starved machine all connections seem silent, and handshakes must not add to the load.
         let (Ok(_permit), Some(_slot)) = (self.path_checks.try_acquire(), self.dialler.slot())
         else {
             return;
@@ -207,7 +207,7 @@ impl Shared {
         }
     }
 
-    /// Begins a dial to a peer, unless too many are under way.
+    /// Starts a dial to a peer, unless too many are under way.
     fn start_dial(self: &Arc<Self>, to: Peer, attempt: u64) -> Option<AbortHandle> {
         let slot = self.dialler.slot()?;
         Some(self.runtime.spawn(self.clone().dial_peer(to, attempt, slot)).abort_handle())
@@ -244,7 +244,7 @@ impl Shared {
         }
     }
 
-    /// Makes a connection to the peer at the address, and takes it up.
+    /// Connects to the peer at the address, and registers the connection.
     async fn establish(self: &Arc<Self>, addr: SocketAddr) -> Result<PeerId, DialError> {
         let Dialled { connection, observed } = self.dialler.dial(addr).await?;
         let by = connection.peer;
@@ -255,7 +255,7 @@ impl Shared {
         Ok(by.id)
     }
 
-    /// Takes up a connection whose handshake is complete, whoever dialled.
+    /// Registers a connection whose handshake is complete, whichever side dialled.
     fn register(self: &Arc<Self>, connection: Connection) {
         let connection = Arc::new(connection);
         let waiting = self.connections.take_up(&connection);
@@ -264,7 +264,7 @@ impl Shared {
         for message in waiting.into_messages() {
             self.send(connection.peer, message);
         }
-        // Closing all connections may have missed one that came up at that moment.
+        // A close of all connections may have missed one that was established at that moment.
         if self.is_closed() {
             connection.close(CloseCode::SHUTDOWN);
         }
@@ -278,8 +278,8 @@ impl Shared {
 
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
-        // A closed endpoint would turn newcomers away as a full one does. To hear nothing is nearer to
-        // the truth, and lets a dial that is under way reach the process that is started here next.
+        // A closed endpoint would refuse new connections as if it were full. Ignoring them is closer to the truth,
+        // and a dial under way can still reach the next process at this address.
         self.endpoint.set_server_config(None);
         self.endpoint.close(CloseCode::SHUTDOWN.0, b"");
     }
@@ -289,11 +289,11 @@ impl Shared {
     }
 }
 
-/// How many silent connections may be replaced at once; further ones wait for their next message.
+/// Silent connections replaced at once. Further ones wait for their next message.
 pub(crate) const MAX_PATH_CHECKS: usize = 4;
-/// How long a connection to an address that is not the advertised one may be silent after a message: QUIC repeats an
+/// How long a connection at another address than the advertised one may be silent after a message. QUIC repeats an
 /// unanswered probe several times in it, unless the round trip is very long. A mistake costs one handshake.
 const PATH_PATIENCE: Duration = Duration::from_secs(1);
-/// The same at the advertised address, where most often the peer is what is silent.
+/// The same at the advertised address, where a silent peer is the more likely cause.
 const ADVERTISED_PATH_PATIENCE: Duration = Duration::from_secs(3);
 const SWEEP_INTERVAL: Duration = Duration::from_secs(10);

@@ -1,13 +1,11 @@
-//! The UDP socket on Linux: as quinn's own for tokio, but it hears of ports that are refused.
+//! The UDP socket on Linux: like quinn's own for tokio, but it also reports refused ports.
 //!
-//! A host answers a packet to a port that nobody has with an ICMP *port unreachable*, which quotes
-//! the packet. Linux keeps those for an unconnected socket that asks for it (`IP_RECVERR`, ip(7)) in
-//! a queue beside what is received. So whatever is sent to a process that has ended is a question to
-//! its host, and none of the few answers that a kernel gives are lost to what nobody hears.
+//! A host answers a packet to a port without a process with an ICMP *port unreachable*, which quotes the packet.
+//! Linux queues these errors for an unconnected socket that enables `IP_RECVERR` (ip(7)). So every packet to a
+//! process that has ended is a question to its host, and none of the few answers of a rate-limited kernel is wasted.
 //!
-//! Anybody can send such a message, and both addresses are no secret. What only those on the path can
-//! quote is a packet, which begins with a connection ID at random: what quotes none that was sent
-//! lately is no refusal.
+//! Anyone can forge such a message: neither address is secret. But only a node on the path can quote a packet, which
+//! begins with a random connection ID. A message that quotes no recent packet is ignored.
 
 use std::{
     future::Future,
@@ -44,7 +42,7 @@ use tokio::{
 
 use crate::{gate::Gate, peer::canonical};
 
-/// A UDP socket behind a gate, and what it hears of the packets that it sent.
+/// A UDP socket behind a gate, which reports refusals of the packets that it sent.
 #[derive(Debug)]
 pub(crate) struct Socket {
     io: UdpSocket,
@@ -55,20 +53,19 @@ pub(crate) struct Socket {
     is_full: AtomicBool,
 }
 
-/// What a host said of a port.
+/// A host's refusal of a port.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum PortRefusal {
-    /// Nobody has it.
+    /// No process has the port at this address.
     Of(SocketAddr),
-    /// It quotes no packet that was sent lately: it is forged, or very late.
+    /// The refusal quotes no recent packet: it is forged, or very late.
     Doubtful,
 }
 
 impl Socket {
-    /// Takes a socket that is bound, inside of a runtime.
+    /// Wraps a bound socket. Must be called inside a tokio runtime.
     pub(crate) fn new(socket: std::net::UdpSocket, gate: Arc<Gate>) -> io::Result<Arc<Self>> {
-        // A kernel that cannot tells nothing, and hosts are asked all the same. IPv4 comes to sockets
-        // of IPv6, too.
+        // Without these options no refusals are reported, and hosts are still asked. An IPv6 socket carries IPv4 too.
         let _ = setsockopt(&socket, Ipv4RecvErr, &true);
         let _ = setsockopt(&socket, Ipv6RecvErr, &true);
         let state = UdpSocketState::new((&socket).into())?;
@@ -76,7 +73,7 @@ impl Socket {
         Ok(Arc::new(Self { io, state, gate, sent, is_full: AtomicBool::new(false) }))
     }
 
-    /// Waits for the next refusal. Cancelling loses nothing.
+    /// Waits for the next refusal. Cancel safe.
     pub(crate) async fn refusal(&self) -> io::Result<PortRefusal> {
         loop {
             let next = self.io.async_io(Interest::ERROR, || self.next_error()).await?;
@@ -86,7 +83,7 @@ impl Socket {
         }
     }
 
-    /// Takes the next error out of the queue; `None` for one of another kind.
+    /// Takes the next error from the queue; `None` if it is not a refusal.
     fn next_error(&self) -> io::Result<Option<PortRefusal>> {
         let (mut quoted, mut control) = ([0; MARKED_BYTES], [0; CONTROL_BYTES]);
         let mut parts = [IoSliceMut::new(&mut quoted)];
@@ -123,7 +120,7 @@ impl AsyncUdpSocket for Socket {
             if result.is_ok() || is_full {
                 return result;
             }
-            // The error may be that of an earlier packet, told here once; this one was not sent.
+            // The error may be a pending one of an earlier packet, reported once. This packet was not sent.
         }
         self.state.send((&self.io).into(), transmit)
     }
@@ -137,7 +134,7 @@ impl AsyncUdpSocket for Socket {
         loop {
             ready!(self.io.poll_recv_ready(cx))?;
             let receive = || self.state.recv((&self.io).into(), bufs, meta);
-            // An error is that of a packet sent earlier, told here once.
+            // An error here belongs to a packet sent earlier, and is reported once.
             if let Ok(received) = self.io.try_io(Interest::READABLE, receive) {
                 self.gate.received(bufs, &mut meta[..received]);
                 return Poll::Ready(Ok(received));
@@ -162,8 +159,8 @@ impl AsyncUdpSocket for Socket {
     }
 }
 
-/// Says when to try again to send. The reactor cannot be asked: to it a socket whose errors were ever
-/// signalled is writable for good, and who waited for that would spin.
+/// Waits until sending may succeed again. Uses a timer, because the reactor considers a socket writable forever once
+/// it has signalled an error, and waiting for that would spin.
 #[derive(Debug)]
 struct Poller {
     socket: Arc<Socket>,
@@ -183,7 +180,7 @@ impl UdpPoller for Poller {
     }
 }
 
-/// The packets sent last, each as a mark: a hash of where it went and how it begins.
+/// The packets sent recently, each as a mark: a hash of its destination and its first bytes.
 #[derive(Debug)]
 struct Sent {
     hasher: RandomState,
@@ -218,25 +215,29 @@ impl Sent {
     }
 }
 
-/// Whether an error is a host's word that nobody has the port.
+/// Whether an error reports that no process has the port.
 const fn is_refusal(error: libc::sock_extended_err) -> bool {
     let is_from_network =
         matches!(error.ee_origin, libc::SO_EE_ORIGIN_ICMP | libc::SO_EE_ORIGIN_ICMP6);
     is_from_network && error.ee_errno == Errno::ECONNREFUSED as u32
 }
 
-/// How many packets are remembered; a refusal of an older one counts for nothing.
+/// Packets remembered. A refusal of an older one is ignored.
 const MAX_MARKS: usize = 1_024;
-/// How much of a packet is compared: what every QUIC packet has at least, and more than a connection ID.
+/// Bytes of a packet compared: no more than the shortest QUIC packet has, and more than a connection ID.
 const MARKED_BYTES: usize = 16;
-/// No UDP packet is longer.
+/// The longest UDP packet.
 const MAX_PACKET_BYTES: usize = 65_535;
-/// Room for an error, who told it, and what the kernel says of any packet besides.
+/// Room for an error, the address of its sender, and the control messages of any packet.
 const CONTROL_BYTES: usize = 256;
-/// How often a packet is sent anew where the kernel told of an earlier one instead.
+/// How often a packet is sent again after the kernel reported the error of an earlier one.
 const PENDING_ERRORS: u32 = 2;
-/// After how long it is tried again to send where the send buffer was full.
+/// The wait before sending again after the send buffer was full.
 const FULL_PAUSE: Duration = Duration::from_millis(1);
+
+// The socket of other platforms, so that it is compiled and tested here too.
+#[cfg(test)]
+mod other;
 
 #[cfg(test)]
 mod tests {

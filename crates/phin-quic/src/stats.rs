@@ -1,4 +1,4 @@
-//! Counters: what was carried, and one for every way in which something is dropped silently.
+//! Counters of the traffic, and one for every kind of item that is dropped.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,19 +6,19 @@ use quinn::ConnectionStats;
 
 use crate::refusal::Refusal;
 
-/// Defines the live counters and their snapshot together, so that neither can lack one.
+/// Defines the live counters and their snapshot together, so that they always have the same fields.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// What a transport has done since it was bound.
+        /// The counters of a transport since it was bound, from [`Transport::stats`](crate::Transport::stats).
         #[derive(Clone, Debug, Default, Eq, PartialEq)]
         #[non_exhaustive]
         pub struct TransportStats {
             $($(#[doc = $doc])+ pub $name: u64,)+
-            /// Handshakes that one side refused, by reason; both sides count.
+            /// Handshakes that either side refused, by reason. Both sides count.
             pub refusals: RefusalStats,
-            /// Peers with a connection now.
+            /// Peers that have a connection now.
             pub connections: u64,
-            /// Connections besides these that lost to another one and are kept a moment longer.
+            /// Further connections, which lost to another one to the same peer and are ending.
             pub connections_draining: u64,
         }
 
@@ -42,107 +42,107 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Datagrams given to QUIC.
+    /// Datagrams passed to QUIC.
     datagrams_sent,
-    /// Bytes in them.
+    /// Bytes in these messages.
     datagram_bytes_sent,
-    /// Datagrams received, whether or not the receive queue had room for them.
+    /// Datagrams received, including those that the receive queue then dropped.
     datagrams_received,
-    /// Bytes in them.
+    /// Bytes in these messages.
     datagram_bytes_received,
-    /// Streams begun.
+    /// Streams started by this node.
     streams_sent,
-    /// Bytes in them.
+    /// Bytes in these messages.
     stream_bytes_sent,
-    /// Streams received whole.
+    /// Streams received completely.
     streams_received,
-    /// Bytes in them.
+    /// Bytes in these messages.
     stream_bytes_received,
-    /// Messages given as datagrams that were too large for one and went as a stream.
+    /// Messages too large for a datagram, sent as a stream instead.
     datagrams_sent_as_streams,
-    /// Dials begun.
+    /// Dials started.
     dials,
-    /// Dials that did not lead to the peer that was meant.
+    /// Dials that did not reach the intended peer.
     dials_failed,
-    /// Connections that peers made to this node.
+    /// Connections that peers dialled.
     connections_accepted,
-    /// Connections this node made.
+    /// Connections that this node dialled.
     connections_dialled,
     /// Connections that lost to another one to the same peer.
     connections_superseded,
-    /// Incoming connections turned away because there were too many.
+    /// Incoming connections turned away beyond
+    /// [`TransportConfig::max_connections`](crate::TransportConfig::max_connections).
     connections_turned_away,
     /// Incoming handshakes that did not end in time or broke off.
     handshakes_abandoned,
-    /// Connections given up to dial the peer's advertised address, or because this host's address changed.
+    /// Connections given up because no reply came, a gateway refused the packets, or this host's address changed.
     paths_lost,
-    /// Packets that a host refused because nobody has the port.
+    /// Packets that a host refused because no process has the port.
     ports_refused,
-    /// Refusals that quote no packet sent lately, and so count for nothing: forged, or very late.
+    /// Refusals ignored because they quote no recent packet: forged, or very late.
     ports_refused_doubtful,
-    /// Incoming connections asked to prove their address first, because many were under way.
+    /// Incoming connections asked to prove their address, because many were under way.
     retries_demanded,
-    /// First packets of connections dropped unread, because addresses that proved nothing sent too
-    /// many; packets of unknown QUIC versions included.
+    /// First packets dropped unread, because addresses that have not proved themselves sent too many. Includes
+    /// packets of unknown QUIC versions.
     first_packets_dropped_unproven,
-    /// First packets dropped unread, because addresses that had answered a Retry sent too many.
+    /// First packets dropped unread, because addresses that answered a Retry sent too many.
     first_packets_dropped_proven,
-    /// First packets dropped unread, because addresses of members, or that we dial, sent too many.
+    /// First packets dropped unread, because addresses of members, or that this node dials, sent too many.
     first_packets_dropped_known,
-    /// Incoming handshakes not begun, because too many from that address, its network, or all
-    /// unknown addresses had failed.
+    /// Incoming handshakes ignored, because too many failed from that address, from its network, or in total.
     handshakes_over_budget,
-    /// Datagrams dropped because the receive queue was full: the oldest.
+    /// Oldest datagrams dropped because the receive queue was full.
     datagrams_dropped_receive_queue,
-    /// Datagrams dropped because the connection's receive buffer was full: the oldest.
+    /// Oldest datagrams dropped because the connection's receive buffer was full.
     datagrams_dropped_receive_buffer,
-    /// Datagrams dropped because the connection's send buffer was full: the oldest.
+    /// Oldest datagrams dropped because the connection's send buffer was full.
     datagrams_dropped_send_buffer,
-    /// Datagrams dropped because too many waited for a dial: the oldest.
+    /// Oldest datagrams dropped because too many waited for a dial.
     datagrams_dropped_pending,
     /// Datagrams dropped because their dial failed or was backing off, or the peer was closed.
     datagrams_dropped_unreachable,
-    /// Datagrams dropped because their connection broke at that moment.
+    /// Datagrams dropped because their connection broke while they were sent.
     datagrams_dropped_connection_lost,
-    /// Streams this node began, or was asked to begin, that failed; each was reported.
+    /// Streams to a peer that failed. Each was reported by a `SendFailed`.
     streams_failed,
-    /// Incoming streams stopped because they were longer than allowed.
+    /// Incoming streams stopped because they were too long.
     streams_too_long,
-    /// Incoming streams stopped because they did not end in time.
+    /// Incoming streams stopped because they took too long.
     streams_timed_out,
     /// Incoming streams that the peer broke off.
     streams_broken_off,
-    /// Messages and events dropped because this transport was closed.
+    /// Messages and events dropped because the transport was closed.
     dropped_after_close,
-    /// Events dropped because the receiver fell far behind.
+    /// Events dropped because the receiver was far behind.
     events_dropped,
-    /// UDP packets sent by connections that are established or were.
+    /// UDP packets sent on established connections, ended ones included.
     udp_packets_sent,
-    /// Bytes in them, without headers of IP and UDP.
+    /// Bytes in these packets, without headers of IP and UDP.
     udp_bytes_sent,
-    /// UDP packets received by connections that are established or were.
+    /// UDP packets received on established connections, ended ones included.
     udp_packets_received,
-    /// Bytes in them, without headers of IP and UDP.
+    /// Bytes in these packets, without headers of IP and UDP.
     udp_bytes_received,
 }
 
-/// How many handshakes were refused, by reason.
+/// Refused handshakes, by reason.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct RefusalStats {
-    /// [`Refusal::WrongKey`].
+    /// Refused with [`Refusal::WrongKey`].
     pub wrong_key: u64,
-    /// [`Refusal::OtherCluster`].
+    /// Refused with [`Refusal::OtherCluster`].
     pub other_cluster: u64,
-    /// [`Refusal::CertificateExpired`].
+    /// Refused with [`Refusal::CertificateExpired`].
     pub certificate_expired: u64,
-    /// [`Refusal::CertificateNotYetValid`].
+    /// Refused with [`Refusal::CertificateNotYetValid`].
     pub certificate_not_yet_valid: u64,
-    /// [`Refusal::NotPhin`].
+    /// Refused with [`Refusal::NotPhin`].
     pub not_phin: u64,
-    /// [`Refusal::Full`].
+    /// Refused with [`Refusal::Full`].
     pub full: u64,
-    /// [`Refusal::Other`].
+    /// Refused with [`Refusal::Other`].
     pub other: u64,
 }
 
@@ -172,7 +172,7 @@ impl RefusalCounters {
 }
 
 impl TransportStats {
-    /// Adds what a connection has sent and received.
+    /// Adds the UDP traffic of a connection.
     pub(crate) fn add_udp(&mut self, stats: &ConnectionStats) {
         self.udp_packets_sent += stats.udp_tx.datagrams;
         self.udp_bytes_sent += stats.udp_tx.bytes;
@@ -182,7 +182,7 @@ impl TransportStats {
 }
 
 impl Counters {
-    /// Keeps what a connection sent and received in all, when it has ended.
+    /// Adds the UDP traffic of a connection that has ended.
     pub(crate) fn add_udp(&self, stats: &ConnectionStats) {
         add(&self.udp_packets_sent, stats.udp_tx.datagrams);
         add(&self.udp_bytes_sent, stats.udp_tx.bytes);
@@ -206,12 +206,12 @@ impl Counters {
     }
 }
 
-/// Adds to a counter. They wrap around, after centuries.
+/// Adds to a counter. Counters wrap around, after centuries.
 pub(crate) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Ordering::Relaxed);
 }
 
-/// A length as a counter takes it.
+/// Converts a length to the type of the counters.
 pub(crate) fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }

@@ -1,4 +1,4 @@
-//! Messages as streams: one unidirectional stream carries one message and ends with it.
+//! Messages as streams: each unidirectional stream carries one message and ends with it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     queue::SendError,
 };
 
-/// A message that is to go as a stream, within the limits of its connection.
+/// A message to send as a stream, within the limits of its connection.
 pub(crate) struct Outgoing {
     open: OpenStream,
     payload: Bytes,
@@ -22,14 +22,14 @@ pub(crate) struct Outgoing {
 
 /// Why a stream may not have reached the peer.
 pub(crate) enum Undelivered {
-    /// The peer closed a connection that it considered quiet. It had taken no stream of ours that it did not confirm,
-    /// so sending the message anew cannot deliver it twice.
+    /// The peer closed a connection that was idle to it. It had accepted no stream of ours without confirming it, so
+    /// sending the message again cannot deliver it twice.
     NotTaken(Bytes),
     Failed(SendError),
 }
 
 impl Outgoing {
-    /// Reserves what the message needs of its connection.
+    /// Opens a stream and reserves the bytes of the message on its connection.
     pub(crate) fn new(
         connection: &Arc<Connection>,
         payload: Bytes,
@@ -45,7 +45,7 @@ impl Outgoing {
         }
     }
 
-    /// Sends the message, until the peer has confirmed it.
+    /// Sends the message, and waits until the peer has confirmed it.
     pub(crate) async fn deliver(self, limit: Duration) -> Result<(), Undelivered> {
         let Self { open, payload } = self;
         match write(&open.connection, payload.clone(), limit).await {
@@ -64,8 +64,8 @@ pub(crate) enum Unreceived {
     BrokenOff,
 }
 
-/// Receives one message. Bytes are copied as they arrive: a chunk from QUIC may be one byte that holds on to a whole
-/// packet. Nothing is allocated for what is only announced.
+/// Receives one message. Copies bytes as they arrive, because a one-byte chunk from QUIC may keep a whole packet in
+/// memory. Allocates nothing for bytes that are only announced.
 pub(crate) async fn assemble(
     stream: &mut RecvStream,
     limit: usize,
@@ -96,9 +96,9 @@ pub(crate) async fn assemble(
     }
 }
 
-/// Has the peer stop sending it.
+/// Asks the peer to stop sending a stream.
 pub(crate) fn stop(stream: &mut RecvStream) {
-    // It fails for a stream that has ended already, which is as good.
+    // This fails if the stream has ended already, which is fine.
     let _ = stream.stop(UNFINISHED);
 }
 
@@ -137,8 +137,8 @@ fn was_closed_as_quiet(connection: &Connection) -> bool {
     }
 }
 
-/// Breaks the stream off unless it was delivered: merely dropping it would end it, and what was
-/// written so far would look like a whole message.
+/// Resets the stream when dropped, unless it was delivered. Dropping the stream itself would finish it, and the part
+/// written so far would look like a complete message.
 struct Unfinished {
     stream: SendStream,
     is_finished: bool,
@@ -147,14 +147,14 @@ struct Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if !self.is_finished {
-            // It fails when the peer stopped it, which is as good.
+            // This fails if the peer stopped the stream, which is fine.
             let _ = self.stream.reset(UNFINISHED);
         }
     }
 }
 
-/// The one error code of streams: the message does not get through.
+/// The only error code of streams: the message is not complete.
 const UNFINISHED: VarInt = VarInt::from_u32(1);
 const MAX_CHUNK_BYTES: usize = 64 * 1024;
-/// Streams under way on one connection, in both directions; further ones fail.
+/// Streams under way on one connection, in both directions. Further ones fail.
 const MAX_OPEN_STREAMS: usize = 256;

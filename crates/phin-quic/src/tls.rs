@@ -1,6 +1,6 @@
-//! Mutual authentication: TLS 1.3, both sides with a certificate of the cluster for an Ed25519 key.
+//! Mutual authentication with TLS 1.3: both sides have a certificate of the cluster for an Ed25519 key.
 //!
-//! A name in the certificate is never compared: the peer is the key that it proved.
+//! Names in certificates are never compared: a peer is identified by the key that it proved.
 
 use std::{fmt, sync::Arc};
 
@@ -28,25 +28,24 @@ use crate::{
     refusal::{NOT_ED25519, NOT_YET_VALID},
 };
 
-/// What admits a node to a cluster, and by which it admits others.
+/// The credentials that admit a node to a cluster, and by which it admits others.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Credentials {
-    /// Whoever knows a key of the ring belongs to the cluster.
+    /// Every node that knows a key of the ring belongs to the cluster. Each issues its own certificate.
     ClusterKey {
         /// The name of the cluster.
         cluster: ClusterName,
-        /// The node's own key, and further ones while one replaces another.
+        /// The node's own key, and further keys during a rotation.
         keys: Keyring,
     },
-    /// Whoever has a certificate from the CA belongs to the cluster. The private key is the
-    /// node's [`Identity`].
+    /// Every node with a certificate from the CA belongs to the cluster. The private key is the node's [`Identity`].
     Certificates {
         /// The name of the cluster.
         cluster: ClusterName,
-        /// One or more CA certificates as PEM; several while one replaces another.
+        /// One or more CA certificates as PEM, several of them during a rotation.
         ca_pem: String,
-        /// The certificate of this node as PEM, followed by intermediate ones if there are any.
+        /// The certificate of this node as PEM, followed by intermediate certificates if there are any.
         cert_chain_pem: String,
     },
 }
@@ -67,18 +66,18 @@ pub enum CredentialsError {
     /// The node's certificate is for another key.
     #[error("the certificate of this node is for another key than its identity")]
     OtherKey,
-    /// The node's certificate is of none of the CAs by which it admits others, so none of those would admit it.
+    /// The node's certificate was issued by none of the CAs in `ca_pem`, so no other node would admit it.
     #[error("the certificate of this node was issued by none of the CAs given")]
     OtherCa,
-    /// TLS did not accept them.
+    /// The TLS library does not accept them.
     #[error("TLS does not accept the credentials: {reason}")]
     Tls {
-        /// What it said.
+        /// The message of the library.
         reason: String,
     },
 }
 
-/// Both sides of the handshake.
+/// The TLS configuration for both sides of the handshake.
 pub(crate) struct Tls {
     pub(crate) client: Arc<QuicClientConfig>,
     pub(crate) server: Arc<QuicServerConfig>,
@@ -105,7 +104,7 @@ impl Tls {
             .with_client_auth_cert(chain.clone(), identity.tls_key())
             .map_err(rejected)?;
         client.alpn_protocols.clone_from(&protocols);
-        // Each handshake checks the certificates anew, so nothing is resumed.
+        // No resumption: each handshake checks the certificates.
         client.resumption = Resumption::disabled();
         client.enable_sni = false;
 
@@ -162,7 +161,7 @@ fn resolve<'a>(
     }
 }
 
-/// The algorithms on offer: few, which keeps the first message short.
+/// The offered algorithms. There are few, which keeps the first message short.
 fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
@@ -174,13 +173,13 @@ fn provider() -> CryptoProvider {
     }
 }
 
-/// Checks the certificate of the far end, whichever side it is.
+/// Checks the certificate of the far end, for clients and servers.
 struct Verifier {
     anchors: Vec<Anchor>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-/// A CA and what `webpki` does not look at: when it is valid.
+/// A CA with its validity, which `webpki` does not check.
 struct Anchor {
     not_before: i64,
     not_after: i64,
@@ -198,7 +197,8 @@ impl Verifier {
         Ok(Self { anchors: anchors?, algorithms: provider.signature_verification_algorithms })
     }
 
-    /// Says at the start what every peer would say later. It may be the clock that is wrong, which is no error.
+    /// Checks the node's own certificate at the start, as every peer will. An expired one only causes a warning,
+    /// because the clock may be wrong.
     fn check_own(&self, chain: &[CertificateDer<'static>]) -> Result<(), CredentialsError> {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return Ok(());
@@ -214,9 +214,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// Whether one of the CAs vouches for the certificate, by the check that is given.
-    ///
-    /// Of several failures, the one that says more than "another CA" is told.
+    /// Succeeds if the check succeeds with one of the CAs. Among several failures, reports one that says more than
+    /// "another CA".
     fn verify(
         &self,
         leaf: &CertificateDer<'_>,
@@ -265,10 +264,10 @@ impl Anchor {
     }
 }
 
-/// The errors of `webpki` as the far end can tell them apart.
+/// Translates errors of `webpki` so that the far end can distinguish them.
 ///
-/// A signature that does not verify is one by another CA of the same name. "Not yet valid" shares
-/// its TLS alert with "expired", so it becomes an error of ours, recognised by its text.
+/// A bad signature means another CA with the same name. "Not yet valid" has the same TLS alert as "expired", so it
+/// becomes an error of our own, recognised by its text.
 fn translated(error: rustls::Error) -> TlsCertificateError {
     match error {
         rustls::Error::InvalidCertificate(TlsCertificateError::BadSignature) => {
@@ -294,7 +293,7 @@ fn marked(mark: &'static str) -> TlsCertificateError {
     TlsCertificateError::Other(OtherError(Arc::new(Mark(mark))))
 }
 
-/// An error whose debug text, which TLS sends along, is just the mark.
+/// An error whose `Debug` text, which TLS sends to the peer, is only the mark.
 struct Mark(&'static str);
 
 impl fmt::Debug for Mark {
@@ -317,7 +316,7 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// What both sides of a handshake demand of the peer's signature, for each of rustls's two traits.
+/// The checks of the peer's signature, the same for both of rustls's traits.
 macro_rules! tls13_signatures {
     () => {
         fn verify_tls12_signature(
@@ -372,7 +371,7 @@ impl ServerCertVerifier for Verifier {
 
 impl ClientCertVerifier for Verifier {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // Every member has one certificate; naming the CA would only tell strangers.
+        // Every node has one certificate, so naming the CA would only inform unauthenticated clients.
         &[]
     }
 
@@ -395,5 +394,5 @@ fn only_tls13() -> rustls::Error {
     rustls::Error::General("only TLS 1.3 is spoken".to_owned())
 }
 
-/// What TLS wants to be told as the name of the far end; it is neither sent nor compared.
+/// The server name that TLS requires. It is neither sent nor compared.
 pub(crate) const SERVER_NAME: &str = "phin";

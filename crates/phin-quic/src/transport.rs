@@ -1,4 +1,4 @@
-//! The handle on a transport.
+//! The handle of a transport.
 
 use std::{
     fmt,
@@ -32,21 +32,21 @@ use crate::{
     tls::{Credentials, Tls},
 };
 
-/// The sending half, and the handle on everything: cloned at no cost.
+/// The sending half and handle of a transport. Cheap to clone.
 ///
-/// No method waits for the network except [`dial`](Self::dial) and [`close`](Self::close). When
-/// the last clone is dropped, everything is closed as by [`close`](Self::close), without waiting.
+/// Only [`dial`](Self::dial) and [`close`](Self::close) wait for the network. When the last clone is dropped, the
+/// transport closes as with [`close`](Self::close), without waiting. The crate page has an example.
 #[derive(Clone)]
 pub struct Transport {
     handle: Arc<TransportHandle>,
 }
 
 impl Transport {
-    /// Binds the UDP socket and starts to accept and to dial.
+    /// Binds the UDP socket and starts to accept and dial connections.
     ///
     /// # Errors
-    /// When there is no tokio runtime with time and I/O, when the configuration or the
-    /// credentials cannot be used, or when the system refuses the address.
+    /// If there is no tokio runtime with time and I/O, if the configuration or the credentials cannot be used, or if
+    /// the system refuses the address.
     pub fn bind(
         identity: Arc<Identity>,
         credentials: Credentials,
@@ -90,32 +90,32 @@ impl Transport {
         Ok((Self { handle }, Receiver::new(queue)))
     }
 
-    /// The address of the socket; the port is the one the system chose, if it was to choose.
+    /// Returns the address of the socket, with the port that the system chose if `bind` had port 0.
     pub fn local_addr(&self) -> SocketAddr {
         self.shared().local_addr
     }
 
-    /// Sends a message that may be lost. One that is too long for a datagram goes as a stream.
+    /// Sends a message that may be lost. A message too long for a datagram is sent as a stream.
     ///
-    /// Without a connection the message waits for a dial to the peer's address; with one, the
-    /// address does not matter.
+    /// With a connection to the peer, the address does not matter. Without one, the message waits for a dial to the
+    /// address.
     pub fn send_datagram(&self, to: Peer, payload: Bytes) {
         self.shared().send(to, Message::Datagram(payload));
     }
 
-    /// Sends a message that arrives whole at the peer's transport, or is reported by one
-    /// [`Received::SendFailed`](crate::Received::SendFailed). In rare cases both: the peer had it,
-    /// and the connection broke before it could say so.
+    /// Sends a message that arrives complete at the peer, or is reported by one
+    /// [`Received::SendFailed`](crate::Received::SendFailed). In rare cases both happen: the connection breaks before
+    /// the peer's confirmation arrives.
     pub fn send_stream(&self, to: Peer, payload: Bytes) {
         self.shared().send(to, Message::Stream(payload));
     }
 
-    /// Connects to the peer at an address and returns its id. The peer is then connected.
+    /// Connects to the node at an address and returns its id.
     ///
-    /// Calls for one address share one dial, and it goes on when one of them is cancelled.
+    /// Calls for the same address share one dial, which continues if one of them is cancelled.
     ///
     /// # Errors
-    /// When there is no connection: see [`DialError`].
+    /// If the dial fails: see [`DialError`].
     pub fn dial(
         &self,
         addr: SocketAddr,
@@ -123,36 +123,36 @@ impl Transport {
         self.shared().dial_seed(addr)
     }
 
-    /// Whether there is a connection to this peer now.
+    /// Returns whether there is a connection to this peer now.
     pub fn is_connected(&self, id: PeerId) -> bool {
         self.shared().connections.is_connected(id)
     }
 
-    /// Closes everything towards a peer at once: connections, dials, and what waits for them.
+    /// Closes the connections and dials to a peer immediately, and drops the messages that wait for them.
     pub fn close_peer(&self, id: PeerId, reason: CloseReason) {
         self.shared().connections.close_peer(id, reason);
     }
 
-    /// Gives up every connection to a peer that leads elsewhere than to `to.addr`, and dials there if none is left: for
-    /// a way that was refused, or no longer leads to the peer.
+    /// Gives up every connection to a peer at an address other than `to.addr`, and dials `to.addr` if none is left.
+    /// Use it if the path was refused, or no longer leads to the peer.
     pub fn redial(&self, to: Peer) {
         self.shared().redial(to);
     }
 
-    /// Gives up all connections, for the addresses of this host have changed. Messages dial anew.
+    /// Gives up all connections. Use it when the addresses of this host have changed. The next messages dial.
     pub fn give_up_all(&self) {
         self.shared().connections.give_up_all();
     }
 
-    /// Closes everything, and waits until the peers should have been told, at most a second.
-    /// The receiver ends when what it still has was taken.
+    /// Closes all connections and waits at most a second until the peers are notified. The receiver ends once its
+    /// remaining items were taken.
     pub async fn close(&self) {
         self.shared().close();
-        // Either the peers are told by then or they will not be.
+        // After that time, waiting longer does not help.
         let _ = timeout(CLOSE_TIMEOUT, self.shared().endpoint.wait_idle()).await;
     }
 
-    /// What was done so far.
+    /// Returns the counters since the transport was bound.
     pub fn stats(&self) -> TransportStats {
         self.shared().stats()
     }
@@ -172,7 +172,7 @@ impl fmt::Debug for Transport {
     }
 }
 
-/// What clones of a [`Transport`] have in common, and its tasks have not: its end is theirs.
+/// Shared by the clones of a [`Transport`] but not by its tasks: dropping it ends them.
 struct TransportHandle {
     shared: Arc<Shared>,
 }

@@ -1,4 +1,4 @@
-//! An axis: where a value stands on it, and which values are written beside it.
+//! An axis: the positions of values, and the labels.
 
 use std::{collections::BTreeSet, ops::Range};
 
@@ -7,18 +7,18 @@ use plotters::coord::{
     types::RangedCoordf64,
 };
 
-/// What one direction of a plot is.
+/// One axis of a plot.
 #[derive(Clone, Copy, Debug)]
 pub struct Axis {
-    /// What it measures, with its unit.
+    /// The quantity, with its unit.
     pub label: &'static str,
-    /// How values lie on it.
+    /// The scale.
     pub scale: Scale,
-    /// Where measuring ended: values from here on are lower bounds, and are drawn as such.
+    /// The end of measurement: values from here on are lower bounds, and are drawn as such.
     pub cap: Option<f64>,
 }
 
-/// How values lie on an axis.
+/// The scale of an axis.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Scale {
     /// Equal steps are equally far apart; it begins at zero.
@@ -76,11 +76,11 @@ impl Axis {
 /// An axis that is ready to be drawn.
 pub(crate) struct Ticks {
     scale: Scale,
-    /// Where zero stands on a logarithmic axis.
+    /// The position of zero on a logarithmic axis.
     zero: f64,
-    /// Where such an axis is broken to show it.
+    /// The position of the break in such an axis.
     gap: Option<f64>,
-    /// From which place to which.
+    /// The range of positions.
     places: Range<f64>,
     labels: Vec<(f64, String)>,
 }

@@ -1,4 +1,4 @@
-//! What the simulator and the benchmarks report with: quantiles of samples, and plots. It measures nothing itself.
+//! Quantiles of samples and plots, for the reports of the simulator and the benchmarks.
 
 mod axis;
 mod plot;

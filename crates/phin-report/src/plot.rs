@@ -10,31 +10,32 @@ use plotters::{
 
 use crate::axis::{Axis, Ticks};
 
-/// A plot of several systems: lines over the horizontal axis, or, where that has one value only, a row for each system.
+/// A plot of several systems: lines over the horizontal axis, or one row for each system if that axis has only one
+/// value.
 #[derive(Clone, Debug)]
 pub struct Plot {
-    /// What stands above it.
+    /// The title.
     pub title: String,
-    /// What stands below the title, smaller: sizes, settings, how many samples. May be empty.
+    /// The subtitle: sizes, settings and the number of samples. May be empty.
     pub subtitle: String,
     /// The horizontal axis.
     pub x: Axis,
-    /// The vertical axis; where systems have rows, the horizontal one.
+    /// The vertical axis; the horizontal one if systems have rows.
     pub y: Axis,
-    /// What is drawn, in this order in the legend.
+    /// The series, in the order of the legend.
     pub series: Vec<Series>,
 }
 
 /// Points of one system.
 #[derive(Clone, Debug)]
 pub struct Series {
-    /// Whose they are. Series of one system share a colour.
+    /// The system. Series of one system share a colour.
     pub system: String,
-    /// What of it they are, such as "median".
+    /// The quantity, such as "median".
     pub what: &'static str,
     /// How they are drawn.
     pub style: Style,
-    /// From left to right. What is not finite is left out.
+    /// The points from left to right. Values that are not finite are omitted.
     pub points: Vec<(f64, f64)>,
 }
 
@@ -55,10 +56,10 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Chart<'a, 'b> = ChartContext<'b, SVGBackend<'a>, Cartesian2d<Ticks, Ticks>>;
 type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
 
-/// Several plots of the same systems beside each other, with one legend, as SVG text.
+/// Draws several plots of the same systems beside each other, with one legend, as SVG text.
 ///
 /// # Errors
-/// What the plotter says; nothing that is known leads to one.
+/// If the plotter fails, for which no cause is known.
 pub fn side_by_side(plots: &[Plot]) -> Result<String, String> {
     let plots: Vec<_> = plots.iter().map(Plot::finite).collect();
     let mut legend = match plots.first() {
@@ -86,10 +87,10 @@ pub fn side_by_side(plots: &[Plot]) -> Result<String, String> {
 }
 
 impl Plot {
-    /// The plot as SVG text.
+    /// Draws the plot as SVG text.
     ///
     /// # Errors
-    /// What the plotter says; nothing that is known leads to one.
+    /// If the plotter fails, for which no cause is known.
     pub fn svg(&self) -> Result<String, String> {
         let plot = self.finite();
         let mut text = String::new();
@@ -172,7 +173,7 @@ impl Plot {
         if let Some(beside) = self.y.ticks(&values).gap() {
             draw_break(&chart, beside)?;
         }
-        // What comes first in the legend is drawn last. Where lines lie on each other, those below are thicker.
+        // The first in the legend is drawn last. If lines overlap, the lower ones are thicker.
         let lines = self.series.iter().enumerate().filter(|(_, s)| s.style != Style::Expected);
         for (number, series) in lines.rev() {
             let color = colors.color(series);
@@ -184,7 +185,7 @@ impl Plot {
         self.draw_capped(&mut chart, colors)
     }
 
-    /// What was not measured to its end has open marks, one around the other where several are at one place.
+    /// Draws lower bounds as open marks, one around the other if several are at one place.
     fn draw_capped<'a>(&self, chart: &mut Chart<'a, '_>, colors: &Self) -> Drawn<'a> {
         let mut places: Vec<((f64, f64), Vec<RGBColor>)> = Vec::new();
         for series in self.series.iter().filter(|series| series.style != Style::Expected) {
@@ -364,9 +365,9 @@ fn draw_mesh<'a>(chart: &mut Chart<'a, '_>, x_label: &str, y_label: &str) -> Dra
         .draw()
 }
 
-/// Colours that are told apart, also by those who see few.
+/// Colours that colour-blind readers can distinguish.
 fn color_of(number: usize) -> RGBColor {
-    // Okabe and Ito's palette, then what is still different from it.
+    // Okabe and Ito's palette, then further distinct colours.
     const COLORS: [RGBColor; 10] = [
         RGBColor(213, 94, 0),
         RGBColor(0, 114, 178),
@@ -382,15 +383,15 @@ fn color_of(number: usize) -> RGBColor {
     COLORS[number % COLORS.len()]
 }
 
-/// How wide a plot is, without its legend.
+/// The width of a plot without its legend.
 const WIDTH: u32 = 700;
-/// How wide one of several plots is.
+/// The width of one of several plots.
 const PANEL: u32 = 480;
 const LEGEND: u32 = 230;
 const HEIGHT: u32 = 560;
-/// What stands beside the vertical axis.
+/// The width of the labels of the vertical axis.
 const LABELS: u32 = 75;
-/// What stands above the chart.
+/// The height of the title.
 const TITLE: u32 = 58;
 const CURVE_OPACITY: f64 = 0.4;
 const CURVE_WIDTH: u32 = 4;

@@ -53,6 +53,7 @@ mod leave;
 mod limit;
 mod link;
 #[cfg(feature = "measured")]
+#[doc(hidden)]
 pub mod measured;
 mod member;
 mod newcomers;
@@ -92,6 +93,11 @@ pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;
 pub use wire::{Fingerprint, WIRE_VERSION, describe};
+
+/// Compiles the example of this crate's README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 // What nearly every rule speaks of, all of it below the rules.
 pub(crate) use {

@@ -10,19 +10,19 @@ pub struct Stats {
     pub pings_missed: u64,
     /// Ping-reqs sent to helpers.
     pub ping_reqs_sent: u64,
-    /// Helpers that sent not even a nack, while nobody reached the member in question.
+    /// Helpers that sent not even a nack, while the subject stayed silent.
     pub nacks_missed: u64,
     /// Acks that arrived after their ping had ended.
     pub late_acks: u64,
     /// Answers about other members from members that were not asked; dropped.
     pub unasked_answers: u64,
-    /// Claims that a silent member lives, ignored because a single member alone had made them for too long.
+    /// Claims that a silent member is alive, ignored because one member alone repeated them for too long.
     pub lone_words_ignored: u64,
     /// Suspicions and verdicts about this node that it refuted with a later incarnation.
     pub refutations: u64,
-    /// Verdicts on this node that it refuted: others had declared it dead. Counted among the refutations.
+    /// Verdicts that declared this node dead and that it refuted; counted among the refutations too.
     pub deaths_refuted: u64,
-    /// Suspicions and verdicts about this node that it did not refute yet, because it is degraded and evicted.
+    /// Suspicions and verdicts about this node that it does not refute, because it is degraded and evicted.
     pub refutations_held: u64,
     /// Members declared dead because they were degraded for too long.
     pub evictions: u64,
@@ -38,10 +38,10 @@ pub struct Stats {
     pub stalls: u64,
     /// Updates that waited longer than the push delay, because the budget was spent.
     pub pushes_delayed: u64,
-    /// Dead members that were pinged, to find those that returned.
+    /// Dead members pinged to find those that returned.
     pub redials: u64,
-    /// Records of this node with a later version than its own, not answered at once because one just was: another process
-    /// is using the same key.
+    /// Records of this node with a later version than its own, not answered at once because one just was: another
+    /// process is using the same key.
     pub generation_conflicts: u64,
     /// Messages that could not be decoded; dropped whole.
     pub malformed_messages: u64,
@@ -101,6 +101,6 @@ pub struct Stats {
     pub data_forged: u64,
     /// Data that exceeds a limit of this node; dropped.
     pub data_over_limit: u64,
-    /// Answers that nobody asked for, and messages from this node's own id; dropped.
+    /// Answers that this node did not request, and messages from its own id; dropped.
     pub misdirected_messages: u64,
 }

@@ -38,8 +38,8 @@ where
         }
     }
 
-    /// The address that the name leads to. A name that does not resolve is tried again for a while: the name of a pod, for
-    /// example, may appear a moment after its process has started.
+    /// The address that the name leads to. A name that does not resolve is tried again for a while: the name of a
+    /// pod, for example, may appear a moment after its process has started.
     ///
     /// # Errors
     /// When it does not resolve in that time.
@@ -70,7 +70,7 @@ where
                 Ok(addr) => addr,
                 Err(error) => {
                     if !std::mem::replace(&mut has_warned, true) {
-                        warn!(name = self.name, addr = %present, %error, "the advertised name does not resolve; its last address is kept");
+                        warn!(name = self.name, addr = %present, %error, "the advertised name does not resolve; keeping its last address");
                     }
                     continue;
                 }
@@ -79,7 +79,7 @@ where
             if addr == present {
                 continue;
             }
-            info!(name = self.name, from = %present, to = %addr, "the advertised name has another address; advertising that");
+            info!(name = self.name, from = %present, to = %addr, "the advertised name has a new address; advertising it");
             let Some(commands) = to.upgrade() else { return };
             if commands.send(Command::Moved { addr }).await.is_err() {
                 return;
@@ -99,8 +99,8 @@ where
     }
 }
 
-/// Which of a name's addresses to advertise: the present one while the name has it, so that a name with several does not
-/// lead back and forth; else the least of the family that the node is bound to, or else of the other.
+/// Which of a name's addresses to advertise: the present one while the name has it, so that a name with several does
+/// not lead back and forth; else the least of the family that the node is bound to, or else of the other.
 fn choose(
     found: &[SocketAddr],
     present: Option<SocketAddr>,

@@ -139,7 +139,7 @@ impl<T: Transport> Driver<T> {
                 received = self.receiver.receive() => match received {
                     Some(received) => self.on_received(received),
                     None => {
-                        error!("the transport has ended; the node is stopped");
+                        error!("the transport closed; the node stops");
                         break;
                     }
                 },
@@ -177,7 +177,7 @@ impl<T: Transport> Driver<T> {
         stats.total_lag = stats.total_lag.saturating_add(lag);
         stats.max_lag = stats.max_lag.max(lag);
         if lag >= LONG_PAUSE {
-            warn!("this node did not run for {:.1} s", lag.as_secs_f64());
+            warn!(seconds = (lag.as_secs_f64() * 10.0).round() / 10.0, "this node did not run");
         }
         if lag >= PAUSE && self.state.settling.is_none() {
             stats.pauses += 1;
@@ -262,7 +262,7 @@ impl<T: Transport> Driver<T> {
                 self.give_up_joining(id);
             }
             Received::PortRefused { peer } => {
-                debug!(peer = %peer.id, addr = %peer.addr, "a packet was refused");
+                debug!(peer = %peer.id, addr = %peer.addr, "port refused");
                 let (id, refused) = (member_id(peer.id), HostAnswer::PortRefused);
                 match self.is_elsewhere(peer) {
                     // A gateway forgot the flow; that says nothing of the process behind it.
@@ -273,7 +273,7 @@ impl<T: Transport> Driver<T> {
             Received::IdentityInUse { addr } => self.on_identity_in_use(addr),
             Received::Observed { by, addr } => self.on_observed(by, addr),
             Received::SendFailed { peer, error, payload_bytes } => {
-                debug!(peer = %peer.id, %error, payload_bytes, "a stream may not have arrived");
+                debug!(peer = %peer.id, %error, payload_bytes, "stream not confirmed");
                 self.give_up_joining(member_id(peer.id));
             }
             // What a later transport may tell besides.
@@ -331,8 +331,8 @@ impl<T: Transport> Driver<T> {
         self.status.identity_conflict.send_replace(Some(IdentityConflict::now(addr)));
     }
 
-    /// A member sees this node's packets come from `observed`. If that is a NAT's address, others may not reach this node
-    /// at the one that it advertises. Nothing is changed: what a NAT sends from is not where it lets packets in.
+    /// A member sees this node's packets come from `observed`. If that is a NAT's address, others may not reach this
+    /// node at the one that it advertises. Nothing is changed: what a NAT sends from is not where it lets packets in.
     fn on_observed(&self, by: phin_quic::Peer, observed: SocketAddr) {
         // One warning until the advertised address changes: a member that lies cannot fill the log.
         if self.is_advertise_given || self.status.nat_addr.borrow().is_some() {
@@ -342,13 +342,13 @@ impl<T: Transport> Driver<T> {
         let me = members.me();
         if is_translated(observed.ip(), me.record().addrs()) {
             let advertised = me.addr();
-            warn!(%observed, %advertised, member = %by.id, "a NAT lies between this node and a member: others may not reach it at the advertised address; if so, map a port of the public address to this node and set --advertise to both");
+            warn!(%observed, %advertised, member = %by.id, "this node is behind a NAT: if members cannot reach the advertised address, map a port of the public address and set --advertise to it");
             self.status.nat_addr.send_replace(Some(observed));
         }
     }
 
     fn on_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
-        debug!(member = %id, ?answer, "its host was asked");
+        debug!(member = %id, ?answer, "asked the host of a silent member");
         self.swim.handle_host_answer(self.clock.now(), id, answer);
         self.flush_outputs();
     }
@@ -434,11 +434,13 @@ impl<T: Transport> Driver<T> {
                 }
                 Output::Newcomer { from, record } => self.decisions.ask(from, &record),
                 Output::Isolated(true) => {
-                    warn!("no member is heard: this node is isolated and declares nobody dead");
+                    warn!(
+                        "this node is isolated: it receives nothing from any member, and declares none dead"
+                    );
                     self.status.isolated.send_replace(true);
                 }
                 Output::Isolated(false) => {
-                    info!("members are heard again: this node is no longer isolated");
+                    info!("this node is no longer isolated");
                     self.status.isolated.send_replace(false);
                 }
                 Output::Data(event) => self.state.batch.data.push(event),
@@ -461,7 +463,7 @@ impl<T: Transport> Driver<T> {
     fn keep(&self, generation: Generation) {
         info!(
             generation = generation.0,
-            "members know this node's key by a later generation; continuing after it"
+            "members know a later generation of this node; continuing after it"
         );
         if let Some(keeper) = &self.keeper {
             keeper.keep(generation);
@@ -474,7 +476,7 @@ impl<T: Transport> Driver<T> {
         let batch = std::mem::take(&mut self.state.batch);
         let deaths_refuted = self.swim.stats().deaths_refuted;
         if std::mem::replace(&mut self.state.deaths_refuted, deaths_refuted) != deaths_refuted {
-            warn!("other members had declared this node dead; refuted");
+            warn!("other members declared this node dead; refuted");
         }
         let members = self.swim.members();
         let looks =
@@ -494,7 +496,7 @@ impl<T: Transport> Driver<T> {
                 if id != members.me().id() && self.state.wanderers.has_returned(id, addr) {
                     let name = event.member.name();
                     self.state.stats.addresses_alternating += 1;
-                    warn!(member = %id, name, %addr, "a member's address changes back and forth: two processes may run with its key");
+                    warn!(member = %id, name, %addr, "a member's address alternates: two processes may use its key");
                 }
             }
             self.publisher.publish_snapshot(members);
@@ -572,7 +574,7 @@ impl<T: Transport> Driver<T> {
             Change::Joined => log!(info, "member joined"),
             Change::Alive => log!(info, "member is alive"),
             Change::Left => log!(info, "member left"),
-            Change::Updated => log!(info, "member changed what it says of itself"),
+            Change::Updated => log!(info, "member updated its record"),
             Change::Forgotten => log!(info, "member is forgotten"),
             Change::Suppressed => {
                 log!(warn, "member died and returned too often lately; it is suppressed");

@@ -87,7 +87,9 @@ impl Keeper {
             }
         };
         if timeout(MAX_CLOSING_TIME, written).await.is_err() {
-            warn!("the data directory takes too long; the node ends without what it last knew");
+            warn!(
+                "writing to the data directory takes too long; the node stops with the last state not saved"
+            );
         }
     }
 }
@@ -104,7 +106,7 @@ async fn keep_generations(
         if let Ok(Err(error)) = kept {
             failures.generations.fetch_add(1, Ordering::Relaxed);
             let (path, generation) = (data_dir.generation_path(), generation.0);
-            error!(path = %path.display(), generation, %error, "a generation could not be kept");
+            error!(path = %path.display(), generation, %error, "cannot save the generation");
         }
     }
 }
@@ -165,7 +167,7 @@ impl Peers {
         let written = spawn_blocking(move || this.keep_peers(&peers).map(|()| peers)).await;
         // An error is a panic in it, or the end of the runtime.
         self.kept = written.map_err(io::Error::other)??;
-        debug!(peers = self.kept.len(), "the known peers are kept");
+        debug!(peers = self.kept.len(), "saved the known peers");
         Ok(())
     }
 
@@ -176,11 +178,11 @@ impl Peers {
         let path = path.display();
         match before {
             Some(before) if before.reason == reason => {
-                debug!(%path, %error, "the known peers still cannot be kept");
+                debug!(%path, %error, "still cannot save the known peers");
                 Failing { delay: (before.delay * 2).min(MAX_RETRY_DELAY), reason }
             }
             _ => {
-                warn!(%path, %error, "the known peers could not be kept; trying again");
+                warn!(%path, %error, "cannot save the known peers; trying again");
                 Failing { delay: MIN_RETRY_DELAY, reason }
             }
         }

@@ -58,7 +58,7 @@ impl Returning {
             if is_alone && self.company.is_alone() && is_through && !pace.has_warned {
                 pace.has_warned = true;
                 let peers = self.unmet.borrow().len();
-                warn!(peers, "no peer of an earlier run lets this node in; trying again");
+                warn!(peers, "no peer of an earlier run accepts this node; trying again");
             }
             if let Some(delay) = pace.next(is_through) {
                 let delay = self.random.jittered(delay);
@@ -105,7 +105,8 @@ impl Returning {
     }
 }
 
-/// Whether someone was met at an address of this peer: itself, who lets us in; another, so that it is not there any more.
+/// Whether someone was met at an address of this peer: itself, who lets us in; another, so that it is not there any
+/// more.
 async fn find(peer: &KnownPeer, joiner: &Joiner, company: &Company) -> bool {
     for &addr in &peer.addrs {
         if company.has(addr) {
@@ -119,7 +120,7 @@ async fn find(peer: &KnownPeer, joiner: &Joiner, company: &Company) -> bool {
             // The address is our own by now.
             Ok(None) => return true,
             Err(error) => {
-                debug!(%addr, member = %peer.id, %error, "a peer of an earlier run is not there");
+                debug!(%addr, member = %peer.id, %error, "cannot join through a peer of an earlier run");
             }
         }
     }

@@ -108,7 +108,8 @@ impl Seeding {
         round
     }
 
-    /// Ends early when the node is no longer alone, or has become alone. A member that appeared may be known to no seed.
+    /// Ends early when the node is no longer alone, or has become alone. A member that appeared may be known to no
+    /// seed.
     async fn sleep(&mut self, delay: Duration) -> Result<(), RecvError> {
         let is_alone = self.company.is_alone();
         tokio::select! {
@@ -235,14 +236,14 @@ fn report(before: &Failures, now: &Failures) {
     for (key, error) in now {
         let (seed, reason) = (&*key.0, reason(error));
         if before.get(key).is_some_and(|known| self::reason(known) == reason) {
-            debug!(seed, reason, "a seed still does not let this node in");
+            debug!(seed, reason, "join through a seed still fails");
             continue;
         }
         match error {
             JoinError::Dial { source, .. } if is_refusal(source) => {
                 error!(seed, reason, "a seed refuses this node; trying again");
             }
-            _ => warn!(seed, reason, "a seed did not let this node in; trying again"),
+            _ => warn!(seed, reason, "join through a seed failed; trying again"),
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct DriverStats {
     pub phi_crossings_missed: u64,
     /// Changes of a member's address back to the one before: two processes may run with its key.
     pub addresses_alternating: u64,
-    /// Generations that could not be written to the data directory.
+    /// Generations not written to the data directory, because writing failed.
     pub generations_not_kept: u64,
     /// Times that the known peers could not be written to the data directory.
     pub peers_not_kept: u64,

@@ -1,4 +1,4 @@
-//! The workspace's files, and what is found wrong in them.
+//! The files of the workspace, and violations in them.
 
 use std::{
     ffi::OsStr,
@@ -9,8 +9,7 @@ use std::{
 /// The folder of the workspace.
 ///
 /// # Panics
-/// Outside of `cargo test`. What was known when this was compiled would be another workspace's where two share a
-/// target folder.
+/// Outside of `cargo test`. The path at compile time would be wrong if two workspaces share a target folder.
 pub fn root() -> PathBuf {
     let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo tells a test where it is");
     let root = Path::new(&package).ancestors().nth(2);
@@ -22,7 +21,7 @@ pub fn root() -> PathBuf {
 pub struct File {
     /// Its path from the root, with forward slashes.
     pub path: String,
-    /// What it says.
+    /// Its content.
     pub text: String,
 }
 
@@ -77,7 +76,7 @@ fn is_built(folder: &str) -> bool {
     matches!(folder, ".git" | "target")
 }
 
-/// What is wrong, each with its place and what to do.
+/// Violations, each with its place and its fix.
 #[derive(Debug, Default)]
 pub struct Violations(Vec<String>);
 

@@ -26,14 +26,14 @@ impl<'a> Source<'a> {
     /// Reads a file.
     ///
     /// # Errors
-    /// Where it is not Rust.
+    /// If the file is not Rust.
     pub fn read(file: &'a File) -> Result<Self, LexError> {
         let mut tokens = Tokens { list: Vec::new(), is_test: file.is_test() };
         tokens.extend(file.text.parse()?);
         Ok(Self { file, tokens: tokens.list })
     }
 
-    /// Where this sequence of tokens, written with spaces between them, begins.
+    /// The first tokens of each occurrence of this sequence of tokens, which are separated by spaces.
     pub fn find<'s>(&'s self, pattern: &'s str) -> impl Iterator<Item = &'s Token> {
         self.positions(pattern).map(|position| &self.tokens[position])
     }

@@ -1,6 +1,6 @@
-//! Bytes as a source of decisions. When they are used up, every decision is the first.
+//! Bytes as a source of decisions. Once they are used up, every decision is the first.
 
-/// What is left of them.
+/// The remaining bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes<'a>(&'a [u8]);
 
@@ -36,7 +36,7 @@ impl<'a> Bytes<'a> {
         u16::from_be_bytes([self.byte(), self.byte()])
     }
 
-    /// So many of the bytes as they are, or as many as there are.
+    /// Takes this many bytes, or all if there are fewer.
     pub(super) fn slice(&mut self, len: usize) -> &'a [u8] {
         let (slice, rest) = self.0.split_at(len.min(self.0.len()));
         self.0 = rest;

@@ -1,4 +1,4 @@
-//! One member under arbitrary inputs, and what always holds of it.
+//! One member under arbitrary inputs, and its invariants.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
@@ -9,22 +9,22 @@ use phin_swim::{
 
 use crate::{keys::SimKeys, node::NodeId};
 
-/// How many members there are; the number itself stands for somebody whom nobody knows.
+/// The number of members. The number itself stands for an unknown member.
 pub(super) const MEMBERS: usize = 5;
 pub(super) const SEED: u64 = 7;
 
-/// A member, and what was seen of it before.
+/// A member, and its earlier states.
 pub(super) struct Core {
     swim: Swim,
     config: Arc<Config>,
     pub(super) generation: Generation,
-    /// The latest that its list said of each.
+    /// The last state of each member in its list.
     known: BTreeMap<MemberId, (Version, MemberState)>,
     list_version: u64,
 }
 
 impl Core {
-    /// A member that starts alone.
+    /// Starts a member alone.
     pub(super) fn start(
         now: Instant,
         number: usize,
@@ -39,12 +39,12 @@ impl Core {
         Self { swim, config, generation, known: BTreeMap::new(), list_version: 0 }
     }
 
-    /// Has it know all members from the start.
+    /// Makes it know all members from the start.
     pub(super) fn know(&mut self, template: &Template) {
         self.swim.start_with(template);
     }
 
-    /// Gives it an input, checks what always holds, and returns what it asks for.
+    /// Gives it an input, checks the invariants, and returns its outputs.
     pub(super) fn input(
         &mut self,
         now: Instant,
@@ -58,7 +58,7 @@ impl Core {
         outputs
     }
 
-    /// Its timers fire. Afterwards the next is yet to come, or its driver would spin.
+    /// Fires its timers. The next one must then be in the future, or its driver would spin.
     pub(super) fn timeout(&mut self, now: Instant) -> Vec<Output> {
         let outputs = self.input(now, Swim::handle_timeout);
         let next = self.swim.poll_timeout();
@@ -121,7 +121,7 @@ impl Core {
         assert!(self.known.keys().all(|&id| members.get(id).is_some()), "forgotten untold");
     }
 
-    /// Whatever it can be asked has an answer, and none of them changes anything.
+    /// Calls all queries, which must return and change nothing.
     pub(super) fn check_answers(&self, now: Instant) {
         let links = self.swim.links(now);
         assert!(links.len() <= 2 * usize::from(self.config.rings));
@@ -137,13 +137,13 @@ impl Core {
     }
 }
 
-/// The list of all members, as those who have long been together have it.
+/// The list of all members, as after a long time together.
 pub(super) fn template(config: &Config) -> Template {
     let members = (0..MEMBERS).map(|number| (local(number, Generation(1)), keys(number)));
     Template::new(config, members).expect("scripts choose among sound configurations")
 }
 
-/// Where a member is.
+/// The address of a member.
 pub(super) fn peer(number: usize) -> Peer {
     Peer { id: keys(number).id(), addr: addr(number) }
 }
@@ -153,7 +153,7 @@ pub(super) fn addr(number: usize) -> SocketAddr {
     ([10, 0, 0, last], 7_646).into()
 }
 
-/// Which member that is.
+/// The number of the member with this id.
 pub(super) fn number(id: MemberId) -> Option<usize> {
     (0..MEMBERS).find(|&number| keys(number).id() == id)
 }
@@ -164,13 +164,13 @@ fn keys(number: usize) -> SimKeys {
 }
 
 fn local(number: usize, generation: Generation) -> Local {
-    // Two have one name: it is told, and changes nothing.
+    // Two members share each name: that is reported, and changes nothing.
     let name = format!("n{}", number / 2);
     let name = Name::try_from(name.as_str()).expect("a letter and a number is a name");
     Local::new(name, vec![addr(number)], generation)
 }
 
-/// What one input may ask for: more would mean that somebody makes us work for little.
+/// The most outputs of one input. More would mean that a cheap message causes much work.
 const MAX_OUTPUTS: usize = 1_000;
-/// A page of a list of so few members is far shorter.
+/// The longest stream: a page of so short a list is far shorter.
 const MAX_STREAM_BYTES: usize = 64 * 1024;

@@ -1,4 +1,4 @@
-//! What happens to a few members, as bytes say.
+//! Runs events for a few members, chosen by bytes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +17,7 @@ pub(super) struct Script<'a> {
     now: Instant,
     config: Arc<Config>,
     members: Vec<Core>,
-    /// What was sent and not yet delivered, the oldest first.
+    /// The messages not yet delivered, oldest first.
     sent: Vec<Message>,
 }
 
@@ -79,7 +79,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Everything is delivered, and time goes on from deadline to deadline, as on a good day.
+    /// Delivers everything and advances time from deadline to deadline, as without faults.
     fn go_on(&mut self) {
         for _ in 0..=self.bytes.byte() {
             let next = self.members.iter().filter_map(Core::next_deadline).min();
@@ -93,7 +93,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Time passes, some microseconds or some years; timers of all, of one or of none fire.
+    /// Advances time by microseconds up to years. Fires the timers of all members, of one, or of none.
     fn pass_time(&mut self) {
         let passed = Duration::from_micros(u64::from(self.bytes.byte()) << self.bytes.below(48));
         self.now = self.now + passed;
@@ -110,7 +110,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Bytes are changed, left out or added.
+    /// Delivers a message with bytes changed, removed or added.
     fn deliver_changed(&mut self) {
         let Some(mut message) = self.take() else { return };
         for _ in 0..=self.bytes.below(4) {
@@ -126,7 +126,7 @@ impl<'a> Script<'a> {
         self.deliver(message);
     }
 
-    /// The parts of two payloads in one.
+    /// Delivers the parts of two payloads in one.
     fn deliver_spliced(&mut self) {
         let (Some(mut message), Some(other)) = (self.take(), self.look()) else { return };
         message.payload.extend_from_slice(other.payload.get(1..).unwrap_or_default());
@@ -143,7 +143,7 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// Somebody sends what another had sent, to whomever, by either way.
+    /// Delivers a message as if another member had sent it, to any member, as datagram or stream.
     fn deliver_as_another(&mut self) {
         let Some(message) = self.look() else { return };
         let (from, to) = (self.bytes.below(MEMBERS + 1), self.bytes.below(MEMBERS));
@@ -171,7 +171,7 @@ impl<'a> Script<'a> {
 
     fn connection(&mut self) {
         let (member, other) = (self.member(), self.anyone());
-        // The transport has none to itself.
+        // The transport has no connection to itself.
         if other.id == peer(member).id {
             return;
         }
@@ -198,7 +198,7 @@ impl<'a> Script<'a> {
 
     fn join(&mut self) {
         let (member, through) = (self.member(), self.anyone());
-        // As the driver has it, which drops its own address.
+        // As in the driver, which ignores its own address.
         if through.id != peer(member).id {
             self.input(member, |swim, now| swim.join(now, through));
         }
@@ -227,7 +227,7 @@ impl<'a> Script<'a> {
         self.input(member, |swim, now| swim.handle_decision(now, newcomer, decision));
     }
 
-    /// A process dies, and another begins with its key: as its next run, or as one that forgot how often it had run.
+    /// Ends a process and starts another with its key: as its next run, or with a lost generation.
     fn restart(&mut self) {
         let member = self.member();
         let last = self.members[member].generation.0;
@@ -296,7 +296,7 @@ impl<'a> Script<'a> {
             | Output::IdentityInUse(_)
             | Output::Generation(_) => None,
         }));
-        // The oldest are lost.
+        // Lose the oldest messages.
         let excess = self.sent.len().saturating_sub(MAX_UNDER_WAY);
         self.sent.drain(..excess);
     }
@@ -326,7 +326,7 @@ fn config(bytes: &mut Bytes<'_>) -> Config {
     config
 }
 
-/// Longer scripts find nothing that shorter ones do not.
+/// The longest script. Longer ones find nothing more.
 const MAX_STEPS: usize = 2_000;
-/// More than all members send in a period.
+/// Messages under way: more than all members send in a period.
 const MAX_UNDER_WAY: usize = 128;

@@ -1,62 +1,62 @@
-//! What differs between SWIM and its descendants, with the constants of papers and programs.
+//! The parameters of SWIM and its descendants, with the constants of papers and programs.
 
 use std::time::Duration;
 
 use crate::node::{millis, secs};
 
-/// What differs between SWIM and its descendants.
+/// The parameters in which SWIM and its descendants differ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SwimConfig {
     /// The name in tables.
     pub name: &'static str,
-    /// T': one member is probed in each.
+    /// T': the protocol period, in which one member is probed.
     pub period: Duration,
-    /// How long a direct ack is waited for.
+    /// The wait for a direct ack.
     pub probe_timeout: Duration,
-    /// k: how many members are asked to ping for us.
+    /// k: the number of members that are asked to ping for us.
     pub indirect_probes: usize,
-    /// Who is probed next.
+    /// The order of probes.
     pub order: ProbeOrder,
-    /// How long a suspect may refute.
+    /// The time that a suspect has to refute.
     pub suspicion: SuspicionRule,
-    /// λ: how often an update is sent, for each e-fold (SWIM) or ten-fold (memberlist) of the size.
+    /// λ: the number of times an update is sent, for each e-fold (SWIM) or ten-fold (memberlist) of the size.
     pub retransmit_multiplier: u32,
-    /// Gossip apart from probes: how often, and to how many.
+    /// Gossip apart from probes: the interval and the fanout.
     pub gossip: Option<(Duration, usize)>,
     /// The largest local health multiplier (Lifeguard §IV.A); 0 turns it and nacks off.
     pub max_awareness: u32,
-    /// Whether a ping tells a suspect that it is one (Lifeguard §IV.C).
+    /// Whether a ping notifies a suspect of its suspicion (Lifeguard §IV.C).
     pub buddy_system: bool,
-    /// Whether a ping by TCP is tried when the one by UDP is not answered.
+    /// Whether an unanswered ping by UDP is followed by one by TCP.
     pub stream_ping: bool,
-    /// How often whole lists are exchanged with a random member.
+    /// The interval of exchanges of whole lists with a random member.
     pub push_pull: Option<Duration>,
 }
 
-/// Who is probed next.
+/// The order of probes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum ProbeOrder {
-    /// Anyone (SWIM §3.1).
+    /// A random member (SWIM §3.1).
     Random,
-    /// Everyone once, in an order shuffled anew each time round (SWIM §4.3).
+    /// Every member once, in an order that is shuffled after each round (SWIM §4.3).
     RoundRobin,
 }
 
-/// How long a suspect may refute.
+/// The time that a suspect has to refute.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SuspicionRule {
-    /// It may not: who does not answer is dead (SWIM §3).
+    /// None: a member that does not answer is dead (SWIM §3).
     None,
     /// A multiple of ⌈ln(n + 1)⌉ periods (SWIM §5, where it is 3).
     Fixed {
-        /// Of the logarithm.
+        /// The factor of the logarithm.
         multiplier: u32,
     },
     /// Lifeguard §IV.B: from the maximum down to the minimum with the number of confirmations.
     Lifeguard {
-        /// Of log10(n) periods: the minimum.
+        /// The minimum, as a factor of log10(n) periods.
         multiplier: u32,
-        /// Of the minimum: the maximum.
+        /// The maximum, as a factor of the minimum.
         max_multiplier: u32,
     },
 }

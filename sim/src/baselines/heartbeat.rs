@@ -1,4 +1,4 @@
-//! All-to-all heartbeats: every member sends to every other, and each judges the silence of each by itself.
+//! All-to-all heartbeats: every member sends to every other, and judges the silence of each alone.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use crate::{
 /// All-to-all heartbeats, one a second.
 #[derive(Clone, Copy, Debug)]
 pub struct Heartbeat {
-    /// How many members there are at first.
+    /// The number of members at the start.
     pub nodes: u32,
-    /// When a silence is a death.
+    /// The rule by which a silence is a death.
     pub rule: FailureRule,
 }
 
-/// When a silence is a death.
+/// The rule by which a silence is a death.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FailureRule {
     /// After this long.
@@ -67,7 +67,7 @@ impl Protocol for Heartbeat {
 struct Node {
     me: NodeId,
     rule: FailureRule,
-    /// By number; `None` is a member never heard of, and this one itself.
+    /// By number; `None` for unknown members and for this one.
     others: Vec<Option<Other>>,
     next_beat: Instant,
     next_check: Instant,
@@ -120,7 +120,7 @@ impl Node {
             let is_dead = match (self.rule, &other.accrual) {
                 (FailureRule::Timeout(timeout), _) => silence >= timeout,
                 (FailureRule::Phi(threshold), Some(accrual)) => {
-                    // Phi is small before the mean interval is over.
+                    // Phi is small before the mean interval has passed.
                     silence > INTERVAL && accrual.phi(silence) >= threshold
                 }
                 (FailureRule::Phi(_), None) => false,
@@ -273,7 +273,7 @@ const LIST: u8 = 2;
 const LEAVE: u8 = 3;
 const INTERVAL: Duration = secs(1);
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
-/// How many intervals phi is reckoned from. The paper uses 1,000; 100 bound the memory of 512 × 512 members.
+/// The number of intervals for phi. The paper uses 1,000; 100 limit the memory of 512 × 512 members.
 const WINDOW: usize = 100;
-/// Jitter below this is never news.
+/// Jitter below this is ignored.
 const MIN_DEVIATION: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! How long a suspicion lasts: SWIM's fixed time, or Lifeguard's, which independent confirmations shorten.
+//! The duration of a suspicion: SWIM's fixed time, or Lifeguard's, which independent confirmations shorten.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -11,7 +11,7 @@ pub(super) struct Suspicion {
     began: Instant,
     min: Duration,
     max: Duration,
-    /// How many confirmations shorten it to the minimum.
+    /// The number of confirmations that shorten it to the minimum.
     expected: usize,
     accusers: BTreeSet<NodeId>,
 }
@@ -43,7 +43,7 @@ impl Suspicion {
         Self { began: now, min, max, expected, accusers: BTreeSet::from([by]) }
     }
 
-    /// A further member found the same; says whether that is news.
+    /// Records a confirmation by another member. Returns whether it is new.
     pub(super) fn confirm(&mut self, by: NodeId) -> bool {
         self.accusers.len() <= self.expected && self.accusers.insert(by)
     }

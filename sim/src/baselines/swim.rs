@@ -24,9 +24,9 @@ use crate::{
 /// SWIM as a protocol of the simulator.
 #[derive(Clone, Copy, Debug)]
 pub struct SwimProtocol {
-    /// How many members there are at first.
+    /// The number of members at the start.
     pub nodes: u32,
-    /// Which SWIM.
+    /// The variant.
     pub config: SwimConfig,
 }
 
@@ -80,12 +80,12 @@ struct Node {
     me: Peer,
     config: SwimConfig,
     rng: ChaCha8Rng,
-    /// By number; `None` is a member never heard of.
+    /// By number; `None` for unknown members.
     members: Vec<Option<Member>>,
     live: usize,
     incarnation: u32,
     has_left: bool,
-    /// Who is still to be probed this time round.
+    /// The members still to be probed in this round.
     order: Vec<NodeId>,
     sequence: u32,
     probe: Option<Probe>,
@@ -279,8 +279,8 @@ impl Node {
         self.awareness = (self.awareness as i32 + by).clamp(0, max) as u32;
     }
 
-    /// What is heard replaces what is known if it is later (SWIM §4.2); a later incarnation also brings back the dead,
-    /// as memberlist has it, since a restarted process must be able to return.
+    /// Applies an update if it is newer (SWIM §4.2). A later incarnation also revives dead members, as in memberlist,
+    /// because a restarted process must be able to return.
     fn learn(&mut self, now: Instant, update: Update, actions: &mut Vec<Action>) {
         let Update { subject, host, belief, incarnation, by } = update;
         if subject == self.me.node {
@@ -404,7 +404,7 @@ impl Node {
         let (kind, sequence) = (reader.byte()?, reader.number()?);
         let target = if kind == PING_REQ { Some(reader.node()?) } else { None };
         while let Some(mut update) = Update::decode(&mut reader) {
-            // A whole list may be old: whom it has dead is only suspected (memberlist, mergeState).
+            // A whole list may be old, so its dead members are only suspected (memberlist, mergeState).
             if matches!(kind, PUSH | PULL) && update.belief == Belief::Dead {
                 update.belief = Belief::Suspect;
             }
@@ -504,7 +504,7 @@ impl Process for Node {
     fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>) {
         match input {
             Input::Message { from, channel, payload } => {
-                // What is malformed ends its message, as a decoder's error would.
+                // Malformed bytes end the message, like an error of a decoder.
                 let _ = self.handle_message(now, from, channel, payload, actions);
             }
             Input::Timeout => self.handle_timeout(now, actions),

@@ -1,18 +1,18 @@
-//! What a member believes of another as it travels, and how often it was sent (SWIM §4.1, infection-style).
+//! Updates in messages, and how often each was sent (SWIM §4.1, infection-style).
 
 use std::collections::BTreeMap;
 
 use super::Reader;
 use crate::node::{Belief, HostId, NodeId};
 
-/// A belief about a member.
+/// An update: the state of a member.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Update {
     pub(super) subject: NodeId,
     pub(super) host: HostId,
     pub(super) belief: Belief,
     pub(super) incarnation: u32,
-    /// Who found out.
+    /// The member that found it.
     pub(super) by: NodeId,
 }
 
@@ -42,7 +42,7 @@ impl Update {
     }
 }
 
-/// Updates waiting to ride on messages: those sent least often go first.
+/// Updates to piggyback. Those sent least often go first.
 #[derive(Debug, Default)]
 pub(super) struct Updates(BTreeMap<NodeId, (u32, Update)>);
 
@@ -55,7 +55,7 @@ impl Updates {
         self.0.is_empty()
     }
 
-    /// The next updates for one message, each sent at most `limit` times in all.
+    /// Takes the next updates for one message. Each is sent at most `limit` times in total.
     pub(super) fn take(&mut self, limit: u32) -> Vec<Update> {
         let mut queue: Vec<_> = self.0.iter().map(|(&id, &(sent, _))| (sent, id)).collect();
         queue.sort_unstable();
@@ -74,5 +74,5 @@ impl Updates {
     }
 }
 
-/// What fits a datagram at the sizes that memberlist's messages have (about 60 bytes each in 1,400).
+/// Updates in one datagram, by the sizes of memberlist's messages (about 60 bytes each in 1,400).
 const MAX_PER_MESSAGE: usize = 20;

@@ -1,4 +1,4 @@
-//! The options that say on what network, and with which settings of phin, something runs.
+//! The options for the network and the settings of phin.
 
 use phin_sim::scenario::{ConfigSettings, NetworkKind, NetworkSettings, Share, Span, Zones};
 
@@ -23,7 +23,7 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// Replaces what the options name.
+    /// Applies the options to the settings.
     pub(crate) fn apply(&self, network: &mut NetworkSettings) {
         network.kind = self.network.unwrap_or(network.kind);
         network.delay = self.delay.or(network.delay);
@@ -42,10 +42,10 @@ pub(crate) struct ConfigArgs {
     /// Let the period grow up to this while nothing happens.
     #[arg(long, value_name = "TIME")]
     max_period: Option<Span>,
-    /// Set how long a member may be silent whose host is silent too.
+    /// Set the tolerated silence of a member whose host is silent too.
     #[arg(long, value_name = "TIME")]
     pause_tolerance: Option<Span>,
-    /// Set how long a member may be silent whose host answers.
+    /// Set the tolerated silence of a member whose host answers.
     #[arg(long, value_name = "TIME")]
     hang_tolerance: Option<Span>,
     /// Set the number of rings, and so of each member's observers.
@@ -54,7 +54,7 @@ pub(crate) struct ConfigArgs {
     /// Set the phi at which a member is declared dead.
     #[arg(long, value_name = "PHI")]
     phi_threshold: Option<f64>,
-    /// Declare a member dead that has been degraded for so long.
+    /// Declare a member dead after it was degraded for this time.
     #[arg(long, value_name = "TIME")]
     evict_degraded_after: Option<Span>,
     /// Set how long dead members are remembered.
@@ -63,7 +63,7 @@ pub(crate) struct ConfigArgs {
 }
 
 impl ConfigArgs {
-    /// Replaces what the options name.
+    /// Applies the options to the settings.
     pub(crate) fn apply(&self, config: &mut ConfigSettings) {
         config.period = self.period.or(config.period);
         config.max_period = self.max_period.or(config.max_period);

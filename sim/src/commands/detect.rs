@@ -1,4 +1,4 @@
-//! `phin-sim detect` and `phin-sim sweep`: experiments and their reports; `phin-sim merge`: shares joined.
+//! `phin-sim detect` and `phin-sim sweep` run experiments and write reports; `phin-sim merge` joins shares.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ use super::{
   phin-sim detect --kill process --delay 30ms --jitter 5ms --loss 2% --period 500ms --protocol phin
   phin-sim detect --network wan --protocol phin-wan --out report")]
 pub(crate) struct DetectArgs {
-    /// What to kill.
+    /// The kind of kill.
     #[arg(long, value_enum, default_value = "host")]
     kill: Kill,
     #[command(flatten)]
@@ -41,9 +41,9 @@ pub(crate) struct DetectArgs {
   phin-sim sweep survivors --sizes 32 --survivors 1,3,8 --kill process
   phin-sim sweep pause --protocol phin,lifeguard --pause-tolerance 3s --out report")]
 pub(crate) struct SweepArgs {
-    /// What to measure.
+    /// The experiment.
     experiment: Experiment,
-    /// What to kill, in detection, loss and survivors [default: host; for survivors, process and host].
+    /// The kind of kill in detection, loss and survivors [default: host; for survivors, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
@@ -148,7 +148,7 @@ fn measure(
 ) -> Result<ExitCode, Error> {
     let conditions = conditions(experiment, kill, survivors, common)?;
     let protocols = match experiment {
-        // What is expected is that of these alone.
+        // Only these have an expected distribution.
         Experiment::Distribution => vec![ProtocolKind::Phin],
         Experiment::Calm => ProtocolKind::CALM.to_vec(),
         _ => protocols(experiment, &conditions, &common.protocol)?,
@@ -178,7 +178,7 @@ fn measure(
     Ok(ExitCode::SUCCESS)
 }
 
-/// The network and the settings; an option that the experiment would ignore is an error.
+/// The network and the settings. An option that the experiment would ignore is an error.
 fn conditions(
     experiment: Experiment,
     kill: Option<Kill>,
@@ -230,7 +230,7 @@ fn protocol_names() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(kinds.chain([all]))
 }
 
-/// The points of an experiment, and how many runs each gets.
+/// The points of an experiment, and the number of runs of each.
 fn points(
     experiment: Experiment,
     kill: Option<Kill>,
@@ -256,7 +256,7 @@ fn points(
             };
             for n in sizes {
                 for &loss in &losses {
-                    // As many at each size, in few runs where runs are long.
+                    // The same number of deaths at each size, in fewer runs if runs are long.
                     let kills = (n / 8).clamp(1, 20).min(runs(100));
                     let kind = f64::from(kill.unwrap_or(Kill::Host) as u8);
                     let point =
@@ -363,5 +363,5 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// The largest cluster that can be asked for.
+/// The largest cluster size that can be requested.
 const MAX_SIZE: i64 = 1 << 20;

@@ -28,13 +28,13 @@ pub(crate) struct Args {
     /// The scenario files.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// Run with this seed alone.
+    /// Run only with this seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// Write everything that happens; wants one file and one seed.
+    /// Write all events; needs one file and one seed.
     #[arg(long, requires = "seed")]
     trace: bool,
-    /// Report what happened in each file's runs; done anyway where there is one file.
+    /// Report the results of each file; always on with one file.
     #[arg(long)]
     report: bool,
     /// Run this many simulations at once.
@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(code)
 }
 
-/// The options with which the command replaced what the files say, to be repeated by who replays a run.
+/// The options that override the files, to be repeated when a run is replayed.
 fn overrides() -> String {
     let args: Vec<_> = std::env::args().skip(2).collect();
     let own = ["--seed", "--threads"];

@@ -30,7 +30,7 @@ pub(crate) struct SoakArgs {
     /// Run these seeds, `A..B` without B.
     #[arg(long, value_parser = parse_seeds)]
     seeds: Range<u64>,
-    /// Begin no more runs after so many minutes.
+    /// Start no further runs after this many minutes.
     #[arg(long)]
     minutes: Option<u64>,
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub(crate) struct SoakArgs {
     shard: Shard,
 }
 
-/// What is drawn.
+/// The events and faults to draw.
 #[derive(clap::Args)]
 struct Draw {
     /// Leave out these kinds of events, such as `partition,deaf`; `base` leaves out all but the --faults.
@@ -70,7 +70,7 @@ impl Draw {
         random_scenario(seed, &self.avoid, &self.kinds())
     }
 
-    /// The options that draw the same again.
+    /// The options that draw the same scenario again.
     fn options(&self) -> String {
         let option = |name: &str, values: &[String]| match values {
             [] => String::new(),
@@ -91,7 +91,7 @@ pub(crate) struct ReplayArgs {
     seed: u64,
     #[command(flatten)]
     draw: Draw,
-    /// Write everything that happens.
+    /// Write all events.
     #[arg(long)]
     trace: bool,
 }
@@ -121,7 +121,7 @@ pub(crate) fn soak(args: &SoakArgs) -> Result<ExitCode, Error> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// A panic in a run is a failure of its seed, and not the end of the others.
+/// Runs one seed. A panic is a failure of that seed, and does not end the others.
 fn run_one(seed: u64, draw: &Draw) -> Result<Verdict, ScenarioError> {
     let run = AssertUnwindSafe(|| draw.scenario(seed).run(seed, None));
     panic::catch_unwind(run).unwrap_or_else(|_| {
@@ -167,5 +167,5 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     range.ok_or_else(|| format!("{text:?} is not A..B"))
 }
 
-/// How much is told of each failure.
+/// The maximum number of lines for each failure.
 const MAX_LINES: usize = 4;

@@ -1,4 +1,4 @@
-//! All members start at once, knowing nothing but three seeds.
+//! All members start at once, and know only three seeds.
 
 use super::{Job, Metrics, metrics, simulation};
 use crate::{
@@ -37,5 +37,5 @@ pub(super) fn run(job: &Job) -> Metrics {
     ])
 }
 
-/// Bytes a second that each member can send.
+/// Bytes per second that each member can send.
 const GIGABIT: u64 = 125_000_000;

@@ -1,4 +1,4 @@
-//! What longer periods save while nothing happens, and what they cost when something does.
+//! Measures what longer periods save while nothing happens, and what they cost when a member dies.
 
 use super::{Job, Metrics, in_millis, metrics, simulation};
 use crate::{
@@ -19,7 +19,7 @@ pub(super) fn run(job: &Job) -> Metrics {
     let before = (run.traffic().messages, run.traffic().bytes);
     run.run_until(run.now() + MEASURED);
     let after = (run.traffic().messages, run.traffic().bytes);
-    // The first at any moment of a period of whatever length; the second while the first is fresh news.
+    // The first kill at a random phase of a period of any length; the second shortly after the first.
     let phase = mix(seed) % millis(8_192).as_millis() as u64;
     let mut at = run.now() + millis(phase);
     for victim in [0, nodes / 2] {
@@ -45,7 +45,7 @@ pub(super) fn run(job: &Job) -> Metrics {
     ])
 }
 
-/// Longer than it takes until periods are as long as they may be: eight each of 1, 2 and 4 s.
+/// Longer than the time until periods reach their maximum: eight each of 1, 2 and 4 s.
 const CALM: std::time::Duration = secs(80);
 const MEASURED: std::time::Duration = secs(64);
 const PATIENCE: std::time::Duration = secs(120);

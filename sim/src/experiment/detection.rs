@@ -1,4 +1,4 @@
-//! Time until a death is known, and what it costs to watch for it.
+//! Measures the time until a death is known, and the load.
 
 use super::{Job, Metrics, in_millis, metrics};
 use crate::{

@@ -1,4 +1,5 @@
-//! The cluster is cut in two halves and healed: how long until all lists are whole again, with no outside help.
+//! Measures the time until all lists are complete again after a partition into two halves has healed, without outside
+//! help.
 
 use super::{Job, Metrics, metrics, simulation};
 use crate::{

@@ -1,4 +1,4 @@
-//! Members that stop for a while: who notices, and who is declared dead for it.
+//! Measures suspicions and verdicts on members that stop for a while.
 
 use std::time::Duration;
 

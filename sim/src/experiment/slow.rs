@@ -1,5 +1,5 @@
 //! Lifeguard's experiment (Dadgar, Phillips, Currey, DSN 2018, §V): some members are blocked again and again, and
-//! healthy ones must not be declared dead for it.
+//! healthy members must not be declared dead.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ pub(super) fn run(job: &Job) -> Metrics {
     let mut run = simulation(job, Knowledge::Everyone, job.network());
     let begins = Instant::START + secs(15);
     let ends = begins + secs(120);
-    // Members are alike, so the first are as good as any.
+    // All members are alike, so take the first.
     let slow: Vec<_> = (0..point.count("c")).map(NodeId).collect();
     let (blocked, open) = (secs(1).mul_f64(point.get("d")), secs(1).mul_f64(point.get("i")));
     run.schedule(begins, Fault::Slow { nodes: slow.clone(), blocked, open, until: ends });

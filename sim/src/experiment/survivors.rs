@@ -1,4 +1,4 @@
-//! All but a few members die at once: how long until every survivor knows of every death, and at what cost.
+//! Measures the time until every survivor knows of every death, and the load, after all but a few members die at once.
 
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -57,10 +57,10 @@ pub(super) fn run(job: &Job) -> Metrics {
     ])
 }
 
-/// How many deaths are unknown, counted at each survivor.
+/// The number of unknown deaths, counted at each survivor.
 fn unknown(run: &Simulation) -> usize {
     run.ledger().deaths.iter().map(|death| death.unaware).sum()
 }
 
-/// How long a run waits for the survivors to know.
+/// The longest wait for the survivors to know.
 pub(super) const PATIENCE: std::time::Duration = secs(300);

@@ -10,7 +10,7 @@ use crate::{
     simulation::{Setup, Simulation},
 };
 
-/// What a liar among twelve says in some turns about member 3, in the words of traces, and to whom.
+/// The messages of a liar among twelve about member 3 in some turns, in the words of traces, with their receivers.
 fn words(lie: Lie) -> Vec<(NodeId, String)> {
     let phin = Phin::new("phin", phin_swim::Config::lan(), 7, 12).unwrap();
     let (node, now) = (NodeId(0), Instant::START);
@@ -23,7 +23,7 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
     for turn in 0..20 {
         let mut liars = Vec::new();
         liar.handle(now + every * turn, Input::Timeout, &mut liars);
-        // The last are the liar's own.
+        // The last are the liar's own messages.
         actions.extend(liars.split_off(liars.len().saturating_sub(11)));
     }
     let said = actions.iter().filter_map(|action| match action {

@@ -3,10 +3,10 @@
 use super::{Findings, Oracle, View, Violation};
 use crate::node::Instant;
 
-/// Finds verdicts on the living that no fault excuses.
+/// Finds false verdicts that no fault excuses.
 #[derive(Debug, Default)]
 pub struct Accuracy {
-    /// Verdicts from then on are not looked at.
+    /// Verdicts from this moment on are ignored.
     pub until: Option<Instant>,
     findings: Findings,
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{Findings, Oracle, View, Violation};
 use crate::node::{Belief, Instant};
 
-/// Finds deaths that not everybody knows of in time.
+/// Finds deaths that some members do not know of in time.
 #[derive(Debug)]
 pub struct Completeness {
-    /// How long it may take after the death, or after the last fault, whichever is later.
+    /// The time allowed after the death or the last fault, whichever is later.
     pub bound: Duration,
     /// When the last fault ends.
     pub calm_since: Instant,
@@ -16,7 +16,7 @@ pub struct Completeness {
 }
 
 impl Completeness {
-    /// With this bound, in a run whose last fault ends then.
+    /// Creates the oracle with this bound, for a run whose last fault ends at `calm_since`.
     pub fn new(bound: Duration, calm_since: Instant) -> Self {
         Self { bound, calm_since, findings: Findings::default() }
     }
@@ -24,7 +24,7 @@ impl Completeness {
 
 impl Oracle for Completeness {
     fn finish(&mut self, run: View<'_>) {
-        // A node that receives nothing cannot tell their deaths from its own isolation, and judges nobody.
+        // A node that receives nothing cannot distinguish their deaths from its own isolation, and declares none dead.
         if run.truth.running().count() < 2 {
             return;
         }
@@ -38,7 +38,7 @@ impl Oracle for Completeness {
                     format!("the death of {subject} at {} was known only at {last}", death.at);
                 self.findings.add("completeness", last, text);
             }
-            // Who never knew that it had returned before need not learn that it died again.
+            // A member that never knew of its return need not learn that it died again.
             let honest = run.truth.running().filter(|&node| !run.truth.is_liar(node));
             let unaware = honest.filter(|&node| {
                 let belief = run.process(node).and_then(|process| process.belief(subject));

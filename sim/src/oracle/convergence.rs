@@ -1,4 +1,4 @@
-//! Once faults have stopped, all lists and fingerprints are equal, and hold exactly those that live.
+//! Once faults have stopped, all lists and fingerprints are equal, and have exactly the live members.
 
 use super::{Findings, Oracle, View, Violation};
 use crate::node::{Line, NodeId};
@@ -11,7 +11,7 @@ pub struct Convergence {
 
 impl Oracle for Convergence {
     fn finish(&mut self, run: View<'_>) {
-        // A node that receives nothing cannot tell their deaths from its own isolation, and judges nobody.
+        // A node that receives nothing cannot distinguish their deaths from its own isolation, and declares none dead.
         if run.truth.running().count() < 2 {
             return;
         }

@@ -8,10 +8,10 @@ use crate::{
     truth::Truth,
 };
 
-/// Finds members that are told of an earlier version than one they knew.
+/// Finds members that report an earlier version than one they knew.
 #[derive(Debug, Default)]
 pub struct Incarnations {
-    /// By observer, and which run of it, and subject.
+    /// By observer, run of the observer, and subject.
     known: BTreeMap<(NodeId, u32, NodeId), Version>,
     findings: Findings,
 }

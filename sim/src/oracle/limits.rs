@@ -1,26 +1,26 @@
-//! Memory, connections and traffic stay within their limits, whatever happens.
+//! Memory, connections and traffic stay within their limits under all faults.
 
 use std::time::Duration;
 
 use super::{Findings, Oracle, View, Violation};
 use crate::node::{Instant, secs};
 
-/// Finds members that hold or send too much.
+/// Finds members that store or send too much.
 #[derive(Debug)]
 pub struct Limits {
-    /// The most links of one member.
+    /// The maximum number of links of one member.
     pub max_links: usize,
-    /// The most connections of one member.
+    /// The maximum number of connections of one member.
     pub max_connections: usize,
-    /// The most messages of one member in a second.
+    /// The maximum number of messages of one member per second.
     pub max_messages_per_second: f64,
-    /// The most messages of all members together, for each of them and second.
+    /// The maximum mean number of messages per member and second.
     pub max_mean_messages: f64,
-    /// Over how long both are averaged, at least.
+    /// The shortest time over which both are averaged.
     pub averaged_over: Duration,
-    /// From when on messages are counted.
+    /// The moment from which messages are counted.
     pub counted_after: Instant,
-    /// How many members liars make up, which others may have in their lists for a while.
+    /// The number of made-up members, which may be in lists for a while.
     pub made_up: usize,
     since: Instant,
     sent: Vec<u64>,
@@ -28,7 +28,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What a member may hold and send.
+    /// Creates the oracle with these limits.
     pub fn new(max_links: usize, max_connections: usize, max_messages_per_second: f64) -> Self {
         Self {
             max_links,
@@ -76,7 +76,7 @@ impl Limits {
             let (messages, _) = run.traffic.of(node);
             let sent = messages - self.sent[node.index()];
             self.sent[node.index()] = messages;
-            // What a liar sends is its own doing.
+            // The messages of a liar do not count.
             if run.truth.is_liar(node) {
                 continue;
             }

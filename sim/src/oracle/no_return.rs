@@ -1,4 +1,4 @@
-//! Nobody returns from the dead, or from having left, without a later version.
+//! No member returns after it died or left without a later version.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +8,10 @@ use crate::{
     truth::Truth,
 };
 
-/// Finds members that return in the version they went in.
+/// Finds members that return in the version in which they died or left.
 #[derive(Debug, Default)]
 pub struct NoReturn {
-    /// By observer, and which run of it, and subject: as which version it is gone.
+    /// The version in which a member died or left, by observer, run of the observer, and subject.
     gone: BTreeMap<(NodeId, u32, NodeId), (Belief, Version)>,
     findings: Findings,
 }

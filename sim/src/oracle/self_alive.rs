@@ -6,7 +6,7 @@ use crate::{
     truth::Truth,
 };
 
-/// Finds members that hold themselves for anything but alive.
+/// Finds members that are not alive in their own list.
 #[derive(Debug, Default)]
 pub struct SelfAlive {
     findings: Findings,

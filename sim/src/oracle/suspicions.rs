@@ -1,4 +1,4 @@
-//! An application hears of a few suspicions of one member in a minute, whatever happens.
+//! An application receives only a few suspicions of one member per minute, under all faults.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,17 +14,17 @@ use crate::{
 /// Finds members that are reported as suspect too often.
 #[derive(Debug)]
 pub struct Suspicions {
-    /// How often in a minute one member may tell of another.
+    /// The maximum number of suspicions that one member may report of another per minute.
     pub max_in_minute: usize,
-    /// By observer and subject, when in the last minute.
+    /// The moments in the last minute, by observer and subject.
     told: BTreeMap<(NodeId, NodeId), VecDeque<Instant>>,
-    /// The most in a minute, and where.
+    /// The largest number per minute, and its place.
     most: Option<(usize, Instant, NodeId, NodeId)>,
     findings: Findings,
 }
 
 impl Suspicions {
-    /// With this limit.
+    /// Creates the oracle with this limit.
     pub fn new(max_in_minute: usize) -> Self {
         let (told, findings) = (BTreeMap::new(), Findings::default());
         Self { max_in_minute, told, most: None, findings }
@@ -34,7 +34,7 @@ impl Suspicions {
 impl Oracle for Suspicions {
     fn observe(&mut self, truth: &Truth, now: Instant, observer: NodeId, notice: Notice) {
         let subject = notice.subject;
-        // Members that never were are suspected once each.
+        // Members that never existed are suspected once each.
         if notice.belief != Belief::Suspect || truth.node(subject).is_none() {
             return;
         }

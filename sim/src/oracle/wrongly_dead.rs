@@ -1,16 +1,16 @@
-//! No healthy member is away from another's list for long, whatever liars say.
+//! No healthy member is missing from another's list for long, despite lies.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Findings, Oracle, View, Violation};
 use crate::node::{Belief, Instant, NodeId};
 
-/// Finds members that others hold for dead, or do not know, for too long in all.
+/// Finds members that others consider dead, or do not know, for too long in total.
 #[derive(Debug)]
 pub struct WronglyDead {
-    /// How long it may be in all, for each two members.
+    /// The total time allowed for each pair of members.
     pub bound: Duration,
-    /// From when on it is counted.
+    /// The moment from which time is counted.
     pub since: Instant,
     last: Instant,
     /// By observer and subject.
@@ -19,7 +19,7 @@ pub struct WronglyDead {
 }
 
 impl WronglyDead {
-    /// With this bound, counted from then on.
+    /// Creates the oracle with this bound, counted from `since`.
     pub fn new(bound: Duration, since: Instant) -> Self {
         let (wrong_for, findings) = (BTreeMap::new(), Findings::default());
         Self { bound, since, last: since, wrong_for, findings }

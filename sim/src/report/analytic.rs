@@ -1,8 +1,8 @@
-//! What papers and arithmetic lead one to expect.
+//! Expected results from papers and arithmetic.
 
 use crate::{experiment::Point, protocols::ProtocolKind};
 
-/// The expected time in milliseconds until the first member knows of a silent death, one-way delays left out.
+/// The expected time in milliseconds until the first member knows of a silent death, without one-way delays.
 pub(super) fn first_known_ms(protocol: ProtocolKind, point: &Point) -> Option<f64> {
     let n = point.get("n");
     let is_gone = point.count("kill") == 1;
@@ -41,7 +41,7 @@ pub(super) fn first_known_ms(protocol: ProtocolKind, point: &Point) -> Option<f6
 /// Messages per member and second of a calm cluster.
 pub(super) fn idle_messages(protocol: ProtocolKind, point: &Point) -> f64 {
     match protocol {
-        // A ping and an ack a period.
+        // A ping and an ack per period.
         ProtocolKind::Phin
         | ProtocolKind::PhinEager
         | ProtocolKind::PhinEvict

@@ -1,4 +1,4 @@
-//! The CSV of a report, read back. Plots are drawn from it alone, so they can be drawn again without simulating again.
+//! Reads the CSV of a report. Plots are drawn only from it, so they can be redrawn without a simulation.
 
 /// Lines of named cells.
 pub(super) struct Cells {
@@ -39,13 +39,13 @@ impl Cells {
 }
 
 impl<'a> Line<'a> {
-    /// What stands in a column; nothing where there is none of this name.
+    /// The text in a column; empty if there is no such column.
     pub(super) fn text(self, column: &str) -> &'a str {
         let place = self.heading.iter().position(|name| name == column);
         place.and_then(|place| self.cells.get(place)).map_or("", String::as_str)
     }
 
-    /// The number in a column, without its unit; times in milliseconds. Not a number where there is none.
+    /// The number in a column, without its unit; times in milliseconds. NaN if there is none.
     pub(super) fn number(self, column: &str) -> f64 {
         let text = self.text(column);
         let (digits, factor) = match text.split_once(' ') {

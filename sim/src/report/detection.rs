@@ -27,7 +27,7 @@ pub(super) fn report(experiment: Experiment, rows: &[Row]) -> Report {
     }
 }
 
-/// What died.
+/// The kind of death.
 fn killed(row: &Row) -> &'static str {
     match row.point.count("kill") {
         0 => "host",

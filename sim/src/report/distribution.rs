@@ -1,5 +1,5 @@
-//! The report on the distribution of the time until a death is known, beside what the reasoning in `docs/detector.md`
-//! leads one to expect: a wait for the next ping that is uniform over a period, then the tolerance.
+//! The report on the distribution of the time until a death is known, beside the distribution that `docs/detector.md`
+//! predicts: a wait for the next ping that is uniform over a period, then the tolerance.
 
 use super::{
     Report, Row,
@@ -7,7 +7,7 @@ use super::{
     table::{Column, column, csv, markdown, number, time},
 };
 
-/// What dies, as the points of the experiment number it, and the tolerance for it, in milliseconds.
+/// The kinds of death, in the order of the experiment's points, and their tolerances in milliseconds.
 const KINDS: [(&str, f64); 3] =
     [("a process", 0.0), ("a host", 1_000.0), ("a host behind a firewall", 3_000.0)];
 /// The protocol period in milliseconds.
@@ -64,7 +64,7 @@ fn kind(row: &Row) -> (&'static str, f64) {
     }
 }
 
-/// The largest difference between the shares measured and expected to be known, over all moments.
+/// The largest difference between the measured and the expected share, over all moments.
 fn distance(row: &Row) -> f64 {
     let samples = row.samples("all");
     let count = samples.len() as f64;

@@ -11,10 +11,10 @@ use crate::{
     protocols::ProtocolKind,
 };
 
-/// A plot, or panels of one, under the name of its file.
+/// A plot, possibly with several panels, and the name of its file.
 pub(super) struct Figure {
     pub(super) file: String,
-    /// What it shows, for who cannot see it.
+    /// A description for readers who cannot see the plot.
     pub(super) title: String,
     panels: Vec<Plot>,
 }
@@ -28,7 +28,7 @@ impl Figure {
         Self { file: format!("{file}.svg"), title: title.to_owned(), panels }
     }
 
-    /// Its text; none where it cannot be drawn: the numbers are in the table.
+    /// The SVG; `None` if it cannot be drawn. The numbers are in the table.
     pub(super) fn svg(&self) -> Option<String> {
         match self.panels.as_slice() {
             [] => None,
@@ -38,7 +38,7 @@ impl Figure {
     }
 }
 
-/// What an experiment's CSV shows. What theory leads one to expect is for the usual network and settings alone.
+/// The plots of an experiment's CSV. Expected results apply only to the default network and settings.
 pub(super) fn figures(experiment: Experiment, cells: &Cells, is_usual: bool) -> Vec<Figure> {
     let about = About { cells, is_usual };
     match experiment {
@@ -53,14 +53,14 @@ pub(super) fn figures(experiment: Experiment, cells: &Cells, is_usual: bool) -> 
     }
 }
 
-/// Cells, and what is said of them below a title.
+/// Cells, and the subtitle of their plot.
 struct About<'a> {
     cells: &'a Cells,
     is_usual: bool,
 }
 
 impl About<'_> {
-    /// What is said, the size of the cluster if it is one, and the settings.
+    /// The subtitle: these parts, the cluster size if there is only one, and the settings.
     fn subtitle(&self, parts: &[String]) -> String {
         let mut parts = parts.to_vec();
         if let [n] = self.cells.values("n").as_slice() {
@@ -82,7 +82,7 @@ impl About<'_> {
         parts.join("; ")
     }
 
-    /// How many there are at each point, by a column.
+    /// The number of items at each point, from a column.
     fn counts(&self, column: &str, what: &str) -> String {
         let counts = self.cells.lines().map(|line| line.number(column)).filter(|n| n.is_finite());
         let (least, most) = counts.fold((f64::MAX, 0.0_f64), |(a, b), n| (a.min(n), b.max(n)));
@@ -92,7 +92,7 @@ impl About<'_> {
         }
     }
 
-    /// A series for each protocol; of several values at one place, the worst.
+    /// One series for each protocol, with the worst of several values at one place.
     fn by_protocol(
         &self,
         what: &'static str,
@@ -105,7 +105,7 @@ impl About<'_> {
     }
 }
 
-/// A series for each name; of several values at one place, the worst.
+/// One series for each name, with the worst of several values at one place.
 fn grouped(
     what: &'static str,
     style: Style,
@@ -212,7 +212,7 @@ fn distribution(about: &About<'_>) -> Figure {
         });
         let (what, style, points) = ("measured", Style::Curve, measured.to_vec());
         series.push(Series { system: system.clone(), what, style, points });
-        // It is a straight line: the ends follow from two points of it.
+        // The line is straight, so two of its points give the ends.
         let (p10, p90) = (expected("10"), expected("90"));
         let slope = (p90 - p10) / 0.8;
         let points = vec![(p10 - 0.1 * slope, 1.0), (p90 + 0.1 * slope, 0.0)];
@@ -336,7 +336,7 @@ fn survivors(about: &About<'_>) -> Figure {
 /// The percentages at which the CSV has quantiles of a distribution.
 pub(super) const SHARES: [u8; 23] =
     [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90, 95, 98, 99, 100];
-/// How long the measurements of single deaths and of starts wait, in seconds.
+/// The longest wait of measurements of single deaths and of starts, in seconds.
 const PATIENCE_OF_A_DEATH: f64 = 120.0;
-/// How long a healed split is given.
+/// The longest wait after a split has healed, in seconds.
 const PATIENCE_OF_A_SPLIT: f64 = 1_800.0;

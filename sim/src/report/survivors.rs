@@ -1,4 +1,4 @@
-//! The report on clusters of which few members survive.
+//! The report on clusters in which few members survive.
 
 use super::{
     Report, Row,

@@ -37,7 +37,7 @@ pub(super) fn markdown(rows: &[Row], columns: &[Column]) -> String {
     table
 }
 
-/// A number with as many decimals; a dash where there is none.
+/// Formats a number with this many decimals; NaN as a dash.
 pub(super) fn number(value: f64, decimals: usize) -> String {
     if value.is_finite() { format!("{value:.decimals$}") } else { "–".to_owned() }
 }

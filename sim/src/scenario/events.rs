@@ -1,4 +1,4 @@
-//! What can happen in a scenario.
+//! The events of a scenario.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use crate::{
     settings::{Share, Span, Who},
 };
 
-/// Something that happens.
+/// An event.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// Processes are killed; their hosts live.
+    /// Processes are killed. Their hosts stay up.
     CrashProcess { who: Who },
     /// Hosts go down.
     CrashHost { who: Who },
-    /// Processes start anew, `after` a while without any.
+    /// Processes restart, `after` a pause.
     Restart { who: Who, data: DataAs, after: Span },
-    /// Processes start anew without their data, again and again, each for a while, and end.
+    /// Processes restart without their data again and again, and run for a while each time.
     CrashLoop { who: Who, count: u32, each: Span },
-    /// Processes start anew on other hosts.
+    /// Processes restart on other hosts.
     Move { who: Who },
     /// Hosts get other addresses while their processes run.
     Readdress { who: Who, noticed_after: Span },
-    /// A gateway gives addresses of its own to what members dial.
+    /// Members dial through a gateway, which uses addresses of its own.
     Map { who: Who },
-    /// The gateway forgets them, and gives others.
+    /// The gateway forgets these addresses, and uses others.
     LoseFlows { who: Who, refuses: bool },
     /// Processes stop for a while.
     Pause { who: Who, lasts: Span },
@@ -39,44 +39,44 @@ pub(crate) enum Event {
     Slow { who: Who, blocked: Span, open: Span, lasts: Span },
     /// Processes stall again and again, as on a machine with too little CPU time.
     Starve { who: Who, stall: Span, lasts: Span },
-    /// Nothing gets from the ones to the others.
+    /// No packet passes from `from` to `to`.
     Cut { from: Who, to: Who, only_datagrams: bool, lasts: Span },
-    /// Members are cut off from all but the first so many of their observers: in what they receive, or send, or both.
-    /// Only the soak draws it, as a file does not know who observes whom.
+    /// Members are cut off from all but the first few of their observers, in what they receive, send, or both. Only
+    /// the soak draws it, because a file does not know the observers.
     OnePath { who: Who, paths: u32, hears: bool, is_heard: bool, lasts: Span },
-    /// A share is lost on the way from the ones to the others.
+    /// A share of the packets from `from` to `to` is lost.
     Lose { from: Who, to: Who, share: Share, lasts: Span },
-    /// Groups cannot hear each other.
+    /// Groups cannot communicate with each other.
     Partition { groups: Vec<Who>, lasts: Span },
     /// Members can send and not receive.
     Deaf { who: Who, lasts: Span },
     /// Members can receive and not send.
     Mute { who: Who, lasts: Span },
-    /// From now on this share of all packets is lost.
+    /// From now on, this share of all packets is lost.
     Loss { share: Share },
-    /// From now on no datagram has a longer payload.
+    /// From now on, datagrams have at most this payload.
     MaxDatagram { bytes: usize },
-    /// Clocks run faster by so many millionths.
+    /// Clocks run faster by this many millionths.
     Drift { who: Who, millionths: i32 },
     /// Clocks skip ahead.
     Jump { who: Who, by: Span },
     /// Members leave.
     Leave { who: Who },
-    /// A member is asked to forget others.
+    /// Members are asked to forget others.
     Forget { who: Who, by: Who },
     /// Members that left come back.
     Rejoin { who: Who, seeds: Who },
-    /// Processes end in order.
+    /// Processes shut down.
     Stop { who: Who },
-    /// New members come.
+    /// New members start.
     Join { count: u32, seeds: Who },
     /// Members look for seeds.
     Seek { who: Who, seeds: Who },
-    /// Members lie, about others.
+    /// Members lie about others.
     Lie { who: Who, lie: Lie, about: Who, every: Span, count: u32, lasts: Span },
 }
 
-/// An event as the file has it: all keys of all events, so that an error points at its key.
+/// An event as in the file, with all keys of all events, so that an error can point at its key.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct RawEvent {
@@ -107,7 +107,7 @@ pub(crate) struct RawEvent {
     who: Option<Who>,
 }
 
-/// Which event it is.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
@@ -142,7 +142,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The keys that it needs, and those that it may have, beside `at` and `do`.
+    /// The required and the optional keys, in addition to `at` and `do`.
     pub(crate) const fn keys(self) -> (&'static [&'static str], &'static [&'static str]) {
         match self {
             Self::CrashProcess
@@ -172,7 +172,7 @@ impl Kind {
     }
 }
 
-/// Takes a key that an event needs.
+/// Takes a required key.
 fn need<T>(key: &str, value: &mut Option<T>) -> Result<T, String> {
     value.take().ok_or_else(|| format!("missing key `{key}`"))
 }
@@ -259,7 +259,7 @@ impl RawEvent {
         })
     }
 
-    /// A key that is left over when the event has taken its own.
+    /// A key that the event does not use.
     fn surplus(&self) -> Option<&'static str> {
         let left = [
             ("about", self.about.is_some()),
@@ -290,13 +290,13 @@ impl RawEvent {
     }
 }
 
-/// Something that happens at a moment.
+/// An event and its moment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "RawEvent")]
 pub(crate) struct TimedEvent {
-    /// When.
+    /// The moment.
     pub(crate) at: Span,
-    /// What.
+    /// The event.
     pub(crate) event: Event,
 }
 
@@ -319,7 +319,7 @@ fn keys(kind: Kind) -> String {
     keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// What a process finds of an earlier run.
+/// The data of an earlier run that a process finds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DataAs {
@@ -337,7 +337,7 @@ impl DataAs {
 }
 
 impl Event {
-    /// What it is to the simulation, in a cluster that began with so many members.
+    /// The faults of the event, in a cluster that started with `nodes` members.
     pub(super) fn faults(&self, number: u32, nodes: u32, at: Instant) -> Vec<(Duration, Fault)> {
         let now = Duration::ZERO;
         let id = RuleId(number);
@@ -432,7 +432,8 @@ impl Event {
         }]
     }
 
-    /// The keys that name members, and whether they may be newcomers: rules between hosts are for the first members.
+    /// The keys that name members, and whether these may be newcomers. Rules between hosts apply only to the first
+    /// members.
     pub(super) fn members(&self) -> Vec<(&'static str, &Who, bool)> {
         match self {
             Self::CrashProcess { who }
@@ -469,7 +470,7 @@ impl Event {
         }
     }
 
-    /// How many members begin with it, in a cluster that began with so many.
+    /// The number of members that start with the event, in a cluster that started with `nodes` members.
     pub(super) fn newcomers(&self, nodes: u32) -> u32 {
         match self {
             Self::Join { count, .. } => *count,
@@ -484,7 +485,7 @@ impl Event {
         }
     }
 
-    /// How many members that never existed others may hear of.
+    /// The number of members that the event makes up.
     pub(super) const fn made_up(&self) -> usize {
         match self {
             Self::Lie { lie: Lie::Members, count, .. } => *count as usize,
@@ -492,7 +493,7 @@ impl Event {
         }
     }
 
-    /// How long it goes on and excuses what follows from it.
+    /// The time for which the event lasts and excuses consequences.
     pub(super) fn lasts(&self) -> Duration {
         match self {
             Self::Pause { lasts, .. }
@@ -540,7 +541,7 @@ fn rule(from: &Who, to: &Who, nodes: u32, only_datagrams: bool, loss: f64) -> Ru
     Rule { from: hosts(from, nodes), to: hosts(to, nodes), only_datagrams, loss }
 }
 
-/// The first members' hosts have their numbers.
+/// The hosts of first members, which have the same numbers.
 fn hosts(who: &Who, nodes: u32) -> Hosts {
     let members = who.of(nodes);
     let last = members.last().map_or(0, |last| last.index() + 1);
@@ -549,8 +550,8 @@ fn hosts(who: &Who, nodes: u32) -> Hosts {
     Hosts::Only(set)
 }
 
-/// How often a liar lies, and how many members it makes up, unless the event says otherwise.
+/// The default interval of lies, and the default number of made-up members.
 const LIES_EVERY: Span = Span(millis(50));
 const MADE_UP_MEMBERS: u32 = 2_000;
-/// How long it takes a process to notice its new address, unless the event says otherwise.
+/// The default time until a process notices its new address.
 const NOTICED_AFTER: Span = Span(millis(200));

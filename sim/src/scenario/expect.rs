@@ -1,4 +1,4 @@
-//! What must come out of a scenario, beside what the oracles always demand.
+//! The expected outcome of a scenario, in addition to what the oracles always check.
 
 use std::collections::BTreeSet;
 
@@ -16,61 +16,61 @@ use crate::{
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Expect {
-    /// Exactly these are declared dead by anyone, truly dead or not. Not looked at where it is missing.
+    /// Exactly these members are declared dead by any member, whether they are dead or not. Not checked if absent.
     pub declared: Option<Who>,
-    /// These live and may be declared dead, by the policy for degraded members.
+    /// These members are live and may be declared dead, by the policy for degraded members.
     pub evicted: Who,
-    /// Nobody else is ever suspected by anyone.
+    /// Only these members are suspected by any member.
     pub suspected_only: Option<Who>,
-    /// Someone suspects each of these, no later than this after the first event.
+    /// Each of these members is suspected within this time after the first event.
     pub suspected_within: Option<Span>,
-    /// Everybody knows of each death no later than this after it.
+    /// All members know of each death within this time.
     pub known_within: Span,
-    /// Nobody knows of a death earlier than this after it.
+    /// No member knows of a death before this time has passed.
     pub known_after: Option<Span>,
-    /// Whether all lists are equal at the end, and hold exactly those that live.
+    /// Whether all lists are equal at the end, and have exactly the live members.
     pub converged: bool,
-    /// For how long after a fault its consequences are excused.
+    /// The time after a fault during which its consequences are excused.
     pub grace: Span,
-    /// What some hold others for at some moment.
+    /// Expected states of members in the lists of others at some moments.
     pub at: Vec<Held>,
-    /// The most links a member may have.
+    /// The maximum number of links of a member.
     pub max_links: usize,
-    /// The most connections a member may have.
+    /// The maximum number of connections of a member.
     pub max_connections: usize,
-    /// The most messages a member may send in a second.
+    /// The maximum number of messages of a member per second.
     pub max_messages: f64,
-    /// The most messages all members may send for each of them in a second.
+    /// The maximum mean number of messages per member and second.
     pub max_mean_messages: f64,
-    /// Over how long messages are averaged.
+    /// The time over which messages are averaged.
     pub messages_over: Span,
-    /// From when on messages are counted: before, the members get to know their links.
+    /// The moment from which messages are counted. Before it, members learn their links.
     pub messages_after: Span,
-    /// The highest incarnation any member has at the end.
+    /// The maximum incarnation of any member at the end.
     pub max_incarnation: Option<u32>,
-    /// The most members that anyone has in its list at the end, whatever liars made up.
+    /// The maximum number of members in any list at the end, including made-up ones.
     pub max_listed: Option<usize>,
-    /// How long one healthy member may hold another for dead, or not know it, in all; instead of never.
+    /// The total time for which a healthy member may consider another dead, or not know it, instead of never.
     pub wrongly_dead_for: Option<Span>,
-    /// How often in a minute one member may tell its application that another is suspect.
+    /// The maximum number of suspicions of one member that another reports to its application per minute.
     pub suspicions_in_minute: Option<usize>,
-    /// Nobody else is reported as degraded.
+    /// Only these members are reported as degraded.
     pub degraded_only: Option<Who>,
-    /// Nobody else calls itself isolated.
+    /// Only these members report themselves as isolated.
     pub isolated_only: Option<Who>,
 }
 
-/// What some hold others for at a moment.
+/// The expected state of members in the lists of others at a moment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Held {
-    /// When.
+    /// The moment.
     pub at: Span,
-    /// Who.
+    /// The members whose lists are checked.
     pub observers: Who,
-    /// Of whom.
+    /// The members whose state is checked.
     pub subjects: Who,
-    /// What: "alive", "suspect", "dead", "left", or "unknown".
+    /// The state: "alive", "suspect", "dead", "left", or "unknown".
     pub belief: HeldFor,
 }
 
@@ -257,5 +257,5 @@ fn names(nodes: &BTreeSet<NodeId>) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(" ") }
 }
 
-/// The most failures of moments that are told.
+/// The maximum number of reported failures of such expectations.
 const MAX_FAILURES: usize = 5;

@@ -4,7 +4,7 @@ use super::*;
 
 const REFERENCE: &str = include_str!("../../../docs/simulator.md");
 
-/// A sound scenario, with these lines instead of `old` ones.
+/// A valid scenario with `new` lines instead of `old` ones.
 fn changed(old: &str, new: &str) -> Result<Scenario, ScenarioError> {
     let text = "about = \"x\"\nnodes = 30\nlasts = \"60s\"\n\n[[event]]\nat = \"20s\"\n\
                 do = \"crash-host\"\nwho = \"9\"\n\n[expect]\ndeclared = \"9\"\n";
@@ -136,7 +136,7 @@ fn the_reference_has_the_keys_of_each_event() {
         let found: BTreeSet<_> = row[1].split(',').map(|key| key.trim().to_owned()).collect();
         assert_eq!(found, &needed | &optional, "{name}");
         every.extend(words(&row[1]));
-        // And these are the keys that the event takes.
+        // And these are the keys of the event.
         let values = |key: &str| match key {
             "groups" => "[\"0\", \"1\"]".to_owned(),
             "count" | "bytes" | "millionths" => "1".to_owned(),

@@ -1,8 +1,10 @@
-//! What is between processes: QUIC connections as far as a membership protocol notices them, TCP and bare datagrams.
+//! The transport between processes: QUIC connections as far as they affect a membership protocol, TCP, and bare
+//! datagrams.
 //!
-//! A first contact costs a handshake of two one-way trips before the first message is sent. A peer that vanishes is
-//! noticed by silence, one that restarted with its key by a stateless reset (RFC 9000 §10.3), one with another key at
-//! the handshake. Two simultaneous dials give one connection of two ids. A stream is repeated until its connection ends.
+//! A first contact costs a handshake of two one-way trips before the first message. A peer that vanished is noticed
+//! by its silence, one that restarted with its key by a stateless reset (RFC 9000 §10.3), and one with another key at
+//! the handshake. Two simultaneous dials give one connection with two ids. A stream is repeated until its connection
+//! ends.
 
 use std::{sync::Arc, time::Duration};
 
@@ -37,7 +39,7 @@ impl World {
     }
 
     fn send_quic(&mut self, from: NodeId, to: Peer, channel: Channel, payload: Arc<[u8]>) {
-        // What does not fit a datagram goes by stream, never silently dropped.
+        // A payload too long for a datagram is sent as a stream, and never silently dropped.
         let is_too_long = payload.len() > self.network.config.max_datagram;
         let channel = if is_too_long { Channel::Stream } else { channel };
         let now = self.now;
@@ -70,8 +72,8 @@ impl World {
         }
     }
 
-    /// Dials a member at the address that it advertises. Another connection stays until the new one is used: what still
-    /// comes on it must not be answered with a reset, which would look as if this process were another.
+    /// Dials a member at its advertised address. An old connection stays until the new one is used: packets that
+    /// still arrive on it must not be answered with a reset, which would look like a restart of this process.
     pub(super) fn dial_advertised(&mut self, from: NodeId, to: Peer) {
         let known = self.machines[from].connections.get(&to.node);
         let is_elsewhere = known.is_some_and(|known| known.address() != Some(to.host));
@@ -92,7 +94,7 @@ impl World {
         self.queue.push(began + INITIAL_PTO, Class::Timer, Event::Redial(from, to.node, id));
     }
 
-    /// A dial has had no answer for a while: repeats it, or gives up.
+    /// Repeats a dial that had no answer for a while, or gives up.
     pub(super) fn redial(&mut self, from: NodeId, to: NodeId, id: ConnectionId) {
         let now = self.now;
         let is_stopped = self.machines.is_stopped(from);
@@ -129,7 +131,7 @@ impl World {
         self.input(from, Input::Unreachable(to, reason));
     }
 
-    /// A packet for a process that runs.
+    /// Delivers a packet to a running process.
     pub(super) fn receive(&mut self, id: NodeId, packet: Packet) {
         let Packet { from, to, content } = packet;
         let me = Peer { node: id, host: to.host };
@@ -138,7 +140,7 @@ impl World {
             known.is_none_or(|known| known.is_from_peer(connection, from.host))
         };
         match content {
-            // Of a connection that does not come from there.
+            // The packet of a connection does not come from its peer's address.
             Content::Close(connection, _)
             | Content::Reset(connection)
             | Content::Message(connection, ..)
@@ -175,7 +177,7 @@ impl World {
             }
             Content::Refusal(number) => self.refused(id, number),
             Content::PortRefused => self.port_refused(id, from),
-            // One of no QUIC packet's length: nobody takes notice.
+            // Shorter than any QUIC packet, so a process ignores it.
             Content::Knock(..) => {}
         }
     }
@@ -193,7 +195,7 @@ impl World {
         self.input(id, Input::Message { from, channel, payload });
     }
 
-    /// Our dial was answered.
+    /// Handles the answer to a dial of ours.
     fn accepted(&mut self, id: NodeId, from: Peer, connection: ConnectionId) {
         let ours = self.machines[id].connections.get_mut(&from.node);
         let Some(dial) = ours.and_then(|ours| ours.take_dial(connection)) else {
@@ -204,7 +206,7 @@ impl World {
         self.open(id, from, Open { id: connection, dialled_by: id, run, since, ours, theirs });
     }
 
-    /// Whether this connection is ours; opens it if this is its first use, and says so to the peer if it is not.
+    /// Whether this connection exists here. Opens it at its first use. Otherwise sends a reset to the peer.
     fn is_known(&mut self, id: NodeId, from: Peer, to: Peer, connection: ConnectionId) -> bool {
         let now = self.now;
         let me = Peer { node: id, host: to.host };
@@ -216,7 +218,7 @@ impl World {
             self.open(id, from, Open { id: connection, dialled_by, run, since, ours, theirs });
         } else if !ours.has(connection) {
             self.machines.forget_over(id, from.node);
-            // Another identity's reset would not be believed: its tokens come from another key.
+            // The reset of another identity is ignored, because its tokens come from another key.
             if to.node == id {
                 self.emit(Packet { from: me, to: from, content: Content::Reset(connection) });
             }
@@ -227,7 +229,7 @@ impl World {
         if let Some(ours) = self.machines[id].connections.get_mut(&from.node) {
             ours.record_answer();
         }
-        // QUIC acknowledges by itself, unless nothing gets back.
+        // QUIC acknowledges automatically, unless the way back is cut.
         if !self.network.is_cut(me.host, from.host, Channel::Stream)
             && let Some(theirs) = self.machines[from.node].connections.get_mut(&id)
         {
@@ -284,7 +286,7 @@ impl World {
         connection.is_open()
     }
 
-    /// Closes what nobody used for long, and gives up on a peer that was silent for long (RFC 9000 §10.1).
+    /// Closes a connection that was unused for long, and gives up a peer that was silent for long (RFC 9000 §10.1).
     pub(super) fn check_connection(&mut self, id: NodeId, peer: NodeId, connection: ConnectionId) {
         let now = self.now;
         let is_stopped = self.machines.is_stopped(id);
@@ -310,7 +312,7 @@ impl World {
         self.truth.node(node).map_or(0, |node| node.starts)
     }
 
-    /// Closes the connections of a member from addresses that it has no more: the peers cannot hear of it.
+    /// Closes the connections of a member from former addresses, without notice to the peers.
     pub(super) fn close_where_it_was(&mut self, id: NodeId) {
         let connections = self.machines[id].connections.iter();
         let is_stale = |open: &Open| !self.machines.is_at(id, open.ours);

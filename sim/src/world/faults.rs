@@ -1,4 +1,4 @@
-//! Applies faults, and makes members do what they do by choice.
+//! Applies faults and the actions that members take by choice.
 
 use std::time::Duration;
 
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// The rules that leave a member only a few of its observers, by the members that run.
+    /// The rules that cut a member off from all but a few of its observers among the running members.
     fn one_path(&mut self, node: NodeId, cut: OnePath) -> Vec<Rule> {
         let running: Vec<_> = self.truth.running().collect();
         let mut left = self.protocol.observers(&running, node);
@@ -201,7 +201,7 @@ impl World {
         self.schedule(self.now + delay, fault);
     }
 
-    /// The process ends without a word.
+    /// The process ends without notice.
     fn crash(&mut self, id: NodeId) {
         if self.machines[id].process.is_none() {
             return;
@@ -215,14 +215,14 @@ impl World {
         }
     }
 
-    /// Whoever runs on the member's host ends: itself, or who took its place.
+    /// The process on the member's host ends: its own, or one that replaced it.
     fn crash_occupant(&mut self, id: NodeId) {
         let host = self.machines[id].host;
         let occupant = self.machines[host].occupant.unwrap_or(id);
         self.crash(occupant);
     }
 
-    /// The process ends in order.
+    /// The process shuts down.
     fn stop(&mut self, id: NodeId) {
         let peers: Vec<_> = self.machines[id].connections.keys().copied().collect();
         for peer in peers {
@@ -263,7 +263,7 @@ impl World {
         self.input(id, Input::Leave);
     }
 
-    /// Asks the seeds to be let in: again and again while alone, more and more rarely while a seed is not known.
+    /// Sends joins to the seeds: repeatedly while alone, and at growing intervals while a seed is unknown.
     fn seek(&mut self, id: NodeId, seeds: Vec<NodeId>, delay: Duration) {
         let Some(process) = &self.machines[id].process else {
             return;
@@ -299,7 +299,7 @@ impl World {
         self.later(lasts, Fault::Resume(nodes, scope));
     }
 
-    /// Everything queued arrives, in order, then timers fire.
+    /// Delivers queued packets in order, then fires timers.
     fn resume(&mut self, nodes: Vec<NodeId>, scope: Scope) {
         for id in nodes {
             self.say(format_args!("{id} goes on"));
@@ -320,7 +320,7 @@ impl World {
         self.reschedule(id);
     }
 
-    /// Stops for a moment, and again about a second later.
+    /// Stops a process for a moment, and again about a second later.
     fn stall(&mut self, id: NodeId, stall: Duration, until: Instant) {
         if self.now >= until {
             return;
@@ -378,8 +378,8 @@ impl World {
 
 /// The first members are every member's seeds.
 const SEEDS: u32 = 3;
-/// As phin's: tries follow each other at this delay, doubled each time up to the longest, which is a second for each live
-/// member within these bounds.
+/// As in phin: the delay between attempts doubles up to the maximum, which is a second for each live member within
+/// these bounds.
 const MIN_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 const MAX_DELAY_OF_MANY: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Starts processes, hands inputs to them and carries out their actions.
+//! Starts processes, passes inputs to them and carries out their actions.
 
 use super::{Event, World};
 use crate::{
@@ -31,7 +31,7 @@ impl World {
 
     pub(super) fn wake(&mut self, id: NodeId) {
         let node = &mut self.machines[id];
-        // A later call for an earlier deadline has made this one stale, or the process is gone or stopped.
+        // An earlier deadline made this one stale, or the process is gone or stopped.
         if node.wake_at != Some(self.now) || self.machines.is_stopped(id) {
             return;
         }
@@ -39,7 +39,7 @@ impl World {
         self.input(id, Input::Timeout);
     }
 
-    /// Hands an input to a process and does what it asks for.
+    /// Passes an input to a process and carries out its actions.
     pub(super) fn input(&mut self, id: NodeId, input: Input<'_>) {
         let node = &mut self.machines[id];
         let Some(process) = &mut node.process else {
@@ -115,7 +115,7 @@ impl World {
     }
 }
 
-/// Whether this leaves the host, and so waits while a slow member is blocked.
+/// Whether the action leaves the host, and so waits while a slow member is blocked.
 const fn is_sent(action: &Action) -> bool {
     match action {
         Action::Send { .. } | Action::AskHost { .. } | Action::Disconnect(_) => true,

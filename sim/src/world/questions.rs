@@ -1,4 +1,4 @@
-//! Asking a host whether a port of it is refused, and hearing that it is: what tells *gone*, *hung* and *silent* apart.
+//! Questions to hosts and refused packets, which distinguish *gone*, *hung* and *silent*.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl World {
         self.knock(asker, Asking { about, port });
     }
 
-    /// Who has asked so often that silence may mean this knows it, and does not ask.
+    /// Sends a question, unless the asker has sent so many that silence would mean nothing.
     fn knock(&mut self, asker: NodeId, asking: Asking) {
         let (now, host) = (self.now, asking.about.host);
         let asking_host = self.machines[asker].host;
@@ -37,11 +37,12 @@ impl World {
         self.queue.push(self.now + ASK_TIMEOUT, Class::Timer, Event::AskTimeout(asker, number));
     }
 
-    /// The kernel of a host has a packet for a port that nobody has. Of what is not asked, those hear that listen for it.
+    /// Refuses a packet for a port that no process has. Refusals of packets that are no questions reach processes
+    /// that listen for them.
     pub(super) fn refuse(&mut self, packet: &Packet) {
         let content = match packet.content {
             Content::Knock(number, _) => Content::Refusal(number),
-            // A refusal is none that could be refused (RFC 1122 §3.2.2).
+            // A refusal is never refused (RFC 1122 §3.2.2).
             Content::Refusal(_) | Content::PortRefused => return,
             _ if self.protocol.transport() == Transport::Quic => Content::PortRefused,
             _ => return,
@@ -52,8 +53,8 @@ impl World {
         }
     }
 
-    /// A paused host says nothing, nor one behind a firewall. Linux refuses about six packets of one address at once, then
-    /// one a second, whatever they are.
+    /// Whether a host refuses a packet. A paused host does not, nor one behind a firewall. Linux refuses a burst of
+    /// about six packets of one address, then one per second, of any kind.
     fn may_refuse(&mut self, host: HostId, asker: HostId) -> bool {
         let (host, now) = (&mut self.machines[host], self.now);
         let can_answer = host.state == HostState::Up && host.pauses == 0 && host.answers;
@@ -61,10 +62,10 @@ impl World {
         can_answer && quota.take(REFUSALS, now)
     }
 
-    /// A packet to a member was refused, of whatever kind it was.
+    /// Handles a refused packet of any kind.
     pub(super) fn port_refused(&mut self, sender: NodeId, refused: Peer) {
         let about = refused.node;
-        // An address that is not the member's own, such as a former one or a gateway's, says nothing of the member.
+        // A former address or one of a gateway says nothing about the member.
         let process = self.machines[sender].process.as_ref();
         let advertised = process.and_then(|process| process.address(about));
         if let Some(host) = advertised.filter(|&host| host != refused.host) {
@@ -87,7 +88,7 @@ impl World {
         }
     }
 
-    /// Nothing answered in time: the closed port is asked after the member's own.
+    /// Ends a question without an answer. The closed port is asked after the member's own.
     pub(super) fn end_question(&mut self, asker: NodeId, number: u64) {
         if self.machines.is_stopped(asker) {
             if self.machines[asker].process.is_some() {
@@ -112,9 +113,9 @@ impl World {
     }
 }
 
-/// How long an answer is waited for at each port.
+/// The wait for an answer from each port.
 const ASK_TIMEOUT: Duration = millis(50);
-/// How many packets one address gets refused at once.
+/// The burst of refusals for one address.
 const REFUSALS: u32 = 6;
-/// How many datagrams one host asks another at once.
+/// The burst of questions from one host to another.
 const ASKS: u32 = 5;

@@ -1,4 +1,4 @@
-//! Packets and streams under way: loss, copies, delays, and arrival at a host.
+//! Packets and streams on the wire: loss, copies, delays, and arrival at a host.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 impl World {
-    /// Puts a packet on the wire: it arrives, or is lost, comes twice, or late.
+    /// Puts a packet on the wire. It may be lost, duplicated or delayed.
     pub(super) fn emit(&mut self, packet: Packet) {
         let (from, to) = (packet.from.host, packet.to.host);
-        // A hostile message, or a liar, can name an address where nothing is.
+        // A hostile message or a liar can name an address without a host.
         if to.index() >= self.machines.hosts.len() {
             return;
         }
@@ -83,7 +83,7 @@ impl World {
         forged
     }
 
-    /// A stream under way: repeated with growing pauses while nothing passes, until its connection ends.
+    /// Sends a stream. Repeats it with growing pauses while it is lost, until its connection ends.
     pub(super) fn try_stream(&mut self, mut packet: Packet, attempt: u32) {
         packet.from = self.machines.sender(packet.from.node, packet.from.host);
         let (from, to) = (packet.from, packet.to);
@@ -120,7 +120,7 @@ impl World {
         self.arrive_in(departs + sample + round_trip * rounds + recovery, packet);
     }
 
-    /// In how many rounds of repetition some packet of these is lost again.
+    /// The number of rounds in which some of these packets are lost again.
     fn lost_rounds(&mut self, packets: usize, loss: f64) -> u32 {
         if loss <= 0.0 {
             return 0;
@@ -135,7 +135,7 @@ impl World {
         rounds
     }
 
-    /// A packet reaches a host: its kernel answers, its process gets it, or it waits.
+    /// Handles the arrival of a packet: the kernel answers it, the process gets it, or it waits.
     pub(super) fn arrive(&mut self, packet: Packet) {
         let mut host = &self.machines[packet.to.host];
         if host.state == HostState::Down {
@@ -154,7 +154,7 @@ impl World {
         let is_paused = host.pauses > 0;
         let node = &mut self.machines[occupant];
         if is_paused || node.pauses > 0 || node.blocked_until.is_some() {
-            // A socket's buffer has an end: what comes later is lost.
+            // A socket buffer is limited. Later packets are lost.
             if node.held.len() < MAX_HELD {
                 node.held.push_back(packet);
             }
@@ -164,16 +164,16 @@ impl World {
     }
 }
 
-/// Slow start: 10 packets go in the first round trip, twice as many in each further one (RFC 9002 §7.2).
+/// The round trips of slow start: 10 packets in the first, twice as many in each further one (RFC 9002 §7.2).
 fn slow_start_rounds(packets: usize) -> u32 {
     packets.div_ceil(10).next_power_of_two().trailing_zeros()
 }
 
-/// What waits for a process that is paused, at most: about what a socket buffer holds.
+/// Packets that wait for a paused process: about as many as a socket buffer holds.
 const MAX_HELD: usize = 4_096;
-/// What a receiver may wait before it acknowledges (RFC 9000 §18.2), so what repeating costs beside a round trip.
+/// The delay of an acknowledgement (RFC 9000 §18.2), which a repetition costs in addition to a round trip.
 const MAX_ACK_DELAY: Duration = millis(25);
-/// After how many tries without any answer a TCP connection is given up.
+/// Attempts without an answer after which a TCP connection fails.
 const MAX_TCP_ATTEMPTS: u32 = 12;
 
 #[cfg(test)]

@@ -387,7 +387,7 @@ fn millions_of_samples_leave_no_drift() {
     for _ in 0..2_000_000 {
         link.record_reply(Duration::from_nanos(1 << (10 + lcg.below(26))));
     }
-    // What came before the last few hundred samples has no trace.
+    // Samples before the last few hundred have no effect.
     let mut fresh = LinkEstimator::new(PRIOR);
     for _ in 0..2_000 {
         let sample = Duration::from_nanos(1 << (10 + lcg.below(26)));

@@ -16,7 +16,7 @@ use crate::{
     node::moment,
 };
 
-/// What is done to a member.
+/// A fault of a member.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Fate {
     /// Its host's packets are dropped, both ways.
@@ -31,7 +31,7 @@ enum Fate {
     Stopped,
 }
 
-/// One row of the table to be.
+/// One row of the table.
 struct Row {
     size: usize,
     profile: &'static str,
@@ -39,13 +39,13 @@ struct Row {
     trials: Vec<Trial>,
 }
 
-/// What became of one member, as all others told it.
+/// The result of one fault, from the events of all other members.
 struct Trial {
-    /// Until each of them knew, in order.
+    /// The times until each of them knew, in order.
     known_after: Vec<Duration>,
-    /// Which silences they told, and how many of them.
+    /// The kinds of silence that they reported, and how many reported each.
     silences: BTreeMap<String, usize>,
-    /// Deaths told of anybody who had not died.
+    /// Reported deaths of members that had not died.
     false_deaths: usize,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn main() {
     println!("{HEAD}");
     for size in sizes {
         for profile in ["lan", "local"] {
-            // One member dies more often here than one that is to be trusted.
+            // A member dies more often here than flap suppression allows.
             let arguments = ["--profile", profile, "--flap-suppress", "off"];
             let Some(mut cluster) = Cluster::start(Family::V4, size, &arguments) else {
                 return;
@@ -76,7 +76,7 @@ pub(crate) fn main() {
                 );
             }
             if profile == "lan" {
-                // Each takes long, and tells as much as many deaths.
+                // Each split takes long, and gives as many samples as many deaths.
                 let splits = (0..trials).step_by(4).map(|_| split(&cluster)).collect();
                 row("split for 15 s: whole again", splits);
                 let fate = Fate::Stopped;
@@ -100,7 +100,7 @@ impl Fate {
         }
     }
 
-    /// Does it to one member after the other, never to the first, and mends it.
+    /// Applies the fault to one member after the other, never to the first, and repairs it.
     fn befalls(self, cluster: &mut Cluster, trial: usize) -> Trial {
         let size = cluster.lan.hosts().count();
         let subject = 2 + trial % (size - 1);
@@ -109,7 +109,7 @@ impl Fate {
             Some(leaver) => cluster.all_but(&[subject, leaver]),
             None => cluster.all_but(&[subject]),
         };
-        // The moments of a period at which it happens are spread evenly; and what was mended before is at rest.
+        // Spread the faults evenly over a period, and let the cluster settle after the previous one.
         thread::sleep(Duration::from_secs(3) + Duration::from_millis(97 * trial as u64 % 1_000));
         let (mark, mut at) = (cluster.mark(), SystemTime::now());
         let known = match self {
@@ -160,8 +160,8 @@ impl Fate {
     }
 }
 
-/// Splits the cluster in two halves and heals it: from then until each has told of everyone on the other side that it
-/// is alive.
+/// Splits the cluster into two halves and heals it. Measures from then until each member has reported all members of
+/// the other side as alive.
 fn split(cluster: &Cluster) -> Trial {
     let all = cluster.all_but(&[]);
     let (one, other) = all.split_at(all.len() / 2);

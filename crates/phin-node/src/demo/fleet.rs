@@ -1,5 +1,5 @@
-//! The processes of a demonstration, and what they tell. None outlives it: each is killed when it is dropped, and ends by
-//! itself when its standard input does, which it does even if the demonstration is killed.
+//! The processes of a demonstration, and their events. None outlives it: each is killed when it is dropped, and exits
+//! when its standard input ends, which happens even if the demonstration is killed.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -28,7 +28,7 @@ use crate::{
 pub(super) struct Fleet {
     program: PathBuf,
     profile: String,
-    /// From which level on the nodes' logs are shown; `None` to keep them.
+    /// The lowest level of the nodes' logs to show; `None` to show none.
     log_level: Option<String>,
     key: ClusterKey,
     nodes: Vec<Node>,
@@ -36,35 +36,35 @@ pub(super) struct Fleet {
     arrivals: mpsc::Receiver<Arrival>,
 }
 
-/// One process, and what it has told of the cluster.
+/// One process, and the cluster as it has reported it.
 pub(super) struct Node {
     name: String,
     child: Child,
-    /// Held open for as long as the process is to run.
+    /// Kept open while the process should run.
     _stdin: Option<ChildStdin>,
     fate: Fate,
     /// The members that it knows of, by id.
     members: BTreeMap<MemberId, MemberInfo>,
     log: Arc<Mutex<VecDeque<String>>>,
-    /// Where it answers operators, once it has said so.
+    /// Its HTTP address, once it has logged it.
     http: Option<SocketAddr>,
 }
 
-/// What a node told, and when it arrived here.
+/// An event of a node, and when it arrived.
 pub(super) struct Seen {
     pub(super) node: usize,
     pub(super) at: Instant,
     pub(super) what: What,
 }
 
-/// Whether a process may end.
+/// Whether a process is expected to end.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Fate {
     Runs,
     Ends,
 }
 
-/// What a node's standard output brought.
+/// An item from a node's standard output.
 enum Arrival {
     Line { node: usize, at: Instant, text: String },
     Http { node: usize, addr: SocketAddr },
@@ -85,7 +85,7 @@ impl Fleet {
         &self.nodes
     }
 
-    /// The nodes that run and are to run, without this one.
+    /// The nodes that should run, without this one.
     pub(super) fn others_than(&self, node: usize) -> BTreeSet<usize> {
         let runs = |other: &usize| *other != node && self.nodes[*other].fate == Fate::Runs;
         (0..self.nodes.len()).filter(runs).collect()
@@ -111,16 +111,16 @@ impl Fleet {
         if let Some(level) = &self.log_level {
             command.args(["--log", level]);
         }
-        // What is set for other nodes is not meant for these.
+        // Settings in the environment are for other nodes.
         for (variable, _) in std::env::vars_os() {
             if variable.to_string_lossy().starts_with("PHIN_") {
                 command.env_remove(variable);
             }
         }
-        // Command lines are seen by every user of the machine, environments by none.
+        // Other users can see command lines, but not environments.
         command.env("PHIN_CLUSTER_KEY", self.key.to_text().as_str());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // Ctrl-C is for the demonstration, which then ends the nodes.
+        // Ctrl-C goes to the demonstration, which then ends the nodes.
         command.kill_on_drop(true).process_group(0);
         let mut child = command
             .spawn()
@@ -142,10 +142,10 @@ impl Fleet {
         Ok(())
     }
 
-    /// The next thing that a node tells. A node that ends unasked is a failure.
+    /// Waits for the next event of any node. A node that ends unexpectedly is a failure.
     pub(super) async fn next(&mut self) -> Result<Seen, Failure> {
         loop {
-            // The fleet holds a sender, so the channel does not end.
+            // The fleet holds a sender, so the channel stays open.
             match self.arrivals.recv().await {
                 Some(Arrival::Line { node, at, text }) => {
                     let line: Line = serde_json::from_str(&text).map_err(|error| {
@@ -164,7 +164,7 @@ impl Fleet {
         }
     }
 
-    /// Where the first node answers operators.
+    /// The HTTP address of the first node.
     pub(super) async fn http(&mut self) -> Result<SocketAddr, Failure> {
         loop {
             if let Some(addr) = self.nodes[0].http {
@@ -174,7 +174,7 @@ impl Fleet {
         }
     }
 
-    /// Ends a node with SIGKILL, which it cannot notice.
+    /// Kills a node with SIGKILL.
     pub(super) fn kill(&mut self, node: usize) -> Result<(), Failure> {
         let node = &mut self.nodes[node];
         node.fate = Fate::Ends;
@@ -187,7 +187,7 @@ impl Fleet {
         let node = &mut self.nodes[node];
         node.fate = Fate::Ends;
         let pid = node.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        // A child that has ended and was waited for has no id any more, so no other process can be meant.
+        // A child that was reaped has no id, so no other process can be signalled.
         let Some(pid) = pid else {
             return Err(node.ended_unasked());
         };
@@ -204,10 +204,10 @@ impl Fleet {
         }
     }
 
-    /// Ends every node that still runs.
+    /// Ends all running nodes.
     pub(super) async fn end(mut self) {
         for node in &mut self.nodes {
-            // An error means that it has ended already.
+            // This fails if the node has ended already.
             let _ = node.child.start_kill();
         }
         for node in &mut self.nodes {
@@ -221,12 +221,12 @@ impl Node {
         &self.name
     }
 
-    /// How many members it holds for live, itself included.
+    /// The number of live members in its list, including itself.
     pub(super) fn live(&self) -> usize {
         self.members.values().filter(|member| member.state == MemberState::Alive).count()
     }
 
-    /// Where it is reached, as it says itself.
+    /// The address of the node, as its list has it.
     pub(super) fn addr(&self) -> Option<SocketAddr> {
         self.me().map(|member| member.addr)
     }
@@ -248,7 +248,7 @@ impl Node {
     fn ended_unasked(&self) -> Failure {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let log: String = log.iter().map(|line| format!("\n  {line}")).collect();
-        Failure::Runtime(format!("{} ended by itself; it last logged:{log}", self.name))
+        Failure::Runtime(format!("{} ended unexpectedly; its last log lines:{log}", self.name))
     }
 }
 
@@ -266,11 +266,11 @@ async fn read_events(
     let _ = to.send(Arrival::End { node }).await;
 }
 
-/// Keeps a node's last lines of log, for the case that it ends unasked.
+/// Keeps the last log lines of a node, in case it ends unexpectedly.
 struct LogKeeper {
     node: usize,
     log: Arc<Mutex<VecDeque<String>>>,
-    /// The name to show the lines under, if they are to be shown.
+    /// The name to print before each line; `None` to print nothing.
     shown_as: Option<String>,
     sender: mpsc::Sender<Arrival>,
 }
@@ -279,7 +279,7 @@ impl LogKeeper {
     async fn keep(self, mut lines: Lines<impl AsyncBufRead + Unpin>) {
         while let Ok(Some(line)) = lines.next_line().await {
             if let Some(name) = &self.shown_as {
-                // With standard error closed there is nobody to show it to.
+                // If standard error is closed, the line is lost.
                 let _ = io::stderr().write_all(format!("{name} {line}\n").as_bytes());
             }
             if let Some(addr) = http_of(&line) {
@@ -294,13 +294,13 @@ impl LogKeeper {
     }
 }
 
-/// Where a node that logs its start says that it answers operators.
+/// The HTTP address in the log line of a node's start.
 fn http_of(line: &str) -> Option<SocketAddr> {
     let (_, started) = line.split_once("node started")?;
     let (_, http) = started.split_once("http=\"")?;
     http.split_once('"')?.0.parse().ok()
 }
 
-/// Lines that may wait to be looked at; the nodes' pipes hold the rest.
+/// Lines that wait to be processed. The nodes' pipes hold further ones.
 const MAX_ARRIVALS: usize = 1024;
 const MAX_LOG_LINES: usize = 20;

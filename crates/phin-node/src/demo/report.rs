@@ -1,4 +1,4 @@
-//! What a demonstration shows: the members, who knew what when, and the times as JSON.
+//! The output of a demonstration: the members, the timeline, and the times as JSON.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::{
     text::short,
 };
 
-/// The one object of `--json`; times in milliseconds.
+/// The object of `--json`, with times in milliseconds.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) nodes: usize,
-    /// From the start of the first process until every node knew every other.
+    /// The time from the start of the first process until every node knew every other.
     pub(super) converged_ms: u64,
     pub(super) killed: Killed,
     pub(super) left: Left,
 }
 
-/// Who was killed, and from then on: until the first declared it dead, and until all knew.
+/// The killed node, and the times until the first node declared it dead and until all knew.
 #[derive(Debug, Serialize)]
 pub(super) struct Killed {
     pub(super) name: String,
@@ -30,7 +30,7 @@ pub(super) struct Killed {
     pub(super) all_ms: u64,
 }
 
-/// Who left, how many members confirmed it, and how long after the signal all knew.
+/// The node that left, the number of confirmations, and the time from the signal until all knew.
 #[derive(Debug, Serialize)]
 pub(super) struct Left {
     pub(super) name: String,
@@ -38,7 +38,7 @@ pub(super) struct Left {
     pub(super) all_ms: u64,
 }
 
-/// What a node told of another.
+/// An event that a node reported about another.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Told {
     Suspects,
@@ -47,7 +47,7 @@ pub(super) enum Told {
     Left,
 }
 
-/// Who told what of whom, by the time since something was done.
+/// The events that the nodes reported, by the time since an action.
 pub(super) struct Timeline {
     start: Instant,
     deed: String,
@@ -62,7 +62,7 @@ struct Entry {
 }
 
 impl Timeline {
-    /// Begins now, with what is about to be done.
+    /// Starts now, with a description of the action.
     pub(super) fn start(deed: String) -> Self {
         Self { start: Instant::now(), deed, entries: Vec::new() }
     }
@@ -73,7 +73,7 @@ impl Timeline {
         self.entries.sort_by_key(|entry| entry.after);
     }
 
-    /// When the first node told this; the beginning if none did.
+    /// When the first node reported this event; zero if none did.
     pub(super) fn first(&self, told: Told, subject: &str) -> Duration {
         self.times(told, subject).next().unwrap_or_default()
     }
@@ -87,7 +87,7 @@ impl Timeline {
         self.entries.iter().filter(is_meant).map(|entry| entry.after)
     }
 
-    /// What was done, and who told what of it; of many who told the same, the first and the last.
+    /// The action and the events after it. Shows only the first and the last of many equal events.
     pub(super) fn text(&self) -> String {
         let mut text = format!("{:>9}  {}\n", "0 ms", self.deed);
         let mut rest: Vec<&Entry> = self.entries.iter().collect();
@@ -115,7 +115,7 @@ impl Entry {
         let Self { node, subject, .. } = self;
         let what = match self.told {
             Told::Suspects => format!("{node} suspects {subject}"),
-            Told::Alive => format!("{node} holds {subject} for alive again"),
+            Told::Alive => format!("{node} considers {subject} alive again"),
             Told::Dead => format!("{node} knows that {subject} is dead"),
             Told::Left => format!("{node} knows that {subject} left"),
         };
@@ -123,7 +123,7 @@ impl Entry {
     }
 }
 
-/// The members as the processes themselves say.
+/// A table of the members, from their own reports.
 pub(super) fn member_table(fleet: &Fleet) -> String {
     let mut shown = table::new(&["NAME", "STATE", "ADDRESS", "PROCESS", "ID"]);
     for (node, member) in fleet.nodes().iter().filter_map(|node| Some((node, node.me()?))) {
@@ -139,7 +139,7 @@ pub(super) fn member_table(fleet: &Fleet) -> String {
     table::text(&shown)
 }
 
-/// Why a node holds another for dead, in a line or two.
+/// The reason why a node considers another dead, in one or two lines.
 pub(super) fn reason(why: &Why, by: &str) -> String {
     let name = &why.member.name;
     match why.suspicion.as_ref().map(|suspicion| &suspicion.outcome) {
@@ -153,7 +153,7 @@ pub(super) fn reason(why: &Why, by: &str) -> String {
     }
 }
 
-/// As many who tell the same are all shown.
+/// Up to this many equal events are all shown.
 const MAX_ALIKE: usize = 6;
 const SHOWN_FIRST: usize = 2;
 

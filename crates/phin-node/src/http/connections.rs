@@ -1,5 +1,5 @@
-//! The connections that are served at a time. When there are too many, the one whose last request began the longest ago
-//! makes way: so nothing that idles, sends its request slowly or never reads its answer keeps out who asks now.
+//! The open HTTP connections, up to a limit. Beyond it, the connection with the oldest last request is closed. So a
+//! client that idles, sends slowly or never reads its answer cannot keep others out.
 
 use std::sync::{
     Arc,
@@ -8,15 +8,15 @@ use std::sync::{
 
 use tokio::task::{AbortHandle, JoinSet};
 
-/// What is counted of all connections.
+/// Counters of all connections.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
-    /// Connections made and requests begun: tells which came before which.
+    /// Numbers connections and requests in their order.
     uses: AtomicU64,
     closed_for_others: AtomicU64,
 }
 
-/// When a connection was last used.
+/// The last use of a connection.
 #[derive(Clone)]
 pub(super) struct Usage {
     counts: Arc<Counts>,
@@ -31,7 +31,7 @@ pub(super) struct Connections {
 }
 
 impl Counts {
-    /// How many connections made way for others.
+    /// The number of connections closed for others.
     pub(super) fn closed_for_others(&self) -> u64 {
         self.closed_for_others.load(Relaxed)
     }
@@ -44,12 +44,12 @@ impl Usage {
         usage
     }
 
-    /// A request begins.
+    /// Records the start of a request.
     pub(super) fn used(&self) {
         self.last.store(self.counts.uses.fetch_add(1, Relaxed), Relaxed);
     }
 
-    /// The request goes on for as long as its client likes, which is bounded elsewhere: it makes way for nobody.
+    /// Exempts a connection with an endless answer, which has a limit of its own.
     pub(super) fn goes_on(&self) {
         self.last.store(u64::MAX, Relaxed);
     }
@@ -60,7 +60,7 @@ impl Connections {
         Self { counts, tasks: JoinSet::new(), open: Vec::new() }
     }
 
-    /// Serves a connection, in place of another where there is no room.
+    /// Serves a connection. Closes another one if there is no room.
     pub(super) fn start<S>(&mut self, serve: impl FnOnce(Usage) -> S)
     where
         S: Future<Output = ()> + Send + 'static,
@@ -82,11 +82,11 @@ impl Connections {
         }
     }
 
-    /// Returns when one of them has ended; `None` where there is none.
+    /// Returns when a connection has ended; `None` if there is none.
     pub(super) async fn ended(&mut self) -> Option<()> {
         self.tasks.join_next().await.map(drop)
     }
 }
 
-/// Connections that are served at a time, subscribers included.
+/// Connections served at once, including subscribers.
 pub(super) const MAX_CONNECTIONS: usize = 64;

@@ -1,19 +1,19 @@
-//! Every number that a node counts, with the name and the help that its metric has.
+//! All counters of a node, with the names and help texts of their metrics.
 
 use phin::Stats;
 
-/// Takes a number from where it is kept.
+/// Reads a counter from the statistics.
 type Count = fn(&Stats) -> u64;
 
-/// A counter and how it is shown.
+/// A counter and its metric.
 pub(super) struct Counter {
-    /// Without the prefix `phin_` and the suffix `_total`.
+    /// The name without the prefix `phin_` and the suffix `_total`.
     pub(super) name: &'static str,
     pub(super) help: &'static str,
     pub(super) count: Count,
 }
 
-/// Names a counter after its part and field, so that a reader of either finds the other.
+/// Names each metric after its part and field, so that either leads to the other.
 macro_rules! counters {
     ($($part:ident.$field:ident: $help:literal,)+) => {
         &[$(Counter {
@@ -28,20 +28,20 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.pings_sent: "Pings sent, including retries and those for other members",
     swim.pings_missed: "Pings whose reply did not come within the probe timeout",
     swim.ping_reqs_sent: "Ping-reqs sent to helpers",
-    swim.nacks_missed: "Helpers that sent not even a nack, while nobody reached the member in question",
+    swim.nacks_missed: "Helpers that sent not even a nack, while the subject stayed silent",
     swim.late_acks: "Acks that arrived after their ping had ended",
     swim.unasked_answers: "Answers about other members from members that were not asked; dropped",
-    swim.lone_words_ignored: "Claims that a silent member lives, ignored because a single member alone had made them for too long",
+    swim.lone_words_ignored: "Claims that a silent member is alive, ignored because one member alone repeated them for too long",
     swim.refutations: "Suspicions and verdicts about this node that it refuted with a later incarnation",
-    swim.deaths_refuted: "Verdicts on this node that it refuted: others had declared it dead. Counted among the refutations",
-    swim.refutations_held: "Suspicions and verdicts about this node that it did not refute yet, because it is degraded and evicted",
+    swim.deaths_refuted: "Verdicts that declared this node dead and that it refuted; counted among the refutations too",
+    swim.refutations_held: "Suspicions and verdicts about this node that it does not refute, because it is degraded and evicted",
     swim.evictions: "Members declared dead because they were degraded for too long",
     swim.accusations: "Members accused to their other observers",
     swim.looks: "Members pinged out of turn, because several subjects were silent at once",
     swim.cases_refused: "Members not suspected, because too many cases were open",
     swim.verdicts_refused: "Verdicts of others that were neither accepted nor kept pending, because too many were pending",
-    swim.generation_conflicts: "Records of this node with a later version than its own, not answered at once because one just was: another process is using the same key",
-    swim.redials: "Dead members that were pinged, to find those that returned",
+    swim.generation_conflicts: "Records with a newer generation for this node's key, not answered at once: another process is using the same key",
+    swim.redials: "Dead members pinged to find those that returned",
     swim.stalls: "Times that the timers of this node ran so late that it abstained from judging",
     swim.pushes_delayed: "Updates that waited longer than the push delay, because the budget was spent",
     swim.malformed_messages: "Messages that could not be decoded; dropped",
@@ -73,7 +73,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.data_ignored: "Member data that was known already, or did not fit what was known; ignored",
     swim.data_forged: "Member data that its owner did not sign; dropped",
     swim.data_over_limit: "Member data that exceeds a limit of this node; dropped",
-    swim.misdirected_messages: "Answers that nobody asked for, and messages from this node's own id; dropped",
+    swim.misdirected_messages: "Answers that this node did not request, and messages from its own id; dropped",
     transport.datagrams_sent: "Datagrams given to QUIC",
     transport.datagram_bytes_sent: "Bytes of datagrams given to QUIC",
     transport.datagrams_received: "Datagrams received",
@@ -84,24 +84,24 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     transport.stream_bytes_received: "Bytes received on streams",
     transport.datagrams_sent_as_streams: "Messages too large for a datagram, sent on a stream",
     transport.dials: "Dials begun",
-    transport.dials_failed: "Dials that did not lead to the peer meant",
+    transport.dials_failed: "Dials that did not reach the intended peer",
     transport.connections_accepted: "Connections that peers made",
     transport.connections_dialled: "Connections that this node made",
     transport.connections_superseded: "Connections that lost to another one to the same peer",
     transport.connections_turned_away: "Connections turned away because there were too many",
     transport.handshakes_abandoned: "Incoming handshakes that did not end in time or broke off",
-    transport.ports_refused: "Packets that a host refused because nobody has the port",
-    transport.paths_lost: "Connections given up to dial the peer's advertised address, or because the own address changed",
-    transport.ports_refused_doubtful: "Refusals that quote no packet sent lately, and count for nothing",
+    transport.ports_refused: "Packets that a host refused because no process has the port",
+    transport.paths_lost: "Connections given up because no reply came, a gateway refused the packets, or this host's address changed",
+    transport.ports_refused_doubtful: "Refusals ignored, because they quote no recent packet of this node",
     transport.retries_demanded: "Incoming connections asked to prove their address first",
-    transport.first_packets_dropped_unproven: "First packets of unknown addresses dropped unread: too many",
-    transport.first_packets_dropped_proven: "First packets of addresses that answered a Retry dropped unread: too many",
-    transport.first_packets_dropped_known: "First packets of members' addresses dropped unread: too many",
+    transport.first_packets_dropped_unproven: "First packets of unknown addresses dropped unread, beyond a limit",
+    transport.first_packets_dropped_proven: "First packets of addresses that answered a Retry dropped unread, beyond a limit",
+    transport.first_packets_dropped_known: "First packets of members' addresses dropped unread, beyond a limit",
     transport.handshakes_over_budget: "Incoming handshakes ignored because too many had failed",
     transport.datagrams_dropped_receive_queue: "Datagrams dropped: receive queue full",
     transport.datagrams_dropped_receive_buffer: "Datagrams dropped: receive buffer full",
     transport.datagrams_dropped_send_buffer: "Datagrams dropped: send buffer full",
-    transport.datagrams_dropped_pending: "Datagrams dropped: too many waited for a dial",
+    transport.datagrams_dropped_pending: "Datagrams dropped: too many wait for a dial",
     transport.datagrams_dropped_unreachable: "Datagrams dropped: their peer cannot be reached",
     transport.datagrams_dropped_connection_lost: "Datagrams dropped: their connection broke",
     transport.streams_failed: "Streams that failed at this node's side",
@@ -114,18 +114,18 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     transport.udp_bytes_sent: "Bytes of UDP packets sent, without headers",
     transport.udp_packets_received: "UDP packets received",
     transport.udp_bytes_received: "Bytes of UDP packets received, without headers",
-    driver.wakes: "How often the node woke",
-    driver.pauses: "How often the node woke so late that it counts as a pause",
-    driver.events_missed: "Changes that slow subscribers were not told of one by one",
-    driver.phi_crossings_missed: "Crossings of a phi threshold that slow subscribers were not told of",
-    driver.addresses_alternating: "Changes of a member's address back to the one before",
-    driver.generations_not_kept: "Generations that could not be written to the data directory",
+    driver.wakes: "Times the node woke",
+    driver.pauses: "Times the node woke so late that it counts as a pause",
+    driver.events_missed: "Changes that slow subscribers did not receive individually",
+    driver.phi_crossings_missed: "Crossings of a phi threshold that slow subscribers did not receive",
+    driver.addresses_alternating: "Changes of a member's address back to the previous one: two processes may have its key",
+    driver.generations_not_kept: "Generations not written to the data directory, because writing failed",
     driver.hosts_not_asked: "Questions to hosts not asked: too many under way, or the host's budget spent",
-    driver.outsiders_dropped: "Messages of nodes that are not members dropped because these had sent too much lately",
-    driver.peers_not_kept: "Times the known peers could not be written to the data directory",
+    driver.outsiders_dropped: "Messages dropped because their senders, which have the key but are not members, had sent too much lately",
+    driver.peers_not_kept: "Failed writes of the known peers to the data directory",
 };
 
-/// What goes up and down: its name without the prefix, its help, and its value.
+/// Gauges: the name without the prefix, the help, and the value.
 pub(super) const GAUGES: &[(&str, &str, Count)] = &[
     ("transport_connections", "Peers with a connection", |stats| stats.transport.connections),
     (
@@ -135,7 +135,7 @@ pub(super) const GAUGES: &[(&str, &str, Count)] = &[
     ),
 ];
 
-/// Refused handshakes: the reason, and how many.
+/// Refused handshakes: the reason and the count.
 pub(super) const REFUSALS: &[(&str, Count)] = &[
     ("wrong_key", |stats| stats.transport.refusals.wrong_key),
     ("other_cluster", |stats| stats.transport.refusals.other_cluster),

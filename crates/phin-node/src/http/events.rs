@@ -1,4 +1,4 @@
-//! `GET /v1/events`: the whole list first, then every change, as server-sent events numbered by the list's version.
+//! `GET /v1/events`: the whole list, then every change, as server-sent events with the list's version as id.
 
 use std::convert::Infallible;
 
@@ -21,10 +21,11 @@ use crate::{
     events::{Line, What, member_list},
 };
 
-/// One subscriber. It is told at the pace at which it reads: what it misses, it is told of as missed.
+/// One subscriber. It receives changes at its own pace. A slow one receives the number of missed changes and a
+/// snapshot.
 struct Subscriber {
     changes: Changes,
-    /// A snapshot that is due, after its `missed`.
+    /// The snapshot to send after a `missed`.
     due: Option<Members>,
     _slot: OwnedSemaphorePermit,
 }

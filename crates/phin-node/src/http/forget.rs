@@ -28,6 +28,6 @@ pub(super) async fn forget(
         };
         Refusal::new(status, format!("{:?} is not forgotten: {error}", found.name()))
     })?;
-    info!(member = %found.id(), name = found.name(), "forgot a member, as asked over HTTP");
+    info!(member = %found.id(), name = found.name(), "forgot a member on request over HTTP");
     Ok(Json(Forgotten { forgotten: (&*found).into() }))
 }

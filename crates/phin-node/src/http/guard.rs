@@ -1,12 +1,12 @@
-//! Keeps out what a web page of another origin could send through a browser on this machine, and bodies that nobody
-//! asked for.
+//! Refuses requests that a web page of another origin could send through a browser on this machine, and long bodies.
 //!
-//! Three ways in are closed, each by a header that the browser sets and the page cannot: a page elsewhere sends its
-//! `Origin` or is marked by `Sec-Fetch-Site` (W3C Fetch Metadata); a page whose own name was made to resolve to this
-//! machine (DNS rebinding) sends that name as `Host`. A form cannot post, for its content types are refused too.
+//! The check uses headers that the browser sets and a page cannot change. A page of another origin sends its
+//! `Origin`, or `Sec-Fetch-Site` (W3C Fetch Metadata). A page whose name resolves to this machine (DNS rebinding)
+//! sends that name as `Host`. A form cannot post, because its content types are refused too.
 //!
-//! Host names can be allowed. Probes need none, since they say no more than whether the node works; neither do metrics on
-//! an address that other machines reach. Requests that change something are taken from this machine alone unless allowed.
+//! The operator can allow host names. Probes work under any name, because they reveal only whether the node works,
+//! and so do metrics on an address that other machines can reach. By default, requests that change state are accepted
+//! only from this machine.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -22,22 +22,22 @@ use axum::{
 
 use super::refusal::Refusal;
 
-/// Who may ask, and under which names.
+/// The allowed clients and host names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
-    /// Names under which this node may be asked, in lower case.
+    /// Allowed host names, in lower case.
     pub(crate) hosts: Vec<String>,
-    /// Whether other machines may make requests that change something.
+    /// Whether other machines may send requests that change state.
     pub(crate) remote_writes: bool,
-    /// Whether other machines reach the address.
+    /// Whether other machines can reach the address.
     pub(crate) is_remote: bool,
 }
 
-/// The address that a request comes from.
+/// The source address of a request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct From(pub(super) SocketAddr);
 
-/// Lets a request pass, or refuses it.
+/// Passes a request on, or refuses it.
 pub(super) async fn guard(
     State(access): State<Arc<Access>>,
     request: Request,
@@ -56,12 +56,12 @@ pub(super) async fn guard(
     }
 }
 
-/// What decides about a request, besides its headers.
+/// The properties of a request, other than its headers, that decide about it.
 struct Asked<'a> {
     method: &'a Method,
     path: &'a str,
     authority: Option<&'a str>,
-    /// Whether it comes from this machine.
+    /// Whether the request comes from this machine.
     is_local: bool,
 }
 
@@ -70,7 +70,7 @@ impl Asked<'_> {
         matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
-    /// Whether it may use any name for this machine.
+    /// Whether the request may use any host name.
     fn is_open(&self, access: &Access) -> bool {
         let is_probe = matches!(self.path, "/livez" | "/readyz");
         self.is_read() && (is_probe || (self.path == "/metrics" && access.is_remote))
@@ -85,13 +85,13 @@ fn check(access: &Access, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), 
     if !is_named_well && !asked.is_open(access) {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "ask by IP address or as localhost, or allow this host name with --http-host",
+            "this host name is not allowed; use an IP address or localhost, or allow the name with --http-host",
         ));
     }
     if !asked.is_read() && !asked.is_local && !access.remote_writes {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
-            "only requests from this machine may change something; --http-allow-remote-writes allows others",
+            "requests that change state are accepted only from this machine, unless --http-allow-remote-writes is set",
         ));
     }
     let origin = only(headers, &header::ORIGIN)?;
@@ -116,7 +116,7 @@ fn check(access: &Access, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), 
 }
 
 impl Access {
-    /// Whether a host, with or without a port, is a name that the operator allowed.
+    /// Whether the operator allowed this host name, with or without a port.
     fn is_allowed(&self, authority: &str) -> bool {
         let Ok(authority) = authority.parse::<Authority>() else {
             return false;
@@ -127,7 +127,7 @@ impl Access {
     }
 }
 
-/// No request here needs a body; one is not read, and a long one is not even begun.
+/// Refuses long bodies. No request needs a body, and none is read.
 fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else {
         return Ok(());
@@ -135,7 +135,10 @@ fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
     let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
     match length {
         Some(0..=MAX_BODY_BYTES) => Ok(()),
-        _ => Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no request here needs such a body")),
+        _ => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the body is longer than {MAX_BODY_BYTES} bytes"),
+        )),
     }
 }
 
@@ -143,7 +146,7 @@ fn cross_origin() -> Refusal {
     Refusal::new(StatusCode::FORBIDDEN, "requests from web pages of other origins are refused")
 }
 
-/// The value of a header that may be there once, as text.
+/// The value of a header as text, which may occur once.
 fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let malformed =
@@ -155,8 +158,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Result<Option<
     }
 }
 
-/// Whether a host, with or without a port, can only be meant for this machine's address: names can be made to point
-/// anywhere, addresses cannot.
+/// Whether a host, with or without a port, is an IP address or `localhost`. Names can be made to resolve to any
+/// address.
 fn is_ours(authority: &str) -> bool {
     let Ok(authority) = authority.parse::<Authority>() else {
         return false;

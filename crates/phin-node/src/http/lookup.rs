@@ -1,4 +1,4 @@
-//! Which member a request is about.
+//! Finds the member of a request.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use phin::{Member, Members};
 
 use super::refusal::Refusal;
 
-/// The member of this name, or else of this id or beginning of one, and the others that fit.
+/// Finds the member with this name, or else with an id that begins with it, and the other members that match.
 ///
-/// Each start without a data directory is another member with the same name. So the live one is meant, or if none lives,
-/// the one that died or left last. Several live members of one name have to be asked for by id.
+/// Each start without a data directory is a new member with the same name. So the live member is chosen, or else the
+/// one that died or left last. Several live members with one name need an id.
 pub(super) fn find<'a>(
     members: &'a Members,
     asked: &str,
@@ -28,7 +28,7 @@ pub(super) fn find<'a>(
     Ok((meant, found))
 }
 
-/// The same, but where several have the name, of those that died or left: others are not to be forgotten.
+/// Finds a member to forget: the same, but prefers members that died or left.
 pub(super) fn find_departed<'a>(
     members: &'a Members,
     asked: &str,
@@ -48,7 +48,7 @@ fn one_of<'a>(found: &[&'a Arc<Member>], asked: &str) -> Result<&'a Arc<Member>,
     match *found {
         [member] => Ok(member),
         [] => {
-            let error = format!("no member is called {asked:?}, and none has an id that begins so");
+            let error = format!("no member has the name {asked:?} or an id that begins with it");
             Err(Refusal::new(StatusCode::NOT_FOUND, error))
         }
         [..] => {
@@ -60,7 +60,7 @@ fn one_of<'a>(found: &[&'a Arc<Member>], asked: &str) -> Result<&'a Arc<Member>,
                 shown.push(format!("{} more", several - MAX_SHOWN));
             }
             let error =
-                format!("{asked:?} fits {several} members; ask by id: {}", shown.join(", "));
+                format!("{asked:?} matches {several} members; use an id: {}", shown.join(", "));
             Err(Refusal::new(StatusCode::CONFLICT, error))
         }
     }
@@ -74,7 +74,7 @@ fn with_id<'a>(members: &'a Members, asked: &str) -> Vec<&'a Arc<Member>> {
     members.iter().filter(|member| member.id().to_string().starts_with(&asked)).collect()
 }
 
-/// As many digits as tables show.
+/// The fewest digits of an id: as many as tables show.
 const MIN_ID_DIGITS: usize = 8;
-/// As many as fit a line of an error.
+/// Members shown in an error: as many as fit a line.
 pub(super) const MAX_SHOWN: usize = 8;

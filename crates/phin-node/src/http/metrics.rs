@@ -21,7 +21,7 @@ use super::{
     refusal::Refusal,
 };
 
-/// Everything that one answer shows, taken at one moment.
+/// The values of one answer, taken at one moment.
 #[derive(Debug)]
 pub(super) struct Snapshot {
     members: Members,
@@ -86,19 +86,24 @@ impl Snapshot {
         let version = [([], self.members.version() as f64)];
         encode_gauges(encoder, "list_version", "Version of the membership list", None, version)?;
         let conflicts = [([], self.members.name_conflicts() as f64)];
-        let help = "Live members whose name is another live member's too";
+        let help = "Live members whose name another live member has too";
         encode_gauges(encoder, "name_conflicts", help, None, conflicts)?;
         let held = [([], self.members.suppressed_len() as f64)];
-        let help =
-            "Members whose returns are not told, for they died and returned too often lately";
+        let help = "Members suppressed, because they died and returned too often lately";
         encode_gauges(encoder, "members_suppressed", help, None, held)?;
         let joined = [([], f64::from(u8::from(self.is_joined)))];
-        encode_gauges(encoder, "joined", "Whether the node has joined its cluster", None, joined)?;
+        encode_gauges(
+            encoder,
+            "joined",
+            "1 if the node has joined its cluster, else 0",
+            None,
+            joined,
+        )?;
         let isolated = [([], f64::from(u8::from(self.is_isolated)))];
-        let help = "Whether the node hears no other member, and so declares nobody dead";
+        let help = "1 if the node receives nothing from any member and declares none dead, else 0";
         encode_gauges(encoder, "isolated", help, None, isolated)?;
         let converged = [([], f64::from(u8::from(self.is_converged)))];
-        let help = "Whether the members heard lately hold the same list of live members";
+        let help = "1 if the members heard lately have the same list of live members, else 0";
         encode_gauges(encoder, "converged", help, None, converged)?;
         let since_epoch = |end: SystemTime| end.duration_since(SystemTime::UNIX_EPOCH);
         let end = self.certificate_end.and_then(|end| since_epoch(end).ok());
@@ -112,7 +117,7 @@ impl Snapshot {
         encode_gauges(encoder, "build_info", "Release that the node runs; always 1", None, build)
     }
 
-    /// One line for each member observed: as many as rings at most, however large the cluster is.
+    /// Encodes one line per observed member: at most as many as rings, in a cluster of any size.
     fn encode_links(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let label = |link: &Link| {
             let name = self.members.get(link.id).map_or("", |member| member.name());
@@ -122,20 +127,20 @@ impl Snapshot {
         let round_trips = links().filter_map(|link| {
             link.round_trip.map(|round_trip| (label(link), round_trip.as_secs_f64()))
         });
-        let help = "Typical round trip of probes to a member observed";
+        let help = "Typical round trip to an observed member";
         encode_gauges(encoder, "probe_round_trip", help, Some(&Unit::Seconds), round_trips)?;
         let help =
-            "How surprising the silence of a member observed is, as -log10 of its probability";
+            "Evidence that an observed member is dead: -log10 of the probability of its silence";
         encode_gauges(encoder, "phi", help, None, links().map(|link| (label(link), link.phi)))?;
         let losses = links().map(|link| (label(link), link.loss));
-        let help = "Estimated share of probes lost on the way to a member observed";
+        let help = "Estimated share of probes lost on the way to an observed member";
         encode_gauges(encoder, "probe_loss_ratio", help, None, losses)?;
         let degraded = self.unreached.iter().filter(|unreached| unreached.degraded_since.is_some());
         let degraded = [([], degraded.count() as f64)];
-        let help = "Members that live, but that most of their observers do not reach";
+        let help = "Live members that most of their observers do not reach";
         encode_gauges(encoder, "degraded_members", help, None, degraded)?;
         let failing = [([], self.unreached.iter().map(|u| u.links.len()).sum::<usize>() as f64)];
-        let help = "Links on which a member that lives is not reached, as far as this node knows";
+        let help = "Links on which a live member is not reached, as far as this node knows";
         encode_gauges(encoder, "failing_links", help, None, failing)
     }
 
@@ -143,12 +148,12 @@ impl Snapshot {
         for Counter { name, help, count } in COUNTERS {
             encode_counter(encoder, name, help, count(&self.stats))?;
         }
-        let help = "Connections of operators closed to make room for others";
+        let help = "HTTP connections closed to make room for others";
         encode_counter(encoder, "http_connections_closed", help, self.http_connections_closed)
     }
 
     fn encode_transport(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let help = "Handshakes that one side refused, by reason";
+        let help = "Handshakes refused by either side, by reason";
         let name = "transport_refusals";
         let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (reason, count) in REFUSALS {
@@ -163,11 +168,11 @@ impl Snapshot {
 
     fn encode_lag(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let driver = &self.stats.driver;
-        let help = "How much later than its deadlines the node woke, summed";
+        let help = "Time by which the node woke later than its deadlines, in total";
         let lag = ConstCounter::new(driver.total_lag.as_secs_f64());
         let unit = Some(&Unit::Seconds);
         lag.encode(encoder.encode_descriptor("driver_lag", help, unit, MetricType::Counter)?)?;
-        let help = "The longest that the node woke after its deadline";
+        let help = "Longest time by which the node woke after a deadline";
         encode_gauges(encoder, "driver_max_lag", help, unit, [([], driver.max_lag.as_secs_f64())])
     }
 }

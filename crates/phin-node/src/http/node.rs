@@ -1,4 +1,4 @@
-//! What the answers are made of.
+//! The state behind the answers.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -14,16 +14,16 @@ pub(crate) struct Node {
     pub(super) stage: watch::Sender<Stage>,
     pub(super) subscribers: Arc<Semaphore>,
     pub(super) connections: Arc<Counts>,
-    /// When the node's certificate expires, if it does.
+    /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
 }
 
-/// How far the node is on its way out.
+/// The stages of a departure.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
     Member,
     Leaving,
-    /// It left as an operator asked; the process is to end.
+    /// The node left at the request of an operator, and the process ends.
     Left,
 }
 
@@ -39,5 +39,5 @@ impl Node {
     }
 }
 
-/// Subscribers to `/v1/events` at a time; those beyond are refused with 503.
+/// Subscribers to `/v1/events` at once. Further ones are refused with 503.
 const MAX_SUBSCRIBERS: usize = 32;

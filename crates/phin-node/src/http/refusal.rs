@@ -1,4 +1,4 @@
-//! Answers that are errors.
+//! Error answers.
 
 use axum::{
     Json,
@@ -7,7 +7,7 @@ use axum::{
 };
 use serde_json::json;
 
-/// An answer that is an error: `{"error": …}` with its status.
+/// An error answer: `{"error": …}` with a status.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(super) status: StatusCode,

@@ -28,7 +28,7 @@ pub(super) async fn why(
     let report = node.cluster.why(found.id()).await.map_err(Refusal::stopped)?;
     let penalty = node.cluster.flap_penalty(found.id()).await.map_err(Refusal::stopped)?;
     let unreached = node.cluster.unreached().await.map_err(Refusal::stopped)?;
-    // Taken after the report, so that it has whatever the report ended in.
+    // After the report, so that the list contains the outcome of the report.
     let members = node.cluster.members();
     let member = members.get(found.id()).unwrap_or(&found);
     let failing = unreached.into_iter().find(|unreached| unreached.id == found.id());

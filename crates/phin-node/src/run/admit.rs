@@ -1,4 +1,4 @@
-//! `--admit`: a program of the operator's decides on each newcomer.
+//! `--admit`: a program of the operator decides on each newcomer.
 
 use std::{
     convert::Infallible,
@@ -21,17 +21,18 @@ use tokio::{
 };
 use tracing::error;
 
-/// Runs the program: its success admits the newcomer; otherwise the first line of its output is the reason why not.
+/// Runs the program. Its success admits the newcomer; otherwise the first line of its output is the reason for the
+/// refusal.
 ///
-/// The program has a process group of its own. The group is killed when the program has ended, or when the decision is
-/// given up, so no child of it is left behind.
+/// The program has a process group of its own. The group is killed when the program has ended or the decision timed
+/// out, so no child process remains.
 pub(crate) async fn decide(program: PathBuf, newcomer: Newcomer) -> Result<(), String> {
     let addrs: Vec<_> = newcomer.addrs.iter().map(ToString::to_string).collect();
     let mut command = Command::new(&program);
     command.args([&newcomer.id.to_string(), &newcomer.name, &newcomer.seen_at.to_string()]);
     command.arg(addrs.join(",")).stdin(Stdio::null()).stdout(Stdio::piped());
     command.process_group(0).kill_on_drop(true);
-    // The cluster's key is this node's business.
+    // The program must not receive the cluster key.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PHIN_") {
             command.env_remove(name);
@@ -39,14 +40,14 @@ pub(crate) async fn decide(program: PathBuf, newcomer: Newcomer) -> Result<(), S
     }
     let failed = |error: io::Error| {
         let path = program.display();
-        error!(program = %path, %error, "the admission program cannot be run; a newcomer is refused");
-        "the program that decides cannot be run".to_owned()
+        error!(program = %path, %error, "cannot run the admission program; a newcomer is refused");
+        "cannot run the admission program".to_owned()
     };
     let mut child = command.spawn().map_err(failed)?;
     let _group = Group::of(&child);
     let mut output = Vec::new();
     let mut stdout = child.stdout.take();
-    // Its exit decides, not the end of its output: a child that it left behind may hold that open.
+    // The exit of the program counts, not the end of its output, which a remaining child may hold open.
     let status = tokio::select! {
         status = child.wait() => status.map_err(failed)?,
         never = collect(stdout.as_mut(), &mut output) => match never {},
@@ -62,7 +63,7 @@ pub(crate) async fn decide(program: PathBuf, newcomer: Newcomer) -> Result<(), S
     }
 }
 
-/// Reads the output for as long as the program runs, so that it never waits for a reader; keeps its beginning.
+/// Reads the output while the program runs, so that the program never blocks. Keeps the beginning.
 async fn collect(stdout: Option<&mut ChildStdout>, output: &mut Vec<u8>) -> Infallible {
     if let Some(stdout) = stdout {
         let mut buffer = [0; MAX_OUTPUT_BYTES];
@@ -73,7 +74,7 @@ async fn collect(stdout: Option<&mut ChildStdout>, output: &mut Vec<u8>) -> Infa
     pending().await
 }
 
-/// Takes what was written before the program ended, without waiting for more.
+/// Reads the output written before the program ended, without waiting for more.
 fn drain(stdout: Option<ChildStdout>, output: &mut Vec<u8>) {
     let Some(Ok(stdout)) = stdout.map(ChildStdout::into_owned_fd) else {
         return;
@@ -91,7 +92,7 @@ fn keep(output: &mut Vec<u8>, bytes: &[u8]) {
     output.extend(bytes.iter().take(room));
 }
 
-/// The process group of a program; killed when this is dropped.
+/// The process group of a program, which is killed on drop.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -108,11 +109,11 @@ impl Drop for Group {
         };
         let was_there = kill_process_group(group, Signal::KILL).is_ok();
         if was_there {
-            // As process 1 of a container this process inherits the orphans, and has to reap them.
+            // As process 1 of a container, this process inherits orphans and must reap them.
             thread::spawn(move || while waitpgid(group, WaitOptions::empty()).is_ok() {});
         }
     }
 }
 
-/// How much of the program's output is kept; the reason that is sent on is shorter.
+/// Bytes of the program's output that are kept. The reason that is sent is shorter.
 const MAX_OUTPUT_BYTES: usize = 1_024;

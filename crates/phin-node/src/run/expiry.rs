@@ -1,4 +1,4 @@
-//! Certificates that expire while the node runs: when that is, and the warnings before.
+//! Warnings about certificates that expire while the node runs.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,8 +8,7 @@ use tracing::{error, warn};
 
 use crate::{settings::Admission, text::rfc3339};
 
-/// When the node's certificate stops being valid: at its own end, or at that of the CA that issued it. `None` with a cluster
-/// key, whose certificates do not expire.
+/// When the node's certificate or its CA expires. `None` with a cluster key, whose certificates do not expire.
 pub(crate) fn ends_at(admission: &Admission) -> Option<SystemTime> {
     let Admission::Certificates(pem) = admission else {
         return None;
@@ -22,11 +21,11 @@ pub(crate) fn ends_at(admission: &Admission) -> Option<SystemTime> {
     Some(issuer_ends.map_or(own_end, |issuer_end| own_end.min(issuer_end)))
 }
 
-/// Warns 30, 7 and 1 days before the certificate expires, and when it has.
+/// Logs warnings 30, 7 and 1 days before the certificate expires, and an error when it has expired.
 pub(crate) async fn warn_before(ends_at: SystemTime) {
     let mut warned = 0;
     loop {
-        // Looked at by the wall clock, which may be set.
+        // By the wall clock, which may be adjusted.
         let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
         let passed = warnings_due(left);
         if passed > warned {
@@ -49,7 +48,7 @@ pub(crate) async fn warn_before(ends_at: SystemTime) {
     }
 }
 
-/// How many warnings are due when a certificate is valid for so long.
+/// The number of warnings due when a certificate is valid for this time.
 fn warnings_due(left: Duration) -> usize {
     let early = WARN_DAYS.iter().filter(|&&days| left <= DAY * days).count();
     early + usize::from(left.is_zero())

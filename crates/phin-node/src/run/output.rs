@@ -1,4 +1,4 @@
-//! `--events`: each change of the membership on standard output.
+//! `--events`: writes each change of the membership to standard output.
 
 use std::{io, time::Duration};
 
@@ -13,8 +13,8 @@ use crate::{
     settings::EventFormat,
 };
 
-/// Writes changes at the pace of whoever reads them. A reader too slow is told how many it missed, and the list as it
-/// is then; one that has gone is told no more. Neither holds up the node.
+/// Writes changes at the pace of the reader. A slow reader gets the number of missed changes and the present list. If
+/// the reader closes its end, writing stops. Neither delays the node.
 pub(crate) struct Output {
     format: EventFormat,
     lines: Lines,
@@ -22,18 +22,18 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Begins with a `joined` for each member that is live in the list already: this node itself at least.
+    /// Starts with a `joined` for each live member of the list, which includes this node.
     pub(crate) fn start(format: EventFormat, changes: Changes) -> Self {
         let lines = Lines::start(io::stdout());
         let task = tokio::spawn(write_changes(format, changes, lines.clone()));
         Self { format, lines, task }
     }
 
-    /// Writes what is left, the departure last, as far as the reader takes it within `limit`.
+    /// Writes the remaining lines, the departure last, as far as the reader takes them within `limit`.
     pub(crate) async fn finish(self, departure: Option<Departure>, limit: Duration) {
         let Self { format, lines, mut task } = self;
         let rest = async {
-            // It ends by itself once the node has stopped.
+            // The task ends once the node has stopped.
             let _ = (&mut task).await;
             if let Some(departure) = departure {
                 let line = Line::now(What::Own(Own::Departed(departure)));
@@ -50,7 +50,7 @@ impl Output {
 
 async fn write_changes(format: EventFormat, changes: Changes, lines: Lines) {
     tokio::select! {
-        // First, so that a reader that has gone is noticed before the next change.
+        // In this order, so that a closed output is noticed before the next change.
         biased;
         reason = lines.closed() => {
             warn!(reason, "changes are no longer written to standard output");
@@ -63,7 +63,7 @@ async fn write_all(format: EventFormat, mut changes: Changes, lines: &Lines) {
     while let Some(told) = changes.next().await {
         for line in lines_of(told, changes.cluster()) {
             if lines.send(encode(format, &line)).await.is_err() {
-                // Who waits for `closed` tells why.
+                // The task that waits for `closed` reports the reason.
                 return std::future::pending().await;
             }
         }

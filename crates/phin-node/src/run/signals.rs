@@ -1,4 +1,4 @@
-//! The signals that ask a process to end.
+//! Signals that make the node leave.
 
 use std::{fs, future::pending};
 
@@ -6,17 +6,18 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// SIGTERM, Ctrl-C, and SIGHUP when the terminal closes. From its making on they no longer end the process by themselves.
+/// SIGTERM, SIGINT (Ctrl-C), and SIGHUP, which comes when the terminal closes. Once this exists, they no longer end the
+/// process by default.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// None where whoever started the process had it ignored, as `nohup` does, or where that is not known.
+    /// `None` if SIGHUP was ignored at the start, as under `nohup`, or if that is unknown.
     hangup: Option<Signal>,
 }
 
 impl Signals {
     pub(crate) fn new() -> Result<Self, Failure> {
-        // Asked before any is listened for.
+        // Before listening, which changes the answer.
         let hangup = is_hangup_ignored() == Some(false);
         let listen = |kind| {
             signal(kind).map_err(|error| Failure::runtime("cannot listen for signals", &error))
@@ -28,7 +29,7 @@ impl Signals {
         })
     }
 
-    /// The next signal's name.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         let Self { terminate, interrupt, hangup } = self;
         let hung_up = async {
@@ -43,7 +44,7 @@ impl Signals {
         }
     }
 
-    /// The same when one has come already. SIGHUP does not count then: the terminal and the shell both send it, and
+    /// The same after a first signal. SIGHUP does not count then: the terminal and the shell both send it, and
     /// systemd sends it after SIGTERM (`SendSIGHUP=`).
     pub(crate) async fn next_insistent(&mut self) -> &'static str {
         insistent(&mut self.terminate, &mut self.interrupt).await
@@ -59,16 +60,16 @@ async fn insistent(terminate: &mut Signal, interrupt: &mut Signal) -> &'static s
 
 async fn received(signal: &mut Signal) {
     if signal.recv().await.is_none() {
-        // No more can come.
+        // No further signal can arrive.
         pending::<()>().await;
     }
 }
 
-/// Whether SIGHUP is ignored, where the system tells (proc(5), `SigIgn`).
+/// Whether SIGHUP is ignored, if the system reports it (proc(5), `SigIgn`).
 fn is_hangup_ignored() -> Option<bool> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
-    // The lowest bit is the first signal, SIGHUP.
+    // The lowest bit is signal 1, SIGHUP.
     Some(ignored & 1 == 1)
 }

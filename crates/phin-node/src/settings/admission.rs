@@ -1,4 +1,4 @@
-//! What admits the node to its cluster: the cluster's keys, or a certificate from its CA.
+//! The credentials of the node: cluster keys, or a certificate from a CA.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use super::{
 };
 use crate::{private_file, text_file};
 
-/// The secret that lets the node in.
+/// The credentials that admit the node to the cluster.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// Knowing a key is being admitted.
+    /// Cluster keys: every node that knows one is admitted.
     Keys(Keyring),
-    /// The CA's certificate, the node's own and its private key, each as PEM.
+    /// The certificate of the CA, and the certificate and private key of the node.
     Certificates(Certificates),
 }
 
-/// Three PEM texts, and where their files were named. `Debug` shows no text: one is a secret.
+/// Three PEM texts and the places of their settings. `Debug` shows no text, because one is a secret.
 pub(crate) struct Certificates {
     pub(crate) ca: Placed<String>,
     pub(crate) cert: Placed<String>,
@@ -62,7 +62,7 @@ fn read_key_file(file: &Placed<String>) -> Result<Keyring, SettingsError> {
     parse_keys(&read_secret(file)?, &file.place, &format!("{}: ", file.value))
 }
 
-/// The text is not repeated in the error: it may be nearly a key.
+/// Parses cluster keys. The error does not contain the text, which may be almost a key.
 fn parse_keys(text: &str, place: &Place, file: &str) -> Result<Keyring, SettingsError> {
     text.parse().map_err(|error: phin::KeyringError| SettingsError::Secret {
         place: place.clone(),
@@ -89,7 +89,7 @@ fn read_certificates(
     })
 }
 
-/// The PEM of a private key that can be a node's.
+/// Reads the PEM of a private key, and checks that a node can use it.
 fn read_private_key(file: &Placed<String>) -> Result<String, SettingsError> {
     let pem = read_secret(file)?;
     Identity::from_pem(&pem).map_err(|error| SettingsError::Secret {

@@ -1,4 +1,4 @@
-//! How the node watches others: the profile's timings, and what was set in their place.
+//! The settings of the failure detector: the timings of the profile, and the settings that override them.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     values::boolean,
 };
 
-/// The profile's timings, with what was given besides.
+/// Takes the profile and the settings that override its timings.
 pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, SettingsError> {
     let (mut config, mut place) = match layers.word("profile")? {
         Some(Placed { value, place }) => (profile(value), place),
@@ -19,7 +19,7 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     };
     if let Some(Placed { value: Some(period), place: set }) = layers.duration("period", &config)? {
         config.period = period;
-        // What must fit into a period shrinks with it, and what must hold part of one grows.
+        // Values that must fit into a period shrink with it, and values that must hold part of one grow.
         config.prior_round_trip = config.prior_round_trip.min(period / 4);
         config.push_delay = config.push_delay.min(period);
         config.pause_tolerance = config.pause_tolerance.max(period / 10);
@@ -34,7 +34,7 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     }
     if let Some(pause) = take_duration(layers, "pause-tolerance", &config)? {
         config.pause_tolerance = pause;
-        // A process on a host that answers is given no less than one on a host that does not.
+        // A process whose host answers gets at least as much time as one whose host does not.
         config.hang_tolerance = config.hang_tolerance.max(pause);
     }
     if let Some(hang) = take_duration(layers, "hang-tolerance", &config)? {
@@ -50,7 +50,7 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     Ok(Placed { value: config, place })
 }
 
-/// A duration for which no word may stand.
+/// Takes a duration that cannot be a word.
 fn take_duration(
     layers: &mut Layers,
     name: &'static str,
@@ -59,7 +59,7 @@ fn take_duration(
     Ok(layers.duration(name, config)?.and_then(|duration| duration.value))
 }
 
-/// The port that hosts are asked for, unless they are not asked at all.
+/// Takes the closed port; `None` if hosts are not asked.
 pub(super) fn take_closed_port(
     layers: &mut Layers,
     config: &mut Config,
@@ -78,7 +78,7 @@ pub(super) fn take_closed_port(
     };
     match ask_hosts {
         Some(asked) if !asked.value => {
-            return Err(contradiction(&asked.place, "then no host is asked for any port"));
+            return Err(contradiction(&asked.place, "hosts are not asked, so no port is needed"));
         }
         Some(_) | None => config.ask_hosts = true,
     }

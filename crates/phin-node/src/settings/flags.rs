@@ -1,10 +1,11 @@
-//! The flags of `phin run` that are settings. They are texts here; environment and file are read by the same rules.
+//! The flags of `phin run` that are settings. They stay texts here, so that the same rules read flags, environment
+//! and file.
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::table::{In, Kind, SETTINGS, Setting};
 
-/// The flags that were given, by the names of their settings.
+/// The flags on the command line, by the names of their settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags(Vec<(&'static str, String)>);
 
@@ -63,7 +64,7 @@ fn to_arg(setting: &'static Setting) -> Arg {
     }
 }
 
-/// The text that a variable would have for a flag that was given.
+/// The text of a flag on the command line, in the form of its variable.
 fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
     match setting.kind {
         Kind::Switch => matches.get_flag(setting.name).then(|| "true".to_owned()),

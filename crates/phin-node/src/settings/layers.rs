@@ -1,4 +1,4 @@
-//! The layers of settings: which text was given for which setting, and where.
+//! The layers of settings: the text of each setting, and its place.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::text_file;
 
-/// The text given for each setting by the layer that counts, until the setting is taken.
+/// The text of each setting from the layer that takes precedence, until the setting is taken.
 pub(crate) struct Layers(BTreeMap<&'static str, Placed<String>>);
 
 impl Layers {
@@ -39,7 +39,7 @@ impl Layers {
         }
     }
 
-    /// Takes a setting and reads its text; `parse` says what is allowed where it cannot.
+    /// Takes a setting and parses its text. The error of `parse` says what is allowed.
     pub(crate) fn take<T>(
         &mut self,
         name: &'static str,
@@ -54,13 +54,13 @@ impl Layers {
         }
     }
 
-    /// Takes a setting as the text it was given as.
+    /// Takes a setting as text.
     pub(crate) fn take_text(&mut self, name: &'static str) -> Option<Placed<String>> {
         debug_assert_eq!(setting(name).name, name);
         self.0.remove(name)
     }
 
-    /// Takes a setting that is one of some words.
+    /// Takes a setting whose value is one of several words.
     pub(crate) fn word(
         &mut self,
         name: &'static str,
@@ -68,7 +68,7 @@ impl Layers {
         self.take(name, |text| setting(name).kind.word(text))
     }
 
-    /// Takes a number within its bounds; `None` inside is the word that may stand for it.
+    /// Takes a number within its bounds. The inner `None` is the word that may replace it.
     pub(crate) fn number(
         &mut self,
         name: &'static str,
@@ -76,8 +76,7 @@ impl Layers {
         Ok(self.take(name, |text| setting(name).kind.number(text))?.map(|number| number.value))
     }
 
-    /// Takes a duration within the bounds that it has with this configuration; `None` inside is the word that may stand
-    /// for it.
+    /// Takes a duration within the bounds of this configuration. The inner `None` is the word that may replace it.
     pub(crate) fn duration(
         &mut self,
         name: &'static str,
@@ -86,7 +85,7 @@ impl Layers {
         self.take(name, |text| setting(name).kind.duration(text, config))
     }
 
-    /// A setting that is in the table, and that nobody takes, would be ignored.
+    /// Asserts that every setting of the table was taken. A setting that is not taken would be ignored.
     pub(crate) fn assert_all_taken(&self) {
         debug_assert!(self.0.is_empty(), "nobody takes {:?}", self.0.keys());
     }
@@ -118,7 +117,7 @@ fn read_environment(
     Ok(layer)
 }
 
-/// Whether Kubernetes made this variable, as it does for each service of a namespace: with a service called `phin`,
+/// Whether Kubernetes set this variable. It sets some for each service of a namespace: with a service called `phin`,
 /// every pod has a `PHIN_SERVICE_HOST`, a `PHIN_PORT` with a URL, and a `PHIN_PORT_7646_UDP_ADDR`.
 fn is_service_link(name: &str, value: &OsStr) -> bool {
     let is_url = value.to_str().is_some_and(|value| value.contains("://"));
@@ -148,7 +147,7 @@ fn read_file(
     let table = DeTable::parse(&text).map_err(|error| {
         let position = error.span().map_or(0, |span| span.start);
         let line = text.lines().nth(line_at(position) - 1).unwrap_or_default();
-        let hint = if has_bare_text(line) { "; texts stand in quotes" } else { "" };
+        let hint = if has_bare_text(line) { "; put texts in quotes" } else { "" };
         malformed(position, format!("{}{hint}", error.message()))
     })?;
     let mut layer = BTreeMap::new();
@@ -173,7 +172,7 @@ fn in_file() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(|setting| setting.layers == In::All)
 }
 
-/// What to do about a name that is no setting: the one that was probably meant, or else all of them.
+/// The hint for an unknown setting: the probable name, or else all names.
 fn hint_for(unknown: &str, known: &[String]) -> String {
     let distance = |known: &&String| strsim::damerau_levenshtein(unknown, known);
     match known.iter().min_by_key(distance) {
@@ -184,17 +183,17 @@ fn hint_for(unknown: &str, known: &[String]) -> String {
     }
 }
 
-/// Whether a line of a settings file has a value that begins like a word, which only `true` and `false` may.
+/// Whether a line of a settings file has an unquoted text as its value.
 fn has_bare_text(line: &str) -> bool {
     let value = line.split_once('=').map_or("", |(_, value)| value.trim());
     value.starts_with(|c: char| c.is_alphabetic() || c == '/' || c == '.')
         && !matches!(value, "true" | "false")
 }
 
-/// A name that differs from a setting's in more letters, or in more than a third of its own, is no slip.
+/// A name with more wrong letters, or with more than a third of its letters wrong, gets no suggestion.
 const MAX_SLIPS: usize = 3;
 
-/// The text that a flag or variable would have for a value of the file, or what was expected instead.
+/// Converts a value of the file to the text of a flag or variable. The error says what was expected.
 fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
     match (kind, value) {
         (Kind::Switch | Kind::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),

@@ -1,25 +1,25 @@
-//! Where a setting was set, and what is wrong with it there.
+//! The places of settings, and the errors of settings.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use super::table::setting;
 use crate::private_file::PrivateFileError;
 
-/// A value, and where it was set.
+/// A value and the place where it was set.
 #[derive(Clone, Debug)]
 pub(crate) struct Placed<T> {
     pub(crate) value: T,
     pub(crate) place: Place,
 }
 
-/// Where a setting was set, named as its layer names it.
+/// The place where a setting was set, with the name that its layer uses.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Place {
     pub(super) name: &'static str,
     pub(super) source: Source,
 }
 
-/// Which layer a value came from.
+/// The layer of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Source {
     Default,
@@ -46,7 +46,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Which setting cannot be used, where it was set, and what is allowed.
+/// An invalid setting: its place and the allowed values.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     #[error("cannot read the settings file {path} ({place})")]
@@ -57,7 +57,7 @@ pub(crate) enum SettingsError {
     UnknownKey { path: String, line: usize, key: String, hint: String },
     #[error("unknown setting {name} in the environment; {hint}")]
     UnknownVariable { name: String, hint: String },
-    #[error("{place} is set to nothing; give it a value or take it away")]
+    #[error("{place} is empty; give it a value or remove it")]
     Empty { place: Place },
     #[error("{place} is {value:?}: {problem}")]
     Invalid { place: Place, value: String, problem: String },
@@ -75,7 +75,7 @@ pub(crate) enum SettingsError {
     )]
     RemoteHttp { place: Place, addr: SocketAddr },
     #[error(
-        "nothing says who may be in the cluster; make a key with `phin key new --out cluster.key` and \
+        "no key or certificate is set; make a key with `phin key new --out cluster.key` and \
          give each node --key-file cluster.key or its content in PHIN_CLUSTER_KEY, or give each \
          --ca, --cert and --key (see `phin cert`)"
     )]

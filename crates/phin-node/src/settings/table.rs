@@ -1,4 +1,4 @@
-//! The table of settings. Flag, variable, file key, help, documentation and bounds of each follow from its entry.
+//! The table of settings. Each entry defines flag, variable, file key, help, documentation and bounds.
 //!
 //! To add a setting, add an entry here and take it in [`Settings::resolve`](super::Settings::resolve);
 //! `UPDATE_DOCS=1 cargo test -p phin-node settings` writes it into `docs/operations.md`.
@@ -7,51 +7,51 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 
 /// One setting.
 pub(crate) struct Setting {
-    /// Its name on the command line, without dashes: `data-dir` is `--data-dir`, `PHIN_DATA_DIR` and `data_dir`.
+    /// The name of the flag without dashes: `data-dir` is `--data-dir`, `PHIN_DATA_DIR` and `data_dir`.
     pub(crate) name: &'static str,
-    /// What stands for its value in help and documentation.
+    /// The placeholder of the value in help and documentation.
     pub(crate) value: &'static str,
     pub(crate) kind: Kind,
     pub(crate) layers: In,
-    /// As people read it; empty where there is none.
+    /// The default as text; empty if there is none.
     pub(crate) default: &'static str,
-    /// What it does, in a line.
+    /// One line that says what the setting does.
     pub(crate) help: &'static str,
-    /// What `--help` says besides.
+    /// Further text of `--help`.
     pub(crate) details: &'static str,
-    /// What the documentation says besides, as Markdown.
+    /// Further text of the documentation, as Markdown.
     #[cfg_attr(not(test), expect(dead_code, reason = "a test keeps the documentation"))]
     pub(crate) docs: &'static str,
-    /// Whether it is of the detector, which few clusters need to set.
+    /// Whether the setting belongs to the detector, which few clusters need to change.
     pub(crate) is_detector: bool,
 }
 
-/// Which values a setting takes.
+/// The kinds of values.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// A text, which its use checks.
+    /// A text, which the code that uses it checks.
     Text,
-    /// Several texts: with commas between them, as a flag given again, or as a list in the file.
+    /// Several texts: separated by commas, as a repeated flag, or as a list in the file.
     Texts,
     /// A flag without a value; elsewhere `true` or `false`.
     Switch,
     /// `true` or `false`.
     Boolean,
-    /// One of these.
+    /// One of these words.
     Word(&'static [&'static str]),
     Port,
     /// A number, or a word.
     Number(Range<f64>),
-    /// A duration, or a word. What it may be depends on settings taken before.
+    /// A duration, or a word. The bounds depend on settings taken before.
     Duration(Range<Bound>),
 }
 
-/// What is allowed, the bounds included.
+/// A range of values, including the bounds.
 #[derive(Clone, Copy)]
 pub(crate) struct Range<T> {
     pub(crate) least: T,
     pub(crate) most: T,
-    /// A word that is allowed, too.
+    /// A word that is allowed instead.
     pub(crate) or: Option<&'static str>,
 }
 
@@ -60,23 +60,23 @@ pub(crate) struct Range<T> {
 pub(crate) enum Bound {
     At(Duration),
     Periods(u32),
-    /// A part of the period, one in so many.
+    /// The period divided by this number.
     PartOfPeriod(u32),
     PauseTolerance,
 }
 
-/// Which layers can have a setting.
+/// The layers that can have a setting.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum In {
     All,
-    /// Not the file, which it names.
+    /// Not the file: the setting names the file.
     FlagAndVariable,
-    /// A secret on a command line would be seen by every user of the machine.
+    /// Only the environment: every user of the machine can see the command line.
     Variable,
 }
 
 impl Setting {
-    /// How its flag is called, or what to set where it has none.
+    /// The name of the flag, or of the variable if there is no flag.
     pub(crate) fn flag(&self) -> String {
         match self.layers {
             In::All | In::FlagAndVariable => format!("--{}", self.name),
@@ -92,7 +92,7 @@ impl Setting {
         self.name.replace('-', "_")
     }
 
-    /// Its row of the documentation.
+    /// The row in the documentation.
     #[cfg(test)]
     pub(crate) fn row(&self) -> String {
         let value = if self.value.is_empty() { "" } else { &format!(" {}", self.value) };
@@ -107,7 +107,7 @@ impl Setting {
 }
 
 impl Kind {
-    /// What is allowed, in words; empty where the value itself says so.
+    /// The allowed values in words; empty if the placeholder says it.
     pub(super) fn allowed(self) -> String {
         match self {
             Self::Text | Self::Texts | Self::Switch => String::new(),
@@ -119,7 +119,7 @@ impl Kind {
         }
     }
 
-    /// What was expected, where it is not one of the words.
+    /// Parses a word. The error says what was expected.
     pub(crate) fn word(self, text: &str) -> Result<&'static str, String> {
         let Self::Word(words) = self else { unreachable!("it is no word") };
         words.iter().find(|word| **word == text).copied().ok_or_else(|| match words {
@@ -128,7 +128,7 @@ impl Kind {
         })
     }
 
-    /// `None` for the word that may stand for a number.
+    /// Parses a number; `None` for the word that may replace it.
     pub(crate) fn number(self, text: &str) -> Result<Option<f64>, String> {
         let Self::Number(range) = self else { unreachable!("it is no number") };
         match text.parse::<f64>() {
@@ -138,7 +138,7 @@ impl Kind {
         }
     }
 
-    /// `None` for the word that may stand for a duration.
+    /// Parses a duration; `None` for the word that may replace it.
     pub(crate) fn duration(
         self,
         text: &str,
@@ -196,7 +196,7 @@ impl fmt::Display for Bound {
     }
 }
 
-/// The setting of this name.
+/// The setting with this name.
 pub(crate) fn setting(name: &str) -> &'static Setting {
     let found = SETTINGS.iter().find(|setting| setting.name == name);
     found.unwrap_or_else(|| panic!("{name} is no setting"))
@@ -224,8 +224,8 @@ const SETTING: Setting = Setting {
     is_detector: false,
 };
 
-/// Every setting, in the order of help and documentation. The bounds of durations and numbers are those of
-/// [`phin::Config`], checked here so that an error can name the setting's place.
+/// All settings, in the order of help and documentation. The bounds of durations and numbers are those of
+/// [`phin::Config`], checked here so that an error can name the place of the setting.
 pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
         name: "config",

@@ -8,7 +8,7 @@ use crate::settings::table::{In, SETTINGS, Setting};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-/// Settings from arguments and variables; a key is among them unless they tell otherwise.
+/// Resolves settings from arguments and variables, with a key unless they contain credentials.
 fn resolve(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let command = Flags::augment_args(clap::Command::new("run").no_binary_name(true));
     let matches = command.try_get_matches_from(arguments).unwrap();
@@ -59,7 +59,7 @@ fn a_lower_layer_is_replaced_and_not_added_to() {
     assert_eq!(settings.join, ["c:3", "[::1]:4", "d:5"]);
 }
 
-/// The documentation has the table of settings. `UPDATE_DOCS=1` writes it.
+/// The documentation contains the table of settings. `UPDATE_DOCS=1` writes it.
 #[test]
 fn the_documentation_has_every_setting_as_the_table_has_it() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
@@ -99,7 +99,7 @@ fn a_file_can_have_every_setting() {
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
          http_host = [\"a\"]\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n"
     );
-    // A certificate takes the place of a key.
+    // A certificate replaces the key.
     let others = ["ca", "cert", "key"];
     let in_file = SETTINGS.iter().filter(|setting| setting.layers == In::All);
     for setting in in_file.filter(|setting| !others.contains(&setting.name)) {
@@ -191,7 +191,7 @@ fn variables_that_kubernetes_makes_are_no_settings() {
         ("PHIN_SEED_SERVICE_HOST", "10.0.0.1"),
     ];
     assert!(resolve(&[], &with_key(&links)).is_ok());
-    // Those are URLs; a port is a slip of somebody's pen.
+    // Kubernetes sets URLs; a number is a mistyped setting.
     let slip = error(&[], &[("PHIN_CLOSE_PORT", "7")]);
     assert!(slip.contains("PHIN_CLOSE_PORT"), "{slip}");
 }
@@ -221,7 +221,7 @@ fn a_malformed_file_is_named_with_the_line() {
 fn values_that_cannot_be_used_are_named_with_what_is_expected() {
     for (flag, value, expected) in [
         ("--bind", "localhost", "IP:PORT"),
-        ("--advertise", "0.0.0.0:1", "nobody can reach that"),
+        ("--advertise", "0.0.0.0:1", "no other node can reach"),
         ("--advertise", "10.0.0.300", "HOST[:PORT]"),
         ("--advertise", "a b", "HOST[:PORT]"),
         ("--advertise", "a.example:", "HOST[:PORT]"),
@@ -256,7 +256,7 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
     assert!(error(&[], &with_key(&[("PHIN_HTTP_ALLOW_REMOTE", "1")])).contains("true or false"));
     assert_eq!(
         error(&[], &with_key(&[("PHIN_NAME", "")])),
-        "PHIN_NAME is set to nothing; give it a value or take it away"
+        "PHIN_NAME is empty; give it a value or remove it"
     );
 }
 
@@ -317,7 +317,7 @@ fn a_slip_is_answered_with_what_was_probably_meant() {
     let variable = error(&[], &with_key(&[("PHIN_DATADIR", "a")]));
     assert!(variable.ends_with("did you mean PHIN_DATA_DIR?"), "{variable}");
     let bare = in_file("name = n2\n");
-    assert!(bare.ends_with("texts stand in quotes"), "{bare}");
+    assert!(bare.ends_with("put texts in quotes"), "{bare}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What each setting may be: texts turned into values, and the pairs of values that do not go together.
+//! Parses the values of settings, and finds pairs of values that contradict each other.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -15,25 +15,25 @@ use super::{
 };
 use crate::http::Access;
 
-/// How changes of the membership are written to standard output.
+/// The format of changes on standard output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum EventFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// One human-readable line.
+    /// Human-readable lines.
     Text,
 }
 
-/// How logs are written to standard error.
+/// The format of logs on standard error.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// One human-readable line.
+    /// Human-readable lines.
     Text,
 }
 
-/// The addresses that this node advertises.
+/// The address that the node advertises.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Advertised {
     Addr(SocketAddr),
@@ -47,7 +47,7 @@ pub(super) fn take_bind(layers: &mut Layers) -> Result<Placed<SocketAddr>, Setti
     Ok(bind.unwrap_or_else(|| Placed { value: DEFAULT_BIND, place: Place::default("bind") }))
 }
 
-/// The address for operators, and who may use it: other machines only if that was said as well.
+/// Takes the HTTP address and its access rules. An address that other machines can reach needs `--http-allow-remote`.
 pub(super) fn take_http(
     layers: &mut Layers,
 ) -> Result<(Option<Placed<SocketAddr>>, Access), SettingsError> {
@@ -90,7 +90,7 @@ pub(super) fn take_http(
     Ok((Some(http), access))
 }
 
-/// Host names, with commas between them.
+/// Parses host names, separated by commas.
 fn host_names(text: &str) -> Result<Vec<String>, String> {
     let name = |name: &str| {
         let name = name.trim().trim_end_matches('.').to_ascii_lowercase();
@@ -121,17 +121,17 @@ pub(super) fn data_dir(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// A file that somebody may execute; whether this node may shows when it is run.
+/// Checks that a file is executable by some user. Whether this node may execute it shows when it runs.
 pub(super) fn program(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     let metadata = path.metadata().map_err(|error| error.to_string())?;
     match metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
         true => std::path::absolute(path).map_err(|error| error.to_string()),
-        false => Err("it is not a program: no file that can be executed".into()),
+        false => Err("it is not an executable file".into()),
     }
 }
 
-/// Seeds stay names: what they resolve to may be different at each try.
+/// Parses seeds. They stay names, because they may resolve differently at each attempt.
 pub(super) fn seeds(text: &str) -> Result<Vec<String>, String> {
     text.split(',').map(|seed| checked_seed(seed.trim())).collect()
 }
@@ -148,7 +148,7 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let expected = "expected error, warn, info, debug, trace, off, or filters such as \
                     info,phin_swim=debug";
-    // To tracing a single word is a module of which to log all, so a mistyped level would silence the node.
+    // Tracing treats a single word as a module to log at every level, so a mistyped level would silence the node.
     let is_word = !text.contains(['=', ',']);
     if is_word && !LEVELS.contains(&text) {
         return Err(expected.into());
@@ -159,11 +159,11 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Port 0, and none, stand for the bound one.
+/// Parses the advertised address. Port 0 or no port means the bound port.
 pub(super) fn advertised(text: &str) -> Result<Advertised, String> {
     match socket_addr_or_ip(text, 0) {
         Ok(addr) if addr.ip().is_unspecified() => {
-            Err("nobody can reach that; expected the address under which others do".into())
+            Err("no other node can reach this address; expected one that others can reach".into())
         }
         Ok(addr) => Ok(Advertised::Addr(addr)),
         Err(_) => advertised_name(text).map(Advertised::Name),
@@ -173,7 +173,7 @@ pub(super) fn advertised(text: &str) -> Result<Advertised, String> {
 fn advertised_name(text: &str) -> Result<String, String> {
     let (host, port) = text.rsplit_once(':').unwrap_or((text, "0"));
     let labels = host.strip_suffix('.').unwrap_or(host).split('.');
-    // A name that ends in a number is an address with a slip in it.
+    // A name that ends in a number is a mistyped address.
     let is_number = labels.clone().next_back().is_some_and(|last| last.parse::<u64>().is_ok());
     let is_name = labels.clone().all(is_label) && !is_number;
     match is_name && port.parse::<u16>().is_ok() {
@@ -184,7 +184,7 @@ fn advertised_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Whether this is a part of a host name.
+/// Whether the text is a valid label of a host name.
 fn is_label(label: &str) -> bool {
     !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
 }
@@ -198,7 +198,7 @@ fn socket_addr_or_ip(text: &str, default_port: u16) -> Result<SocketAddr, String
     text.parse().or(ip).map_err(|_| "expected IP:PORT, such as 127.0.0.1:7646 or [::1]:7646".into())
 }
 
-/// The clients of the same node read the same variable, as a URL: both forms are understood by both.
+/// Parses an HTTP address, also as a URL: clients read the same variable as a URL, and both accept both forms.
 fn http_addr(text: &str) -> Result<SocketAddr, String> {
     let addr = text.strip_prefix("http://").map_or(text, |rest| rest.trim_end_matches('/'));
     let loopback = addr.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
@@ -224,6 +224,6 @@ fn checked_seed(seed: &str) -> Result<String, String> {
     }
 }
 
-/// Reached from this machine alone until told otherwise.
+/// The default address, which only this machine can reach.
 const DEFAULT_BIND: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), phin::DEFAULT_PORT);

@@ -56,8 +56,7 @@ fn a_member_that_is_suppressed_is_said_to_be_so() {
     why.suppressed_until = Some("2026-01-02T03:14:06.400000Z".into());
     why.flap_penalty = 10.44;
     let text = why.to_text();
-    let held =
-        "(penalty 10.4); its comings and goings are not told until 2026-01-02T03:14:06.400Z.\n";
+    let held = "(penalty 10.4); it is suppressed until 2026-01-02T03:14:06.400Z.\n";
     assert!(text.contains(held), "{text}");
 }
 

@@ -17,7 +17,7 @@ fn a_program_admits_or_refuses_with_a_reason_that_the_newcomer_logs() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o700)).unwrap();
     let n1 = Node::start(&["--name", "n1", "--admit", program.to_str().unwrap()]);
     let bad = Node::join("bad", &n1);
-    let log = bad.log("a seed did not let this node in");
+    let log = bad.log("join through a seed failed");
     assert!(text(&log["reason"]).ends_with("not admitted: bad is not good"), "{log}");
     assert_eq!(text(&n1.log("a newcomer was not admitted")["reason"]), "bad is not good");
     assert_eq!(bad.get("/readyz").status, 503);

@@ -35,7 +35,7 @@ fn start(name: &str, dir: &Path, seed: Option<&str>) -> Node {
     Node::spawn(&mut run(&[&arguments[..], &join].concat()))
 }
 
-/// How many days lie between the two dates that `phin cert show` prints of a certificate.
+/// The number of days between the two dates that `phin cert show` prints for a certificate.
 fn valid_days(file: &Path) -> i64 {
     let shown = output_of(&["cert", "show", file.to_str().unwrap()]);
     let shown = String::from_utf8(shown.stdout).unwrap();
@@ -92,7 +92,7 @@ fn a_node_has_the_name_of_its_certificate_and_warns_before_that_expires() {
     assert!(n1.get("/metrics").body.contains("\nphin_certificate_expiry_timestamp_seconds "));
 }
 
-/// Nobody with an expired certificate is reached: the member is dead, and its log alone would say why.
+/// A member with an expired certificate is not reached: without this, only its own log would show why it is dead.
 #[test]
 fn why_names_the_certificate_that_has_expired() {
     let directory = tempfile::tempdir().unwrap();
@@ -187,9 +187,9 @@ fn private_keys_are_for_their_owner_alone_and_nothing_is_overwritten() {
     let before = fs::read(directory.path().join("n1.pem")).unwrap();
     let again = issue("n1", directory.path());
     assert_eq!(again.status.code(), Some(1));
-    assert!(String::from_utf8(again.stderr).unwrap().contains("exists already"));
+    assert!(String::from_utf8(again.stderr).unwrap().contains("already exists"));
     let dir = directory.path().to_str().unwrap();
-    assert!(failure_of(&mut phin(&["cert", "ca", "--dir", dir]), 1).contains("exists already"));
+    assert!(failure_of(&mut phin(&["cert", "ca", "--dir", dir]), 1).contains("already exists"));
     assert_eq!(fs::read(directory.path().join("n1.pem")).unwrap(), before);
 }
 

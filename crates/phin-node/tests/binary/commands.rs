@@ -91,7 +91,7 @@ fn watch_ends_when_its_reader_has_gone_though_nothing_happens() {
 
 #[test]
 fn a_node_that_is_not_there_is_said_to_be() {
-    // Nobody listens on the port of a listener that has gone.
+    // No process listens on the port of a closed listener.
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for command in [&["members"][..], &["watch"], &["leave"], &["why", "n1"]] {
         let error = failure_of(phin(command).args(["--http", &addr.to_string()]), 1);
@@ -106,7 +106,7 @@ fn a_node_that_is_stopped_is_told_from_one_that_is_not_there() {
     let n1 = Node::start(&["--name", "n1"]);
     n1.stop();
     let error = failure_of(&mut phin(&["members", "--http", &n1.http]), 1);
-    assert!(error.contains("took the request but does not answer"), "{error}");
+    assert!(error.contains("accepted the connection but does not answer"), "{error}");
 }
 
 #[test]
@@ -123,6 +123,6 @@ fn what_answers_but_is_no_node_is_said_to_be_none() {
     });
     for command in [&["members"][..], &["watch"], &["leave"], &["why", "n1"], &["forget", "n1"]] {
         let error = failure_of(phin(command).args(["--http", &addr]), 1);
-        assert!(error.contains("not of phin") && error.contains("404 Not Found"), "{error}");
+        assert!(error.contains("not from phin") && error.contains("404 Not Found"), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! What must not be two and is: a name, an address. And who comes and goes too often.
+//! Conflicts: one name or one key of two nodes. And members that die and return too often.
 
 use std::{fs, time::Instant};
 
@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use crate::harness::{KEY, Node, PATIENCE, output_of, run_at, text};
 
-/// How a member stands in the table of `phin members`.
+/// The row of a member in the table of `phin members`.
 fn row(node: &Node, id: &str) -> String {
     let url = format!("http://{}", node.http);
     let table = String::from_utf8(output_of(&["members", "--http", &url]).stdout).unwrap();
@@ -84,7 +84,7 @@ fn an_address_reused_by_another_cluster_is_refused_in_the_handshake_and_nothing_
     let mut other = run_at(&n3.addr, &["--name", "other", "--cluster", "elsewhere"]);
     let other = Node::spawn(other.env("PHIN_CLUSTER_KEY", KEY));
     n1.event_of("dead", "n3");
-    // The dead are redialled.
+    // Dead members are redialled.
     let refused = other.log("handshake refused");
     assert!(text(&refused["reason"]).contains("another name"), "{refused}");
     let names = |node: &Node| -> Vec<String> {
@@ -140,7 +140,7 @@ fn who_dies_and_returns_again_and_again_is_suppressed() {
     let mut members = members["members"].as_array().unwrap().iter();
     let member = members.find(|member| member["id"] == **id).unwrap();
     assert_eq!(member["state"], "alive");
-    // For days, with this half life.
+    // For days, with this half-life.
     let (since, until) = (text(&member["since"]), text(&member["suppressed_until"]));
     assert!(until.ends_with('Z') && until[..10] > since[..10], "{member}");
     assert!(row(&n1, id).starts_with("n2 (suppressed)"), "{}", row(&n1, id));

@@ -81,7 +81,7 @@ fn a_signal_ends_everything_it_started() {
 
 #[test]
 fn even_killed_it_leaves_nothing_behind() {
-    // The processes it leaves become ours, so that their end can be waited for.
+    // Its orphans become children of this process, so that their end can be awaited.
     set_child_subreaper(Some(Pid::INIT)).unwrap();
     let (mut demo, _output, pids) = start();
     demo.kill().unwrap();

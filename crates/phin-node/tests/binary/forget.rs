@@ -1,4 +1,4 @@
-//! `phin forget` and its request: the dead vanish from all lists, the living stay.
+//! `phin forget` and its request: dead members disappear from all lists, live ones stay.
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -31,7 +31,7 @@ fn the_dead_are_forgotten_by_all_and_the_living_by_nobody() {
     let dead = n1.event_of("dead", "n3");
     n2.event_of("dead", "n3");
 
-    // Another by the same name lives: only the dead one can be meant.
+    // Another member with the same name is alive, so the request means the dead one.
     let _n3 = Node::join("n3", &n1);
     n1.event_of("joined", "n3");
     n2.event_of("joined", "n3");

@@ -1,5 +1,5 @@
-//! Processes of the binary, and what they say. Nothing here sleeps: it waits for lines and for ends, and gives up after
-//! a time that only a failure takes.
+//! Processes of the binary, and their output. Nothing here sleeps: it waits for lines and exits, and gives up after a
+//! time that only a failure takes.
 
 use std::{
     cell::RefCell,
@@ -17,7 +17,7 @@ use serde_json::Value;
 /// The key of every cluster here that is not about keys.
 pub(crate) const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
-/// The binary, without what the environment of the tests may tell it.
+/// The binary, without settings from the environment of the tests.
 pub(crate) fn phin(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_phin"));
     for (name, _) in std::env::vars_os() {
@@ -34,7 +34,7 @@ pub(crate) fn output_of(arguments: &[&str]) -> Output {
     phin(arguments).output().unwrap()
 }
 
-/// Runs the binary to its end, which must be a failure with this exit code, and returns what it says of it.
+/// Runs the binary, which must fail with this exit code, and returns its error.
 pub(crate) fn failure_of(command: &mut Command, code: i32) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
@@ -50,9 +50,9 @@ pub(crate) struct Node {
     _stdin: Option<ChildStdin>,
     events: Receiver<Value>,
     logs: Receiver<Value>,
-    /// Logs that came before one that was waited for.
+    /// Log lines that arrived before an awaited one.
     passed_over: RefCell<Vec<Value>>,
-    /// From the log of its start.
+    /// The address in the log of its start.
     pub(crate) addr: String,
     pub(crate) http: String,
 }
@@ -68,13 +68,13 @@ impl Node {
         Self::start(&["--name", name, "--join", &other.addr])
     }
 
-    /// Starts a node whose HTTP has an address of its own.
+    /// Starts a node with this HTTP address.
     pub(crate) fn start_at(http: &str, arguments: &[&str]) -> Self {
         let mut command = run_with("127.0.0.1:0", http, arguments);
         Self::spawn(command.env("PHIN_CLUSTER_KEY", KEY))
     }
 
-    /// Starts what [`run`] made, and waits until it runs.
+    /// Starts the command from [`run`], and waits until the node runs.
     pub(crate) fn spawn(command: &mut Command) -> Self {
         let mut child = command.spawn().unwrap();
         let events = lines_of(child.stdout.take().unwrap());
@@ -96,18 +96,18 @@ impl Node {
         node
     }
 
-    /// The next event that is as wanted; the others before it are passed over.
+    /// The next event that matches. Skips those before it.
     pub(crate) fn event(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
         wait(&self.events, &mut Vec::new(), what, is_wanted)
     }
 
-    /// The next event of this kind about the member of this name.
+    /// The next event of this kind about the member with this name.
     pub(crate) fn event_of(&self, event: &str, name: &str) -> Value {
         let what = format!("{event} of {name}");
         self.event(&what, |line| line["event"] == event && line["member"]["name"] == name)
     }
 
-    /// The fields of the first log whose message begins so and that was not asked for before.
+    /// The fields of the first log line whose message begins with this, and that was not returned before.
     pub(crate) fn log(&self, message: &str) -> Value {
         let is_wanted =
             |line: &Value| line["fields"]["message"].as_str().unwrap_or("").starts_with(message);
@@ -123,7 +123,7 @@ impl Node {
         kill_process(self.pid(), signal).unwrap();
     }
 
-    /// Stops it, and returns when none of its threads runs any more.
+    /// Stops the process, and returns when none of its threads runs any more.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
         waitid(WaitId::Pid(self.pid()), WaitIdOptions::STOPPED).unwrap();
@@ -141,12 +141,12 @@ impl Node {
         self.child.wait().unwrap()
     }
 
-    /// Asks its HTTP.
+    /// Sends an HTTP request.
     pub(crate) fn get(&self, path: &str) -> Answer {
         request(&self.http, &format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.http))
     }
 
-    /// What is left of its events once it has ended.
+    /// The remaining events once it has ended.
     pub(crate) fn rest(&self) -> Vec<Value> {
         self.events.iter().collect()
     }
@@ -154,18 +154,18 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // This fails if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// `phin run` as all nodes here run: fast, on a free port, ending with the test.
+/// `phin run` for tests: fast, on a free port, and ending with the test.
 pub(crate) fn run(arguments: &[&str]) -> Command {
     run_with("127.0.0.1:0", "127.0.0.1:0", arguments)
 }
 
-/// The same at a port of its own.
+/// The same with this address.
 pub(crate) fn run_at(bind: &str, arguments: &[&str]) -> Command {
     run_with(bind, "127.0.0.1:0", arguments)
 }
@@ -196,7 +196,7 @@ impl Answer {
     }
 }
 
-/// Sends bytes as they are, and reads the answer to the end of its length, or of the connection.
+/// Sends bytes unchanged, and reads the answer to its end.
 pub(crate) fn request(addr: &str, raw: &str) -> Answer {
     let mut stream = connect(addr);
     stream.write_all(raw.as_bytes()).unwrap();
@@ -218,7 +218,7 @@ pub(crate) fn connect(addr: &str) -> TcpStream {
     stream
 }
 
-/// The head of an answer, in lower case but for the values.
+/// The head of an answer, with header names in lower case.
 pub(crate) fn head(reader: &mut impl BufRead) -> String {
     let mut head = String::new();
     while reader.read_line(&mut head).unwrap() > 2 {}
@@ -260,5 +260,5 @@ fn wait(
     }
 }
 
-/// Only a failure takes as long.
+/// The longest wait. Only a failure takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! HTTP for operators: what it answers, and what it refuses.
+//! The HTTP interface: answers and refusals.
 
 use std::io::{BufRead, BufReader, Read, Write};
 
@@ -97,7 +97,7 @@ fn connections_that_ask_nothing_make_way_for_those_that_do() {
 
 #[test]
 fn a_node_is_ready_once_a_seed_let_it_in() {
-    // A socket that is there and never answers.
+    // A socket that exists and never answers.
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let seed = silent.local_addr().unwrap().to_string();
     let n1 = Node::start(&["--name", "n1", "--join", &seed]);
@@ -186,7 +186,7 @@ fn garbage_ends_its_own_connection_alone() {
         ["\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", "GET\r\n\r\n", &many_headers, &long_header];
     for raw in garbage {
         let mut stream = connect(&n1.http);
-        // It may end the connection before it has read everything.
+        // The node may close the connection before it has read everything.
         let _ = stream.write_all(raw.as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);

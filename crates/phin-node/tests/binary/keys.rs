@@ -23,7 +23,7 @@ fn a_key_file_is_for_its_owner_alone_and_is_never_overwritten() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let key = fs::read_to_string(&path).unwrap();
     let error = failure_of(&mut phin(&arguments), 1);
-    assert!(error.contains("exists already"), "{error}");
+    assert!(error.contains("already exists"), "{error}");
     assert_eq!(fs::read_to_string(&path).unwrap(), key);
 }
 
@@ -53,7 +53,7 @@ fn a_key_that_is_no_file_is_said_to_be_none_and_waited_for_by_nobody() {
     fs::create_dir(&identity).unwrap();
     let of_directory = failure();
     fs::remove_dir(&identity).unwrap();
-    // Opening a pipe would wait for whoever writes.
+    // Opening a pipe would wait for a writer.
     assert!(Command::new("mkfifo").args(["-m", "600"]).arg(&identity).status().unwrap().success());
     let of_pipe = failure();
     for error in [of_directory, of_pipe] {

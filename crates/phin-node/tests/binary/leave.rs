@@ -1,4 +1,4 @@
-//! Leaving: what is said of who knows is true, and whoever learns of it takes it for nothing else.
+//! Leaving: the reported number of confirmations is true, and no member reports the departure as a death.
 
 use std::thread;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::harness::{Node, output_of, text};
 
-/// Runs `phin leave` to its end, and returns what it says.
+/// Runs `phin leave` to its end, and returns its output.
 fn leave(http: &str) -> String {
     let output = output_of(&["leave", "--http", http]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The next event of this kind about that member, before which it was neither suspect nor dead.
+/// The next event of this kind about a member, which must not be suspect or dead before it.
 fn takes_for(node: &Node, event: &str, name: &str) -> Value {
     node.event(&format!("{event} of {name}"), |line| {
         let is_it = line["member"]["name"] == name;
@@ -23,13 +23,13 @@ fn takes_for(node: &Node, event: &str, name: &str) -> Value {
     })
 }
 
-/// Three that know one another.
+/// Three nodes that know each other.
 fn three() -> [Node; 3] {
     let n1 = Node::start(&["--name", "n1"]);
     let n2 = Node::join("n2", &n1);
     let n3 = Node::join("n3", &n1);
     for (node, others) in [(&n1, ["n2", "n3"]), (&n2, ["n1", "n3"]), (&n3, ["n1", "n2"])] {
-        // In whichever order they came.
+        // In any order.
         let mut missing = others.to_vec();
         while !missing.is_empty() {
             let line = node.event("the others", |line| line["event"] == "joined");
@@ -53,7 +53,7 @@ fn cut_off_from_all_a_departure_ends_in_time_and_is_true() {
     n2.stop();
     assert_eq!(leave(&n3.http), "left; confirmed by 0 of 2 members\n");
     assert!(n3.wait().success());
-    // What it said reached their hosts: they read it when they go on, and never take it for dead.
+    // Its messages reached their hosts. They read them when they resume, and never consider it dead.
     for node in [&n1, &n2] {
         node.signal(Signal::CONT);
     }
@@ -104,7 +104,7 @@ fn who_left_returns_at_once_and_not_before() {
     for node in [&n1, &n2] {
         takes_for(node, "left", "n4");
     }
-    // A newcomer that learns of it brings it back to nobody.
+    // A newcomer that learns of it revives it nowhere.
     let n5 = Node::join("n5", &n2);
     takes_for(&n1, "joined", "n5");
     n5.event_of("joined", "n2");

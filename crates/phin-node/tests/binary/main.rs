@@ -1,4 +1,4 @@
-//! The binary as its users meet it: every test runs it as a process.
+//! Tests of the binary: every test runs it as a process.
 
 #![expect(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
 

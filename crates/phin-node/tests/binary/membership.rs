@@ -1,4 +1,4 @@
-//! Nodes started by hand: who is there, who dies, who leaves.
+//! Nodes started by hand: joins, deaths and departures.
 
 use rustix::process::Signal;
 
@@ -30,7 +30,7 @@ fn three_nodes_by_hand_see_each_other_come_and_go() {
 
 #[test]
 fn a_node_that_hears_nobody_says_so_and_is_not_ready() {
-    // Asked, the host of a stopped process would answer, and hearing anyone is enough not to be isolated.
+    // Without questions to hosts: the host of a stopped process would answer, and then the node is not isolated.
     let n1 = Node::start(&["--name", "n1", "--ask-hosts", "false"]);
     let n2 = Node::join("n2", &n1);
     n1.event_of("joined", "n2");
@@ -79,7 +79,7 @@ fn with_a_data_directory_a_restart_is_the_same_member() {
 #[test]
 fn a_seed_without_an_address_is_tried_again_and_logged() {
     let mut node = Node::start(&["--name", "n1", "--join", "no-such-host.invalid:7646"]);
-    let log = node.log("a seed");
+    let log = node.log("join through a seed failed");
     assert!(text(&log["seed"]).contains("no-such-host.invalid"), "{log}");
     assert!(text(&log["reason"]).contains("cannot resolve"), "{log}");
     assert_eq!(node.get("/readyz").status, 503);

@@ -1,4 +1,4 @@
-//! Standard output that is closed, or that nobody reads.
+//! Standard output that is closed, or not read.
 
 use std::{
     io::{BufRead, BufReader},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::harness::{KEY, Node, phin, run};
 
-/// A node whose standard output a test holds itself; its log is read until it runs.
+/// Starts a node whose standard output the test keeps. Reads its log until it runs.
 fn start(arguments: &[&str]) -> (std::process::Child, impl Iterator<Item = String>, String) {
     let mut command = run(arguments);
     let mut child = command.env("PHIN_CLUSTER_KEY", KEY).stdout(Stdio::piped()).spawn().unwrap();

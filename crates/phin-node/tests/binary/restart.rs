@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::harness::{KEY, Node, run_at, text};
 
-/// A node whose known peers are logged when they are kept.
+/// Starts a node that logs when it saves its known peers.
 fn start(name: &str, data_dir: &Path, more: &[&str]) -> Node {
     start_at("127.0.0.1:0", name, data_dir, more)
 }
@@ -25,7 +25,7 @@ fn spawn_at(bind: &str, arguments: &[&str]) -> Node {
 
 /// Waits until this many peers are in the node's data directory.
 fn wait_until_kept(node: &Node, peers: u64) {
-    while node.log("the known peers are kept")["peers"] != peers {}
+    while node.log("saved the known peers")["peers"] != peers {}
 }
 
 fn kill(mut node: Node) -> String {
@@ -34,7 +34,7 @@ fn kill(mut node: Node) -> String {
     node.addr.clone()
 }
 
-/// Waits until the node has told of a live member of each of these names.
+/// Waits until the node has reported a live member with each of these names.
 fn meets(node: &Node, names: &[&str]) {
     let mut missing: BTreeSet<_> = names.iter().copied().collect();
     while !missing.is_empty() {
@@ -57,7 +57,7 @@ fn state_of(node: &Node, id: &str) -> Option<String> {
 #[test]
 fn a_restart_that_nobody_noticed_is_one_return_in_the_next_generation() {
     let directory = tempfile::tempdir().unwrap();
-    // Nobody is pinged again before the restart.
+    // No member is pinged again before the restart.
     let slow = ["--period", "60s"];
     let n1 = Node::start(&[&["--name", "n1"][..], &slow].concat());
     let n2 = Node::start(&[&["--name", "n2", "--join", &n1.addr][..], &slow].concat());
@@ -66,7 +66,7 @@ fn a_restart_that_nobody_noticed_is_one_return_in_the_next_generation() {
     n2.event_of("joined", "n3");
     wait_until_kept(&n3, 2);
     let addr = kill(n3);
-    // Without any seed: it finds back through those it knew.
+    // Without any seed: it rejoins through the peers that it knew.
     let _n3 = start_at(&addr, "n3", directory.path(), &slow);
     for node in [&n1, &n2] {
         let back = node.event("n3 in its next generation", |line| {
@@ -117,7 +117,7 @@ fn without_its_data_a_node_is_new_and_the_old_one_is_known_to_be_gone() {
         }
         let (dead, new) = (dead.unwrap(), new.unwrap());
         assert_eq!(dead["member"]["id"], old["member"]["id"]);
-        // One observer's word for gone, while the other still looks, is worth silent.
+        // `gone` from one observer counts as `silent` while the other still asks.
         let silence = text(&dead["silence"]);
         assert!(["gone", "silent"].contains(&silence.as_str()), "{dead}");
         assert_eq!(new["member"]["generation"], 1);
@@ -142,11 +142,11 @@ fn with_an_old_copy_of_its_data_a_node_learns_that_it_is_behind() {
     }
     fs::write(&generation, old).unwrap();
     let n2 = again();
-    let taken = n2.log("members know this node's key by a later generation");
+    let taken = n2.log("members know a later generation of this node");
     let taken = taken["generation"].as_u64().unwrap();
     assert!(taken > 3, "it was known as the third: {taken}");
     n1.event("n2 after what it was", |line| line["event"] != "dead" && is_back(line, "n2", taken));
-    // It left, so what it had to write is written.
+    // It left, so it has saved its state.
     n2.signal(Signal::TERM);
     n1.event_of("left", "n2");
     drop_ended(n2);
@@ -179,7 +179,7 @@ fn all_restart_at_once_with_and_without_their_data_and_find_each_other() {
         wait_until_kept(node, 5);
     }
     let addrs: Vec<_> = nodes.into_iter().map(kill).collect();
-    // Those with data have no seed any more, the others one that has to find back itself.
+    // Nodes with data have no seed now; the others have one that must rejoin itself.
     let mut nodes = Vec::new();
     for (name, addr) in kept.iter().zip(&addrs) {
         nodes.push(start_at(addr, name, &dir(name), &[]));
@@ -216,11 +216,11 @@ fn damaged_peers_are_set_aside_and_the_seeds_are_enough() {
 fn a_full_disk_is_told_of_counted_and_tried_again() {
     let directory = tempfile::tempdir().unwrap();
     let new = directory.path().join("peers.new");
-    // What is written goes to a device that is always full.
+    // Writes go to a device that is always full.
     std::os::unix::fs::symlink("/dev/full", &new).unwrap();
     let n1 = Node::start(&["--name", "n1"]);
     let n2 = start("n2", directory.path(), &["--join", &n1.addr]);
-    let log = n2.log("the known peers could not be kept");
+    let log = n2.log("cannot save the known peers");
     assert_eq!(text(&log["path"]), directory.path().join("peers").to_str().unwrap());
     let metrics = n2.get("/metrics").body;
     assert!(!metrics.contains("\nphin_driver_peers_not_kept_total 0\n"), "{metrics}");

@@ -1,4 +1,4 @@
-//! Settings that cannot be used: each ends the node at once, with an error that names the setting.
+//! Invalid settings: each stops the node immediately, with an error that names the setting.
 
 use std::{fs, net::UdpSocket, os::unix::fs::PermissionsExt, path::Path, process::Command};
 

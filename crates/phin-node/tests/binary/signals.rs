@@ -1,4 +1,4 @@
-//! How a node ends.
+//! Signals, and how a node stops.
 
 use std::{
     fs,
@@ -32,7 +32,7 @@ fn each_signal_makes_it_leave() {
 #[test]
 fn a_start_that_waits_for_a_file_ends_too() {
     let directory = tempfile::tempdir().unwrap();
-    // Opening a pipe waits for whoever reads.
+    // Opening a pipe waits for a reader.
     let lock = directory.path().join("lock");
     assert!(Command::new("mkfifo").arg(&lock).status().unwrap().success());
     let mut command = run(&["--data-dir", directory.path().to_str().unwrap()]);
@@ -53,7 +53,7 @@ fn catches_sigterm(pid: u32) -> bool {
     signals_of(&pid.to_string(), "SigCgt:") & (1 << 14) != 0
 }
 
-/// Whether these tests run under nohup: then the nodes do as well, and ignore SIGHUP, which is signal 1.
+/// Whether these tests run under nohup. Then the nodes do too, and ignore SIGHUP, which is signal 1.
 fn hangups_are_ignored() -> bool {
     let is_ignored = signals_of("self", "SigIgn:") & 1 != 0;
     if is_ignored {
@@ -73,7 +73,7 @@ fn a_second_signal_within_a_second_is_the_same_request() {
     let n1 = Node::start(&["--name", "n1"]);
     let mut n2 = Node::join("n2", &n1);
     n2.event_of("joined", "n1");
-    // It cannot confirm the departure, so that takes a while.
+    // It cannot confirm the departure, which therefore takes a while.
     n1.stop();
     n2.signal(Signal::TERM);
     n2.log("leaving the cluster");
@@ -91,7 +91,7 @@ fn a_later_signal_ends_it_at_once() {
     n1.stop();
     n2.signal(Signal::TERM);
     n2.log("leaving the cluster");
-    // The first of these that comes late enough ends it.
+    // The first of these that arrives late enough stops it.
     while !n2.has_ended() {
         n2.signal(Signal::TERM);
         thread::yield_now();
@@ -100,7 +100,7 @@ fn a_later_signal_ends_it_at_once() {
     assert!(!n2.rest().iter().any(|line| line["event"] == "departed"));
 }
 
-/// A terminal that closes and its shell both send it, and systemd sends it after SIGTERM.
+/// A closing terminal and its shell both send SIGHUP, and systemd sends it after SIGTERM.
 #[test]
 fn a_hangup_while_leaving_hurries_nobody() {
     if hangups_are_ignored() {
@@ -110,7 +110,7 @@ fn a_hangup_while_leaving_hurries_nobody() {
         let n1 = Node::start(&["--name", "n1"]);
         let mut n2 = Node::join("n2", &n1);
         n2.event_of("joined", "n1");
-        // It has to wait for who cannot confirm its departure.
+        // It must wait for a member that cannot confirm its departure.
         n1.stop();
         n2.signal(first);
         n2.log("leaving the cluster");

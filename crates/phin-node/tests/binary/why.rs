@@ -70,7 +70,7 @@ fn a_death_is_told_with_who_missed_what() {
 
 #[test]
 fn a_suspicion_is_told_while_it_is_open_and_when_it_is_cleared() {
-    // Nobody is declared dead here: the silence of a stopped process ends with the test.
+    // No member is declared dead: the silence of a stopped process ends with the test.
     let patient = ["--hang-tolerance", "1h", "--pause-tolerance", "300ms"];
     let start = |name: &str, seed: Option<&Node>| {
         let join: Vec<&str> = seed.into_iter().flat_map(|node| ["--join", &node.addr]).collect();
@@ -113,11 +113,11 @@ fn a_name_that_nobody_or_more_than_one_has_is_an_error() {
     for unknown in ["n9", "%2e%2e", "00", "%F0%9F%A6%80"] {
         let missing = n1.get(&format!("/v1/members/{unknown}/why"));
         assert_eq!(missing.status, 404, "{unknown}");
-        assert!(missing.error().contains("no member is called"), "{}", missing.body);
+        assert!(missing.error().contains("no member has the name"), "{}", missing.body);
     }
     assert_eq!(n1.get("/v1/members/%ff/why").status, 400, "that is no text");
     let error = failure_of(&mut phin(&["why", "a/b", "--http", &n1.http]), 1);
-    assert!(error.contains("404") && error.contains("no member is called \"a/b\""), "{error}");
+    assert!(error.contains("404") && error.contains("no member has the name \"a/b\""), "{error}");
 
     let _twins = [(); 2].map(|()| Node::join("twin", &n1));
     let ids = [(); 2].map(|()| text(&n1.event_of("joined", "twin")["member"]["id"]));

@@ -1,4 +1,4 @@
-//! Who is at an address.
+//! Addresses that another process takes over.
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ fn an_address_belongs_to_whoever_answers_there() {
     let others = [1, 2, 3];
     let first = id(&cluster.await_event(&others, "joined", 4, &cluster.beginning())[0]);
 
-    // Another identity: the one before is gone.
+    // Another identity: the previous member is gone.
     let mark = cluster.mark();
     cluster.node_mut(4).kill();
     cluster.restart(4);
@@ -23,7 +23,7 @@ fn an_address_belongs_to_whoever_answers_there() {
     assert!(dead.iter().all(|dead| id(dead) == first && dead["silence"] == "gone"), "{dead:?}");
     assert!(ids.iter().all(|id| *id != first && *id == ids[0]), "{ids:?}");
 
-    // Another cluster: never merged, and the one before is dead.
+    // Another cluster: never merged, and the previous member is dead.
     let mark = cluster.mark();
     cluster.node_mut(4).kill();
     let stranger = cluster.process(4, &KEY.replace('0', "1"));

@@ -19,15 +19,15 @@ pub(crate) struct Cluster {
     arguments: Vec<String>,
 }
 
-/// How much every node had told at one moment.
+/// The number of events of every node at one moment.
 #[derive(Clone)]
 pub(crate) struct Mark(Vec<usize>);
 
 impl Cluster {
-    /// Starts so many nodes, all of which know all when this returns; `None` where this machine cannot, which is said.
+    /// Starts this many nodes, and returns when all know all. Returns `None` and prints a note if this machine cannot.
     ///
     /// # Panics
-    /// Where it cannot although `NEEDS_NETWORK` says that it must.
+    /// If this machine cannot, and `NEEDS_NETWORK` is set.
     pub(crate) fn start(family: Family, size: usize, arguments: &[&str]) -> Option<Self> {
         let lan = match Lan::new(family, size) {
             Ok(lan) => lan,
@@ -36,7 +36,7 @@ impl Cluster {
             }
             Err(error) => {
                 let name = std::thread::current().name().unwrap_or("?").to_owned();
-                // Straight to standard error: what a test prints is not shown while it passes.
+                // Directly to standard error, because the output of a passing test is not shown.
                 let line = format!("{name}: SKIPPED, for it needs root, ip and nft: {error}\n");
                 let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
                 return None;
@@ -52,7 +52,7 @@ impl Cluster {
         Some(cluster)
     }
 
-    /// Starts a process on a host as the cluster's nodes are started, but for its key.
+    /// Starts a process on a host like a node of the cluster, but with this key.
     pub(crate) fn process(&self, number: usize, key: &str) -> Node {
         let seed = SocketAddr::from((self.lan.ip(1), PORT)).to_string();
         let mut all: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
@@ -61,12 +61,12 @@ impl Cluster {
         Node::start(self.lan.host(number), self.lan.ip(number), &format!("n{number}"), key, &all)
     }
 
-    /// Makes a process that was started elsewhere the next node.
+    /// Adds a process that was started elsewhere as the next node.
     pub(crate) fn adopt(&mut self, node: Node) {
         self.nodes.push(node);
     }
 
-    /// Starts a node anew whose process ends; it is another member.
+    /// Ends a node's process and starts a new one, which is another member.
     pub(crate) fn restart(&mut self, number: usize) {
         self.node_mut(number).wait();
         self.nodes[number - 1] = self.process(number, KEY);
@@ -93,12 +93,12 @@ impl Cluster {
         Mark(vec![0; self.nodes.len()])
     }
 
-    /// Now.
+    /// The present moment.
     pub(crate) fn mark(&self) -> Mark {
         Mark(self.nodes.iter().map(Node::mark).collect())
     }
 
-    /// Waits until each of these has told this of `subject`.
+    /// Waits until each of these has reported this event about `subject`.
     pub(crate) fn await_event(
         &self,
         by: &[usize],
@@ -112,7 +112,7 @@ impl Cluster {
             .collect()
     }
 
-    /// Waits until each of these has told this of all the others of them.
+    /// Waits until each of these has reported this event about all the others.
     pub(crate) fn await_all(&self, event: &str, of: &[usize], since: &Mark) {
         for &subject in of {
             let others: Vec<usize> = of.iter().copied().filter(|&other| other != subject).collect();
@@ -120,14 +120,14 @@ impl Cluster {
         }
     }
 
-    /// What one node told since then of members, as event and number.
+    /// The events about members that one node reported since then, as event and number.
     pub(crate) fn told(&self, by: usize, since: &Mark) -> Vec<(String, String)> {
         let events = self.node(by).since(since.0[by - 1]);
         let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
         events.iter().map(|line| (text(&line["event"]), text(&line["member"]["name"]))).collect()
     }
 
-    /// Fails if one of these has told this of one of those since then.
+    /// Fails if one of these has reported this event about one of those since then.
     #[track_caller]
     pub(crate) fn assert_never(&self, by: &[usize], event: &str, of: &[usize], since: &Mark) {
         for &number in by {
@@ -139,12 +139,12 @@ impl Cluster {
         }
     }
 
-    /// What a node answers over HTTP.
+    /// The answer of a node over HTTP.
     pub(crate) fn get(&self, number: usize, path: &str) -> (u16, String) {
         self.node(number).get(self.lan.host(number), path)
     }
 
-    /// What a node answers in JSON over HTTP.
+    /// The answer of a node in JSON over HTTP.
     pub(crate) fn json(&self, number: usize, path: &str) -> Value {
         let (status, body) = self.get(number, path);
         assert_eq!(status, 200, "{path}: {body}");
@@ -159,14 +159,14 @@ impl Cluster {
         });
     }
 
-    /// A metric of a node, by its whole name with labels.
+    /// A metric of a node, by its full name with labels.
     pub(crate) fn metric(&self, number: usize, name: &str) -> f64 {
         let (_, text) = self.get(number, "/metrics");
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name}:\n{text}")).parse().unwrap()
     }
 
-    /// Waits until a look at these nodes finds each as wanted.
+    /// Waits until the condition holds for each of these nodes.
     pub(crate) fn until(&self, what: &str, by: &[usize], is_so: impl Fn(usize) -> bool) {
         let start = Instant::now();
         for &number in by {
@@ -179,5 +179,5 @@ impl Cluster {
     }
 }
 
-/// Set where these tests must run and not be skipped.
+/// Set if these tests must run and not be skipped.
 const NEEDS_NETWORK: &str = "PHIN_TESTS_NEED_NETWORK";

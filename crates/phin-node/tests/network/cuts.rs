@@ -1,4 +1,4 @@
-//! Networks that split, lose, and carry one way only.
+//! Partitions, loss, and one-way cuts.
 
 use std::time::Duration;
 
@@ -50,12 +50,12 @@ fn a_departure_during_a_split_is_told_truthfully(
         other.iter().for_each(|&alive| drop(cluster.await_event(one, "alive", alive, &mark)));
     }
     cluster.await_equal_lists(&cluster.all_but(&[6]));
-    // Who left is dead to the other side until the sides meet, and then has left.
+    // A member that left is dead on the other side until the sides meet, and then is left.
     cluster.await_event(left, "left", 6, &mark);
     cluster.assert_never(left, "alive", &[6], &mark);
 }
 
-/// One member alone reaches it, and is heard by it.
+/// Only one member can exchange packets with it.
 #[test]
 fn a_member_that_most_do_not_reach_is_not_ready() {
     let Some(cluster) = Cluster::start(Family::V4, 5, &["--profile", "local"]) else { return };
@@ -73,7 +73,7 @@ fn a_member_that_most_do_not_reach_is_not_ready() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
-/// Its only path leads to one other member; all others learn through that one that it lives.
+/// Its only path leads to one other member, through which all others learn that it is alive.
 #[test]
 fn a_member_with_one_path_is_degraded_and_nobody_is_dead() {
     let Some(cluster) = Cluster::start(Family::V4, 6, &["--profile", "local"]) else { return };
@@ -98,7 +98,7 @@ fn a_member_with_one_path_is_degraded_and_nobody_is_dead() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
-/// What a node's list says of a member.
+/// A member in the list of a node.
 fn member(cluster: &Cluster, of: usize, name: &str) -> Value {
     let members = cluster.json(of, "/v1/members");
     let found = members["members"].as_array().unwrap().iter().find(|member| member["name"] == name);
@@ -116,7 +116,7 @@ fn loss_and_cuts_of_one_way_kill_nobody() {
 fn a_member_that_one_cannot_reach_stays_alive(cluster: &Cluster) {
     let (mark, all) = (cluster.mark(), cluster.all_but(&[]));
     cluster.lan.cut_one_way(1, 2);
-    // The link that fails is listed; the member is heard through others.
+    // The failing link is listed. Others report that the member is alive.
     cluster.until("listing that it does not reach n2", &[1], |n1| {
         let why = cluster.json(n1, "/v1/members/n2/why");
         why["failing_links"].to_string().contains("\"n1\"")
@@ -149,5 +149,5 @@ fn a_deaf_node_is_isolated_and_disturbs_nobody(cluster: &Cluster) {
     cluster.await_equal_lists(&all);
 }
 
-/// Many times as long as the word of a single member counts, and as a silence lasts before a verdict.
+/// Many times as long as claims of a single member count, and as a silence lasts before a verdict.
 const ONE_PATH_TIME: Duration = Duration::from_secs(30);

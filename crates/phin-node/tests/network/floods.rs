@@ -1,4 +1,4 @@
-//! Strangers that send first packets (QUIC Initials) as fast as they can.
+//! Floods of first packets (QUIC Initials) from unknown addresses.
 
 use std::{
     collections::BTreeSet,
@@ -15,7 +15,7 @@ use crate::{
     node::{KEY, Node, PATIENCE, PORT},
 };
 
-/// Packets with another cluster key, from many addresses and as many from one.
+/// Packets with another cluster key, half of them from many addresses and half from one.
 #[test]
 fn a_flood_of_first_packets_disturbs_nobody() {
     let Some(mut cluster) = Cluster::start(Family::V4, 3, &["--profile", "lan"]) else { return };
@@ -32,12 +32,12 @@ fn a_flood_of_first_packets_disturbs_nobody() {
         let dropped = || cluster.metric(1, "phin_transport_first_packets_dropped_unproven_total");
         cluster.until("flooded", &[1], |_| dropped() > 1_000.0);
 
-        // Somebody with the key comes in through the flooded node, which is its only seed.
+        // A newcomer with the key joins through the flooded node, its only seed.
         let newcomer = cluster.process(4, KEY);
         for member in ["n1", "n2", "n3"] {
             newcomer.event_of(0, "joined", member);
         }
-        // Long enough for everybody to be probed several times.
+        // Long enough for every member to be probed several times.
         let pings = || cluster.metric(1, "phin_swim_pings_sent_total");
         let (dropped_before, pings_before) = (dropped(), pings());
         cluster.until("flooded on", &[1], |_| {
@@ -60,7 +60,7 @@ fn a_flood_of_first_packets_disturbs_nobody() {
     });
 }
 
-/// Ends the flood however the test ends.
+/// Ends the flood on drop, even if the test fails.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -69,7 +69,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// The first packets of a node with another key, which dials ports where they are caught.
+/// The first packets of a node with another key, captured at the ports that it dials.
 fn first_packets(host: &Namespace) -> Vec<Vec<u8>> {
     let catchers: Vec<UdpSocket> =
         host.run(|| (0..PACKETS).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect());
@@ -83,7 +83,7 @@ fn first_packets(host: &Namespace) -> Vec<Vec<u8>> {
         catcher.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut buffer = [0; 2_000];
         loop {
-            // Besides, it asks whether the port is closed.
+            // It also asks whether the port is closed.
             let length = catcher.recv(&mut buffer).unwrap();
             if length >= 1_200 && ids.insert(buffer[6..14].to_vec()) {
                 return buffer[..length].to_vec();
@@ -107,7 +107,7 @@ fn flood(sockets: &[UdpSocket], packets: &[Vec<u8>], to: SocketAddr, is_over: &A
     let mut flood = sockets.zip(packets.iter().cycle());
     while !is_over.load(Ordering::Relaxed) {
         for (socket, packet) in flood.by_ref().take(BURST) {
-            // An error means that the system's buffers are full.
+            // This fails if the system's buffers are full.
             let _ = socket.send_to(packet, to);
         }
         // tidy: allow sleep: the rate of the flood
@@ -117,5 +117,5 @@ fn flood(sockets: &[UdpSocket], packets: &[Vec<u8>], to: SocketAddr, is_over: &A
 
 const PACKETS: usize = 240;
 const ADDRESSES: u8 = 100;
-/// In a millisecond: some 40,000 packets a second, where the machine can.
+/// Packets per millisecond: about 40,000 per second, if the machine can.
 const BURST: usize = 50;

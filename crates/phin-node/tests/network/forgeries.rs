@@ -1,4 +1,4 @@
-//! Somebody on the network who says that a member's port is closed.
+//! Forged messages that a member's port is closed.
 
 use std::{
     io::ErrorKind,
@@ -22,7 +22,7 @@ fn refusals_that_somebody_forges_kill_nobody_who_answers() {
     let (mark, all, observers) = (cluster.mark(), cluster.all_but(&[]), [1, 3]);
     let missed = |number| cluster.metric(number, "phin_swim_pings_missed_total");
     let before = observers.map(missed);
-    // So that there are suspicions, and hosts are asked.
+    // Loss causes suspicions, so that hosts are asked.
     cluster.lan.lose(25);
     while observers.iter().zip(before).any(|(&number, before)| missed(number) < before + 10.0) {
         observers.iter().for_each(|&observer| forger.refuse_all(&cluster, observer, 2));
@@ -45,15 +45,15 @@ impl Forger {
         Self(cluster.lan.host(host).run(raw).unwrap())
     }
 
-    /// Tells an observer on each port it may ask from, and on its own, that the subject's port is closed.
+    /// Sends forged refusals of the subject's port to each port that an observer may ask from, and to its own.
     fn refuse_all(&self, cluster: &Cluster, observer: usize, subject: usize) {
         let (from, to) = (v4(cluster.lan.ip(subject)), v4(cluster.lan.ip(observer)));
-        // Those that Linux gives to whoever asks for any.
+        // The ephemeral ports of Linux.
         (32_768..=60_999).chain([PORT]).for_each(|port| self.refuse(from, to, port));
     }
 
-    /// An ICMP *port unreachable* (RFC 792) about a datagram from `to` on `port` to `from` on the cluster's port. Its
-    /// content can only be guessed.
+    /// Sends an ICMP *port unreachable* (RFC 792) about a datagram from `to` on `port` to `from` on the cluster's
+    /// port. The quoted content is a guess.
     fn refuse(&self, from: Ipv4Addr, to: Ipv4Addr, port: u16) {
         let ip = [0x45, 0, 0, 28 + 32, 0, 0, 0x40, 0, 64, 17, 0, 0];
         let [port, closed] = [port, PORT].map(u16::to_be_bytes);
@@ -65,7 +65,7 @@ impl Forger {
         let head = [3, 3, sum[0], sum[1], 0, 0, 0, 0];
         message[0] = &head;
         packet = message.concat();
-        // What does not fit the queue is lost, as packets may be.
+        // A packet that does not fit the queue is lost, as on a network.
         let _ = self.0.send_to(&packet, &SocketAddr::from((to, 0)).into());
     }
 
@@ -90,7 +90,7 @@ fn v4(ip: IpAddr) -> Ipv4Addr {
     }
 }
 
-/// RFC 1071.
+/// The Internet checksum (RFC 1071).
 fn checksum(packet: &[u8]) -> u16 {
     let words = packet.chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
     let sum: u32 = words.sum();

@@ -1,4 +1,4 @@
-//! What becomes of processes and hosts, and whose death takes how long.
+//! Deaths and pauses of processes and hosts, and the time until they are known.
 
 use std::time::SystemTime;
 
@@ -20,7 +20,7 @@ fn a_silent_host_a_killed_and_a_stopped_process_are_told_apart() {
 fn a_process_killed_as_another_leaves_is_gone() {
     let Some(mut cluster) = Cluster::start(Family::V6, 8, &["--profile", "local"]) else { return };
     let (mark, others) = (cluster.mark(), cluster.all_but(&[4, 6, 7]));
-    // News is told to the very ports that nobody has any more.
+    // Updates are sent to ports that no process has any more.
     cluster.node_mut(4).kill();
     cluster.node(7).signal(Signal::TERM);
     cluster.node_mut(6).kill();
@@ -33,7 +33,7 @@ fn a_process_killed_as_another_leaves_is_gone() {
     cluster.assert_never(&others, "dead", &[7], &mark);
 }
 
-/// The pause is as long as the hosts' tolerance many times over.
+/// The pause is many times as long as the pause tolerance.
 fn a_stopped_process_hangs(cluster: &Cluster) {
     let (mark, others) = (cluster.mark(), cluster.all_but(&[3, 4]));
     cluster.node(3).signal(Signal::STOP);
@@ -45,7 +45,7 @@ fn a_stopped_process_hangs(cluster: &Cluster) {
         assert_eq!(why["suspicion"]["silence"], "hung", "{why}");
     }
     cluster.node(3).signal(Signal::CONT);
-    cluster.node(3).log("this node did not run for");
+    cluster.node(3).log("this node did not run");
     cluster.until("considering n3 alive", &others, |other| state(cluster, other, 3) == "alive");
     let all = cluster.all_but(&[4]);
     cluster.assert_never(&all, "dead", &all, &mark);
@@ -89,8 +89,8 @@ fn a_stopped_process_that_is_killed_is_gone(cluster: &mut Cluster) {
     }
 }
 
-/// Waits until these consider a member suspect. A node that was starved of its processor reports one suspicion of a member
-/// in a minute, so there may be no event.
+/// Waits until these consider a member suspect. A node that was starved of its processor reports one suspicion of a
+/// member in a minute, so there may be no event.
 fn await_suspect(cluster: &Cluster, by: &[usize], subject: usize) {
     cluster.until("suspecting it", by, |number| state(cluster, number, subject) == "suspect");
 }
@@ -99,5 +99,5 @@ fn state(cluster: &Cluster, number: usize, of: usize) -> serde_json::Value {
     cluster.json(number, &format!("/v1/members/n{of}/why"))["member"]["state"].clone()
 }
 
-/// That of the profile `local`.
+/// The pause tolerance of the profile `local`.
 const PAUSE_TOLERANCE: std::time::Duration = std::time::Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! Hosts on one segment, each a namespace, and what that segment does to their packets.
+//! Hosts on one network segment, each a namespace, and the faults of the segment.
 
 use std::{
     cell::RefCell,
@@ -18,7 +18,7 @@ pub(crate) struct Lan {
     faults: RefCell<Faults>,
 }
 
-/// The addresses that the hosts have; never both.
+/// The address family of the hosts; never both.
 #[derive(Clone, Copy)]
 pub(crate) enum Family {
     V4,
@@ -27,17 +27,17 @@ pub(crate) enum Family {
 
 #[derive(Default)]
 struct Faults {
-    /// From which host to which nothing passes.
+    /// The cut directions, as pairs of sender and receiver.
     cuts: BTreeSet<(usize, usize)>,
-    /// How many of a hundred packets are lost, anywhere.
+    /// The percentage of packets lost everywhere.
     loss_percent: u32,
 }
 
 impl Lan {
-    /// So many hosts that reach each other.
+    /// Creates this many hosts, which can reach each other.
     ///
     /// # Errors
-    /// Where the rights or the tools for it are missing.
+    /// If rights or tools are missing.
     pub(crate) fn new(family: Family, hosts: usize) -> io::Result<Self> {
         let bridge = Namespace::new()?;
         let lines = "link add lan type bridge forward_delay 0 mcast_snooping 0\nlink set lan up\n";
@@ -73,8 +73,8 @@ impl Lan {
         Ok(())
     }
 
-    /// Has the hosts refuse every packet to a closed port. Linux refuses one in a second for each sender, so a death that
-    /// follows another question by less than that may be known as that of a silent host.
+    /// Makes the hosts refuse every packet to a closed port. By default Linux refuses one per second and sender, so a
+    /// death within a second after another question may count as that of a silent host.
     pub(crate) fn lift_refusal_quota(&self) {
         for host in &self.hosts {
             host.run(|| {
@@ -102,14 +102,14 @@ impl Lan {
         1..=self.hosts.len()
     }
 
-    /// From now on nothing passes from one to the other; the way back is as it was.
+    /// Cuts one direction between two hosts. The other direction stays open.
     pub(crate) fn cut_one_way(&self, from: usize, to: usize) {
         self.change(|faults| {
             faults.cuts.insert((from, to));
         });
     }
 
-    /// From now on nothing passes between one group and everybody else.
+    /// Cuts all packets between a group and all other hosts.
     pub(crate) fn split(&self, group: &[usize]) {
         let others: Vec<usize> = self.hosts().filter(|host| !group.contains(host)).collect();
         self.change(|faults| {
@@ -119,7 +119,7 @@ impl Lan {
         });
     }
 
-    /// From now on a host exchanges packets with one other alone.
+    /// Cuts a host off from all but one other host.
     pub(crate) fn leave_one_path(&self, host: usize, to: usize) {
         let others: Vec<usize> =
             self.hosts().filter(|&other| other != host && other != to).collect();
@@ -128,23 +128,23 @@ impl Lan {
         });
     }
 
-    /// From now on a host receives nothing; what it sends arrives.
+    /// Drops all packets to a host. Its own packets arrive.
     pub(crate) fn deafen(&self, host: usize) {
         let others: Vec<usize> = self.hosts().filter(|&other| other != host).collect();
         self.change(|faults| faults.cuts.extend(others.iter().map(|&other| (other, host))));
     }
 
-    /// From now on so many of a hundred packets are lost.
+    /// Loses this percentage of all packets.
     pub(crate) fn lose(&self, percent: u32) {
         self.change(|faults| faults.loss_percent = percent);
     }
 
-    /// From now on all is well.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.change(|faults| *faults = Faults::default());
     }
 
-    /// All changes take effect at one moment.
+    /// Applies all changes at one moment.
     fn change(&self, change: impl FnOnce(&mut Faults)) {
         let mut faults = self.faults.borrow_mut();
         change(&mut faults);
@@ -158,7 +158,8 @@ impl Faults {
                          chain forward {\ntype filter hook forward priority 0\n"
             .to_owned();
         for &(from, to) in &self.cuts {
-            // What knows an address goes on knowing it unless both ways are cut: without, IPv4 has no one-way cut.
+            // Neighbour entries stay valid unless both directions are cut. Otherwise ARP would turn a one-way cut of
+            // IPv4 into a full one.
             let what = match self.cuts.contains(&(to, from)) {
                 true => "",
                 false => "ether type != arp ",

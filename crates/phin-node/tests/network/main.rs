@@ -1,6 +1,6 @@
-//! The binary on networks of the tests' own: each node on a host of its own (a network namespace), joined by a bridge
-//! that loses what nftables tells it to. Needs Linux, root, `ip` and `nft`; a test says when it is skipped for want of
-//! them. Without root: `unshare --map-root-user --net cargo test -p phin-node --test network`.
+//! Tests of the binary on separate networks: each node runs on its own host (a network namespace), connected by a
+//! bridge with faults from nftables. Needs Linux, root, `ip` and `nft`; a skipped test prints a note. Without root:
+//! `unshare --map-root-user --net cargo test -p phin-node --test network`.
 
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]

@@ -1,6 +1,5 @@
-//! Network namespaces of the tests' own. Nothing of the machine's own network is touched, and the kernel removes them,
-//! with all that is in them, when their last process and the last file that refers to them are gone: however a test
-//! ends.
+//! Network namespaces for tests. The network of the machine is not touched. The kernel removes a namespace and its
+//! contents when its last process and the last file that refers to it are gone, even if a test fails.
 
 use std::{
     fs::File,
@@ -18,10 +17,10 @@ pub(crate) struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one.
+    /// Creates a namespace.
     ///
     /// # Errors
-    /// Where there is no `unshare`, or it may not: not Linux, not root.
+    /// If `unshare` is missing or not permitted: not Linux, or not root.
     pub(crate) fn new() -> io::Result<Self> {
         let mut unshare = Command::new("unshare");
         let mut holder = unshare
@@ -31,7 +30,7 @@ impl Namespace {
             .stderr(Stdio::null())
             .spawn()?;
         let (mut ask, mut answer) = (holder.stdin.take(), holder.stdout.take());
-        // It answers once it is in its namespace, and is needed until the namespace has been opened.
+        // The process answers once it is in its namespace, and must live until the namespace has been opened.
         let is_inside = ask.as_mut().is_some_and(|ask| ask.write_all(b"?").is_ok())
             && answer.as_mut().is_some_and(|answer| answer.read_exact(&mut [0]).is_ok());
         let file = File::open(format!("/proc/{}/ns/net", holder.id()));
@@ -43,7 +42,7 @@ impl Namespace {
         }
     }
 
-    /// Does something inside: sockets opened and processes started by it belong to this namespace.
+    /// Runs a function inside. Its sockets and processes belong to this namespace.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let inside = || {
             move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
@@ -65,7 +64,7 @@ impl Namespace {
     /// Runs a command inside.
     ///
     /// # Errors
-    /// Where it cannot be started, or fails.
+    /// If the command cannot be started, or fails.
     pub(crate) fn try_command(
         &self,
         program: &str,
@@ -88,7 +87,7 @@ impl Namespace {
         }
     }
 
-    /// Where commands of this machine find it, for as long as it lives.
+    /// The path at which other commands find it, while it lives.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }

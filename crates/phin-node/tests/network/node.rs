@@ -1,4 +1,4 @@
-//! Nodes, each a process on a host of its own, and everything they said.
+//! Nodes, each a process on its own host, and their output.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -22,14 +22,14 @@ pub(crate) const PORT: u16 = 7646;
 /// A `phin run`.
 pub(crate) struct Node {
     child: Child,
-    /// The node ends with it; [`Child::wait`] would close it.
+    /// Kept open: the node exits when it closes, and [`Child::wait`] would close it.
     _stdin: ChildStdin,
     pub(crate) name: String,
     events: Arc<Record>,
     logs: Arc<Record>,
 }
 
-/// Lines that somebody wrote, and whether more may come.
+/// Lines of an output, and whether more may come.
 #[derive(Default)]
 struct Record {
     lines: Mutex<(Vec<Value>, bool)>,
@@ -37,7 +37,7 @@ struct Record {
 }
 
 impl Node {
-    /// Starts a node with this cluster key on a host, which has this address, and waits until it runs.
+    /// Starts a node with this cluster key on the host with this address, and waits until it runs.
     pub(crate) fn start(
         host: &Namespace,
         ip: IpAddr,
@@ -71,7 +71,7 @@ impl Node {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Ends it without a word.
+    /// Kills the process.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -81,17 +81,17 @@ impl Node {
         self.child.wait().unwrap()
     }
 
-    /// How much it has told up to now.
+    /// The number of events so far.
     pub(crate) fn mark(&self) -> usize {
         self.events.lock().0.len()
     }
 
-    /// Everything that it has told since then.
+    /// All events since then.
     pub(crate) fn since(&self, mark: usize) -> Vec<Value> {
         self.events.lock().0[mark..].to_vec()
     }
 
-    /// Everything that it has told until its end.
+    /// All events until its end.
     pub(crate) fn to_the_end(&self) -> Vec<Value> {
         let mut lines = self.events.lock();
         while lines.1 {
@@ -100,7 +100,7 @@ impl Node {
         lines.0.clone()
     }
 
-    /// The first event since then that is as wanted; comes it not, the test has failed.
+    /// The first event since then that matches. Fails if none arrives.
     pub(crate) fn event(
         &self,
         mark: usize,
@@ -119,7 +119,7 @@ impl Node {
         self.event(mark, &what, |line| is_of(line, event, member))
     }
 
-    /// The fields of the first log whose message begins so.
+    /// The fields of the first log line whose message begins with this.
     pub(crate) fn log(&self, message: &str) -> Value {
         let begins = |line: &Value| {
             line["fields"]["message"].as_str().is_some_and(|text| text.starts_with(message))
@@ -130,7 +130,7 @@ impl Node {
         log["fields"].clone()
     }
 
-    /// Asks its HTTP: the status and the body.
+    /// Sends an HTTP request, and returns the status and the body.
     pub(crate) fn get(&self, host: &Namespace, path: &str) -> (u16, String) {
         let mut stream = host.run(|| TcpStream::connect(HTTP)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -146,7 +146,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // An error means that it has ended already.
+        // This fails if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -169,11 +169,11 @@ impl Record {
     }
 
     fn lock(&self) -> MutexGuard<'_, (Vec<Value>, bool)> {
-        // A test that fails while it holds it leaves it as it was.
+        // A test that fails while holding the lock leaves no partial change.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first line since the mark that is as wanted, or else all that came since.
+    /// The first line since the mark that matches, or else all lines since.
     fn wait(&self, mark: usize, is_wanted: impl Fn(&Value) -> bool) -> Result<Value, Vec<Value>> {
         let start = Instant::now();
         let mut lines = self.lock();
@@ -192,7 +192,7 @@ impl Record {
     }
 }
 
-/// The binary, without what the environment of the tests may tell it.
+/// The binary, without settings from the environment of the tests.
 pub(crate) fn phin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_phin"));
     for (name, _) in std::env::vars_os() {
@@ -208,7 +208,7 @@ pub(crate) fn is_of(line: &Value, event: &str, member: &str) -> bool {
     line["event"] == event && line["member"]["name"] == member
 }
 
-/// When an event was, by the clock of this machine.
+/// The time of an event by the clock of this machine.
 pub(crate) fn moment(event: &Value) -> SystemTime {
     let at: jiff::Timestamp = event["at"].as_str().unwrap().parse().unwrap();
     at.into()
@@ -219,5 +219,5 @@ fn lines(values: &[Value]) -> String {
 }
 
 const HTTP: &str = "127.0.0.1:7647";
-/// Only a failure takes as long.
+/// The longest wait. Only a failure takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Members that move, and paths that are lost while both ends live.
+//! Members whose address changes, and paths that are lost while both ends live.
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -9,26 +9,26 @@ use crate::{
     node::{KEY, Node},
 };
 
-/// No host here has a default route, and each has one address: that is the one to advertise.
+/// The hosts have no default route, and one address each, which the node advertises.
 #[test]
 fn a_host_whose_address_changes_is_reached_at_the_new_one() {
-    // The profile for several hosts, which have the time to notice.
+    // The profile `lan`, with enough time to notice the change.
     let arguments = ["--profile", "lan", "--bind", "0.0.0.0:7646"];
     let Some(mut cluster) = Cluster::start(Family::V4, 4, &arguments) else { return };
     let (mark, others, all) = (cluster.mark(), [1, 2, 3], [1, 2, 3, 4]);
     cluster.lan.host(4).run(|| {
-        // Or the old address takes the new one with it.
+        // Otherwise removing the old address removes the new one too.
         std::fs::write("/proc/sys/net/ipv4/conf/all/promote_secondaries", "1").unwrap();
     });
     let change = "addr add 10.77.1.4/16 dev eth0\naddr del 10.77.0.4/16 dev eth0\n";
     cluster.lan.host(4).command("ip", &["-batch", "-"], change);
-    // On a busy machine it may be suspect first: then the address comes with the refutation, and there is no `updated`.
+    // On a busy machine the member may be suspect first. Then the refutation brings the address, without an `updated`.
     cluster.until("listing n4 at its new address", &others, |number| {
         let members = cluster.json(number, "/v1/members");
         let mut members = members["members"].as_array().unwrap().iter();
         members.any(|member| member["name"] == "n4" && member["addr"] == "10.77.1.4:7646")
     });
-    // A newcomer finds it there, too.
+    // A newcomer finds it at the new address too.
     cluster.lan.add_host().unwrap();
     let newcomer = cluster.process(5, KEY);
     cluster.adopt(newcomer);
@@ -43,7 +43,7 @@ fn a_host_whose_address_changes_is_reached_at_the_new_one() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
-/// A node behind a gateway that maps its port, and changes the ports that it sends from.
+/// A node behind a gateway that maps its port, and rewrites its source ports.
 #[test]
 fn a_gateway_that_forgets_its_flows_ends_no_member() {
     let Some(mut cluster) = Cluster::start(Family::V4, 4, &["--profile", "local"]) else { return };
@@ -69,7 +69,7 @@ fn a_gateway_that_forgets_its_flows_ends_no_member() {
         let sent = others.map(pings);
         flows.forget_all();
         cluster.until("probing on", &others, |number| pings(number) > sent[number - 1] + 10.0);
-        // Whichever side speaks first decides which connections are lost; none may stay so.
+        // The side that sends first decides which connections are lost. None may stay lost.
         cluster.until("reaching all", &others, |number| {
             let members = cluster.json(number, "/v1/members");
             members["members"].as_array().unwrap().iter().all(|member| {
@@ -82,28 +82,28 @@ fn a_gateway_that_forgets_its_flows_ends_no_member() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
-/// Nobody maps a port to it: members outside see it at the gateway's address, and cannot reach it where it says it is.
+/// No port is mapped to it: members outside see it at the gateway's address, and cannot reach its advertised address.
 #[test]
 fn a_node_behind_a_gateway_is_told_where_it_is_seen() {
     let Some(mut cluster) = Cluster::start(Family::V4, 2, &["--profile", "local"]) else { return };
     let (inside, _) = behind_gateway(&mut cluster, "");
     let arguments = ["--profile", "local", "--join", "10.77.0.1:7646"];
     let node = Node::start(&inside, [10, 88, 0, 2].into(), "n3", KEY, &arguments);
-    let warning = node.log("a NAT lies between");
+    let warning = node.log("this node is behind a NAT");
     assert_eq!(warning["advertised"], "10.88.0.2:7646", "{warning}");
     assert!(warning["observed"].as_str().unwrap().starts_with("10.77.0.3:2"), "{warning}");
     node.event_of(0, "joined", "n2");
     let (status, why) = node.get(&inside, "/v1/members/n3/why");
     assert_eq!((status, why.contains("\"nat_addr\":\"10.77.0.3:2")), (200, true), "{why}");
-    // The others are where they say, and heard nothing else.
+    // The others are at their advertised addresses, and report no NAT.
     for number in [1, 2] {
         let why = cluster.json(number, &format!("/v1/members/n{number}/why"));
         assert!(why["nat_addr"].is_null(), "n{number}: {why}");
     }
 }
 
-/// A host with the address 10.88.0.2 behind another one, the last of the segment, which changes the ports that it sends
-/// from. Returns it and its gateway.
+/// Creates a host with the address 10.88.0.2 behind the last host of the segment, which rewrites its source ports.
+/// Returns it and its gateway.
 fn behind_gateway(cluster: &mut Cluster, chain: &str) -> (Namespace, usize) {
     let inside = Namespace::new().unwrap();
     cluster.lan.add_host().unwrap();
@@ -132,14 +132,14 @@ fn behind_gateway(cluster: &mut Cluster, chain: &str) -> (Namespace, usize) {
 struct FlowTable(Socket);
 
 impl FlowTable {
-    /// What `conntrack -F` does: a message IPCTNL_MSG_CT_DELETE that names no flow.
+    /// Deletes all flows like `conntrack -F`: a message IPCTNL_MSG_CT_DELETE that names no flow.
     fn forget_all(&self) {
         let (length, kind, flags) = (20_u32, 0x0102_u16, 1_u16);
         let mut message = Vec::new();
         message.extend(length.to_ne_bytes());
         message.extend(kind.to_ne_bytes());
         message.extend(flags.to_ne_bytes());
-        // A sequence, nobody's port, and nfgenmsg: AF_INET, version 0, no resource.
+        // Sequence 0, port 0, and nfgenmsg: AF_INET, version 0, no resource.
         message.extend([0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0]);
         self.0.send(&message).unwrap();
     }

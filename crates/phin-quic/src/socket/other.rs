@@ -1,4 +1,6 @@
-//! The UDP socket where the platform tells it nothing of ports that are refused: quinn's own.
+//! The UDP socket on platforms other than Linux: quinn's own, which does not report refused ports.
+//!
+//! Tests compile it on Linux as well, because they run there.
 
 use std::{
     future::pending,
@@ -23,23 +25,23 @@ pub(crate) struct Socket {
     gate: Arc<Gate>,
 }
 
-/// What a host said of a port.
+/// A host's refusal of a port. Never constructed here.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(dead_code, reason = "nothing is heard here")]
+#[expect(dead_code, reason = "this socket reports no refusals")]
 pub(crate) enum PortRefusal {
-    /// Nobody has it.
+    /// No process has the port at this address.
     Of(SocketAddr),
     /// It is forged, or very late.
     Doubtful,
 }
 
 impl Socket {
-    /// Takes a socket that is bound, inside of a runtime.
+    /// Wraps a bound socket. Must be called inside a tokio runtime.
     pub(crate) fn new(socket: std::net::UdpSocket, gate: Arc<Gate>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self { io: TokioRuntime.wrap_udp_socket(socket)?, gate }))
     }
 
-    /// Waits for ever.
+    /// Never completes: this socket reports no refusals.
     pub(crate) async fn refusal(&self) -> io::Result<PortRefusal> {
         pending().await
     }
@@ -80,5 +82,43 @@ impl AsyncUdpSocket for Socket {
 
     fn max_receive_segments(&self) -> usize {
         self.io.max_receive_segments()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, pin::pin, task::Waker};
+
+    use super::*;
+
+    fn bind() -> Arc<Socket> {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        Socket::new(socket, Gate::new(Arc::default())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn packets_arrive_and_nothing_is_reported_as_refused() {
+        let (sender, receiver) = (bind(), bind());
+        assert!(sender.max_transmit_segments() > 0 && receiver.max_receive_segments() > 0);
+        let destination = receiver.local_addr().unwrap();
+        let transmit = Transmit {
+            destination,
+            ecn: None,
+            contents: b"hello",
+            segment_size: None,
+            src_ip: None,
+        };
+        let mut writable = sender.clone().create_io_poller();
+        while sender.try_send(&transmit).is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+            poll_fn(|cx| writable.as_mut().poll_writable(cx)).await.unwrap();
+        }
+
+        let (mut buf, mut meta) = ([0; 64], [RecvMeta::default()]);
+        let mut bufs = [IoSliceMut::new(&mut buf)];
+        let received = poll_fn(|cx| receiver.poll_recv(cx, &mut bufs, &mut meta)).await.unwrap();
+        assert_eq!((received, meta[0].addr), (1, sender.local_addr().unwrap()));
+        assert_eq!(&buf[..meta[0].len], b"hello");
+        let refusal = pin!(sender.refusal()).poll(&mut Context::from_waker(Waker::noop()));
+        assert!(refusal.is_pending());
     }
 }

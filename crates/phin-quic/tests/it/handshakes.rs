@@ -1,4 +1,4 @@
-//! Who is let in, who is not, and that both sides learn why.
+//! Handshakes: which nodes are admitted, and the reasons that both sides learn.
 
 use std::{
     net::UdpSocket,

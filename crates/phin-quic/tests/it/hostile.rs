@@ -344,7 +344,7 @@ impl Flood {
     }
 }
 
-/// What a client sends first, caught on its way.
+/// The first packet of a client, captured on its way.
 async fn first_packet(ca: &CertificateAuthority) -> Vec<u8> {
     let catcher = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let mut endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -413,7 +413,7 @@ async fn connect(
 fn client_config(mut config: rustls::ClientConfig, protocol: &[u8]) -> ClientConfig {
     config.alpn_protocols = vec![protocol.to_vec()];
     let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(config).unwrap()));
-    // What ends here does not end for being idle.
+    // No connection here ends because it is idle.
     let mut transport = quinn::TransportConfig::default();
     transport.max_idle_timeout(None);
     config.transport_config(Arc::new(transport));

@@ -1,8 +1,8 @@
-//! What a test logs, for tests on one thread each. phin's tests of whole nodes use this file too.
+//! Captures the log of a test that runs on one thread. phin's tests of whole nodes use this file too.
 //!
-//! One subscriber hears all threads, from before the first node on. With one for each test, tests would be deaf now and
-//! then: whether a line is logged at all is decided where it is reached first, and while there is but one subscriber,
-//! `tracing` asks that of the thread which gets there. A test without a subscriber answers "never", for all.
+//! One subscriber receives the lines of all threads, from before the first node. With one per test, tests would miss
+//! lines: `tracing` decides once per call site whether it is enabled, and while there is only one subscriber, it asks
+//! that of the thread that gets there first. A test without a subscriber answers "never" for all.
 
 use std::{
     cell::RefCell,
@@ -22,7 +22,7 @@ pub(crate) fn listen() {
     });
 }
 
-/// What this thread logged since it was asked last.
+/// The lines that this thread logged since the last call.
 pub(crate) fn take() -> String {
     String::from_utf8(LOG.take()).expect("logs are text")
 }

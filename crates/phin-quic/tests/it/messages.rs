@@ -154,7 +154,7 @@ async fn a_slow_receiver_holds_streams_back_and_loses_none() {
         one.transport.send_stream(two.peer(), vec![n; 1000].into());
     }
     two.until(|stats| stats.streams_received >= 1).await;
-    // What is sent later overtakes the streams that wait, so they had the time to be taken in.
+    // Later messages overtake the waiting streams, so these had time to be accepted.
     for n in 1..=20 {
         one.transport.send_datagram(two.peer(), "after".into());
         two.until(|stats| stats.datagrams_received == n).await;

@@ -34,7 +34,13 @@ fn a_member_is_one_object_that_can_be_read_back() {
 fn a_change_has_its_silence_if_that_is_known() {
     let dead = Arc::new(member(3, MemberState::Dead));
     for (silence, expected) in [(None, None), (Some(Silence::Gone), Some("gone"))] {
-        let event = Event { version: 7, change: Change::Dead, member: Arc::clone(&dead), silence };
+        let event = Event {
+            version: 7,
+            change: Change::Dead,
+            member: Arc::clone(&dead),
+            before: None,
+            silence,
+        };
         let json = to_value(&event).unwrap();
         assert_eq!((&json["event"], &json["version"]), (&json!("dead"), &json!(7)));
         assert_eq!(json["member"], to_value(&*dead).unwrap());

@@ -1,13 +1,12 @@
-//! Who may depend on whom.
+//! Dependencies between the crates of the workspace.
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    process::Command,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use tidy::{File, Violations, root};
+use tidy::{File, Violations};
+
+use crate::cargo::metadata;
 
 /// The crates of the workspace that each may use, and what it must never reach, however indirectly.
 const EDGES: &[(&str, &[&str], Externals)] = &[
@@ -46,7 +45,7 @@ enum Externals {
 struct Package {
     name: String,
     manifest: String,
-    /// What it is built with; not what only its tests and benchmarks use.
+    /// Its dependencies, without those that only tests and benchmarks use.
     dependencies: Vec<String>,
 }
 
@@ -98,7 +97,7 @@ fn crates_reach_no_forbidden_package() {
 }
 
 #[test]
-fn crates_inherit_lints_and_edition() {
+fn crates_inherit_what_is_common() {
     let mut violations = Violations::default();
     for Package { name, manifest, .. } in packages() {
         let file = File::read(&manifest).unwrap();
@@ -111,22 +110,18 @@ fn crates_inherit_lints_and_edition() {
             let what = format!("`{name}` needs `[lints]` with `workspace = true`");
             violations.add(&manifest, 1, &what);
         }
-        if !inherits(toml.get("package").and_then(|package| package.get("edition"))) {
-            let what = format!("`{name}` needs `edition.workspace = true`");
-            violations.add(&manifest, line_of(&manifest, "edition"), &what);
+        for key in ["version", "edition", "rust-version", "license", "repository"] {
+            if !inherits(toml.get("package").and_then(|package| package.get(key))) {
+                let what = format!("`{name}` needs `{key}.workspace = true`");
+                violations.add(&manifest, line_of(&manifest, key), &what);
+            }
         }
     }
     violations.assert_none();
 }
 
 fn packages() -> Vec<Package> {
-    let output = Command::new(std::env::var_os("CARGO").unwrap())
-        .args(["metadata", "--no-deps", "--format-version", "1"])
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let metadata = metadata();
     let folder = metadata["workspace_root"].as_str().unwrap();
     metadata["packages"]
         .as_array()
@@ -150,8 +145,8 @@ fn to_package(folder: &str, package: &Value) -> Package {
     }
 }
 
-/// What each package is built with, by the lock file; of our own crates, by their manifests. Versions of one name are
-/// taken together.
+/// The dependencies of each package, from the lock file; of our own crates, from their manifests. All versions of a
+/// name are merged.
 fn locked_dependencies(ours: &[Package]) -> BTreeMap<String, Vec<String>> {
     let lock: toml::Table = File::read("Cargo.lock").unwrap().text.parse().unwrap();
     let mut graph = BTreeMap::<_, Vec<_>>::new();

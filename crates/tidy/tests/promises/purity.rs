@@ -2,7 +2,7 @@
 
 use tidy::{File, Source, Violations, check_sources, files};
 
-/// What is banned, each as tokens with spaces between them, and what to do instead.
+/// A rule: the banned tokens, separated by spaces, and the alternative.
 struct Ban {
     rule: &'static str,
     patterns: &'static [&'static str],
@@ -75,7 +75,7 @@ const BANS: &[Ban] = &[
     },
 ];
 
-/// Where all of that is banned, and whether a comment may allow an exception.
+/// The folders with all these bans, and whether a comment may allow an exception.
 const PURE: &[(&str, bool)] =
     &[("crates/phin-accrual/src/", false), ("crates/phin-swim/src/", false), ("sim/src/", true)];
 

@@ -40,7 +40,7 @@ impl Net {
         };
         (0..nodes).for_each(|_| net.add(0, config));
         net.run(ms(3_000));
-        assert!(net.nodes.iter().all(|node| node.members().live_len() == nodes.into()));
+        assert!(net.nodes.iter().all(|node| node.members().live_len() == usize::from(nodes)));
         net
     }
 

@@ -163,7 +163,11 @@ fn a_dial_that_fails_is_reported_and_the_next_one_waits() {
     let mut three = Three::new();
     three.world.kill(three.at[1]);
     three.send(0, peer(1), stream("a"));
-    let failed = ["1 refused", "1 unreachable: no answer in time", "1 not sent: no connection"];
+    let failed = [
+        "1 refused",
+        "1 unreachable: no answer within the handshake timeout",
+        "1 not sent: no connection",
+    ];
     assert_eq!(three.run(0, Duration::from_secs(4)), failed);
     three.send(0, peer(1), stream("b"));
     three.run(0, Duration::from_secs(3));
@@ -228,7 +232,8 @@ fn a_way_that_was_given_up_is_dialled_anew() {
     three.world.redial(three.now, three.at[0], peer(1));
     assert_eq!(three.run(0, SHORT), [""; 0], "it leads there");
     three.world.redial(three.now, three.at[0], Peer { id: id(1), addr: addr(9) });
-    let lost = ["1 ended: PathLost", "1 refused", "1 unreachable: no answer in time"];
+    let lost =
+        ["1 ended: PathLost", "1 refused", "1 unreachable: no answer within the handshake timeout"];
     assert_eq!(three.run(0, Duration::from_secs(4)), lost);
     three.now += LONG;
     three.send(0, peer(1), datagram("b"));
