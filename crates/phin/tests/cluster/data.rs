@@ -6,7 +6,6 @@ use phin::{
     DataError, DataNotice, DataSubscription, DataUpdate, MemberId, OwnerGone, PutDataError,
     testing::TestCluster,
 };
-use tokio::time::sleep;
 
 use crate::nodes::{Nodes, within};
 
@@ -75,7 +74,10 @@ async fn a_subscriber_sees_the_keys_and_the_members_it_asked_for() {
     let [watcher, web, db] = [0, 1, 2].map(|number| cluster.node(number));
     web.put_data("svc/a", "1").await.unwrap();
     web.put_data("other", "1").await.unwrap();
-    sleep(Duration::from_secs(1)).await;
+    let mut all = watcher.subscribe_data();
+    while watcher.data().of(web.id()).is_none_or(|data| data.len() < 2) {
+        next(&mut all).await;
+    }
     let mut changes = watcher.subscribe_data().with_prefix("svc/");
     let DataNotice::Snapshot(data) = next(&mut changes).await else {
         panic!("a snapshot is first")
