@@ -1,5 +1,7 @@
 //! [`Cluster`]: the handle that applications hold.
 
+mod tags;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,

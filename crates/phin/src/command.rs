@@ -34,6 +34,8 @@ pub(crate) trait Node {
     fn watch_phi(&mut self, id: MemberId, threshold: f64) -> WatchPhiResult;
     /// Begins to leave, or finds the departure that has begun.
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
+    /// Sends and publishes what a question changed, so that the caller finds it in the list.
+    fn settle(&mut self);
     /// Advertises an address that the application chose.
     fn advertise(&mut self, now: Instant, addr: SocketAddr);
 }

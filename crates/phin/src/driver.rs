@@ -28,6 +28,7 @@ use crate::{
     Departure, DriverStats, RefusedHandshake, Stats,
     address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
+    changes::changes,
     clock::Clock,
     command::{AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult},
     keeper::Keeper,
@@ -539,7 +540,10 @@ impl Driver {
             Change::Joined => log!(info, "member joined"),
             Change::Alive => log!(info, "member is alive"),
             Change::Left => log!(info, "member left"),
-            Change::Updated => log!(info, "member changed what it says of itself"),
+            Change::Updated => {
+                let changes = changes(event);
+                log!(info, "member changed what it says of itself", changes);
+            }
             Change::Forgotten => log!(info, "member is forgotten"),
             Change::Suppressed => {
                 log!(warn, "member died and returned too often lately; it is suppressed");
@@ -613,8 +617,11 @@ impl Node for Driver {
         }
         self.status.nat_addr.send_replace(None);
         self.swim.move_to(now, vec![addr]);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         self.flush_outputs();
-        // Whoever is told finds it in the list.
         self.publish();
     }
 }

@@ -41,6 +41,7 @@ mod address;
 mod admission;
 mod advertised_name;
 mod builder;
+mod changes;
 mod clock;
 mod cluster;
 mod command;
@@ -65,7 +66,8 @@ pub use admission::Newcomer;
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, LeaveError, StartError, Stopped, SubscribePhiError,
+    AdvertiseError, ForgetError, JoinError, LeaveError, SetTagError, StartError, Stopped,
+    SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};
@@ -75,9 +77,10 @@ pub use phin_quic::{
     RefusalStats, RefusedBy, TransportStats, certificates, write_private,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Event, FailingLink, Fingerprint, ForgetRefusal, Generation,
-    Incarnation, Instant, JoinRefusal, Link, Member, MemberId, MemberState, Members, Name,
-    NameError, Outcome, Record, Report, Silence, Unreached, Version, Vote, is_printable,
+    Change, Config, ConfigError, Event, FailingLink, Filter, FilterError, Fingerprint,
+    ForgetRefusal, Generation, Incarnation, Instant, JoinRefusal, Link, Member, MemberId,
+    MemberState, Members, Name, NameError, Outcome, Reason, ReasonError, Record, Report,
+    ServingState, Silence, TagError, Tags, Unreached, Version, Vote, is_printable,
 };
 pub use refusals::RefusedHandshake;
 pub use stats::{DriverStats, Stats};

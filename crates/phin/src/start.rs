@@ -1,12 +1,14 @@
 //! The start of a node: from what a [`Builder`] was given to tasks that run.
 
-use std::{io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+};
 
 use phin_quic::{
     ClusterName, Credentials, HostQuestions, Identity, Keyring, Receiver, Transport,
     TransportConfig,
 };
-use phin_swim::{Config, Generation, Local, Name, Swim};
+use phin_swim::{Config, Generation, Local, Name, Swim, TagError, Tags};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
@@ -56,6 +58,7 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     let cluster: ClusterName = builder.cluster.parse()?;
     let name = builder.name.as_deref().map(Name::try_from).transpose()?;
     let seeds = parse_seeds(&builder.seeds)?;
+    let tags = collect_tags(&builder.tags)?;
     let admission = builder.admission.take().ok_or(StartError::NoCredentials)?;
     // The generation is kept before the node speaks.
     let Persisted { identity, generation, peers, data_dir } =
@@ -71,6 +74,7 @@ pub(crate) async fn start(mut builder: Builder) -> Result<Cluster, StartError> {
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
     let clock = Clock::start();
     let local = Local::new(name.clone(), vec![advertised], generation);
+    let local = Local { tags, serving: builder.serving.clone(), ..local };
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();
     let swim = Swim::new(clock.now(), local, config, keys, rand::random())?;
@@ -282,6 +286,14 @@ impl Persisted {
 fn between_probes(config: &Config) -> Duration {
     let period = config.max_protocol_period.unwrap_or(config.protocol_period);
     period.saturating_mul(u32::from(config.rings) + 1)
+}
+
+/// The tags given; of those with one key the last.
+fn collect_tags(given: &[(String, String)]) -> Result<Tags, TagError> {
+    let last: BTreeMap<_, _> = given.iter().map(|(key, value)| (key, value)).collect();
+    let mut tags = Tags::new();
+    last.into_iter().try_for_each(|(key, value)| tags.set(key, value))?;
+    Ok(tags)
 }
 
 /// Seeds of the right form, each once.

@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use phin_swim::{Event, Members};
+use phin_swim::{Event, Filter, Members};
 use tokio::sync::{broadcast, watch};
 
 /// A notice to a subscriber.
@@ -45,6 +45,7 @@ pub struct Subscription {
     first: Option<Members>,
     /// The version of the list that the subscriber knows.
     version: u64,
+    filter: Filter,
     /// `None` where the driver had ended already.
     events: Option<broadcast::Receiver<Arc<Published>>>,
     members: watch::Receiver<Members>,
@@ -52,6 +53,23 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Leaves out the changes of members for which the filter holds neither before nor after the change. So a member
+    /// that loses the tag is reported once more, as [`Updated`](phin_swim::Change::Updated), and then no longer.
+    ///
+    /// Snapshots are whole lists: read them with [`Members::matching`]. Versions of events skip the changes left out.
+    ///
+    /// ```
+    /// # async fn watch(cluster: phin::Cluster) -> Result<(), phin::FilterError> {
+    /// let changes = cluster.subscribe().matching("role=web,zone!=b".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "the subscription is changed by value"]
+    pub fn matching(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
     /// Returns the next notice, or `None` once the node has been shut down and everything before has been
     /// delivered. Dropping the future loses nothing.
     pub async fn next(&mut self) -> Option<Notice> {
@@ -62,6 +80,9 @@ impl Subscription {
             match self.events.as_mut()?.recv().await {
                 Ok(published) if published.event.version > self.version => {
                     self.version = published.event.version;
+                    if !published.event.matches(&self.filter) {
+                        continue;
+                    }
                     let Published { at, event } = Arc::unwrap_or_clone(published);
                     return Some(Notice::Event { at, event });
                 }
@@ -166,6 +187,7 @@ impl Source {
         Subscription {
             version: members.version(),
             first: Some(members),
+            filter: Filter::default(),
             events,
             members: self.members.clone(),
             events_missed: Arc::clone(&self.events_missed),

@@ -153,7 +153,8 @@ mod tests {
     #[test]
     fn all_terms_hold_and_of_a_term_one_value() {
         // A filter, the tags of a member, whether it holds.
-        let cases: &[(&str, &[(&str, &str)], bool)] = &[
+        type Tags = &'static [(&'static str, &'static str)];
+        let cases: &[(&str, Tags, bool)] = &[
             ("", &[], true),
             ("zone=a", &[("zone", "a")], true),
             ("zone=a", &[("zone", "b")], false),

@@ -299,7 +299,7 @@ fn decode_serving(bytes: &mut &[u8]) -> Result<ServingState, DecodeError> {
 }
 
 /// The tags of a profile that was decoded before.
-pub(crate) fn read_tags<'a>(mut bytes: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a str)> {
+pub(crate) fn read_tags(mut bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     let count = rmp::decode::read_map_len(&mut bytes).unwrap_or_default();
     (0..count).map_while(move |_| Some((read_str(&mut bytes).ok()?, read_str(&mut bytes).ok()?)))
 }

@@ -15,3 +15,4 @@ mod membership;
 mod nodes;
 mod restart;
 mod subscribe;
+mod tags;
