@@ -1,11 +1,18 @@
 //! Members and changes as others read them: the JSON of event lines and of HTTP, and the human-readable line.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::SystemTime,
+};
 
-use phin::{Change, Event, Link, Member, MemberId, Members, Unreached};
+use phin::{Change, Event, Filter, Link, Member, MemberId, Members, Unreached};
 use serde::{Deserialize, Serialize};
 
-use crate::text::{printable, printable_option, readable, rfc3339, short};
+use crate::{
+    profile::Profile,
+    text::{printable, printable_option, readable, rfc3339, short},
+};
 
 /// One line of a stream of events.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -75,9 +82,12 @@ pub(crate) struct Changed {
         skip_serializing_if = "Option::is_none"
     )]
     pub(crate) refusal: Option<String>,
+    /// Of an update, the member as it was before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) before: Option<Box<MemberLine>>,
 }
 
-/// Who a member is.
+/// Who a member is, and what it says of itself.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct MemberLine {
     #[serde(deserialize_with = "printable")]
@@ -87,6 +97,8 @@ pub(crate) struct MemberLine {
     pub(crate) addr: SocketAddr,
     pub(crate) generation: u32,
     pub(crate) incarnation: u32,
+    #[serde(flatten)]
+    pub(crate) profile: Profile,
 }
 
 /// A member and what this node holds it for.
@@ -224,6 +236,15 @@ pub(crate) struct Forgotten {
     pub(crate) forgotten: ListedMember,
 }
 
+impl MemberList {
+    /// Keeps the members for which the filter holds.
+    pub(crate) fn matching(mut self, members: &Members, filter: &Filter) -> Self {
+        let ids: BTreeSet<_> = members.matching(filter).map(|m| m.id().to_string()).collect();
+        self.members.retain(|member| ids.contains(&member.listed.member.id));
+        self
+    }
+}
+
 impl Line {
     pub(crate) fn now(what: What) -> Self {
         Self { at: rfc3339(SystemTime::now()), what }
@@ -235,6 +256,9 @@ impl Line {
             changed.silence = event.silence.map(|silence| silence.as_str().to_owned());
             let refused = cluster.refusal(event.member.id());
             changed.refusal = refused.map(|refused| refused.refusal.to_string());
+        }
+        if let What::Updated(changed) = &mut what {
+            changed.before = event.before.as_deref().map(|before| Box::new(member_line(before)));
         }
         Self { at: rfc3339(at), what }
     }
@@ -262,12 +286,17 @@ impl Line {
             | What::Suppressed(changed)
             | What::Degraded(changed)
             | What::Recovered(changed) => {
-                let Changed { member, version, silence, refusal } = changed;
+                let Changed { member, version, silence, refusal, before } = changed;
                 let silence =
                     silence.as_ref().map_or(String::new(), |kind| format!(" silence={kind}"));
                 let refusal =
                     refusal.as_ref().map_or(String::new(), |why| format!(" refusal={why:?}"));
-                format!("{at} {event:8} {} version={version}{silence}{refusal}\n", describe(member))
+                let before =
+                    before.as_ref().map_or(String::new(), |before| describe_before(before, member));
+                format!(
+                    "{at} {event:8} {} version={version}{silence}{refusal}{before}\n",
+                    describe(member)
+                )
             }
             What::Missed { events } => {
                 format!("{at} {event:8} {events} changes, for the reader was too slow\n")
@@ -292,8 +321,13 @@ impl Line {
 
 impl What {
     pub(crate) fn changed(change: Change, member: &Member, version: u64) -> Self {
-        let changed =
-            Changed { member: member_line(member), version, silence: None, refusal: None };
+        let changed = Changed {
+            member: member_line(member),
+            version,
+            silence: None,
+            refusal: None,
+            before: None,
+        };
         match change {
             Change::Joined => Self::Joined(changed),
             Change::Suspect => Self::Suspect(changed),
@@ -400,12 +434,29 @@ fn member_line(member: &Member) -> MemberLine {
         addr: member.addr(),
         generation: member.generation().0,
         incarnation: member.incarnation().0,
+        profile: Profile::of(member),
     }
 }
 
 fn describe(member: &MemberLine) -> String {
-    let MemberLine { id, name, addr, generation, incarnation } = member;
-    format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}")
+    let MemberLine { id, name, addr, generation, incarnation, profile } = member;
+    let said = profile.to_fields();
+    format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}{said}")
+}
+
+/// The fields that an update changed, as they were.
+fn describe_before(before: &MemberLine, after: &MemberLine) -> String {
+    let fields = |member: &MemberLine| {
+        let Profile { tags, serving } = &member.profile;
+        [
+            ("name", member.name.clone()),
+            ("addr", member.addr.to_string()),
+            ("tags", tags.to_string()),
+            ("serving", serving.to_string()),
+        ]
+    };
+    let changed = fields(before).into_iter().zip(fields(after)).filter(|(b, a)| b != a);
+    changed.map(|((field, before), _)| format!(" {field}_before={before}")).collect()
 }
 
 #[cfg(test)]
@@ -419,9 +470,11 @@ mod tests {
             addr: "127.0.0.1:7646".parse().unwrap(),
             generation: 1,
             incarnation: 2,
+            profile: Profile::default(),
         };
         let at = rfc3339(SystemTime::UNIX_EPOCH + std::time::Duration::from_millis(1_500));
-        Line { at, what: What::Dead(Changed { member, version: 7, silence: None, refusal: None }) }
+        let changed = Changed { member, version: 7, silence: None, refusal: None, before: None };
+        Line { at, what: What::Dead(changed) }
     }
 
     #[test]
@@ -431,7 +484,8 @@ mod tests {
             json,
             "{\"at\":\"1970-01-01T00:00:01.500000Z\",\"event\":\"dead\",\"member\":{\
              \"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"n1\",\
-             \"addr\":\"127.0.0.1:7646\",\"generation\":1,\"incarnation\":2},\"version\":7}\n"
+             \"addr\":\"127.0.0.1:7646\",\"generation\":1,\"incarnation\":2,\"tags\":{},\
+             \"serving\":{\"state\":\"serving\"}},\"version\":7}\n"
         );
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line());
     }
@@ -462,6 +516,26 @@ mod tests {
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
         let text = String::from_utf8(line.to_text()).unwrap();
         assert!(text.ends_with(" refusal=\"the certificate has expired\"\n"), "{text}");
+    }
+
+    #[test]
+    fn an_update_shows_what_was_before() {
+        let What::Dead(mut changed) = line().what else { unreachable!() };
+        let before = changed.member.clone();
+        changed.member.profile.tags = [("zone", "b")].into_iter().collect();
+        changed.before = Some(Box::new(before));
+        let line = Line { what: What::Updated(changed), ..line() };
+        assert_eq!(serde_json::from_slice::<Line>(&line.to_json()).unwrap(), line);
+        let text = String::from_utf8(line.to_text()).unwrap();
+        assert!(text.ends_with(" incarnation=2 tags=zone=b version=7 tags_before=\n"), "{text}");
+    }
+
+    #[test]
+    fn a_member_of_an_earlier_release_has_no_tags_and_serves() {
+        let json = String::from_utf8(line().to_json()).unwrap();
+        let (start, end) = json.split_once(",\"tags\"").unwrap();
+        let (_, end) = end.split_once("}}").unwrap();
+        assert_eq!(serde_json::from_str::<Line>(&format!("{start}}}{end}")).unwrap(), line());
     }
 
     #[test]

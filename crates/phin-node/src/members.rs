@@ -5,10 +5,13 @@ use std::{
     io::{self, Write},
 };
 
+use phin::Filter;
+
 use crate::{
-    client::{Client, Target},
+    client::{Client, Target, filtered},
     events::{DetailedMember, MemberList},
     failure::Failure,
+    profile::Serving,
     table,
     text::short,
 };
@@ -18,7 +21,8 @@ use crate::{
 /// Earlier runs of a member are omitted: members that died or left, and whose name a live or later member has.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin members --http http://127.0.0.1:7647\n  \
-                        phin members --state dead,left")]
+                        phin members --state dead,left\n  \
+                        phin members --filter 'role=web,zone!=b'")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -28,6 +32,12 @@ pub(crate) struct Args {
     /// Show only members in these states: alive, suspect, dead, left
     #[arg(long, value_name = "STATE[,STATE]", value_delimiter = ',')]
     state: Vec<State>,
+    /// Show only members with these tags, such as role=web|api,zone!=b
+    ///
+    /// Terms with commas between them must all hold: KEY=VALUE, KEY!=VALUE, or several values with | between them. Of role,
+    /// each of the roles of a member counts.
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    filter: Filter,
     /// Print one JSON object with all fields: self, version, fingerprint, converged, members
     ///
     /// Without --state it has all members, earlier runs included.
@@ -56,7 +66,8 @@ impl State {
 }
 
 pub(crate) fn members(args: &Args) -> Result<(), Failure> {
-    let mut list: MemberList = Client::new(&args.target)?.get("/v1/members")?;
+    let mut list: MemberList =
+        Client::new(&args.target)?.get(&filtered("/v1/members", &args.filter))?;
     if !args.state.is_empty() {
         let is_wanted = |state: &str| args.state.iter().any(|wanted| wanted.as_str() == state);
         list.members.retain(|member| is_wanted(&member.listed.state));
@@ -72,15 +83,24 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
         key(a).cmp(&key(b))
     });
     let hidden = if args.all || !args.state.is_empty() { 0 } else { hide_earlier(&mut list) };
-    let columns =
-        ["NAME", "STATE", "ADDRESS", "SINCE", "PHI", "RTT", "GENERATION", "INCARNATION", "ID"];
+    // Last, because it has no width of its own.
+    let has_tags = list.members.iter().any(|member| !tags(member).is_empty());
+    let mut columns =
+        vec!["NAME", "STATE", "ADDRESS", "SINCE", "PHI", "RTT", "GENERATION", "INCARNATION", "ID"];
+    columns.extend(has_tags.then_some("TAGS"));
     let mut shown = table::new(&columns);
     for member in &list.members {
-        shown.add_row(row(member, &list.me));
+        let tags = has_tags.then(|| tags(member).into());
+        shown.add_row(row(member, &list.me).into_iter().chain(tags));
     }
     let mut text = table::text(&shown);
     for member in list.members.iter().filter(|member| !member.failing.failing_links.is_empty()) {
         text.push_str(&format!("\n{}: {}", member.listed.member.name, member.failing.to_text()));
+    }
+    for member in list.members.iter().filter(|member| is_live(member)) {
+        if let Some(reason) = member.listed.member.profile.serving.reason() {
+            text.push_str(&format!("\n{} does not serve: {reason}\n", member.listed.member.name));
+        }
     }
     if hidden > 0 {
         text.push_str(&format!(
@@ -94,7 +114,7 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
 fn hide_earlier(list: &mut MemberList) -> usize {
     // For each name its live members, or else the one that died or left last.
     let rank = |member: &DetailedMember| {
-        let is_live = matches!(member.listed.state.as_str(), "alive" | "suspect");
+        let is_live = is_live(member);
         // Times in one format are in the order of their texts.
         (is_live, if is_live { String::new() } else { member.since.clone() })
     };
@@ -109,6 +129,14 @@ fn hide_earlier(list: &mut MemberList) -> usize {
     before - list.members.len()
 }
 
+fn is_live(member: &DetailedMember) -> bool {
+    matches!(member.listed.state.as_str(), "alive" | "suspect")
+}
+
+fn tags(member: &DetailedMember) -> String {
+    member.listed.member.profile.tags.to_string()
+}
+
 fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let member = &detailed.listed.member;
     let is_me = if member.id == me { " (self)" } else { "" };
@@ -118,7 +146,12 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
     let is_degraded = detailed.failing.degraded_since.is_some();
     let degraded = if is_degraded { ", degraded" } else { "" };
-    let state = format!("{}{degraded}", detailed.listed.state);
+    let serving = match &member.profile.serving {
+        Serving::Serving {} => String::new(),
+        _ if !is_live(detailed) => String::new(),
+        serving => format!(", {}", serving.as_words()),
+    };
+    let state = format!("{}{degraded}{serving}", detailed.listed.state);
     vec![
         format!("{}{is_me}{is_unique}{is_held}", member.name).into(),
         table::state(&state),

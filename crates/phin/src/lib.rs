@@ -95,3 +95,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/embed.md")]
 struct Guide;
+
+/// What the guide to tags shows has to run: it is the example `service`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/tags.md")]
+struct TagsGuide;

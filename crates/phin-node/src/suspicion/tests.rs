@@ -24,6 +24,7 @@ fn evidence(silence: &str) -> Evidence {
 
 fn why(state: &str, outcome: Option<Ending>) -> Why {
     let member = MemberLine {
+        profile: Default::default(),
         id: ID.into(),
         name: "n3".into(),
         addr: "127.0.0.1:7646".parse().unwrap(),
@@ -51,6 +52,16 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
         nat_addr: None,
         others: Vec::new(),
     }
+}
+
+#[test]
+fn a_live_member_that_does_not_serve_is_said_to_be() {
+    let mut alive = why("alive", None);
+    alive.member.member.profile.serving = Serving::NotServing { reason: "disk full".into() };
+    let text = alive.to_text();
+    assert!(text.contains(".\nIt does not serve: disk full.\n"), "{text}");
+    alive.member.state = "dead".into();
+    assert!(!alive.to_text().contains("does not serve"), "a dead member says nothing any more");
 }
 
 #[test]

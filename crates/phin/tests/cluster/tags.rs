@@ -168,3 +168,12 @@ async fn a_subscriber_hears_of_members_that_match_or_did() {
     assert_eq!(next_event(&mut changes).await.member.id(), two.id(), "the rest is left out");
     all_know(&all, 3).await;
 }
+
+#[test]
+fn the_guide_shows_the_example() {
+    // The guide's programs are run as documentation tests.
+    let example = include_str!("../../examples/service.rs");
+    let guide = include_str!("../../../../docs/guide/tags.md");
+    let (_, code) = example.split_once("\n\n").expect("code follows the head");
+    assert!(guide.contains(code), "copy examples/service.rs into docs/guide/tags.md");
+}
