@@ -11,7 +11,7 @@ use crate::{
     client::{Client, Target, filtered},
     events::{DetailedMember, MemberList},
     failure::Failure,
-    profile::Serving,
+    profile::ServingInfo,
     table,
     text::short,
 };
@@ -97,11 +97,7 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
     for member in list.members.iter().filter(|member| !member.failing.failing_links.is_empty()) {
         text.push_str(&format!("\n{}: {}", member.listed.member.name, member.failing.to_text()));
     }
-    for member in list.members.iter().filter(|member| is_live(member)) {
-        if let Some(reason) = member.listed.member.profile.serving.reason() {
-            text.push_str(&format!("\n{} does not serve: {reason}\n", member.listed.member.name));
-        }
-    }
+    text.push_str(&reasons(&list));
     if hidden > 0 {
         text.push_str(&format!(
             "\n{hidden} earlier runs of these members are not shown; use --all\n"
@@ -129,6 +125,16 @@ fn hide_earlier(list: &mut MemberList) -> usize {
     before - list.members.len()
 }
 
+/// Why live members do not serve, a line for each.
+fn reasons(list: &MemberList) -> String {
+    let reason = |member: &DetailedMember| {
+        let said = &member.listed.member;
+        Some(format!("\n{} does not serve: {}", said.name, said.profile.serving.reason()?))
+    };
+    let reasons: String = list.members.iter().filter(|m| is_live(m)).filter_map(reason).collect();
+    if reasons.is_empty() { reasons } else { format!("{reasons}\n") }
+}
+
 fn is_live(member: &DetailedMember) -> bool {
     matches!(member.listed.state.as_str(), "alive" | "suspect")
 }
@@ -147,7 +153,7 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let is_degraded = detailed.failing.degraded_since.is_some();
     let degraded = if is_degraded { ", degraded" } else { "" };
     let serving = match &member.profile.serving {
-        Serving::Serving {} => String::new(),
+        ServingInfo::Serving {} => String::new(),
         _ if !is_live(detailed) => String::new(),
         serving => format!(", {}", serving.as_words()),
     };

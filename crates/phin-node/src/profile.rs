@@ -13,7 +13,7 @@ pub(crate) struct Profile {
     #[serde(default)]
     pub(crate) tags: TagMap,
     #[serde(default)]
-    pub(crate) serving: Serving,
+    pub(crate) serving: ServingInfo,
 }
 
 /// Tags as a JSON object: the answer of `/v1/tags`.
@@ -24,7 +24,7 @@ pub(crate) struct TagMap(pub(crate) BTreeMap<String, String>);
 // Variants with braces, because those without would take any further field.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "kebab-case", deny_unknown_fields)]
-pub(crate) enum Serving {
+pub(crate) enum ServingInfo {
     Serving {},
     Draining {},
     NotServing {
@@ -35,7 +35,7 @@ pub(crate) enum Serving {
 
 impl Profile {
     pub(crate) fn of(member: &Member) -> Self {
-        Self { tags: member.tags().collect(), serving: Serving::from(&member.serving()) }
+        Self { tags: member.tags().collect(), serving: ServingInfo::from(&member.serving()) }
     }
 
     /// Fields for a line of text, each after a space; nothing for a member without tags that serves.
@@ -43,7 +43,7 @@ impl Profile {
         let tags =
             if self.tags.0.is_empty() { String::new() } else { format!(" tags={}", self.tags) };
         match &self.serving {
-            Serving::Serving {} => tags,
+            ServingInfo::Serving {} => tags,
             serving => format!("{tags} serving={serving}"),
         }
     }
@@ -72,7 +72,7 @@ impl std::fmt::Display for TagMap {
     }
 }
 
-impl Serving {
+impl ServingInfo {
     /// The state in words, without the reason.
     pub(crate) const fn as_words(&self) -> &'static str {
         match self {
@@ -91,14 +91,14 @@ impl Serving {
     }
 }
 
-impl Default for Serving {
+impl Default for ServingInfo {
     /// Earlier releases know no other state.
     fn default() -> Self {
         Self::Serving {}
     }
 }
 
-impl From<&ServingState> for Serving {
+impl From<&ServingState> for ServingInfo {
     fn from(serving: &ServingState) -> Self {
         match serving {
             ServingState::Serving => Self::Serving {},
@@ -110,19 +110,19 @@ impl From<&ServingState> for Serving {
     }
 }
 
-impl TryFrom<Serving> for ServingState {
+impl TryFrom<ServingInfo> for ServingState {
     type Error = ReasonError;
 
-    fn try_from(serving: Serving) -> Result<Self, ReasonError> {
+    fn try_from(serving: ServingInfo) -> Result<Self, ReasonError> {
         match serving {
-            Serving::Serving {} => Ok(Self::Serving),
-            Serving::Draining {} => Ok(Self::Draining),
-            Serving::NotServing { reason } => Reason::try_from(&*reason).map(Self::NotServing),
+            ServingInfo::Serving {} => Ok(Self::Serving),
+            ServingInfo::Draining {} => Ok(Self::Draining),
+            ServingInfo::NotServing { reason } => Reason::try_from(&*reason).map(Self::NotServing),
         }
     }
 }
 
-impl std::fmt::Display for Serving {
+impl std::fmt::Display for ServingInfo {
     /// `serving`, `draining`, or `not-serving` with the reason, as a field of a line.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -143,9 +143,9 @@ mod tests {
         let states =
             [ServingState::Serving, ServingState::Draining, ServingState::NotServing(reason())];
         for state in states {
-            let json = serde_json::to_string(&Serving::from(&state)).unwrap();
+            let json = serde_json::to_string(&ServingInfo::from(&state)).unwrap();
             assert!(json.contains(&format!("\"state\":\"{}\"", state.as_str())), "{json}");
-            let read: Serving = serde_json::from_str(&json).unwrap();
+            let read: ServingInfo = serde_json::from_str(&json).unwrap();
             assert_eq!(ServingState::try_from(read).unwrap(), state);
         }
     }
@@ -159,7 +159,7 @@ mod tests {
             "{\"state\":\"draining\",\"reason\":\"lost\"}",
             "{\"state\":\"not-serving\",\"reason\":\"\\u001b[2J\"}",
         ] {
-            assert!(serde_json::from_str::<Serving>(json).is_err(), "{json}");
+            assert!(serde_json::from_str::<ServingInfo>(json).is_err(), "{json}");
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
         let mut profile = Profile::default();
         assert_eq!(profile.to_fields(), "");
         profile.tags = [("role", "web"), ("zone", "a")].into_iter().collect();
-        profile.serving = Serving::NotServing { reason: "disk full".into() };
+        profile.serving = ServingInfo::NotServing { reason: "disk full".into() };
         assert_eq!(
             profile.to_fields(),
             " tags=role=web,zone=a serving=not-serving reason=\"disk full\""

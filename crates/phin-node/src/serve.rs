@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::{
     client::{Client, Target},
     failure::Failure,
-    profile::Serving,
+    profile::ServingInfo,
 };
 
 /// Announce that a running node finishes its work and takes no more
@@ -35,19 +35,19 @@ pub(crate) struct ServeArgs {
 }
 
 pub(crate) fn drain(args: &DrainArgs) -> Result<(), Failure> {
-    set(&args.target, &Serving::Draining {})
+    set(&args.target, &ServingInfo::Draining {})
 }
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let serving = match &args.not {
-        None => Serving::Serving {},
-        Some(reason) => Serving::NotServing { reason: reason.clone() },
+        None => ServingInfo::Serving {},
+        Some(reason) => ServingInfo::NotServing { reason: reason.clone() },
     };
     set(&args.target, &serving)
 }
 
-fn set(target: &Target, serving: &Serving) -> Result<(), Failure> {
-    let serving: Serving = Client::new(target)?.put("/v1/serving", serving)?;
+fn set(target: &Target, serving: &ServingInfo) -> Result<(), Failure> {
+    let serving: ServingInfo = Client::new(target)?.put("/v1/serving", serving)?;
     let reason = serving.reason().map_or(String::new(), |reason| format!(": {reason}"));
     let text = format!("{}{reason}\n", serving.as_words());
     Ok(io::stdout().write_all(text.as_bytes())?)

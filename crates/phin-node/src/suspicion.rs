@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     events::{Failing, ListedMember, Someone, listed_member, suppressed_until},
-    profile::Serving,
+    profile::ServingInfo,
     table,
     text::{printable, printable_option, readable, rfc3339, short},
 };
@@ -161,9 +161,9 @@ impl Why {
         }
         if matches!(state.as_str(), "alive" | "suspect") {
             text.push_str(&match &member.profile.serving {
-                Serving::Serving {} => String::new(),
-                Serving::Draining {} => "It is draining: it takes no more work.\n".to_owned(),
-                Serving::NotServing { reason } => format!("It does not serve: {reason}.\n"),
+                ServingInfo::Serving {} => String::new(),
+                ServingInfo::Draining {} => "It is draining: it takes no more work.\n".to_owned(),
+                ServingInfo::NotServing { reason } => format!("It does not serve: {reason}.\n"),
             });
         }
         text.push_str(&self.failing.to_text());

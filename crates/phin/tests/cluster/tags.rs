@@ -16,7 +16,7 @@ fn tag(members: &Members, id: MemberId, key: &str) -> Option<String> {
 
 /// Sets a tag, and waits until the other node knows.
 async fn spread(node: &Cluster, key: &str, value: &str, other: &Cluster) {
-    node.set_tag(key, value).await.unwrap();
+    node.set_tag(key, value).await.expect("the tag is allowed");
     until(other, &format!("{key}={value}"), |members| {
         tag(members, node.id(), key).as_deref() == Some(value)
     })
