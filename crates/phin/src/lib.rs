@@ -26,6 +26,8 @@
 //!   itself is signed.
 //! - A snapshot never changes, and reading one never waits. A subscriber is told every change once
 //!   and in order, or how many it missed; one that does not read holds up nobody.
+//! - Each member says of itself what it is for ([`Tags`]) and whether it takes work ([`ServingState`]). Both are
+//!   signed, and known wherever the member is known.
 //! - Every future may be dropped at any time.
 //! - Membership is an opinion, not a consensus: two nodes may disagree for moments, and for as long
 //!   as a network is parted.
