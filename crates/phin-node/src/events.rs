@@ -522,7 +522,7 @@ mod tests {
     fn an_update_shows_what_was_before() {
         let What::Dead(mut changed) = line().what else { unreachable!() };
         let before = changed.member.clone();
-        changed.member.profile.tags = [("zone", "b")].into_iter().collect();
+        changed.member.profile.tags.set("zone", "b").unwrap();
         changed.before = Some(Box::new(before));
         let line = Line { what: What::Updated(changed), ..line() };
         assert_eq!(serde_json::from_slice::<Line>(&line.to_json()).unwrap(), line);

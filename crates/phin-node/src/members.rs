@@ -5,13 +5,12 @@ use std::{
     io::{self, Write},
 };
 
-use phin::Filter;
+use phin::{Filter, ServingState};
 
 use crate::{
     client::{Client, Target, filtered},
     events::{DetailedMember, MemberList},
     failure::Failure,
-    profile::ServingInfo,
     table,
     text::short,
 };
@@ -152,11 +151,9 @@ fn row(detailed: &DetailedMember, me: &str) -> Vec<comfy_table::Cell> {
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
     let is_degraded = detailed.failing.degraded_since.is_some();
     let degraded = if is_degraded { ", degraded" } else { "" };
-    let serving = match &member.profile.serving {
-        ServingInfo::Serving {} => String::new(),
-        _ if !is_live(detailed) => String::new(),
-        serving => format!(", {}", serving.as_words()),
-    };
+    let is_working = member.profile.serving == ServingState::Serving || !is_live(detailed);
+    let serving = member.profile.serving.as_str();
+    let serving = if is_working { String::new() } else { format!(", {serving}") };
     let state = format!("{}{degraded}{serving}", detailed.listed.state);
     vec![
         format!("{}{is_me}{is_unique}{is_held}", member.name).into(),

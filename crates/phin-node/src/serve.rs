@@ -2,10 +2,11 @@
 
 use std::io::{self, Write};
 
+use phin::{Reason, ServingState};
+
 use crate::{
     client::{Client, Target},
     failure::Failure,
-    profile::ServingInfo,
 };
 
 /// Announce that a running node finishes its work and takes no more
@@ -30,25 +31,27 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     target: Target,
     /// It cannot work, for this reason: 1 to 64 bytes
-    #[arg(long, value_name = "REASON")]
-    not: Option<String>,
+    #[arg(long, value_name = "REASON", value_parser = reason)]
+    not: Option<Reason>,
 }
 
 pub(crate) fn drain(args: &DrainArgs) -> Result<(), Failure> {
-    set(&args.target, &ServingInfo::Draining {})
+    set(&args.target, &ServingState::Draining)
 }
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let serving = match &args.not {
-        None => ServingInfo::Serving {},
-        Some(reason) => ServingInfo::NotServing { reason: reason.clone() },
+        None => ServingState::Serving,
+        Some(reason) => ServingState::NotServing(reason.clone()),
     };
     set(&args.target, &serving)
 }
 
-fn set(target: &Target, serving: &ServingInfo) -> Result<(), Failure> {
-    let serving: ServingInfo = Client::new(target)?.put("/v1/serving", serving)?;
-    let reason = serving.reason().map_or(String::new(), |reason| format!(": {reason}"));
-    let text = format!("{}{reason}\n", serving.as_words());
-    Ok(io::stdout().write_all(text.as_bytes())?)
+fn set(target: &Target, serving: &ServingState) -> Result<(), Failure> {
+    let serving: ServingState = Client::new(target)?.put("/v1/serving", serving)?;
+    Ok(io::stdout().write_all(format!("{serving}\n").as_bytes())?)
+}
+
+fn reason(text: &str) -> Result<Reason, phin::ReasonError> {
+    Reason::try_from(text)
 }

@@ -2,12 +2,11 @@
 
 use std::{net::SocketAddr, time::SystemTime};
 
-use phin::{Cluster, Member, Members, Outcome, Report, Silence};
+use phin::{Cluster, Member, Members, Outcome, Report, ServingState, Silence};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     events::{Failing, ListedMember, Someone, listed_member, suppressed_until},
-    profile::ServingInfo,
     table,
     text::{printable, printable_option, readable, rfc3339, short},
 };
@@ -161,9 +160,11 @@ impl Why {
         }
         if matches!(state.as_str(), "alive" | "suspect") {
             text.push_str(&match &member.profile.serving {
-                ServingInfo::Serving {} => String::new(),
-                ServingInfo::Draining {} => "It is draining: it takes no more work.\n".to_owned(),
-                ServingInfo::NotServing { reason } => format!("It does not serve: {reason}.\n"),
+                ServingState::Serving => String::new(),
+                ServingState::Draining => "It is draining: it takes no more work.\n".to_owned(),
+                ServingState::NotServing(reason) => {
+                    format!("It does not serve: {}.\n", reason.as_str())
+                }
             });
         }
         text.push_str(&self.failing.to_text());

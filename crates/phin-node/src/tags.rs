@@ -5,10 +5,11 @@ use std::{
     io::{self, Write},
 };
 
+use phin::Tags;
+
 use crate::{
     client::{Client, Target},
     failure::Failure,
-    profile::TagMap,
 };
 
 /// Show or change the tags of a running node
@@ -43,14 +44,14 @@ pub(crate) fn tags(args: &Args) -> Result<(), Failure> {
         }
     }
     let client = Client::new(&args.target)?;
-    let tags: TagMap = match changes.is_empty() {
+    let tags: Tags = match changes.is_empty() {
         true => client.get("/v1/tags")?,
         false => client.patch("/v1/tags", &changes)?,
     };
     let text = match args.json {
         true => serde_json::to_string(&tags).expect("tags are plain data with text keys") + "\n",
-        false if tags.0.is_empty() => "no tags\n".to_owned(),
-        false => tags.0.iter().map(|(key, value)| format!("{key}={value}\n")).collect(),
+        false if tags.is_empty() => "no tags\n".to_owned(),
+        false => tags.iter().map(|(key, value)| format!("{key}={value}\n")).collect(),
     };
     Ok(io::stdout().write_all(text.as_bytes())?)
 }

@@ -8,32 +8,26 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::StatusCode,
 };
-use phin::{SetTagError, TagError, Tags};
+use phin::{SetTagError, Tags};
 use tracing::info;
 
 use super::{body, node::Node, refusal::Refusal};
-use crate::profile::TagMap;
 
 /// A tag key in a path.
 type Key = Result<Path<String>, PathRejection>;
-type Answer = Result<Json<TagMap>, Refusal>;
+type Answer = Result<Json<Tags>, Refusal>;
 
 /// `GET /v1/tags`
 pub(super) async fn get(State(node): State<Node>) -> Answer {
-    let tags = node.cluster.tags().await.map_err(Refusal::stopped)?;
-    Ok(Json(tags.iter().collect()))
+    Ok(Json(node.cluster.tags().await.map_err(Refusal::stopped)?))
 }
 
 /// `PUT /v1/tags`: replaces all tags.
 pub(super) async fn replace(State(node): State<Node>, body: Body) -> Answer {
-    let TagMap(given) = body::json(body).await?;
-    let mut tags = Tags::new();
-    for (key, value) in &given {
-        tags.set(key, value).map_err(not_allowed)?;
-    }
+    let tags: Tags = body::json(body).await?;
     info!("replacing the tags, as asked over HTTP");
     node.cluster.set_tags(tags.clone()).await.map_err(Refusal::stopped)?;
-    Ok(Json(tags.iter().collect()))
+    Ok(Json(tags))
 }
 
 /// `PATCH /v1/tags`: sets tags, and removes those that are `null` (RFC 7396).
@@ -63,16 +57,12 @@ pub(super) async fn remove(State(node): State<Node>, key: Key) -> Answer {
 async fn apply(node: &Node, changes: impl IntoIterator<Item = (String, Option<String>)>) -> Answer {
     info!("changing tags, as asked over HTTP");
     let tags = node.cluster.change_tags(changes).await.map_err(|error| match error {
-        SetTagError::Tag(error) => not_allowed(error),
+        SetTagError::Tag(error) => Refusal::invalid(error.to_string()),
         error => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     })?;
-    Ok(Json(tags.iter().collect()))
+    Ok(Json(tags))
 }
 
 fn key_of(key: Key) -> Result<String, Refusal> {
     key.map(|Path(key)| key).map_err(|error| Refusal::invalid(error.body_text()))
-}
-
-fn not_allowed(error: TagError) -> Refusal {
-    Refusal::invalid(error.to_string())
 }

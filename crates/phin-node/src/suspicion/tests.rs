@@ -57,7 +57,7 @@ fn why(state: &str, outcome: Option<Ending>) -> Why {
 #[test]
 fn a_live_member_that_does_not_serve_is_said_to_be() {
     let mut alive = why("alive", None);
-    alive.member.member.profile.serving = ServingInfo::NotServing { reason: "disk full".into() };
+    alive.member.member.profile.serving = ServingState::NotServing("disk full".try_into().unwrap());
     let text = alive.to_text();
     assert!(text.contains(".\nIt does not serve: disk full.\n"), "{text}");
     alive.member.state = "dead".into();

@@ -110,7 +110,7 @@ fn a_node_that_drains_is_not_ready_and_others_know() {
     assert!(n1.get("/metrics").body.contains("\nphin_members_serving{state=\"draining\"} 1"));
     assert!(said(&["members"], &n1).contains("alive, draining"));
 
-    assert_eq!(said(&["serve", "--not", "disk full"], &n2), "not serving: disk full\n");
+    assert_eq!(said(&["serve", "--not", "disk full"], &n2), "not-serving (disk full)\n");
     let updated = n1.event_of("updated", "n2");
     let not_serving = json!({ "state": "not-serving", "reason": "disk full" });
     assert_eq!(updated["member"]["serving"], not_serving);
@@ -118,7 +118,7 @@ fn a_node_that_drains_is_not_ready_and_others_know() {
     let error = failure_of(phin(&["ready", "--http", &n2.http]).env_remove("PHIN_HTTP"), 1);
     assert!(error.contains("the node does not serve: disk full"), "{error}");
     let table = said(&["members"], &n1);
-    assert!(table.contains("alive, not serving"), "{table}");
+    assert!(table.contains("alive, not-serving"), "{table}");
     assert!(table.contains("\nn2 does not serve: disk full\n"), "{table}");
 
     assert_eq!(said(&["serve"], &n2), "serving\n");

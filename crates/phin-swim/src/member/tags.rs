@@ -1,5 +1,7 @@
 //! What a member says about itself beside its addresses: [`Tags`], and whether it takes work ([`ServingState`]).
 
+mod json;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{is_printable, wire::error::DecodeError};
