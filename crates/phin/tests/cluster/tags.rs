@@ -23,10 +23,11 @@ async fn spread(node: &Cluster, key: &str, value: &str, other: &Cluster) {
     .await;
 }
 
-async fn next_event(changes: &mut Subscription) -> Event {
+/// The next change of this kind: a busy machine may bring suspicions in between.
+async fn next(changes: &mut Subscription, kind: Change) -> Event {
     loop {
         match within("a change", changes.next()).await.expect("the node runs") {
-            Notice::Event { event, .. } => return event,
+            Notice::Event { event, .. } if event.change == kind => return event,
             _ => continue,
         }
     }
@@ -42,11 +43,11 @@ async fn tags_are_known_with_the_member_and_changes_tell_both() {
     let builder = nodes.builder("two").seeds([one.local_addr().to_string()]);
     let builder = builder.tag("role", "db").tags(more).tag("role", "web,api");
     let two = builder.serving(ServingState::Draining).start().await.unwrap();
-    let joined = next_event(&mut changes).await;
+    let joined = next(&mut changes, Change::Joined).await;
     let tags =
         |event: &Event| event.member.tags().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>();
     assert_eq!(tags(&joined), ["role=web,api", "zone=a"]);
-    assert_eq!((joined.change, joined.member.serving()), (Change::Joined, ServingState::Draining));
+    assert_eq!(joined.member.serving(), ServingState::Draining);
 
     two.change_tags([("zone", Some("b")), ("role", None)]).await.unwrap();
     assert_eq!(
@@ -54,8 +55,8 @@ async fn tags_are_known_with_the_member_and_changes_tell_both() {
         Some("b"),
         "the list has it already"
     );
-    let updated = next_event(&mut changes).await;
-    assert_eq!((updated.change, tags(&updated)), (Change::Updated, vec!["zone=b".to_owned()]));
+    let updated = next(&mut changes, Change::Updated).await;
+    assert_eq!(tags(&updated), ["zone=b"]);
     let before = updated.before.expect("it was known");
     assert_eq!((before.tag("role"), before.tag("zone")), (Some("web,api"), Some("a")));
 
@@ -153,20 +154,24 @@ async fn a_subscriber_hears_of_members_that_match_or_did() {
     );
     spread(two, "zone", "b", one).await;
     spread(three, "zone", "a", one).await;
-    let entered = next_event(&mut changes).await;
+    let entered = next(&mut changes, Change::Updated).await;
     assert_eq!((entered.member.id(), entered.member.tag("zone")), (three.id(), Some("a")));
     let matching = one.members();
     let matching: Vec<_> = matching.matching(&filter).map(|member| member.id()).collect();
     assert_eq!(matching, [three.id()]);
     spread(three, "zone", "b", one).await;
     assert_eq!(
-        next_event(&mut changes).await.member.tag("zone"),
+        next(&mut changes, Change::Updated).await.member.tag("zone"),
         Some("b"),
         "it no longer matches"
     );
     spread(three, "zone", "c", one).await;
     spread(two, "zone", "a", one).await;
-    assert_eq!(next_event(&mut changes).await.member.id(), two.id(), "the rest is left out");
+    assert_eq!(
+        next(&mut changes, Change::Updated).await.member.id(),
+        two.id(),
+        "the rest is left out"
+    );
     all_know(&all, 3).await;
 }
 
