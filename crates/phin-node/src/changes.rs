@@ -1,6 +1,6 @@
 //! All changes that a node reports: of the membership, and of its isolation.
 
-use phin::{Cluster, Notice, Subscription};
+use phin::{Cluster, Filter, Notice, Subscription};
 
 /// A subscription to all changes.
 pub(crate) struct Changes {
@@ -21,6 +21,11 @@ impl Changes {
     pub(crate) fn new(cluster: &Cluster) -> Self {
         let subscription = cluster.subscribe();
         Self { cluster: cluster.clone(), subscription, is_isolated: false }
+    }
+
+    /// Of changes only those of members that match, before or after.
+    pub(crate) fn matching(self, filter: Filter) -> Self {
+        Self { subscription: self.subscription.matching(filter), ..self }
     }
 
     pub(crate) fn cluster(&self) -> &Cluster {

@@ -2,7 +2,8 @@
 
 use std::{io::BufReader, net::SocketAddr, time::Duration};
 
-use serde::de::DeserializeOwned;
+use phin::Filter;
+use serde::{Serialize, de::DeserializeOwned};
 use ureq::{Agent, Body, BodyReader, http::Response};
 
 use crate::{
@@ -94,6 +95,24 @@ impl Client {
         self.json(self.accepted(response)?)
     }
 
+    pub(crate) fn put<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, RequestError> {
+        let response = self.agent.put(format!("{}{path}", self.base)).send_json(body);
+        self.json(self.accepted(response)?)
+    }
+
+    pub(crate) fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, RequestError> {
+        let response = self.agent.patch(format!("{}{path}", self.base)).send_json(body);
+        self.json(self.accepted(response)?)
+    }
+
     /// Opens a stream without an end. Fails if it is silent for too long.
     pub(crate) fn stream(&self, path: &str) -> Result<Stream, RequestError> {
         let response = self.agent.get(format!("{}{path}", self.base)).call();
@@ -145,6 +164,18 @@ pub(crate) fn member_path(member: &str, what: &str) -> String {
     }
     path.push('/');
     path + what
+}
+
+/// This path for the members that match, if there is a filter.
+pub(crate) fn filtered(path: &str, filter: &Filter) -> String {
+    let filter = filter.to_string();
+    match filter.is_empty() {
+        true => path.to_owned(),
+        false => {
+            let filter: String = form_urlencoded::byte_serialize(filter.as_bytes()).collect();
+            format!("{path}?filter={filter}")
+        }
+    }
 }
 
 /// The longest wait for an answer. Leaving takes longest.

@@ -1,14 +1,20 @@
 //! The JSON of members and changes, in event lines and HTTP answers, and their human-readable lines.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::SystemTime,
+};
 
 use phin::{
-    Change, Departure, Event, EventInfo, FailingLink, Link, Member, MemberId, MemberInfo,
+    Change, Departure, Event, EventInfo, FailingLink, Filter, Link, Member, MemberId, MemberInfo,
     MemberRef, Members, Unreached,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::text::{printable, printable_option, readable, readable_time, rfc3339, short};
+use crate::{
+    profile,
+    text::{printable, printable_option, readable, readable_time, rfc3339, short},
+};
 
 /// One line of a stream of events.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -152,6 +158,15 @@ pub(crate) struct Forgotten {
     pub(crate) forgotten: MemberInfo,
 }
 
+impl MemberList {
+    /// Keeps the members for which the filter holds.
+    pub(crate) fn matching(mut self, members: &Members, filter: &Filter) -> Self {
+        let ids: BTreeSet<_> = members.matching(filter).map(|member| member.id()).collect();
+        self.members.retain(|member| ids.contains(&member.member.id));
+        self
+    }
+}
+
 impl Line {
     pub(crate) fn now(what: What) -> Self {
         Self { at: rfc3339(SystemTime::now()), what }
@@ -179,11 +194,16 @@ impl Line {
         let (at, event) = (readable(at), what.name());
         let text = match what {
             What::Changed(Changed { event: changed, refusal }) => {
-                let EventInfo { member, version, silence, .. } = changed;
+                let EventInfo { member, version, silence, before, .. } = changed;
                 let silence = silence.map_or(String::new(), |kind| format!(" silence={kind}"));
                 let refusal =
                     refusal.as_ref().map_or(String::new(), |why| format!(" refusal={why:?}"));
-                format!("{at} {event:8} {} version={version}{silence}{refusal}\n", describe(member))
+                let before =
+                    before.as_ref().map_or(String::new(), |before| describe_before(before, member));
+                format!(
+                    "{at} {event:8} {} version={version}{silence}{refusal}{before}\n",
+                    describe(member)
+                )
             }
             What::Own(Own::Missed { events }) => {
                 format!("{at} {event:8} {events} changes, because the reader was too slow\n")
@@ -290,7 +310,22 @@ pub(crate) fn suppressed_until(
 fn describe(member: &MemberInfo) -> String {
     let MemberInfo { id, name, addr, generation, incarnation, .. } = member;
     let (generation, incarnation) = (generation.0, incarnation.0);
-    format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}")
+    let said = profile::to_fields(member);
+    format!("{name} addr={addr} id={id} generation={generation} incarnation={incarnation}{said}")
+}
+
+/// The fields that an update changed, as they were.
+fn describe_before(before: &MemberInfo, after: &MemberInfo) -> String {
+    let fields = |member: &MemberInfo| {
+        [
+            ("name", member.name.to_string()),
+            ("addr", member.addr.to_string()),
+            ("tags", member.tags.to_string()),
+            ("serving", member.serving.to_string()),
+        ]
+    };
+    let changed = fields(before).into_iter().zip(fields(after)).filter(|(b, a)| b != a);
+    changed.map(|((field, before), _)| format!(" {field}_before={before}")).collect()
 }
 
 /// A member for tests.
@@ -320,7 +355,8 @@ mod tests {
             json,
             "{\"at\":\"1970-01-01T00:00:01.500000Z\",\"event\":\"dead\",\"member\":{\
              \"id\":\"00112233445566778899aabbccddeeff\",\"name\":\"n1\",\
-             \"addr\":\"127.0.0.1:7646\",\"generation\":1,\"incarnation\":2,\"state\":\"dead\"},\
+             \"addr\":\"127.0.0.1:7646\",\"generation\":1,\"incarnation\":2,\"state\":\"dead\",\
+             \"tags\":{},\"serving\":{\"state\":\"serving\"}},\
              \"version\":7}\n"
         );
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line());
@@ -352,6 +388,26 @@ mod tests {
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
         let text = String::from_utf8(line.to_text()).unwrap();
         assert!(text.ends_with(" refusal=\"the certificate has expired\"\n"), "{text}");
+    }
+
+    #[test]
+    fn an_update_shows_what_was_before() {
+        let member = member_info("n1", "00112233445566778899aabbccddeeff", "alive");
+        let mut event = EventInfo::new(Change::Updated, member.clone(), 7);
+        event.member.tags.set("zone", "b").unwrap();
+        event.before = Some(Box::new(member));
+        let line = Line { what: What::Changed(Changed { event, refusal: None }), ..line() };
+        assert_eq!(serde_json::from_slice::<Line>(&line.to_json()).unwrap(), line);
+        let text = String::from_utf8(line.to_text()).unwrap();
+        assert!(text.ends_with(" incarnation=2 tags=zone=b version=7 tags_before=\n"), "{text}");
+    }
+
+    #[test]
+    fn a_member_of_an_earlier_release_has_no_tags_and_serves() {
+        let json = String::from_utf8(line().to_json()).unwrap();
+        let (start, end) = json.split_once(",\"tags\"").unwrap();
+        let (_, end) = end.split_once("}}").unwrap();
+        assert_eq!(serde_json::from_str::<Line>(&format!("{start}}}{end}")).unwrap(), line());
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! from this machine. It refuses requests that a web page of another origin could send through a browser on this
 //! machine. Every resource that a client can hold has a limit.
 
+mod body;
 mod connections;
 mod counters;
 mod events;
@@ -12,18 +13,21 @@ mod guard;
 mod lookup;
 mod metrics;
 mod node;
+mod query;
 mod refusal;
+mod serving;
+mod tags;
 mod why;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{RawQuery, State},
     http::{HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use hyper::{
     server::conn::http1,
@@ -33,7 +37,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use phin::{Cluster, Departure};
+use phin::{Cluster, Departure, ServingState};
 use serde_json::json;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -84,6 +88,9 @@ fn router(node: Node, access: Access) -> Router {
         .route("/v1/members/{member}/why", get(why::why))
         .route("/v1/members/{member}/forget", post(forget::forget))
         .route("/v1/events", get(events::events))
+        .route("/v1/tags", get(tags::get).put(tags::replace).patch(tags::change))
+        .route("/v1/tags/{key}", put(tags::set).delete(tags::remove))
+        .route("/v1/serving", get(serving::get).put(serving::set))
         .route("/v1/leave", post(leave))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
@@ -104,12 +111,17 @@ async fn index() -> Json<serde_json::Value> {
     Json(json!({ "paths": PATHS }))
 }
 
-async fn members(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
+async fn members(
+    State(node): State<Node>,
+    RawQuery(query): RawQuery,
+) -> Result<impl IntoResponse, Refusal> {
+    let filter = query::filter(query.as_deref())?;
     let links = node.cluster.links().await.map_err(Refusal::stopped)?;
     let phis = node.cluster.phis().await.map_err(Refusal::stopped)?;
     let unreached = node.cluster.unreached().await.map_err(Refusal::stopped)?;
     let members = node.cluster.members();
-    Ok(Json(lines::member_list(&node.cluster, &members, &links, &phis, &unreached)))
+    let list = lines::member_list(&node.cluster, &members, &links, &phis, &unreached);
+    Ok(Json(list.matching(&members, &filter)))
 }
 
 async fn leave(State(node): State<Node>) -> Result<Json<Departure>, Refusal> {
@@ -142,6 +154,13 @@ async fn ready(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refu
     let unreached = |error: &str| not_ready(format!("{error}{}", nat_hint(&node.cluster)));
     if *node.stage.borrow() != Stage::Member {
         return not_ready("the node is leaving".into());
+    }
+    match node.cluster.serving().await.map_err(Refusal::stopped)? {
+        ServingState::Serving => {}
+        ServingState::Draining => return not_ready("the node is draining".into()),
+        ServingState::NotServing(reason) => {
+            return not_ready(format!("the node does not serve: {}", reason.as_str()));
+        }
     }
     if !node.cluster.is_joined() {
         return unreached("the node has not joined through any seed yet");
@@ -249,10 +268,13 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 
 /// Every path, with its method.
 const PATHS: &[&str] = &[
-    "GET /v1/members",
+    "GET /v1/members?filter={filter}",
     "GET /v1/members/{name-or-id}/why",
     "POST /v1/members/{name-or-id}/forget",
-    "GET /v1/events",
+    "GET /v1/events?filter={filter}",
+    "GET, PUT, PATCH /v1/tags",
+    "PUT, DELETE /v1/tags/{key}",
+    "GET, PUT /v1/serving",
     "POST /v1/leave",
     "GET /livez",
     "GET /readyz",

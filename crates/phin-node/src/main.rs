@@ -15,11 +15,14 @@ mod logging;
 mod members;
 mod private_file;
 mod probe;
+mod profile;
 mod run;
+mod serve;
 mod settings;
 mod slips;
 mod suspicion;
 mod table;
+mod tags;
 mod text;
 mod text_file;
 mod watch;
@@ -47,6 +50,9 @@ enum Command {
     Ready(probe::ReadyArgs),
     Why(why::Args),
     Watch(watch::Args),
+    Tags(tags::Args),
+    Drain(serve::DrainArgs),
+    Serve(serve::ServeArgs),
     Leave(leave::Args),
     Forget(forget::Args),
     Key(key::Args),
@@ -62,6 +68,9 @@ fn main() -> ExitCode {
         Command::Ready(args) => probe::ready(&args),
         Command::Why(args) => why::why(&args),
         Command::Watch(args) => watch::watch(&args),
+        Command::Tags(args) => tags::tags(&args),
+        Command::Drain(args) => serve::drain(&args),
+        Command::Serve(args) => serve::serve(&args),
         Command::Leave(args) => leave::leave(&args),
         Command::Forget(args) => forget::forget(&args),
         Command::Key(args) => key::key(&args),
@@ -74,26 +83,4 @@ fn main() -> ExitCode {
 }
 
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_subcommand_shows_an_example() {
-        fn check(command: &mut clap::Command) {
-            if command.get_name() == "help" {
-                return;
-            }
-            let help = command.render_long_help().to_string();
-            assert!(help.contains("Example"), "phin {} --help has no example", command.get_name());
-            command.get_subcommands_mut().for_each(check);
-        }
-        check(&mut Cli::command());
-    }
-}
+mod tests;

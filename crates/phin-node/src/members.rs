@@ -5,10 +5,10 @@ use std::{
     io::{self, Write},
 };
 
-use phin::{MemberId, MemberState};
+use phin::{Filter, MemberId, MemberState, ServingState};
 
 use crate::{
-    client::{Client, Target},
+    client::{Client, Target, filtered},
     events::{DetailedMember, MemberList},
     failure::Failure,
     table,
@@ -20,7 +20,8 @@ use crate::{
 /// Earlier runs of a member are omitted: members that died or left, and whose name a live or later member has.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin members --http http://127.0.0.1:7647\n  \
-                        phin members --state dead,left")]
+                        phin members --state dead,left\n  \
+                        phin members --filter 'role=web,zone!=b'")]
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
@@ -30,6 +31,12 @@ pub(crate) struct Args {
     /// Show only members in these states: alive, suspect, dead, left
     #[arg(long, value_name = "STATE[,STATE]", value_delimiter = ',')]
     state: Vec<State>,
+    /// Show only members with these tags, such as role=web|api,zone!=b
+    ///
+    /// Terms with commas between them must all hold: KEY=VALUE, KEY!=VALUE, or several values with | between them. Of role,
+    /// each of the roles of a member counts.
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    filter: Filter,
     /// Print one JSON object with all fields: self, version, fingerprint, converged, members
     ///
     /// Without --state it has all members, earlier runs included.
@@ -58,7 +65,8 @@ impl State {
 }
 
 pub(crate) fn members(args: &Args) -> Result<(), Failure> {
-    let mut list: MemberList = Client::new(&args.target)?.get("/v1/members")?;
+    let mut list: MemberList =
+        Client::new(&args.target)?.get(&filtered("/v1/members", &args.filter))?;
     if !args.state.is_empty() {
         let is_wanted = |state| args.state.iter().any(|wanted| wanted.state() == state);
         list.members.retain(|member| is_wanted(member.member.state));
@@ -72,16 +80,21 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
         a.cmp(&b)
     });
     let hidden = if args.all || !args.state.is_empty() { 0 } else { hide_earlier(&mut list) };
-    let columns =
-        ["NAME", "STATE", "ADDRESS", "SINCE", "PHI", "RTT", "GENERATION", "INCARNATION", "ID"];
+    // Last, because it has no width of its own.
+    let has_tags = list.members.iter().any(|member| !tags(member).is_empty());
+    let mut columns =
+        vec!["NAME", "STATE", "ADDRESS", "SINCE", "PHI", "RTT", "GENERATION", "INCARNATION", "ID"];
+    columns.extend(has_tags.then_some("TAGS"));
     let mut shown = table::new(&columns);
     for member in &list.members {
-        shown.add_row(row(member, list.me));
+        let tags = has_tags.then(|| tags(member).into());
+        shown.add_row(row(member, list.me).into_iter().chain(tags));
     }
     let mut text = table::text(&shown);
     for member in list.members.iter().filter(|member| !member.failing.failing_links.is_empty()) {
         text.push_str(&format!("\n{}: {}", member.member.name, member.failing.to_text()));
     }
+    text.push_str(&reasons(&list));
     if hidden > 0 {
         text.push_str(&format!(
             "\n{hidden} earlier runs of these members are not shown; use --all\n"
@@ -109,6 +122,21 @@ fn hide_earlier(list: &mut MemberList) -> usize {
     before - list.members.len()
 }
 
+/// Why live members do not serve, a line for each.
+fn reasons(list: &MemberList) -> String {
+    let reason = |member: &DetailedMember| {
+        let member = &member.member;
+        Some(format!("\n{} does not serve: {}", member.name, member.serving.reason()?))
+    };
+    let reasons: String =
+        list.members.iter().filter(|m| m.member.state.is_live()).filter_map(reason).collect();
+    if reasons.is_empty() { reasons } else { format!("{reasons}\n") }
+}
+
+fn tags(member: &DetailedMember) -> String {
+    member.member.tags.to_string()
+}
+
 fn row(detailed: &DetailedMember, me: MemberId) -> Vec<comfy_table::Cell> {
     let member = &detailed.member;
     let is_me = if member.id == me { " (self)" } else { "" };
@@ -118,7 +146,10 @@ fn row(detailed: &DetailedMember, me: MemberId) -> Vec<comfy_table::Cell> {
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
     let is_degraded = detailed.failing.degraded_since.is_some();
     let degraded = if is_degraded { ", degraded" } else { "" };
-    let state = format!("{}{degraded}", member.state);
+    let is_working = member.serving == ServingState::Serving || !member.state.is_live();
+    let serving = member.serving.as_str();
+    let serving = if is_working { String::new() } else { format!(", {serving}") };
+    let state = format!("{}{degraded}{serving}", member.state);
     vec![
         format!("{}{is_me}{is_unique}{is_held}", member.name).into(),
         table::state(&state),

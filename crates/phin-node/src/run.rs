@@ -153,6 +153,8 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
     let mut builder = Cluster::builder()
         .bind(settings.bind.value)
         .seeds(settings.join.clone())
+        .tags(settings.tags.clone())
+        .serving(settings.serving.clone())
         .config(settings.config.value.clone());
     builder = match &settings.admission {
         Admission::Keys(keys) => builder.key(keys.clone()),
@@ -291,4 +293,5 @@ The same as a file, for phin run --config n2.toml:
   name = \"n2\"
   key_file = \"cluster.key\"
   bind = \"127.0.0.1:7002\"
-  join = [\"127.0.0.1:7001\"]";
+  join = [\"127.0.0.1:7001\"]
+  tags = { role = \"web\", zone = \"a\" }";

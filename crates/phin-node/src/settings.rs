@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) bind: Placed<SocketAddr>,
     pub(crate) advertise: Option<Placed<Advertised>>,
     pub(crate) join: Vec<String>,
+    pub(crate) tags: phin::Tags,
+    pub(crate) serving: phin::ServingState,
     pub(crate) data_dir: Option<Placed<PathBuf>>,
     pub(crate) admission: Admission,
     /// The program that decides on newcomers.
@@ -62,6 +64,10 @@ impl Settings {
             bind,
             advertise: layers.take("advertise", values::advertised)?,
             join: layers.take("join", values::seeds)?.map_or_else(Vec::new, |join| join.value),
+            tags: layers.take("tags", values::tags)?.map(|tags| tags.value).unwrap_or_default(),
+            serving: layers
+                .word("serving")?
+                .map_or_else(Default::default, |serving| values::serving(serving.value)),
             data_dir: layers.take("data-dir", values::data_dir)?,
             admission,
             admit: layers.take("admit", values::program)?,

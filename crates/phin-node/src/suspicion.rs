@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use phin::{
-    Cluster, Evidence, Member, MemberId, MemberInfo, MemberState, Members, Outcome, Report, Silence,
+    Cluster, Evidence, Member, MemberId, MemberInfo, MemberState, Members, Outcome, Report,
+    ServingState, Silence,
 };
 use serde::{Deserialize, Serialize};
 
@@ -107,6 +108,15 @@ impl Why {
                 self.flap_penalty,
                 readable(until)
             ));
+        }
+        if state.is_live() {
+            text.push_str(&match &self.member.serving {
+                ServingState::Serving => String::new(),
+                ServingState::Draining => "It is draining: it takes no more work.\n".to_owned(),
+                ServingState::NotServing(reason) => {
+                    format!("It does not serve: {}.\n", reason.as_str())
+                }
+            });
         }
         text.push_str(&self.failing.to_text());
         if let Some(refused) = &self.refused {

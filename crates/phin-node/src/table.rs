@@ -27,8 +27,8 @@ pub(crate) fn new(columns: &[&str]) -> Table {
 pub(crate) fn state(state: &str) -> Cell {
     let colour = match state {
         "alive" => Color::Green,
-        "suspect" | "alive, degraded" | "suspect, degraded" => Color::Yellow,
         "dead" => Color::Red,
+        _ if state.starts_with("alive, ") || state.starts_with("suspect") => Color::Yellow,
         _ => Color::DarkGrey,
     };
     Cell::new(state).fg(colour)

@@ -6,10 +6,11 @@ use std::{
     time::Duration,
 };
 
+use phin::Filter;
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
-    client::{Client, RequestError, Stream, Target},
+    client::{Client, RequestError, Stream, Target, filtered},
     events::{Line, MemberList, Own, What},
     failure::{Failure, with_causes},
 };
@@ -17,7 +18,8 @@ use crate::{
 /// Print the members that a running node knows, then each change as one line
 #[derive(clap::Args)]
 #[command(
-    after_help = "Example:\n  phin watch --json | jq -r 'select(.event == \"dead\") | .member.name'"
+    after_help = "Examples:\n  phin watch --json | jq -r 'select(.event == \"dead\") | .member.name'\n  \
+                  phin watch --filter 'role=web,zone!=b'"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -25,6 +27,9 @@ pub(crate) struct Args {
     /// Print one JSON object per line
     #[arg(long)]
     json: bool,
+    /// Only changes of members that match, before or after the change
+    #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
+    filter: Filter,
 }
 
 /// The part of an event that has arrived.
@@ -44,22 +49,23 @@ enum Ended {
 pub(crate) fn watch(args: &Args) -> Result<(), Failure> {
     let client = Client::new(&args.target)?;
     thread::spawn(exit_with_reader);
-    let mut stream = client.stream(PATH)?;
+    let path = filtered(PATH, &args.filter);
+    let mut stream = client.stream(&path)?;
     loop {
         match follow(&mut stream, args.json) {
             Ended::Failed(failure) => return Err(failure),
             Ended::Lost => note(&format!("lost {}; trying again", client.base())),
         }
-        stream = reconnect(&client)?;
+        stream = reconnect(&client, &path)?;
     }
 }
 
 /// Retries until the node answers. An answer that is not from a node ends the command.
-fn reconnect(client: &Client) -> Result<Stream, Failure> {
+fn reconnect(client: &Client, path: &str) -> Result<Stream, Failure> {
     let mut delay = MIN_DELAY;
     loop {
         thread::sleep(delay);
-        match client.stream(PATH) {
+        match client.stream(path) {
             Ok(stream) => return Ok(stream),
             Err(
                 RequestError::NoAnswer { .. }

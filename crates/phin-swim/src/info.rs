@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    Change, Event, Generation, Incarnation, Member, MemberId, MemberState, Members, Name, Silence,
+    Change, Event, Generation, Incarnation, Member, MemberId, MemberState, Members, Name,
+    ServingState, Silence, Tags,
 };
 
 /// A member as plain data, which can be read back: what a [`Member`] is in JSON.
@@ -24,6 +25,12 @@ pub struct MemberInfo {
     pub incarnation: Incarnation,
     /// The state in which the node lists it.
     pub state: MemberState,
+    /// Its tags; none from earlier releases.
+    #[serde(default)]
+    pub tags: Tags,
+    /// Whether it takes work; it does, if an earlier release does not say.
+    #[serde(default)]
+    pub serving: ServingState,
 }
 
 /// A change as plain data, which can be read back: what an [`Event`] is in JSON.
@@ -40,12 +47,15 @@ pub struct EventInfo {
     /// The kind of silence, for a death or a suspicion; left out if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<Silence>,
+    /// For an update, the member before it; else left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<MemberInfo>>,
 }
 
 impl EventInfo {
     /// A change without an [`Event`], such as a `Joined` for each member of the first list.
     pub const fn new(change: Change, member: MemberInfo, version: u64) -> Self {
-        Self { change, member, version, silence: None }
+        Self { change, member, version, silence: None, before: None }
     }
 }
 
@@ -58,14 +68,18 @@ impl From<&Member> for MemberInfo {
             generation: member.generation(),
             incarnation: member.incarnation(),
             state: member.state(),
+            tags: member.record.profile().tags,
+            serving: member.serving(),
         }
     }
 }
 
 impl From<&Event> for EventInfo {
     fn from(event: &Event) -> Self {
-        let Event { version, change, ref member, silence, .. } = *event;
-        Self { change, member: MemberInfo::from(&**member), version, silence }
+        let Event { version, change, ref member, ref before, silence } = *event;
+        let before = before.as_ref().filter(|_| change == Change::Updated);
+        let before = before.map(|before| Box::new(MemberInfo::from(&**before)));
+        Self { change, member: MemberInfo::from(&**member), version, silence, before }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use crate::{DataEvent, Generation, Member, MemberId, MemberState, Record, Silence};
+use crate::{DataEvent, Filter, Generation, Member, MemberId, MemberState, Record, Silence};
 
 /// A member with the address at which to dial it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -107,6 +107,15 @@ pub struct Event {
     pub before: Option<Arc<Member>>,
     /// The kind of silence, for a death or a suspicion, if this node knows it.
     pub silence: Option<Silence>,
+}
+
+impl Event {
+    /// Whether the filter holds for the member after the change, or did before it: so a member that no longer matches is
+    /// reported once more.
+    pub fn matches(&self, filter: &Filter) -> bool {
+        let before = self.before.as_deref();
+        filter.matches(&self.member) || before.is_some_and(|before| filter.matches(before))
+    }
 }
 
 /// What happened to a member.

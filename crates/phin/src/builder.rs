@@ -8,7 +8,7 @@ use std::{
 };
 
 use phin_quic::Keyring;
-use phin_swim::Config;
+use phin_swim::{Config, ServingState, Tags};
 
 use crate::{
     Cluster, Newcomer, StartError,
@@ -26,6 +26,8 @@ pub struct Builder {
     pub(crate) bind: SocketAddr,
     pub(crate) advertise: Option<Advertise>,
     pub(crate) seeds: Vec<String>,
+    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) serving: ServingState,
     pub(crate) data_dir: Option<PathBuf>,
     pub(crate) config: Config,
     /// Settings of the protocol that were set one by one: they hold whatever `config` says.
@@ -46,6 +48,8 @@ impl Default for Builder {
             bind: (Ipv4Addr::LOCALHOST, 0).into(),
             advertise: None,
             seeds: Vec::new(),
+            tags: Vec::new(),
+            serving: ServingState::Serving,
             data_dir: None,
             closed_port: DISCARD_PORT,
             config: Config::default(),
@@ -138,6 +142,32 @@ impl Builder {
     /// ```
     pub fn seeds(mut self, seeds: impl IntoIterator<Item: ToString>) -> Self {
         self.seeds.extend(seeds.into_iter().map(|seed| seed.to_string()));
+        self
+    }
+
+    /// Sets a tag of the node, such as the port of the service beside it. Of several calls for one key the last one
+    /// counts. [`start`](Self::start) fails if the tags exceed a limit ([`Tags`]).
+    ///
+    /// ```
+    /// # let key = phin::ClusterKey::generate();
+    /// let builder = phin::Cluster::builder().key(key).tag("role", "web").tag("port", "8080");
+    /// ```
+    pub fn tag(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.tags.push((key.into(), value.into()));
+        self
+    }
+
+    /// Sets each of these tags, like [`tag`](Self::tag).
+    pub fn tags(mut self, tags: Tags) -> Self {
+        let tags = tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned()));
+        self.tags.extend(tags);
+        self
+    }
+
+    /// Sets whether the node takes work at first. Default [`ServingState::Serving`]. A node whose application has yet to
+    /// load its data starts as not serving, and calls [`Cluster::set_serving`] once it is ready.
+    pub fn serving(mut self, serving: ServingState) -> Self {
+        self.serving = serving;
         self
     }
 

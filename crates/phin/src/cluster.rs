@@ -1,5 +1,7 @@
 //! [`Cluster`]: the handle that applications hold.
 
+mod tags;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -112,7 +114,7 @@ impl Cluster {
 
     /// Subscribes to the membership list: a snapshot, and from then on each change.
     pub fn subscribe(&self) -> Subscription {
-        Subscription(self.shared.source.follow())
+        Subscription::new(self.shared.source.follow())
     }
 
     /// Waits until the membership list satisfies `condition`, and returns the list that does.

@@ -36,6 +36,8 @@ pub(crate) trait Node {
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
     /// Writes this node's data, which readers find when this returns.
     fn write_data(&mut self, now: Instant, write: Box<WriteData<'_>>) -> Result<(), DataError>;
+    /// Sends and publishes what a question changed, so that the caller finds it in the list.
+    fn settle(&mut self);
     /// Advertises an address that the application chose.
     fn advertise(&mut self, now: Instant, addr: SocketAddr);
 }

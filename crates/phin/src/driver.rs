@@ -27,6 +27,7 @@ use crate::{
     Departure, DriverStats, RefusedHandshake, Stats,
     address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
+    changes::changes,
     clock::Clock,
     command::{
         AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult, WriteData,
@@ -574,7 +575,10 @@ impl<T: Transport> Driver<T> {
             Change::Joined => log!(info, "member joined"),
             Change::Alive => log!(info, "member is alive"),
             Change::Left => log!(info, "member left"),
-            Change::Updated => log!(info, "member updated its record"),
+            Change::Updated => {
+                let changes = changes(event);
+                log!(info, "member updated its record", changes);
+            }
             Change::Forgotten => log!(info, "member is forgotten"),
             Change::Suppressed => {
                 log!(warn, "member died and returned too often lately; it is suppressed");
@@ -660,8 +664,11 @@ impl<T: Transport> Node for Driver<T> {
         }
         self.status.nat_addr.send_replace(None);
         self.swim.move_to(now, vec![addr]);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
         self.flush_outputs();
-        // Whoever is told finds it in the list.
         self.publish();
     }
 }

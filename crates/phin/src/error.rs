@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
-use phin_swim::{ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError};
+use phin_swim::{ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, TagError};
 
 /// Why a node could not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +15,9 @@ pub enum StartError {
     /// The name cannot be a member's.
     #[error("the node's name cannot be used")]
     Name(#[from] NameError),
+    /// A tag cannot be used, or there are too many.
+    #[error("the node's tags cannot be used")]
+    Tags(#[from] TagError),
     /// The name cannot be a cluster's.
     #[error("the cluster's name cannot be used")]
     ClusterName(#[from] ClusterNameError),
@@ -178,6 +181,18 @@ pub enum AdvertiseError {
         /// The address given.
         addr: SocketAddr,
     },
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a node could not change its tags.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetTagError {
+    /// A tag is not allowed, or the tags would exceed a limit. None was changed.
+    #[error(transparent)]
+    Tag(#[from] TagError),
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

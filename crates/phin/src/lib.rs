@@ -26,6 +26,8 @@
 //!   itself is signed.
 //! - A snapshot never changes, and reading one never waits. A subscriber is told every change once
 //!   and in order, or how many it missed; one that does not read holds up nobody.
+//! - Each member says of itself what it is for ([`Tags`]) and whether it takes work ([`ServingState`]). Both are
+//!   signed, and known wherever the member is known.
 //! - Every future may be dropped at any time.
 //! - Membership is an opinion, not a consensus: two nodes may disagree for moments, and for as long
 //!   as a network is parted.
@@ -49,6 +51,7 @@ mod address;
 mod admission;
 mod advertised_name;
 mod builder;
+mod changes;
 mod clock;
 mod cluster;
 mod command;
@@ -86,7 +89,8 @@ pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, PutDataError, StartError, Stopped, SubscribePhiError,
+    AdvertiseError, ForgetError, JoinError, PutDataError, SetTagError, StartError, Stopped,
+    SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
 pub use phi::{PhiCrossing, PhiSubscription};
@@ -129,3 +133,8 @@ struct TestingGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct PackageReadme;
+
+/// What the guide to tags shows has to run: it is the example `service`.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/tags.md")]
+struct TagsGuide;

@@ -1,11 +1,13 @@
 //! The start of a node: from what a [`Builder`] was given to tasks that run.
 
-use std::{io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, io, net::SocketAddr, path::PathBuf, pin::Pin, sync::Arc, time::Duration,
+};
 
 use phin_quic::{
     ClusterName, Credentials, HostQuestions, Identity, Keyring, Receiver, TransportConfig,
 };
-use phin_swim::{Config, Generation, Local, Name, Swim};
+use phin_swim::{Config, Generation, Local, Name, Swim, TagError, Tags};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
@@ -84,6 +86,7 @@ pub(crate) async fn start_in<T: Transport>(
     let cluster: ClusterName = builder.cluster.parse()?;
     let name = builder.name.as_deref().map(Name::try_from).transpose()?;
     let seeds = parse_seeds(&builder.seeds)?;
+    let tags = collect_tags(&builder.tags)?;
     let admission = builder.admission.take().ok_or(StartError::NoCredentials)?;
     // The generation is kept before the node speaks.
     let persisted = match persisted {
@@ -102,6 +105,7 @@ pub(crate) async fn start_in<T: Transport>(
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
     let clock = Clock::start(wall);
     let local = Local::new(name.clone(), vec![advertised], generation);
+    let local = Local { tags, serving: builder.serving.clone(), ..local };
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();
     let mut swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
@@ -350,6 +354,14 @@ impl Persisted {
 fn between_probes(config: &Config) -> Duration {
     let period = config.max_period.unwrap_or(config.period);
     period.saturating_mul(u32::from(config.rings) + 1)
+}
+
+/// The tags given; of those with one key the last.
+fn collect_tags(given: &[(String, String)]) -> Result<Tags, TagError> {
+    let last: BTreeMap<_, _> = given.iter().map(|(key, value)| (key, value)).collect();
+    let mut tags = Tags::new();
+    last.into_iter().try_for_each(|(key, value)| tags.set(key, value))?;
+    Ok(tags)
 }
 
 /// Seeds of the right form, each once.

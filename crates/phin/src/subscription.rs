@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_core::Stream;
-use phin_swim::{Event, Members};
+use phin_swim::{Event, Filter, Members};
 
 use crate::feed::{Follower, Next, Versioned};
 
@@ -42,9 +42,33 @@ pub enum Notice {
 ///
 /// A subscription does not keep the node running.
 #[derive(Debug)]
-pub struct Subscription(pub(crate) Follower<Members, Published>);
+pub struct Subscription {
+    follower: Follower<Members, Published>,
+    filter: Filter,
+}
 
 impl Subscription {
+    pub(crate) fn new(follower: Follower<Members, Published>) -> Self {
+        Self { follower, filter: Filter::default() }
+    }
+
+    /// Leaves out the changes of members for which the filter holds neither before nor after the change. So a member
+    /// that loses the tag is reported once more, as [`Updated`](phin_swim::Change::Updated), and then no longer.
+    ///
+    /// Snapshots are whole lists: read them with [`Members::matching`]. Versions of events skip the changes left out.
+    ///
+    /// ```
+    /// # async fn watch(cluster: phin::Cluster) -> Result<(), phin::FilterError> {
+    /// let changes = cluster.subscribe().matching("role=web,zone!=b".parse()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use = "the subscription is changed by value"]
+    pub fn matching(mut self, filter: Filter) -> Self {
+        self.filter = filter;
+        self
+    }
+
     /// Returns the next notice, or `None` once the node has been shut down and everything before has been
     /// delivered. Dropping the future loses nothing.
     ///
@@ -56,7 +80,7 @@ impl Subscription {
     /// The current list. It contains every change that [`next`](Self::next) has returned, and may contain later ones. After
     /// a shutdown it is the last list.
     pub fn members(&self) -> Members {
-        self.0.snapshot()
+        self.follower.snapshot()
     }
 }
 
@@ -64,11 +88,18 @@ impl Stream for Subscription {
     type Item = Notice;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Notice>> {
-        Poll::Ready(ready!(self.0.poll_next(context)).map(|next| match next {
-            Next::First(members) => Notice::Snapshot(members),
-            Next::Event(Published { at, event }) => Notice::Event { at, event },
-            Next::Missed(events, members) => Notice::Missed { events, members },
-        }))
+        loop {
+            let Some(next) = ready!(self.follower.poll_next(context)) else {
+                return Poll::Ready(None);
+            };
+            let notice = match next {
+                Next::First(members) => Notice::Snapshot(members),
+                Next::Event(Published { event, .. }) if !event.matches(&self.filter) => continue,
+                Next::Event(Published { at, event }) => Notice::Event { at, event },
+                Next::Missed(events, members) => Notice::Missed { events, members },
+            };
+            return Poll::Ready(Some(notice));
+        }
     }
 }
 

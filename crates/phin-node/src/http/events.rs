@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     Extension,
-    extract::State,
+    extract::{RawQuery, State},
     http::StatusCode,
     response::{
         IntoResponse,
@@ -12,10 +12,10 @@ use axum::{
     },
 };
 use futures::stream::{self, Stream};
-use phin::{Members, Notice};
+use phin::{Filter, Members, Notice};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{connections::Usage, node::Node, refusal::Refusal};
+use super::{connections::Usage, node::Node, query, refusal::Refusal};
 use crate::{
     changes::{Changes, Told},
     events::{Line, What, member_list},
@@ -25,6 +25,7 @@ use crate::{
 /// snapshot.
 struct Subscriber {
     changes: Changes,
+    filter: Filter,
     /// The snapshot to send after a `missed`.
     due: Option<Members>,
     _slot: OwnedSemaphorePermit,
@@ -33,13 +34,15 @@ struct Subscriber {
 pub(super) async fn events(
     State(node): State<Node>,
     Extension(usage): Extension<Usage>,
+    RawQuery(query): RawQuery,
 ) -> Result<impl IntoResponse, Refusal> {
+    let filter = query::filter(query.as_deref())?;
     let slot = node.subscribers.try_acquire_owned().map_err(|_| {
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
     })?;
     usage.goes_on();
-    let changes = Changes::new(&node.cluster);
-    let subscriber = Subscriber { changes, due: None, _slot: slot };
+    let changes = Changes::new(&node.cluster).matching(filter.clone());
+    let subscriber = Subscriber { changes, filter, due: None, _slot: slot };
     Ok(Sse::new(subscriber.into_stream()).keep_alive(KeepAlive::default()))
 }
 
@@ -82,6 +85,7 @@ impl Subscriber {
         let phis = self.changes.cluster().phis().await.ok()?;
         let unreached = self.changes.cluster().unreached().await.ok()?;
         let list = member_list(self.changes.cluster(), members, &links, &phis, &unreached);
+        let list = list.matching(members, &self.filter);
         json_event("snapshot", &list).map(|sent| sent.id(list.version.to_string()))
     }
 }

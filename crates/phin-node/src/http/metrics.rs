@@ -83,6 +83,21 @@ impl Snapshot {
             ([("state", Cow::from(state.as_str()))], count as f64)
         });
         encode_gauges(encoder, "members", "Members in the list, by state", None, counts)?;
+        let names = ["serving", "draining", "not-serving"].map(Cow::from);
+        let live: Vec<_> =
+            self.members.live().map(|member| Cow::from(member.serving().as_str())).collect();
+        let mine = Cow::from(self.members.me().serving().as_str());
+        let is_mine = names.clone().map(|name| {
+            let is_mine = f64::from(u8::from(name == mine));
+            ([("state", name)], is_mine)
+        });
+        let help = "1 for the serving state that this node announces";
+        encode_gauges(encoder, "serving", help, None, is_mine)?;
+        let counts = names.map(|name| {
+            let count = live.iter().filter(|state| **state == name).count();
+            ([("state", name)], count as f64)
+        });
+        encode_gauges(encoder, "members_serving", "Live members, by serving state", None, counts)?;
         let version = [([], self.members.version() as f64)];
         encode_gauges(encoder, "list_version", "Version of the membership list", None, version)?;
         let conflicts = [([], self.members.name_conflicts() as f64)];

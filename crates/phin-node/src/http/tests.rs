@@ -45,6 +45,8 @@ async fn metrics_follow_the_conventions() {
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("phin_members{state=\"alive\"} 1"), "{text}");
     assert!(text.contains("phin_members{state=\"dead\"} 0"), "{text}");
+    assert!(text.contains("phin_serving{state=\"serving\"} 1"), "{text}");
+    assert!(text.contains("phin_members_serving{state=\"draining\"} 0"), "{text}");
     assert!(text.contains("\nphin_joined 1"), "{text}");
     assert!(text.contains("\nphin_isolated 0"), "{text}");
     assert!(text.contains("\nphin_converged 1"), "{text}");

@@ -49,12 +49,12 @@ fn to_arg(setting: &'static Setting) -> Arg {
     limits.retain(|text| !text.is_empty());
     let limits = limits.join("; ");
     let help = if limits.is_empty() { help.to_owned() } else { format!("{help} [{limits}]") };
-    let arg = Arg::new(name).long(name).help(help.clone());
+    let arg = Arg::new(name).long(setting.long()).help(help.clone());
     let arg = if details.is_empty() { arg } else { arg.long_help(format!("{help}\n\n{details}")) };
     let arg = if is_detector { arg.help_heading(DETECTOR) } else { arg };
     match kind {
         Kind::Switch => arg.action(ArgAction::SetTrue),
-        Kind::Texts => arg.value_name(value).action(ArgAction::Append),
+        Kind::Texts | Kind::Tags => arg.value_name(value).action(ArgAction::Append),
         Kind::Text
         | Kind::Boolean
         | Kind::Word(_)
@@ -68,9 +68,9 @@ fn to_arg(setting: &'static Setting) -> Arg {
 fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
     match setting.kind {
         Kind::Switch => matches.get_flag(setting.name).then(|| "true".to_owned()),
-        Kind::Texts => {
+        Kind::Texts | Kind::Tags => {
             let texts: Vec<_> = matches.get_many::<String>(setting.name)?.cloned().collect();
-            Some(texts.join(","))
+            Some(texts.join(if let Kind::Tags = setting.kind { "\n" } else { "," }))
         }
         Kind::Text
         | Kind::Boolean

@@ -112,9 +112,26 @@ fn read_environment(
             let problem = "expected text in UTF-8".to_owned();
             return Err(SettingsError::Secret { place, problem });
         };
+        let value = if let Kind::Tags = known.kind { tag_lines(&value) } else { value };
         layer.insert(known.name, Placed { value, place });
     }
     Ok(layer)
+}
+
+/// Tags with commas between them, a line each. A comma is part of a value unless a key and `=` follow: `role=web,api,zone=a`
+/// is two tags.
+fn tag_lines(text: &str) -> String {
+    let mut lines = String::new();
+    for part in text.split(',') {
+        let key = part.split_once('=').map(|(key, _)| key.trim());
+        let begins = key.is_some_and(|key| !key.is_empty() && !key.contains(char::is_whitespace));
+        let (separator, part) = if begins { ("\n", part.trim_start()) } else { (",", part) };
+        if !lines.is_empty() {
+            lines.push_str(separator);
+        }
+        lines.push_str(part);
+    }
+    lines
 }
 
 /// Whether Kubernetes set this variable. It sets some for each service of a namespace: with a service called `phin`,
@@ -205,7 +222,20 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
             let texts: Option<Vec<_>> = texts.collect();
             texts.map(|texts| texts.join(",")).ok_or_else(|| LIST.to_owned())
         }
+        (Kind::Tags, DeValue::Array(texts)) => {
+            let texts: Option<Vec<_>> = texts.iter().map(|text| text.get_ref().as_str()).collect();
+            texts.map(|texts| texts.join("\n")).ok_or_else(|| TAGS.to_owned())
+        }
+        (Kind::Tags, DeValue::Table(tags)) => {
+            let tags = tags.iter().map(|(key, value)| {
+                Some(format!("{}={}", key.get_ref(), value.get_ref().as_str()?))
+            });
+            let tags: Option<Vec<_>> = tags.collect();
+            tags.map(|tags| tags.join("\n")).ok_or_else(|| TAGS.to_owned())
+        }
+        (Kind::Tags, DeValue::String(text)) => Ok(tag_lines(&text)),
         (_, DeValue::String(text)) => Ok(text.into_owned()),
+        (Kind::Tags, _) => Err(TAGS.to_owned()),
         (Kind::Texts, _) => Err(LIST.to_owned()),
         (Kind::Number(Range { or: Some(word), .. }), _) => Err(format!("a number, or {word:?}")),
         (Kind::Port | Kind::Number(_), _) => Err("a number".to_owned()),
@@ -213,4 +243,5 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
     }
 }
 
+const TAGS: &str = "a table of texts, such as { role = \"web\", zone = \"a\" }";
 const LIST: &str = "a text, or a list of texts";

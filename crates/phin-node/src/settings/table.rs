@@ -9,6 +9,8 @@ use std::{fmt, ops::RangeInclusive, time::Duration};
 pub(crate) struct Setting {
     /// The name of the flag without dashes: `data-dir` is `--data-dir`, `PHIN_DATA_DIR` and `data_dir`.
     pub(crate) name: &'static str,
+    /// Its flag, where that has another name: each use of the flag gives one of several.
+    pub(crate) flag: &'static str,
     /// The placeholder of the value in help and documentation.
     pub(crate) value: &'static str,
     pub(crate) kind: Kind,
@@ -33,6 +35,9 @@ pub(crate) enum Kind {
     Text,
     /// Several texts: separated by commas, as a repeated flag, or as a list in the file.
     Texts,
+    /// Tags: `KEY=VALUE` with commas between them, as a flag given again, or as a table or list in the file. As text, a
+    /// line each.
+    Tags,
     /// A flag without a value; elsewhere `true` or `false`.
     Switch,
     /// `true` or `false`.
@@ -79,9 +84,14 @@ impl Setting {
     /// The name of the flag, or of the variable if there is no flag.
     pub(crate) fn flag(&self) -> String {
         match self.layers {
-            In::All | In::FlagAndVariable => format!("--{}", self.name),
+            In::All | In::FlagAndVariable => format!("--{}", self.long()),
             In::Variable => self.variable(),
         }
+    }
+
+    /// Its flag without the dashes.
+    pub(crate) fn long(&self) -> &'static str {
+        if self.flag.is_empty() { self.name } else { self.flag }
     }
 
     pub(crate) fn variable(&self) -> String {
@@ -110,7 +120,7 @@ impl Kind {
     /// The allowed values in words; empty if the placeholder says it.
     pub(super) fn allowed(self) -> String {
         match self {
-            Self::Text | Self::Texts | Self::Switch => String::new(),
+            Self::Text | Self::Texts | Self::Tags | Self::Switch => String::new(),
             Self::Boolean => "true, false".to_owned(),
             Self::Word(words) => words.join(", "),
             Self::Port => "1 to 65535".to_owned(),
@@ -214,6 +224,7 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const SETTING: Setting = Setting {
     name: "",
+    flag: "",
     value: "",
     kind: Kind::Text,
     layers: In::All,
@@ -274,6 +285,27 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Texts,
         help: "Member to join through; repeat it or separate several with commas. Tried until one admits this node",
         docs: "A list in the file",
+        ..SETTING
+    },
+    Setting {
+        name: "tags",
+        flag: "tag",
+        value: "KEY=VALUE",
+        kind: Kind::Tags,
+        help: "Tag that other members see, such as role=web; repeat it for several",
+        details: "At most 16 tags, 256 bytes together. `role` may have several values with commas between them; `zone` and \
+                  `version` are meant for a rack or zone, and for the version of the application. `phin tags` changes \
+                  them while the node runs.",
+        docs: "`PHIN_TAGS=role=web,zone=a`; a table `[tags]` in the file: [tags](#tags-and-serving-state)",
+        ..SETTING
+    },
+    Setting {
+        name: "serving",
+        value: "STATE",
+        kind: Kind::Word(&["serving", "draining", "not-serving"]),
+        default: "serving",
+        help: "Whether the node takes work at first; `phin serve` and `phin drain` change it",
+        docs: "`not-serving` has the reason `starting`",
         ..SETTING
     },
     Setting {

@@ -97,7 +97,8 @@ fn a_file_can_have_every_setting() {
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
-         http_host = [\"a\"]\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n"
+         http_host = [\"a\"]\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
+         serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
     );
     // A certificate replaces the key.
     let others = ["ca", "cert", "key"];
@@ -109,6 +110,8 @@ fn a_file_can_have_every_setting() {
     let config = file(&directory, "phin.toml", &text);
     let settings = resolve(&["--config", &config], &[]).unwrap();
     assert_eq!(settings.join, ["a:1", "b:2"]);
+    assert_eq!(settings.tags.to_string(), "role=web,api,x.y=a,b=c");
+    assert_eq!((settings.tags.len(), settings.serving), (2, phin::ServingState::Draining));
     assert_eq!(settings.http.unwrap().value.port(), 8);
     assert!(settings.http_access.remote_writes && settings.http_access.hosts == ["a"]);
     assert_eq!(settings.admit.unwrap().value, Path::new("/bin/sh"));
@@ -127,6 +130,35 @@ fn a_file_can_have_every_setting() {
     assert_eq!(config.flap_half_life, Duration::from_secs(300));
     assert_eq!(config.retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
+}
+
+#[test]
+fn tags_are_given_one_by_one_or_with_commas_between_them() {
+    let tags = |settings: Settings| -> Vec<_> {
+        settings.tags.iter().map(|(key, value)| format!("{key} is {value}")).collect()
+    };
+    let flags = ["--tag", "role=web,api", "--tag", "note=x,y=z"];
+    let variables = with_key(&[("PHIN_TAGS", "role=web,api, zone=a,empty=")]);
+    let settings = resolve(&flags, &variables).unwrap();
+    assert_eq!(tags(settings), ["note is x,y=z", "role is web,api"], "each flag is one tag");
+    let settings = resolve(&[], &variables).unwrap();
+    assert_eq!(tags(settings), ["empty is ", "role is web,api", "zone is a"]);
+
+    let directory = tempfile::tempdir().unwrap();
+    for text in
+        ["[tags]\nrole = \"web,api\"\nzone = \"a\"\n", "tags = [\"zone=a\", \"role=web,api\"]\n"]
+    {
+        let config = file(&directory, "phin.toml", text);
+        let settings = resolve(&["--config", &config], &with_key(&[])).unwrap();
+        assert_eq!(tags(settings), ["role is web,api", "zone is a"], "{text}");
+    }
+    let config = file(&directory, "phin.toml", "name = \"n\"\n[tags]\nport = 80\n");
+    let message = error(&["--config", &config], &with_key(&[]));
+    assert!(message.contains(":2: tags: expected a table of texts"), "{message}");
+    let twice = error(&["--tag", "a=1", "--tag", "a=2"], &with_key(&[]));
+    assert_eq!(twice, "--tag is \"a=1\\na=2\": the tag a is given twice");
+    let settings = resolve(&["--serving", "not-serving"], &with_key(&[])).unwrap();
+    assert_eq!(settings.serving.to_string(), "not-serving (starting)");
 }
 
 #[test]
@@ -248,6 +280,9 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
         ("--log", "inof", "error, warn, info"),
         ("--log-format", "xml", "json or text"),
         ("--name", "a b", "' '"),
+        ("--tag", "web", "KEY=VALUE"),
+        ("--tag", "Role=web", "1 to 32 characters"),
+        ("--serving", "no", "serving, draining or not-serving"),
         ("--cluster", "ä", "ASCII"),
     ] {
         let message = error(&[flag, value], &with_key(&[]));

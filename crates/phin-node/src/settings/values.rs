@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use phin::{ClusterName, Name};
+use phin::{ClusterName, Name, ServingState, Tags};
 use tracing_subscriber::EnvFilter;
 
 use super::{
@@ -134,6 +134,27 @@ pub(super) fn program(text: &str) -> Result<PathBuf, String> {
 /// Parses seeds. They stay names, because they may resolve differently at each attempt.
 pub(super) fn seeds(text: &str) -> Result<Vec<String>, String> {
     text.split(',').map(|seed| checked_seed(seed.trim())).collect()
+}
+
+/// Tags, a line each.
+pub(super) fn tags(text: &str) -> Result<Tags, String> {
+    let mut tags = Tags::new();
+    for line in text.lines() {
+        let (key, value) = line.split_once('=').ok_or("expected KEY=VALUE, such as role=web")?;
+        if tags.get(key).is_some() {
+            return Err(format!("the tag {key} is given twice"));
+        }
+        tags.set(key, value).map_err(|error| error.to_string())?;
+    }
+    Ok(tags)
+}
+
+pub(super) fn serving(word: &str) -> ServingState {
+    match word {
+        "serving" => ServingState::Serving,
+        "draining" => ServingState::Draining,
+        _ => ServingState::NotServing("starting".try_into().expect("it is a reason")),
+    }
 }
 
 pub(super) fn event_format(word: &str) -> EventFormat {

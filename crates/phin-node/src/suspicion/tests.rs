@@ -51,6 +51,16 @@ fn why(state: &str, outcome: Option<Value>) -> Why {
 }
 
 #[test]
+fn a_live_member_that_does_not_serve_is_said_to_be() {
+    let mut alive = why("alive", None);
+    alive.member.serving = ServingState::NotServing("disk full".try_into().unwrap());
+    let text = alive.to_text();
+    assert!(text.contains(".\nIt does not serve: disk full.\n"), "{text}");
+    alive.member.state = MemberState::Dead;
+    assert!(!alive.to_text().contains("does not serve"), "a dead member says nothing any more");
+}
+
+#[test]
 fn a_member_that_is_suppressed_is_said_to_be_so() {
     let mut why = why("alive", None);
     why.suppressed_until = Some("2026-01-02T03:14:06.400000Z".into());

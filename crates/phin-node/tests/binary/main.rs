@@ -17,4 +17,5 @@ mod output;
 mod restart;
 mod settings;
 mod signals;
+mod tags;
 mod why;

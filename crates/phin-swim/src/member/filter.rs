@@ -132,9 +132,11 @@ const ROLE: &str = "role";
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
-        Instant, MemberState, Record,
+        Change, Event, Instant, MemberState, Record,
         member::record::{
             Statement,
             tests::{TestKeys, statement, version},
@@ -176,6 +178,26 @@ mod tests {
         for (filter, tags, expected) in cases {
             let found = filter.parse::<Filter>().unwrap().matches(&member(tags));
             assert_eq!(found, *expected, "{filter} {tags:?}");
+        }
+    }
+
+    #[test]
+    fn a_change_matches_by_what_the_member_was_or_is() {
+        let filter: Filter = "zone=a".parse().unwrap();
+        let (inside, outside) = (member(&[("zone", "a")]), member(&[("zone", "b")]));
+        let cases = [
+            (None, &inside, true),
+            (None, &outside, false),
+            (Some(&outside), &inside, true),
+            (Some(&inside), &outside, true),
+            (Some(&outside), &outside, false),
+        ];
+        for (before, after, expected) in cases {
+            let before = before.map(|before| Arc::new(before.clone()));
+            let member = Arc::new(after.clone());
+            let (version, change, silence) = (1, Change::Updated, None);
+            let event = Event { version, change, member, before, silence };
+            assert_eq!(event.matches(&filter), expected, "{event:?}");
         }
     }
 

@@ -7,7 +7,7 @@ use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Fingerprint, Generation, Instant, Member, MemberId, MemberState, Peer, Version,
+    Filter, Fingerprint, Generation, Instant, Member, MemberId, MemberState, Peer, Version,
     member::rings::Rings,
     wire::{BUCKETS, Entry, Part, SummaryLine},
 };
@@ -78,6 +78,11 @@ impl Members {
     /// one, and a member that starts without a data directory leaves its earlier runs in the list as dead or left.
     pub fn by_name(&self, name: &str) -> impl Iterator<Item = &Arc<Member>> {
         self.iter().filter(move |member| member.name() == name)
+    }
+
+    /// The members for which the filter holds, dead ones included, in the order of their ids.
+    pub fn matching(&self, filter: &Filter) -> impl Iterator<Item = &Arc<Member>> {
+        self.iter().filter(|member| filter.matches(member))
     }
 
     /// The other live members with this member's name, in the order of their ids. Names are meant to be unique, so this is a

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Generation, Incarnation, MemberId, MemberState, ServingState, Version,
-    member::tags::{Profile, read_tags},
+    member::tags::{Profile, read_serving, read_tags},
     wire::{bytes::Bytes, error::DecodeError},
 };
 
@@ -277,7 +277,7 @@ impl Record {
 
     /// Whether the member takes work, as it says itself.
     pub fn serving(&self) -> ServingState {
-        self.profile().serving
+        read_serving(self.profile_bytes())
     }
 
     pub(crate) fn profile(&self) -> Profile {

@@ -1,5 +1,8 @@
 //! What a member says about itself beside its addresses: [`Tags`], and whether it takes work ([`ServingState`]).
 
+#[cfg(feature = "serde")]
+mod json;
+
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use crate::{is_printable, wire::error::DecodeError};
@@ -266,18 +269,7 @@ impl Profile {
             return Ok(Self::default());
         }
         let tags = decode_tags(&mut bytes)?;
-        let code = rmp::decode::read_int(&mut bytes);
-        let serving = match code.map_err(|_| DecodeError::Invalid("serving state"))? {
-            0_u8 => ServingState::Serving,
-            1 => ServingState::Draining,
-            NOT_SERVING => {
-                let reason = Reason::try_from(read_str(&mut bytes)?);
-                ServingState::NotServing(reason.map_err(|_| DecodeError::Invalid("reason"))?)
-            }
-            // A state of a later release: whatever it is, it is not the plain `Serving`.
-            _ => ServingState::NotServing(Reason("unknown serving state".into())),
-        };
-        Ok(Self { tags, serving })
+        Ok(Self { tags, serving: decode_serving(&mut bytes)? })
     }
 }
 
@@ -295,10 +287,31 @@ fn decode_tags(bytes: &mut &[u8]) -> Result<Tags, DecodeError> {
     Ok(tags)
 }
 
+fn decode_serving(bytes: &mut &[u8]) -> Result<ServingState, DecodeError> {
+    let code = rmp::decode::read_int(bytes);
+    Ok(match code.map_err(|_| DecodeError::Invalid("serving state"))? {
+        0_u8 => ServingState::Serving,
+        1 => ServingState::Draining,
+        NOT_SERVING => {
+            let reason = Reason::try_from(read_str(bytes)?);
+            ServingState::NotServing(reason.map_err(|_| DecodeError::Invalid("reason"))?)
+        }
+        // A state of a later release: whatever it is, it is not the plain `Serving`.
+        _ => ServingState::NotServing(Reason("unknown serving state".into())),
+    })
+}
+
 /// The tags of a profile that was decoded before.
 pub(crate) fn read_tags(mut bytes: &[u8]) -> impl Iterator<Item = (&str, &str)> {
     let count = rmp::decode::read_map_len(&mut bytes).unwrap_or_default();
     (0..count).map_while(move |_| Some((read_str(&mut bytes).ok()?, read_str(&mut bytes).ok()?)))
+}
+
+/// The serving state of a profile that was decoded before.
+pub(crate) fn read_serving(mut bytes: &[u8]) -> ServingState {
+    let tags = rmp::decode::read_map_len(&mut bytes).unwrap_or_default();
+    let skipped: Result<(), _> = (0..2 * tags).try_for_each(|_| read_str(&mut bytes).map(drop));
+    skipped.and_then(|()| decode_serving(&mut bytes)).unwrap_or_default()
 }
 
 fn read_str<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, DecodeError> {
@@ -382,6 +395,8 @@ mod tests {
             let mut body = Vec::new();
             profile.encode(&mut body);
             assert_eq!(Profile::decode(&body).unwrap(), profile);
+            assert_eq!(read_serving(&body), profile.serving);
+            assert!(read_tags(&body).eq(profile.tags.iter()));
             assert_eq!(body.is_empty(), profile == Profile::default());
             if !body.is_empty() {
                 body.extend_from_slice(b"\xa5later");

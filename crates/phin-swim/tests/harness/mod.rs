@@ -140,12 +140,14 @@ impl Scenario {
     /// One line of a script; with `nX..nY` in it, one for each of these nodes:
     /// - `config SETTING=VALUE…` holds for nodes started later; `config hosts=never` for hosts that answer no questions
     /// - `cluster nodes=N seed=S` starts N nodes that know one another; time begins when they agree
-    /// - `node nX [generation=G] [name=NAME] [addr=nY]` starts one more, alone; `move nX nY`: it is now at the address of
+    /// - `tags nX [KEY=VALUE…]` sets the tags of nX, `serving nX serving|draining|not-serving REASON` its serving state;
+    ///   `tagged nX nY` prints what nX knows of both at nY
+    /// - `node nX [generation=G] [name=NAME] [addr=nY] [tags=KEY=VALUE]` starts one more, alone; `move nX nY`: it is now at the address of
     ///   nY; `join nX nY` lets it join through nY; `leave nX`
     /// - `admit nX nY`, `refuse nX nY REASON`: the application of nX decides on nY, after `config ask_application=true`
     /// - `put nX KEY=VALUE [ttl=TIME]`, `delete nX KEY`: nX writes its data
     /// - `forget nX nY`: an operator asks nX to forget nY
-    /// - `kill nX`, `restart nX` (next generation), `restart nX generation=G`, `stop nX`, `continue nX`
+    /// - `kill nX`, `restart nX [generation=G] […]` (as `node`, by default in the next generation), `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
     /// - `drop A->B`, `duplicate A->B`, `delay A->B TIME`, each with `[kind=K] [count=C]`: what becomes of messages (`*`
     ///   is anyone; `kind=datagram`, `kind=stream`, or a part's name); `loss P%` loses datagrams at random;
@@ -159,7 +161,7 @@ impl Scenario {
     /// - `replay nX->nY kind=K [as=nZ] [forged]` delivers the last payload with such a part again, as if nZ had sent it,
     ///   or with its last byte changed
     /// - `show events` (each as it happens), `show news` (each change once, with when and to whom), `show PART…`,
-    ///   `show all`, `show nothing`
+    ///   `show relayed` (records with fields of a later release), `show all`, `show nothing`
     /// - `run TIME` goes on, `run until=PART` until such a part is sent; `members` prints every list; `held nX nY` whether nX holds nY back; `stats nX COUNTER` prints a counter; `link nX nY` what nX
     ///   knows of its link; `phi nX nY` what nX has against nY; `unreached nX` which links nX knows
     ///   to fail; `converged` who finds its list shared; `why nX nY` what nX knows of the last suspicion of nY
@@ -175,7 +177,7 @@ impl Scenario {
             "cluster" => self.start_cluster(option(line, "nodes"), option(line, "seed")),
             "node" => {
                 let generation = text(line, "generation").map_or(0, |g| g.parse().unwrap());
-                self.start_as(node(0), generation, text(line, "name"), text(line, "addr"));
+                self.start_as(node(0), generation, line);
             }
             "join" => {
                 let through = self.peer(node(1));
@@ -203,6 +205,14 @@ impl Scenario {
             "delete" => self.input(node(0), |swim, now| {
                 assert!(swim.delete_data(now, arguments[1]));
             }),
+            "tags" => {
+                let tags = script::tags(&arguments[1..]);
+                self.input(node(0), |swim, now| swim.set_tags(now, tags));
+            }
+            "serving" => {
+                let serving = script::serving(&arguments[1..]);
+                self.input(node(0), |swim, now| swim.set_serving(now, serving));
+            }
             "leave" => self.input(node(0), |swim, now| {
                 swim.leave(now);
             }),
@@ -219,7 +229,7 @@ impl Scenario {
             "restart" => {
                 let next = self.nodes[&node(0)].generation + 1;
                 let generation = text(line, "generation").map_or(next, |g| g.parse().unwrap());
-                self.start_as(node(0), generation, text(line, "name"), text(line, "addr"));
+                self.start_as(node(0), generation, line);
             }
             "release" => drop(self.releases.insert(node(0), Release::read(arguments[1]))),
             "stop" => self.node(node(0)).process = Process::Stopped,
@@ -275,6 +285,7 @@ impl Scenario {
                 self.print_news();
             }
             "members" => self.print_members(),
+            "tagged" => self.print_tags(node(0), node(1)),
             "held" => self.print_hold(node(0), node(1)),
             "unreached" => self.print_unreached(node(0)),
             "converged" => self.print_converged(),
@@ -328,14 +339,16 @@ impl Scenario {
     }
 
     fn start(&mut self, node: usize, generation: u32) {
-        self.start_as(node, generation, None, None);
+        self.start_as(node, generation, "");
     }
 
-    fn start_as(&mut self, node: usize, generation: u32, as_name: Option<&str>, at: Option<&str>) {
+    /// Starts a process with what this line of the script says of it.
+    fn start_as(&mut self, node: usize, generation: u32, line: &str) {
         let own_name = format!("n{node}");
-        let name = Name::try_from(as_name.unwrap_or(&own_name)).unwrap();
-        let addrs = vec![addr(at.map_or(node, number))];
-        let local = Local::new(name, addrs, Generation(generation));
+        let name = Name::try_from(text(line, "name").unwrap_or(&own_name)).unwrap();
+        let addrs = vec![addr(text(line, "addr").map_or(node, number))];
+        let tags = script::tags(text(line, "tags").as_slice());
+        let local = Local { tags, ..Local::new(name, addrs, Generation(generation)) };
         let keys = Arc::new(TestKeys(node));
         let seed = self.seed.wrapping_mul(1_000) + node as u64;
         let swim = Swim::new(self.now, local, self.config.clone(), keys, seed).unwrap();
@@ -404,7 +417,8 @@ impl Scenario {
                 let (name, member) = (name(event.member.id()), &event.member);
                 let version = format!("v{}.{}", member.generation().0, member.incarnation().0);
                 let change = event.change.as_str();
-                self.show_event(node, format!("{name} {version} {change}"));
+                let said = print::said(&event);
+                self.show_event(node, format!("{name} {version} {change}{said}"));
             }
             Output::Disconnect(peer) => {
                 if let Some(to_run) = self.node(node).connected.remove(&peer) {
@@ -484,18 +498,26 @@ impl Scenario {
         for (part, kind) in parts.iter().zip(kinds) {
             self.show(kind, format!("{} n{from}{way}n{to} {part}{suffix}", self.now));
         }
-        let Some(receiver) = self.nodes.get(&to) else {
+        let Some(run) = self.nodes.get(&to).map(|receiver| receiver.run) else {
             return;
         };
         let (sender, understands) = (self.release(from), self.release(to));
-        let translate = |payload: &[u8]| understands.understood(&sender.sent(payload));
+        let mut relays = false;
+        let mut translate = |payload: &[u8]| {
+            let sent = sender.sent(from, payload);
+            relays = sender != Release::Next && release::has_later_field(&sent);
+            understands.understood(to, &sent)
+        };
         let carried = match carried {
             Carried::Datagram(payload) => Carried::Datagram(translate(&payload)),
             Carried::Stream(payload) => Carried::Stream(translate(&payload)),
             Carried::End(reason) => Carried::End(reason),
         };
+        if relays {
+            self.show("relayed", format!("{} n{from}{way}n{to} relays a later field", self.now));
+        }
         let from_run = self.nodes[&from].run;
-        let to_run = self.nodes[&from].connected.get(&to_id).copied().unwrap_or(receiver.run);
+        let to_run = self.nodes[&from].connected.get(&to_id).copied().unwrap_or(run);
         let delivery = Delivery { from, from_run, to, to_run, carried };
         match fate {
             Fate::Arrives => self.carry(LATENCY, delivery),

@@ -2,9 +2,23 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use phin_swim::{MemberState, Outcome};
+use phin_swim::{Event, Member, MemberState, Outcome};
 
 use super::{Scenario, id, keys, name, script};
+
+/// What a member says of itself since a change, if that is something else.
+pub(super) fn said(event: &Event) -> String {
+    let before = event.before.as_deref().map(profile).unwrap_or_else(|| profile(&event.member));
+    let after = profile(&event.member);
+    if before == after { String::new() } else { format!(": {before} -> {after}") }
+}
+
+/// The tags of a member and its serving state.
+fn profile(member: &Member) -> String {
+    let tags: Vec<_> = member.tags().map(|(key, value)| format!("{key}={value}")).collect();
+    let tags = if tags.is_empty() { "no tags".to_owned() } else { tags.join(",") };
+    format!("{tags}, {}", member.serving())
+}
 
 impl Scenario {
     pub(super) fn print_news(&mut self) {
@@ -45,6 +59,16 @@ impl Scenario {
             None => "not suppressed".to_owned(),
         };
         writeln!(self.seen, "{now} n{node}: n{subject} {hold}, penalty {penalty:.1}").unwrap();
+    }
+
+    pub(super) fn print_tags(&mut self, node: usize, subject: usize) {
+        let (now, members) = (self.now, self.nodes[&node].swim.members());
+        let Some(member) = members.get(id(subject)) else {
+            writeln!(self.seen, "{now} n{node} does not know n{subject}").unwrap();
+            return;
+        };
+        let said = profile(member);
+        writeln!(self.seen, "{now} n{node}: n{subject} says {said}").unwrap();
     }
 
     /// Which of the running nodes find their lists to be those of the others.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin_swim::{Disconnection, Unreachable};
+use phin_swim::{Disconnection, ServingState, Tags, Unreachable};
 
 /// Messages with a fate of their own: from, to (each perhaps anyone), of a kind, so many more of them.
 pub(crate) struct Rule {
@@ -93,6 +93,25 @@ pub(crate) fn unreachable(word: &str) -> Unreachable {
         "other-identity" => Unreachable::OtherIdentity,
         "not-admitted" => Unreachable::NotAdmitted,
         _ => panic!("no member is unreachable for `{word}`"),
+    }
+}
+
+/// Tags, each a word `KEY=VALUE`.
+pub(crate) fn tags(words: &[&str]) -> Tags {
+    let mut tags = Tags::new();
+    words.iter().filter_map(|word| word.split_once('=')).for_each(|(k, v)| tags.set(k, v).unwrap());
+    tags
+}
+
+/// A serving state, with the reason if there is one.
+pub(crate) fn serving(words: &[&str]) -> ServingState {
+    match words[0] {
+        "serving" => ServingState::Serving,
+        "draining" => ServingState::Draining,
+        "not-serving" => {
+            ServingState::NotServing(words[1..].join(" ").as_str().try_into().unwrap())
+        }
+        word => panic!("no serving state is `{word}`"),
     }
 }
 

@@ -17,4 +17,5 @@ mod membership;
 mod nodes;
 mod restart;
 mod subscribe;
+mod tags;
 mod test_cluster;

@@ -1,0 +1,23 @@
+//! What holds for the whole command line.
+
+use clap::CommandFactory;
+
+use super::*;
+
+#[test]
+fn the_command_line_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_subcommand_shows_an_example() {
+    fn check(command: &mut clap::Command) {
+        if command.get_name() == "help" {
+            return;
+        }
+        let help = command.render_long_help().to_string();
+        assert!(help.contains("Example"), "phin {} --help has no example", command.get_name());
+        command.get_subcommands_mut().for_each(check);
+    }
+    check(&mut Cli::command());
+}
