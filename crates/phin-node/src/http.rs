@@ -4,14 +4,18 @@
 //! machine alone unless told otherwise, and refuses what a web page of another origin could send through a browser on this
 //! machine. Everything a client can hold is bounded.
 
+mod body;
 mod connections;
 mod counters;
+pub(crate) mod data;
+mod data_watch;
 mod events;
 mod forget;
 mod guard;
 mod lookup;
 mod metrics;
 mod node;
+mod query;
 mod refusal;
 mod why;
 
@@ -83,6 +87,11 @@ fn router(node: Node, access: Access) -> Router {
         .route("/v1/members", get(members))
         .route("/v1/members/{member}/why", get(why::why))
         .route("/v1/members/{member}/forget", post(forget::forget))
+        .route("/v1/members/{member}/data", get(data::of_member))
+        .route("/v1/members/{member}/data/{*key}", get(data::value_of_member))
+        .route("/v1/data", get(data::own))
+        .route("/v1/data/watch", get(data_watch::watch))
+        .route("/v1/data/{*key}", get(data::own_value).put(data::put).delete(data::delete))
         .route("/v1/events", get(events::events))
         .route("/v1/leave", post(leave))
         .route("/livez", get(live))
@@ -252,6 +261,11 @@ const PATHS: &[&str] = &[
     "GET /v1/members",
     "GET /v1/members/{name-or-id}/why",
     "POST /v1/members/{name-or-id}/forget",
+    "GET /v1/members/{name-or-id}/data",
+    "GET /v1/members/{name-or-id}/data/{key}",
+    "GET /v1/data",
+    "GET, PUT, DELETE /v1/data/{key}",
+    "GET /v1/data/watch?prefix={prefix}&filter={filter}",
     "GET /v1/events",
     "POST /v1/leave",
     "GET /livez",

@@ -3,6 +3,7 @@
 mod cert;
 mod changes;
 mod client;
+mod data;
 mod demo;
 mod events;
 mod failure;
@@ -47,6 +48,7 @@ enum Command {
     Ready(probe::ReadyArgs),
     Why(why::Args),
     Watch(watch::Args),
+    Data(data::Args),
     Leave(leave::Args),
     Forget(forget::Args),
     Key(key::Args),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Command::Ready(args) => probe::ready(&args),
         Command::Why(args) => why::why(&args),
         Command::Watch(args) => watch::watch(&args),
+        Command::Data(args) => data::data(&args),
         Command::Leave(args) => leave::leave(&args),
         Command::Forget(args) => forget::forget(&args),
         Command::Key(args) => key::key(&args),

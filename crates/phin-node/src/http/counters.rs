@@ -123,6 +123,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.hosts_not_asked: "Questions to hosts not asked: too many under way, or the host's budget spent",
     driver.outsiders_dropped: "Messages of nodes that are not members dropped because these had sent too much lately",
     driver.peers_not_kept: "Times the known peers could not be written to the data directory",
+    driver.data_not_kept: "Times this node's member data could not be written to the data directory",
 };
 
 /// What goes up and down: its name without the prefix, its help, and its value.

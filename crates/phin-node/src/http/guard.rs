@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::refusal::Refusal;
+use super::{body::MAX_BODY_BYTES, refusal::Refusal};
 
 /// Who may ask, and under which names.
 #[derive(Clone, Debug, Default)]
@@ -127,15 +127,15 @@ impl Access {
     }
 }
 
-/// No request here needs a body; one is not read, and a long one is not even begun.
+/// A body that is too long is not even begun.
 fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else {
         return Ok(());
     };
     let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
     match length {
-        Some(0..=MAX_BODY_BYTES) => Ok(()),
-        _ => Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "no request here needs such a body")),
+        Some(length) if length <= MAX_BODY_BYTES as u64 => Ok(()),
+        _ => Err(Refusal::too_long()),
     }
 }
 
@@ -167,8 +167,6 @@ fn is_ours(authority: &str) -> bool {
         && (host.eq_ignore_ascii_case("localhost")
             || unbracketed.unwrap_or(host).parse::<IpAddr>().is_ok())
 }
-
-const MAX_BODY_BYTES: u64 = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -226,6 +224,7 @@ mod tests {
         for (access, method, is_local, expected) in [
             (&reads, Method::GET, false, 200),
             (&reads, Method::POST, false, 403),
+            (&reads, Method::PUT, false, 403),
             (&reads, Method::DELETE, false, 403),
             (&reads, Method::POST, true, 200),
             (&writes, Method::POST, false, 200),
@@ -301,8 +300,8 @@ mod tests {
         let with =
             |length| status(Method::POST, &[("host", "127.0.0.1:1"), ("content-length", length)]);
         assert_eq!(with("0"), 200);
-        assert_eq!(with("1024"), 200);
-        assert_eq!(with("1025"), 413);
+        assert_eq!(with("8192"), 200);
+        assert_eq!(with("8193"), 413);
         assert_eq!(with("99999999999999999999"), 413);
     }
 }

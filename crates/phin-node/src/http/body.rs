@@ -1,0 +1,27 @@
+//! Bodies of requests: short, and sent in time.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    http::StatusCode,
+};
+use phin::MemberData;
+use tokio::time::timeout;
+
+use super::refusal::Refusal;
+
+/// The body as it is.
+pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
+    match timeout(MAX_BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        // A body of unknown length; whoever broke it off reads no answer.
+        Ok(Err(_)) => Err(Refusal::too_long()),
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
+    }
+}
+
+/// The longest body is a value of member data.
+pub(super) const MAX_BODY_BYTES: usize = MemberData::MAX_VALUE_BYTES;
+/// How long a client may take to send a body.
+const MAX_BODY_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,40 @@
+//! What follows the `?` of a request.
+
+use super::refusal::Refusal;
+
+/// The values of these parameters; each may be there once, and no other.
+pub(super) fn parameters<const N: usize>(
+    query: Option<&str>,
+    names: [&str; N],
+) -> Result<[Option<String>; N], Refusal> {
+    let mut values = [const { None }; N];
+    for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        let place = names.iter().position(|allowed| *allowed == name);
+        match place.filter(|&place| values[place].is_none()) {
+            Some(place) => values[place] = Some(value.into_owned()),
+            None => {
+                let allowed = names.join(", ");
+                let error = format!("unexpected parameter {name:?}; allowed once each: {allowed}");
+                return Err(Refusal::invalid(error));
+            }
+        }
+    }
+    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_parameter_is_read_once_and_nothing_else_is() {
+        let read = |query| parameters(query, ["prefix", "filter"]).ok();
+        assert_eq!(read(None), Some([None, None]));
+        let filter = Some("role=web|api,zone!=b".to_owned());
+        assert_eq!(read(Some("filter=role%3Dweb%7Capi,zone!=b")), Some([None, filter]));
+        assert_eq!(read(Some("prefix=a%2F")), Some([Some("a/".to_owned()), None]));
+        for query in ["filer=role%3Dweb", "prefix=a&prefix=b"] {
+            assert_eq!(read(Some(query)), None, "{query}");
+        }
+    }
+}
