@@ -58,6 +58,7 @@ fn to_arg(setting: &'static Setting) -> Arg {
         | Kind::Boolean
         | Kind::Word(_)
         | Kind::Port
+        | Kind::Bytes(_)
         | Kind::Number(_)
         | Kind::Duration(_) => arg.value_name(value),
     }
@@ -75,6 +76,7 @@ fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
         | Kind::Boolean
         | Kind::Word(_)
         | Kind::Port
+        | Kind::Bytes(_)
         | Kind::Number(_)
         | Kind::Duration(_) => matches.get_one::<String>(setting.name).cloned(),
     }
