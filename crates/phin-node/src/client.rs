@@ -90,12 +90,8 @@ impl Client {
         self.json(self.accepted(response)?)
     }
 
-    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
-        let response = self.agent.post(format!("{}{path}", self.base)).send_empty();
-        self.json(self.accepted(response)?)
-    }
-
-    pub(crate) fn put<T: DeserializeOwned>(
+    /// Sends these bytes as they are.
+    pub(crate) fn put_bytes<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &[u8],
@@ -120,6 +116,11 @@ impl Client {
         let mut body = response.into_body();
         let value = body.with_config().limit(MemberData::MAX_VALUE_BYTES as u64).read_to_vec();
         Ok((value.map_err(|error| not_phin(error.into()))?, state))
+    }
+
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
+        let response = self.agent.post(format!("{}{path}", self.base)).send_empty();
+        self.json(self.accepted(response)?)
     }
 
     /// Opens a stream that has no end of its own, but is never silent for long.

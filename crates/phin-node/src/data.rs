@@ -20,8 +20,8 @@ use info::{DataOf, Deleted, Line, Written};
 
 /// Read and write member data: a small key-value map that each member writes and all others read
 ///
-/// A member writes only its own data: `set` and `delete` change that of the node asked. A change is known to all members
-/// within moments. The data of a member that left or restarted is gone.
+/// A member writes only its own data: `set` and `delete` change that of the node at --http. A change is known to all members
+/// within moments. The data of a member that left or restarted is gone; that of a dead one is shown as such.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin data set cache/state warm")]
 pub(crate) struct Args {
@@ -40,8 +40,8 @@ enum Command {
 
 /// Print the value of a member's key
 ///
-/// The value is written as it is, without a line end; to a terminal, with invisible characters escaped. For a member that
-/// is not alive, standard error says so.
+/// The value is written as it is, without a line end. On a terminal, invisible characters are escaped. If the member is not
+/// alive, a note on standard error reports it.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin data get n2 cache/state")]
 struct GetArgs {
@@ -53,7 +53,7 @@ struct GetArgs {
     target: Target,
 }
 
-/// Set a key of the data of the node asked
+/// Set a key of the data of a running node
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin data set cache/state warm\n  \
                         phin data set lease/reports mine --ttl 10s\n  \
@@ -62,16 +62,16 @@ struct SetArgs {
     /// The key: 1 to 128 bytes, without spaces and invisible characters
     key: String,
     /// The value, at most 8 KiB; `-` reads it from standard input
-    #[arg(allow_hyphen_values = true)]
+    #[arg(allow_negative_numbers = true)]
     value: String,
-    /// Delete the key after this time, unless it is set again, such as 30s; default: never
+    /// Delete the key after this time, such as 30s, unless it is set again; default: never
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     ttl: Option<Duration>,
     #[command(flatten)]
     target: Target,
 }
 
-/// Delete a key of the data of the node asked
+/// Delete a key of the data of a running node
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin data delete cache/state")]
 struct DeleteArgs {
@@ -85,7 +85,7 @@ struct DeleteArgs {
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin data list\n  phin data list n2 --json")]
 struct ListArgs {
-    /// The member's name, its id, or the first 8 digits of its id or more; default: the node asked
+    /// The member's name, its id, or the first 8 digits of its id or more; default: the node at --http
     member: Option<String>,
     /// Print one JSON object with all fields: member, generation, revision, bytes, entries
     #[arg(long)]
@@ -99,10 +99,10 @@ struct ListArgs {
 #[command(after_help = "Examples:\n  phin data watch --prefix lease/\n  \
                         phin data watch --filter 'role=web,zone!=b' --json")]
 struct WatchArgs {
-    /// Only keys that begin with this
+    /// Show only keys that begin with this
     #[arg(long, default_value = "", hide_default_value = true)]
     prefix: String,
-    /// Only members with these tags
+    /// Show only data of members whose tags match
     #[arg(long, default_value = "", hide_default_value = true)]
     filter: Filter,
     /// Print one JSON object per line
@@ -149,7 +149,7 @@ fn set(args: &SetArgs) -> Result<(), Failure> {
         return Err(Failure::Usage(error));
     }
     let ttl = args.ttl.map(|ttl| format!("?ttl={}ms", ttl.as_millis())).unwrap_or_default();
-    let Written { key, bytes } = client.put(&(own_path(&args.key) + &ttl), &value)?;
+    let Written { key, bytes } = client.put_bytes(&(own_path(&args.key) + &ttl), &value)?;
     Ok(io::stdout().write_all(format!("set {key}, {bytes} bytes\n").as_bytes())?)
 }
 
@@ -206,7 +206,7 @@ fn watch(args: &WatchArgs) -> Result<(), Failure> {
     })
 }
 
-/// The path of a key of the node asked; `/v1/data/watch` is not one, so the key `watch` is escaped.
+/// The path of a key of the node itself; `/v1/data/watch` is not one, so the key `watch` is escaped.
 fn own_path(key: &str) -> String {
     match key.as_bytes() {
         b"watch" => "/v1/data/%77atch".to_owned(),

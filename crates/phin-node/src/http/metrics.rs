@@ -115,22 +115,6 @@ impl Snapshot {
         encode_gauges(encoder, "build_info", "Release that the node runs; always 1", None, build)
     }
 
-    fn encode_data(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let own = self.data.of(self.members.me().id());
-        let keys = [([], own.map_or(0, |own| own.len()) as f64)];
-        encode_gauges(encoder, "data_own_keys", "Keys of this node's member data", None, keys)?;
-        let bytes = Some(&Unit::Bytes);
-        let own_bytes = [([], own.map_or(0, |own| own.bytes()) as f64)];
-        let help = "Bytes of this node's member data, keys included";
-        encode_gauges(encoder, "data_own", help, bytes, own_bytes)?;
-        let known = [([], self.data.iter().map(|(_, of)| of.bytes()).sum::<usize>() as f64)];
-        let help = "Bytes of the member data known here of all members, keys included";
-        encode_gauges(encoder, "data_known", help, bytes, known)?;
-        let owners = self.data.iter().filter(|(_, of)| !of.is_empty()).count();
-        let help = "Members with data, dead ones included";
-        encode_gauges(encoder, "data_members", help, None, [([], owners as f64)])
-    }
-
     /// One line for each member observed: as many as rings at most, however large the cluster is.
     fn encode_links(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let label = |link: &Link| {
@@ -156,6 +140,22 @@ impl Snapshot {
         let failing = [([], self.unreached.iter().map(|u| u.links.len()).sum::<usize>() as f64)];
         let help = "Links on which a member that lives is not reached, as far as this node knows";
         encode_gauges(encoder, "failing_links", help, None, failing)
+    }
+
+    fn encode_data(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let own = self.data.of(self.members.me().id());
+        let keys = [([], own.map_or(0, |own| own.len()) as f64)];
+        encode_gauges(encoder, "data_own_keys", "Keys of this node's member data", None, keys)?;
+        let bytes = Some(&Unit::Bytes);
+        let own_bytes = [([], own.map_or(0, |own| own.bytes()) as f64)];
+        let help = "Bytes of this node's member data, keys included";
+        encode_gauges(encoder, "data_own", help, bytes, own_bytes)?;
+        let known = [([], self.data.iter().map(|(_, of)| of.bytes()).sum::<usize>() as f64)];
+        let help = "Bytes of the member data known here of all members, keys included";
+        encode_gauges(encoder, "data_known", help, bytes, known)?;
+        let owners = self.data.iter().filter(|(_, of)| !of.is_empty()).count();
+        let help = "Members with data, dead ones included";
+        encode_gauges(encoder, "data_members", help, None, [([], owners as f64)])
     }
 
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
