@@ -2,13 +2,13 @@
 
 use std::{io::BufReader, net::SocketAddr, time::Duration};
 
-use phin::Filter;
+use phin::{Filter, MemberData, MemberState};
 use serde::{Serialize, de::DeserializeOwned};
 use ureq::{Agent, Body, BodyReader, http::Response};
 
 use crate::{
     failure::{Failure, with_causes},
-    http::LEAVE_DEADLINE,
+    http::{LEAVE_DEADLINE, data::STATE_HEADER},
     text::escaped,
 };
 
@@ -90,6 +90,34 @@ impl Client {
         self.json(self.accepted(response)?)
     }
 
+    /// Sends these bytes as they are.
+    pub(crate) fn put_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, RequestError> {
+        let response = self.agent.put(format!("{}{path}", self.base)).send(body);
+        self.json(self.accepted(response)?)
+    }
+
+    pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
+        let response = self.agent.delete(format!("{}{path}", self.base)).call();
+        self.json(self.accepted(response)?)
+    }
+
+    /// A value of member data, and the state of its member.
+    pub(crate) fn value(&self, path: &str) -> Result<(Vec<u8>, MemberState), RequestError> {
+        let response = self.agent.get(format!("{}{path}", self.base)).call();
+        let response = self.accepted(response)?;
+        let not_phin = |source| RequestError::NotPhin { base: self.base.clone(), source };
+        let state = response.headers().get(STATE_HEADER).and_then(|state| state.to_str().ok());
+        let state = STATES.into_iter().find(|known| state == Some(known.as_str()));
+        let state = state.ok_or_else(|| not_phin(format!("{STATE_HEADER} is missing").into()))?;
+        let mut body = response.into_body();
+        let value = body.with_config().limit(MemberData::MAX_VALUE_BYTES as u64).read_to_vec();
+        Ok((value.map_err(|error| not_phin(error.into()))?, state))
+    }
+
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
         let response = self.agent.post(format!("{}{path}", self.base)).send_empty();
         self.json(self.accepted(response)?)
@@ -155,15 +183,19 @@ impl Client {
 
 /// The path of a resource of a member, with its name escaped (RFC 3986 §2.1).
 pub(crate) fn member_path(member: &str, what: &str) -> String {
-    let mut path = "/v1/members/".to_owned();
-    for byte in member.bytes() {
+    format!("/v1/members/{}/{what}", in_path(member))
+}
+
+/// A part of a path: what a path cannot have is escaped (RFC 3986 §2.1).
+pub(crate) fn in_path(text: &str) -> String {
+    let mut part = String::new();
+    for byte in text.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => path.push(byte.into()),
-            _ => path.push_str(&format!("%{byte:02X}")),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => part.push(byte.into()),
+            _ => part.push_str(&format!("%{byte:02X}")),
         }
     }
-    path.push('/');
-    path + what
+    part
 }
 
 /// This path for the members that match, if there is a filter.
@@ -185,6 +217,8 @@ const MAX_SILENCE: Duration = Duration::from_secs(40);
 /// The longest answer: several times a list of 65,536 members.
 const MAX_ANSWER_BYTES: u64 = 128 * 1024 * 1024;
 const MAX_ERROR_CHARS: usize = 500;
+const STATES: [MemberState; 4] =
+    [MemberState::Alive, MemberState::Suspect, MemberState::Dead, MemberState::Left];
 
 #[cfg(test)]
 mod tests {

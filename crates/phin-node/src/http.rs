@@ -7,6 +7,8 @@
 mod body;
 mod connections;
 mod counters;
+pub(crate) mod data;
+mod data_watch;
 mod events;
 mod forget;
 mod guard;
@@ -87,6 +89,11 @@ fn router(node: Node, access: Access) -> Router {
         .route("/v1/members", get(members))
         .route("/v1/members/{member}/why", get(why::why))
         .route("/v1/members/{member}/forget", post(forget::forget))
+        .route("/v1/members/{member}/data", get(data::of_member))
+        .route("/v1/members/{member}/data/{*key}", get(data::value_of_member))
+        .route("/v1/data", get(data::own))
+        .route("/v1/data/watch", get(data_watch::watch))
+        .route("/v1/data/{*key}", get(data::own_value).put(data::put).delete(data::delete))
         .route("/v1/events", get(events::events))
         .route("/v1/tags", get(tags::get).put(tags::replace).patch(tags::change))
         .route("/v1/tags/{key}", put(tags::set).delete(tags::remove))
@@ -270,12 +277,17 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 const PATHS: &[&str] = &[
     "GET /v1/members?filter={filter}",
     "GET /v1/members/{name-or-id}/why",
+    "GET /v1/members/{name-or-id}/data",
+    "GET /v1/members/{name-or-id}/data/{key}",
     "POST /v1/members/{name-or-id}/forget",
     "GET /v1/events?filter={filter}",
     "GET, PUT, PATCH /v1/tags",
     "PUT, DELETE /v1/tags/{key}",
     "GET, PUT /v1/serving",
     "POST /v1/leave",
+    "GET /v1/data",
+    "GET, PUT, DELETE /v1/data/{key}",
+    "GET /v1/data/watch?prefix={prefix}&filter={filter}",
     "GET /livez",
     "GET /readyz",
     "GET /metrics",

@@ -3,6 +3,7 @@
 mod cert;
 mod changes;
 mod client;
+mod data;
 mod demo;
 mod events;
 mod failure;
@@ -49,6 +50,7 @@ enum Command {
     Live(probe::LiveArgs),
     Ready(probe::ReadyArgs),
     Why(why::Args),
+    Data(data::Args),
     Watch(watch::Args),
     Tags(tags::Args),
     Drain(serve::DrainArgs),
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Live(args) => probe::live(&args),
         Command::Ready(args) => probe::ready(&args),
         Command::Why(args) => why::why(&args),
+        Command::Data(args) => data::data(&args),
         Command::Watch(args) => watch::watch(&args),
         Command::Tags(args) => tags::tags(&args),
         Command::Drain(args) => serve::drain(&args),

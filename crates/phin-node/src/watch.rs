@@ -34,9 +34,9 @@ pub(crate) struct Args {
 
 /// The part of an event that has arrived.
 #[derive(Default)]
-struct Arriving {
+pub(crate) struct Arriving {
     name: String,
-    data: String,
+    pub(crate) data: String,
 }
 
 /// Why a stream ended.
@@ -48,15 +48,26 @@ enum Ended {
 
 pub(crate) fn watch(args: &Args) -> Result<(), Failure> {
     let client = Client::new(&args.target)?;
+    print_events(&client, &filtered(PATH, &args.filter), |event| {
+        let line = event.line()?;
+        Ok(if args.json { line.to_json() } else { line.to_text() })
+    })
+}
+
+/// Prints what `shown` makes of each event of a stream, for as long as somebody reads it, also across restarts of the node.
+pub(crate) fn print_events(
+    client: &Client,
+    path: &str,
+    shown: impl Fn(Arriving) -> Result<Vec<u8>, serde_json::Error>,
+) -> Result<(), Failure> {
     thread::spawn(exit_with_reader);
-    let path = filtered(PATH, &args.filter);
-    let mut stream = client.stream(&path)?;
+    let mut stream = client.stream(path)?;
     loop {
-        match follow(&mut stream, args.json) {
+        match follow(&mut stream, &shown) {
             Ended::Failed(failure) => return Err(failure),
             Ended::Lost => note(&format!("lost {}; trying again", client.base())),
         }
-        stream = reconnect(&client, &path)?;
+        stream = reconnect(client, path)?;
     }
 }
 
@@ -79,7 +90,10 @@ fn reconnect(client: &Client, path: &str) -> Result<Stream, Failure> {
     }
 }
 
-fn follow(stream: &mut impl BufRead, json: bool) -> Ended {
+fn follow(
+    stream: &mut impl BufRead,
+    shown: impl Fn(Arriving) -> Result<Vec<u8>, serde_json::Error>,
+) -> Ended {
     let mut arriving = Arriving::default();
     let mut line = Vec::new();
     loop {
@@ -89,15 +103,16 @@ fn follow(stream: &mut impl BufRead, json: bool) -> Ended {
             Ok(_) | Err(_) => return Ended::Lost,
         }
         let text = String::from_utf8_lossy(&line);
-        let told = match arriving.take_line(text.trim_end_matches(['\r', '\n'])) {
-            Ok(Some(told)) => told,
-            Ok(None) => continue,
+        let Some(event) = arriving.take_line(text.trim_end_matches(['\r', '\n'])) else {
+            continue;
+        };
+        let shown = match shown(event) {
+            Ok(shown) => shown,
             Err(error) => {
                 let what = "the node sent an event that is not from phin";
                 return Ended::Failed(Failure::Runtime(format!("{what}: {}", with_causes(&error))));
             }
         };
-        let shown = if json { told.to_json() } else { told.to_text() };
         let mut stdout = io::stdout();
         if let Err(error) = stdout.write_all(&shown).and_then(|()| stdout.flush()) {
             return Ended::Failed(error.into());
@@ -107,9 +122,9 @@ fn follow(stream: &mut impl BufRead, json: bool) -> Ended {
 
 impl Arriving {
     /// Processes a line of the stream (HTML Living Standard, §9.2.6). An empty line completes the event.
-    fn take_line(&mut self, line: &str) -> Result<Option<Line>, serde_json::Error> {
+    fn take_line(&mut self, line: &str) -> Option<Self> {
         if line.is_empty() {
-            return std::mem::take(self).line();
+            return Some(std::mem::take(self)).filter(|event| !event.data.is_empty());
         }
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
@@ -119,19 +134,16 @@ impl Arriving {
             // Comments keep the connection alive. Ids repeat the version in the data.
             _ => {}
         }
-        Ok(None)
+        None
     }
 
-    fn line(self) -> Result<Option<Line>, serde_json::Error> {
-        if self.data.is_empty() {
-            return Ok(None);
-        }
+    fn line(self) -> Result<Line, serde_json::Error> {
         if self.name != "snapshot" {
-            return serde_json::from_str(&self.data).map(Some);
+            return serde_json::from_str(&self.data);
         }
         let list: MemberList = serde_json::from_str(&self.data)?;
         let members = list.members.into_iter().map(|member| member.member).collect();
-        Ok(Some(Line::now(What::Own(Own::Snapshot { version: list.version, members }))))
+        Ok(Line::now(What::Own(Own::Snapshot { version: list.version, members })))
     }
 }
 
@@ -169,7 +181,8 @@ mod tests {
 
     fn told(stream: &str) -> Vec<Line> {
         let mut arriving = Arriving::default();
-        stream.lines().filter_map(|line| arriving.take_line(line).unwrap()).collect()
+        let events = stream.lines().filter_map(|line| arriving.take_line(line));
+        events.map(|event| event.line().unwrap()).collect()
     }
 
     #[test]
@@ -189,6 +202,6 @@ mod tests {
     #[test]
     fn what_is_not_of_phin_is_an_error() {
         let mut arriving = Arriving { name: "dead".into(), data: "{}".into() };
-        assert!(arriving.take_line("").is_err());
+        assert!(arriving.take_line("").unwrap().line().is_err());
     }
 }

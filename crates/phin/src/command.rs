@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr};
 
-use phin_swim::{DataError, Instant, JoinRefusal, MemberId, Peer, Swim};
+use phin_swim::{Instant, JoinRefusal, MemberId, Peer, Swim};
 use tokio::sync::{oneshot, watch};
 
 use crate::{Departure, PhiSubscription, Stats, SubscribePhiError};
@@ -34,16 +34,11 @@ pub(crate) trait Node {
     fn watch_phi(&mut self, id: MemberId, threshold: f64) -> WatchPhiResult;
     /// Begins to leave, or finds the departure that has begun.
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
-    /// Writes this node's data, which readers find when this returns.
-    fn write_data(&mut self, now: Instant, write: Box<WriteData<'_>>) -> Result<(), DataError>;
     /// Sends and publishes what a question changed, so that the caller finds it in the list.
     fn settle(&mut self);
     /// Advertises an address that the application chose.
     fn advertise(&mut self, now: Instant, addr: SocketAddr);
 }
-
-/// What writes the data of a node.
-pub(crate) type WriteData<'a> = dyn FnOnce(&mut Swim, Instant) -> Result<(), DataError> + 'a;
 
 pub(crate) type JoinResult = Result<(), NotJoined>;
 pub(crate) type WatchPhiResult = Result<PhiSubscription, SubscribePhiError>;

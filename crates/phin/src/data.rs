@@ -79,9 +79,12 @@ impl Cluster {
         time_to_live: Option<Duration>,
     ) -> Result<(), PutDataError> {
         let (key, value) = (key.to_owned(), value.to_vec());
-        let write =
-            move |swim: &mut phin_swim::Swim, now| swim.put_data(now, &key, &value, time_to_live);
-        Ok(self.ask(move |node, now| node.write_data(now, Box::new(write))).await??)
+        let written = self.ask(move |node, now| {
+            let result = node.swim().put_data(now, &key, &value, time_to_live);
+            node.settle();
+            result
+        });
+        Ok(written.await??)
     }
 
     /// Deletes a key of this node's data. Returns whether it was there.
@@ -91,12 +94,9 @@ impl Cluster {
     pub async fn delete_data(&self, key: &str) -> Result<bool, Stopped> {
         let key = key.to_owned();
         self.ask(move |node, now| {
-            let mut was_there = false;
-            let write = |swim: &mut phin_swim::Swim, now| {
-                was_there = swim.delete_data(now, &key);
-                Ok(())
-            };
-            node.write_data(now, Box::new(write)).map(|()| was_there).unwrap_or_default()
+            let was_there = node.swim().delete_data(now, &key);
+            node.settle();
+            was_there
         })
         .await
     }

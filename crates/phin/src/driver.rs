@@ -14,8 +14,8 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, Received};
 use phin_swim::{
-    Change, Data, DataError, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer,
-    Instant, JoinRefusal, MemberId, MemberState, Members, Output, Peer, Question, Silence, Swim,
+    Change, Data, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant,
+    JoinRefusal, MemberId, MemberState, Members, Output, Peer, Question, Silence, Swim,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -29,9 +29,7 @@ use crate::{
     admission::{DECISIONS, Decision, Decisions},
     changes::changes,
     clock::Clock,
-    command::{
-        AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult, WriteData,
-    },
+    command::{AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult},
     feed::{Publisher, Source},
     keeper::Keeper,
     kept_data::KeptEntry,
@@ -529,13 +527,17 @@ impl<T: Transport> Driver<T> {
         if events.is_empty() {
             return;
         }
-        let (data, me) = (self.swim.data(), self.swim.id());
-        if let Some(keeper) = self.keeper.as_ref().filter(|_| events.iter().any(|e| e.owner == me))
-        {
-            keeper.keep_data(self.own_data(&data));
+        if events.iter().any(|event| event.owner == self.swim.id()) {
+            self.keep_own_data();
         }
-        self.data.publish_snapshot(data);
+        self.data.publish_snapshot(self.swim.data());
         self.data.publish_changes(events);
+    }
+
+    fn keep_own_data(&self) {
+        if let Some(keeper) = &self.keeper {
+            keeper.keep_data(self.own_data(&self.swim.data()));
+        }
     }
 
     fn own_data(&self, data: &Data) -> Vec<KeptEntry> {
@@ -649,13 +651,6 @@ impl<T: Transport> Node for Driver<T> {
         departure
     }
 
-    fn write_data(&mut self, now: Instant, write: Box<WriteData<'_>>) -> Result<(), DataError> {
-        let result = write(&mut self.swim, now);
-        self.flush_outputs();
-        self.publish();
-        result
-    }
-
     fn advertise(&mut self, now: Instant, addr: SocketAddr) {
         self.is_advertise_given = true;
         // What the application says is the last word on it.
@@ -670,6 +665,8 @@ impl<T: Transport> Node for Driver<T> {
     fn settle(&mut self) {
         self.flush_outputs();
         self.publish();
+        // Also where only the time to live of a key has changed, which is no event.
+        self.keep_own_data();
     }
 }
 

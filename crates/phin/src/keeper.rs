@@ -67,7 +67,11 @@ impl Keeper {
     }
 
     pub(crate) fn keep_data(&self, data: Vec<KeptEntry>) {
-        self.data.send_replace(data);
+        self.data.send_if_modified(|kept| {
+            let is_other = *kept != data;
+            *kept = data;
+            is_other
+        });
     }
 
     pub(crate) fn count(&self, stats: &mut DriverStats) {
@@ -124,7 +128,7 @@ async fn keep_data(
         if let Ok(Err(error)) = kept {
             failures.data.fetch_add(1, Ordering::Relaxed);
             let path = data_dir.data_path();
-            error!(path = %path.display(), %error, "this node's data could not be kept for its next run");
+            error!(path = %path.display(), %error, "cannot save this node's data");
         }
     }
 }

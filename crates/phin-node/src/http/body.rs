@@ -6,6 +6,7 @@ use axum::{
     body::{Body, Bytes, to_bytes},
     http::StatusCode,
 };
+use phin::MemberData;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -23,7 +24,8 @@ pub(super) async fn text(body: Body) -> Result<String, Refusal> {
     String::from_utf8(bytes.into()).map_err(|_| Refusal::invalid("the body is not UTF-8"))
 }
 
-async fn read(body: Body) -> Result<Bytes, Refusal> {
+/// The body as it is.
+pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
     match timeout(MAX_BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await {
         Ok(Ok(bytes)) => Ok(bytes),
         // A body of unknown length; whoever broke it off reads no answer.
@@ -32,7 +34,7 @@ async fn read(body: Body) -> Result<Bytes, Refusal> {
     }
 }
 
-/// Enough for tags at their limit with every character escaped.
-pub(super) const MAX_BODY_BYTES: usize = 4_096;
+/// The longest body is a value of member data.
+pub(super) const MAX_BODY_BYTES: usize = MemberData::MAX_VALUE_BYTES;
 /// How long a client may take to send a body.
 const MAX_BODY_TIME: Duration = Duration::from_secs(5);

@@ -123,6 +123,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.hosts_not_asked: "Questions to hosts not asked: too many under way, or the host's budget spent",
     driver.outsiders_dropped: "Messages dropped because their senders, which have the key but are not members, had sent too much lately",
     driver.peers_not_kept: "Failed writes of the known peers to the data directory",
+    driver.data_not_kept: "Failed writes of this node's member data to the data directory",
 };
 
 /// Gauges: the name without the prefix, the help, and the value.

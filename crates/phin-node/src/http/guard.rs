@@ -301,8 +301,8 @@ mod tests {
         let with =
             |length| status(Method::POST, &[("host", "127.0.0.1:1"), ("content-length", length)]);
         assert_eq!(with("0"), 200);
-        assert_eq!(with("4096"), 200);
-        assert_eq!(with("4097"), 413);
+        assert_eq!(with("8192"), 200);
+        assert_eq!(with("8193"), 413);
         assert_eq!(with("99999999999999999999"), 413);
     }
 }

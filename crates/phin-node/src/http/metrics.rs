@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use phin::{Link, MemberState, Members, Stats, Unreached};
+use phin::{Data, Link, MemberState, Members, Stats, Unreached};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
@@ -25,6 +25,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Snapshot {
     members: Members,
+    data: Data,
     links: Vec<Link>,
     unreached: Vec<Unreached>,
     stats: Stats,
@@ -53,6 +54,7 @@ pub(super) fn text_of(snapshot: Snapshot) -> Result<String, fmt::Error> {
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         self.encode_members(&mut encoder)?;
+        self.encode_data(&mut encoder)?;
         self.encode_links(&mut encoder)?;
         self.encode_counters(&mut encoder)?;
         self.encode_transport(&mut encoder)?;
@@ -64,6 +66,7 @@ impl Snapshot {
     pub(super) async fn of(node: &Node) -> Result<Self, Refusal> {
         Ok(Self {
             members: node.cluster.members(),
+            data: node.cluster.data(),
             links: node.cluster.links().await.map_err(Refusal::stopped)?,
             unreached: node.cluster.unreached().await.map_err(Refusal::stopped)?,
             stats: node.cluster.stats().await.map_err(Refusal::stopped)?,
@@ -157,6 +160,22 @@ impl Snapshot {
         let failing = [([], self.unreached.iter().map(|u| u.links.len()).sum::<usize>() as f64)];
         let help = "Links on which a live member is not reached, as far as this node knows";
         encode_gauges(encoder, "failing_links", help, None, failing)
+    }
+
+    fn encode_data(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let own = self.data.of(self.members.me().id());
+        let keys = [([], own.map_or(0, |own| own.len()) as f64)];
+        encode_gauges(encoder, "data_own_keys", "Keys of this node's member data", None, keys)?;
+        let bytes = Some(&Unit::Bytes);
+        let own_bytes = [([], own.map_or(0, |own| own.bytes()) as f64)];
+        let help = "Bytes of this node's member data, keys included";
+        encode_gauges(encoder, "data_own", help, bytes, own_bytes)?;
+        let known = [([], self.data.iter().map(|(_, of)| of.bytes()).sum::<usize>() as f64)];
+        let help = "Bytes of the member data known here of all members, keys included";
+        encode_gauges(encoder, "data_known", help, bytes, known)?;
+        let owners = self.data.iter().filter(|(_, of)| !of.is_empty()).count();
+        let help = "Members with data, dead ones included";
+        encode_gauges(encoder, "data_members", help, None, [([], owners as f64)])
     }
 
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -39,5 +39,5 @@ impl Node {
     }
 }
 
-/// Subscribers to `/v1/events` at once. Further ones are refused with 503.
+/// Subscribers to `/v1/events` and `/v1/data/watch` at once. Further ones are refused with 503.
 const MAX_SUBSCRIBERS: usize = 32;

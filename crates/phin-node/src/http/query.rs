@@ -6,16 +6,34 @@ use super::refusal::Refusal;
 
 /// The filter of a request; without one, the filter that holds for all members.
 pub(super) fn filter(query: Option<&str>) -> Result<Filter, Refusal> {
-    let mut filter = None;
+    let [filter] = parameters(query, ["filter"])?;
+    parse_filter(filter)
+}
+
+/// The filter in a parameter.
+pub(super) fn parse_filter(filter: Option<String>) -> Result<Filter, Refusal> {
+    let filter = filter.unwrap_or_default().parse::<Filter>();
+    filter.map_err(|error| Refusal::invalid(error.to_string()))
+}
+
+/// The values of these parameters; each may be there once, and no other.
+pub(super) fn parameters<const N: usize>(
+    query: Option<&str>,
+    names: [&str; N],
+) -> Result<[Option<String>; N], Refusal> {
+    let mut values = [const { None }; N];
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        if name != "filter" || filter.is_some() {
-            let error = format!("unexpected parameter {name:?}; one `filter` is allowed");
-            return Err(Refusal::invalid(error));
+        let place = names.iter().position(|allowed| *allowed == name);
+        match place.filter(|&place| values[place].is_none()) {
+            Some(place) => values[place] = Some(value.into_owned()),
+            None => {
+                let allowed = names.join(", ");
+                let error = format!("unexpected parameter {name:?}; allowed once each: {allowed}");
+                return Err(Refusal::invalid(error));
+            }
         }
-        let parsed = value.parse::<Filter>();
-        filter = Some(parsed.map_err(|error| Refusal::invalid(error.to_string()))?);
     }
-    Ok(filter.unwrap_or_default())
+    Ok(values)
 }
 
 #[cfg(test)]
@@ -23,14 +41,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filter_is_read_and_nothing_else_is() {
-        let read = |query| filter(query).map(|filter| filter.to_string()).ok();
-        assert_eq!(read(None).as_deref(), Some(""));
-        assert_eq!(
-            read(Some("filter=role%3Dweb%7Capi,zone!=b")).as_deref(),
-            Some("role=web|api,zone!=b")
-        );
-        for query in ["filer=role%3Dweb", "filter=role", "filter=a%3Db&filter=c%3Dd"] {
+    fn each_parameter_is_read_once_and_nothing_else_is() {
+        let read = |query| parameters(query, ["prefix", "filter"]).ok();
+        assert_eq!(read(None), Some([None, None]));
+        let filter = Some("role=web|api,zone!=b".to_owned());
+        assert_eq!(read(Some("filter=role%3Dweb%7Capi,zone!=b")), Some([None, filter]));
+        assert_eq!(read(Some("prefix=a%2F")), Some([Some("a/".to_owned()), None]));
+        for query in ["filer=role%3Dweb", "prefix=a&prefix=b"] {
             assert_eq!(read(Some(query)), None, "{query}");
         }
     }

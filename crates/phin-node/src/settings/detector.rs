@@ -22,12 +22,16 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
         // Values that must fit into a period shrink with it, and values that must hold part of one grow.
         config.prior_round_trip = config.prior_round_trip.min(period / 4);
         config.push_delay = config.push_delay.min(period);
+        config.data_delay = config.data_delay.min(period);
         config.pause_tolerance = config.pause_tolerance.max(period / 10);
         config.hang_tolerance = config.hang_tolerance.max(period);
         place = set;
     }
     if let Some(retention) = take_duration(layers, "retention", &config)? {
         config.retention = retention;
+    }
+    if let Some(most) = layers.take("max-data", |text| setting("max-data").kind.bytes(text))? {
+        config.max_data_bytes = most.value;
     }
     if let Some(longest) = take_duration(layers, "max-period", &config)? {
         config.max_period = Some(longest);

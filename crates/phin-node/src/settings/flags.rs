@@ -59,6 +59,7 @@ fn to_arg(setting: &'static Setting) -> Arg {
         | Kind::Boolean
         | Kind::Word(_)
         | Kind::Port
+        | Kind::Bytes(_)
         | Kind::Number(_)
         | Kind::Duration(_) => arg.value_name(value),
     }
@@ -76,6 +77,7 @@ fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
         | Kind::Boolean
         | Kind::Word(_)
         | Kind::Port
+        | Kind::Bytes(_)
         | Kind::Number(_)
         | Kind::Duration(_) => matches.get_one::<String>(setting.name).cloned(),
     }

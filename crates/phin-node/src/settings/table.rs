@@ -45,6 +45,8 @@ pub(crate) enum Kind {
     /// One of these words.
     Word(&'static [&'static str]),
     Port,
+    /// A number of bytes up to this one, also in KiB.
+    Bytes(usize),
     /// A number, or a word.
     Number(Range<f64>),
     /// A duration, or a word. The bounds depend on settings taken before.
@@ -124,6 +126,7 @@ impl Kind {
             Self::Boolean => "true, false".to_owned(),
             Self::Word(words) => words.join(", "),
             Self::Port => "1 to 65535".to_owned(),
+            Self::Bytes(most) => format!("0 to {}KiB", most / KIB),
             Self::Number(range) => range.to_string(),
             Self::Duration(range) => range.to_string(),
         }
@@ -136,6 +139,14 @@ impl Kind {
             [first @ .., last] => format!("expected {} or {last}", first.join(", ")),
             [] => "expected nothing".to_owned(),
         })
+    }
+
+    pub(crate) fn bytes(self, text: &str) -> Result<usize, String> {
+        let Self::Bytes(most) = self else { unreachable!("it is no number of bytes") };
+        let (number, unit) = text.strip_suffix("KiB").map_or((text, 1), |number| (number, KIB));
+        let bytes = number.trim_end().parse().ok().and_then(|count: usize| count.checked_mul(unit));
+        let expected = || format!("expected bytes from {}, such as 16KiB or 16384", self.allowed());
+        bytes.filter(|bytes| *bytes <= most).ok_or_else(expected)
     }
 
     /// Parses a number; `None` for the word that may replace it.
@@ -220,6 +231,7 @@ const fn minutes(minutes: u64) -> Bound {
     Bound::At(Duration::from_secs(60 * minutes))
 }
 
+const KIB: usize = 1_024;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 const SETTING: Setting = Setting {
@@ -397,6 +409,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: durations(Bound::At(Duration::from_millis(10))..=minutes(10)),
         default: "as the profile says",
         help: "Protocol period: how often each member probes another, such as 200ms",
+        ..SETTING
+    },
+    Setting {
+        name: "max-data",
+        value: "BYTES",
+        kind: Kind::Bytes(phin::MemberData::MAX_BYTES),
+        default: "16KiB",
+        help: "Most bytes of a member's data, keys included",
+        details: "This node refuses to write more, and drops the data of a member that has more. Set it alike on all nodes.",
+        docs: "Set it alike on all nodes: [member data](guide/share-data.md)",
         ..SETTING
     },
     Setting {

@@ -97,7 +97,7 @@ fn a_file_can_have_every_setting() {
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
-         http_host = [\"a\"]\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
+         http_host = [\"a\"]\nmax_data = \"64KiB\"\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
          serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
     );
     // A certificate replaces the key.
@@ -130,6 +130,8 @@ fn a_file_can_have_every_setting() {
     assert_eq!(config.flap_half_life, Duration::from_secs(300));
     assert_eq!(config.retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
+    assert_eq!(config.max_data_bytes, 64 * 1_024);
+    assert!(config.data_delay <= Duration::from_millis(20), "it fits into the period");
 }
 
 #[test]
@@ -189,6 +191,11 @@ fn numbers_of_a_file_may_be_texts_as_well() {
         let settings = resolve(&["--config", &config], &with_key(&[])).unwrap();
         assert_eq!((settings.config.value.phi_threshold, settings.closed_port), (9.0, Some(10)));
     }
+    for text in ["max_data = 32768", "max_data = \"32768\"", "max_data = \"32 KiB\""] {
+        let config = file(&directory, "phin.toml", text);
+        let settings = resolve(&["--config", &config], &with_key(&[])).unwrap();
+        assert_eq!(settings.config.value.max_data_bytes, 32 * 1_024);
+    }
     let config = file(&directory, "phin.toml", "phi_threshold = 0x9");
     assert!(error(&["--config", &config], &with_key(&[])).contains("a number from 1 to 100"));
 }
@@ -239,6 +246,7 @@ fn a_malformed_file_is_named_with_the_line() {
         ("http_allow_remote = \"yes\"", 1),
         ("name = \"n\"\nask_hosts = 1", 2),
         ("closed_port = 9.5", 1),
+        ("max_data = true", 1),
         ("phi_threshold = true", 1),
         ("name = \"n\"\nname = \"m\"", 2),
         ("[name]\nx = 1", 1),
@@ -274,6 +282,9 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
         ("--phi-threshold", "0", "a number from 1 to 100"),
         ("--phi-threshold", "NaN", "a number from 1 to 100"),
         ("--ask-hosts", "no", "true or false"),
+        ("--max-data", "257KiB", "0 to 256KiB, such as 16KiB"),
+        ("--max-data", "16KB", "0 to 256KiB, such as 16KiB"),
+        ("--max-data", "18446744073709551615KiB", "0 to 256KiB, such as 16KiB"),
         ("--closed-port", "0", "1 to 65535"),
         ("--closed-port", "65536", "1 to 65535"),
         ("--events", "xml", "json or text"),

@@ -231,7 +231,7 @@ pub(crate) fn text(value: &Value) -> String {
 }
 
 /// Reads lines of JSON in a thread until they end.
-fn lines_of(from: impl Read + Send + 'static) -> Receiver<Value> {
+pub(crate) fn lines_of(from: impl Read + Send + 'static) -> Receiver<Value> {
     let (sender, lines) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(from).lines().map_while(Result::ok) {

@@ -6,6 +6,7 @@ mod admission;
 mod certificates;
 mod commands;
 mod conflicts;
+mod data;
 mod demo;
 mod forget;
 mod harness;

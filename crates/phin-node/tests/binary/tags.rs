@@ -81,11 +81,11 @@ fn tags_over_http_are_replaced_merged_and_set_one_by_one() {
         assert!(answer.error().contains(reason), "{}", answer.body);
     }
     tags(json!({ "version": "2" }));
-    assert_eq!(ask(&n1, "PUT", "/v1/tags/role", &"x".repeat(4_097)).status, 413);
-    let chunks = format!("1001\r\n{}\r\n0\r\n\r\n", "x".repeat(4_097));
+    assert_eq!(ask(&n1, "PUT", "/v1/tags/role", &"x".repeat(8_193)).status, 413);
+    let chunks = format!("2001\r\n{}\r\n0\r\n\r\n", "x".repeat(8_193));
     let head = format!("PUT /v1/tags/role HTTP/1.1\r\nHost: {}\r\n", n1.http);
     let chunked = request(&n1.http, &format!("{head}Transfer-Encoding: chunked\r\n\r\n{chunks}"));
-    assert_eq!((chunked.status, chunked.error().contains("4096 bytes")), (413, true));
+    assert_eq!((chunked.status, chunked.error().contains("8192 bytes")), (413, true));
     for query in ["/v1/members?filter=zone", "/v1/members?tag=zone", "/v1/events?filter=Zone%3Da"] {
         assert_eq!(n1.get(query).status, 400, "{query}");
     }

@@ -127,13 +127,15 @@ async fn a_restarted_node_says_its_data_again() {
     node.put_data("port", "80").await.unwrap();
     node.put_data_for("short", "", Duration::from_millis(1)).await.unwrap();
     node.put_data_for("long", "", Duration::from_secs(3_600)).await.unwrap();
+    node.put_data_for("renewed", "", Duration::from_millis(20)).await.unwrap();
+    node.put_data_for("renewed", "", Duration::from_secs(3_600)).await.unwrap();
     node.put_data("deleted", "").await.unwrap();
     node.delete_data("deleted").await.unwrap();
     node.shutdown().await;
     let node = start().await.unwrap();
     let data = node.data();
     let keys: Vec<_> = data.of(node.id()).unwrap().iter().map(|(key, _)| key).collect();
-    assert_eq!(keys, ["long", "port"]);
+    assert_eq!(keys, ["long", "port", "renewed"]);
     let other = nodes.builder("other").seeds([node.local_addr()]).start().await.unwrap();
     let mut changes = other.subscribe_data();
     while other.data().get(node.id(), "port").is_none() {
