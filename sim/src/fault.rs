@@ -1,6 +1,6 @@
 //! What goes wrong in a run, and what members do by their own choice.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use crate::{
     lie::Lies,
@@ -127,6 +127,8 @@ pub enum Fault {
         /// Through whom.
         seeds: Vec<NodeId>,
     },
+    /// Applications write, where the processes run.
+    Write(Vec<NodeId>, Write),
     /// The members lie.
     Lie(Vec<NodeId>, Lies),
     /// Members look for seeds until they are not alone.
@@ -146,6 +148,24 @@ pub enum Fault {
     Unstall(NodeId),
     /// A slow member is blocked anew.
     Block(NodeId, Duration, Duration, Instant),
+}
+
+/// What an application writes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Write {
+    /// Keys of its member's data get a new value of so many bytes.
+    Put {
+        /// Which keys, by number.
+        keys: Range<u32>,
+        /// How long each value is.
+        bytes: usize,
+        /// After how long they expire, if they do.
+        time_to_live: Option<Duration>,
+    },
+    /// Keys of its member's data are deleted.
+    Delete(Range<u32>),
+    /// A tag of its member gets a new value.
+    Tag,
 }
 
 /// What of a member stops.

@@ -14,7 +14,8 @@ use crate::{
     keys::SimKeys,
     lie::{Lie, Lies},
     node::{
-        Action, Belief, Channel, HostId, Input, Instant, Line, NodeId, Peer, Process, Usage, millis,
+        Action, Belief, Channel, DataLine, HostId, Input, Instant, Line, NodeId, Peer, Process,
+        Usage, millis,
     },
     trace::mix,
 };
@@ -337,6 +338,10 @@ impl Process for Liar {
 
     fn lines(&self) -> Vec<Line> {
         self.member.lines()
+    }
+
+    fn data_of(&self, owner: NodeId) -> Option<DataLine> {
+        self.member.data_of(owner)
     }
 
     fn usage(&self, now: Instant) -> Usage {

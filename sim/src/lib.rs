@@ -42,7 +42,7 @@ mod world;
 pub use experiment::{
     Conditions, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,
 };
-pub use fault::{Data, Fault, OnePath, Scope};
+pub use fault::{Data, Fault, OnePath, Scope, Write};
 pub use latency::Latency;
 pub use ledger::{Death, FalseVerdict, Ledger};
 pub use lie::{Lie, Lies};

@@ -69,6 +69,19 @@ pub enum Input<'a> {
     Forget(NodeId),
     /// The member has noticed that it has another address.
     Moved(HostId),
+    /// The application sets a key of the member's data.
+    Put {
+        /// Which.
+        key: &'a str,
+        /// To what.
+        value: &'a [u8],
+        /// After how long it expires, if it does.
+        time_to_live: Option<Duration>,
+    },
+    /// The application deletes a key of the member's data.
+    Delete(&'a str),
+    /// The application sets the tag `t` of the member.
+    Tag(&'a str),
 }
 
 /// What a process asks for.
@@ -100,6 +113,23 @@ pub enum Action {
     Degraded(NodeId, bool),
     /// The process goes on as a later generation.
     Generation(Generation),
+    /// The data of a member changed here; at the owner, it was published.
+    Data(NodeId, Option<DataLine>),
+}
+
+/// The data of a member as one member knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DataLine {
+    /// In which run of its process the owner wrote it.
+    pub generation: Generation,
+    /// Which revision it is.
+    pub revision: u64,
+    /// How many keys it has.
+    pub keys: usize,
+    /// How many bytes keys and values have.
+    pub bytes: usize,
+    /// A hash of all keys and values.
+    pub content: u64,
 }
 
 /// A change in what one member believes of another, or of itself.
@@ -189,6 +219,12 @@ pub trait Process: Send {
 
     /// Its list.
     fn lines(&self) -> Vec<Line>;
+
+    /// The data of that member as it is known here, if there is any.
+    fn data_of(&self, owner: NodeId) -> Option<DataLine> {
+        let _ = owner;
+        None
+    }
 
     /// What it holds now.
     fn usage(&self, now: Instant) -> Usage;

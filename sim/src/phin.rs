@@ -1,9 +1,10 @@
 //! The driver of the real core: its outputs become actions, inputs become its inputs, and nothing else.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Change, Config, ConfigError, Local, MemberId, MemberState, Name, Output, Swim, Template,
+    Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Name, Output, Swim,
+    Template,
 };
 
 use crate::{
@@ -11,9 +12,10 @@ use crate::{
     liar::{Liar, observers_among},
     lie::Lies,
     node::{
-        Action, Belief, Channel, Generation, HostId, Input, Instant, Knowledge, Line, NodeId,
-        Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
+        Action, Belief, Channel, DataLine, Generation, HostId, Input, Instant, Knowledge, Line,
+        NodeId, Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
     },
+    trace::TraceHash,
 };
 
 /// phin itself.
@@ -69,7 +71,8 @@ impl Protocol for Phin {
         if knowledge == Knowledge::Everyone {
             swim.start_with(&self.template);
         }
-        Box::new(PhinProcess { swim, keys })
+        let published = own_data(&swim);
+        Box::new(PhinProcess { swim, keys, published, changed: BTreeSet::new() })
     }
 
     fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {
@@ -94,6 +97,10 @@ impl Protocol for Phin {
 struct PhinProcess {
     swim: Swim,
     keys: SimKeys,
+    /// The own data that was last published.
+    published: Option<(Generation, u64)>,
+    /// The members whose data changed here in this input.
+    changed: BTreeSet<MemberId>,
 }
 
 impl PhinProcess {
@@ -114,7 +121,7 @@ impl PhinProcess {
     }
 
     /// What an output asks for; nothing where it names somebody who never was in the run.
-    fn action(&self, output: Output) -> Option<Action> {
+    fn action(&mut self, output: Output) -> Option<Action> {
         Some(match output {
             Output::Datagram { to, payload } => {
                 Action::Send { to: self.peer(to)?, channel: Channel::Datagram, payload }
@@ -142,10 +149,13 @@ impl PhinProcess {
             Output::Generation(generation) => Action::Generation(generation),
             Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
             Output::Isolated(is_isolated) => Action::Isolated(is_isolated),
+            Output::Data(event) => {
+                self.changed.insert(event.owner);
+                return None;
+            }
             // No application is asked in a simulation.
             Output::Newcomer { .. }
             | Output::JoinEnded { .. }
-            | Output::Data(_)
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {
                 return None;
@@ -155,7 +165,28 @@ impl PhinProcess {
 
     fn drain(&mut self, actions: &mut Vec<Action>) {
         while let Some(output) = self.swim.poll_output() {
-            actions.extend(self.action(output));
+            let action = self.action(output);
+            actions.extend(action);
+        }
+        self.report_data(actions);
+    }
+
+    /// Reports the data of others that changed, and the own data once it is published: a draft is nobody's business.
+    fn report_data(&mut self, actions: &mut Vec<Action>) {
+        let me = self.swim.id();
+        self.changed.remove(&me);
+        let published = own_data(&self.swim);
+        if published != self.published {
+            self.published = published;
+            self.changed.insert(me);
+        }
+        if self.changed.is_empty() {
+            return;
+        }
+        let data = self.swim.data();
+        for owner in std::mem::take(&mut self.changed) {
+            let line = data.of(owner).map(|data| data_line(data));
+            actions.extend(self.node(owner).map(|owner| Action::Data(owner, line)));
         }
     }
 }
@@ -196,6 +227,17 @@ impl Process for PhinProcess {
             // Of one that cannot be forgotten nothing changes, which is for the scenario to expect.
             Input::Moved(host) => self.swim.move_to(now, vec![host.addr()]),
             Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
+            // What exceeds a limit is refused, and changes nothing.
+            Input::Put { key, value, time_to_live } => {
+                drop(self.swim.put_data(now, key, value, time_to_live));
+            }
+            Input::Delete(key) => _ = self.swim.delete_data(now, key),
+            Input::Tag(value) => {
+                let mut tags = self.swim.tags();
+                if tags.set("t", value).is_ok() {
+                    self.swim.set_tags(now, tags);
+                }
+            }
         }
         self.drain(actions);
     }
@@ -230,8 +272,34 @@ impl Process for PhinProcess {
         lines.collect()
     }
 
+    fn data_of(&self, owner: NodeId) -> Option<DataLine> {
+        self.swim.data().of(self.member_id(owner)).map(|data| data_line(data))
+    }
+
     fn usage(&self, now: Instant) -> Usage {
         Usage { members: self.swim.members().len(), links: self.swim.links(now).len() }
+    }
+}
+
+/// Which of its own data a member has published.
+fn own_data(swim: &Swim) -> Option<(Generation, u64)> {
+    let data = swim.data();
+    let published = data.of(swim.id()).filter(|data| data.revision().0 > 0);
+    published.map(|data| (data.generation(), data.revision().0))
+}
+
+fn data_line(data: &MemberData) -> DataLine {
+    let mut content = TraceHash::default();
+    for (key, value) in data.iter() {
+        content.bytes(key.as_bytes());
+        content.bytes(value);
+    }
+    DataLine {
+        generation: data.generation(),
+        revision: data.revision().0,
+        keys: data.len(),
+        bytes: data.bytes(),
+        content: content.value(),
     }
 }
 

@@ -45,6 +45,8 @@ pub(crate) struct World {
     protocol: Arc<dyn Protocol>,
     last_connection: ConnectionId,
     last_question: u64,
+    /// How many values were written: each is another one.
+    last_written: u64,
 }
 
 /// What is to happen.
@@ -82,6 +84,7 @@ impl World {
             protocol,
             last_connection: ConnectionId(0),
             last_question: 0,
+            last_written: 0,
         }
     }
 
