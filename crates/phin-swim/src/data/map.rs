@@ -243,6 +243,11 @@ impl MemberData {
         after.head = delta.head;
         after.signature = delta.signature;
         for change in &delta.changes {
+            // What was removed is not signed: a relay must not make others keep and pass on removals that never were, such
+            // as those of revisions to come.
+            if !(delta.base < change.revision && change.revision <= delta.head.revision) {
+                return Err(Refusal::Forged);
+            }
             after.change(change, max_bytes)?;
         }
         match after.is_authentic(delta.owner, key, keys) {
