@@ -341,6 +341,12 @@ fn hostile_data_is_dropped_and_counted() {
     let good = next_delta(&net);
     let replayed = net.data(0).of(id(1)).unwrap().delta_since(id(1), Head::default());
     let forged = Delta { changes: Vec::new(), ..good.clone() };
+    // What was removed is not signed.
+    let with_removal = |revision| {
+        let (revision, content) = (crate::Revision(revision), Content::Deleted);
+        let removal = DataChange { key: "never".to_owned(), revision, content };
+        Delta { changes: [&good.changes[..], &[removal]].concat(), ..good.clone() }
+    };
     let of_another = Delta { owner: id(77), ..good.clone() };
     let later_run = Head { generation: Generation(9), ..good.head };
     let of_later_run = Delta { head: later_run, ..good.clone() };
@@ -354,6 +360,8 @@ fn hostile_data_is_dropped_and_counted() {
     for (what, delta, counted) in [
         ("replayed", replayed, [1, 0, 0]),
         ("forged", forged, [0, 1, 0]),
+        ("with a removal to come", with_removal(u64::MAX), [0, 1, 0]),
+        ("with a removal of before", with_removal(good.base.0), [0, 1, 0]),
         ("of an unknown member", of_another, [1, 0, 0]),
         ("of a run that is not known", of_later_run, [1, 0, 0]),
         ("over the limit", too_long, [0, 0, 1]),
@@ -390,6 +398,53 @@ fn announcements_of_data_that_does_not_exist_hold_up_nothing() {
     net.run(ms(1_000));
     assert_eq!(net.read(0, 1, "key").as_deref(), Some("new"));
     assert!(net.nodes[0].core.data.replication.wanted.is_empty());
+}
+
+#[test]
+fn announcing_without_end_and_never_answering_holds_up_nothing() {
+    let mut net = Net::new(4);
+    net.put(1, "key", "0");
+    net.run(ms(200));
+    let promised =
+        Head { revision: crate::Revision(u64::MAX), ..net.data(0).of(id(1)).unwrap().head };
+    net.is_lost = Box::new(|from, _, payload| {
+        from == 2 && is_part(payload, |part| matches!(part, Part::DataDelta(_)))
+    });
+    let run = |net: &mut Net, turns| {
+        for _ in 0..turns {
+            let line = DataLine { owner: id(1), head: promised };
+            deliver(net, 0, 2, Part::DataNews(vec![line]));
+            net.run(ms(25));
+        }
+    };
+    run(&mut net, 40);
+    for value in ["1", "2", "3"] {
+        net.put(1, "key", value);
+        run(&mut net, 6);
+        assert_eq!(net.read(0, 1, "key").as_deref(), Some(value));
+    }
+}
+
+#[test]
+fn a_member_that_does_not_answer_comparisons_holds_up_no_other() {
+    let mut net = Net::new(4);
+    net.put(1, "key", "old");
+    net.run(ms(200));
+    // Nothing is announced to member 0, and member 2 answers no comparison.
+    net.is_lost = Box::new(|_, to, payload| {
+        let is_lost = |part: &Part| match part {
+            Part::DataNews(_) => to == 0,
+            Part::DataCompare(_) => to == 2,
+            _ => false,
+        };
+        is_part(payload, is_lost)
+    });
+    net.put(1, "key", "new");
+    for _ in 0..400 {
+        deliver(&mut net, 0, 2, Part::DataFingerprint(Fingerprint(1)));
+        net.run(ms(10));
+    }
+    assert_eq!(net.read(0, 1, "key").as_deref(), Some("new"));
 }
 
 #[test]
