@@ -304,7 +304,7 @@ impl Dice {
     /// The first of these members lies about the next, or about all others in turn. If that hides a death, it is the next that
     /// dies, else the one after it.
     fn liar(&mut self, nodes: u32, members: &[u32]) -> Vec<(Duration, Event)> {
-        let lie = *self.one_of(&Lie::ALL);
+        let lie = *self.one_of(&Lie::OF_MEMBERS);
         let (about_all, is_host) = (self.one_in(4), self.one_in(2));
         let lasts = Span(secs(self.0.random_range(40..=90)));
         let dies_after = millis(self.0.random_range(3_000..=10_000));

@@ -112,6 +112,7 @@ impl World {
             ),
             None => self.trace.line(self.now, format_args!("{reader} has no data of {owner}")),
         }
+        self.ledger.data.record(&self.truth, self.now, (reader, owner), line);
         for oracle in &mut self.oracles {
             oracle.observe_data(&self.truth, self.now, reader, owner, line);
         }
