@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::lie::Lies;
+use crate::{lie::Lies, traffic::PartBytes};
 
 pub use crate::id::{HostId, NodeId, Peer};
 pub use phin_swim::{
@@ -272,6 +272,12 @@ pub trait Protocol: Send + Sync {
     /// What a message says, for traces.
     fn describe(&self, payload: &[u8]) -> String {
         format!("{} bytes", payload.len())
+    }
+
+    /// What a message carries of data and pings, for counting. Of most protocols that is not known.
+    fn parts(&self, payload: &[u8]) -> PartBytes {
+        let _ = payload;
+        PartBytes::default()
     }
 
     /// Starts a process.

@@ -9,13 +9,16 @@ use phin_swim::{
 
 use crate::{
     keys::SimKeys,
-    liar::{Liar, observers_among},
+    liar::{self, Liar, observers_among},
     lie::Lies,
     node::{
         Action, Belief, Channel, DataLine, Generation, HostId, Input, Instant, Knowledge, Line,
         NodeId, Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
     },
+    protocols::{ProtocolKind, SettingsError},
+    settings::ConfigSettings,
     trace::TraceHash,
+    traffic::PartBytes,
 };
 
 /// phin itself.
@@ -23,6 +26,7 @@ pub struct Phin {
     name: String,
     config: Config,
     seed: u64,
+    nodes: u32,
     template: Template,
 }
 
@@ -37,7 +41,34 @@ impl Phin {
             (local(NodeId(number), HostId(number), Generation(1)), keys)
         });
         let template = Template::new(&config, members)?;
-        Ok(Self { name: name.to_owned(), config, seed, template })
+        Ok(Self { name: name.to_owned(), config, seed, nodes, template })
+    }
+
+    /// A profile of phin with other settings, where they are given.
+    ///
+    /// # Errors
+    /// The protocol is not phin, or the settings cannot be used.
+    pub(crate) fn of(
+        kind: ProtocolKind,
+        settings: &ConfigSettings,
+        seed: u64,
+        nodes: u32,
+    ) -> Result<Self, SettingsError> {
+        let mut config = kind.config().ok_or(SettingsError::NotOfPhin(kind))?;
+        settings.apply(&mut config);
+        Ok(Self::new(kind.as_str(), config, seed, nodes)?)
+    }
+
+    /// The same with so many keys, and as many bytes in each, as data of each member from the start.
+    pub(crate) fn with_data(mut self, keys: usize, bytes: usize) -> Self {
+        let names: Vec<_> = (0..keys).map(|key| format!("k{key}")).collect();
+        for node in (0..self.nodes).map(NodeId) {
+            let value: Arc<[u8]> = vec![node.0 as u8; bytes].into();
+            let entries = names.iter().map(|name| (name.as_str(), Arc::clone(&value)));
+            let put = self.template.put_data(&SimKeys { node, seed: self.seed }, entries);
+            put.expect("experiments give allowed data");
+        }
+        self
     }
 }
 
@@ -73,6 +104,22 @@ impl Protocol for Phin {
         }
         let published = own_data(&swim);
         Box::new(PhinProcess { swim, keys, published, changed: BTreeSet::new() })
+    }
+
+    fn parts(&self, payload: &[u8]) -> PartBytes {
+        let mut bytes = PartBytes::default();
+        for part in liar::split(payload) {
+            let len = part.len() as u64;
+            match part.first() {
+                Some(1 | 2) => bytes.pings += 1,
+                Some(21) => bytes.fingerprints += len,
+                Some(22) => bytes.announced += len,
+                Some(23) => bytes.asked += len,
+                Some(24) => bytes.changes += len,
+                _ => {}
+            }
+        }
+        bytes
     }
 
     fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {

@@ -47,6 +47,8 @@ pub(crate) struct World {
     last_question: u64,
     /// How many values were written: each is another one.
     last_written: u64,
+    /// Whether what messages carry is counted.
+    pub(crate) counts_parts: bool,
 }
 
 /// What is to happen.
@@ -85,6 +87,7 @@ impl World {
             last_connection: ConnectionId(0),
             last_question: 0,
             last_written: 0,
+            counts_parts: false,
         }
     }
 
