@@ -182,6 +182,12 @@ impl MemberData {
         self.signature = keys.sign(&self.signed_message(owner));
     }
 
+    /// Counts on from a revision of other content. Who has that needs the whole map.
+    pub(crate) fn resume_after(&mut self, head: Head) {
+        self.head = head;
+        self.complete_since = Revision(head.revision.0.saturating_add(1));
+    }
+
     /// Whether the owner, whose key this is, signed it.
     fn is_authentic(&self, owner: MemberId, key: &PublicKey, keys: &dyn Keys) -> bool {
         keys.verify(key, &self.signed_message(owner), &self.signature)

@@ -244,9 +244,9 @@ impl Replicate<'_> {
     /// Takes note of data that a member has, if this node lacks it.
     fn note_source(&mut self, from: Peer, line: DataLine) {
         let known = self.list.live(line.owner).map(|member| member.generation());
-        if known != Some(line.head.generation) || line.owner == self.store.me() {
+        if known != Some(line.head.generation) {
             // Of a run that is not known yet, or not any more. The list comes first.
-            self.ctx.stats.data_of_unknown_runs += u64::from(line.owner != self.store.me());
+            self.ctx.stats.data_of_unknown_runs += 1;
             return;
         }
         let is_later = line.head > self.store.head(line.owner);
@@ -326,6 +326,11 @@ impl Replicate<'_> {
         match self.take(from, delta) {
             Ok(after) => {
                 let head = after.head;
+                if delta.owner == self.store.me() {
+                    // This node signed it and does not know it: its process was started with an old copy of its data.
+                    self.own.record_arrival(self.ctx.now, from.id, delta.owner, head);
+                    return self.own_data.resume_after(self.ctx, self.store, head);
+                }
                 self.own.last_change = self.ctx.now;
                 self.store.replace(self.ctx, delta.owner, after);
                 let next = self.own.record_arrival(self.ctx.now, from.id, delta.owner, head);
@@ -349,9 +354,8 @@ impl Replicate<'_> {
 
     /// The data of a member after a delta, if it may be taken.
     fn take(&mut self, from: Peer, delta: &Delta) -> Result<MemberData, Option<Refusal>> {
-        let Some(owner) = self.list.live(delta.owner).filter(|owner| {
-            owner.generation() == delta.head.generation && owner.id() != self.store.me()
-        }) else {
+        let owner = self.list.live(delta.owner);
+        let Some(owner) = owner.filter(|owner| owner.generation() == delta.head.generation) else {
             return Err(None);
         };
         let none = MemberData::new();

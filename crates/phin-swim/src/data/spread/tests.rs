@@ -8,6 +8,9 @@ use crate::{
     wire::{Content, DataChange, decode},
 };
 
+/// Whether a payload from one node to another is lost.
+type Loss = dyn FnMut(u8, u8, &[u8]) -> bool;
+
 /// Nodes on a network that delivers after a millisecond what a test does not drop.
 struct Net {
     now: Instant,
@@ -15,7 +18,7 @@ struct Net {
     /// When it arrives, from which node, to which, and whether by stream.
     in_flight: Vec<(Instant, u8, u8, bool, Vec<u8>)>,
     /// Whether a payload from one node to another is lost.
-    is_lost: Box<dyn FnMut(u8, u8, &[u8]) -> bool>,
+    is_lost: Box<Loss>,
     /// What happened to the data, at which node.
     events: Vec<(u8, DataUpdate)>,
     bytes: usize,
@@ -291,6 +294,27 @@ fn data_of_a_member_that_left_or_started_anew_is_gone_and_that_of_a_dead_one_is_
     net.run(ms(10_000));
     let put = DataUpdate::Put { key: "key".into(), value: b"old"[..].into() };
     assert!(net.events.contains(&(0, put)));
+}
+
+#[test]
+fn a_process_that_lost_its_data_and_repeats_its_run_replaces_what_others_have() {
+    let mut net = Net::new(4);
+    for value in ["1", "2", "3"] {
+        net.put(2, "key", value);
+        net.run(ms(200));
+    }
+    // It starts anew in the same run, as from an old copy of a disk, and soon enough that nobody misses it.
+    let generation = net.nodes[2].members().me().generation();
+    net.nodes[2] = net.start(2, generation.0, &Config::lan());
+    net.nodes[2].join(net.now, peer(0));
+    net.drain(2);
+    net.put(2, "other", "new");
+    net.run(ms(6_000));
+    assert!(net.agree());
+    assert_eq!(net.all_read(2, "key"), BTreeSet::from([None]));
+    assert_eq!(net.all_read(2, "other"), some("new"));
+    assert_eq!(net.stats(0).data_forged, 0);
+    assert_eq!(net.nodes[0].members().get(id(2)).unwrap().generation(), generation);
 }
 
 #[test]
