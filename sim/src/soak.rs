@@ -340,7 +340,9 @@ impl Dice {
             let who =
                 if share == 1 { Who::these((0..nodes).collect()) } else { self.who(nodes, share) };
             let (count, bytes) = (*self.one_of(&[1, 3, 16]), *self.one_of(&[0, 20, 200, 900]));
-            let every = Span(millis(*self.one_of(&[100, 1_000, 5_000])));
+            // All members together write at most twenty times a second.
+            let least = 50 * who.of(nodes).len() as u64;
+            let every = Span(millis((*self.one_of(&[100, 1_000, 5_000])).max(least)));
             let event = match self.0.random_range(0..6) {
                 0 => Event::Put { who, count, bytes, time_to_live: None },
                 1 => Event::Put { who, count, bytes, time_to_live: Some(self.lasts(secs(20))) },

@@ -13,8 +13,9 @@ use crate::{
 #[derive(Debug)]
 pub struct MemberDataSound {
     max_bytes: usize,
-    /// What each owner published, by generation and revision.
-    published: BTreeMap<(NodeId, u32, u64), u64>,
+    /// What each owner published, by generation and revision: one content in each run of its process. A process that starts
+    /// with an old copy of its data can repeat a generation, until it learns of that.
+    published: BTreeMap<(NodeId, u32, u64), BTreeMap<u32, u64>>,
     /// What each reader, in which run of it, saw last of each owner.
     seen: BTreeMap<(NodeId, u32, NodeId), (u32, u64)>,
     findings: Findings,
@@ -43,7 +44,9 @@ impl Oracle for MemberDataSound {
         };
         let head = (line.generation.0, line.revision);
         if reader == owner {
-            self.published.entry((owner, head.0, head.1)).or_insert(line.content);
+            let run = truth.node(owner).map_or(0, |node| node.starts);
+            let published = self.published.entry((owner, head.0, head.1)).or_default();
+            published.entry(run).or_insert(line.content);
         }
         let run = truth.node(reader).map_or(0, |node| node.starts);
         let seen = self.seen.entry((reader, run, owner)).or_default();
@@ -51,7 +54,11 @@ impl Oracle for MemberDataSound {
         let published = self.published.get(&(owner, head.0, head.1));
         let faults = [
             (published.is_none(), "which was never published"),
-            (published.is_some_and(|&content| content != line.content), "not as published"),
+            (
+                published
+                    .is_some_and(|runs| !runs.values().any(|&content| content == line.content)),
+                "not as published",
+            ),
             (line.bytes > self.max_bytes, "which is too long"),
             (head < before, "after a later one"),
         ];

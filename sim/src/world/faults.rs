@@ -148,7 +148,7 @@ impl World {
                 }
             }
             Fault::Write(nodes, write) => {
-                nodes.into_iter().for_each(|node| self.write(node, &write))
+                nodes.into_iter().for_each(|node| self.write(node, &write));
             }
             Fault::Lie(nodes, lies) => nodes.into_iter().for_each(|node| self.lie(node, &lies)),
             Fault::Seek { nodes, seeds, delay } => {
