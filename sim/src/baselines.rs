@@ -2,12 +2,14 @@
 //!
 //! Their messages are encoded as compactly as possible, so their byte counts are a lower bound.
 
+mod chitchat;
 mod config;
 mod heartbeat;
 mod suspicion;
 mod swim;
 mod updates;
 
+pub use chitchat::Chitchat;
 pub use config::{ProbeOrder, SuspicionRule, SwimConfig};
 pub use heartbeat::{FailureRule, Heartbeat};
 pub use swim::SwimProtocol;

@@ -14,6 +14,7 @@ use crate::{
 
 mod bootstrap;
 mod calm;
+mod data;
 mod detection;
 mod partition;
 mod pause;
@@ -44,7 +45,11 @@ pub enum Experiment {
     Calm,
     /// All but a few members die at once.
     Survivors,
+    /// Member data.
+    Data,
 }
+
+pub use data::DataCase;
 
 /// A cluster of the size of the point, on hosts that answer.
 fn simulation(job: &Job, knowledge: Knowledge, network: NetworkConfig) -> Simulation {
@@ -208,6 +213,7 @@ impl Experiment {
             Self::Partition => "partition",
             Self::Calm => "calm",
             Self::Survivors => "survivors",
+            Self::Data => "data",
         }
     }
 
@@ -225,6 +231,7 @@ impl Experiment {
             Self::Partition => partition::run(job),
             Self::Calm => calm::run(job),
             Self::Survivors => survivors::run(job),
+            Self::Data => data::run(job),
         }
     }
 }

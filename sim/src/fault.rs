@@ -1,6 +1,6 @@
 //! Faults in a run, and actions that members take by choice.
 
-use std::time::Duration;
+use std::{ops::Range, time::Duration};
 
 use crate::{
     lie::Lies,
@@ -128,6 +128,8 @@ pub enum Fault {
         /// The seeds.
         seeds: Vec<NodeId>,
     },
+    /// Applications write, where the processes run.
+    Write(Vec<NodeId>, Write),
     /// The members lie.
     Lie(Vec<NodeId>, Lies),
     /// Members look for seeds until they are not alone.
@@ -147,6 +149,24 @@ pub enum Fault {
     Unstall(NodeId),
     /// A slow member is blocked again.
     Block(NodeId, Duration, Duration, Instant),
+}
+
+/// What an application writes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Write {
+    /// Keys of its member's data get a new value of so many bytes.
+    Put {
+        /// Which keys, by number.
+        keys: Range<u32>,
+        /// How long each value is.
+        bytes: usize,
+        /// After how long they expire, if they do.
+        time_to_live: Option<Duration>,
+    },
+    /// Keys of its member's data are deleted.
+    Delete(Range<u32>),
+    /// A tag of its member gets a new value.
+    Tag,
 }
 
 /// The part of a member that stops.

@@ -7,6 +7,10 @@ use crate::{
     truth::{Life, Truth},
 };
 
+mod data;
+
+pub use data::{DataLedger, Publication};
+
 /// The records of a run.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -26,6 +30,8 @@ pub struct Ledger {
     pub grace: Duration,
     /// Live members that a policy declares dead.
     pub evicted: BTreeSet<NodeId>,
+    /// What became known of the data of members.
+    pub data: DataLedger,
 }
 
 /// A real death and how it became known.
@@ -90,6 +96,7 @@ impl Default for Ledger {
             degraded: Vec::new(),
             grace: GRACE,
             evicted: BTreeSet::new(),
+            data: DataLedger::default(),
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::{
     keys::SimKeys,
     lie::{Lie, Lies},
     node::{
-        Action, Belief, Channel, HostId, Input, Instant, Line, NodeId, Peer, Process, Usage, millis,
+        Action, Belief, Channel, DataLine, HostId, Input, Instant, Line, NodeId, Peer, Process,
+        Usage, millis,
     },
     trace::mix,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Liar {
     turn: u32,
     /// The last pulse received from each member.
     pulses: BTreeMap<NodeId, Pulse>,
+    /// The first changes of the data of each member that were received.
+    changes: BTreeMap<NodeId, Vec<Vec<u8>>>,
 }
 
 /// The contents of pings and acks: sequence, generation, round, its age, fingerprint, stall.
@@ -47,15 +50,36 @@ impl Liar {
         now: Instant,
     ) -> Self {
         let until = now + lies.lasts;
-        Self { member, keys, rings, lies, next_at: now, until, turn: 0, pulses: BTreeMap::new() }
+        Self {
+            member,
+            keys,
+            rings,
+            lies,
+            next_at: now,
+            until,
+            turn: 0,
+            pulses: BTreeMap::new(),
+            changes: BTreeMap::new(),
+        }
     }
 
     fn id(&self, node: NodeId) -> MemberId {
         SimKeys { node, ..self.keys }.id()
     }
 
-    /// Learns sequences and rounds. A liar that is asked to ping a member claims immediately that it answered.
+    /// Learns changes of data, sequences and rounds. Who is asked to ping a member claims at once that it answered.
     fn hear(&mut self, from: Peer, payload: &[u8], actions: &mut Vec<Action>) {
+        for part in
+            split(payload).into_iter().filter(|part| part.first() == Some(&kind::DATA_DELTA))
+        {
+            // The kind, an array of six, and the owner as 16 bytes.
+            let owner = part.get(4..20).and_then(|id| Some(MemberId(id.try_into().ok()?)));
+            let owner = owner.and_then(|id| self.keys.node_of(id));
+            let known = owner.map(|owner| self.changes.entry(owner).or_default());
+            if let Some(known) = known.filter(|known| known.len() < MAX_CHANGES) {
+                known.push(part.to_vec());
+            }
+        }
         let mut input = rmp_serde::Deserializer::new(payload.get(1..).unwrap_or_default());
         match u8::deserialize(&mut input) {
             Ok(kind::PING | kind::ACK) => {
@@ -111,7 +135,9 @@ impl Liar {
             }
             if let Some(host) = self.member.address(line.node) {
                 let parts = self.parts(&lines, line.node, subject);
-                actions.push(send(Peer { node: line.node, host }, parts));
+                if !parts.is_empty() {
+                    actions.push(send(Peer { node: line.node, host }, parts));
+                }
             }
         }
     }
@@ -156,6 +182,20 @@ impl Liar {
                 let replies = [(0, ""), (1, ""), (4, "no"), (5, "")];
                 let replies = replies.map(|reply: (u8, &str)| part(kind::JOIN_REPLY, reply));
                 acks.chain(leave_acks).chain(replies).collect()
+            }
+            (Lie::DataFingerprint, _) => {
+                vec![part(kind::DATA_FINGERPRINT, Fingerprint(mix(u64::from(turn))))]
+            }
+            (Lie::DataAsk, _) => {
+                let line = |line: &Line| (self.id(line.node), line.version.generation, 0_u64);
+                vec![match turn % 3 {
+                    0 => part(kind::DATA_WANT, lines.iter().map(line).collect::<Vec<_>>()),
+                    1 => part(kind::DATA_COMPARE, (0..64).map(mix).collect::<Vec<_>>()),
+                    _ => {
+                        let lines = lines.iter().map(line).map(|line| (line.0, line.1, u64::MAX));
+                        part(kind::DATA_SUMMARY, (u64::MAX, lines.collect::<Vec<_>>()))
+                    }
+                }]
             }
             (lie, Some(subject)) => self.parts_about(lie, lines, to, subject),
             (_, None) => Vec::new(),
@@ -219,9 +259,33 @@ impl Liar {
                 };
                 return sequences.map(ack).collect();
             }
-            Lie::Members | Lie::Stall | Lie::Round | Lie::Fingerprint | Lie::Ask | Lie::Answer => {
-                return Vec::new();
+            Lie::DataForged => {
+                let revision = self.member.data_of(subject.node).map_or(0, |data| data.revision);
+                let (base, next) =
+                    if turn % 2 == 0 { (0, u64::MAX) } else { (revision, revision + 1) };
+                let change = ("k0", next, Bin(b"forged"));
+                let signature = [turn as u8; 64];
+                let body = (id, version.generation, base, next, [change], Bin(&signature));
+                part(kind::DATA_DELTA, body)
             }
+            Lie::DataReplayed | Lie::DataHalf => {
+                let known = self.changes.get(&subject.node).filter(|known| !known.is_empty());
+                let known = known.map(|known| &known[turn as usize % known.len()]);
+                let part = match lie {
+                    Lie::DataHalf => known.and_then(|part| without_last_change(part)),
+                    _ => known.cloned(),
+                };
+                return part.into_iter().collect();
+            }
+            Lie::DataNews => part(kind::DATA_NEWS, [(id, version.generation, u64::MAX)]),
+            Lie::Members
+            | Lie::Stall
+            | Lie::Round
+            | Lie::Fingerprint
+            | Lie::Ask
+            | Lie::Answer
+            | Lie::DataFingerprint
+            | Lie::DataAsk => return Vec::new(),
         }]
     }
 
@@ -339,6 +403,10 @@ impl Process for Liar {
         self.member.lines()
     }
 
+    fn data_of(&self, owner: NodeId) -> Option<DataLine> {
+        self.member.data_of(owner)
+    }
+
     fn usage(&self, now: Instant) -> Usage {
         self.member.usage(now)
     }
@@ -379,7 +447,7 @@ fn send(to: Peer, parts: Vec<Vec<u8>>) -> Action {
 }
 
 /// The parts of a payload, each with its kind.
-fn split(payload: &[u8]) -> Vec<&[u8]> {
+pub(crate) fn split(payload: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     let mut rest = payload.get(1..).unwrap_or_default();
     while !rest.is_empty() {
@@ -393,6 +461,28 @@ fn split(payload: &[u8]) -> Vec<&[u8]> {
         rest = after;
     }
     parts
+}
+
+/// A change of data without the last of its keys, if it has several.
+fn without_last_change(part: &[u8]) -> Option<Vec<u8>> {
+    // The kind, an array of six, its first four fields, and an array of changes.
+    let skip = |from: usize| {
+        let mut input = rmp_serde::Deserializer::new(Cursor::new(part.get(from..)?));
+        IgnoredAny::deserialize(&mut input).ok()?;
+        Some(from + input.position() as usize)
+    };
+    let mut at = 2;
+    for _ in 0..4 {
+        at = skip(at)?;
+    }
+    let count = part.get(at)?.checked_sub(FIX_ARRAY).filter(|count| (2..16).contains(count))?;
+    let mut last = at + 1;
+    for _ in 1..count {
+        last = skip(last)?;
+    }
+    let signature = skip(last)?;
+    let kept = [&part[..at], &[FIX_ARRAY + count - 1], &part[at + 1..last], &part[signature..]];
+    Some(kept.concat())
 }
 
 /// An encoded part: its kind, then its body.
@@ -438,6 +528,12 @@ mod kind {
     pub(super) const ABSTAIN: u8 = 18;
     pub(super) const FORGET: u8 = 19;
     pub(super) const FAILING: u8 = 20;
+    pub(super) const DATA_FINGERPRINT: u8 = 21;
+    pub(super) const DATA_NEWS: u8 = 22;
+    pub(super) const DATA_WANT: u8 = 23;
+    pub(super) const DATA_DELTA: u8 = 24;
+    pub(super) const DATA_COMPARE: u8 = 25;
+    pub(super) const DATA_SUMMARY: u8 = 26;
 }
 
 /// States and kinds of silence on the wire.
@@ -446,6 +542,10 @@ const DEAD: u8 = 2;
 const SILENT: u8 = 1;
 const HUNG: u8 = 2;
 const GONE: u8 = 3;
+/// What an array of MessagePack of up to 15 elements begins with, added to their number.
+const FIX_ARRAY: u8 = 0x90;
+/// How many changes of a member's data are kept.
+const MAX_CHANGES: usize = 8;
 /// Requests and answers in one payload.
 const MAX_ASKING_PARTS: u32 = 16;
 /// Sequences in one payload that are tried in order.

@@ -40,11 +40,11 @@ mod truth;
 mod world;
 
 pub use experiment::{
-    Conditions, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,
+    Conditions, DataCase, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,
 };
-pub use fault::{Data, Fault, OnePath, Scope};
+pub use fault::{Data, Fault, OnePath, Scope, Write};
 pub use latency::Latency;
-pub use ledger::{Death, FalseVerdict, Ledger};
+pub use ledger::{DataLedger, Death, FalseVerdict, Ledger, Publication};
 pub use lie::{Lie, Lies};
 pub use measure::{Kill, Measured, Measurement};
 pub use network::{Hosts, NetworkConfig, Rule, RuleId};
@@ -58,5 +58,5 @@ pub use simulation::{Setup, Simulation};
 pub use soak::{FaultKind, random_scenario};
 pub use summary::Summary;
 pub use trace::TraceHash;
-pub use traffic::Traffic;
+pub use traffic::{PartBytes, Traffic};
 pub use truth::{Life, TrueNode, Truth};

@@ -42,11 +42,23 @@ pub enum Lie {
     PingReq,
     /// Answers without a request: to joins, departures and pings.
     Answer,
+    /// Changes of the member's data that it did not sign.
+    DataForged,
+    /// The first changes of the member's data that the liar received.
+    DataReplayed,
+    /// The changes of the member's data that the liar received, each without its last key.
+    DataHalf,
+    /// Announcements of revisions of the member's data that do not exist.
+    DataNews,
+    /// Fingerprints of data that are nobody's.
+    DataFingerprint,
+    /// Requests for data, and for comparisons; answers to comparisons that nobody asked for.
+    DataAsk,
 }
 
 impl Lie {
-    /// All of them.
-    pub const ALL: [Self; 16] = [
+    /// Those about members and lists.
+    pub const OF_MEMBERS: [Self; 16] = [
         Self::Verdict,
         Self::Suspect,
         Self::Vote,
@@ -65,6 +77,16 @@ impl Lie {
         Self::Answer,
     ];
 
+    /// Those about data.
+    pub const OF_DATA: [Self; 6] = [
+        Self::DataForged,
+        Self::DataReplayed,
+        Self::DataHalf,
+        Self::DataNews,
+        Self::DataFingerprint,
+        Self::DataAsk,
+    ];
+
     /// Whether it is about one member at a time.
     pub const fn has_subject(self) -> bool {
         match self {
@@ -77,13 +99,19 @@ impl Lie {
             | Self::Abstain
             | Self::Forget
             | Self::Failing
-            | Self::PingReq => true,
+            | Self::PingReq
+            | Self::DataForged
+            | Self::DataReplayed
+            | Self::DataHalf
+            | Self::DataNews => true,
             Self::Members
             | Self::Stall
             | Self::Round
             | Self::Fingerprint
             | Self::Ask
-            | Self::Answer => false,
+            | Self::Answer
+            | Self::DataFingerprint
+            | Self::DataAsk => false,
         }
     }
 

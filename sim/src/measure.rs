@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    fault::Fault,
+    fault::{Fault, Write},
     network::NetworkConfig,
     node::{Instant, Knowledge, NodeId, Protocol, millis, secs},
     simulation::{Setup, Simulation},
@@ -28,6 +28,8 @@ pub struct Measurement {
     pub kill: Kill,
     /// The longest wait for all members to know of a kill.
     pub patience: Duration,
+    /// What each member writes meanwhile, and how often.
+    pub load: Option<(Write, Duration)>,
 }
 
 /// The kind of kill.
@@ -95,6 +97,7 @@ impl Measurement {
         };
         let mut run = Simulation::new(setup, protocol);
         let mut rng = ChaCha8Rng::seed_from_u64(mix(seed));
+        self.schedule_writes(&mut run);
         // The first half of the warm-up opens connections; the second shows the load of a calm cluster.
         run.run_until(Instant::START + self.warm_up / 2);
         let before = (run.traffic().messages, run.traffic().bytes);
@@ -137,7 +140,22 @@ impl Measurement {
         measured.events = run.events();
         measured
     }
+
+    /// The members' turns are spread over the time between two writes of one.
+    fn schedule_writes(&self, run: &mut Simulation) {
+        let Some((write, every)) = &self.load else {
+            return;
+        };
+        let (lasts, between) = (self.warm_up + WRITES_AFTER_KILL * self.kills, *every / self.nodes);
+        let moments = (0..).map(|turn| between * turn).take_while(|after| *after < lasts);
+        for (turn, after) in (0_u32..).zip(moments) {
+            let writers = vec![NodeId(turn % self.nodes)];
+            run.schedule(Instant::START + after, Fault::Write(writers, write.clone()));
+        }
+    }
 }
 
+/// For how long after each kill members write at least.
+const WRITES_AFTER_KILL: Duration = secs(8);
 /// The pause between the end of one kill and the next.
 const PAUSE: Duration = secs(3);

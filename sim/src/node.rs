@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::lie::Lies;
+use crate::{lie::Lies, traffic::PartBytes};
 
 pub use crate::id::{HostId, NodeId, Peer};
 pub use phin_swim::{
@@ -69,6 +69,19 @@ pub enum Input<'a> {
     Forget(NodeId),
     /// The member has noticed its new address.
     Moved(HostId),
+    /// The application sets a key of the member's data.
+    Put {
+        /// Which.
+        key: &'a str,
+        /// To what.
+        value: &'a [u8],
+        /// After how long it expires, if it does.
+        time_to_live: Option<Duration>,
+    },
+    /// The application deletes a key of the member's data.
+    Delete(&'a str),
+    /// The application sets the tag `t` of the member.
+    Tag(&'a str),
 }
 
 /// An output of a process.
@@ -100,6 +113,23 @@ pub enum Action {
     Degraded(NodeId, bool),
     /// The process continues as a later generation.
     Generation(Generation),
+    /// The data of a member changed here; at the owner, it was published.
+    Data(NodeId, Option<DataLine>),
+}
+
+/// The data of a member as one member knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct DataLine {
+    /// In which run of its process the owner wrote it.
+    pub generation: Generation,
+    /// Which revision it is.
+    pub revision: u64,
+    /// How many keys it has.
+    pub keys: usize,
+    /// How many bytes keys and values have.
+    pub bytes: usize,
+    /// A hash of all keys and values.
+    pub content: u64,
 }
 
 /// A change of a member's state in the list of another, or in its own.
@@ -190,6 +220,12 @@ pub trait Process: Send {
     /// The lines of its list.
     fn lines(&self) -> Vec<Line>;
 
+    /// The data of that member as it is known here, if there is any.
+    fn data_of(&self, owner: NodeId) -> Option<DataLine> {
+        let _ = owner;
+        None
+    }
+
     /// Its present sizes.
     fn usage(&self, now: Instant) -> Usage;
 }
@@ -236,6 +272,12 @@ pub trait Protocol: Send + Sync {
     /// Describes a message, for traces.
     fn describe(&self, payload: &[u8]) -> String {
         format!("{} bytes", payload.len())
+    }
+
+    /// What a message carries of data and pings, for counting. Of most protocols that is not known.
+    fn parts(&self, payload: &[u8]) -> PartBytes {
+        let _ = payload;
+        PartBytes::default()
     }
 
     /// Starts a process.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     ledger::Ledger,
     machines::Machines,
-    node::{Instant, NodeId, Notice, Process},
+    node::{DataLine, Instant, NodeId, Notice, Process},
     traffic::Traffic,
     truth::Truth,
 };
@@ -13,8 +13,10 @@ use crate::{
 mod accuracy;
 mod completeness;
 mod convergence;
+mod equal_data;
 mod incarnations;
 mod limits;
+mod member_data;
 mod no_return;
 mod self_alive;
 mod suspicions;
@@ -23,8 +25,10 @@ mod wrongly_dead;
 pub use accuracy::Accuracy;
 pub use completeness::Completeness;
 pub use convergence::Convergence;
+pub use equal_data::EqualData;
 pub use incarnations::Incarnations;
 pub use limits::Limits;
+pub use member_data::MemberDataSound;
 pub use no_return::NoReturn;
 pub use self_alive::SelfAlive;
 pub use suspicions::Suspicions;
@@ -35,6 +39,18 @@ pub trait Oracle: Send {
     /// Observes a notice of a member to its application.
     fn observe(&mut self, truth: &Truth, now: Instant, observer: NodeId, notice: Notice) {
         let _ = (truth, now, observer, notice);
+    }
+
+    /// Sees that the data of a member changed at a reader, or was published by its owner.
+    fn observe_data(
+        &mut self,
+        truth: &Truth,
+        now: Instant,
+        reader: NodeId,
+        owner: NodeId,
+        line: Option<DataLine>,
+    ) {
+        let _ = (truth, now, reader, owner, line);
     }
 
     /// Inspects the run from time to time.

@@ -1,19 +1,24 @@
 //! The driver of the real core, which only translates inputs and outputs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Change, Config, ConfigError, Local, MemberId, MemberState, Name, Output, Swim, Template,
+    Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Name, Output, Swim,
+    Template,
 };
 
 use crate::{
     keys::SimKeys,
-    liar::{Liar, observers_among},
+    liar::{self, Liar, observers_among},
     lie::Lies,
     node::{
-        Action, Belief, Channel, Generation, HostId, Input, Instant, Knowledge, Line, NodeId,
-        Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
+        Action, Belief, Channel, DataLine, Generation, HostId, Input, Instant, Knowledge, Line,
+        NodeId, Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
     },
+    protocols::{ProtocolKind, SettingsError},
+    settings::ConfigSettings,
+    trace::TraceHash,
+    traffic::PartBytes,
 };
 
 /// The real phin.
@@ -21,6 +26,7 @@ pub struct Phin {
     name: String,
     config: Config,
     seed: u64,
+    nodes: u32,
     template: Template,
 }
 
@@ -35,7 +41,34 @@ impl Phin {
             (local(NodeId(number), HostId(number), Generation(1)), keys)
         });
         let template = Template::new(&config, members)?;
-        Ok(Self { name: name.to_owned(), config, seed, template })
+        Ok(Self { name: name.to_owned(), config, seed, nodes, template })
+    }
+
+    /// A profile of phin with other settings, where they are given.
+    ///
+    /// # Errors
+    /// The protocol is not phin, or the settings cannot be used.
+    pub(crate) fn of(
+        kind: ProtocolKind,
+        settings: &ConfigSettings,
+        seed: u64,
+        nodes: u32,
+    ) -> Result<Self, SettingsError> {
+        let mut config = kind.config().ok_or(SettingsError::NotOfPhin(kind))?;
+        settings.apply(&mut config);
+        Ok(Self::new(kind.as_str(), config, seed, nodes)?)
+    }
+
+    /// The same with so many keys, and as many bytes in each, as data of each member from the start.
+    pub(crate) fn with_data(mut self, keys: usize, bytes: usize) -> Self {
+        let names: Vec<_> = (0..keys).map(|key| format!("k{key}")).collect();
+        for node in (0..self.nodes).map(NodeId) {
+            let value: Arc<[u8]> = vec![node.0 as u8; bytes].into();
+            let entries = names.iter().map(|name| (name.as_str(), Arc::clone(&value)));
+            let put = self.template.put_data(&SimKeys { node, seed: self.seed }, entries);
+            put.expect("experiments give allowed data");
+        }
+        self
     }
 }
 
@@ -69,7 +102,24 @@ impl Protocol for Phin {
         if knowledge == Knowledge::Everyone {
             swim.start_with(&self.template);
         }
-        Box::new(PhinProcess { swim, keys })
+        let published = own_data(&swim);
+        Box::new(PhinProcess { swim, keys, published, changed: BTreeSet::new() })
+    }
+
+    fn parts(&self, payload: &[u8]) -> PartBytes {
+        let mut bytes = PartBytes::default();
+        for part in liar::split(payload) {
+            let len = part.len() as u64;
+            match part.first() {
+                Some(1 | 2) => bytes.pings += 1,
+                Some(21) => bytes.fingerprints += len,
+                Some(22) => bytes.announced += len,
+                Some(23) => bytes.asked += len,
+                Some(24) => bytes.changes += len,
+                _ => {}
+            }
+        }
+        bytes
     }
 
     fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {
@@ -94,6 +144,10 @@ impl Protocol for Phin {
 struct PhinProcess {
     swim: Swim,
     keys: SimKeys,
+    /// The own data that was last published.
+    published: Option<(Generation, u64)>,
+    /// The members whose data changed here in this input.
+    changed: BTreeSet<MemberId>,
 }
 
 impl PhinProcess {
@@ -114,7 +168,7 @@ impl PhinProcess {
     }
 
     /// Translates an output. Returns `None` if it names a member that is not in the run.
-    fn action(&self, output: Output) -> Option<Action> {
+    fn action(&mut self, output: Output) -> Option<Action> {
         Some(match output {
             Output::Datagram { to, payload } => {
                 Action::Send { to: self.peer(to)?, channel: Channel::Datagram, payload }
@@ -143,10 +197,13 @@ impl PhinProcess {
             Output::Generation(generation) => Action::Generation(generation),
             Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
             Output::Isolated(is_isolated) => Action::Isolated(is_isolated),
+            Output::Data(event) => {
+                self.changed.insert(event.owner);
+                return None;
+            }
             // A simulation has no application to ask.
             Output::Newcomer { .. }
             | Output::JoinEnded { .. }
-            | Output::Data(_)
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {
                 return None;
@@ -156,7 +213,28 @@ impl PhinProcess {
 
     fn drain(&mut self, actions: &mut Vec<Action>) {
         while let Some(output) = self.swim.poll_output() {
-            actions.extend(self.action(output));
+            let action = self.action(output);
+            actions.extend(action);
+        }
+        self.report_data(actions);
+    }
+
+    /// Reports the data of others that changed, and the own data once it is published: a draft is nobody's business.
+    fn report_data(&mut self, actions: &mut Vec<Action>) {
+        let me = self.swim.id();
+        self.changed.remove(&me);
+        let published = own_data(&self.swim);
+        if published != self.published {
+            self.published = published;
+            self.changed.insert(me);
+        }
+        if self.changed.is_empty() {
+            return;
+        }
+        let data = self.swim.data();
+        for owner in std::mem::take(&mut self.changed) {
+            let line = data.of(owner).map(|data| data_line(data));
+            actions.extend(self.node(owner).map(|owner| Action::Data(owner, line)));
         }
     }
 }
@@ -197,6 +275,17 @@ impl Process for PhinProcess {
             // An error changes nothing. The scenario states what it expects.
             Input::Moved(host) => self.swim.move_to(now, vec![host.addr()]),
             Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
+            // What exceeds a limit is refused, and changes nothing.
+            Input::Put { key, value, time_to_live } => {
+                drop(self.swim.put_data(now, key, value, time_to_live));
+            }
+            Input::Delete(key) => _ = self.swim.delete_data(now, key),
+            Input::Tag(value) => {
+                let mut tags = self.swim.tags();
+                if tags.set("t", value).is_ok() {
+                    self.swim.set_tags(now, tags);
+                }
+            }
         }
         self.drain(actions);
     }
@@ -231,8 +320,34 @@ impl Process for PhinProcess {
         lines.collect()
     }
 
+    fn data_of(&self, owner: NodeId) -> Option<DataLine> {
+        self.swim.data().of(self.member_id(owner)).map(|data| data_line(data))
+    }
+
     fn usage(&self, now: Instant) -> Usage {
         Usage { members: self.swim.members().len(), links: self.swim.links(now).len() }
+    }
+}
+
+/// Which of its own data a member has published.
+fn own_data(swim: &Swim) -> Option<(Generation, u64)> {
+    let data = swim.data();
+    let published = data.of(swim.id()).filter(|data| data.revision().0 > 0);
+    published.map(|data| (data.generation(), data.revision().0))
+}
+
+fn data_line(data: &MemberData) -> DataLine {
+    let mut content = TraceHash::default();
+    for (key, value) in data.iter() {
+        content.bytes(key.as_bytes());
+        content.bytes(value);
+    }
+    DataLine {
+        generation: data.generation(),
+        revision: data.revision().0,
+        keys: data.len(),
+        bytes: data.bytes(),
+        content: content.value(),
     }
 }
 

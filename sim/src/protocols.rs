@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use phin_swim::{Config, ConfigError};
 
 use crate::{
-    baselines::{FailureRule, Heartbeat, SwimConfig, SwimProtocol},
+    baselines::{Chitchat, FailureRule, Heartbeat, SwimConfig, SwimProtocol},
     node::{Protocol, millis, secs},
     phin::Phin,
     settings::ConfigSettings,
@@ -38,6 +38,8 @@ pub enum ProtocolKind {
     HeartbeatPhi,
     /// All-to-all heartbeats with a timeout of five intervals.
     Heartbeat,
+    /// The data of chitchat, without a failure detector: for `sweep data` alone.
+    Chitchat,
 }
 
 impl ProtocolKind {
@@ -69,6 +71,7 @@ impl ProtocolKind {
             Self::Swim => "swim",
             Self::HeartbeatPhi => "heartbeat-phi",
             Self::Heartbeat => "heartbeat",
+            Self::Chitchat => "chitchat",
         }
     }
 
@@ -84,6 +87,7 @@ impl ProtocolKind {
             | Self::PhinEvict
             | Self::PhinWan => u32::MAX,
             Self::Lifeguard | Self::Swim => 8_192,
+            Self::Chitchat => 1_500,
             Self::HeartbeatPhi | Self::Heartbeat => 512,
         }
     }
@@ -95,7 +99,7 @@ impl ProtocolKind {
     }
 
     /// The profile of phin, or `None` for other protocols.
-    fn config(self) -> Option<Config> {
+    pub(crate) fn config(self) -> Option<Config> {
         let mut config = Config::lan();
         match self {
             Self::Phin => {}
@@ -109,7 +113,11 @@ impl ProtocolKind {
             Self::PhinCalm8 => config.max_period = Some(secs(8)),
             Self::PhinEvict => config.evict_degraded_after = Some(secs(20)),
             Self::PhinWan => config = Config::wan(),
-            Self::Lifeguard | Self::Swim | Self::HeartbeatPhi | Self::Heartbeat => return None,
+            Self::Lifeguard
+            | Self::Swim
+            | Self::HeartbeatPhi
+            | Self::Heartbeat
+            | Self::Chitchat => return None,
         }
         Some(config)
     }
@@ -130,9 +138,8 @@ impl ProtocolKind {
         seed: u64,
         nodes: u32,
     ) -> Result<Arc<dyn Protocol>, SettingsError> {
-        if let Some(mut config) = self.config() {
-            settings.apply(&mut config);
-            return Ok(Arc::new(Phin::new(self.as_str(), config, seed, nodes)?));
+        if self.config().is_some() {
+            return Ok(Arc::new(Phin::of(self, settings, seed, nodes)?));
         }
         if !settings.is_empty() {
             return Err(SettingsError::NotOfPhin(self));
@@ -140,6 +147,7 @@ impl ProtocolKind {
         Ok(match self {
             Self::Lifeguard => Arc::new(SwimProtocol { nodes, config: SwimConfig::MEMBERLIST }),
             Self::Swim => Arc::new(SwimProtocol { nodes, config: SwimConfig::PAPER }),
+            Self::Chitchat => Arc::new(Chitchat { nodes, keys: 0, bytes: 0 }),
             Self::HeartbeatPhi => Arc::new(Heartbeat { nodes, rule: FailureRule::Phi(8.0) }),
             _heartbeat => Arc::new(Heartbeat { nodes, rule: FailureRule::Timeout(secs(5)) }),
         })

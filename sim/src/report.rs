@@ -11,6 +11,7 @@ use crate::{
 
 mod analytic;
 mod cells;
+mod data;
 mod detection;
 mod distribution;
 mod others;
@@ -78,6 +79,7 @@ pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page>
             Experiment::Partition => others::partition(&rows),
             Experiment::Calm => others::calm(&rows),
             Experiment::Survivors => survivors::report(&rows),
+            Experiment::Data => data::report(&rows),
         };
         if !is_usual {
             text += &format!("\n{UNUSUAL}\n");
@@ -155,5 +157,6 @@ const fn line_metric(experiment: Experiment) -> &'static str {
         Experiment::Bootstrap => "complete",
         Experiment::Partition => "healed",
         Experiment::Survivors => "all",
+        Experiment::Data => "known",
     }
 }

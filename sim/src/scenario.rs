@@ -8,8 +8,8 @@ use crate::{
     fault::Fault,
     node::{Belief, Instant, Knowledge, NodeId, millis, secs},
     oracle::{
-        Accuracy, Completeness, Convergence, Incarnations, Limits, NoReturn, SelfAlive, Suspicions,
-        WronglyDead,
+        Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
+        NoReturn, SelfAlive, Suspicions, WronglyDead,
     },
     protocols::{ProtocolKind, SettingsError},
     simulation::{Setup, Simulation},
@@ -155,6 +155,10 @@ impl Scenario {
                 let text = format!("{at:?} is never reached: the scenario lasts {lasts:?}");
                 return here("at", text);
             }
+            if timed.event.writes() > MAX_WRITES {
+                let key = if matches!(timed.event, Event::Put { .. }) { "count" } else { "every" };
+                return here(key, format!("a member writes at most {MAX_WRITES} times"));
+            }
             let all = |event: &TimedEvent| event.event.newcomers(self.nodes);
             ever = self.event.iter().map(all).fold(self.nodes, u32::saturating_add);
             for (key, who, may_be_new) in timed.event.members() {
@@ -266,11 +270,13 @@ impl Scenario {
             run.watch(Box::new(Suspicions::new(max)));
         }
         run.watch(Box::new(Incarnations::default()));
+        run.watch(Box::new(MemberDataSound::new(MAX_DATA_BYTES)));
         run.watch(Box::new(NoReturn::default()));
         run.watch(Box::new(SelfAlive::default()));
         run.watch(Box::new(Completeness::new(expect.known_within.0, calm_since)));
         if expect.converged {
             run.watch(Box::new(Convergence::default()));
+            run.watch(Box::new(EqualData::default()));
         }
         let mut limits = Limits::new(expect.max_links, expect.max_connections, expect.max_messages);
         limits.max_mean_messages = expect.max_mean_messages;
@@ -314,7 +320,8 @@ impl Scenario {
 
     /// When the last event ends that excuses consequences. Lies excuse nothing.
     pub fn last_fault(&self) -> Duration {
-        self.event.iter().map(|timed| timed.at.0 + timed.event.lasts()).max().unwrap_or_default()
+        let faults = self.event.iter().filter(|timed| !timed.event.is_write());
+        faults.map(|timed| timed.at.0 + timed.event.lasts()).max().unwrap_or_default()
     }
 }
 
@@ -358,6 +365,10 @@ pub(crate) struct Moment {
     pub(crate) belief: Option<Belief>,
 }
 
+/// The data that a member may have, in every profile.
+const MAX_DATA_BYTES: usize = 16 * 1_024;
+/// More would be scheduled for longer than it takes to see anything.
+const MAX_WRITES: u128 = 10_000;
 /// Many times the events of a short scenario.
 const MIN_MAX_EVENTS: u64 = 5_000_000;
 /// Many times the events per second that a member causes under constant faults.

@@ -73,6 +73,11 @@ impl Simulation {
         self.world.now = self.world.now.max(until);
     }
 
+    /// Counts from now on what messages carry.
+    pub const fn count_parts(&mut self) {
+        self.world.counts_parts = true;
+    }
+
     /// Ends the run after this many events, so that a message storm is a finding and not an endless run.
     pub const fn limit_events(&mut self, max_events: u64) {
         self.max_events = max_events;

@@ -45,8 +45,8 @@ impl FaultKind {
     }
 }
 
-/// Draws the scenario of a seed, without the kinds of events to avoid (`base` avoids all but the faults), and with
-/// some of these faults.
+/// The scenario of a seed, without the kinds of events to avoid (`base`: all but the faults below; `data`: what applications
+/// write), and with some of these faults.
 pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Scenario {
     let mut scenario = base_scenario(seed, avoid);
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0xfa17));
@@ -77,6 +77,11 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
     }
     let over = scenario.last_fault().max(scenario.last_lie());
     scenario.lasts = Span(over.max(scenario.lasts.0.saturating_sub(CALM)) + CALM);
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0xda7a));
+    let writes = dice.writes(&scenario);
+    if !avoid.iter().any(|avoided| avoided == "data") {
+        scenario.event.extend(writes);
+    }
     scenario
 }
 
@@ -292,7 +297,7 @@ impl Dice {
     /// The first of these members lies about the second, or about all others in turn. If the lie hides a death, the
     /// second dies, else the third.
     fn liar(&mut self, nodes: u32, members: &[u32]) -> Vec<(Duration, Event)> {
-        let lie = *self.one_of(&Lie::ALL);
+        let lie = *self.one_of(&Lie::OF_MEMBERS);
         let (about_all, is_host) = (self.one_in(4), self.one_in(2));
         let lasts = Span(secs(self.0.random_range(40..=90)));
         let dies_after = millis(self.0.random_range(3_000..=10_000));
@@ -312,6 +317,35 @@ impl Dice {
             false => Event::CrashProcess { who },
         };
         vec![(Duration::ZERO, lies), (dies_after, death)]
+    }
+
+    /// What applications write meanwhile, in two of three runs: drawn last, so that a seed's other events stay what they are.
+    /// It ends before the calm at the end.
+    fn writes(&mut self, scenario: &Scenario) -> Vec<TimedEvent> {
+        if self.one_in(3) {
+            return Vec::new();
+        }
+        let (nodes, time) = (scenario.nodes, scenario.lasts.0.saturating_sub(CALM));
+        let writes = (0..self.0.random_range(1..=5_u32)).map(|_| {
+            let at = time.mul_f64(self.0.random_range(0.1..0.9));
+            let lasts = Span((time - at).mul_f64(self.0.random_range(0.2..0.9)));
+            let share = *self.one_of(&[1, 1, 4, nodes]);
+            let who =
+                if share == 1 { Who::these((0..nodes).collect()) } else { self.who(nodes, share) };
+            let (count, bytes) = (*self.one_of(&[1, 3, 16]), *self.one_of(&[0, 20, 200, 900]));
+            // All members together write at most twenty times a second.
+            let least = 50 * who.of(nodes).len() as u64;
+            let every = Span(millis((*self.one_of(&[100, 1_000, 5_000])).max(least)));
+            let event = match self.0.random_range(0..6) {
+                0 => Event::Put { who, count, bytes, time_to_live: None },
+                1 => Event::Put { who, count, bytes, time_to_live: Some(self.lasts(secs(20))) },
+                2 => Event::Delete { who, count },
+                3 => Event::Tag { who, every, lasts },
+                _ => Event::Write { who, count, bytes, every, lasts },
+            };
+            TimedEvent { at: Span(at), event }
+        });
+        writes.collect()
     }
 
     /// The first of these members receives only from one or two of its observers, or is heard only by them, or both.

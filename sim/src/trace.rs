@@ -25,6 +25,12 @@ impl TraceHash {
     }
 }
 
+impl TraceHash {
+    pub(crate) const fn value(self) -> u64 {
+        self.0
+    }
+}
+
 impl fmt::Display for TraceHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)

@@ -1,5 +1,7 @@
 //! Counts of sent messages.
 
+use std::ops;
+
 use crate::node::{Channel, NodeId};
 
 /// Messages and bytes sent, in total and by each member.
@@ -15,6 +17,47 @@ pub struct Traffic {
     /// Packets the network lost.
     pub lost: u64,
     by_node: Vec<(u64, u64)>,
+    /// What messages carried, where that is counted.
+    pub parts: PartBytes,
+}
+
+/// What messages carried: bytes of payload, or how many there were.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct PartBytes {
+    /// Bytes of announcements of data.
+    pub announced: u64,
+    /// Bytes of requests for data.
+    pub asked: u64,
+    /// Bytes of changes of data.
+    pub changes: u64,
+    /// Bytes of fingerprints of data.
+    pub fingerprints: u64,
+    /// How many pings and acks.
+    pub pings: u64,
+}
+
+impl ops::AddAssign for PartBytes {
+    fn add_assign(&mut self, other: Self) {
+        self.announced += other.announced;
+        self.asked += other.asked;
+        self.changes += other.changes;
+        self.fingerprints += other.fingerprints;
+        self.pings += other.pings;
+    }
+}
+
+impl ops::Sub for PartBytes {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            announced: self.announced - other.announced,
+            asked: self.asked - other.asked,
+            changes: self.changes - other.changes,
+            fingerprints: self.fingerprints - other.fingerprints,
+            pings: self.pings - other.pings,
+        }
+    }
 }
 
 impl Traffic {

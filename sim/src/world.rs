@@ -45,6 +45,10 @@ pub(crate) struct World {
     protocol: Arc<dyn Protocol>,
     last_connection: ConnectionId,
     last_question: u64,
+    /// How many values were written: each is another one.
+    last_written: u64,
+    /// Whether what messages carry is counted.
+    pub(crate) counts_parts: bool,
 }
 
 /// A pending event.
@@ -82,6 +86,8 @@ impl World {
             protocol,
             last_connection: ConnectionId(0),
             last_question: 0,
+            last_written: 0,
+            counts_parts: false,
         }
     }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use phin_sim::{
-    Action, Belief, Fault, Generation, Incarnation, Input, Instant, Knowledge, Line, NetworkConfig,
-    NodeId, Notice, Process, Protocol, ProtocolKind, Setup, Simulation, Start, Transport, Usage,
-    Version, millis,
+    Action, Belief, DataLine, Fault, Generation, Incarnation, Input, Instant, Knowledge, Line,
+    NetworkConfig, NodeId, Notice, Process, Protocol, ProtocolKind, Setup, Simulation, Start,
+    Transport, Usage, Version, Write, millis,
     oracle::{
-        Accuracy, Completeness, Convergence, Incarnations, Limits, NoReturn, Oracle, SelfAlive,
-        Suspicions, Violation, WronglyDead,
+        Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
+        NoReturn, Oracle, SelfAlive, Suspicions, Violation, WronglyDead,
     },
     secs,
 };
@@ -38,6 +38,18 @@ enum Bug {
     Floods,
     /// Keeps a link to every member that it ever knew, and to more.
     Hoards,
+    /// Shows data that is of no revision of its owner: a mix of two.
+    MixesRevisions,
+    /// Shows data that its owner has not published.
+    InventsRevisions,
+    /// Shows an earlier revision again, with what was deleted since.
+    ShowsDeletedData,
+    /// Takes data beyond the limit.
+    TakesTooMuchData,
+    /// Misses the last revision.
+    MissesData,
+    /// Keeps the data of members that left.
+    KeepsDataOfTheGone,
 }
 
 /// phin, with a bug in the first member.
@@ -50,6 +62,8 @@ struct FaultyProcess {
     bug: Bug,
     me: NodeId,
     has_told: bool,
+    /// The first data that it saw of a member.
+    first_data: Option<DataLine>,
     sound: Box<dyn Process>,
 }
 
@@ -65,7 +79,7 @@ impl Protocol for Faulty {
     fn start(&self, start: Start) -> Box<dyn Process> {
         let bug = if start.node == NodeId(0) { self.bug } else { Bug::None };
         let sound = self.sound.start(start);
-        Box::new(FaultyProcess { bug, me: start.node, has_told: false, sound })
+        Box::new(FaultyProcess { bug, me: start.node, has_told: false, first_data: None, sound })
     }
 }
 
@@ -76,13 +90,40 @@ impl FaultyProcess {
     }
 }
 
+impl FaultyProcess {
+    fn change_data(&mut self, actions: &mut [Action]) {
+        for action in actions {
+            let Action::Data(NodeId(1), Some(line)) = action else {
+                continue;
+            };
+            let first = *self.first_data.get_or_insert(*line);
+            match self.bug {
+                Bug::MixesRevisions => line.content ^= 1,
+                Bug::InventsRevisions => line.revision += 1,
+                Bug::ShowsDeletedData if line.keys < first.keys => *line = first,
+                Bug::TakesTooMuchData => line.bytes += 16 * 1_024,
+                _ => {}
+            }
+        }
+    }
+}
+
 impl Process for FaultyProcess {
     fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>) {
         self.sound.handle(now, input, actions);
         let is_time = now >= Instant::START + secs(10) && !self.has_told;
         self.has_told |= is_time;
         match self.bug {
-            Bug::None | Bug::DiffersInItsList | Bug::Hoards | Bug::HoldsTheLivingForDead => {}
+            Bug::None
+            | Bug::DiffersInItsList
+            | Bug::Hoards
+            | Bug::HoldsTheLivingForDead
+            | Bug::MissesData
+            | Bug::KeepsDataOfTheGone => {}
+            Bug::MixesRevisions
+            | Bug::InventsRevisions
+            | Bug::ShowsDeletedData
+            | Bug::TakesTooMuchData => self.change_data(actions),
             Bug::SuspectsOften if is_time => {
                 (0..4).for_each(|_| Self::tell(actions, NodeId(5), Belief::Suspect, 0));
             }
@@ -131,6 +172,15 @@ impl Process for FaultyProcess {
         if self.bug == Bug::IgnoresDeaths { belief.map(|_| Belief::Alive) } else { belief }
     }
 
+    fn data_of(&self, owner: NodeId) -> Option<DataLine> {
+        let line = self.sound.data_of(owner);
+        match self.bug {
+            Bug::MissesData => line.map(|line| DataLine { revision: line.revision - 1, ..line }),
+            Bug::KeepsDataOfTheGone => line.or(self.sound.data_of(NodeId(1))),
+            _ => line,
+        }
+    }
+
     fn live_len(&self) -> usize {
         self.sound.live_len()
     }
@@ -152,6 +202,17 @@ fn violations(bug: Bug, oracle: Box<dyn Oracle>) -> Vec<Violation> {
     let sound = ProtocolKind::Phin.make(seed, nodes);
     let mut run = Simulation::new(setup, Arc::new(Faulty { bug, sound }));
     run.watch(oracle);
+    let put = |keys| Write::Put { keys, bytes: 20, time_to_live: None };
+    for (at, node, write) in [
+        (5, 1, put(0..3)),
+        (6, 2, put(0..3)),
+        (7, 1, put(0..1)),
+        (8, 1, Write::Delete(0..1)),
+        (9, 1, put(3..4)),
+    ] {
+        run.schedule(Instant::START + secs(at), Fault::Write(vec![NodeId(node)], write));
+    }
+    run.schedule(Instant::START + secs(12), Fault::Leave(vec![NodeId(2)]));
     run.schedule(Instant::START + secs(15), Fault::CrashHost(vec![NodeId(9)]));
     while run.now() < Instant::START + secs(40) {
         run.run_until(run.now() + secs(1));
@@ -215,6 +276,21 @@ fn self_alive_catches_a_member_that_doubts_itself() {
 #[test]
 fn convergence_catches_a_list_that_differs() {
     catches(Bug::DiffersInItsList, || Box::new(Convergence::default()));
+}
+
+#[test]
+fn member_data_catches_what_no_owner_published() {
+    for bug in
+        [Bug::MixesRevisions, Bug::InventsRevisions, Bug::ShowsDeletedData, Bug::TakesTooMuchData]
+    {
+        catches(bug, || Box::new(MemberDataSound::new(16 * 1_024)));
+    }
+}
+
+#[test]
+fn equal_data_catches_data_that_differs_or_should_be_gone() {
+    catches(Bug::MissesData, || Box::new(EqualData::default()));
+    catches(Bug::KeepsDataOfTheGone, || Box::new(EqualData::default()));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Reports are whole, and shares of a sweep give the same as the sweep.
 
 use phin_sim::{
-    Conditions, Experiment, Job, Point, ProtocolKind, SampleLine, Shard, cores, reports, run_jobs,
+    Conditions, DataCase, Experiment, Job, Point, ProtocolKind, SampleLine, Shard, cores, reports,
+    run_jobs,
 };
 
 fn written(lines: &[SampleLine], folder: &std::path::Path) -> Vec<String> {
@@ -166,4 +167,46 @@ fn survivors_learn_of_deaths() {
     assert!(sum("all").is_some_and(|all| all > 0.0 && all < 300_000.0));
     assert_eq!(sum("unknown"), Some(0.0));
     assert_eq!(sum("survivor_seconds").map(|seconds| seconds > 0.0), Some(true));
+}
+
+#[test]
+fn data_is_compared_with_chitchats() {
+    let (protocols, cases) = (
+        [ProtocolKind::Phin, ProtocolKind::Chitchat],
+        [DataCase::Change, DataCase::Heal, DataCase::Newcomer, DataCase::HostLoaded],
+    );
+    let jobs = protocols.iter().flat_map(|&protocol| {
+        let cases = &cases[..if protocol == ProtocolKind::Phin { 4 } else { 3 }];
+        cases.iter().map(move |&case| {
+            let point = Point::default().with("n", 16.0).with("case", f64::from(case as u8));
+            let (point, experiment) = (point.with("kills", 2.0), Experiment::Data);
+            Job { experiment, protocol, point, seed: 1, conditions: Conditions::default() }
+        })
+    });
+    let lines = run_jobs(jobs.collect(), Shard::WHOLE, cores()).unwrap();
+    let mean = |protocol: ProtocolKind, case: DataCase, metric: &str| {
+        let found = lines.iter().find(|line| {
+            let is_case = line.point.get("case") == f64::from(case as u8);
+            line.protocol == protocol.as_str() && is_case && line.metric == metric
+        });
+        let values = &found.unwrap_or_else(|| panic!("{protocol} {case:?} {metric}")).values;
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    let phin = |case, metric| mean(ProtocolKind::Phin, case, metric);
+    // Each member but the owner receives the change once.
+    let changes = phin(DataCase::Change, "change_bytes") / 200.0;
+    assert!((1.0..2.0).contains(&changes), "{changes}");
+    assert_eq!(phin(DataCase::Change, "fingerprint_bytes"), 10.0);
+    for case in [DataCase::Change, DataCase::Heal, DataCase::Newcomer] {
+        let (ours, theirs) = (phin(case, "known"), mean(ProtocolKind::Chitchat, case, "known"));
+        // After a split, phin must first find the members of the other side again.
+        let is_sooner = ours < theirs || case == DataCase::Heal;
+        assert!(0.0 < ours && ours < 10_000.0 && is_sooner, "{case:?}: {ours} and {theirs}");
+        assert!(theirs < 30_000.0, "chitchat's data arrives: {theirs}");
+    }
+    let pages = reports(&lines, "phin-sim sweep data", true);
+    let text = &pages.iter().find(|page| page.name == "data.md").unwrap().text;
+    for expected in ["A change of 200 bytes", "After a split", "A newcomer", "Deaths while"] {
+        assert!(text.contains(expected), "{expected}");
+    }
 }

@@ -34,17 +34,23 @@ const FAULT_REGRESSIONS: &[(u64, &str)] =
 #[test]
 fn fixed_seeds_run_clean() {
     let fixed = (0..40).map(|seed| (seed, "fixed"));
-    run_clean(fixed.chain(REGRESSIONS.iter().copied()).collect(), &[], "--faults none");
+    run_clean(fixed.collect(), &[], &[], "--faults none");
+}
+
+#[test]
+fn seeds_that_found_something_run_clean() {
+    run_clean(REGRESSIONS.to_vec(), &["data"], &[], "--avoid data --faults none");
 }
 
 #[test]
 fn fixed_seeds_with_faults_run_clean() {
-    run_clean(FAULT_REGRESSIONS.to_vec(), FaultKind::all(), "--faults all");
+    run_clean(FAULT_REGRESSIONS.to_vec(), &["data"], FaultKind::all(), "--avoid data --faults all");
 }
 
-fn run_clean(seeds: Vec<(u64, &str)>, faults: &[FaultKind], options: &str) {
+fn run_clean(seeds: Vec<(u64, &str)>, avoid: &[&str], faults: &[FaultKind], options: &str) {
+    let avoid: Vec<_> = avoid.iter().copied().map(str::to_owned).collect();
     let verdicts = run_all(&seeds, cores(), "seeds", |&(seed, _)| {
-        random_scenario(seed, &[], faults).run(seed, None).expect("a random scenario is valid")
+        random_scenario(seed, &avoid, faults).run(seed, None).expect("a random scenario is valid")
     });
     let mut failures = Vec::new();
     for ((seed, why), verdict) in seeds.iter().zip(verdicts) {
@@ -59,7 +65,7 @@ fn run_clean(seeds: Vec<(u64, &str)>, faults: &[FaultKind], options: &str) {
 fn faults_with_demands_of_their_own_run_clean() {
     let kinds = FaultKind::all().iter().flat_map(|&kind| (0..20).map(move |seed| (seed, kind)));
     let jobs: Vec<_> = kinds.collect();
-    let avoid = ["base".to_owned()];
+    let avoid = ["base".to_owned(), "data".to_owned()];
     let verdicts = run_all(&jobs, cores(), "faults", |&(seed, kind)| {
         random_scenario(seed, &avoid, &[kind]).run(seed, None).unwrap()
     });
@@ -72,8 +78,9 @@ fn faults_with_demands_of_their_own_run_clean() {
 
 #[test]
 fn other_events_of_a_seed_do_not_depend_on_the_faults() {
+    let avoid = ["data".to_owned()];
     let events = |seed, faults: &[FaultKind]| {
-        let text = format!("{:#?}", random_scenario(seed, &[], faults));
+        let text = format!("{:#?}", random_scenario(seed, &avoid, faults));
         let (_, events) = text.split_once("event: [\n").expect("there are events");
         let (events, _) = events.split_once("\n    ],\n    expect").expect("their end");
         events.to_owned()
@@ -82,6 +89,24 @@ fn other_events_of_a_seed_do_not_depend_on_the_faults() {
     for seed in 0..40 {
         let (without, with) = (events(seed, &[]), events(seed, FaultKind::all()));
         assert!(with.starts_with(&without), "seed {seed}");
+        drawn += u32::from(with != without);
+    }
+    assert!(drawn > 20, "{drawn} of 40");
+}
+
+#[test]
+fn other_events_of_a_seed_do_not_depend_on_what_applications_write() {
+    let events = |seed, avoid: &[String]| {
+        let text = format!("{:#?}", random_scenario(seed, avoid, FaultKind::all()));
+        let (_, events) = text.split_once("event: [\n").expect("there are events");
+        let (events, rest) = events.split_once("\n    ],\n    expect").expect("their end");
+        (events.to_owned(), rest.to_owned())
+    };
+    let mut drawn = 0;
+    for seed in 0..40 {
+        let (without, rest) = events(seed, &["data".to_owned()]);
+        let (with, same) = events(seed, &[]);
+        assert!(with.starts_with(&without) && rest == same, "seed {seed}");
         drawn += u32::from(with != without);
     }
     assert!(drawn > 20, "{drawn} of 40");

@@ -1,16 +1,23 @@
 //! Starting with a full list: for simulators, where ten thousand members joining one by one would take longer than the
 //! run itself. A node never needs this.
 
+use std::sync::Arc;
+
 use crate::{
-    Config, ConfigError, Instant, Keys, Local, Member, MemberState, MembershipList, Params, Record,
-    Swim,
+    Config, ConfigError, DataError, Instant, Keys, Local, Member, MemberId, MemberState,
+    MembershipList, Params, Record, Swim,
+    data::{
+        map::{Head, MemberData, Revision},
+        store::Store,
+    },
 };
 
-/// The list of a cluster whose members have long been together. Cores started with it share its memory, for as long
-/// as their lists stay equal.
+/// The list of a cluster whose members have long been together, and their data. Cores started with it share its memory, for as long
+/// as their lists and data stay equal.
 #[derive(Clone, Debug)]
 pub struct Template {
     list: Option<MembershipList>,
+    data: Store,
 }
 
 /// A member as it has been from the beginning.
@@ -35,7 +42,30 @@ impl Template {
             members.for_each(|member| _ = list.put(member));
             list
         });
-        Ok(Self { list })
+        let me = list.as_ref().map_or(MemberId([0; 16]), |list| list.me().id());
+        Ok(Self { list, data: Store::new(me) })
+    }
+
+    /// Gives one of the members data, as if it had published it as its first revision.
+    ///
+    /// # Errors
+    /// The data is not allowed.
+    pub fn put_data<'a>(
+        &mut self,
+        keys: &dyn Keys,
+        entries: impl IntoIterator<Item = (&'a str, Arc<[u8]>)>,
+    ) -> Result<(), DataError> {
+        let owner = keys.member_id(&keys.public_key());
+        let Some(member) = self.list.as_ref().and_then(|list| list.get(owner)) else {
+            return Ok(());
+        };
+        let (mut data, first) = (MemberData::new(), Revision(1));
+        for (key, value) in entries {
+            data.put(key, &value, first, MemberData::MAX_BYTES)?;
+        }
+        data.publish(owner, Head { generation: member.generation(), revision: first }, keys);
+        self.data.put(owner, data);
+        Ok(())
     }
 
     #[cfg(feature = "measured")]
@@ -52,7 +82,9 @@ impl Swim {
         if let Some(list) = &template.list
             && list.get(me.id()).is_some_and(|member| member.version() == me.version())
         {
-            self.core.list = list.clone().owned_by(me.id());
+            let me = me.id();
+            self.core.list = list.clone().owned_by(me);
+            self.core.data.store = template.data.clone().owned_by(me);
         }
     }
 }

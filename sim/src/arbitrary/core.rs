@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use phin_swim::{
-    Change, Config, Event, Generation, Instant, Local, MemberId, MemberState, Name, Output, Peer,
-    Swim, Template, Version,
+    Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
+    MemberState, Name, Output, OwnerGone, Peer, Revision, Swim, Template, Version,
 };
 
 use crate::{keys::SimKeys, node::NodeId};
@@ -21,6 +21,10 @@ pub(super) struct Core {
     /// The last state of each member in its list.
     known: BTreeMap<MemberId, (Version, MemberState)>,
     list_version: u64,
+    /// What the events said of the data of each, and which was known.
+    data: BTreeMap<MemberId, BTreeMap<Arc<str>, Arc<[u8]>>>,
+    data_version: u64,
+    heads: BTreeMap<MemberId, (Generation, Revision)>,
 }
 
 impl Core {
@@ -36,7 +40,9 @@ impl Core {
         let swim = Swim::new(now, me, Config::clone(config), keys, number as u64);
         let swim = swim.expect("scripts choose among sound configurations");
         let config = Arc::clone(config);
-        Self { swim, config, generation, known: BTreeMap::new(), list_version: 0 }
+        let (known, data, heads) = Default::default();
+        let (list_version, data_version) = (0, 0);
+        Self { swim, config, generation, known, list_version, data, data_version, heads }
     }
 
     /// Makes it know all members from the start.
@@ -55,6 +61,7 @@ impl Core {
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
         outputs.iter().for_each(|output| self.check_output(output));
         self.check_list();
+        self.check_data();
         outputs
     }
 
@@ -87,6 +94,7 @@ impl Core {
                     self.known.remove(&member.id());
                 }
             }
+            Output::Data(event) => self.note_data(event),
             Output::Generation(generation) => {
                 assert!(
                     *generation > self.generation,
@@ -100,9 +108,43 @@ impl Core {
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
             | Output::Isolated(_)
-            | Output::Data(_)
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {}
+        }
+    }
+
+    fn note_data(&mut self, event: &DataEvent) {
+        assert_eq!(event.version, self.data_version + 1, "events are numbered one by one");
+        self.data_version = event.version;
+        let data = self.data.entry(event.owner).or_default();
+        match &event.update {
+            DataUpdate::Put { key, value } => {
+                data.insert(Arc::clone(key), Arc::clone(value));
+            }
+            DataUpdate::Delete { key } | DataUpdate::Expire { key } => {
+                assert!(data.remove(key).is_some(), "{key} of {} was not there", event.owner);
+            }
+            DataUpdate::OwnerGone(OwnerGone::Dead) => {}
+            DataUpdate::OwnerGone(_) => {
+                self.data.remove(&event.owner);
+                self.heads.remove(&event.owner);
+            }
+            other => unreachable!("an update of an unknown kind: {other:?}"),
+        }
+    }
+
+    /// The snapshot is what the events said. Nobody but its owner writes a member's data, and it never goes back.
+    fn check_data(&mut self) {
+        let snapshot = self.swim.data();
+        assert_eq!(snapshot.version(), self.data_version, "each change is an event");
+        for (owner, data) in snapshot.iter() {
+            let none = BTreeMap::new();
+            let told = self.data.get(&owner).unwrap_or(&none);
+            assert!(data.iter().eq(told.iter().map(|(key, value)| (&**key, value))), "{owner}");
+            assert!(data.bytes() <= self.config.max_data_bytes, "{} bytes", data.bytes());
+            let head = (data.generation(), data.revision());
+            let before = self.heads.insert(owner, head);
+            assert!(before.is_none_or(|before| before <= head), "{before:?}, then {head:?}");
         }
     }
 

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use phin_swim::{
-    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, Swim, Unreachable,
+    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, ServingState, Swim,
+    Unreachable,
 };
 
 use super::{
@@ -59,7 +60,7 @@ impl<'a> Script<'a> {
     }
 
     fn step(&mut self) {
-        match self.bytes.below(16) {
+        match self.bytes.below(18) {
             0 => self.go_on(),
             1 => self.pass_time(),
             2 => self.deliver_one(),
@@ -75,6 +76,8 @@ impl<'a> Script<'a> {
             12 => self.depart(),
             13 => self.forget_or_move(),
             14 => self.decide(),
+            15 => self.write(),
+            16 => self.describe(),
             _ => self.restart(),
         }
     }
@@ -225,6 +228,34 @@ impl<'a> Script<'a> {
             _ => Err("no".to_owned()),
         };
         self.input(member, |swim, now| swim.handle_decision(now, newcomer, decision));
+    }
+
+    /// An application writes data, or what exceeds the limits.
+    fn write(&mut self) {
+        let (member, key) = (self.member(), format!("k{}", self.bytes.below(4)));
+        let (len, times) = (usize::from(self.bytes.byte()), self.bytes.pick(&[0, 1, 40]));
+        let time_to_live = Duration::from_millis(u64::from(self.bytes.number()));
+        let time_to_live = (self.bytes.below(4) == 0).then_some(time_to_live);
+        let value = self.bytes.slice(len).repeat(times);
+        match self.bytes.below(4) {
+            0 => self.input(member, |swim, now| _ = swim.delete_data(now, &key)),
+            _ => self.input(member, |swim, now| {
+                drop(swim.put_data(now, &key, &value, time_to_live));
+            }),
+        }
+    }
+
+    fn describe(&mut self) {
+        let (member, value) = (self.member(), self.bytes.byte().to_string());
+        match self.bytes.below(4) {
+            0 => self.input(member, |swim, now| swim.set_serving(now, ServingState::Serving)),
+            1 => self.input(member, |swim, now| swim.set_serving(now, ServingState::Draining)),
+            _ => self.input(member, |swim, now| {
+                let mut tags = swim.tags();
+                tags.set("t", &value).expect("a short tag is allowed");
+                swim.set_tags(now, tags);
+            }),
+        }
     }
 
     /// Ends a process and starts another with its key: as its next run, or with a lost generation.

@@ -219,6 +219,9 @@ impl Process for Node {
             }
             Input::Forget(_)
             | Input::Moved(_)
+            | Input::Put { .. }
+            | Input::Delete(_)
+            | Input::Tag(_)
             | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)

@@ -12,8 +12,8 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    Conditions, Experiment, Job, Kill, Page, Point, ProtocolKind, SampleLine, Shard, UNUSUAL,
-    cores, illustrate, reports, run_jobs,
+    Conditions, DataCase, Experiment, Job, Kill, Page, Point, ProtocolKind, SampleLine, Shard,
+    UNUSUAL, cores, illustrate, reports, run_jobs,
 };
 
 use super::{
@@ -46,6 +46,9 @@ pub(crate) struct SweepArgs {
     /// The kind of kill in detection, loss and survivors [default: host; for survivors, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
+    /// What of data to measure, in data [default: all].
+    #[arg(long, value_enum, value_delimiter = ',')]
+    case: Vec<DataCase>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..MAX_SIZE))]
     survivors: Vec<u32>,
@@ -123,11 +126,11 @@ pub(crate) fn redraw(args: &RedrawArgs) -> Result<ExitCode, Error> {
 }
 
 pub(crate) fn detect(args: &DetectArgs) -> Result<ExitCode, Error> {
-    measure(Experiment::Detection, Some(args.kill), &[], &args.common)
+    measure(Experiment::Detection, Some(args.kill), &[], &[], &args.common)
 }
 
 pub(crate) fn sweep(args: &SweepArgs) -> Result<ExitCode, Error> {
-    measure(args.experiment, args.kill, &args.survivors, &args.common)
+    measure(args.experiment, args.kill, &args.survivors, &args.case, &args.common)
 }
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<ExitCode, Error> {
@@ -144,19 +147,27 @@ fn measure(
     experiment: Experiment,
     kill: Option<Kill>,
     survivors: &[u32],
+    cases: &[DataCase],
     common: &Common,
 ) -> Result<ExitCode, Error> {
     let conditions = conditions(experiment, kill, survivors, common)?;
+    if !cases.is_empty() && experiment != Experiment::Data {
+        return Err(format!("{} has no cases: leave out --case", experiment.as_str()).into());
+    }
     let protocols = match experiment {
         // Only these have an expected distribution.
         Experiment::Distribution => vec![ProtocolKind::Phin],
         Experiment::Calm => ProtocolKind::CALM.to_vec(),
+        Experiment::Data if common.protocol.is_empty() => {
+            vec![ProtocolKind::Phin, ProtocolKind::Chitchat]
+        }
         _ => protocols(experiment, &conditions, &common.protocol)?,
     };
     let mut jobs = Vec::new();
     for protocol in protocols {
-        for (point, runs) in points(experiment, kill, survivors, common) {
-            if point.count("n") <= protocol.max_nodes() {
+        for (point, runs) in points(experiment, kill, survivors, cases, common) {
+            let can_run = experiment != Experiment::Data || can_run(protocol, &point);
+            if can_run && point.count("n") <= protocol.max_nodes() {
                 for seed in (common.seed..).take(runs as usize) {
                     let (point, conditions) = (point.clone(), conditions.clone());
                     jobs.push(Job { experiment, protocol, point, seed, conditions });
@@ -235,6 +246,7 @@ fn points(
     experiment: Experiment,
     kill: Option<Kill>,
     survivors: &[u32],
+    cases: &[DataCase],
     common: &Common,
 ) -> Vec<(Point, u32)> {
     let sizes = |default: &[u32]| {
@@ -324,6 +336,23 @@ fn points(
                 }
             }
         }
+        Experiment::Data => {
+            let all = DataCase::value_variants();
+            for n in sizes(&[1_000]) {
+                for &case in if cases.is_empty() { all } else { cases } {
+                    let kills = match case {
+                        DataCase::Change | DataCase::Heal | DataCase::Newcomer => 0,
+                        _deaths => KILLS_OF_A_RUN.min(runs(40)).min(n / 4),
+                    };
+                    let point = at(n).with("case", f64::from(case as u8));
+                    let runs = match kills {
+                        0 => 2,
+                        kills => runs(40).div_ceil(kills),
+                    };
+                    points.push((point.with("kills", kills.into()), runs));
+                }
+            }
+        }
         Experiment::Partition => {
             for n in sizes(&[8, 50, 200]) {
                 for seconds in [10.0, 120.0] {
@@ -363,5 +392,15 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
+/// chitchat has no failure detector here, and the others no data.
+fn can_run(protocol: ProtocolKind, point: &Point) -> bool {
+    match protocol {
+        ProtocolKind::Chitchat => point.count("kills") == 0,
+        protocol => protocol.as_str().starts_with("phin"),
+    }
+}
+
+/// How many deaths are measured in one run, where members write meanwhile.
+const KILLS_OF_A_RUN: u32 = 20;
 /// The largest cluster size that can be requested.
 const MAX_SIZE: i64 = 1 << 20;

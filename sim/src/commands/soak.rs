@@ -46,7 +46,8 @@ pub(crate) struct SoakArgs {
 /// The events and faults to draw.
 #[derive(clap::Args)]
 struct Draw {
-    /// Leave out these kinds of events, such as `partition,deaf`; `base` leaves out all but the --faults.
+    /// Leave out these kinds of events, such as `partition,deaf`; `base` leaves out all but the --faults, `data` what
+    /// applications write.
     #[arg(long, value_delimiter = ',')]
     avoid: Vec<String>,
     /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: all].

@@ -21,6 +21,7 @@ pub(super) fn run(job: &Job) -> Metrics {
             _ => Kill::Firewalled,
         },
         patience: secs(120),
+        load: None,
     };
     let measured = measurement.run(job.seed, job.make(nodes));
     let (messages, bytes, seconds) = measured.idle;

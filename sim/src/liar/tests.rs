@@ -18,11 +18,19 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
     let start = Start { node, host: HostId(0), generation, now, rng_seed: 1, knowledge };
     let (about, every, lasts) = (vec![NodeId(3)], millis(50), millis(1_000));
     let lies = Lies { lie, about, every, count: 100, lasts };
-    let mut liar = phin.lie(phin.start(start), node, lies, now);
+    let begins = now + millis(1);
+    let mut liar = phin.lie(phin.start(start), node, lies, begins);
     let mut actions = Vec::new();
+    // It has received a change of two keys, which is no lie of its own.
+    let id = SimKeys { node: NodeId(3), seed: 7 }.id();
+    let changes = [("a", 1_u64, Bin(b"x")), ("b", 1, Bin(b"y"))];
+    let body = (id, Generation(1), 0_u64, 1_u64, changes, Bin(&[0; 64]));
+    let payload = [vec![phin_swim::WIRE_VERSION], part(kind::DATA_DELTA, body)].concat();
+    let (from, channel) = (Peer { node: NodeId(1), host: HostId(1) }, Channel::Datagram);
+    liar.handle(now, Input::Message { from, channel, payload: &payload }, &mut Vec::new());
     for turn in 0..20 {
         let mut liars = Vec::new();
-        liar.handle(now + every * turn, Input::Timeout, &mut liars);
+        liar.handle(begins + every * turn, Input::Timeout, &mut liars);
         // The last are the liar's own messages.
         actions.extend(liars.split_off(liars.len().saturating_sub(11)));
     }
@@ -50,8 +58,14 @@ fn every_lie_is_a_message_that_can_be_read() {
         Lie::Ask => &["join", "compare", "summary buckets=64 lines=0", "want m"],
         Lie::PingReq => &["ping-req seq=0 target=m3"],
         Lie::Answer => &["ack seq=", "leave-ack seq=", "join-reply admitted", "join-reply ref"],
+        Lie::DataForged => &["data m3"],
+        Lie::DataReplayed => &["data m3", "changes=2"],
+        Lie::DataHalf => &["data m3", "changes=1"],
+        Lie::DataNews => &["data-news m3"],
+        Lie::DataFingerprint => &["data-fingerprint"],
+        Lie::DataAsk => &["data-want", "data-compare", "data-summary"],
     };
-    for lie in Lie::ALL {
+    for lie in Lie::OF_MEMBERS.into_iter().chain(Lie::OF_DATA) {
         let words = words(lie);
         assert!(words.len() >= 100, "{lie:?}: {} messages", words.len());
         for (to, text) in &words {

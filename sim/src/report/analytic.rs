@@ -33,7 +33,7 @@ pub(super) fn first_known_ms(protocol: ProtocolKind, point: &Point) -> Option<f6
             ProtocolKind::Swim => first_probe + 3.0 * libm::ceil(libm::log(n + 1.0)),
             // The last heartbeat is half an interval old.
             ProtocolKind::Heartbeat => 4.5,
-            ProtocolKind::HeartbeatPhi => return None,
+            ProtocolKind::HeartbeatPhi | ProtocolKind::Chitchat => return None,
         },
     )
 }
@@ -52,6 +52,8 @@ pub(super) fn idle_messages(protocol: ProtocolKind, point: &Point) -> f64 {
         ProtocolKind::PhinCalm4 => 0.5,
         ProtocolKind::PhinCalm8 => 0.25,
         ProtocolKind::PhinWan => 2.0 / 3.0,
+        // A digest to three others, their answers and the answers to those.
+        ProtocolKind::Chitchat => 9.0,
         ProtocolKind::Heartbeat | ProtocolKind::HeartbeatPhi => point.get("n") - 1.0,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::{
-    fault::{Data, Fault, OnePath, Scope},
+    fault::{Data, Fault, OnePath, Scope, Write},
     lie::{Lie, Lies},
     network::{Hosts, Rule, RuleId},
     node::{Instant, NodeId, millis},
@@ -72,6 +72,14 @@ pub(crate) enum Event {
     Join { count: u32, seeds: Who },
     /// Members look for seeds.
     Seek { who: Who, seeds: Who },
+    /// Members write data, once.
+    Put { who: Who, count: u32, bytes: usize, time_to_live: Option<Span> },
+    /// Members write data again and again, a key each time.
+    Write { who: Who, count: u32, bytes: usize, every: Span, lasts: Span },
+    /// Members delete data.
+    Delete { who: Who, count: u32 },
+    /// Members change a tag again and again.
+    Tag { who: Who, every: Span, lasts: Span },
     /// Members lie about others.
     Lie { who: Who, lie: Lie, about: Who, every: Span, count: u32, lasts: Span },
 }
@@ -103,6 +111,7 @@ pub(crate) struct RawEvent {
     seeds: Option<Who>,
     share: Option<Share>,
     stall: Option<Span>,
+    time_to_live: Option<Span>,
     to: Option<Who>,
     who: Option<Who>,
 }
@@ -138,6 +147,10 @@ pub(crate) enum Kind {
     Stop,
     Join,
     Seek,
+    Put,
+    Write,
+    Delete,
+    Tag,
     Lie,
 }
 
@@ -167,6 +180,10 @@ impl Kind {
             Self::Jump | Self::Forget => (&["who", "by"], &[]),
             Self::Rejoin | Self::Seek => (&["who", "seeds"], &[]),
             Self::Join => (&["count", "seeds"], &[]),
+            Self::Put => (&["who", "count", "bytes"], &["time-to-live"]),
+            Self::Write => (&["who", "bytes", "every", "lasts"], &["count"]),
+            Self::Delete => (&["who", "count"], &[]),
+            Self::Tag => (&["who", "every", "lasts"], &[]),
             Self::Lie => (&["who", "lie", "lasts"], &["about", "every", "count"]),
         }
     }
@@ -246,6 +263,21 @@ impl RawEvent {
             Kind::Stop => Event::Stop { who: take!(who) },
             Kind::Join => Event::Join { count: take!(count), seeds: take!(seeds) },
             Kind::Seek => Event::Seek { who: take!(who), seeds: take!(seeds) },
+            Kind::Put => Event::Put {
+                who: take!(who),
+                count: take!(count),
+                bytes: take!(bytes),
+                time_to_live: self.time_to_live.take(),
+            },
+            Kind::Write => Event::Write {
+                who: take!(who),
+                count: self.count.take().unwrap_or(1),
+                bytes: take!(bytes),
+                every: take!(every),
+                lasts: take!(lasts),
+            },
+            Kind::Delete => Event::Delete { who: take!(who), count: take!(count) },
+            Kind::Tag => Event::Tag { who: take!(who), every: take!(every), lasts: take!(lasts) },
             Kind::Lie => {
                 let lie: Lie = take!(lie);
                 let about = match lie.has_subject() {
@@ -283,6 +315,7 @@ impl RawEvent {
             ("seeds", self.seeds.is_some()),
             ("share", self.share.is_some()),
             ("stall", self.stall.is_some()),
+            ("time-to-live", self.time_to_live.is_some()),
             ("to", self.to.is_some()),
             ("who", self.who.is_some()),
         ];
@@ -424,6 +457,24 @@ impl Event {
                 let (nodes, seeds) = (who.list(nodes), seeds.list(nodes));
                 (now, Fault::Seek { nodes, seeds, delay: millis(200) })
             }
+            Self::Put { who, count, bytes, time_to_live } => {
+                let (bytes, time_to_live) = (*bytes, time_to_live.map(|span| span.0));
+                let put = Write::Put { keys: 0..*count, bytes, time_to_live };
+                (now, Fault::Write(who.list(nodes), put))
+            }
+            Self::Write { who, count, bytes, every, lasts } => {
+                let write = |turn: u32| {
+                    let key = turn % (*count).max(1);
+                    Write::Put { keys: key..key + 1, bytes: *bytes, time_to_live: None }
+                };
+                return again_and_again(&who.list(nodes), *every, *lasts, write);
+            }
+            Self::Delete { who, count } => {
+                (now, Fault::Write(who.list(nodes), Write::Delete(0..*count)))
+            }
+            Self::Tag { who, every, lasts } => {
+                return again_and_again(&who.list(nodes), *every, *lasts, |_| Write::Tag);
+            }
             Self::Lie { who, lie, about, every, count, lasts } => {
                 let (about, every, lasts) = (about.list(nodes), every.0, lasts.0);
                 let lies = Lies { lie: *lie, about, every, count: *count, lasts };
@@ -452,6 +503,10 @@ impl Event {
             | Self::Drift { who, .. }
             | Self::Jump { who, .. }
             | Self::Leave { who }
+            | Self::Put { who, .. }
+            | Self::Write { who, .. }
+            | Self::Delete { who, .. }
+            | Self::Tag { who, .. }
             | Self::Stop { who } => vec![("who", who, true)],
             Self::Cut { from, to, .. } | Self::Lose { from, to, .. } => {
                 vec![("from", from, false), ("to", to, false)]
@@ -493,6 +548,25 @@ impl Event {
         }
     }
 
+    /// How often a member writes in it.
+    pub(super) fn writes(&self) -> u128 {
+        match self {
+            Self::Put { count, .. } | Self::Delete { count, .. } => (*count).into(),
+            Self::Write { every, lasts, .. } | Self::Tag { every, lasts, .. } => {
+                lasts.0.as_nanos() / every.0.as_nanos().max(1)
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether it is the work of applications, and no fault.
+    pub(super) const fn is_write(&self) -> bool {
+        matches!(
+            self,
+            Self::Put { .. } | Self::Write { .. } | Self::Delete { .. } | Self::Tag { .. }
+        )
+    }
+
     /// The time for which the event lasts and excuses consequences.
     pub(super) fn lasts(&self) -> Duration {
         match self {
@@ -524,9 +598,32 @@ impl Event {
             | Self::Stop { .. }
             | Self::Join { .. }
             | Self::Seek { .. }
+            | Self::Put { .. }
+            | Self::Write { .. }
+            | Self::Delete { .. }
+            | Self::Tag { .. }
             | Self::Lie { .. } => Duration::ZERO,
         }
     }
+}
+
+/// Each of these members writes every so often; their turns are spread evenly over that time.
+fn again_and_again(
+    nodes: &[NodeId],
+    every: Span,
+    lasts: Span,
+    write: impl Fn(u32) -> Write,
+) -> Vec<(Duration, Fault)> {
+    let turns = (0..).map(|turn: u32| (turn, every.0 * turn));
+    let turns = turns.take_while(|(_, after)| *after < lasts.0);
+    let writes = turns.flat_map(|(turn, after)| {
+        let write = write(turn);
+        (0..).zip(nodes).map(move |(place, &node): (u32, _)| {
+            let phase = every.0.mul_f64(f64::from(place) / nodes.len() as f64);
+            (after + phase, Fault::Write(vec![node], write.clone()))
+        })
+    });
+    writes.collect()
 }
 
 const fn pause(nodes: Vec<NodeId>, scope: Scope, lasts: Span) -> Fault {

@@ -26,6 +26,8 @@ pub struct Expect {
     pub suspected_within: Option<Span>,
     /// All members know of each death within this time.
     pub known_within: Span,
+    /// Everybody knows what a member publishes no later than this after it; of members that run to the end.
+    pub data_known_within: Option<Span>,
     /// No member knows of a death before this time has passed.
     pub known_after: Option<Span>,
     /// Whether all lists are equal at the end, and have exactly the live members.
@@ -98,6 +100,7 @@ impl Default for Expect {
             suspected_only: None,
             suspected_within: None,
             known_within: Span(secs(10)),
+            data_known_within: None,
             known_after: None,
             converged: true,
             grace: Span(secs(5)),
@@ -227,6 +230,20 @@ impl Expect {
                 && first < after
             {
                 fail(format!("the death of {} was known after {first:?}", death.subject));
+            }
+        }
+        if let Some(Span(within)) = self.data_known_within {
+            let is_sound = |id| run.truth().is_running(id) && !run.truth().is_liar(id);
+            let publications = &ledger.data.publications;
+            let late = publications.iter().filter(|publication| {
+                is_sound(publication.owner) && publication.all().is_none_or(|all| all > within)
+            });
+            for publication in late.take(MAX_FAILURES) {
+                let (owner, at, all) = (publication.owner, publication.at, publication.all());
+                fail(format!("the data of {owner} of {at} was known to all after {all:?}"));
+            }
+            if publications.is_empty() {
+                fail("no data was published".to_owned());
             }
         }
         if let Some(max) = self.max_listed {

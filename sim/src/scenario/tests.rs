@@ -28,6 +28,12 @@ fn what_cannot_happen_is_an_error_that_points_at_its_key() {
         ("20s", "20 eons", "line 6, column 6", "\"20 eons\" is not a span of time"),
         ("who = \"9\"", "", "line 5", "missing key `who`"),
         ("who = \"9\"", "who = \"9\"\nlasts = \"1s\"", "line 5", "no key `lasts`"),
+        (
+            "[expect]",
+            "[[event]]\nat = \"1s\"\ndo = \"write\"\nwho = \"1\"\nbytes = 1\nevery = \"1ms\"\nlasts = \"1h\"\n[expect]",
+            "line 15: event 2, `every`",
+            "at most 10000 times",
+        ),
         ("[expect]", "[network]\nloss = 20\n[expect]", "line 11, column 8", "20 is not a share"),
         ("[expect]", "[network]\nloss = \"101%\"\n[expect]", "line 11", "is not a share"),
         ("[expect]", "[network]\nzones = 0\n[expect]", "line 11, column 9", "1 to 64 zones"),

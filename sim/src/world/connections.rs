@@ -63,6 +63,9 @@ impl World {
         payload: Arc<[u8]>,
     ) {
         self.traffic.record(from, channel, payload.len(), QUIC_HEADER);
+        if self.counts_parts {
+            self.traffic.parts += self.protocol.parts(&payload);
+        }
         let from = self.machines.sender(from, open.ours);
         let to = Peer { node: to, host: open.theirs };
         let packet = Packet { from, to, content: Content::Message(open.id, channel, payload) };

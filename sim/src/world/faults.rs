@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::{Event, World};
 use crate::{
     connection::CloseReason,
-    fault::{Data, Fault, OnePath, Scope},
+    fault::{Data, Fault, OnePath, Scope, Write},
     lie::Lies,
     machines::{HostState, Node},
     network::{Hosts, Rule},
@@ -147,6 +147,9 @@ impl World {
                     self.seek(node, seeds.clone(), MIN_DELAY);
                 }
             }
+            Fault::Write(nodes, write) => {
+                nodes.into_iter().for_each(|node| self.write(node, &write));
+            }
             Fault::Lie(nodes, lies) => nodes.into_iter().for_each(|node| self.lie(node, &lies)),
             Fault::Seek { nodes, seeds, delay } => {
                 nodes.into_iter().for_each(|node| self.seek(node, seeds.clone(), delay));
@@ -181,6 +184,32 @@ impl World {
         if let Some(host) = self.machines.readdress(id) {
             self.say(format_args!("{id} gets another address"));
             self.truth.set_host(id, host);
+        }
+    }
+
+    /// An application writes, unless its process does not run. Each value is another one.
+    fn write(&mut self, id: NodeId, write: &Write) {
+        if !self.truth.is_running(id) || self.machines.is_stopped(id) {
+            return;
+        }
+        self.say(format_args!("{id} writes: {write:?}"));
+        match write {
+            Write::Put { keys, bytes, time_to_live } => {
+                for key in keys.clone() {
+                    self.last_written += 1;
+                    let number = self.last_written.to_be_bytes();
+                    let value: Vec<u8> = number.into_iter().cycle().take(*bytes).collect();
+                    let (key, time_to_live) = (format!("k{key}"), *time_to_live);
+                    self.input(id, Input::Put { key: &key, value: &value, time_to_live });
+                }
+            }
+            Write::Delete(keys) => {
+                keys.clone().for_each(|key| self.input(id, Input::Delete(&format!("k{key}"))));
+            }
+            Write::Tag => {
+                self.last_written += 1;
+                self.input(id, Input::Tag(&self.last_written.to_string()));
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Event, World};
 use crate::{
     connection::CloseReason,
-    node::{Action, Generation, Input, Knowledge, NodeId, Notice, Start},
+    node::{Action, DataLine, Generation, Input, Knowledge, NodeId, Notice, Start},
     queue::Class,
     trace::mix,
 };
@@ -89,10 +89,32 @@ impl World {
                     self.ledger.degraded.push((self.now, id, subject));
                 }
             }
+            Action::Data(owner, line) => self.note_data(id, owner, line),
             Action::Generation(generation) => {
                 self.machines[id].generation = generation;
                 self.truth.set_generation(id, generation);
             }
+        }
+    }
+
+    fn note_data(&mut self, reader: NodeId, owner: NodeId, line: Option<DataLine>) {
+        let hash = &mut self.trace.hash;
+        hash.word(self.now.since_start().as_nanos() as u64);
+        hash.word(u64::from(reader.0) << 32 | u64::from(owner.0));
+        hash.word(line.map_or(0, |line| line.content ^ line.revision));
+        match line {
+            Some(DataLine { generation, revision, keys, bytes, .. }) => self.trace.line(
+                self.now,
+                format_args!(
+                    "{reader} has data {}.{revision} of {owner}: {keys} keys, {bytes} bytes",
+                    generation.0
+                ),
+            ),
+            None => self.trace.line(self.now, format_args!("{reader} has no data of {owner}")),
+        }
+        self.ledger.data.record(&self.truth, self.now, (reader, owner), line);
+        for oracle in &mut self.oracles {
+            oracle.observe_data(&self.truth, self.now, reader, owner, line);
         }
     }
 
@@ -119,8 +141,10 @@ impl World {
 const fn is_sent(action: &Action) -> bool {
     match action {
         Action::Send { .. } | Action::AskHost { .. } | Action::Disconnect(_) => true,
-        Action::Notice(_) | Action::Isolated(_) | Action::Degraded(..) | Action::Generation(_) => {
-            false
-        }
+        Action::Notice(_)
+        | Action::Isolated(_)
+        | Action::Degraded(..)
+        | Action::Generation(_)
+        | Action::Data(..) => false,
     }
 }

@@ -191,6 +191,12 @@ impl MemberData {
         self.signature = keys.sign(&self.signed_message(owner));
     }
 
+    /// Counts on from a revision of other content. Who has that needs the whole map.
+    pub(crate) fn resume_after(&mut self, head: Head) {
+        self.head = head;
+        self.complete_since = Revision(head.revision.0.saturating_add(1));
+    }
+
     /// Whether the owner, whose key this is, signed it.
     fn is_authentic(&self, owner: MemberId, key: &PublicKey, keys: &dyn Keys) -> bool {
         keys.verify(key, &self.signed_message(owner), &self.signature)
@@ -252,6 +258,11 @@ impl MemberData {
         after.head = delta.head;
         after.signature = delta.signature;
         for change in &delta.changes {
+            // What was removed is not signed: a relay must not make others keep and pass on removals that never were, such
+            // as those of revisions to come.
+            if !(delta.base < change.revision && change.revision <= delta.head.revision) {
+                return Err(Refusal::Forged);
+            }
             after.change(change, max_bytes)?;
         }
         match after.is_authentic(delta.owner, key, keys) {

@@ -102,6 +102,14 @@ impl Own {
         self.expiries.get(key).copied()
     }
 
+    /// Others have a revision that an earlier process published in this run: what is here is published as a later one.
+    pub(crate) fn resume_after(&mut self, ctx: &mut Ctx, store: &mut Store, head: Head) {
+        let (mut data, _) = draft(store);
+        data.resume_after(head);
+        store.replace(ctx, store.me(), data);
+        self.touch(ctx);
+    }
+
     /// Signs what was written, as the next revision of this run. Returns whether there was anything.
     pub(crate) fn publish(&mut self, ctx: &mut Ctx, store: &mut Store, run: Generation) -> bool {
         if self.publish_at.take().is_none() {

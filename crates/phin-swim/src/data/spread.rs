@@ -40,13 +40,26 @@ pub(crate) struct Replication {
     wanted: BTreeMap<MemberId, Wanted>,
     /// When those that did not answer are given up.
     retry_at: Option<Instant>,
-    /// The member that was last sent the buckets of this node, and when.
-    compared: Option<(MemberId, Instant)>,
+    /// The comparison that was started last.
+    compared: Option<Comparison>,
+    /// Members that did not answer, and since when: they are asked after others for a while. At most [`MAX_SILENT`]; the
+    /// oldest goes.
+    silent: BTreeMap<MemberId, Instant>,
+    /// From which member data was last taken, and when.
+    last_taken: Option<(MemberId, Instant)>,
     /// Since when every fingerprint that arrived differed from this node's.
     differing_since: Option<Instant>,
     last_change: Instant,
     /// What is spent on answering others.
     budget: ListBudget,
+}
+
+/// A comparison with another member.
+#[derive(Clone, Copy, Debug)]
+struct Comparison {
+    with: MemberId,
+    at: Instant,
+    is_answered: bool,
 }
 
 /// Data that is later elsewhere.
@@ -78,6 +91,8 @@ impl Replication {
             wanted: BTreeMap::new(),
             retry_at: None,
             compared: None,
+            silent: BTreeMap::new(),
+            last_taken: None,
             differing_since: None,
             last_change: Instant::START,
             budget: ListBudget::new(now),
@@ -85,21 +100,42 @@ impl Replication {
     }
 
     /// A member has later data than this node.
-    fn record_source(&mut self, from: MemberId, line: DataLine) -> bool {
+    fn record_source(&mut self, now: Instant, from: MemberId, line: DataLine) -> bool {
         if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(&line.owner) {
             return false;
         }
+        let is_silent = self.silent.contains_key(&from);
         let wanted = self.wanted.entry(line.owner).or_default();
-        if wanted.sources.front().is_some_and(|(id, _)| *id == from) {
-            // It was asked, and says what it did not send: that page was full.
+        let first = wanted.sources.front().map(|(id, _)| *id);
+        if first == Some(from) && self.last_taken == Some((from, now)) {
+            // It was asked, and says what it did not send: that page was full. Any other repetition is no reason to ask
+            // again, or a member that never answers would be asked for ever.
             wanted.asked_at = None;
         }
         if let Some(known) = wanted.sources.iter_mut().find(|(id, _)| *id == from) {
             known.1 = known.1.max(line.head);
+        } else if !is_silent && first.is_some_and(|id| self.silent.contains_key(&id)) {
+            wanted.sources.push_front((from, line.head));
+            wanted.sources.truncate(MAX_SOURCES);
+            wanted.asked_at = None;
         } else if wanted.sources.len() < MAX_SOURCES {
             wanted.sources.push_back((from, line.head));
         }
         true
+    }
+
+    /// A member did not answer.
+    fn record_silence(&mut self, now: Instant, id: MemberId) {
+        self.silent.insert(id, now);
+        if self.silent.len() > MAX_SILENT {
+            let oldest = self.silent.iter().min_by_key(|(_, at)| **at).map(|(&id, _)| id);
+            oldest.map(|id| self.silent.remove(&id));
+        }
+    }
+
+    /// What was not answered for so long counts no more.
+    fn forgive(&mut self, now: Instant, after: Duration) {
+        self.silent.retain(|_, at| now - *at < after);
     }
 
     /// The members whose data is to be asked of this one now: as many as one message holds.
@@ -116,35 +152,45 @@ impl Replication {
 
     /// Gives up members that were asked so long ago. Returns the members that are asked instead.
     fn give_up(&mut self, now: Instant, timeout: Duration) -> BTreeSet<MemberId> {
-        let mut instead = BTreeSet::new();
+        let (mut instead, mut silent) = (BTreeSet::new(), BTreeSet::new());
         self.wanted.retain(|_, wanted| {
             if wanted.asked_at.is_some_and(|asked_at| now - asked_at >= timeout) {
                 wanted.asked_at = None;
-                wanted.sources.pop_front();
+                silent.extend(wanted.sources.pop_front().map(|(id, _)| id));
             }
             let next = wanted.sources.front().filter(|_| wanted.asked_at.is_none());
             instead.extend(next.map(|(id, _)| *id));
             !wanted.sources.is_empty()
         });
+        silent.into_iter().for_each(|id| self.record_silence(now, id));
         instead
     }
 
-    /// This data arrived. What is later still is wanted from whoever has it.
-    fn record_arrival(&mut self, owner: MemberId, head: Head) {
-        if let Some(wanted) = self.wanted.get_mut(&owner) {
-            wanted.sources.retain(|(_, theirs)| *theirs > head);
-            (wanted.asked_at, wanted.needs_all) = (None, false);
-            if wanted.sources.is_empty() {
-                self.wanted.remove(&owner);
-            }
+    /// This data arrived from a member. Returns the member that has later data still, and is to be asked next.
+    fn record_arrival(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        owner: MemberId,
+        head: Head,
+    ) -> Option<MemberId> {
+        self.last_taken = Some((from, now));
+        self.silent.remove(&from);
+        let wanted = self.wanted.get_mut(&owner)?;
+        wanted.sources.retain(|(_, theirs)| *theirs > head);
+        (wanted.asked_at, wanted.needs_all) = (None, false);
+        let next = wanted.sources.front().map(|(id, _)| *id);
+        if next.is_none() {
+            self.wanted.remove(&owner);
         }
+        next
     }
 
     /// Whether data that is found to differ is compared now: not before news had time to arrive by itself.
     fn is_comparison_due(&mut self, now: Instant, period: Duration) -> bool {
         let since = *self.differing_since.get_or_insert(now);
         let is_settled = now - self.last_change >= period / 4 || now - since >= period * 2;
-        is_settled && self.compared.is_none_or(|(_, at)| now - at >= period)
+        is_settled && self.compared.is_none_or(|last| now - last.at >= period)
     }
 }
 
@@ -198,12 +244,13 @@ impl Replicate<'_> {
     /// Takes note of data that a member has, if this node lacks it.
     fn note_source(&mut self, from: Peer, line: DataLine) {
         let known = self.list.live(line.owner).map(|member| member.generation());
-        if known != Some(line.head.generation) || line.owner == self.store.me() {
+        if known != Some(line.head.generation) {
             // Of a run that is not known yet, or not any more. The list comes first.
-            self.ctx.stats.data_of_unknown_runs += u64::from(line.owner != self.store.me());
+            self.ctx.stats.data_of_unknown_runs += 1;
             return;
         }
-        if line.head > self.store.head(line.owner) && !self.own.record_source(from.id, line) {
+        let is_later = line.head > self.store.head(line.owner);
+        if is_later && !self.own.record_source(self.ctx.now, from.id, line) {
             self.ctx.stats.data_requests_refused += 1;
         }
     }
@@ -243,6 +290,7 @@ impl Replicate<'_> {
     /// Asks others where a member did not answer.
     pub(crate) fn retry(&mut self) {
         self.own.retry_at = None;
+        self.own.forgive(self.ctx.now, self.ctx.params.period * SILENT_PERIODS);
         let instead = self.own.give_up(self.ctx.now, self.timeout());
         for peer in instead.into_iter().filter_map(|id| self.list.peer(id)) {
             self.ask(peer);
@@ -278,11 +326,19 @@ impl Replicate<'_> {
         match self.take(from, delta) {
             Ok(after) => {
                 let head = after.head;
+                if delta.owner == self.store.me() {
+                    // This node signed it and does not know it: its process was started with an old copy of its data.
+                    self.own.record_arrival(self.ctx.now, from.id, delta.owner, head);
+                    return self.own_data.resume_after(self.ctx, self.store, head);
+                }
                 self.own.last_change = self.ctx.now;
                 self.store.replace(self.ctx, delta.owner, after);
-                self.own.record_arrival(delta.owner, head);
+                let next = self.own.record_arrival(self.ctx.now, from.id, delta.owner, head);
                 self.own.unannounced.insert(delta.owner, Some(from.id));
                 self.plan_announcement();
+                if let Some(next) = next.and_then(|id| self.list.peer(id)) {
+                    self.ask(next);
+                }
             }
             Err(refusal) => self.refuse(from, delta.owner, refusal),
         }
@@ -298,9 +354,8 @@ impl Replicate<'_> {
 
     /// The data of a member after a delta, if it may be taken.
     fn take(&mut self, from: Peer, delta: &Delta) -> Result<MemberData, Option<Refusal>> {
-        let Some(owner) = self.list.live(delta.owner).filter(|owner| {
-            owner.generation() == delta.head.generation && owner.id() != self.store.me()
-        }) else {
+        let owner = self.list.live(delta.owner);
+        let Some(owner) = owner.filter(|owner| owner.generation() == delta.head.generation) else {
             return Err(None);
         };
         let none = MemberData::new();
@@ -359,8 +414,16 @@ impl Replicate<'_> {
             self.own.differing_since = None;
             return;
         }
-        if self.own.is_comparison_due(self.ctx.now, self.ctx.params.period) {
-            self.own.compared = Some((with.id, self.ctx.now));
+        let (now, period) = (self.ctx.now, self.ctx.params.period);
+        if !self.own.is_comparison_due(now, period) {
+            return;
+        }
+        if let Some(last) = self.own.compared.filter(|last| !last.is_answered) {
+            self.own.record_silence(last.at, last.with);
+        }
+        self.own.forgive(now, period * SILENT_PERIODS);
+        if !self.own.silent.contains_key(&with.id) {
+            self.own.compared = Some(Comparison { with: with.id, at: now, is_answered: false });
             self.ctx.stats.data_comparisons += 1;
             let buckets = Box::new(*self.store.buckets());
             self.ctx.send_stream(with, Payload::of(&Part::DataCompare(buckets)));
@@ -383,10 +446,11 @@ impl Replicate<'_> {
 
     /// Asks for what the other has and this node lacks, and announces the rest of what differs.
     pub(crate) fn handle_summary(&mut self, from: Peer, buckets: u64, lines: &[DataLine]) {
-        if self.own.compared.is_none_or(|(with, _)| with != from.id) {
+        let Some(compared) = self.own.compared.as_mut().filter(|last| last.with == from.id) else {
             self.ctx.stats.misdirected_messages += 1;
             return;
-        }
+        };
+        compared.is_answered = true;
         let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.owner, line.head)).collect();
         lines.iter().for_each(|&line| self.note_source(from, line));
         let compared = (0..BUCKETS).filter(|&bucket| buckets & (1 << bucket) != 0);
@@ -428,6 +492,9 @@ const FANOUT: usize = 3;
 const MAX_WANTED: usize = 16_384;
 /// How many members are remembered that have it.
 const MAX_SOURCES: usize = 4;
+/// How many members that did not answer are remembered, and for how many periods.
+const MAX_SILENT: usize = 64;
+const SILENT_PERIODS: u32 = 4;
 /// How many members' data is asked for in one message.
 const MAX_LINES: usize = 256;
 /// How many are announced in one datagram.

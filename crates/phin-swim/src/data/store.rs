@@ -111,8 +111,8 @@ pub enum OwnerGone {
     Forgotten,
 }
 
-/// The data of all members, with fingerprints of that of live ones.
-#[derive(Debug)]
+/// The data of all members, with fingerprints of that of live ones. Clones share memory.
+#[derive(Clone, Debug)]
 pub(crate) struct Store {
     me: MemberId,
     snapshot: Data,
@@ -184,6 +184,17 @@ impl Store {
         }
         self.account(owner, before, &after);
         self.snapshot.members.insert(owner, Arc::new(after));
+    }
+
+    /// Adds the data of a member, of which nothing is reported: for a store that no node has yet.
+    pub(crate) fn put(&mut self, owner: MemberId, data: MemberData) {
+        self.account(owner, &MemberData::new(), &data);
+        self.snapshot.members.insert(owner, Arc::new(data));
+    }
+
+    /// The same data at another node.
+    pub(crate) fn owned_by(self, me: MemberId) -> Self {
+        Self { me, ..self }
     }
 
     /// Removes the data of a member.

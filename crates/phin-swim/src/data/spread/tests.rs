@@ -8,7 +8,8 @@ use crate::{
     wire::{Content, DataChange, decode},
 };
 
-type IsLost = dyn FnMut(u8, u8, &[u8]) -> bool;
+/// Whether a payload from one node to another is lost.
+type Loss = dyn FnMut(u8, u8, &[u8]) -> bool;
 
 /// Nodes on a network that delivers after a millisecond what a test does not drop.
 struct Net {
@@ -17,7 +18,7 @@ struct Net {
     /// When it arrives, from which node, to which, and whether by stream.
     in_flight: Vec<(Instant, u8, u8, bool, Vec<u8>)>,
     /// Whether a payload from one node to another is lost.
-    is_lost: Box<IsLost>,
+    is_lost: Box<Loss>,
     /// What happened to the data, at which node.
     events: Vec<(u8, DataUpdate)>,
     bytes: usize,
@@ -296,6 +297,27 @@ fn data_of_a_member_that_left_or_started_anew_is_gone_and_that_of_a_dead_one_is_
 }
 
 #[test]
+fn a_process_that_lost_its_data_and_repeats_its_run_replaces_what_others_have() {
+    let mut net = Net::new(4);
+    for value in ["1", "2", "3"] {
+        net.put(2, "key", value);
+        net.run(ms(200));
+    }
+    // It starts anew in the same run, as from an old copy of a disk, and soon enough that nobody misses it.
+    let generation = net.nodes[2].members().me().generation();
+    net.nodes[2] = net.start(2, generation.0, &Config::lan());
+    net.nodes[2].join(net.now, peer(0));
+    net.drain(2);
+    net.put(2, "other", "new");
+    net.run(ms(6_000));
+    assert!(net.agree());
+    assert_eq!(net.all_read(2, "key"), BTreeSet::from([None]));
+    assert_eq!(net.all_read(2, "other"), some("new"));
+    assert_eq!(net.stats(0).data_forged, 0);
+    assert_eq!(net.nodes[0].members().get(id(2)).unwrap().generation(), generation);
+}
+
+#[test]
 fn a_key_expires_everywhere_unless_it_is_set_again() {
     let mut net = Net::new(4);
     for key in ["short", "renewed", "lasting"] {
@@ -343,6 +365,12 @@ fn hostile_data_is_dropped_and_counted() {
     let good = next_delta(&net);
     let replayed = net.data(0).of(id(1)).unwrap().delta_since(id(1), Head::default());
     let forged = Delta { changes: Vec::new(), ..good.clone() };
+    // What was removed is not signed.
+    let with_removal = |revision| {
+        let (revision, content) = (crate::Revision(revision), Content::Deleted);
+        let removal = DataChange { key: "never".to_owned(), revision, content };
+        Delta { changes: [&good.changes[..], &[removal]].concat(), ..good.clone() }
+    };
     let of_another = Delta { owner: id(77), ..good.clone() };
     let later_run = Head { generation: Generation(9), ..good.head };
     let of_later_run = Delta { head: later_run, ..good.clone() };
@@ -356,6 +384,8 @@ fn hostile_data_is_dropped_and_counted() {
     for (what, delta, counted) in [
         ("replayed", replayed, [1, 0, 0]),
         ("forged", forged, [0, 1, 0]),
+        ("with a removal to come", with_removal(u64::MAX), [0, 1, 0]),
+        ("with a removal of before", with_removal(good.base.0), [0, 1, 0]),
         ("of an unknown member", of_another, [1, 0, 0]),
         ("of a run that is not known", of_later_run, [1, 0, 0]),
         ("over the limit", too_long, [0, 0, 1]),
@@ -392,6 +422,53 @@ fn announcements_of_data_that_does_not_exist_hold_up_nothing() {
     net.run(ms(1_000));
     assert_eq!(net.read(0, 1, "key").as_deref(), Some("new"));
     assert!(net.nodes[0].core.data.replication.wanted.is_empty());
+}
+
+#[test]
+fn announcing_without_end_and_never_answering_holds_up_nothing() {
+    let mut net = Net::new(4);
+    net.put(1, "key", "0");
+    net.run(ms(200));
+    let promised =
+        Head { revision: crate::Revision(u64::MAX), ..net.data(0).of(id(1)).unwrap().head };
+    net.is_lost = Box::new(|from, _, payload| {
+        from == 2 && is_part(payload, |part| matches!(part, Part::DataDelta(_)))
+    });
+    let run = |net: &mut Net, turns| {
+        for _ in 0..turns {
+            let line = DataLine { owner: id(1), head: promised };
+            deliver(net, 0, 2, Part::DataNews(vec![line]));
+            net.run(ms(25));
+        }
+    };
+    run(&mut net, 40);
+    for value in ["1", "2", "3"] {
+        net.put(1, "key", value);
+        run(&mut net, 6);
+        assert_eq!(net.read(0, 1, "key").as_deref(), Some(value));
+    }
+}
+
+#[test]
+fn a_member_that_does_not_answer_comparisons_holds_up_no_other() {
+    let mut net = Net::new(4);
+    net.put(1, "key", "old");
+    net.run(ms(200));
+    // Nothing is announced to member 0, and member 2 answers no comparison.
+    net.is_lost = Box::new(|_, to, payload| {
+        let is_lost = |part: &Part| match part {
+            Part::DataNews(_) => to == 0,
+            Part::DataCompare(_) => to == 2,
+            _ => false,
+        };
+        is_part(payload, is_lost)
+    });
+    net.put(1, "key", "new");
+    for _ in 0..400 {
+        deliver(&mut net, 0, 2, Part::DataFingerprint(Fingerprint(1)));
+        net.run(ms(10));
+    }
+    assert_eq!(net.read(0, 1, "key").as_deref(), Some("new"));
 }
 
 #[test]
