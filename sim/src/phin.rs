@@ -281,9 +281,9 @@ impl Process for PhinProcess {
             }
             Input::Delete(key) => _ = self.swim.delete_data(now, key),
             Input::Tag(value) => {
-                let mut tags = self.swim.tags();
+                let mut tags = self.swim.profile().tags;
                 if tags.set("t", value).is_ok() {
-                    self.swim.set_tags(now, tags);
+                    self.swim.describe(now, |profile| profile.tags = tags);
                 }
             }
         }

@@ -71,6 +71,14 @@ impl Ctx {
         self.output(Output::Stream { to, payload: payload.into_bytes() });
     }
 
+    /// Sends a payload as a datagram if it fits in one, else as a stream.
+    pub(crate) fn send_fitting(&mut self, to: Peer, payload: Payload) {
+        match payload.len() <= self.params.max_datagram_bytes {
+            true => self.send_datagram(to, payload),
+            false => self.send_stream(to, payload),
+        }
+    }
+
     /// Sends a message by the way by which the one that it answers came.
     pub(crate) fn send_by(&mut self, channel: Channel, to: Peer, payload: Payload) {
         match channel {

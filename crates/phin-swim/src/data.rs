@@ -38,24 +38,35 @@ impl DataRoom {
 
     /// Follows a change of a member.
     pub(crate) fn react(&mut self, ctx: &mut Ctx, transition: &Transition) {
-        let (id, state) = (transition.id(), transition.after.state);
+        let id = transition.id();
         if transition.is_me {
-            // The data is said again in this run.
-            if transition.is_restart() && self.store.has(id) {
-                self.own.touch(ctx);
-            }
-            return;
-        }
-        if transition.is_forgotten() {
-            self.store.remove(ctx, id, OwnerGone::Forgotten);
-        } else if state == MemberState::Left {
-            self.store.remove(ctx, id, OwnerGone::Left);
-        } else if transition.is_restart() {
-            self.store.remove(ctx, id, OwnerGone::Restarted);
+            self.follow_own(ctx, transition);
+        } else if let Some(why) = why_removed(transition) {
+            self.store.remove(ctx, id, why);
         } else if transition.is_death() {
             self.store.suspend(ctx, id);
         } else if transition.is_return() {
             self.store.resume(ctx, id);
         }
     }
+}
+
+impl DataRoom {
+    /// In another generation this node says its data again: that of the one before is gone everywhere.
+    fn follow_own(&mut self, ctx: &mut Ctx, transition: &Transition) {
+        if transition.is_restart() && self.store.has(transition.id()) {
+            self.own.touch(ctx);
+        }
+    }
+}
+
+/// Why nothing is left of the data of a member after a change of it, if so.
+fn why_removed(transition: &Transition) -> Option<OwnerGone> {
+    if transition.is_forgotten() {
+        return Some(OwnerGone::Forgotten);
+    }
+    if transition.after.state == MemberState::Left {
+        return Some(OwnerGone::Left);
+    }
+    transition.is_restart().then_some(OwnerGone::Restarted)
 }

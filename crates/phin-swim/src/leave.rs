@@ -63,6 +63,8 @@ impl Departure {
             return;
         }
         *attempts += 1;
+        // Each member receives the record with the announcement: it may not have arrived by gossip yet, and without it the
+        // announcement would be a claim of anybody.
         for (&id, &peer) in unconfirmed {
             let mut payload = Payload::of(&Part::Leave { sequence });
             payload.push(&list.own_entry());

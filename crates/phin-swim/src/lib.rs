@@ -84,7 +84,7 @@ pub use info::{EventInfo, MemberInfo};
 pub use member::filter::{Filter, FilterError};
 pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
-pub use member::tags::{Reason, ReasonError, ServingState, TagError, Tags};
+pub use member::tags::{Profile, Reason, ReasonError, ServingState, TagError, Tags};
 pub use member::{Generation, Incarnation, Member, MemberId, MemberIdError, MemberState, Version};
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};

@@ -13,10 +13,7 @@ use crate::{
     forget::forget_on_request,
     identity::restate,
     leave::handle_leave,
-    member::{
-        record::Statement,
-        tags::{Profile, ServingState, Tags},
-    },
+    member::{record::Statement, tags::Profile},
     probe::redial::{Found, found_instead},
     senses::Senses,
     wire::{self, DecodeError},
@@ -31,23 +28,21 @@ pub struct Local {
     pub addrs: Vec<SocketAddr>,
     /// The number of this run of the process. It must be higher than that of any earlier run.
     pub generation: Generation,
-    /// Its tags.
-    pub tags: Tags,
-    /// Whether it takes work.
-    pub serving: ServingState,
+    /// Its tags, and whether it takes work.
+    pub profile: Profile,
 }
 
 impl Local {
     /// A node without tags that takes work.
-    pub const fn new(name: Name, addrs: Vec<SocketAddr>, generation: Generation) -> Self {
-        Self { name, addrs, generation, tags: Tags::new(), serving: ServingState::Serving }
+    pub fn new(name: Name, addrs: Vec<SocketAddr>, generation: Generation) -> Self {
+        Self { name, addrs, generation, profile: Profile::default() }
     }
 
     /// The first record of this run.
     pub(crate) fn into_statement(self) -> Statement {
-        let Self { name, addrs, generation, tags, serving } = self;
+        let Self { name, addrs, generation, profile } = self;
         let version = Version { generation, incarnation: Incarnation(0) };
-        Statement { name, addrs, version, has_left: false, profile: Profile { tags, serving } }
+        Statement { name, addrs, version, has_left: false, profile }
     }
 }
 
@@ -179,18 +174,9 @@ impl Swim {
         core.run();
     }
 
-    /// Announces other tags of this node. The first change is announced at once; those within a protocol period of it are
-    /// announced together at its end.
-    pub fn set_tags(&mut self, now: Instant, tags: Tags) {
-        self.describe(now, |profile| profile.tags = tags);
-    }
-
-    /// Announces whether this node takes work, like [`Swim::set_tags`].
-    pub fn set_serving(&mut self, now: Instant, serving: ServingState) {
-        self.describe(now, |profile| profile.serving = serving);
-    }
-
-    fn describe(&mut self, now: Instant, change: impl FnOnce(&mut Profile)) {
+    /// Changes what this node says of itself beside its addresses, and announces it. The first change is announced at once;
+    /// those within a protocol period of it are announced together at its end.
+    pub fn describe(&mut self, now: Instant, change: impl FnOnce(&mut Profile)) {
         let core = self.begin(now);
         core.identity.describe(&mut core.ctx, &core.list, change);
         core.run();
@@ -291,14 +277,9 @@ impl Swim {
         self.core.data.own.expires_at(key)
     }
 
-    /// The tags of this node as last set: they may be ahead of its record for a protocol period.
-    pub fn tags(&self) -> Tags {
-        self.core.identity.profile(&self.core.list).tags
-    }
-
-    /// The serving state of this node as last set: it may be ahead of its record for a protocol period.
-    pub fn serving(&self) -> ServingState {
-        self.core.identity.profile(&self.core.list).serving
+    /// What this node says of itself, as last set: it may be ahead of its record for a protocol period.
+    pub fn profile(&self) -> Profile {
+        self.core.identity.profile(&self.core.list)
     }
 
     /// The counters since the start.

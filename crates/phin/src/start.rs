@@ -7,7 +7,7 @@ use std::{
 use phin_quic::{
     ClusterName, Credentials, HostQuestions, Identity, Keyring, Receiver, TransportConfig,
 };
-use phin_swim::{Config, Generation, Local, Name, Swim, TagError, Tags};
+use phin_swim::{Config, Generation, Local, Name, Profile, Swim, TagError, Tags};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
@@ -105,7 +105,8 @@ pub(crate) async fn start_in<T: Transport>(
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
     let clock = Clock::start(wall);
     let local = Local::new(name.clone(), vec![advertised], generation);
-    let local = Local { tags, serving: builder.serving.clone(), ..local };
+    let profile = Profile { tags, serving: builder.serving.clone() };
+    let local = Local { profile, ..local };
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();
     let mut swim = Swim::new(clock.now(), local, config, keys, random.seed())?;

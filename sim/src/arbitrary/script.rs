@@ -248,12 +248,16 @@ impl<'a> Script<'a> {
     fn describe(&mut self) {
         let (member, value) = (self.member(), self.bytes.byte().to_string());
         match self.bytes.below(4) {
-            0 => self.input(member, |swim, now| swim.set_serving(now, ServingState::Serving)),
-            1 => self.input(member, |swim, now| swim.set_serving(now, ServingState::Draining)),
+            0 => self.input(member, |swim, now| {
+                swim.describe(now, |profile| profile.serving = ServingState::Serving)
+            }),
+            1 => self.input(member, |swim, now| {
+                swim.describe(now, |profile| profile.serving = ServingState::Draining)
+            }),
             _ => self.input(member, |swim, now| {
-                let mut tags = swim.tags();
+                let mut tags = swim.profile().tags;
                 tags.set("t", &value).expect("a short tag is allowed");
-                swim.set_tags(now, tags);
+                swim.describe(now, |profile| profile.tags = tags);
             }),
         }
     }

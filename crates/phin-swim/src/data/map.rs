@@ -145,6 +145,7 @@ impl MemberData {
     ) -> Result<(), DataError> {
         check(key, value)?;
         let known = self.entries.get(key).map(|entry| &entry.value);
+        // What is replaced counts no more: a map at its limit can still be changed.
         let freed = known.map(|known| key.len() + known.len());
         if freed.is_none() && self.entries.len() == Self::MAX_KEYS {
             return Err(DataError::TooManyKeys);
@@ -221,21 +222,27 @@ impl MemberData {
         let is_known = known.generation == self.head.generation
             && (self.complete_since..=self.head.revision).contains(&known.revision);
         let base = if is_known { known.revision } else { Revision(0) };
-        let put = self.entries.iter().filter(|(_, entry)| entry.revision > base);
-        let put = put.map(|(key, entry)| DataChange {
-            key: (**key).to_owned(),
-            revision: entry.revision,
-            content: Content::Value(Arc::clone(&entry.value)),
-        });
-        let removed =
-            self.removed.iter().filter(|(_, of)| base > Revision(0) && of.revision > base);
-        let removed = removed.map(|(key, of)| DataChange {
-            key: (**key).to_owned(),
-            revision: of.revision,
-            content: if of.is_expired { Content::Expired } else { Content::Deleted },
-        });
-        let changes = put.chain(removed).collect();
+        // Whoever receives the whole map has nothing to remove.
+        let removed = self.removed_since(base).filter(|_| base > Revision(0));
+        let changes = self.put_since(base).chain(removed).collect();
         Delta { owner, base, head: self.head, changes, signature: self.signature }
+    }
+
+    fn put_since(&self, base: Revision) -> impl Iterator<Item = DataChange> {
+        let later = self.entries.iter().filter(move |(_, entry)| entry.revision > base);
+        later.map(|(key, Entry { value, revision })| DataChange {
+            key: (**key).to_owned(),
+            revision: *revision,
+            content: Content::Value(Arc::clone(value)),
+        })
+    }
+
+    fn removed_since(&self, base: Revision) -> impl Iterator<Item = DataChange> {
+        let later = self.removed.iter().filter(move |(_, removal)| removal.revision > base);
+        later.map(|(key, &Removal { revision, is_expired })| {
+            let content = if is_expired { Content::Expired } else { Content::Deleted };
+            DataChange { key: (**key).to_owned(), revision, content }
+        })
     }
 
     /// The data after a delta, verified. `self` is what is known of the owner.
@@ -248,39 +255,35 @@ impl MemberData {
         max_bytes: usize,
         (key, keys): (&PublicKey, &dyn Keys),
     ) -> Result<Self, Refusal> {
-        let mut after = match delta.base {
-            Revision(0) => Self { complete_since: delta.head.revision, ..Self::new() },
-            base if base == self.head.revision && delta.head.generation == self.head.generation => {
-                self.clone()
-            }
-            _ => return Err(Refusal::OtherBase),
-        };
-        after.head = delta.head;
-        after.signature = delta.signature;
-        for change in &delta.changes {
-            // What was removed is not signed: a relay must not make others keep and pass on removals that never were, such
-            // as those of revisions to come.
-            if !(delta.base < change.revision && change.revision <= delta.head.revision) {
-                return Err(Refusal::Forged);
-            }
-            after.change(change, max_bytes)?;
+        let mut after = self.base_of(delta).ok_or(Refusal::OtherBase)?;
+        (after.head, after.signature) = (delta.head, delta.signature);
+        // What was removed is not signed: a relay must not make others keep and pass on removals that never were, such
+        // as those of revisions to come.
+        let mut revisions = delta.changes.iter().map(|change| change.revision);
+        if !revisions.all(|revision| delta.base < revision && revision <= delta.head.revision) {
+            return Err(Refusal::Forged);
         }
-        match after.is_authentic(delta.owner, key, keys) {
-            true => Ok(after),
-            false => Err(Refusal::Forged),
+        delta.changes.iter().try_for_each(|change| after.change(change, max_bytes))?;
+        let is_authentic = after.is_authentic(delta.owner, key, keys);
+        is_authentic.then_some(after).ok_or(Refusal::Forged)
+    }
+
+    /// What a delta changes: nothing, or what is known, if that is its base.
+    fn base_of(&self, delta: &Delta) -> Option<Self> {
+        if delta.base == Revision(0) {
+            return Some(Self { complete_since: delta.head.revision, ..Self::new() });
         }
+        let base = Head { generation: delta.head.generation, revision: delta.base };
+        (base == self.head).then(|| self.clone())
     }
 
     fn change(&mut self, change: &DataChange, max_bytes: usize) -> Result<(), Refusal> {
         let DataChange { key, revision, content } = change;
-        let is_expired = match content {
-            Content::Value(value) => {
-                let is_set = self.set(key, value, *revision, max_bytes);
-                return is_set.map_err(|_| Refusal::OverLimit);
-            }
-            Content::Deleted => false,
-            Content::Expired => true,
-        };
+        if let Content::Value(value) = content {
+            let is_set = self.set(key, value, *revision, max_bytes);
+            return is_set.map_err(|_| Refusal::OverLimit);
+        }
+        let is_expired = *content == Content::Expired;
         if !self.remove(key, *revision, is_expired) {
             self.record_removal(key.as_str().into(), Removal { revision: *revision, is_expired });
         }
@@ -302,6 +305,8 @@ impl MemberData {
 /// Why a delta is not taken.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Refusal {
+    /// It is known, or of another run of its owner than the one that is known.
+    NotNew,
     /// It is the difference to another revision than the one that is known.
     OtherBase,
     /// The owner did not sign the result.

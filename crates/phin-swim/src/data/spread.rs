@@ -10,11 +10,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
 use crate::{
-    Fingerprint, Instant, MemberId, Peer,
+    Fingerprint, Instant, Member, MemberId, Peer,
     ctx::Ctx,
     data::{
         map::{Head, MemberData, Refusal},
@@ -73,6 +74,26 @@ struct Wanted {
     needs_all: bool,
 }
 
+impl Wanted {
+    /// The member to ask.
+    fn first(&self) -> Option<MemberId> {
+        self.sources.front().map(|(id, _)| *id)
+    }
+
+    /// A member has it, and is perhaps to be asked before the others.
+    fn record(&mut self, from: MemberId, head: Head, is_better: bool) {
+        if let Some(known) = self.sources.iter_mut().find(|(id, _)| *id == from) {
+            known.1 = known.1.max(head);
+        } else if is_better {
+            self.sources.push_front((from, head));
+            self.sources.truncate(MAX_SOURCES);
+            self.asked_at = None;
+        } else if self.sources.len() < MAX_SOURCES {
+            self.sources.push_back((from, head));
+        }
+    }
+}
+
 /// The rules of replication, with what they work on.
 pub(crate) struct Replicate<'a> {
     pub(crate) ctx: &'a mut Ctx,
@@ -104,23 +125,17 @@ impl Replication {
         if self.wanted.len() >= MAX_WANTED && !self.wanted.contains_key(&line.owner) {
             return false;
         }
-        let is_silent = self.silent.contains_key(&from);
-        let wanted = self.wanted.entry(line.owner).or_default();
-        let first = wanted.sources.front().map(|(id, _)| *id);
+        let (wanted, silent) = (self.wanted.entry(line.owner).or_default(), &self.silent);
+        let first = wanted.first();
         if first == Some(from) && self.last_taken == Some((from, now)) {
             // It was asked, and says what it did not send: that page was full. Any other repetition is no reason to ask
             // again, or a member that never answers would be asked for ever.
             wanted.asked_at = None;
         }
-        if let Some(known) = wanted.sources.iter_mut().find(|(id, _)| *id == from) {
-            known.1 = known.1.max(line.head);
-        } else if !is_silent && first.is_some_and(|id| self.silent.contains_key(&id)) {
-            wanted.sources.push_front((from, line.head));
-            wanted.sources.truncate(MAX_SOURCES);
-            wanted.asked_at = None;
-        } else if wanted.sources.len() < MAX_SOURCES {
-            wanted.sources.push_back((from, line.head));
-        }
+        // A member that answered lately is asked before one that did not.
+        let is_better =
+            first.is_some_and(|id| silent.contains_key(&id)) && !silent.contains_key(&from);
+        wanted.record(from, line.head, is_better);
         true
     }
 
@@ -140,8 +155,7 @@ impl Replication {
 
     /// The members whose data is to be asked of this one now: as many as one message holds.
     fn next_from(&mut self, now: Instant, from: MemberId) -> Vec<(MemberId, bool)> {
-        let is_first = |wanted: &Wanted| wanted.sources.front().is_some_and(|(id, _)| *id == from);
-        let due = self.wanted.iter_mut().filter(|(_, wanted)| is_first(wanted));
+        let due = self.wanted.iter_mut().filter(|(_, wanted)| wanted.first() == Some(from));
         let due = due.filter(|(_, wanted)| wanted.asked_at.is_none()).take(MAX_LINES);
         let asked = due.map(|(&owner, wanted)| {
             wanted.asked_at = Some(now);
@@ -158,12 +172,27 @@ impl Replication {
                 wanted.asked_at = None;
                 silent.extend(wanted.sources.pop_front().map(|(id, _)| id));
             }
-            let next = wanted.sources.front().filter(|_| wanted.asked_at.is_none());
-            instead.extend(next.map(|(id, _)| *id));
+            instead.extend(wanted.first().filter(|_| wanted.asked_at.is_none()));
             !wanted.sources.is_empty()
         });
         silent.into_iter().for_each(|id| self.record_silence(now, id));
         instead
+    }
+
+    /// What a member sent of this data cannot be used.
+    fn record_refusal(&mut self, from: MemberId, owner: MemberId, refusal: Refusal) {
+        let Some(wanted) = self.wanted.get_mut(&owner) else {
+            return;
+        };
+        wanted.asked_at = None;
+        // It may be the difference to something else: the whole map is the same for all.
+        if !std::mem::replace(&mut wanted.needs_all, true) && refusal != Refusal::OverLimit {
+            return;
+        }
+        wanted.sources.retain(|(id, _)| *id != from);
+        if wanted.sources.is_empty() {
+            self.wanted.remove(&owner);
+        }
     }
 
     /// This data arrived from a member. Returns the member that has later data still, and is to be asked next.
@@ -177,13 +206,27 @@ impl Replication {
         self.last_taken = Some((from, now));
         self.silent.remove(&from);
         let wanted = self.wanted.get_mut(&owner)?;
+        // What others announced up to this head needs no request any more.
         wanted.sources.retain(|(_, theirs)| *theirs > head);
         (wanted.asked_at, wanted.needs_all) = (None, false);
-        let next = wanted.sources.front().map(|(id, _)| *id);
+        let next = wanted.first();
         if next.is_none() {
             self.wanted.remove(&owner);
         }
         next
+    }
+
+    /// Compares with this member, unless it did not answer lately: then with the next one that pings.
+    fn start_comparison(&mut self, now: Instant, period: Duration, with: MemberId) -> bool {
+        if let Some(last) = self.compared.filter(|last| !last.is_answered) {
+            self.record_silence(last.at, last.with);
+        }
+        self.forgive(now, period * SILENT_PERIODS);
+        let is_silent = self.silent.contains_key(&with);
+        if !is_silent {
+            self.compared = Some(Comparison { with, at: now, is_answered: false });
+        }
+        !is_silent
     }
 
     /// Whether data that is found to differ is compared now: not before news had time to arrive by itself.
@@ -209,17 +252,20 @@ impl Replicate<'_> {
     pub(crate) fn announce(&mut self) {
         self.own.push_at = None;
         let news = std::mem::take(&mut self.own.unannounced);
-        let rings = (0..FANOUT.min(self.ctx.params.rings.into())).collect::<Vec<_>>();
-        let next =
-            rings.iter().filter_map(|&ring| self.list.rings().successor(ring, self.store.me()));
-        let next: BTreeSet<_> = next.filter(|&id| id != self.store.me()).collect();
-        for peer in next.into_iter().filter_map(|id| self.list.peer(id)) {
+        for peer in self.next_in_rings() {
             let is_news = |(owner, from): &(&MemberId, &Option<MemberId>)| {
                 **owner != peer.id && **from != Some(peer.id)
             };
             let lines = news.iter().filter(is_news).map(|(&owner, _)| self.line(owner)).collect();
             self.send_news(peer, lines);
         }
+    }
+
+    /// The next members in some rings, each once.
+    fn next_in_rings(&self) -> BTreeSet<Peer> {
+        let (me, rings) = (self.store.me(), FANOUT.min(self.ctx.params.rings.into()));
+        let next = (0..rings).filter_map(|ring| self.list.rings().successor(ring, me));
+        next.filter(|&id| id != me).filter_map(|id| self.list.peer(id)).collect()
     }
 
     fn line(&self, owner: MemberId) -> DataLine {
@@ -265,12 +311,8 @@ impl Replicate<'_> {
             true => DataLine { owner, head: Head::default() },
             false => self.line(owner),
         });
-        let part = Part::DataWant(lines.collect());
-        let payload = Payload::of(&part);
-        match payload.len() <= self.ctx.params.max_datagram_bytes {
-            true => self.ctx.send_datagram(from, payload),
-            false => self.ctx.send_stream(from, payload),
-        }
+        let payload = Payload::of(&Part::DataWant(lines.collect()));
+        self.ctx.send_fitting(from, payload);
         self.plan_retry();
     }
 
@@ -306,42 +348,34 @@ impl Replicate<'_> {
             self.ctx.stats.data_requests_refused += 1;
             return;
         }
-        if lines.iter().any(|line| line.owner == self.store.me()) && self.own_data.is_dirty() {
-            // What is written and not published yet is not signed.
+        // What is written and not published yet is not signed.
+        if self.own_data.is_dirty() && lines.iter().any(|line| line.owner == self.store.me()) {
             self.publish();
         }
         let payload = page(self.store, &lines[..lines.len().min(MAX_LINES)]);
-        if payload.is_empty() {
-            return;
-        }
-        self.own.budget.spend(self.ctx.now, payload.len().max(MIN_COST_BYTES));
-        match payload.len() <= self.ctx.params.max_datagram_bytes {
-            true => self.ctx.send_datagram(from, payload),
-            false => self.ctx.send_stream(from, payload),
+        if !payload.is_empty() {
+            self.own.budget.spend(self.ctx.now, payload.len().max(MIN_COST_BYTES));
+            self.ctx.send_fitting(from, payload);
         }
     }
 
     /// Data arrives: it is taken if it is later than what is known, complete, and signed by its owner.
     pub(crate) fn handle_delta(&mut self, from: Peer, delta: &Delta) {
-        match self.take(from, delta) {
-            Ok(after) => {
-                let head = after.head;
-                if delta.owner == self.store.me() {
-                    // This node signed it and does not know it: its process was started with an old copy of its data.
-                    self.own.record_arrival(self.ctx.now, from.id, delta.owner, head);
-                    return self.own_data.resume_after(self.ctx, self.store, head);
-                }
-                self.own.last_change = self.ctx.now;
-                self.store.replace(self.ctx, delta.owner, after);
-                let next = self.own.record_arrival(self.ctx.now, from.id, delta.owner, head);
-                self.own.unannounced.insert(delta.owner, Some(from.id));
-                self.plan_announcement();
-                if let Some(next) = next.and_then(|id| self.list.peer(id)) {
-                    self.ask(next);
-                }
-            }
-            Err(refusal) => self.refuse(from, delta.owner, refusal),
+        let after = match self.verify(from, delta) {
+            Ok(after) => after,
+            Err(refusal) => return self.refuse(from, delta.owner, refusal),
+        };
+        let next = self.own.record_arrival(self.ctx.now, from.id, delta.owner, after.head);
+        if delta.owner == self.store.me() {
+            // This node signed it and does not know it: its process was started with an old copy of its data.
+            return self.own_data.resume_after(self.ctx, self.store, after.head);
         }
+        self.own.last_change = self.ctx.now;
+        self.store.replace(self.ctx, delta.owner, after);
+        self.own.unannounced.insert(delta.owner, Some(from.id));
+        self.plan_announcement();
+        let next = next.and_then(|id| self.list.peer(id));
+        next.into_iter().for_each(|next| self.ask(next));
     }
 
     fn plan_announcement(&mut self) {
@@ -353,58 +387,40 @@ impl Replicate<'_> {
     }
 
     /// The data of a member after a delta, if it may be taken.
-    fn take(&mut self, from: Peer, delta: &Delta) -> Result<MemberData, Option<Refusal>> {
+    fn verify(&mut self, from: Peer, delta: &Delta) -> Result<MemberData, Refusal> {
         let owner = self.list.live(delta.owner);
-        let Some(owner) = owner.filter(|owner| owner.generation() == delta.head.generation) else {
-            return Err(None);
-        };
-        let none = MemberData::new();
-        let known = self.store.of(delta.owner).map_or(&none, |known| known);
-        if delta.head <= known.head {
-            return Err(None);
+        let is_current = |owner: &&Arc<Member>| owner.generation() == delta.head.generation;
+        let owner = owner.filter(is_current).ok_or(Refusal::NotNew)?;
+        if delta.head <= self.store.head(delta.owner) {
+            return Err(Refusal::NotNew);
         }
+        // The signature is checked last: it costs most.
         if !self.hearsay.may_check(self.ctx.now, from.id) {
             self.ctx.stats.records_over_budget += 1;
-            return Err(None);
+            return Err(Refusal::NotNew);
         }
-        let max_bytes = self.ctx.params.max_data_bytes;
-        let key = owner.record().public_key();
-        let after = known.apply(delta, max_bytes, (&key, &*self.ctx.keys)).map_err(Some)?;
+        let none = MemberData::new();
+        let known = self.store.of(delta.owner).map_or(&none, |known| known);
+        let (max_bytes, key) = (self.ctx.params.max_data_bytes, owner.record().public_key());
+        let after = known.apply(delta, max_bytes, (&key, &*self.ctx.keys))?;
         let total = self.store.bytes() - known.bytes() + after.bytes();
-        match total > self.ctx.params.max_total_data_bytes {
-            true => Err(Some(Refusal::OverLimit)),
-            false => Ok(after),
-        }
+        let has_room = total <= self.ctx.params.max_total_data_bytes;
+        has_room.then_some(after).ok_or(Refusal::OverLimit)
     }
 
-    fn refuse(&mut self, from: Peer, owner: MemberId, refusal: Option<Refusal>) {
+    /// A delta was not taken: another member, or the whole map, is asked for.
+    fn refuse(&mut self, from: Peer, owner: MemberId, refusal: Refusal) {
         let stats = &mut self.ctx.stats;
         match refusal {
-            None => stats.data_ignored += 1,
-            Some(Refusal::OtherBase) => stats.data_ignored += 1,
-            Some(Refusal::OverLimit) => stats.data_over_limit += 1,
-            Some(Refusal::Forged) => {
+            Refusal::NotNew => return stats.data_ignored += 1,
+            Refusal::OtherBase => stats.data_ignored += 1,
+            Refusal::OverLimit => stats.data_over_limit += 1,
+            Refusal::Forged => {
                 stats.data_forged += 1;
                 self.hearsay.record_forgery(self.ctx.now, from.id);
             }
         }
-        let Some(wanted) = self.own.wanted.get_mut(&owner) else {
-            return;
-        };
-        match refusal {
-            // It may be the difference to something else: the whole map is the same for all.
-            Some(Refusal::OtherBase | Refusal::Forged) if !wanted.needs_all => {
-                (wanted.needs_all, wanted.asked_at) = (true, None);
-            }
-            Some(_) => {
-                wanted.sources.retain(|(id, _)| *id != from.id);
-                wanted.asked_at = None;
-                if wanted.sources.is_empty() {
-                    self.own.wanted.remove(&owner);
-                }
-            }
-            None => {}
-        }
+        self.own.record_refusal(from.id, owner, refusal);
         self.ask(from);
     }
 
@@ -415,15 +431,9 @@ impl Replicate<'_> {
             return;
         }
         let (now, period) = (self.ctx.now, self.ctx.params.period);
-        if !self.own.is_comparison_due(now, period) {
-            return;
-        }
-        if let Some(last) = self.own.compared.filter(|last| !last.is_answered) {
-            self.own.record_silence(last.at, last.with);
-        }
-        self.own.forgive(now, period * SILENT_PERIODS);
-        if !self.own.silent.contains_key(&with.id) {
-            self.own.compared = Some(Comparison { with: with.id, at: now, is_answered: false });
+        if self.own.is_comparison_due(now, period)
+            && self.own.start_comparison(now, period, with.id)
+        {
             self.ctx.stats.data_comparisons += 1;
             let buckets = Box::new(*self.store.buckets());
             self.ctx.send_stream(with, Payload::of(&Part::DataCompare(buckets)));
@@ -451,39 +461,43 @@ impl Replicate<'_> {
             return;
         };
         compared.is_answered = true;
-        let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.owner, line.head)).collect();
         lines.iter().for_each(|&line| self.note_source(from, line));
-        let compared = (0..BUCKETS).filter(|&bucket| buckets & (1 << bucket) != 0);
-        let ours = compared.flat_map(|bucket| self.store.summary(bucket));
-        let is_news =
-            |line: &DataLine| theirs.get(&line.owner).is_none_or(|head| *head < line.head);
-        let news = ours.filter(is_news).collect();
-        self.send_news(from, news);
+        self.send_news(from, news_for(self.store, buckets, lines));
         self.ask(from);
     }
 }
 
+/// What is known in these buckets, and is later than what another one with these lines has.
+fn news_for(store: &Store, buckets: u64, theirs: &[DataLine]) -> Vec<DataLine> {
+    let theirs: BTreeMap<_, _> = theirs.iter().map(|line| (line.owner, line.head)).collect();
+    let compared = (0..BUCKETS).filter(|&bucket| buckets & (1 << bucket) != 0);
+    let ours = compared.flat_map(|bucket| store.summary(bucket));
+    ours.filter(|line| theirs.get(&line.owner).is_none_or(|head| *head < line.head)).collect()
+}
+
 /// The data of these members after what the other has of it, as far as it fits, and then the heads of the rest.
 fn page(store: &Store, lines: &[DataLine]) -> Payload {
-    let mut payload = Payload::new();
-    let later = lines.iter().filter_map(|line| {
-        let data = store.of(line.owner).filter(|data| data.is_published())?;
-        (data.head > line.head).then_some((line, data))
-    });
-    let mut rest = Vec::new();
-    for (line, data) in later {
-        let delta = || Part::DataDelta(Box::new(data.delta_since(line.owner, line.head)));
-        // A single map may be longer than a page.
-        let is_first = payload.is_empty();
-        let max_bytes = if is_first { usize::MAX } else { MAX_PAGE_BYTES };
-        if !rest.is_empty() || !payload.push_within(&delta(), max_bytes) {
-            rest.push(DataLine { owner: line.owner, head: data.head });
+    let (mut payload, mut rest) = (Payload::new(), Vec::new());
+    let is_later = |line: &&DataLine| store.head(line.owner) > line.head;
+    for line in lines.iter().filter(is_later) {
+        if !rest.is_empty() || !push_delta(store, line, &mut payload) {
+            rest.push(DataLine { owner: line.owner, head: store.head(line.owner) });
         }
     }
     if !rest.is_empty() {
         payload.push(&Part::DataNews(rest));
     }
     payload
+}
+
+/// Adds what comes after this data, if it fits.
+fn push_delta(store: &Store, line: &DataLine, payload: &mut Payload) -> bool {
+    // A single map may be longer than a page.
+    let max_bytes = if payload.is_empty() { usize::MAX } else { MAX_PAGE_BYTES };
+    store.of(line.owner).is_some_and(|data| {
+        let delta = data.delta_since(line.owner, line.head);
+        payload.push_within(&Part::DataDelta(Box::new(delta)), max_bytes)
+    })
 }
 
 /// To the next members in how many rings new data is announced.

@@ -174,13 +174,7 @@ impl Store {
         let before = self.of(owner).cloned();
         let before = before.as_deref().unwrap_or(&none);
         for (key, value) in after.differences(before) {
-            let key = Arc::clone(key);
-            let update = match value.cloned() {
-                Some(value) => DataUpdate::Put { key, value },
-                None if after.has_expired(&key) => DataUpdate::Expire { key },
-                None => DataUpdate::Delete { key },
-            };
-            self.report(ctx, owner, update);
+            self.report(ctx, owner, update_of(&after, key, value));
         }
         self.account(owner, before, &after);
         self.snapshot.members.insert(owner, Arc::new(after));
@@ -244,6 +238,16 @@ impl Store {
 
     pub(crate) const fn me(&self) -> MemberId {
         self.me
+    }
+}
+
+/// What became of a key that differs from before, and has this value in the data now.
+fn update_of(after: &MemberData, key: &Arc<str>, value: Option<&Arc<[u8]>>) -> DataUpdate {
+    let key = Arc::clone(key);
+    match value.cloned() {
+        Some(value) => DataUpdate::Put { key, value },
+        None if after.has_expired(&key) => DataUpdate::Expire { key },
+        None => DataUpdate::Delete { key },
     }
 }
 

@@ -40,8 +40,7 @@ impl Tags {
         check_key(key)?;
         check_value(value)?;
         let replaced = self.0.get(key).map(|value| key.len() + value.len());
-        let tags = self.0.len() + usize::from(replaced.is_none());
-        if tags > Self::MAX_TAGS {
+        if replaced.is_none() && self.0.len() == Self::MAX_TAGS {
             return Err(TagError::TooMany);
         }
         let bytes = self.bytes() - replaced.unwrap_or(0) + key.len() + value.len();
@@ -75,6 +74,16 @@ impl Tags {
     /// Whether there is no tag.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    fn encode(&self, body: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let count = u32::try_from(self.len()).expect("tags are few");
+        rmp::encode::write_map_len(body, count)?;
+        for (key, value) in self.iter() {
+            rmp::encode::write_str(body, key)?;
+            rmp::encode::write_str(body, value)?;
+        }
+        Ok(())
     }
 
     fn bytes(&self) -> usize {
@@ -178,6 +187,18 @@ impl ServingState {
     }
 }
 
+impl ServingState {
+    fn encode(&self, body: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let code = match self {
+            Self::Serving => 0,
+            Self::Draining => 1,
+            Self::NotServing(_) => NOT_SERVING.into(),
+        };
+        rmp::encode::write_uint(body, code)?;
+        self.reason().map_or(Ok(()), |reason| rmp::encode::write_str(body, reason))
+    }
+}
+
 impl fmt::Display for ServingState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.reason() {
@@ -235,9 +256,11 @@ pub enum ReasonError {
 
 /// What a member says about itself beside its addresses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(crate) struct Profile {
-    pub(crate) tags: Tags,
-    pub(crate) serving: ServingState,
+pub struct Profile {
+    /// Its tags.
+    pub tags: Tags,
+    /// Whether it takes work.
+    pub serving: ServingState,
 }
 
 impl Profile {
@@ -246,20 +269,7 @@ impl Profile {
         if *self == Self::default() {
             return;
         }
-        let count = u32::try_from(self.tags.len()).expect("tags are few");
-        let written = rmp::encode::write_map_len(body, count).and_then(|_| {
-            for (key, value) in self.tags.iter() {
-                rmp::encode::write_str(body, key)?;
-                rmp::encode::write_str(body, value)?;
-            }
-            let code = match self.serving {
-                ServingState::Serving => 0,
-                ServingState::Draining => 1,
-                ServingState::NotServing(_) => NOT_SERVING.into(),
-            };
-            rmp::encode::write_uint(body, code)?;
-            self.serving.reason().map_or(Ok(()), |reason| rmp::encode::write_str(body, reason))
-        });
+        let written = self.tags.encode(body).and_then(|()| self.serving.encode(body));
         written.expect("writing to a vector cannot fail");
     }
 
@@ -322,6 +332,8 @@ fn read_str<'a>(bytes: &mut &'a [u8]) -> Result<&'a str, DecodeError> {
     let text = bytes.split_off(..length as usize).and_then(|text| str::from_utf8(text).ok());
     text.ok_or(invalid)
 }
+
+type EncodeError = rmp::encode::ValueWriteError;
 
 const NOT_SERVING: u8 = 2;
 

@@ -475,10 +475,10 @@ fn changes_of_tags_within_a_period_are_one_version_and_its_event_has_both() {
         swim.handle_timeout(now);
         let mut happened = outputs(&mut swim);
         if let Some(zone) = set {
-            let mut tags = swim.tags();
+            let mut tags = swim.profile().tags;
             tags.set("zone", zone).unwrap();
-            swim.set_tags(now, tags);
-            assert_eq!(swim.tags().get("zone"), Some(zone), "as last set");
+            swim.describe(now, |profile| profile.tags = tags);
+            assert_eq!(swim.profile().tags.get("zone"), Some(zone), "as last set");
             happened.append(&mut outputs(&mut swim));
         }
         let updates = happened.iter().filter_map(|output| match output {

@@ -207,11 +207,13 @@ impl Scenario {
             }),
             "tags" => {
                 let tags = script::tags(&arguments[1..]);
-                self.input(node(0), |swim, now| swim.set_tags(now, tags));
+                self.input(node(0), |swim, now| swim.describe(now, |profile| profile.tags = tags));
             }
             "serving" => {
                 let serving = script::serving(&arguments[1..]);
-                self.input(node(0), |swim, now| swim.set_serving(now, serving));
+                self.input(node(0), |swim, now| {
+                    swim.describe(now, |profile| profile.serving = serving)
+                });
             }
             "leave" => self.input(node(0), |swim, now| {
                 swim.leave(now);
@@ -348,7 +350,8 @@ impl Scenario {
         let name = Name::try_from(text(line, "name").unwrap_or(&own_name)).unwrap();
         let addrs = vec![addr(text(line, "addr").map_or(node, number))];
         let tags = script::tags(text(line, "tags").as_slice());
-        let local = Local { tags, ..Local::new(name, addrs, Generation(generation)) };
+        let mut local = Local::new(name, addrs, Generation(generation));
+        local.profile.tags = tags;
         let keys = Arc::new(TestKeys(node));
         let seed = self.seed.wrapping_mul(1_000) + node as u64;
         let swim = Swim::new(self.now, local, self.config.clone(), keys, seed).unwrap();

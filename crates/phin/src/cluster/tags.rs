@@ -14,7 +14,7 @@ impl Cluster {
     /// # Errors
     /// The node has been shut down.
     pub async fn tags(&self) -> Result<Tags, Stopped> {
-        self.ask(|node, _| node.swim().tags()).await
+        self.ask(|node, _| node.swim().profile().tags).await
     }
 
     /// Replaces all tags of this node.
@@ -83,7 +83,7 @@ impl Cluster {
     /// # Errors
     /// The node has been shut down.
     pub async fn serving(&self) -> Result<ServingState, Stopped> {
-        self.ask(|node, _| node.swim().serving()).await
+        self.ask(|node, _| node.swim().profile().serving).await
     }
 
     /// Announces whether this node takes work. It stays alive for all others, whatever it says.
@@ -92,7 +92,7 @@ impl Cluster {
     /// The node has been shut down.
     pub async fn set_serving(&self, serving: ServingState) -> Result<(), Stopped> {
         self.ask(move |node, now| {
-            node.swim().set_serving(now, serving);
+            node.swim().describe(now, |profile| profile.serving = serving);
             node.settle();
         })
         .await
@@ -104,9 +104,9 @@ impl Cluster {
         edit: impl FnOnce(&mut Tags) -> T + Send + 'static,
     ) -> Result<T, Stopped> {
         self.ask(move |node, now| {
-            let mut tags = node.swim().tags();
+            let mut tags = node.swim().profile().tags;
             let result = edit(&mut tags);
-            node.swim().set_tags(now, tags);
+            node.swim().describe(now, |profile| profile.tags = tags);
             node.settle();
             result
         })
