@@ -100,13 +100,15 @@ fn change(job: &Job) -> Metrics {
     let per_change = |bytes: u64| vec![bytes as f64 / f64::from(CHANGES) / f64::from(nodes)];
     let wire = (end.0 - idle.0).saturating_sub(idle.0 - begin.0);
     let PartBytes { announced, asked, changes, fingerprints, pings } = end.1 - idle.1;
+    // Of chitchat, parts are not counted.
+    let counted = |bytes: u64| if pings == 0 { vec![f64::NAN] } else { per_change(bytes) };
     let seconds = measured.as_secs_f64() * f64::from(nodes);
     metrics([
         ("known", in_millis(&all)),
         ("wire_bytes", per_change(wire)),
-        ("announced_bytes", per_change(announced)),
-        ("asked_bytes", per_change(asked)),
-        ("change_bytes", per_change(changes)),
+        ("announced_bytes", counted(announced)),
+        ("asked_bytes", counted(asked)),
+        ("change_bytes", counted(changes)),
         ("fingerprint_bytes", vec![fingerprints as f64 / pings as f64]),
         ("idle_bytes", vec![(idle.0 - begin.0) as f64 / seconds]),
     ])
