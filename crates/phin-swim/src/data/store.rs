@@ -45,13 +45,14 @@ impl Data {
         text.parse().ok().filter(|&load| load <= 1_000)
     }
 
-    /// The same without the keys that do not begin with `prefix`, and without some owners.
+    /// The same without the keys that do not begin with `prefix`, without some owners, and without those that have no key then.
     pub fn select(&self, prefix: &str, is_selected: impl Fn(MemberId) -> bool) -> Self {
         let owners = self.members.iter().filter(|(id, _)| is_selected(**id));
         let members = owners.map(|(id, data)| match prefix {
             "" => (*id, Arc::clone(data)),
             _ => (*id, Arc::new(data.with_prefix(prefix))),
         });
+        let members = members.filter(|(_, data)| !data.is_empty());
         Self { version: self.version, members: members.collect() }
     }
 

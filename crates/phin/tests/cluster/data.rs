@@ -68,7 +68,7 @@ async fn a_subscriber_sees_the_keys_and_the_members_it_asked_for() {
     let builder = TestCluster::builder().configure(|number, builder| {
         let mut config = phin::Config::lan();
         config.data_delay = Duration::ZERO;
-        builder.name(format!("n{number}")).config(config)
+        builder.name(format!("n{number}")).config(config).tag("rack", &number.to_string())
     });
     let cluster = builder.start(3).await;
     let [watcher, web, db] = [0, 1, 2].map(|number| cluster.node(number));
@@ -79,6 +79,7 @@ async fn a_subscriber_sees_the_keys_and_the_members_it_asked_for() {
         next(&mut all).await;
     }
     let mut changes = watcher.subscribe_data().with_prefix("svc/");
+    let mut of_one = watcher.subscribe_data().of_members("rack=1".parse().unwrap());
     let DataNotice::Snapshot(data) = next(&mut changes).await else {
         panic!("a snapshot is first")
     };
@@ -89,7 +90,10 @@ async fn a_subscriber_sees_the_keys_and_the_members_it_asked_for() {
     assert_eq!(update(&mut changes).await, (db.id(), put("svc/b", "2")));
     within("leaving", web.leave(crate::nodes::GUARD)).await.unwrap();
     let gone = DataUpdate::OwnerGone(OwnerGone::Left);
-    assert_eq!(update(&mut changes).await, (web.id(), gone));
+    assert_eq!(update(&mut changes).await, (web.id(), gone.clone()));
+    let DataNotice::Snapshot(data) = next(&mut of_one).await else { panic!("a snapshot is first") };
+    assert_eq!(data.iter().map(|(owner, _)| owner).collect::<Vec<_>>(), [web.id()]);
+    assert_eq!(update(&mut of_one).await, (web.id(), gone));
 
     // Nobody has this tag, so nothing is seen but by those who ask for all.
     let mut none = watcher.subscribe_data().of_members("role=web".parse().unwrap());
