@@ -249,10 +249,10 @@ impl<'a> Script<'a> {
         let (member, value) = (self.member(), self.bytes.byte().to_string());
         match self.bytes.below(4) {
             0 => self.input(member, |swim, now| {
-                swim.describe(now, |profile| profile.serving = ServingState::Serving)
+                swim.describe(now, |profile| profile.serving = ServingState::Serving);
             }),
             1 => self.input(member, |swim, now| {
-                swim.describe(now, |profile| profile.serving = ServingState::Draining)
+                swim.describe(now, |profile| profile.serving = ServingState::Draining);
             }),
             _ => self.input(member, |swim, now| {
                 let mut tags = swim.profile().tags;
