@@ -68,7 +68,7 @@ async fn a_subscriber_sees_the_keys_and_the_members_it_asked_for() {
     let builder = TestCluster::builder().configure(|number, builder| {
         let mut config = phin::Config::lan();
         config.data_delay = Duration::ZERO;
-        builder.name(format!("n{number}")).config(config).tag("rack", &number.to_string())
+        builder.name(format!("n{number}")).config(config).tag("rack", number.to_string())
     });
     let cluster = builder.start(3).await;
     let [watcher, web, db] = [0, 1, 2].map(|number| cluster.node(number));
