@@ -212,7 +212,7 @@ impl Scenario {
             "serving" => {
                 let serving = script::serving(&arguments[1..]);
                 self.input(node(0), |swim, now| {
-                    swim.describe(now, |profile| profile.serving = serving)
+                    swim.describe(now, |profile| profile.serving = serving);
                 });
             }
             "leave" => self.input(node(0), |swim, now| {
