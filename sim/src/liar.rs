@@ -1,7 +1,7 @@
 //! A member that holds the cluster key and lies.
 //!
 //! A [`Liar`] wraps a member's process. The member continues to be pinged and to answer. In addition, the liar sends
-//! messages of its own, in the wire format of `docs/protocol.md`. It sends only under its own identity, because
+//! messages of its own, in the wire format of `docs/reference/protocol.md`. It sends only under its own identity, because
 //! connections are authenticated, and cannot sign records of existing members. It repeats records that they signed,
 //! and signs records of members that it makes up.
 
@@ -418,7 +418,7 @@ fn observers(keys: SimKeys, rings: u8, lines: &[Line], subject: NodeId) -> Vec<M
     observers_among(keys, rings, live.map(|line| line.node), subject)
 }
 
-/// The observers of a member among these: its predecessors in each ring (`docs/protocol.md`).
+/// The observers of a member among these: its predecessors in each ring (`docs/reference/protocol.md`).
 pub(crate) fn observers_among(
     keys: SimKeys,
     rings: u8,
@@ -507,7 +507,7 @@ impl Serialize for Bin<'_> {
     }
 }
 
-/// The kinds of parts, as `docs/protocol.md` numbers them.
+/// The kinds of parts, as `docs/reference/protocol.md` numbers them.
 mod kind {
     pub(super) const PING: u8 = 1;
     pub(super) const ACK: u8 = 2;

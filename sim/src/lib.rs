@@ -3,7 +3,7 @@
 //!
 //! A [`Simulation`] is one run: hosts, processes, the network, faults, and oracles that know the truth. Time and
 //! randomness come only from the run, so a seed gives one [trace hash](TraceHash) on every machine.
-//! `docs/simulator.md` describes the binary.
+//! `docs/reference/simulator.md` describes the binary.
 
 pub mod arbitrary;
 mod asking;

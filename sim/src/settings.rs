@@ -261,7 +261,7 @@ fn latency(kind: Latency, delay: Option<Span>, jitter: Option<Span>) -> Latency 
     Latency { median, sigma }
 }
 
-/// Settings of phin that differ from its profile. `docs/operations.md` explains each.
+/// Settings of phin that differ from its profile. `docs/reference/settings.md` explains each.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct ConfigSettings {

@@ -23,7 +23,7 @@ use super::{
   phin-sim run my.toml --delay 30ms --jitter 5ms --loss 2% --pause-tolerance 2s
   phin-sim run my.toml --seed 7 --trace
 
-docs/simulator.md explains the files, with an example.")]
+docs/reference/simulator.md explains the files, with an example.")]
 pub(crate) struct Args {
     /// The scenario files.
     #[arg(required = true)]

@@ -1,4 +1,4 @@
-//! The report on the distribution of the time until a death is known, beside the distribution that `docs/detector.md`
+//! The report on the distribution of the time until a death is known, beside the distribution that `docs/explanation/detector.md`
 //! predicts: a wait for the next ping that is uniform over a period, then the tolerance.
 
 use super::{

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-const REFERENCE: &str = include_str!("../../../docs/simulator.md");
+const REFERENCE: &str = include_str!("../../../docs/reference/simulator.md");
 
 /// A valid scenario with `new` lines instead of `old` ones.
 fn changed(old: &str, new: &str) -> Result<Scenario, ScenarioError> {

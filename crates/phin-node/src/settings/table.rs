@@ -1,7 +1,7 @@
 //! The table of settings. Each entry defines flag, variable, file key, help, documentation and bounds.
 //!
 //! To add a setting, add an entry here and take it in [`Settings::resolve`](super::Settings::resolve);
-//! `UPDATE_DOCS=1 cargo test -p phin-node settings` writes it into `docs/operations.md`.
+//! `UPDATE_DOCS=1 cargo test -p phin-node settings` writes it into `docs/reference/settings.md`.
 
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
@@ -324,7 +324,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "data-dir",
         value: "DIR",
         help: "Directory for identity, generation and known peers, so that a restarted node is the same member and rejoins",
-        docs: "Without it, each start is a new member: [the data directory](#the-data-directory)",
+        docs: "Without it, each start is a new member: [the data directory](../guide/operate.md#the-data-directory)",
         ..SETTING
     },
     Setting {
@@ -332,7 +332,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "FILE",
         help: "File with the cluster key, readable only by its owner: see `phin key new`. During a rotation it may hold \
                further keys, whose holders are admitted too",
-        docs: "[Mode 600](security.md#secrets-and-files)",
+        docs: "[Mode 600](../explanation/security.md#secrets-and-files)",
         ..SETTING
     },
     Setting {
@@ -418,7 +418,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         default: "16KiB",
         help: "Most bytes of a member's data, keys included",
         details: "This node refuses to write more, and drops the data of a member that has more. Set it alike on all nodes.",
-        docs: "Set it alike on all nodes: [member data](guide/share-data.md)",
+        docs: "Set it alike on all nodes: [member data](../guide/share-data.md)",
         ..SETTING
     },
     Setting {
@@ -546,7 +546,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
                   why --help`). `isolated` (the node receives nothing from any member, and declares nobody dead), \
                   `reconnected` and, last, `departed` report on the node itself. A reader that is too slow receives \
                   `missed`, then a `snapshot`.",
-        docs: "[Events](#events)",
+        docs: "[Events](events.md#events)",
         ..SETTING
     },
     Setting {

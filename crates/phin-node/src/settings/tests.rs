@@ -62,7 +62,7 @@ fn a_lower_layer_is_replaced_and_not_added_to() {
 /// The documentation contains the table of settings. `UPDATE_DOCS=1` writes it.
 #[test]
 fn the_documentation_has_every_setting_as_the_table_has_it() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference/settings.md");
     let text = fs::read_to_string(&path).unwrap();
     let heading = "| Setting | Default | Allowed | Means |\n|---|---|---|---|\n";
     let rows: String = SETTINGS.iter().map(Setting::row).collect();

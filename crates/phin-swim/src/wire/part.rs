@@ -203,7 +203,7 @@ pub(crate) enum Content {
     Expired,
 }
 
-/// One part of a payload. The number of each kind stands in `codec` and in `docs/protocol.md`.
+/// One part of a payload. The number of each kind stands in `codec` and in `docs/reference/protocol.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
     /// Are you there? (SWIM §3.1, `ping`)

@@ -1,4 +1,4 @@
-//! Members of neighbouring releases: what they send and understand besides, or not yet (docs/protocol.md, *Versions and
+//! Members of neighbouring releases: what they send and understand besides, or not yet (docs/reference/protocol.md, *Versions and
 //! compatibility*).
 
 use std::io::Cursor;

@@ -1,8 +1,8 @@
-//! The tables of `docs/protocol.md` say what the enums say.
+//! The tables of `docs/reference/protocol.md` say what the enums say.
 
-use tidy::{File, Source, Violations, table};
+use tidy::{File, Source, Violations, files, root, table};
 
-const PROTOCOL: &str = "docs/protocol.md";
+const PROTOCOL: &str = "docs/reference/protocol.md";
 
 #[test]
 fn every_message_stands_in_the_protocol_with_its_kind() {
@@ -70,4 +70,69 @@ fn compare(
         }
     }
     (file, rows)
+}
+
+/// A link leads to a file, and to a heading of it.
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut violations = Violations::default();
+    let files = files();
+    let documents: Vec<_> = files.iter().filter(|file| file.path.ends_with(".md")).collect();
+    assert!(documents.iter().any(|file| file.path == "README.md"), "there are documents");
+    for file in &documents {
+        for (line, link) in links(&file.text) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = resolve(&file.path, path);
+            let document = documents.iter().find(|document| document.path == target);
+            let is_there = root().join(&target).exists();
+            let has_anchor = anchor.is_empty()
+                || document.is_none_or(|document| headings(&document.text).any(|h| h == anchor));
+            if !is_there || !has_anchor {
+                violations.add(&file.path, line, &format!("`{link}` leads nowhere"));
+            }
+        }
+    }
+    violations.assert_none();
+}
+
+/// The relative links of a document, each with its line; what stands in code is none.
+fn links(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_code = false;
+    let prose = text.lines().enumerate().filter(move |(_, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        !is_code && !is_fence
+    });
+    prose.flat_map(|(at, line)| {
+        let ends = line.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+        let links = ends.map(|(link, _)| link).filter(|link| !link.contains(':'));
+        links.map(move |link| (at + 1, link))
+    })
+}
+
+/// The path that a link in this document means.
+fn resolve(from: &str, link: &str) -> String {
+    if link.is_empty() {
+        return from.to_owned();
+    }
+    let mut parts: Vec<_> = from.split('/').collect();
+    parts.pop();
+    for part in link.trim_end_matches('/').split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            "." => {}
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let titles = text.lines().filter_map(|line| line.strip_prefix('#'));
+    titles.map(|title| {
+        let title = title.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
 }
