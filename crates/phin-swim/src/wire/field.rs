@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::{Content, DataChange, MAX_CHANGES, MAX_VOTES, bytes::Bytes};
 use crate::{MemberData, MemberId, MemberState, Record, Revision, Silence};
 
-/// 16 bytes in messages; in formats for people, such as JSON, the digits that are shown.
+/// 16 bytes in messages; in readable formats such as JSON, the digits that are shown.
 impl Serialize for MemberId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match serializer.is_human_readable() {
