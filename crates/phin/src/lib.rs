@@ -1,8 +1,7 @@
-//! Cluster membership: every node knows, within moments, who else is alive.
+//! Cluster membership for applications: which nodes are alive, what they say about themselves, and every change of it.
 //!
-//! A node is started with a [`Builder`] and held by a [`Cluster`]: a cloneable handle to a task
-//! that speaks SWIM over QUIC with the other nodes. The application reads the membership list
-//! ([`Cluster::members`]), or is told of each change ([`Cluster::subscribe`]).
+//! A [`Builder`] starts a node. A [`Cluster`] is a cloneable handle to it. The node runs on a task of its own and speaks SWIM
+//! over encrypted QUIC with the other nodes.
 //!
 //! ```
 //! use phin::{Cluster, ClusterKey};
@@ -11,41 +10,57 @@
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     let key = ClusterKey::generate();
 //!     let one = Cluster::builder().name("one").key(key.clone()).start().await?;
-//!     let two = Cluster::builder().name("two").key(key).start().await?;
+//!     let two = Cluster::builder().name("two").key(key).tag("role", "web").start().await?;
 //!     two.join(one.local_addr()).await?;
-//!     for member in two.members().live() {
+//!
+//!     let members = one.wait_until(|members| members.live_len() == 2).await?;
+//!     for member in members.live() {
 //!         println!("{} at {} is {}", member.name(), member.addr(), member.state());
 //!     }
-//!     # assert_eq!(two.members().live_len(), 2);
+//!     assert_eq!(members.matching(&"role=web".parse()?).count(), 1);
 //!     Ok(())
 //! }
 //! ```
 //!
-//! # What holds
-//! - Only nodes with the cluster's key, or a certificate of its CA, get in; what a member says of
-//!   itself is signed.
-//! - A snapshot never changes, and reading one never waits. A subscriber is told every change once
-//!   and in order, or how many it missed; one that does not read holds up nobody.
-//! - Each member says of itself what it is for ([`Tags`]) and whether it takes work ([`ServingState`]). Both are
-//!   signed, and known wherever the member is known.
-//! - Every future may be dropped at any time.
-//! - Membership is an opinion, not a consensus: two nodes may disagree for moments, and for as long
-//!   as a network is parted.
+//! # Tour
 //!
-//! # Features
-//! - `serde`: `Serialize` for members, changes, reports and [`Config`], as JSON of the shape that the HTTP interface of
-//!   `phin run` has, and `Deserialize` for what can be read back. Off by default.
+//! | To | Use |
+//! |---|---|
+//! | read the membership list | [`Cluster::members`], [`Members`], [`Filter`] |
+//! | follow its changes | [`Cluster::subscribe`], [`Subscription`], a stream of [`Notice`]s |
+//! | wait for a state of it | [`Cluster::wait_until`], [`Cluster::joined`], [`Cluster::converged`] |
+//! | say what a node is for | [`Builder::tag`], [`Cluster::set_tag`], [`Tags`] |
+//! | say whether it takes work | [`Cluster::set_serving`], [`ServingState`] |
+//! | share small values | [`Cluster::put_data`], [`Cluster::data`], [`Cluster::subscribe_data`] |
+//! | act on suspicion early | [`Cluster::subscribe_phi`] |
+//! | see why a member is dead | [`Cluster::why`], [`Report`] |
+//! | decide on newcomers | [`Builder::admit`] |
+//! | depart | [`Cluster::leave`], then [`Cluster::shutdown`] |
+//! | watch without keeping the node running | [`Cluster::downgrade`], [`WeakCluster`] |
+//!
+//! # Guarantees
+//!
+//! - Only nodes with the cluster's key, or with a certificate of its CA, take part. Each member signs what it says about
+//!   itself.
+//! - A snapshot never changes, and reading one never waits. A subscriber receives each change once and in order, or learns how
+//!   many it missed. A subscriber that does not read delays nobody.
+//! - Every future can be dropped at any time.
+//! - Membership is an opinion, not a consensus. Two nodes can disagree for moments, and for as long as a network is split.
 //!
 //! # Seeds and restarts
-//! A node listens on loopback, and so reaches no other machine, unless told otherwise with
-//! [`Builder::bind`]. Seeds are tried in the background until one lets the node in, and again
-//! whenever the node is alone. With a data directory a restarted node is the same member in a later
-//! generation, and finds back through any peer that it knew, also where no seed is reachable;
-//! without, it is a new one.
+//!
+//! By default a node listens on loopback and reaches no other machine; [`Builder::bind`] changes that. The node tries its
+//! seeds in the background until one admits it, and again whenever it is alone. With [`Builder::data_dir`], a restarted node is
+//! the same member in a later generation. It rejoins through any peer that it knew, and publishes its data again. Without a
+//! data directory it is a new member.
 //!
 //! # Features
-//! `testing`, off by default, adds the module `testing`: clusters for the tests of an application, without sockets and
-//! without waiting.
+//!
+//! All are off by default.
+//!
+//! - `serde`: `Serialize` for members, changes, reports and [`Config`], in the JSON of the HTTP interface of `phin run`, and
+//!   `Deserialize` for what can be read back.
+//! - `testing`: the module `testing`, clusters of real nodes for the tests of an application, in memory and without waiting.
 
 mod address;
 mod admission;
