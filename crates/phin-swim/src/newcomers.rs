@@ -231,8 +231,11 @@ impl Newcomers {
         let id = record.id();
         if !self.takes_version(ctx.now, id) {
             ctx.stats.hearsay_ignored += 1;
-            // It may refute what is said here: one that lives answers at once, and then all its versions count.
-            self.examine(ctx, teller, record);
+            // It may refute what is said here: one that lives answers at once, and then all its versions count. At the
+            // address of another member it would not be reached.
+            if !list.is_address_taken(id) {
+                self.examine(ctx, teller, record);
+            }
             return false;
         }
         // One that left said so itself; what it says later needs no proof.

@@ -135,7 +135,7 @@ fn what_exceeds_a_limit_is_refused_and_the_limit_named() {
         ("/v1/data/b?ttl=30", "x", 400, "such as 30s"),
         ("/v1/data/b?ttl=0s", "x", 400, "1ms to 366days"),
         ("/v1/data/b?tlt=3s", "x", 400, "unexpected parameter \"tlt\""),
-        ("/v1/data/watch", "x", 405, "another method"),
+        ("/v1/data/watch", "x", 405, "method not allowed"),
     ] {
         let answer = ask(&n1, "PUT", path, body);
         assert_eq!(answer.status, status, "{path}: {}", answer.body);
@@ -199,7 +199,7 @@ fn commands_write_read_and_list() {
     for (arguments, reason) in [
         (&["data", "delete", "watch"][..], "404: n1 has no key \"watch\""),
         (&["data", "get", "n1", "watch"], "404: n1 has no key \"watch\""),
-        (&["data", "get", "n2", "watch"], "404: no member is called \"n2\""),
+        (&["data", "get", "n2", "watch"], "404: no member has the name \"n2\""),
         (&["data", "set", "a b", "x"], "400: a key cannot contain ' '"),
     ] {
         let error = failure_of(&mut phin(&[arguments, &["--http", &n1.http]].concat()), 1);

@@ -33,7 +33,7 @@ fn tags_of_a_node_are_shown_everywhere_and_changed_while_it_runs() {
     let updated = n1.event_of("updated", "n2");
     assert_eq!(updated["member"]["tags"], json!({ "port": "8080", "zone": "b" }));
     assert_eq!(updated["before"]["tags"], json!({ "role": "web,api" }));
-    let log = n1.log("member changed what it says of itself");
+    let log = n1.log("member updated its record");
     assert_eq!(log["changes"], "tags: role=web,api -> port=8080,zone=b");
 
     assert_eq!(names(&n1.get("/v1/members").json()), ["n1", "n2"]);

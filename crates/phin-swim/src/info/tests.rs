@@ -21,7 +21,7 @@ fn a_member_is_one_object_that_can_be_read_back() {
     let json = to_value(&member).unwrap();
     let expected = json!({
         "id": id(3).to_string(), "name": member.name(), "addr": "10.0.0.3:7000", "generation": 1, "incarnation": 2,
-        "state": "suspect",
+        "state": "suspect", "tags": {}, "serving": { "state": "serving" },
     });
     assert_eq!(json, expected);
     assert_eq!(from_value::<MemberInfo>(json).unwrap(), MemberInfo::from(&member));
