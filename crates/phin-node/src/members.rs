@@ -33,8 +33,8 @@ pub(crate) struct Args {
     state: Vec<State>,
     /// Show only members with these tags, such as role=web|api,zone!=b
     ///
-    /// Terms with commas between them must all hold: KEY=VALUE, KEY!=VALUE, or several values with | between them. Of role,
-    /// each of the roles of a member counts.
+    /// Terms with commas between them must all hold: KEY=VALUE, KEY!=VALUE, or several values with | between them. Each value
+    /// of role counts.
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: Filter,
     /// Print one JSON object with all fields: self, version, fingerprint, converged, members

@@ -324,14 +324,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "data-dir",
         value: "DIR",
         help: "Directory for identity, generation and known peers, so that a restarted node is the same member and rejoins",
-        docs: "Without it, each start is a new member: [the data directory](../guide/operate.md#the-data-directory)",
+        docs: "See [the data directory](../guide/operate.md#the-data-directory)",
         ..SETTING
     },
     Setting {
         name: "key-file",
         value: "FILE",
-        help: "File with the cluster key, readable only by its owner: see `phin key new`. During a rotation it may hold \
-               further keys, whose holders are admitted too",
+        help: "File with the cluster key, readable only by its owner: see `phin key new`",
+        details: "During a rotation it may hold further keys, whose holders are admitted too.",
         docs: "[Mode 600](../explanation/security.md#secrets-and-files)",
         ..SETTING
     },
@@ -362,7 +362,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "Program that decides on each newcomer: exit code 0 admits it; otherwise its first line of output is the reason",
         details: "Run as `PROGRAM ID NAME SEEN-AT ADDR[,ADDR]` on the member through which the newcomer joins, so set it on \
                   every node. The program has 5 s, and up to 64 run at once.",
-        docs: "Default: every node with the key or a certificate is admitted. See [admitting newcomers](#admitting-newcomers)",
+        docs: "See [admitting newcomers](#admitting-newcomers)",
         ..SETTING
     },
     Setting {
@@ -392,7 +392,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "Host name that HTTP requests may use for this node; repeat it or separate several with commas",
         details: "IP addresses and localhost are always allowed. /livez and /readyz answer under any name, and so does \
                   /metrics on a non-loopback address.",
-        docs: "A list in the file. `localhost` and IP addresses are always allowed",
+        docs: "A list in the file",
         ..SETTING
     },
     Setting {
@@ -427,7 +427,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: durations(Bound::Periods(10)..=Bound::At(DAY.saturating_mul(366))),
         default: "24h",
         help: "How long a member that died or left stays in the list; the shortest in the cluster counts",
-        docs: "Until then it is shown, redialled, and recognised when it returns",
         ..SETTING
     },
     Setting {
@@ -448,7 +447,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
         default: "as the profile says",
         help: "How long a member may be silent before it is dead, if its host is silent too",
         details: "Three times as long if nothing is known of its host.",
-        docs: "Three times as long if nothing is known of its host",
         is_detector: true,
         ..SETTING
     },
@@ -553,7 +551,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "log",
         value: "LEVEL",
         default: "info",
-        help: "What to log to standard error: error, warn, info, debug, trace, or filters",
+        help: "Level of the log on standard error: error, warn, info, debug, trace, or filters",
         docs: "Or `off`. A filter: `info,phin_swim=debug`",
         ..SETTING
     },
