@@ -6,6 +6,7 @@
 
 mod chitchat_system;
 mod foca_system;
+mod kinship_system;
 mod memberlist_system;
 mod serf_system;
 
@@ -19,6 +20,7 @@ use phin_bench::{Launcher, Options, Phin, System, enter, measure, serve, spin};
 
 use chitchat_system::Chitchat;
 use foca_system::Foca;
+use kinship_system::Kinship;
 use memberlist_system::Memberlist;
 use serf_system::Serf;
 
@@ -43,6 +45,7 @@ fn systems() -> Vec<&'static dyn System> {
         &Phin::Fast,
         &Foca::Lan,
         &Foca::Simple,
+        &Kinship,
         &Memberlist::Lan,
         &Memberlist::Tuned,
         &Chitchat::Default,
