@@ -28,7 +28,7 @@ pub(crate) struct Args {
     member: String,
     #[command(flatten)]
     target: Target,
-    /// Print one JSON object: member, since, suppressed_until, flap_penalty, suspicion, degraded_since, failing_links
+    /// Print the answer of /v1/members/{member}/why as one JSON object
     #[arg(long)]
     json: bool,
 }
