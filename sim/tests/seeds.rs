@@ -25,6 +25,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
         529,
         "a refutation was not taken, as its author was not heard here and had just refuted before",
     ),
+    (892, "data of an earlier run stayed, as a dead member that nobody heard had changed its run"),
 ];
 
 /// Those that found something with the faults that have demands of their own.
