@@ -22,7 +22,7 @@ async fn main() {
     println!("{}", told.await.unwrap_or_default());
 }
 
-/// What a node is told, each time with the leader that it then has: the live member with the lowest name.
+/// The changes that a node reports, each with the leader at that time: the live member with the lowest name.
 async fn follow(node: Cluster) -> String {
     let mut told = String::new();
     let mut changes = node.subscribe();

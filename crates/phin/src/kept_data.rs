@@ -1,14 +1,13 @@
 //! This node's own data, as it keeps it for its next run.
 
 use std::{
-    fmt::Write as _,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use phin_swim::MemberData;
 
-use crate::data_dir::checksum;
+use crate::data_dir::{seal, unseal};
 
 /// A key of this node's data.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -19,30 +18,22 @@ pub(crate) struct KeptEntry {
     pub(crate) expires_at: Option<SystemTime>,
 }
 
-/// A line for the format, one for each key, and one for a checksum over these.
+/// The text of a file with a line for each key.
 pub(crate) fn encode(entries: &[KeptEntry]) -> String {
-    let mut text = format!("{FORMAT}\n");
-    for KeptEntry { key, value, expires_at } in entries {
-        let since_epoch = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        match expires_at.map(since_epoch) {
-            Some(at) => write!(text, "{} {key} ", at.as_millis()),
-            None => write!(text, "{NEVER} {key} "),
-        }
-        .and_then(|()| value.iter().try_for_each(|byte| write!(text, "{byte:02x}")))
-        .expect("writing to a string cannot fail");
-        text.push('\n');
-    }
-    let checksum = checksum(text.as_bytes());
-    writeln!(text, "{checksum:016x}").expect("writing to a string cannot fail");
-    text
+    seal(FORMAT, entries.iter().map(encode_line))
 }
 
 /// The entries in a file that is whole and exactly as [`encode`] makes it.
 pub(crate) fn decode(content: &[u8]) -> Option<Vec<KeptEntry>> {
-    let text = std::str::from_utf8(content).ok()?;
-    let (lines, _checksum) = text.strip_prefix(FORMAT)?.strip_suffix('\n')?.rsplit_once('\n')?;
-    let entries: Option<Vec<_>> = lines.lines().skip(1).map(decode_line).collect();
-    entries.filter(|entries| text == encode(entries))
+    unseal(FORMAT, content, decode_line, encode)
+}
+
+fn encode_line(KeptEntry { key, value, expires_at }: &KeptEntry) -> String {
+    let since_epoch = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let expires_at =
+        expires_at.map_or(NEVER.to_owned(), |at| since_epoch(at).as_millis().to_string());
+    let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{expires_at} {key} {value}")
 }
 
 fn decode_line(line: &str) -> Option<KeptEntry> {

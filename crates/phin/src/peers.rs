@@ -1,10 +1,10 @@
 //! The peers that a node knows, as it keeps them for its next run.
 
-use std::{fmt::Write as _, net::SocketAddr};
+use std::net::SocketAddr;
 
 use phin_swim::{MemberId, MemberState, Members, Record};
 
-use crate::data_dir::checksum;
+use crate::data_dir::{seal, unseal};
 
 /// A peer as this node, or an earlier run of it, knew it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,27 +38,20 @@ pub(crate) fn known_peers(members: &Members, unmet: &[KnownPeer]) -> Vec<KnownPe
     peers
 }
 
-/// A line for the format, one for each peer, and one for a checksum over these.
+/// The text of a file with a line for each peer.
 pub(crate) fn encode(peers: &[KnownPeer]) -> String {
-    let mut text = format!("{FORMAT}\n");
-    for KnownPeer { id, is_dead, addrs } in peers {
-        let state = if *is_dead { DEAD } else { LIVE };
-        let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
-        writeln!(text, "{state} {id} {}", addrs.join(","))
-            .expect("writing to a string cannot fail");
-    }
-    let checksum = checksum(text.as_bytes());
-    writeln!(text, "{checksum:016x}").expect("writing to a string cannot fail");
-    text
+    seal(FORMAT, peers.iter().map(encode_line))
 }
 
 /// The peers in a file that is whole and exactly as [`encode`] makes it.
 pub(crate) fn decode(content: &[u8]) -> Option<Vec<KnownPeer>> {
-    let text = std::str::from_utf8(content).ok()?;
-    let (lines, _checksum) = text.strip_prefix(FORMAT)?.strip_suffix('\n')?.rsplit_once('\n')?;
-    let peers: Option<Vec<_>> = lines.lines().skip(1).map(decode_line).collect();
-    let peers = peers.filter(|peers| peers.len() <= MAX_PEERS)?;
-    (text == encode(&peers)).then_some(peers)
+    unseal(FORMAT, content, decode_line, encode).filter(|peers| peers.len() <= MAX_PEERS)
+}
+
+fn encode_line(KnownPeer { id, is_dead, addrs }: &KnownPeer) -> String {
+    let state = if *is_dead { DEAD } else { LIVE };
+    let addrs: Vec<_> = addrs.iter().map(ToString::to_string).collect();
+    format!("{state} {id} {}", addrs.join(","))
 }
 
 fn decode_line(line: &str) -> Option<KnownPeer> {

@@ -28,7 +28,7 @@ pub(super) async fn text(body: Body) -> Result<String, Refusal> {
 pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
     match timeout(MAX_BODY_TIME, to_bytes(body, MAX_BODY_BYTES)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        // A body of unknown length; whoever broke it off reads no answer.
+        // A body of unknown length. A client that broke it off reads no answer.
         Ok(Err(_)) => Err(Refusal::too_long()),
         Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
     }

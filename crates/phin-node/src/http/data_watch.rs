@@ -8,7 +8,6 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 use axum::{
     Extension,
     extract::{RawQuery, State},
-    http::StatusCode,
     response::{
         IntoResponse,
         sse::{Event, KeepAlive, Sse},
@@ -47,9 +46,7 @@ pub(super) async fn watch(
 ) -> Result<impl IntoResponse, Refusal> {
     let [prefix, filter] = parameters(query.as_deref(), ["prefix", "filter"])?;
     let filter = parse_filter(filter)?;
-    let slot = node.subscribers.try_acquire_owned().map_err(|_| {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
-    })?;
+    let slot = node.subscriber_slot()?;
     usage.goes_on();
     let changes = node.cluster.subscribe_data();
     let subscriber = Subscriber {

@@ -5,7 +5,6 @@ use std::convert::Infallible;
 use axum::{
     Extension,
     extract::{RawQuery, State},
-    http::StatusCode,
     response::{
         IntoResponse,
         sse::{Event, KeepAlive, Sse},
@@ -37,9 +36,7 @@ pub(super) async fn events(
     RawQuery(query): RawQuery,
 ) -> Result<impl IntoResponse, Refusal> {
     let filter = query::filter(query.as_deref())?;
-    let slot = node.subscribers.try_acquire_owned().map_err(|_| {
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
-    })?;
+    let slot = node.subscriber_slot()?;
     usage.goes_on();
     let changes = Changes::new(&node.cluster).matching(filter.clone());
     let subscriber = Subscriber { changes, filter, due: None, _slot: slot };

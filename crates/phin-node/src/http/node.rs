@@ -2,17 +2,18 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use axum::http::StatusCode;
 use phin::Cluster;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::connections::Counts;
+use super::{connections::Counts, refusal::Refusal};
 
 /// The node, as requests see it.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(super) cluster: Cluster,
     pub(super) stage: watch::Sender<Stage>,
-    pub(super) subscribers: Arc<Semaphore>,
+    subscribers: Arc<Semaphore>,
     pub(super) connections: Arc<Counts>,
     /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
@@ -36,6 +37,13 @@ impl Node {
 
     pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
         Self { certificate_end, ..self }
+    }
+
+    /// A place among the subscribers, for as long as it is held.
+    pub(super) fn subscriber_slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.subscribers).try_acquire_owned().map_err(|_| {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
+        })
     }
 }
 

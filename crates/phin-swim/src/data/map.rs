@@ -222,7 +222,7 @@ impl MemberData {
         let is_known = known.generation == self.head.generation
             && (self.complete_since..=self.head.revision).contains(&known.revision);
         let base = if is_known { known.revision } else { Revision(0) };
-        // Whoever receives the whole map has nothing to remove.
+        // A receiver of the whole map has nothing to remove.
         let removed = self.removed_since(base).filter(|_| base > Revision(0));
         let changes = self.put_since(base).chain(removed).collect();
         Delta { owner, base, head: self.head, changes, signature: self.signature }

@@ -250,7 +250,7 @@ impl World {
         }
     }
 
-    /// Connects to whoever is at the address.
+    /// Connects to the node at the address.
     pub(crate) fn dial(
         &mut self,
         now: Instant,
@@ -427,7 +427,7 @@ impl World {
         process.end_dial(peer.addr, Some(connection), Ok(peer.id));
     }
 
-    /// Takes up a connection, whoever dialled.
+    /// Takes up a connection that either side dialled.
     fn connect(
         &mut self,
         now: Instant,

@@ -49,10 +49,7 @@ async fn follow(node: Cluster) {
         assert_eq!(event.version, version + 1);
         version = event.version;
         live += usize::from(event.change == phin::Change::Joined);
-        assert!(
-            changes.members().version() >= version,
-            "the list is there before the change is told"
-        );
+        assert!(changes.members().version() >= version, "the list is published before the change");
     }
 }
 
