@@ -56,6 +56,7 @@ mod link;
 #[doc(hidden)]
 pub mod measured;
 mod member;
+mod messages;
 mod newcomers;
 mod output;
 mod probe;
@@ -86,6 +87,10 @@ pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
 pub use member::tags::{Profile, Reason, ReasonError, ServingState, TagError, Tags};
 pub use member::{Generation, Incarnation, Member, MemberId, MemberIdError, MemberState, Version};
+pub use messages::{
+    Message, Route,
+    topic::{Topic, TopicError},
+};
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
 pub use stats::Stats;
