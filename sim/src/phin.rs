@@ -203,6 +203,8 @@ impl PhinProcess {
             }
             // A simulation has no application to ask.
             Output::Newcomer { .. }
+            | Output::Message(_)
+            | Output::MessagesMissed { .. }
             | Output::JoinEnded { .. }
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {

@@ -80,6 +80,14 @@ pub struct Config {
     pub max_data_bytes: usize,
     /// The most bytes of the data of all members. Data beyond it is dropped and counted. Default 256 MiB.
     pub max_total_data_bytes: usize,
+    /// How many messages this node publishes in a second. Further ones are refused at the call. It should be the same
+    /// everywhere: members drop and count what others publish far beyond it. Default 256; 1 to 65,536.
+    pub max_publications_per_second: u32,
+    /// How many bytes this node publishes in a second; as before. Default 1 MiB; 1 KiB to 1 GiB.
+    pub max_published_bytes_per_second: usize,
+    /// The most bytes of publications that are kept for up to 30 s, for members that did not receive them. Beyond it, the
+    /// oldest give way and are counted. Default 16 MiB; at least 64 KiB.
+    pub max_recent_publication_bytes: usize,
     /// The most members in the list, dead ones included. Further ones are refused and counted. Default 65,536; 2 to
     /// 1,000,000.
     pub max_members: usize,
@@ -121,6 +129,9 @@ impl Config {
             data_delay: Duration::from_millis(50),
             max_data_bytes: 16 * 1_024,
             max_total_data_bytes: 256 * 1_024 * 1_024,
+            max_publications_per_second: 256,
+            max_published_bytes_per_second: 1_024 * 1_024,
+            max_recent_publication_bytes: 16 * 1_024 * 1_024,
             max_members: 65_536,
             flap_suppress: 10.0,
             flap_reuse: 3.0,
@@ -219,6 +230,21 @@ impl TryFrom<Config> for Params {
                 "max_total_data_bytes",
                 config.max_total_data_bytes,
                 0..=isize::MAX as usize,
+            ),
+            check_count(
+                "max_publications_per_second",
+                config.max_publications_per_second as usize,
+                1..=65_536,
+            ),
+            check_count(
+                "max_published_bytes_per_second",
+                config.max_published_bytes_per_second,
+                1_024..=1_024 * 1_024 * 1_024,
+            ),
+            check_count(
+                "max_recent_publication_bytes",
+                config.max_recent_publication_bytes,
+                64 * 1_024..=isize::MAX as usize,
             ),
             check_count("max_members", config.max_members, 2..=1_000_000),
         ];

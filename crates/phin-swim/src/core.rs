@@ -30,6 +30,7 @@ use crate::{
         prober::Prober,
         redial::{choose, is_review_due},
     },
+    publish::{Publishing, broadcast::Broadcast},
     refute::Accusation,
     senses::Senses,
     sync::{
@@ -57,6 +58,7 @@ pub(crate) struct Core {
     pub(crate) departure: Departure,
     pub(crate) identity: Identity,
     pub(crate) data: DataRoom,
+    pub(crate) publishing: Publishing,
     /// What the driver has yet to do.
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -98,6 +100,7 @@ impl Core {
             departure: Departure::default(),
             identity: Identity::default(),
             data: DataRoom::new(now, me),
+            publishing: Publishing::new(now),
             outputs: VecDeque::new(),
         }
     }
@@ -226,6 +229,11 @@ impl Core {
         }
         // The data of a member is reported after the member.
         self.data.react(&mut self.ctx, transition);
+        let live_len = self.list.snapshot().live_len();
+        self.publishing.react(&self.ctx, transition, live_len);
+        if !transition.is_me && transition.is_arrival() {
+            self.broadcast().greet(transition.id());
+        }
     }
 
     /// What each room remembers changes with a member. Of this node itself the others keep nothing, and what they keep of a
@@ -396,6 +404,11 @@ impl Core {
         let Self { ctx, list, detector, data, .. } = self;
         let DataRoom { store, own: own_data, replication: own } = data;
         Replicate { ctx, list, hearsay: &mut detector.hearsay, store, own_data, own }
+    }
+
+    pub(crate) const fn broadcast(&mut self) -> Broadcast<'_> {
+        let Self { ctx, list, publishing: own, .. } = self;
+        Broadcast { ctx, list, own }
     }
 
     pub(crate) const fn admission(&mut self) -> Admission<'_> {

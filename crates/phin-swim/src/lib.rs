@@ -60,6 +60,7 @@ mod messages;
 mod newcomers;
 mod output;
 mod probe;
+mod publish;
 mod query;
 mod refute;
 mod senses;
@@ -93,6 +94,7 @@ pub use messages::{
 };
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
+pub use publish::publication::{PublishError, PublishRequest};
 pub use stats::Stats;
 pub use swim::{Local, Swim};
 pub use time::Instant;

@@ -1,6 +1,6 @@
-//! What is remembered of members, each up to a limit: the oldest gives way.
+//! What is remembered of members, each up to a limit: the oldest gives way. What each may ask for in a time.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{Instant, MemberId};
 
@@ -19,3 +19,67 @@ pub(crate) fn make_room<T>(
         map.remove(&oldest);
     }
 }
+
+/// A number at once, then a number in a second.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rate {
+    pub(crate) at_once: f64,
+    pub(crate) per_second: f64,
+}
+
+impl Rate {
+    /// So many in a second, those of one second at once.
+    pub(crate) const fn per_second(number: f64) -> Self {
+        Self { at_once: number, per_second: number }
+    }
+}
+
+/// A token bucket.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tokens {
+    left: f64,
+    at: Instant,
+}
+
+impl Tokens {
+    /// A full one.
+    pub(crate) const fn full(now: Instant, rate: Rate) -> Self {
+        Self { left: rate.at_once, at: now }
+    }
+
+    /// What is left now.
+    pub(crate) fn left(&mut self, now: Instant, rate: Rate) -> &mut f64 {
+        let earned = (now - self.at).as_secs_f64() * rate.per_second;
+        *self = Self { left: (self.left + earned).min(rate.at_once), at: now };
+        &mut self.left
+    }
+
+    /// After how long so many will be there; at most a full bucket is waited for.
+    pub(crate) fn wait(&mut self, now: Instant, rate: Rate, number: f64) -> Duration {
+        let lacking = number.min(rate.at_once) - *self.left(now, rate);
+        Duration::from_secs_f64((lacking / rate.per_second).max(0.0))
+    }
+}
+
+/// A token bucket for each member: at most [`MAX_SPEAKERS`]; the one used longest ago gives way.
+#[derive(Debug, Default)]
+pub(crate) struct Budgets(BTreeMap<MemberId, Tokens>);
+
+impl Budgets {
+    /// What is left for a member.
+    pub(crate) fn left(&mut self, now: Instant, id: MemberId, rate: Rate) -> &mut f64 {
+        make_room(&mut self.0, id, MAX_SPEAKERS, |tokens| tokens.at);
+        self.0.entry(id).or_insert(Tokens::full(now, rate)).left(now, rate)
+    }
+
+    /// Takes one, if there is one left.
+    pub(crate) fn take(&mut self, now: Instant, id: MemberId, rate: Rate) -> bool {
+        let left = self.left(now, id, rate);
+        let has_one = *left >= 1.0;
+        *left -= f64::from(u8::from(has_one));
+        has_one
+    }
+}
+
+/// For how many members budgets are kept.
+const MAX_SPEAKERS: usize = 1_024;

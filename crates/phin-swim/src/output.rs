@@ -2,7 +2,9 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use crate::{DataEvent, Filter, Generation, Member, MemberId, MemberState, Record, Silence};
+use crate::{
+    DataEvent, Filter, Generation, Member, MemberId, MemberState, Message, Record, Silence,
+};
 
 /// A member with the address at which to dial it.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -36,6 +38,15 @@ pub enum Output {
     Event(Event),
     /// The data of a member changed.
     Data(DataEvent),
+    /// A message for the application.
+    Message(Message),
+    /// The next publications of a member are missing: this node did not receive them, and no other sent them.
+    MessagesMissed {
+        /// The member that published them.
+        from: MemberId,
+        /// How many.
+        count: u64,
+    },
     /// A join started by [`Swim::join`](crate::Swim::join) has ended.
     JoinEnded {
         /// The member that was asked.

@@ -101,6 +101,24 @@ pub struct Stats {
     pub data_forged: u64,
     /// Data that exceeds a limit of this node; dropped.
     pub data_over_limit: u64,
+    /// Messages that this node published.
+    pub publications_sent: u64,
+    /// Publications sent to members without being asked for: those of this node, and those passed on.
+    pub publications_pushed: u64,
+    /// Publications that had arrived already.
+    pub publications_repeated: u64,
+    /// Requests for publications that did not arrive by themselves.
+    pub publications_requested: u64,
+    /// Publications that never arrived; the application was told.
+    pub publications_missed: u64,
+    /// Publications that gave way to later ones before 30 s, because there were too many to keep.
+    pub publications_evicted: u64,
+    /// Publications of members that are not in the list in that run; ignored, as the list comes first.
+    pub publications_of_unknown_runs: u64,
+    /// Publications that the named member did not sign; dropped.
+    pub publications_forged: u64,
+    /// Publications of a member that publishes too much, or from one that passes on too many; dropped.
+    pub publications_over_budget: u64,
     /// Answers that this node did not request, and messages from its own id; dropped.
     pub misdirected_messages: u64,
 }

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
     Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output,
-    Part, Peer, Purpose, Round, Source, Stats, Timer, Unreachable, Version,
+    Part, Peer, PublishError, PublishRequest, Purpose, Round, Source, Stats, Timer, Unreachable,
+    Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
@@ -15,6 +16,7 @@ use crate::{
     leave::handle_leave,
     member::{record::Statement, tags::Profile},
     probe::redial::{Found, found_instead},
+    publish::publisher::Arrived,
     senses::Senses,
     wire::{self, DecodeError},
 };
@@ -213,6 +215,22 @@ impl Swim {
         was_there
     }
 
+    /// Publishes a message to the applications of all members, this node's included, or of those that the filter selects.
+    /// Returns its number among the publications of this run. All members that live and are connected receive those of this
+    /// node in order and once, or are told how many they missed ([`Output::MessagesMissed`]).
+    ///
+    /// # Errors
+    /// The message is longer than allowed, this node published too much of late, or it has left the cluster.
+    pub fn publish(&mut self, now: Instant, request: PublishRequest) -> Result<u64, PublishError> {
+        let core = self.begin(now);
+        if core.departure.is_under_way() {
+            return Err(PublishError::Left);
+        }
+        let result = core.broadcast().publish(request);
+        core.run();
+        result
+    }
+
     /// Leaves the cluster. The members that observe this node, and those that it observes, are notified until each has
     /// confirmed ([`Output::LeaveConfirmed`]); this node stops probing. Returns how many are notified. A second call has no
     /// effect.
@@ -321,6 +339,9 @@ impl Core {
             Timer::ExpireData => self.data.own.expire(&mut self.ctx, &mut self.data.store),
             Timer::AnnounceData => self.replicate().announce(),
             Timer::RetryData => self.replicate().retry(),
+            Timer::AnnouncePublications => self.broadcast().announce(),
+            Timer::RepairPublications => self.broadcast().repair(),
+            Timer::ExpirePublications => self.broadcast().expire(),
             Timer::Describe => self.identity.restate_profile(&mut self.ctx, &self.list),
             Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
         }
@@ -457,6 +478,13 @@ impl Core {
             Part::DataSummary { buckets, lines } => {
                 self.replicate().handle_summary(from, buckets, &lines);
             }
+            Part::Publication { is_push, hops, publication } => {
+                let arrived = Arrived { publication, hops };
+                self.broadcast().handle_publication(from, is_push, arrived);
+            }
+            Part::PublicationNews(lines) => self.broadcast().handle_news(from, &lines),
+            Part::PublicationWant(ranges) => self.broadcast().handle_want(from, &ranges),
+            Part::PublicationPrune(id) => self.broadcast().handle_prune(from, id),
             Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
             Part::LeaveAck { sequence } => {
                 self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);

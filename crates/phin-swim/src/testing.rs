@@ -1,6 +1,8 @@
 //! What tests of the rules share: the rooms of a node without its [`Swim`](crate::Swim), so that a test calls one rule alone,
 //! and in words what the rule asked for. Node 0 is the node itself.
 
+pub(crate) mod net;
+
 use std::{sync::Arc, time::Duration};
 
 use rand::SeedableRng;

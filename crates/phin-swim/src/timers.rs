@@ -42,6 +42,12 @@ pub(crate) enum Timer {
     AnnounceData,
     /// Members that were asked for data have not answered.
     RetryData,
+    /// Subjects may lack the latest publications.
+    AnnouncePublications,
+    /// Publications that are lacking are to be asked for, or given up.
+    RepairPublications,
+    /// Publications that are kept for others are old.
+    ExpirePublications,
     /// Changes of what this node says of itself have waited for each other.
     Describe,
     /// Members that died or left long ago are to be forgotten.

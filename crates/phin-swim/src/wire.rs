@@ -24,8 +24,8 @@ pub(crate) use self::{
     codec::decode,
     error::DecodeError,
     part::{
-        Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part, Pulse,
-        SummaryLine, Tally, Verdict, VoteBody,
+        Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part, PublicationLine,
+        PublicationRange, Pulse, SummaryLine, Tally, Verdict, VoteBody,
     },
     payload::Payload,
 };

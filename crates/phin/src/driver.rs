@@ -443,6 +443,7 @@ impl<T: Transport> Driver<T> {
                     self.status.isolated.send_replace(false);
                 }
                 Output::Data(event) => self.state.batch.data.push(event),
+                Output::Message(_) | Output::MessagesMissed { .. } => {}
                 Output::LeaveConfirmed(id) => self.state.batch.confirmed.push(id),
                 Output::Generation(generation) => self.keep(generation),
                 Output::IdentityInUse(addr) => self.on_identity_in_use(addr),

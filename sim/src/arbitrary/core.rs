@@ -104,6 +104,8 @@ impl Core {
                 self.generation = *generation;
             }
             Output::Disconnect(_)
+            | Output::Message(_)
+            | Output::MessagesMissed { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }

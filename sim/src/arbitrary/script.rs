@@ -327,6 +327,8 @@ impl<'a> Script<'a> {
             | Output::AskHost { .. }
             | Output::Isolated(_)
             | Output::Data(_)
+            | Output::Message(_)
+            | Output::MessagesMissed { .. }
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_)
             | Output::Generation(_) => None,

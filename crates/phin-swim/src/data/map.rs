@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Generation, Keys, MemberId, PublicKey, Signature, is_printable,
-    wire::{Content, DataChange, Delta},
+    wire::{Content, DataChange, Delta, bytes::Blob},
 };
 
 /// Counts the changes of a member's data in one run of its process. Several changes can be one revision.
@@ -367,15 +367,6 @@ pub enum DataError {
         /// The bytes that it may have.
         max_bytes: usize,
     },
-}
-
-/// Bytes as one MessagePack `bin`.
-struct Blob<'a>(&'a [u8]);
-
-impl Serialize for Blob<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
 }
 
 /// How many removed keys are remembered for each member. A member that lacks older ones receives the whole map.

@@ -9,7 +9,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Instant, MemberId, limit::make_room};
+use crate::{
+    Instant, MemberId,
+    limit::{Budgets, Rate, make_room},
+};
 
 /// Who refuted lately, and what each member may still ask of this one.
 #[derive(Debug, Default)]
@@ -32,42 +35,6 @@ struct Refutations {
     last: Instant,
     /// When a suspicion was last passed on to it, though it was ignored here.
     passed_on_at: Option<Instant>,
-}
-
-/// A token bucket for each member: at most [`MAX_SPEAKERS`]; the one used longest ago gives way.
-#[derive(Debug, Default)]
-struct Budgets(BTreeMap<MemberId, Tokens>);
-
-#[derive(Clone, Copy, Debug)]
-struct Tokens {
-    left: f64,
-    at: Instant,
-}
-
-/// So much at once, then so much in a second.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    at_once: f64,
-    per_second: f64,
-}
-
-impl Budgets {
-    /// What is left for a member.
-    fn left(&mut self, now: Instant, id: MemberId, rate: Rate) -> &mut f64 {
-        make_room(&mut self.0, id, MAX_SPEAKERS, |tokens| tokens.at);
-        let tokens = self.0.entry(id).or_insert(Tokens { left: rate.at_once, at: now });
-        let earned = (now - tokens.at).as_secs_f64() * rate.per_second;
-        *tokens = Tokens { left: (tokens.left + earned).min(rate.at_once), at: now };
-        &mut tokens.left
-    }
-
-    /// Takes one, if there is one left.
-    fn take(&mut self, now: Instant, id: MemberId, rate: Rate) -> bool {
-        let left = self.left(now, id, rate);
-        let has_one = *left >= 1.0;
-        *left -= f64::from(u8::from(has_one));
-        has_one
-    }
 }
 
 impl Hearsay {
@@ -145,8 +112,6 @@ const CHECKS_PER_FORGERY: f64 = 64.0;
 const REQUESTS: Rate = Rate { at_once: 32.0, per_second: 4.0 };
 /// How many members are looked at because one member accuses them; a survivor of a mass failure accuses many.
 const ACCUSATIONS: Rate = Rate { at_once: 128.0, per_second: 2.0 };
-/// For how many members budgets are kept.
-const MAX_SPEAKERS: usize = 1_024;
 
 #[cfg(test)]
 mod tests {

@@ -93,6 +93,11 @@ impl Transition {
         self.state_before() == Some(MemberState::Dead) && self.is_live()
     }
 
+    /// Whether the member takes part after it, and did not before it, or not in this run.
+    pub(crate) fn is_arrival(&self) -> bool {
+        self.is_live() && (!self.was_live() || self.is_restart())
+    }
+
     /// Whether the member became suspect or dead.
     pub(crate) fn is_fall(&self) -> bool {
         self.state_before() == Some(MemberState::Alive)

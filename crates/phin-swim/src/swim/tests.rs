@@ -145,6 +145,9 @@ fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Ve
         Timer::AnnounceData => Timer::AnnounceData,
         Timer::RetryData => Timer::RetryData,
         Timer::Describe => Timer::Describe,
+        Timer::AnnouncePublications => Timer::AnnouncePublications,
+        Timer::RepairPublications => Timer::RepairPublications,
+        Timer::ExpirePublications => Timer::ExpirePublications,
         Timer::Sweep => Timer::Sweep,
     ]
 }
@@ -161,9 +164,10 @@ fn state(swim: &Swim) -> String {
     let Core { ctx, list, senses, detector, dissemination, .. } = &swim.core;
     let Senses { links, pings, rounds, .. } = senses;
     let Core { exchanges, forgotten, joins, undecided, newcomers, .. } = &swim.core;
-    let Core { flaps, convergence, departure, identity, data, .. } = &swim.core;
+    let Core { flaps, convergence, departure, identity, data, publishing, .. } = &swim.core;
     let rooms = (links, pings, rounds, detector, dissemination, exchanges, forgotten, joins);
     let others = (undecided, newcomers, flaps, convergence, departure, identity, data);
+    let list = (list, publishing);
     format!("{:?}", (rooms, others, list, &ctx.stats, &ctx.timers))
 }
 

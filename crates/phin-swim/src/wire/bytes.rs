@@ -1,6 +1,6 @@
-//! Byte arrays of a fixed length, such as ids, keys and signatures.
+//! Byte arrays: of a fixed length, such as ids, keys and signatures, and of one that is limited.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,5 +29,38 @@ impl<'de, const N: usize> Deserialize<'de> for Bytes<N> {
             }
         }
         deserializer.deserialize_bytes(Visitor::<N>)
+    }
+}
+
+/// Bytes as one MessagePack `bin`.
+pub(crate) struct Blob<'a>(pub(crate) &'a [u8]);
+
+impl Serialize for Blob<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+/// The same, read: at most so many.
+pub(crate) struct AtMost<const MAX: usize>(pub(crate) Arc<[u8]>);
+
+impl<'de, const MAX: usize> Deserialize<'de> for AtMost<MAX> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<const MAX: usize>;
+        impl<const MAX: usize> serde::de::Visitor<'_> for Visitor<MAX> {
+            type Value = AtMost<MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX} bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<AtMost<MAX>, E> {
+                match bytes.len() {
+                    many if many > MAX => Err(E::invalid_length(many, &self)),
+                    _ => Ok(AtMost(bytes.into())),
+                }
+            }
+        }
+        deserializer.deserialize_bytes(Visitor::<MAX>)
     }
 }

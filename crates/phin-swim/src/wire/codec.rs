@@ -1,17 +1,19 @@
 //! Parts to bytes and back, and what is checked of a payload that is read. How each field looks is in [`field`].
 
-use std::{borrow::Cow, io::Cursor};
+use std::{borrow::Cow, io::Cursor, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     BUCKETS, DataChange, DecodeError, Delta, Entry, Part, WIRE_VERSION,
-    bytes::Bytes,
+    bytes::{AtMost, Blob, Bytes},
     field::{self, Age, Votes},
 };
 use crate::{
-    Generation, JoinRefusal, Keys, MemberId, MemberState, Record, Revision, Signature,
+    Generation, JoinRefusal, Keys, MemberId, MemberState, PublishRequest, Record, Revision,
+    Signature, Topic,
     data::map::Head,
+    publish::publication::{Publication, check_coalesce},
 };
 
 /// What a payload held.
@@ -98,6 +100,12 @@ impl Part {
             Self::DataDelta(delta) => write(out, 24, DeltaBody::from(&**delta)),
             Self::DataCompare(buckets) => write(out, 25, &buckets[..]),
             Self::DataSummary { buckets, lines } => write(out, 26, (buckets, lines)),
+            Self::Publication { is_push, hops, publication } => {
+                write(out, 29, publication_body(*is_push, *hops, publication))
+            }
+            Self::PublicationNews(lines) => write(out, 30, lines),
+            Self::PublicationWant(ranges) => write(out, 31, ranges),
+            Self::PublicationPrune(publisher) => write(out, 32, publisher),
         }
     }
 }
@@ -149,6 +157,10 @@ fn decode_part(
         24 => read(input, |body: DeltaBody<'_>| Part::DataDelta(Box::new(body.into()))),
         25 => read_buckets(input).map(Part::DataCompare),
         26 => read(input, |(buckets, lines)| Part::DataSummary { buckets, lines }),
+        29 => PublicationBody::deserialize(input)?.into_part(),
+        30 => read(input, Part::PublicationNews),
+        31 => read(input, Part::PublicationWant),
+        32 => read(input, Part::PublicationPrune),
         _ => {
             IgnoredAny::deserialize(input)?;
             return Ok(None);
@@ -227,6 +239,47 @@ impl From<DeltaBody<'_>> for Delta {
     ) -> Self {
         let (head, changes) = (Head { generation, revision }, changes.into_owned());
         Self { owner, base, head, changes, signature: Signature(signature.0) }
+    }
+}
+
+/// A publication as it is written.
+fn publication_body(
+    is_push: bool,
+    hops: u8,
+    publication: &Publication,
+) -> impl Serialize + use<'_> {
+    let Publication { publisher, generation, sequence, recent, content, signature } = publication;
+    let PublishRequest { topic, body, filter, coalesce } = content;
+    let numbers = (publisher, generation, sequence, recent);
+    let content = (topic, filter.to_string(), coalesce.as_deref(), Blob(body));
+    (is_push, hops, numbers, content, Bytes(signature.0))
+}
+
+/// A publication as it is read.
+#[derive(Deserialize)]
+struct PublicationBody {
+    is_push: bool,
+    hops: u8,
+    numbers: (MemberId, Generation, u64, u16),
+    content: (Topic, String, Option<String>, AtMost<{ PublishRequest::MAX_BODY_BYTES }>),
+    signature: Bytes<64>,
+}
+
+impl PublicationBody {
+    fn into_part(self) -> Result<Part, DecodeError> {
+        let Self { is_push, hops, numbers, content, signature } = self;
+        let (publisher, generation, sequence, recent) = numbers;
+        let (topic, filter, coalesce, AtMost(body)) = content;
+        let filter = filter.parse().map_err(|_| DecodeError::Invalid("filter"))?;
+        let is_key = |key: &str| check_coalesce(key).is_ok();
+        if sequence == 0 || !coalesce.as_deref().is_none_or(is_key) {
+            return Err(DecodeError::Invalid("publication"));
+        }
+        let content = PublishRequest { topic, body, filter, coalesce: coalesce.map(Into::into) };
+        let signature = Signature(signature.0);
+        let publication =
+            Publication { publisher, generation, sequence, recent, content, signature };
+        Ok(Part::Publication { is_push, hops, publication: Arc::new(publication) })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Payloads in words, for traces and scenarios.
 
 use super::{Claim, DataLine, Part, decode};
-use crate::{Keys, MemberId, Version};
+use crate::{Keys, MemberId, Version, publish::publication::Publication};
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
 /// change from release to release.
@@ -74,6 +74,24 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
         Part::DataSummary { buckets, lines } => {
             format!("data-summary buckets={} lines={}", buckets.count_ones(), lines.len())
         }
+        Part::Publication { is_push, hops, publication } => {
+            let Publication { publisher, sequence, content, .. } = &**publication;
+            let word = if *is_push { "publication" } else { "publication-answer" };
+            format!("{word} {} {sequence} hops={hops} topic={}", name(*publisher), content.topic)
+        }
+        Part::PublicationNews(lines) => {
+            let lines =
+                lines.iter().map(|line| format!("{} {}", name(line.publisher), line.sequence));
+            format!("publication-news {}", lines.collect::<Vec<_>>().join(","))
+        }
+        Part::PublicationWant(ranges) => {
+            let ranges = ranges.iter().map(|range| {
+                let graft = if range.is_graft { " graft" } else { "" };
+                format!("{} {}-{}{graft}", name(range.publisher), range.first, range.last)
+            });
+            format!("publication-want {}", ranges.collect::<Vec<_>>().join(","))
+        }
+        Part::PublicationPrune(publisher) => format!("publication-prune {}", name(*publisher)),
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
     }

@@ -11,6 +11,7 @@ use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
     FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
     Record, Revision, Signature, Silence, Version, Vote, data::map::Head,
+    publish::publication::Publication,
 };
 
 /// The body of pings and acks (SWIM §3.1).
@@ -203,6 +204,25 @@ pub(crate) enum Content {
     Expired,
 }
 
+/// The latest publication of a member that the sender has.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct PublicationLine {
+    pub(crate) publisher: MemberId,
+    pub(crate) generation: Generation,
+    pub(crate) sequence: u64,
+}
+
+/// Publications of a member that the sender lacks: those from `first` to `last`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct PublicationRange {
+    pub(crate) publisher: MemberId,
+    pub(crate) generation: Generation,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Whether later ones are to be pushed, too.
+    pub(crate) is_graft: bool,
+}
+
 /// One part of a payload. The number of each kind stands in `codec` and in `docs/reference/protocol.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
@@ -258,6 +278,14 @@ pub(crate) enum Part {
     DataCompare(Box<[u64; BUCKETS]>),
     /// What I have in those buckets (a bit each) in which ours differ. (Anti-entropy)
     DataSummary { buckets: u64, lines: Vec<DataLine> },
+    /// A message to all members; `hops` of them have passed it on. (Plumtree, `Gossip`)
+    Publication { is_push: bool, hops: u8, publication: Arc<Publication> },
+    /// I have the publications up to these. (Plumtree, `IHave`)
+    PublicationNews(Vec<PublicationLine>),
+    /// Send me these publications. (Plumtree, `Graft`)
+    PublicationWant(Vec<PublicationRange>),
+    /// I receive what this member publishes sooner from others. (Plumtree, `Prune`)
+    PublicationPrune(MemberId),
 }
 
 impl Part {
@@ -289,7 +317,11 @@ impl Part {
             | Self::DataFingerprint(_)
             | Self::DataNews(_)
             | Self::DataWant(_)
-            | Self::DataCompare(_) => false,
+            | Self::DataCompare(_)
+            | Self::Publication { .. }
+            | Self::PublicationNews(_)
+            | Self::PublicationWant(_)
+            | Self::PublicationPrune(_) => false,
         }
     }
 
@@ -302,6 +334,7 @@ impl Part {
                 | Self::Dead(_)
                 | Self::Forget(_)
                 | Self::DataDelta(_)
+                | Self::Publication { .. }
         )
     }
 }

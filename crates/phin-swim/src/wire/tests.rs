@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -8,9 +8,10 @@ use super::{
     *,
 };
 use crate::{
-    Generation, JoinRefusal, MemberState, Record, Revision, Signature, Silence,
+    Generation, JoinRefusal, MemberState, PublishRequest, Record, Revision, Signature, Silence,
     data::map::Head,
     member::record::tests::{TestKeys, id, record, version},
+    publish::publication::Publication,
 };
 
 /// One part of each kind, and the cases of those that have several.
@@ -81,7 +82,34 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::DataDelta(Box::new(delta)),
         Part::DataCompare(Box::new(std::array::from_fn(|bucket| bucket as u64 * 77))),
         Part::DataSummary { buckets: 1 << 63, lines: vec![data_line; 3] },
+        publication("", None),
+        publication("role=web", Some("key")),
+        Part::PublicationNews(vec![
+            PublicationLine {
+                publisher: id(4),
+                generation: Generation(3),
+                sequence: 70_000
+            };
+            2
+        ]),
+        Part::PublicationWant(vec![PublicationRange {
+            publisher: id(4),
+            generation: Generation(3),
+            first: 70_000,
+            last: u64::MAX,
+            is_graft: true,
+        }]),
+        Part::PublicationPrune(id(4)),
     ]
+}
+
+fn publication(filter: &str, coalesce: Option<&str>) -> Part {
+    let mut content = PublishRequest::new("topic".parse().unwrap(), b"body".as_slice());
+    content.filter = filter.parse().unwrap();
+    content.coalesce = coalesce.map(Into::into);
+    let numbers = (Generation(3), 70_000, 300);
+    let publication = Publication::sign(id(4), numbers, content, &TestKeys(4));
+    Part::Publication { is_push: true, hops: 2, publication: Arc::new(publication) }
 }
 
 fn read(payload: &[u8]) -> Result<Decoded, DecodeError> {
@@ -139,7 +167,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=26).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=26).chain(29..=32).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::{
 
 use phin_swim::{
     Config, DataUpdate, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
-    Output, Peer, Question, Swim, describe,
+    Output, Peer, PublishRequest, Question, Swim, describe,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -146,6 +146,7 @@ impl Scenario {
     ///   nY; `join nX nY` lets it join through nY; `leave nX`
     /// - `admit nX nY`, `refuse nX nY REASON`: the application of nX decides on nY, after `config ask_application=true`
     /// - `put nX KEY=VALUE [ttl=TIME]`, `delete nX KEY`: nX writes its data
+    /// - `publish nX TOPIC TEXT [filter=FILTER] [coalesce=KEY] [times=N]`: nX publishes a message to all
     /// - `forget nX nY`: an operator asks nX to forget nY
     /// - `kill nX`, `restart nX [generation=G] […]` (as `node`, by default in the next generation), `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
@@ -201,6 +202,16 @@ impl Scenario {
                 self.input(node(0), |swim, now| {
                     swim.put_data(now, key, value.as_bytes(), time_to_live).unwrap();
                 });
+            }
+            "publish" => {
+                let mut request =
+                    PublishRequest::new(arguments[1].parse().unwrap(), arguments[2].as_bytes());
+                request.filter = text(line, "filter").unwrap_or_default().parse().unwrap();
+                request.coalesce = text(line, "coalesce").map(Into::into);
+                for _ in 0..text(line, "times").map_or(1, |times| times.parse().unwrap()) {
+                    let request = request.clone();
+                    self.input(node(0), |swim, now| _ = swim.publish(now, request).unwrap());
+                }
             }
             "delete" => self.input(node(0), |swim, now| {
                 assert!(swim.delete_data(now, arguments[1]));
@@ -463,6 +474,10 @@ impl Scenario {
                     other => format!("{other:?}"),
                 };
                 self.show_event(node, format!("data of {} {what}", name(event.owner)));
+            }
+            Output::Message(message) => self.show_event(node, print::message(&message)),
+            Output::MessagesMissed { from, count } => {
+                self.show_event(node, format!("missed {count} messages of {}", name(from)));
             }
             Output::LeaveConfirmed(by) => {
                 self.show_event(node, format!("leave confirmed by {}", name(by)));

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use phin_swim::{Event, Member, MemberState, Outcome};
+use phin_swim::{Event, Member, MemberState, Message, Outcome, Route};
 
 use super::{Scenario, id, keys, name, script};
 
@@ -11,6 +11,18 @@ pub(super) fn said(event: &Event) -> String {
     let before = event.before.as_deref().map(profile).unwrap_or_else(|| profile(&event.member));
     let after = profile(&event.member);
     if before == after { String::new() } else { format!(": {before} -> {after}") }
+}
+
+/// A message as its application receives it.
+pub(super) fn message(message: &Message) -> String {
+    let (from, topic, body) =
+        (name(message.from), &message.topic, String::from_utf8_lossy(&message.body));
+    match &message.route {
+        Route::Published { sequence, hops, .. } => {
+            format!("publication {sequence} of {from}: {topic} {body} hops={hops}")
+        }
+        other => format!("message of {from}: {topic} {body} {other:?}"),
+    }
 }
 
 /// The tags of a member and its serving state.

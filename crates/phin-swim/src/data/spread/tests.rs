@@ -2,112 +2,17 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::*;
 use crate::{
-    Config, Data, DataUpdate, Generation, Local, MemberState, Name, Output, OwnerGone, Stats, Swim,
-    member::record::tests::{TestKeys, addr, id},
-    testing::{at, ms, peer},
-    wire::{Content, DataChange, decode},
+    Config, Data, DataUpdate, Generation, MemberState, OwnerGone,
+    member::record::tests::{TestKeys, id},
+    testing::{
+        ms,
+        net::{Net, is_part},
+        peer,
+    },
+    wire::{Content, DataChange},
 };
 
-/// Whether a payload from one node to another is lost.
-type Loss = dyn FnMut(u8, u8, &[u8]) -> bool;
-
-/// Nodes on a network that delivers after a millisecond what a test does not drop.
-struct Net {
-    now: Instant,
-    nodes: Vec<Swim>,
-    /// When it arrives, from which node, to which, and whether by stream.
-    in_flight: Vec<(Instant, u8, u8, bool, Vec<u8>)>,
-    /// Whether a payload from one node to another is lost.
-    is_lost: Box<Loss>,
-    /// What happened to the data, at which node.
-    events: Vec<(u8, DataUpdate)>,
-    bytes: usize,
-}
-
 impl Net {
-    /// So many nodes that have joined the first.
-    fn new(nodes: u8) -> Self {
-        Self::with(nodes, &Config::lan())
-    }
-
-    fn with(nodes: u8, config: &Config) -> Self {
-        let mut net = Self {
-            now: at(0),
-            nodes: Vec::new(),
-            in_flight: Vec::new(),
-            is_lost: Box::new(|_, _, _| false),
-            events: Vec::new(),
-            bytes: 0,
-        };
-        (0..nodes).for_each(|_| net.add(0, config));
-        net.run(ms(3_000));
-        assert!(net.nodes.iter().all(|node| node.members().live_len() == usize::from(nodes)));
-        net
-    }
-
-    /// One more node, which joins the first in this run.
-    fn add(&mut self, generation: u32, config: &Config) {
-        let node = u8::try_from(self.nodes.len()).unwrap();
-        let swim = self.start(node, generation, config);
-        self.nodes.push(swim);
-        if node > 0 {
-            self.nodes[usize::from(node)].join(self.now, peer(0));
-        }
-        self.drain(node);
-    }
-
-    fn start(&self, node: u8, generation: u32, config: &Config) -> Swim {
-        let name = Name::try_from(format!("n{node}").as_str()).unwrap();
-        let local = Local::new(name, vec![addr(node)], Generation(generation));
-        let keys = Arc::new(TestKeys(node.into()));
-        Swim::new(self.now, local, config.clone(), keys, node.into()).unwrap()
-    }
-
-    fn drain(&mut self, node: u8) {
-        let number =
-            |id: MemberId| (0..=u8::MAX).find(|&node| super::tests::id(node) == id).unwrap();
-        while let Some(output) = self.nodes[usize::from(node)].poll_output() {
-            let (to, payload, is_stream) = match output {
-                Output::Datagram { to, payload } => (number(to.id), payload, false),
-                Output::Stream { to, payload } => (number(to.id), payload, true),
-                Output::Data(event) => {
-                    self.events.push((node, event.update));
-                    continue;
-                }
-                _ => continue,
-            };
-            if usize::from(to) < self.nodes.len() && !(self.is_lost)(node, to, &payload) {
-                self.in_flight.push((self.now + ms(1), node, to, is_stream, payload));
-            }
-        }
-    }
-
-    /// Runs for so long.
-    fn run(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        while self.now < end {
-            self.now = self.now + ms(1);
-            let (due, later) = self.in_flight.drain(..).partition(|(at, ..)| *at <= self.now);
-            self.in_flight = later;
-            let due: Vec<_> = due;
-            for (_, from, to, is_stream, payload) in due {
-                self.bytes += payload.len();
-                let swim = &mut self.nodes[usize::from(to)];
-                match is_stream {
-                    true => swim.handle_stream(self.now, peer(from), &payload),
-                    false => swim.handle_datagram(self.now, peer(from), &payload),
-                }
-                self.drain(to);
-            }
-            for node in 0..self.nodes.len() {
-                if self.nodes[node].poll_timeout().is_some_and(|at| at <= self.now) {
-                    self.nodes[node].handle_timeout(self.now);
-                    self.drain(node as u8);
-                }
-            }
-        }
-    }
-
     fn put(&mut self, node: u8, key: &str, value: &str) {
         let now = self.now;
         self.nodes[usize::from(node)].put_data(now, key, value.as_bytes(), None).unwrap();
@@ -130,19 +35,6 @@ impl Net {
         (0..self.nodes.len()).map(|node| self.read(node as u8, owner, key)).collect()
     }
 
-    /// Loses everything between these nodes and the others.
-    fn split(&mut self, nodes: &'static [u8]) {
-        self.is_lost = Box::new(|from, to, _| nodes.contains(&from) != nodes.contains(&to));
-    }
-
-    fn heal(&mut self) {
-        self.is_lost = Box::new(|_, _, _| false);
-    }
-
-    fn stats(&self, node: u8) -> Stats {
-        *self.nodes[usize::from(node)].stats()
-    }
-
     fn data(&self, node: u8) -> Data {
         self.nodes[usize::from(node)].data()
     }
@@ -156,10 +48,6 @@ impl Net {
 
 fn some(value: &str) -> BTreeSet<Option<String>> {
     BTreeSet::from([Some(value.to_owned())])
-}
-
-fn is_part(payload: &[u8], is: impl Fn(&Part) -> bool) -> bool {
-    decode(payload, &TestKeys(0)).unwrap().parts.iter().any(is)
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! Messages to all members, spread as in Plumtree (Leitão, Pereira, Rodrigues, SRDS 2007) on the rings.
+//!
+//! The publisher signs and numbers each publication. It goes at once to the next members in some rings, which pass it on; each
+//! ring alone reaches all. A member that receives one twice asks the second sender to stop ([`Part::PublicationPrune`]), so
+//! what remains is a tree for each publisher. The other next members learn the number a little later
+//! ([`Part::PublicationNews`]), and ask for what did not come by itself ([`Part::PublicationWant`]); a member that had to ask
+//! more than once makes the one that answers a branch of the tree.
+//!
+//! [`publisher`] puts the publications of one member into order, [`recent`] keeps them for those that ask, and [`broadcast`] has
+//! the rules.
+//!
+//! [`Part::PublicationPrune`]: crate::Part::PublicationPrune
+//! [`Part::PublicationNews`]: crate::Part::PublicationNews
+//! [`Part::PublicationWant`]: crate::Part::PublicationWant
+
+pub(crate) mod broadcast;
+pub(crate) mod own;
+pub(crate) mod publication;
+pub(crate) mod publisher;
+pub(crate) mod recent;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    Instant, MemberId,
+    ctx::Ctx,
+    limit::Budgets,
+    member::transition::Transition,
+    publish::{own::Own, publisher::Publisher, recent::Recent},
+    sync::budget::ListBudget,
+};
+
+/// What this node publishes, and what it knows of the publications of others.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    pub(crate) own: Own,
+    /// The members that published in their present run, at most as many as are in the list.
+    publishers: BTreeMap<MemberId, Publisher>,
+    recent: Recent,
+    /// Those of which some subjects may not know the latest publication; emptied when they are told.
+    unannounced: BTreeSet<MemberId>,
+    /// When they are told.
+    announce_at: Option<Instant>,
+    /// The members of whose publications something is lacking.
+    lacking: BTreeSet<MemberId>,
+    /// When that is looked at next.
+    repair_at: Option<Instant>,
+    /// When what is kept is looked at next.
+    expire_at: Option<Instant>,
+    /// When this node was last alone. Shortly after that it is a newcomer.
+    alone_at: Instant,
+    /// How many publications each member may still publish, in number and in bytes.
+    numbers: Budgets,
+    bytes: Budgets,
+    /// How many signatures are checked for each member that passes publications on.
+    checks: Budgets,
+    /// What is spent on answering those that ask.
+    budget: ListBudget,
+}
+
+impl Publishing {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            own: Own::new(),
+            publishers: BTreeMap::new(),
+            recent: Recent::default(),
+            unannounced: BTreeSet::new(),
+            announce_at: None,
+            lacking: BTreeSet::new(),
+            repair_at: None,
+            expire_at: None,
+            alone_at: now,
+            numbers: Budgets::default(),
+            bytes: Budgets::default(),
+            checks: Budgets::default(),
+            budget: ListBudget::new(now),
+        }
+    }
+
+    /// Follows a change of a member. In another run its numbers begin anew.
+    pub(crate) fn react(&mut self, ctx: &Ctx, transition: &Transition, live_len: usize) {
+        if live_len <= 2 && !transition.is_me {
+            self.alone_at = ctx.now;
+        }
+        if !transition.is_restart() && !transition.is_forgotten() {
+            return;
+        }
+        let id = transition.id();
+        self.recent.forget(id);
+        self.publishers.remove(&id);
+        self.unannounced.remove(&id);
+        self.lacking.remove(&id);
+        if transition.is_me {
+            self.own.restart();
+        }
+    }
+}

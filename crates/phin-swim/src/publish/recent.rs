@@ -1,0 +1,91 @@
+//! [`Recent`]: the publications of late, for members that lack them.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{Instant, MemberId, publish::publisher::Arrived};
+
+/// The publications of late, of all publishers.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    publications: BTreeMap<(MemberId, u64), Arrived>,
+    /// Which of them came when, in that order.
+    by_age: VecDeque<(Instant, MemberId, u64)>,
+    bytes: usize,
+}
+
+impl Recent {
+    /// Keeps a publication. The oldest give way where all have more than `max_bytes`; returns how many did.
+    pub(crate) fn insert(&mut self, now: Instant, arrived: Arrived, max_bytes: usize) -> u64 {
+        let (id, sequence) = (arrived.publication.publisher, arrived.publication.sequence);
+        self.bytes += arrived.publication.bytes();
+        if let Some(before) = self.publications.insert((id, sequence), arrived) {
+            self.bytes -= before.publication.bytes();
+        }
+        self.by_age.push_back((now, id, sequence));
+        let mut evicted = 0;
+        while self.bytes > max_bytes && self.by_age.len() > 1 {
+            self.forget_oldest();
+            evicted += 1;
+        }
+        evicted
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, id, sequence)) = self.by_age.pop_front()
+            && let Some(arrived) = self.publications.remove(&(id, sequence))
+        {
+            self.bytes -= arrived.publication.bytes();
+        }
+    }
+
+    /// Forgets what is old. Returns when the next one will be.
+    pub(crate) fn expire(&mut self, now: Instant) -> Option<Instant> {
+        while self.oldest().is_some_and(|at| at + KEPT <= now) {
+            self.forget_oldest();
+        }
+        self.oldest().map(|at| at + KEPT)
+    }
+
+    fn oldest(&self) -> Option<Instant> {
+        self.by_age.front().map(|(at, ..)| *at)
+    }
+
+    /// When what is kept now will be old; `None` if there is nothing.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.oldest().map(|at| at + KEPT)
+    }
+
+    /// Forgets what a member published.
+    pub(crate) fn forget(&mut self, id: MemberId) {
+        let all = self.publications.range((id, 0)..=(id, u64::MAX)).map(|(key, _)| *key);
+        for key in all.collect::<Vec<_>>() {
+            if let Some(arrived) = self.publications.remove(&key) {
+                self.bytes -= arrived.publication.bytes();
+            }
+        }
+    }
+
+    /// What is kept of a member's publications in this range.
+    pub(crate) fn range(
+        &self,
+        id: MemberId,
+        (first, last): (u64, u64),
+    ) -> impl Iterator<Item = &Arrived> {
+        let is_range = first <= last;
+        let all = is_range.then(|| self.publications.range((id, first)..=(id, last)));
+        all.into_iter().flatten().map(|(_, arrived)| arrived)
+    }
+
+    /// The members of whose publications something is kept.
+    pub(crate) fn publishers(&self) -> impl Iterator<Item = MemberId> {
+        let mut last = None;
+        let ids = self.publications.keys().map(|(id, _)| *id);
+        ids.filter(move |&id| last.replace(id) != Some(id))
+    }
+}
+
+/// How long publications are kept.
+const KEPT: Duration = Duration::from_secs(30);

@@ -1,0 +1,154 @@
+//! A network of whole nodes in one thread, for tests of what several of them do together.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Output, Route, Stats,
+    Swim,
+    member::record::tests::{TestKeys, addr, id},
+    testing::{at, ms, peer},
+    wire::{Part, decode},
+};
+
+/// Whether a payload from one node to another is lost.
+pub(crate) type Loss = dyn FnMut(u8, u8, &[u8]) -> bool;
+
+/// Nodes on a network that delivers after a millisecond what a test does not drop.
+pub(crate) struct Net {
+    pub(crate) now: Instant,
+    pub(crate) nodes: Vec<Swim>,
+    /// When it arrives, from which node, to which, and whether by stream.
+    pub(crate) in_flight: Vec<(Instant, u8, u8, bool, Vec<u8>)>,
+    /// Whether a payload from one node to another is lost.
+    pub(crate) is_lost: Box<Loss>,
+    /// What happened to the data, at which node.
+    pub(crate) events: Vec<(u8, DataUpdate)>,
+    /// What arrived for the applications: at which node, from which, its number, and its text.
+    pub(crate) messages: Vec<(u8, u8, u64, String)>,
+    /// At which node how many publications of which are missing.
+    pub(crate) missed: Vec<(u8, u8, u64)>,
+    pub(crate) bytes: usize,
+}
+
+impl Net {
+    /// So many nodes that have joined the first.
+    pub(crate) fn new(nodes: u8) -> Self {
+        Self::with(nodes, &Config::lan())
+    }
+
+    pub(crate) fn with(nodes: u8, config: &Config) -> Self {
+        let mut net = Self {
+            now: at(0),
+            nodes: Vec::new(),
+            in_flight: Vec::new(),
+            is_lost: Box::new(|_, _, _| false),
+            events: Vec::new(),
+            messages: Vec::new(),
+            missed: Vec::new(),
+            bytes: 0,
+        };
+        (0..nodes).for_each(|_| net.add(0, config));
+        net.run(ms(3_000));
+        assert!(net.nodes.iter().all(|node| node.members().live_len() == usize::from(nodes)));
+        net
+    }
+
+    /// One more node, which joins the first in this run.
+    pub(crate) fn add(&mut self, generation: u32, config: &Config) {
+        let node = u8::try_from(self.nodes.len()).unwrap();
+        let swim = self.start(node, generation, config);
+        self.nodes.push(swim);
+        if node > 0 {
+            self.nodes[usize::from(node)].join(self.now, peer(0));
+        }
+        self.drain(node);
+    }
+
+    pub(crate) fn start(&self, node: u8, generation: u32, config: &Config) -> Swim {
+        let name = Name::try_from(format!("n{node}").as_str()).unwrap();
+        let local = Local::new(name, vec![addr(node)], Generation(generation));
+        let keys = Arc::new(TestKeys(node.into()));
+        Swim::new(self.now, local, config.clone(), keys, node.into()).unwrap()
+    }
+
+    pub(crate) fn drain(&mut self, node: u8) {
+        let number = |id: MemberId| {
+            (0..=u8::MAX).find(|&node| crate::member::record::tests::id(node) == id).unwrap()
+        };
+        while let Some(output) = self.nodes[usize::from(node)].poll_output() {
+            let (to, payload, is_stream) = match output {
+                Output::Datagram { to, payload } => (number(to.id), payload, false),
+                Output::Stream { to, payload } => (number(to.id), payload, true),
+                Output::Data(event) => {
+                    self.events.push((node, event.update));
+                    continue;
+                }
+                Output::Message(message) => {
+                    self.record_message(node, &message);
+                    continue;
+                }
+                Output::MessagesMissed { from, count } => {
+                    self.missed.push((node, number(from), count));
+                    continue;
+                }
+                _ => continue,
+            };
+            if usize::from(to) < self.nodes.len() && !(self.is_lost)(node, to, &payload) {
+                self.in_flight.push((self.now + ms(1), node, to, is_stream, payload));
+            }
+        }
+    }
+
+    fn record_message(&mut self, node: u8, message: &Message) {
+        let from = (0..=u8::MAX).find(|&from| id(from) == message.from).unwrap();
+        let sequence = match message.route {
+            Route::Published { sequence, .. } => sequence,
+            Route::Sent => 0,
+        };
+        let text = String::from_utf8_lossy(&message.body).into_owned();
+        self.messages.push((node, from, sequence, text));
+    }
+
+    /// Runs for so long.
+    pub(crate) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            self.now = self.now + ms(1);
+            let (due, later) = self.in_flight.drain(..).partition(|(at, ..)| *at <= self.now);
+            self.in_flight = later;
+            let due: Vec<_> = due;
+            for (_, from, to, is_stream, payload) in due {
+                self.bytes += payload.len();
+                let swim = &mut self.nodes[usize::from(to)];
+                match is_stream {
+                    true => swim.handle_stream(self.now, peer(from), &payload),
+                    false => swim.handle_datagram(self.now, peer(from), &payload),
+                }
+                self.drain(to);
+            }
+            for node in 0..self.nodes.len() {
+                if self.nodes[node].poll_timeout().is_some_and(|at| at <= self.now) {
+                    self.nodes[node].handle_timeout(self.now);
+                    self.drain(node as u8);
+                }
+            }
+        }
+    }
+
+    /// Loses everything between these nodes and the others.
+    pub(crate) fn split(&mut self, nodes: &'static [u8]) {
+        self.is_lost = Box::new(|from, to, _| nodes.contains(&from) != nodes.contains(&to));
+    }
+
+    pub(crate) fn heal(&mut self) {
+        self.is_lost = Box::new(|_, _, _| false);
+    }
+
+    pub(crate) fn stats(&self, node: u8) -> Stats {
+        *self.nodes[usize::from(node)].stats()
+    }
+}
+
+pub(crate) fn is_part(payload: &[u8], is: impl Fn(&Part) -> bool) -> bool {
+    decode(payload, &TestKeys(0)).unwrap().parts.iter().any(is)
+}
