@@ -4,9 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
-    Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output,
-    Part, Peer, PublishError, PublishRequest, Purpose, Round, Source, Stats, Timer, Unreachable,
-    Version,
+    Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, NotTaken, Origin,
+    Output, Part, Peer, PublishError, PublishRequest, Purpose, Receipt, Round, SendFailure,
+    SendRefusal, SendRequest, Source, Stats, Ticket, Timer, Unreachable, Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
@@ -231,6 +231,51 @@ impl Swim {
         result
     }
 
+    /// Sends a message to the application of one member, reliably, in one run of the member's process. [`Output::SendEnded`]
+    /// reports what became of it, at the latest after `deadline`. `Ok` means that the application has it.
+    ///
+    /// # Errors
+    /// The member cannot be sent to, the body is longer than [`Message::MAX_SENT_BYTES`](crate::Message::MAX_SENT_BYTES), or
+    /// too many messages wait for an answer.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        request: SendRequest,
+        deadline: Duration,
+    ) -> Result<Ticket, SendRefusal> {
+        let core = self.begin(now);
+        let result = core.sender().send(request, deadline);
+        core.run();
+        result
+    }
+
+    /// Sends a message to the application of one member as a datagram: it may be lost, and nothing reports what became of it.
+    ///
+    /// # Errors
+    /// The member cannot be sent to, the body does not fit in a datagram, or too many datagrams were sent just now.
+    pub fn send_datagram(&mut self, now: Instant, request: SendRequest) -> Result<(), SendRefusal> {
+        let core = self.begin(now);
+        let result = core.sender().send_datagram(request);
+        core.run();
+        result
+    }
+
+    /// Handles that [`Output::SendMessage`] could not be carried out: the message has certainly not arrived
+    /// ([`SendFailure::Unreachable`]), or it has not arrived in time. If it may have arrived, do not call this: the member's
+    /// answer, what becomes of the member, or the deadline ends the message.
+    pub fn handle_send_failed(&mut self, now: Instant, ticket: Ticket, failure: SendFailure) {
+        let core = self.begin(now);
+        core.sends.end(&mut core.ctx, ticket, Err(failure));
+        core.run();
+    }
+
+    /// Handles whether the application has taken a message that came with this receipt ([`Output::Sent`]).
+    pub fn handle_receipt(&mut self, now: Instant, receipt: Receipt, result: Result<(), NotTaken>) {
+        let core = self.begin(now);
+        core.sender().handle_receipt(receipt, result);
+        core.run();
+    }
+
     /// Leaves the cluster. The members that observe this node, and those that it observes, are notified until each has
     /// confirmed ([`Output::LeaveConfirmed`]); this node stops probing. Returns how many are notified. A second call has no
     /// effect.
@@ -344,6 +389,7 @@ impl Core {
             Timer::ExpirePublications => self.broadcast().expire(),
             Timer::Describe => self.identity.restate_profile(&mut self.ctx, &self.list),
             Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
+            Timer::SendDeadline(ticket) => self.sends.expire(&mut self.ctx, ticket),
         }
     }
 
@@ -485,6 +531,8 @@ impl Core {
             Part::PublicationNews(lines) => self.broadcast().handle_news(from, &lines),
             Part::PublicationWant(ranges) => self.broadcast().handle_want(from, &ranges),
             Part::PublicationPrune(id) => self.broadcast().handle_prune(from, id),
+            Part::Send(sent) => self.sender().handle_send(from, sent),
+            Part::SendAck { ticket, answer } => self.sender().handle_ack(from.id, ticket, answer),
             Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
             Part::LeaveAck { sequence } => {
                 self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);

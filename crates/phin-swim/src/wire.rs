@@ -24,8 +24,8 @@ pub(crate) use self::{
     codec::decode,
     error::DecodeError,
     part::{
-        Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part, PublicationLine,
-        PublicationRange, Pulse, SummaryLine, Tally, Verdict, VoteBody,
+        Answer, Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part,
+        PublicationLine, PublicationRange, Pulse, SentBody, SummaryLine, Tally, Verdict, VoteBody,
     },
     payload::Payload,
 };

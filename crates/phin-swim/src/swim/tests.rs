@@ -149,6 +149,7 @@ fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Ve
         Timer::RepairPublications => Timer::RepairPublications,
         Timer::ExpirePublications => Timer::ExpirePublications,
         Timer::Sweep => Timer::Sweep,
+        Timer::SendDeadline(_) => Timer::SendDeadline(crate::Ticket(7)),
     ]
 }
 

@@ -106,6 +106,8 @@ impl Part {
             Self::PublicationNews(lines) => write(out, 30, lines),
             Self::PublicationWant(ranges) => write(out, 31, ranges),
             Self::PublicationPrune(publisher) => write(out, 32, publisher),
+            Self::Send(sent) => write(out, 27, sent),
+            Self::SendAck { ticket, answer } => write(out, 28, (ticket, answer)),
         }
     }
 }
@@ -161,6 +163,8 @@ fn decode_part(
         30 => read(input, Part::PublicationNews),
         31 => read(input, Part::PublicationWant),
         32 => read(input, Part::PublicationPrune),
+        27 => read(input, Part::Send),
+        28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {
             IgnoredAny::deserialize(input)?;
             return Ok(None);

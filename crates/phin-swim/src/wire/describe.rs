@@ -1,7 +1,7 @@
 //! Payloads in words, for traces and scenarios.
 
-use super::{Claim, DataLine, Part, decode};
-use crate::{Keys, MemberId, Version, publish::publication::Publication};
+use super::{Answer, Claim, DataLine, Part, SentBody, decode};
+use crate::{Keys, MemberId, Ticket, Version, publish::publication::Publication};
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
 /// change from release to release.
@@ -92,6 +92,20 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             format!("publication-want {}", ranges.collect::<Vec<_>>().join(","))
         }
         Part::PublicationPrune(publisher) => format!("publication-prune {}", name(*publisher)),
+        Part::Send(SentBody { ticket, to, topic, body, .. }) => {
+            let (number, bytes) = (ticket.map_or_else(String::new, number), body.len());
+            format!("send{number} to r{} topic={topic} bytes={bytes}", to.0)
+        }
+        Part::SendAck { ticket, answer } => {
+            let answer = match answer {
+                Answer::Taken => "taken",
+                Answer::QueueFull => "queue-full",
+                Answer::NoReceiver => "no-receiver",
+                Answer::Restarted => "restarted",
+                Answer::Unknown => "unknown",
+            };
+            format!("send-ack{} {answer}", number(*ticket))
+        }
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
     }
@@ -102,6 +116,11 @@ fn data_lines(lines: &[DataLine], name: &dyn Fn(MemberId) -> String) -> String {
         format!("{} r{}.{}", name(*owner), head.generation.0, head.revision.0)
     });
     words.collect::<Vec<_>>().join(",")
+}
+
+/// The number of a message among all of a run.
+fn number(ticket: Ticket) -> String {
+    format!(" #{}", ticket.0 & u64::from(u32::MAX))
 }
 
 fn version(version: Version) -> String {
