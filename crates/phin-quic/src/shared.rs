@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use quinn::{Endpoint, Incoming};
 use tokio::{
     runtime::Handle,

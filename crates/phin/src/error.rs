@@ -4,8 +4,8 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
 use phin_swim::{
-    ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, SendFailure, SendRefusal,
-    TagError,
+    ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PublishError as PublishRefusal,
+    SendFailure, SendRefusal, TagError,
 };
 
 /// Why a node could not start. Nothing of it is left running.
@@ -185,6 +185,18 @@ pub enum SendError {
     #[error(transparent)]
     Failed(#[from] SendFailure),
     /// The node has been shut down, perhaps after the message was sent.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a message was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// A limit is exceeded, or this node has left the cluster.
+    #[error(transparent)]
+    Refused(#[from] PublishRefusal),
+    /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),
 }

@@ -32,7 +32,7 @@
 //! | say what a node is for | [`Builder::tag`], [`Cluster::set_tag`], [`Tags`] |
 //! | say whether it takes work | [`Cluster::set_serving`], [`ServingState`] |
 //! | share small values | [`Cluster::put_data`], [`Cluster::data`], [`Cluster::subscribe_data`] |
-//! | send messages | [`Cluster::send`], [`Cluster::subscribe_topic`], [`Cluster::on_topic`] |
+//! | send messages, to one member or all | [`Cluster::send`], [`Cluster::publish`], [`Cluster::subscribe_topic`], [`Cluster::on_topic`] |
 //! | act on suspicion early | [`Cluster::subscribe_phi`] |
 //! | see why a member is dead | [`Cluster::why`], [`Report`] |
 //! | decide on newcomers | [`Builder::admit`] |
@@ -107,11 +107,11 @@ pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, PutDataError, SendError, SetTagError, StartError,
-    Stopped, SubscribePhiError,
+    AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, SendError, SetTagError,
+    StartError, Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
-pub use messages::{SendOptions, TopicHandler};
+pub use messages::{Publication, SendOptions, TopicHandler};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
@@ -122,9 +122,9 @@ pub use phin_swim::{
     Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Event, Filter,
     FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
     JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Message, Name, NameError, OwnerGone, Reason, ReasonError, Record, Revision, Route,
-    SendFailure, SendRefusal, ServingState, Silence, TagError, Tags, Topic, TopicError, Version,
-    is_printable,
+    MembersIter, Message, Name, NameError, OwnerGone, PublishError as PublishRefusal, Reason,
+    ReasonError, Record, Revision, Route, SendFailure, SendRefusal, ServingState, Silence,
+    TagError, Tags, Topic, TopicError, Version, is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};

@@ -1,12 +1,12 @@
-//! Messages to one member, and handlers of messages.
+//! Messages to one member and to all, and handlers of messages.
 
 use std::{sync::Arc, time::Duration};
 
-use phin_swim::{Generation, MemberId, Message, SendRequest, Topic};
+use phin_swim::{Filter, Generation, MemberId, Message, PublishRequest, SendRequest, Topic};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::error;
 
-use crate::{Cluster, SendError, Stopped, TopicNotice, TopicSubscription};
+use crate::{Cluster, PublishError, SendError, Stopped, TopicNotice, TopicSubscription};
 
 /// How a message is sent ([`Cluster::send_with`]).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,7 +38,43 @@ impl Default for SendOptions {
     }
 }
 
-/// Messages to one member.
+/// A message to all members, or to some ([`Cluster::publish_with`]).
+///
+/// ```
+/// # use phin::{Cluster, Publication, PublishError, Topic};
+/// # async fn report(node: Cluster, load: &Topic) -> Result<(), Box<dyn std::error::Error>> {
+/// let publication = Publication::new(load, "80 %").to("role=balancer".parse()?).coalesce("load");
+/// node.publish_with(publication).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[must_use = "a publication has no effect until it is published"]
+pub struct Publication {
+    request: PublishRequest,
+}
+
+impl Publication {
+    /// A message to all members.
+    pub fn new(topic: &Topic, body: impl AsRef<[u8]>) -> Self {
+        Self { request: PublishRequest::new(topic.clone(), body.as_ref()) }
+    }
+
+    /// Delivers the message only to members for whose tags this holds when it arrives. All members pass it on.
+    pub fn to(mut self, filter: Filter) -> Self {
+        self.request.filter = filter;
+        self
+    }
+
+    /// Replaces, in the queue of a subscriber that has not read it, an earlier message of this node with the same topic and key:
+    /// for a state of which only the latest matters.
+    pub fn coalesce(mut self, key: impl Into<Arc<str>>) -> Self {
+        self.request.coalesce = Some(key.into());
+        self
+    }
+}
+
+/// Messages to one member, and to all.
 ///
 /// ```
 /// use phin::{SendError, SendFailure, TopicNotice, testing::TestCluster};
@@ -117,6 +153,50 @@ impl Cluster {
     ) -> Result<(), SendError> {
         let request = request(member, topic, body);
         Ok(self.ask(move |node, now| node.swim().send_datagram(now, request)).await??)
+    }
+
+    /// Publishes a message of at most 64 KiB to all members, this node included. Returns its number among all messages that this
+    /// run of the node published, beginning with 1.
+    ///
+    /// Each member that lives and is connected throughout receives what a node publishes once and in order, or learns how many
+    /// messages it missed ([`TopicNotice::Missed`]). A subscription of the topic there has to have room for it. Nothing is kept
+    /// for members that join later.
+    ///
+    /// ```
+    /// use phin::{TopicNotice, testing::TestCluster};
+    ///
+    /// #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let cluster = TestCluster::start(3).await;
+    ///     let news = "news".parse()?;
+    ///     let mut subscription = cluster.node(2).subscribe_topic(&news);
+    ///     cluster.node(0).publish(&news, "v42 is out").await?;
+    ///     let Some(TopicNotice::Message(message)) = subscription.next().await else {
+    ///         panic!("all members receive it")
+    ///     };
+    ///     assert_eq!(message.from, cluster.node(0).id());
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The message is too long, this node published too much lately, or it has left the cluster or been shut down.
+    pub async fn publish(
+        &self,
+        topic: &Topic,
+        body: impl AsRef<[u8]>,
+    ) -> Result<u64, PublishError> {
+        self.publish_with(Publication::new(topic, body)).await
+    }
+
+    /// Publishes a message as [`publish`](Self::publish) does, to some members, or in place of an earlier one.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub async fn publish_with(&self, publication: Publication) -> Result<u64, PublishError> {
+        let Publication { request } = publication;
+        let published = self.ask(move |node, now| node.swim().publish(now, request));
+        Ok(published.await??)
     }
 
     /// Calls `handle` with each message of a topic, on tasks of the runtime that this is called on, until the result is dropped

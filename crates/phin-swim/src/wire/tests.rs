@@ -8,8 +8,8 @@ use super::{
     *,
 };
 use crate::{
-    Generation, JoinRefusal, MemberState, Message, PublishRequest, Record, Revision, Signature, Silence, Ticket,
-    Topic,
+    Generation, JoinRefusal, MemberState, Message, PublishRequest, Record, Revision, Signature,
+    Silence, Ticket, Topic,
     data::map::Head,
     member::record::tests::{TestKeys, id, record, version},
     publish::publication::Publication,
