@@ -55,6 +55,9 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// The longest body, in bytes.
+    pub const MAX_BODY_BYTES: usize = PublishRequest::MAX_BODY_BYTES;
+
     /// A message to all members.
     pub fn new(topic: &Topic, body: impl AsRef<[u8]>) -> Self {
         Self { request: PublishRequest::new(topic.clone(), body.as_ref()) }

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{connections::Counts, refusal::Refusal};
+use super::{body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, refusal::Refusal};
 
 /// The node, as requests see it.
 #[derive(Clone)]
@@ -14,6 +14,8 @@ pub(crate) struct Node {
     pub(super) cluster: Cluster,
     pub(super) stage: watch::Sender<Stage>,
     subscribers: Arc<Semaphore>,
+    /// The room for bodies of messages, in bytes.
+    pub(super) message_bodies: Arc<Semaphore>,
     pub(super) connections: Arc<Counts>,
     /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
@@ -31,8 +33,9 @@ pub(crate) enum Stage {
 impl Node {
     pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
+        let message_bodies = Arc::new(Semaphore::new(MAX_MESSAGE_BODIES_BYTES));
         let (connections, certificate_end) = (Arc::default(), None);
-        Self { cluster, stage, subscribers, connections, certificate_end }
+        Self { cluster, stage, subscribers, message_bodies, connections, certificate_end }
     }
 
     pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {

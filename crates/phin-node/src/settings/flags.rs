@@ -60,6 +60,7 @@ fn to_arg(setting: &'static Setting) -> Arg {
         | Kind::Word(_)
         | Kind::Port
         | Kind::Bytes(_)
+        | Kind::Count(_)
         | Kind::Number(_)
         | Kind::Duration(_) => arg.value_name(value),
     }
@@ -78,6 +79,7 @@ fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
         | Kind::Word(_)
         | Kind::Port
         | Kind::Bytes(_)
+        | Kind::Count(_)
         | Kind::Number(_)
         | Kind::Duration(_) => matches.get_one::<String>(setting.name).cloned(),
     }

@@ -215,9 +215,10 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
     match (kind, value) {
         (Kind::Switch | Kind::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
         (Kind::Switch | Kind::Boolean, _) => Err("true or false".to_owned()),
-        (Kind::Port | Kind::Bytes(_) | Kind::Number(_), DeValue::Integer(number)) => {
-            Ok(number.to_string())
-        }
+        (
+            Kind::Port | Kind::Bytes(_) | Kind::Count(_) | Kind::Number(_),
+            DeValue::Integer(number),
+        ) => Ok(number.to_string()),
         (Kind::Number(_), DeValue::Float(number)) => Ok(number.to_string()),
         (Kind::Texts, DeValue::Array(texts)) => {
             let texts = texts.iter().map(|text| text.get_ref().as_str().map(str::to_owned));
@@ -240,7 +241,7 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
         (Kind::Tags, _) => Err(TAGS.to_owned()),
         (Kind::Texts, _) => Err(LIST.to_owned()),
         (Kind::Number(Range { or: Some(word), .. }), _) => Err(format!("a number, or {word:?}")),
-        (Kind::Port | Kind::Number(_), _) => Err("a number".to_owned()),
+        (Kind::Port | Kind::Count(_) | Kind::Number(_), _) => Err("a number".to_owned()),
         (Kind::Bytes(_), _) => Err("a number of bytes, or a text such as \"16KiB\"".to_owned()),
         (Kind::Text | Kind::Word(_) | Kind::Duration(_), _) => Err("a text in quotes".to_owned()),
     }

@@ -97,7 +97,8 @@ fn a_file_can_have_every_setting() {
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
-         http_host = [\"a\"]\nmax_data = \"64KiB\"\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
+         http_host = [\"a\"]\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\
+         max_published_bytes_per_second = \"2MiB\"\nmax_recent_publication_bytes = 65536\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
          serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
     );
     // A certificate replaces the key.
@@ -131,6 +132,9 @@ fn a_file_can_have_every_setting() {
     assert_eq!(config.retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
     assert_eq!(config.max_data_bytes, 64 * 1_024);
+    assert_eq!(config.max_publications_per_second, 9);
+    assert_eq!(config.max_published_bytes_per_second, 2 * 1_024 * 1_024);
+    assert_eq!(config.max_recent_publication_bytes, 64 * 1_024);
     assert!(config.data_delay <= Duration::from_millis(20), "it fits into the period");
 }
 
@@ -247,6 +251,7 @@ fn a_malformed_file_is_named_with_the_line() {
         ("name = \"n\"\nask_hosts = 1", 2),
         ("closed_port = 9.5", 1),
         ("max_data = true", 1),
+        ("max_publications_per_second = 1.5", 1),
         ("phi_threshold = true", 1),
         ("name = \"n\"\nname = \"m\"", 2),
         ("[name]\nx = 1", 1),
@@ -284,6 +289,9 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
         ("--ask-hosts", "no", "true or false"),
         ("--max-data", "257KiB", "0 to 256KiB, such as 16KiB"),
         ("--max-data", "16KB", "0 to 256KiB, such as 16KiB"),
+        ("--max-published-bytes-per-second", "1023", "1KiB to 1GiB, such as 16KiB"),
+        ("--max-recent-publication-bytes", "2GiB", "64KiB to 1GiB, such as 16KiB"),
+        ("--max-publications-per-second", "0", "a whole number from 1 to 65536"),
         ("--max-data", "18446744073709551615KiB", "0 to 256KiB, such as 16KiB"),
         ("--closed-port", "0", "1 to 65535"),
         ("--closed-port", "65536", "1 to 65535"),

@@ -14,6 +14,7 @@ mod http;
 mod keys;
 mod leave;
 mod membership;
+mod messages;
 mod output;
 mod restart;
 mod settings;

@@ -16,6 +16,7 @@ mod log;
 mod membership;
 mod messages;
 mod nodes;
+mod publish;
 mod restart;
 mod subscribe;
 mod tags;
