@@ -106,11 +106,11 @@ fn compare() -> Result<(), String> {
     let mut report = measure(&systems, options, &launcher, network)?;
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     report.command = format!("phin-peers {}", arguments.join(" "));
-    if let Some(out) = &options.out {
+    if let Some(out) = &options.common.out {
         let written = report.write(out, &options.stem("peers"), options.simulated.as_deref());
         written.map_err(|error| error.to_string())?;
     }
-    match options.json {
+    match options.common.json {
         true => print(&(report.json().map_err(|error| error.to_string())? + "\n")),
         false => print(&report.markdown()),
     }

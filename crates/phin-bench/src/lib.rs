@@ -10,6 +10,8 @@
 mod board;
 mod child;
 mod children;
+mod cluster;
+mod cost;
 mod experiment;
 mod machine;
 mod network;
@@ -18,14 +20,16 @@ mod phin_system;
 mod protocol;
 mod report;
 mod row;
+mod watched;
 
 pub use board::Told;
 pub use child::{serve, spin};
 pub use children::Launcher;
+pub use cost::Cost;
 pub use experiment::measure;
 pub use machine::{Machine, cpu_millis};
 pub use network::{Network, enter};
-pub use options::{Kill, Options};
+pub use options::{Common, Kill, Options};
 pub use phin_system::Phin;
 pub use report::Report;
 pub use row::{Idle, Row};

@@ -87,11 +87,11 @@ fn detect(args: &Detect) -> Result<(), String> {
     let mut report = measure(&[system], options, &launcher, network)?;
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     report.command = format!("phin-bench {}", arguments.join(" "));
-    if let Some(out) = &options.out {
+    if let Some(out) = &options.common.out {
         let written = report.write(out, &options.stem("nodes"), options.simulated.as_deref());
         written.map_err(|error| format!("cannot write the report: {error}"))?;
     }
-    let text = match options.json {
+    let text = match options.common.json {
         true => report.json().map_err(|error| error.to_string())? + "\n",
         false => report.markdown(),
     };
