@@ -1,4 +1,5 @@
 //! Messages to one member: what the sender learns, what the receiver reads, and what waits for neither.
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::{
     num::NonZeroUsize,
@@ -10,8 +11,9 @@ use std::{
 };
 
 use phin::{
-    Cluster, Generation, Message, Publication, PublishError, PublishRefusal, SendError, SendFailure,
-    SendOptions, SendRefusal, Topic, TopicNotice, TopicSubscription, testing::TestCluster,
+    Cluster, Generation, Message, Publication, PublishError, PublishRefusal, SendError,
+    SendFailure, SendOptions, SendRefusal, Topic, TopicNotice, TopicSubscription,
+    testing::TestCluster,
 };
 use tokio::{sync::Semaphore, time::Instant};
 
