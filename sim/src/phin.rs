@@ -231,7 +231,7 @@ impl PhinProcess {
                 actions.extend(action);
             }
             let Some(receipt) = self.unclaimed.pop() else { break };
-            self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
+            self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
         }
         self.report_data(actions);
     }

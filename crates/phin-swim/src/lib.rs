@@ -63,6 +63,7 @@ mod probe;
 mod publish;
 mod query;
 mod refute;
+mod sending;
 mod senses;
 mod stats;
 mod step;
@@ -96,6 +97,7 @@ pub use messages::{
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
 pub use publish::publication::{PublishError, PublishRequest};
+pub use sending::Sending;
 pub use stats::Stats;
 pub use swim::{Local, Swim};
 pub use time::Instant;

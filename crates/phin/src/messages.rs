@@ -155,7 +155,7 @@ impl Cluster {
         body: impl AsRef<[u8]>,
     ) -> Result<(), SendError> {
         let request = request(member, topic, body);
-        Ok(self.ask(move |node, now| node.swim().send_datagram(now, request)).await??)
+        Ok(self.ask(move |node, now| node.swim().sending(now).send_datagram(request)).await??)
     }
 
     /// Publishes a message of at most 64 KiB to all members, this node included. Returns its number among all messages that this

@@ -147,7 +147,7 @@ pub(crate) struct Topics(Arc<Registry>);
 struct Registry {
     limits: Limits,
     /// Each with its topics. How many there are is up to the application. `None` once the node has ended.
-    subscriptions: Mutex<Option<Vec<(Vec<Selection>, SharedQueue)>>>,
+    subscriptions: Mutex<Option<Vec<Subscribed>>>,
 }
 
 /// Topics of a subscription.
@@ -167,6 +167,8 @@ impl Selection {
 }
 
 type SharedQueue = Arc<Mutex<Queue>>;
+/// The topics of a subscription, and what waits for its reader.
+type Subscribed = (Vec<Selection>, SharedQueue);
 
 impl Topics {
     pub(crate) fn new(limits: Limits) -> Self {

@@ -64,7 +64,7 @@ impl Core {
             _ => None,
         });
         for receipt in receipts.collect::<Vec<_>>() {
-            self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
+            self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
             outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
         }
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
