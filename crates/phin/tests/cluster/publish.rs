@@ -1,4 +1,5 @@
 //! Messages to all members: who reads them, in which order, and what the publisher and a slow reader learn.
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::time::Duration;
 
