@@ -48,6 +48,7 @@ mod gossip;
 mod identity;
 #[cfg(feature = "serde")]
 mod info;
+mod inspect;
 mod join;
 mod leave;
 mod limit;
@@ -61,7 +62,6 @@ mod newcomers;
 mod output;
 mod probe;
 mod publish;
-mod query;
 mod refute;
 mod senses;
 mod stats;

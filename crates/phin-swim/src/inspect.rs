@@ -1,4 +1,4 @@
-//! What a node may ask the core at any moment: links, phi, reports, its own health.
+//! What the owner of a node may ask the core at any moment: links, phi, reports, its own health.
 
 use std::collections::BTreeMap;
 
