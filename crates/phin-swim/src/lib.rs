@@ -62,6 +62,7 @@ mod newcomers;
 mod output;
 mod probe;
 mod publish;
+mod query;
 mod refute;
 mod senses;
 mod stats;
@@ -95,6 +96,10 @@ pub use messages::{
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
 pub use publish::publication::{PublishError, PublishRequest};
+pub use query::{
+    answer::{Answer, QueryOutcome, QueryToken, ReplyError},
+    request::{QueryError, QueryId, QueryRequest, Select},
+};
 pub use stats::Stats;
 pub use swim::{Local, Swim};
 pub use time::Instant;

@@ -25,7 +25,7 @@ pub(crate) use self::{
     error::DecodeError,
     part::{
         Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part, PublicationLine,
-        PublicationRange, Pulse, SummaryLine, Tally, Verdict, VoteBody,
+        PublicationRange, Pulse, QueryAsk, QueryReplies, SummaryLine, Tally, Verdict, VoteBody,
     },
     payload::Payload,
 };

@@ -8,10 +8,15 @@ use super::{
     *,
 };
 use crate::{
-    Generation, JoinRefusal, MemberState, PublishRequest, Record, Revision, Signature, Silence,
+    Answer, Generation, JoinRefusal, MemberState, PublishRequest, QueryId, Record, Revision,
+    Signature, Silence,
     data::map::Head,
     member::record::tests::{TestKeys, id, record, version},
     publish::publication::Publication,
+    query::{
+        reply::Reply,
+        request::{QueryHeader, QueryKey},
+    },
 };
 
 /// One part of each kind, and the cases of those that have several.
@@ -84,6 +89,7 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::DataSummary { buckets: 1 << 63, lines: vec![data_line; 3] },
         publication("", None),
         publication("role=web", Some("key")),
+        query(),
         Part::PublicationNews(vec![
             PublicationLine {
                 publisher: id(4),
@@ -100,7 +106,35 @@ pub(crate) fn samples() -> Vec<Part> {
             is_graft: true,
         }]),
         Part::PublicationPrune(id(4)),
+        Part::QueryAsk(Box::new(QueryAsk {
+            id: QueryId(70_000),
+            generation: Generation(3),
+            to_generation: Generation(1),
+            within: Duration::from_secs(2),
+            topic: "topic".parse().unwrap(),
+            body: b"body"[..].into(),
+        })),
+        replies(),
     ]
+}
+
+fn query() -> Part {
+    let content = PublishRequest::new("topic".parse().unwrap(), b"body".as_slice());
+    let (within, targets) = (Duration::from_secs(2), vec![id(1), id(2)]);
+    let header = QueryHeader { id: QueryId(7), within, targets };
+    let numbers = (Generation(3), 70_000, 300);
+    let publication = Publication::sign(id(4), numbers, (content, Some(header)), &TestKeys(4));
+    Part::Publication { is_push: true, hops: 2, publication: Arc::new(publication) }
+}
+
+fn replies() -> Part {
+    let key = QueryKey { caller: id(4), generation: Generation(3), id: QueryId(70_000) };
+    let reply = Answer::Reply(b"reply"[..].into());
+    let answers = [reply, Answer::NoHandler, Answer::Refused, Answer::Busy];
+    let replies = answers.into_iter().zip(1..).map(|(answer, node)| {
+        Reply::sign(key, (id(node), Generation(1)), answer, &TestKeys(node.into()))
+    });
+    Part::QueryReplies(Box::new(QueryReplies { key, replies: replies.collect() }))
 }
 
 fn publication(filter: &str, coalesce: Option<&str>) -> Part {
@@ -108,7 +142,7 @@ fn publication(filter: &str, coalesce: Option<&str>) -> Part {
     content.filter = filter.parse().unwrap();
     content.coalesce = coalesce.map(Into::into);
     let numbers = (Generation(3), 70_000, 300);
-    let publication = Publication::sign(id(4), numbers, content, &TestKeys(4));
+    let publication = Publication::sign(id(4), numbers, (content, None), &TestKeys(4));
     Part::Publication { is_push: true, hops: 2, publication: Arc::new(publication) }
 }
 

@@ -1,0 +1,46 @@
+//! Queries: questions of one application to those of other members, with an outcome for each of them.
+//!
+//! The node that asks fixes which members it expects, each in its present run. It asks up to 16 of them directly
+//! ([`Part::QueryAsk`]); more of them receive the query as a publication. Answers ([`Part::QueryReplies`]) are signed by those
+//! that give them. They go directly to the node that asks where a connection is open, else back along the tree, in batches.
+//! A query ends as soon as each expected member has an outcome: it answered, died, left or was started anew, or the time is
+//! over.
+//!
+//! [`own`] has the queries of this node, [`known`] those that reached it; [`asker`] and [`replier`] have the rules of both
+//! sides.
+//!
+//! [`Part::QueryAsk`]: crate::Part::QueryAsk
+//! [`Part::QueryReplies`]: crate::Part::QueryReplies
+
+pub(crate) mod answer;
+pub(crate) mod asker;
+pub(crate) mod known;
+pub(crate) mod own;
+pub(crate) mod replier;
+pub(crate) mod reply;
+pub(crate) mod request;
+
+use crate::{
+    limit::Budgets,
+    query::{known::Known, own::Own, request::QueryKey},
+};
+
+/// What this node asks, and what it is asked.
+#[derive(Debug, Default)]
+pub(crate) struct Queries {
+    own: Own,
+    known: Known,
+    /// How many signatures are checked for each member that sends answers.
+    checks: Budgets,
+    /// How many queries each member may send to this one alone.
+    asks: Budgets,
+    /// What each member may have passed on, in bytes.
+    bytes: Budgets,
+}
+
+impl Queries {
+    /// The time of a query is over.
+    pub(crate) fn forget(&mut self, key: QueryKey) {
+        self.known.remove(key);
+    }
+}
