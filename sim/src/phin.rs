@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Name, Output, Swim,
-    Template,
+    Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Name, NotTaken, Output,
+    Receipt, Swim, Template,
 };
 
 use crate::{
@@ -103,7 +103,8 @@ impl Protocol for Phin {
             swim.start_with(&self.template);
         }
         let published = own_data(&swim);
-        Box::new(PhinProcess { swim, keys, published, changed: BTreeSet::new() })
+        let (changed, unclaimed) = Default::default();
+        Box::new(PhinProcess { swim, keys, published, changed, unclaimed })
     }
 
     fn parts(&self, payload: &[u8]) -> PartBytes {
@@ -148,6 +149,8 @@ struct PhinProcess {
     published: Option<(Generation, u64)>,
     /// The members whose data changed here in this input.
     changed: BTreeSet<MemberId>,
+    /// Messages that arrived in this input, for no application.
+    unclaimed: Vec<Receipt>,
 }
 
 impl PhinProcess {
@@ -201,8 +204,16 @@ impl PhinProcess {
                 self.changed.insert(event.owner);
                 return None;
             }
+            Output::SendMessage { to, payload, .. } => {
+                Action::Send { to: self.peer(to)?, channel: Channel::Stream, payload }
+            }
+            Output::Sent { receipt, .. } => {
+                self.unclaimed.extend(receipt);
+                return None;
+            }
             // A simulation has no application to ask.
-            Output::Newcomer { .. }
+            Output::SendEnded { .. }
+            | Output::Newcomer { .. }
             | Output::Message(_)
             | Output::MessagesMissed { .. }
             | Output::JoinEnded { .. }
@@ -213,10 +224,14 @@ impl PhinProcess {
         })
     }
 
-    fn drain(&mut self, actions: &mut Vec<Action>) {
-        while let Some(output) = self.swim.poll_output() {
-            let action = self.action(output);
-            actions.extend(action);
+    fn drain(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        loop {
+            while let Some(output) = self.swim.poll_output() {
+                let action = self.action(output);
+                actions.extend(action);
+            }
+            let Some(receipt) = self.unclaimed.pop() else { break };
+            self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
         }
         self.report_data(actions);
     }
@@ -268,7 +283,7 @@ impl Process for PhinProcess {
             Input::Join(peers) => {
                 for &peer in peers {
                     self.swim.join(now, self.swim_peer(peer));
-                    self.drain(actions);
+                    self.drain(now, actions);
                 }
             }
             Input::Leave => {
@@ -289,7 +304,7 @@ impl Process for PhinProcess {
                 }
             }
         }
-        self.drain(actions);
+        self.drain(now, actions);
     }
 
     fn next_deadline(&self) -> Option<Instant> {

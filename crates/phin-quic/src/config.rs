@@ -32,7 +32,7 @@ pub struct TransportConfig {
     /// The maximum number of dials under way. Further ones fail immediately. Default: 256.
     pub max_dials: usize,
     /// The maximum length of a message, sent or received. A longer one that arrives is stopped and counted. Default:
-    /// 16 MiB.
+    /// 16 MiB and 64 KiB.
     pub max_stream_bytes: usize,
     /// The maximum number of streams received from one peer at once. Further ones wait at the peer. Default: 8.
     pub max_streams_per_peer: u32,
@@ -42,7 +42,7 @@ pub struct TransportConfig {
     /// and a stream fails if there is no datagram to drop. Default: 64.
     pub max_pending_messages: usize,
     /// The maximum number of bytes that wait for a dial to one peer, with the same victims. One stream of any length
-    /// may always wait. Default: 1 MiB.
+    /// may always wait. Bulk messages may have `max_stream_bytes` besides. Default: 1 MiB.
     pub max_pending_bytes: usize,
     /// The maximum number of received datagrams that wait for the [`Receiver`](crate::Receiver). Beyond it, the
     /// oldest is dropped, because newer messages replace older ones. If one peer sent more than half of them, the
@@ -50,7 +50,7 @@ pub struct TransportConfig {
     pub max_received_datagrams: usize,
     /// The maximum number of bytes of streams, complete or arriving, that wait for the receiver. Beyond it, streams
     /// are not read, so their senders wait, and may time out. One message may always complete. One peer may hold a
-    /// quarter. Default: 64 MiB.
+    /// quarter. Default: 128 MiB.
     pub max_received_stream_bytes: usize,
     /// The back-off after the first failed dial. It doubles with each failure. Default: 100 ms.
     pub min_backoff: Duration,
@@ -73,13 +73,13 @@ impl TransportConfig {
             initial_rtt: Duration::from_millis(100),
             max_connections: 1024,
             max_dials: 256,
-            max_stream_bytes: 16 * 1024 * 1024,
+            max_stream_bytes: 16 * 1024 * 1024 + 64 * 1024,
             max_streams_per_peer: 8,
             stream_timeout: Duration::from_secs(10),
             max_pending_messages: 64,
             max_pending_bytes: 1024 * 1024,
             max_received_datagrams: 4096,
-            max_received_stream_bytes: 64 * 1024 * 1024,
+            max_received_stream_bytes: 128 * 1024 * 1024,
             min_backoff: Duration::from_millis(100),
             max_backoff: Duration::from_secs(5),
             initial_mtu: 1200,

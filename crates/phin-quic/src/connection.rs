@@ -42,8 +42,11 @@ pub(crate) struct Connection {
     open_streams: AtomicUsize,
     /// Whether a task already checks that this path to the peer still works.
     is_path_watched: AtomicBool,
-    /// Bytes of outgoing streams that have not ended.
+    /// Bytes of outgoing streams that have not ended, without bulk messages.
     outgoing_bytes: AtomicUsize,
+    /// Outgoing bulk messages that have not ended, and their bytes.
+    bulk_streams: AtomicUsize,
+    bulk_bytes: AtomicUsize,
     /// The place of an incoming connection among those allowed.
     _slot: Option<OwnedSemaphorePermit>,
 }
@@ -76,6 +79,8 @@ impl Connection {
             open_streams: AtomicUsize::new(0),
             is_path_watched: AtomicBool::new(false),
             outgoing_bytes: AtomicUsize::new(0),
+            bulk_streams: AtomicUsize::new(0),
+            bulk_bytes: AtomicUsize::new(0),
             _slot: slot,
         }
     }
@@ -172,7 +177,7 @@ impl Connection {
     /// Counts a stream as open until the guard is dropped.
     pub(crate) fn open_stream(self: &Arc<Self>) -> OpenStream {
         self.open_streams.fetch_add(1, Ordering::Relaxed);
-        OpenStream { connection: self.clone(), outgoing_bytes: 0 }
+        OpenStream { connection: self.clone(), outgoing_bytes: 0, bulk_bytes: None }
     }
 
     /// Opens a stream for a message of this length, unless a limit is reached. The bytes count until the guard is
@@ -193,6 +198,22 @@ impl Connection {
         Some(open)
     }
 
+    /// Opens a stream for a bulk message of this length, unless a limit of bulk messages is reached.
+    pub(crate) fn open_bulk(
+        self: &Arc<Self>,
+        bytes: usize,
+        max_streams: usize,
+        max_bytes: usize,
+    ) -> Option<OpenStream> {
+        let (streams, queued) = (&self.bulk_streams, &self.bulk_bytes);
+        // The guard takes back what is counted here.
+        let before = streams.fetch_add(1, Ordering::Relaxed);
+        let bytes_before = queued.fetch_add(bytes, Ordering::Relaxed);
+        let mut open = self.open_stream();
+        open.bulk_bytes = Some(bytes);
+        (before < max_streams && bytes_before + bytes <= max_bytes).then_some(open)
+    }
+
     fn age_ms(&self) -> u64 {
         u64::try_from(self.standing.established.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -203,10 +224,16 @@ impl Connection {
 pub(crate) struct OpenStream {
     pub(crate) connection: Arc<Connection>,
     outgoing_bytes: usize,
+    /// The length of a bulk message.
+    bulk_bytes: Option<usize>,
 }
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
+        if let Some(bytes) = self.bulk_bytes {
+            self.connection.bulk_streams.fetch_sub(1, Ordering::Relaxed);
+            self.connection.bulk_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
         self.connection.outgoing_bytes.fetch_sub(self.outgoing_bytes, Ordering::Relaxed);
         self.connection.touch();
         self.connection.open_streams.fetch_sub(1, Ordering::Relaxed);

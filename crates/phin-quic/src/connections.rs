@@ -160,8 +160,8 @@ impl Connections {
         match refused {
             None => {}
             Some(Message::Datagram(_)) => add(&self.counters.datagrams_dropped_pending, 1),
-            Some(Message::Stream(payload)) => {
-                self.queue.push_send_failed(to, SendError::TooMany, payload.len());
+            Some(Message::Stream(stream)) => {
+                self.queue.push_send_failed(to, SendError::TooMany, &stream);
             }
         }
     }
@@ -385,8 +385,8 @@ impl Connections {
     fn fail_message(&self, peer: Peer, message: Message, error: DialError) {
         match message {
             Message::Datagram(_) => add(&self.counters.datagrams_dropped_unreachable, 1),
-            Message::Stream(payload) => {
-                self.queue.push_send_failed(peer, SendError::Unreachable(error), payload.len());
+            Message::Stream(stream) => {
+                self.queue.push_send_failed(peer, SendError::Unreachable(error), &stream);
             }
         }
     }

@@ -10,14 +10,27 @@ use crate::config::Params;
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Message {
     Datagram(Bytes),
-    Stream(Bytes),
+    Stream(StreamMessage),
+}
+
+/// A message as a stream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StreamMessage {
+    pub(crate) payload: Bytes,
+    /// The caller's number of a [bulk message](crate::Transport::send_bulk). Bulk messages have limits of their own, so that
+    /// they take no room from others.
+    pub(crate) bulk: Option<u64>,
 }
 
 impl Message {
     pub(crate) fn payload(&self) -> &Bytes {
         match self {
-            Self::Datagram(payload) | Self::Stream(payload) => payload,
+            Self::Datagram(payload) | Self::Stream(StreamMessage { payload, .. }) => payload,
         }
+    }
+
+    const fn is_bulk(&self) -> bool {
+        matches!(self, Self::Stream(StreamMessage { bulk: Some(_), .. }))
     }
 }
 
@@ -25,7 +38,10 @@ impl Message {
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     messages: VecDeque<Message>,
+    /// The bytes of those that are not bulk messages.
     bytes: usize,
+    bulk_messages: usize,
+    bulk_bytes: usize,
 }
 
 /// The result of [`Pending::push`].
@@ -41,8 +57,12 @@ impl Pending {
     /// Adds a message. The oldest datagrams make room: they are the most outdated, and may be lost anyway. Streams
     /// are never dropped. A stream may always wait if no other stream does.
     pub(crate) fn push(&mut self, message: Message, params: &Params) -> Pushed {
-        let is_only_stream = matches!(message, Message::Stream(_))
-            && !self.messages.iter().any(|waiting| matches!(waiting, Message::Stream(_)));
+        if message.is_bulk() {
+            return self.push_bulk(message, params);
+        }
+        let is_stream =
+            |message: &Message| matches!(message, Message::Stream(_)) && !message.is_bulk();
+        let is_only_stream = is_stream(&message) && !self.messages.iter().any(is_stream);
         let mut dropped_datagrams = 0;
         while !self.has_room(&message, params) {
             if self.drop_oldest_datagram() {
@@ -58,12 +78,23 @@ impl Pending {
         Pushed::Waits { dropped_datagrams }
     }
 
+    /// Adds a bulk message, which makes nothing else go.
+    fn push_bulk(&mut self, message: Message, params: &Params) -> Pushed {
+        let bytes = self.bulk_bytes.saturating_add(message.payload().len());
+        if self.bulk_messages >= params.max_pending_messages || bytes > params.max_stream_bytes {
+            return Pushed::NoRoom { message, dropped_datagrams: 0 };
+        }
+        (self.bulk_messages, self.bulk_bytes) = (self.bulk_messages + 1, bytes);
+        self.messages.push_back(message);
+        Pushed::Waits { dropped_datagrams: 0 }
+    }
+
     pub(crate) fn into_messages(self) -> VecDeque<Message> {
         self.messages
     }
 
     fn has_room(&self, message: &Message, params: &Params) -> bool {
-        self.messages.len() < params.max_pending_messages
+        self.messages.len() - self.bulk_messages < params.max_pending_messages
             && self.bytes.saturating_add(message.payload().len()) <= params.max_pending_bytes
     }
 
@@ -83,7 +114,8 @@ mod tests {
     use crate::config::TransportConfig;
 
     fn params() -> Params {
-        let limits = TransportConfig { max_pending_messages: 3, ..TransportConfig::default() };
+        let limits = TransportConfig { max_stream_bytes: 1_000, ..TransportConfig::default() };
+        let limits = TransportConfig { max_pending_messages: 3, ..limits };
         TransportConfig { max_pending_bytes: 10, ..limits }.try_into().unwrap()
     }
 
@@ -92,7 +124,7 @@ mod tests {
     }
 
     fn stream(bytes: &'static str) -> Message {
-        Message::Stream(bytes.into())
+        Message::Stream(StreamMessage { payload: bytes.into(), bulk: None })
     }
 
     #[test]
@@ -107,6 +139,25 @@ mod tests {
         assert_eq!(by_bytes, Pushed::Waits { dropped_datagrams: 2 });
         let left: Vec<_> = pending.into_messages().into();
         assert_eq!(left, [stream("2"), datagram("123456789")]);
+    }
+
+    #[test]
+    fn bulk_messages_have_room_of_their_own() {
+        let bulk = |bytes: &'static [u8]| {
+            Message::Stream(StreamMessage { payload: Bytes::from_static(bytes), bulk: Some(1) })
+        };
+        let mut pending = Pending::default();
+        let waits = Pushed::Waits { dropped_datagrams: 0 };
+        for message in [datagram("12345"), bulk(&[0; 100]), stream("12345"), bulk(&[0; 100])] {
+            assert_eq!(pending.push(message, &params()), waits);
+        }
+        assert_eq!(pending.push(datagram(""), &params()), waits, "the third of three");
+        let refused = Pushed::NoRoom { message: bulk(&[0; 801]), dropped_datagrams: 0 };
+        assert_eq!(pending.push(bulk(&[0; 801]), &params()), refused);
+        assert_eq!(pending.push(bulk(&[0; 800]), &params()), waits);
+        let refused = Pushed::NoRoom { message: bulk(b""), dropped_datagrams: 0 };
+        assert_eq!(pending.push(bulk(b""), &params()), refused, "three wait");
+        assert_eq!(pending.into_messages().len(), 6);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     close::DisconnectReason,
     identity::PeerId,
     peer::Peer,
+    pending::StreamMessage,
     refusal::DialError,
     stats::{Counters, add},
 };
@@ -86,6 +87,8 @@ pub enum Received {
         error: SendError,
         /// The length of the message in bytes.
         payload_bytes: usize,
+        /// The number of a bulk message ([`Transport::send_bulk`](crate::Transport::send_bulk)).
+        bulk: Option<u64>,
     },
 }
 
@@ -217,9 +220,10 @@ impl Queue {
     }
 
     /// Counts and reports a stream that may not have reached the peer.
-    pub(crate) fn push_send_failed(&self, peer: Peer, error: SendError, payload_bytes: usize) {
+    pub(crate) fn push_send_failed(&self, peer: Peer, error: SendError, stream: &StreamMessage) {
         add(&self.counters.streams_failed, 1);
-        self.push_event(Received::SendFailed { peer, error, payload_bytes });
+        let (payload_bytes, bulk) = (stream.payload.len(), stream.bulk);
+        self.push_event(Received::SendFailed { peer, error, payload_bytes, bulk });
     }
 
     /// Accepts no further items. The receiver can still take those that wait.

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use quinn::{Endpoint, Incoming};
 use tokio::{
     runtime::Handle,
@@ -29,7 +28,7 @@ use crate::{
     handshake::Dialled,
     identity::PeerId,
     peer::{Peer, canonical},
-    pending::Message,
+    pending::{Message, StreamMessage},
     queue::{Queue, Received, SendError},
     receive::{self, Inbox},
     refusal::DialError,
@@ -109,8 +108,8 @@ impl Shared {
         }
         match message {
             Message::Datagram(_) => add(&self.counters.datagrams_dropped_connection_lost, 1),
-            Message::Stream(payload) => {
-                self.queue.push_send_failed(to, SendError::ConnectionLost, payload.len());
+            Message::Stream(stream) => {
+                self.queue.push_send_failed(to, SendError::ConnectionLost, &stream);
             }
         }
     }
@@ -127,32 +126,32 @@ impl Shared {
                 Err(NotSent::Lost(payload)) => return Err(Message::Datagram(payload)),
                 Err(NotSent::TooLong(payload)) => {
                     add(&self.counters.datagrams_sent_as_streams, 1);
-                    payload
+                    StreamMessage { payload, bulk: None }
                 }
             },
             Message::Stream(_) if connection.is_closed() => return Err(message),
-            Message::Stream(payload) => payload,
+            Message::Stream(stream) => stream,
         };
         self.send_stream(connection, stream);
         Ok(())
     }
 
     /// Sends a stream in the background. It is delivered, or reported by one `SendFailed`.
-    fn send_stream(self: &Arc<Self>, connection: &Arc<Connection>, payload: Bytes) {
-        let (peer, bytes) = (connection.peer, payload.len());
-        let outgoing = match Outgoing::new(connection, payload, &self.params) {
+    fn send_stream(self: &Arc<Self>, connection: &Arc<Connection>, stream: StreamMessage) {
+        let peer = connection.peer;
+        let outgoing = match Outgoing::new(connection, stream, &self.params) {
             Ok(outgoing) => outgoing,
-            Err(error) => return self.queue.push_send_failed(peer, error, bytes),
+            Err((error, stream)) => return self.queue.push_send_failed(peer, error, &stream),
         };
         add(&self.counters.streams_sent, 1);
-        add(&self.counters.stream_bytes_sent, count(bytes));
+        add(&self.counters.stream_bytes_sent, count(outgoing.len()));
         let shared = self.clone();
         self.runtime.spawn(async move {
             match outgoing.deliver(shared.params.stream_timeout).await {
                 Ok(()) => {}
-                Err(Undelivered::NotTaken(payload)) => shared.send(peer, Message::Stream(payload)),
-                Err(Undelivered::Failed(error)) => {
-                    shared.queue.push_send_failed(peer, error, bytes);
+                Err(Undelivered::NotTaken(stream)) => shared.send(peer, Message::Stream(stream)),
+                Err(Undelivered::Failed(error, stream)) => {
+                    shared.queue.push_send_failed(peer, error, &stream);
                 }
             }
         });

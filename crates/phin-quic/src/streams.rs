@@ -11,49 +11,59 @@ use crate::{
     close::CloseCode,
     config::{Params, STREAM_OVERHEAD},
     connection::{Connection, OpenStream},
+    pending::StreamMessage,
     queue::SendError,
 };
 
 /// A message to send as a stream, within the limits of its connection.
 pub(crate) struct Outgoing {
     open: OpenStream,
-    payload: Bytes,
+    stream: StreamMessage,
 }
 
 /// Why a stream may not have reached the peer.
 pub(crate) enum Undelivered {
     /// The peer closed a connection that was idle to it. It had accepted no stream of ours without confirming it, so
     /// sending the message again cannot deliver it twice.
-    NotTaken(Bytes),
-    Failed(SendError),
+    NotTaken(StreamMessage),
+    Failed(SendError, StreamMessage),
 }
 
 impl Outgoing {
     /// Opens a stream and reserves the bytes of the message on its connection.
     pub(crate) fn new(
         connection: &Arc<Connection>,
-        payload: Bytes,
+        stream: StreamMessage,
         params: &Params,
-    ) -> Result<Self, SendError> {
-        if payload.len() > params.max_stream_bytes {
-            return Err(SendError::TooLarge);
+    ) -> Result<Self, (SendError, StreamMessage)> {
+        let bytes = stream.payload.len();
+        if bytes > params.max_stream_bytes {
+            return Err((SendError::TooLarge, stream));
         }
-        let max_bytes = 2 * params.max_stream_bytes;
-        match connection.open_outgoing(payload.len(), MAX_OPEN_STREAMS, max_bytes) {
-            Some(open) => Ok(Self { open, payload }),
-            None => Err(SendError::TooMany),
+        let open = match stream.bulk {
+            Some(_) => connection.open_bulk(bytes, MAX_BULK_STREAMS, params.max_stream_bytes),
+            None => connection.open_outgoing(bytes, MAX_OPEN_STREAMS, 2 * params.max_stream_bytes),
+        };
+        match open {
+            Some(open) => Ok(Self { open, stream }),
+            None => Err((SendError::TooMany, stream)),
         }
+    }
+
+    /// The length of the message in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.stream.payload.len()
     }
 
     /// Sends the message, and waits until the peer has confirmed it.
     pub(crate) async fn deliver(self, limit: Duration) -> Result<(), Undelivered> {
-        let Self { open, payload } = self;
-        match write(&open.connection, payload.clone(), limit).await {
+        let Self { open, stream } = self;
+        match write(&open.connection, &stream, limit).await {
             Ok(()) => Ok(()),
             Err(SendError::ConnectionLost) if was_closed_as_quiet(&open.connection) => {
-                Err(Undelivered::NotTaken(payload))
+                Err(Undelivered::NotTaken(stream))
             }
-            Err(error) => Err(Undelivered::Failed(error)),
+            Err(error) => Err(Undelivered::Failed(error, stream)),
         }
     }
 }
@@ -102,11 +112,20 @@ pub(crate) fn stop(stream: &mut RecvStream) {
     let _ = stream.stop(UNFINISHED);
 }
 
-async fn write(connection: &Connection, payload: Bytes, limit: Duration) -> Result<(), SendError> {
+async fn write(
+    connection: &Connection,
+    message: &StreamMessage,
+    limit: Duration,
+) -> Result<(), SendError> {
     let written = async {
         let stream = connection.quic.open_uni().await.map_err(|_| SendError::ConnectionLost)?;
         let mut stream = Unfinished { stream, is_finished: false };
-        stream.stream.write_all_chunks(&mut [payload]).await.map_err(write_failed)?;
+        if message.bulk.is_some() {
+            // This fails if the peer stopped the stream, and then writing to it does too.
+            let _ = stream.stream.set_priority(BULK_PRIORITY);
+        }
+        let chunk = message.payload.clone();
+        stream.stream.write_all_chunks(&mut [chunk]).await.map_err(write_failed)?;
         stream.stream.finish().map_err(|_closed| SendError::Stopped)?;
         match stream.stream.stopped().await {
             Ok(None) => {
@@ -158,3 +177,7 @@ const UNFINISHED: VarInt = VarInt::from_u32(1);
 const MAX_CHUNK_BYTES: usize = 64 * 1024;
 /// Streams under way on one connection, in both directions. Further ones fail.
 const MAX_OPEN_STREAMS: usize = 256;
+/// Bulk messages under way on one connection. Further ones fail.
+const MAX_BULK_STREAMS: usize = 64;
+/// Other streams, which have priority 0, are sent first.
+const BULK_PRIORITY: i32 = -1;

@@ -22,7 +22,7 @@ use crate::{
     handshake::Handshakes,
     identity::{Identity, PeerId},
     peer::Peer,
-    pending::Message,
+    pending::{Message, StreamMessage},
     queue::{Queue, Receiver},
     receive::Inbox,
     refusal::DialError,
@@ -107,7 +107,14 @@ impl Transport {
     /// [`Received::SendFailed`](crate::Received::SendFailed). In rare cases both happen: the connection breaks before
     /// the peer's confirmation arrives.
     pub fn send_stream(&self, to: Peer, payload: Bytes) {
-        self.shared().send(to, Message::Stream(payload));
+        self.shared().send(to, Message::Stream(StreamMessage { payload, bulk: None }));
+    }
+
+    /// Sends a message like [`send_stream`](Self::send_stream), but after other streams to the peer, and within limits of its
+    /// own, so that it takes no room from other messages. [`Received::SendFailed`](crate::Received::SendFailed) has its
+    /// `number`, which the caller chooses.
+    pub fn send_bulk(&self, to: Peer, payload: Bytes, number: u64) {
+        self.shared().send(to, Message::Stream(StreamMessage { payload, bulk: Some(number) }));
     }
 
     /// Connects to the node at an address and returns its id.

@@ -25,6 +25,7 @@ use crate::{
     join::Joins,
     leave::Departure,
     member::record::Statement,
+    messages::send::{Sender, Sends},
     newcomers::Newcomers,
     probe::{
         prober::Prober,
@@ -61,6 +62,7 @@ pub(crate) struct Core {
     pub(crate) data: DataRoom,
     pub(crate) publishing: Publishing,
     pub(crate) queries: Queries,
+    pub(crate) sends: Sends,
     /// What the driver has yet to do.
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -104,6 +106,7 @@ impl Core {
             data: DataRoom::new(now, me),
             publishing: Publishing::new(now),
             queries: Queries::default(),
+            sends: Sends::new(now),
             outputs: VecDeque::new(),
         }
     }
@@ -257,6 +260,7 @@ impl Core {
     fn react(&mut self, transition: &Transition) {
         let now = self.ctx.now;
         self.forgotten.react(&mut self.ctx, transition);
+        self.sends.react(&mut self.ctx, transition);
         if transition.is_me || transition.is_forgotten() {
             return;
         }
@@ -425,6 +429,11 @@ impl Core {
     pub(crate) const fn broadcast(&mut self) -> Broadcast<'_> {
         let Self { ctx, list, publishing: own, .. } = self;
         Broadcast { ctx, list, own }
+    }
+
+    pub(crate) const fn sender(&mut self) -> Sender<'_> {
+        let Self { ctx, list, sends: own, .. } = self;
+        Sender { ctx, list, own }
     }
 
     pub(crate) const fn asker(&mut self) -> Asker<'_> {

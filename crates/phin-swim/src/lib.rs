@@ -90,14 +90,15 @@ pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is
 pub use member::tags::{Profile, Reason, ReasonError, ServingState, TagError, Tags};
 pub use member::{Generation, Incarnation, Member, MemberId, MemberIdError, MemberState, Version};
 pub use messages::{
-    Message, Route,
+    Message, Route, Ticket,
+    send::{NotTaken, Receipt, SendFailure, SendRefusal, SendRequest, SendStats},
     topic::{Topic, TopicError},
 };
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
 pub use publish::publication::{PublishError, PublishRequest};
 pub use query::{
-    answer::{Answer, QueryOutcome, QueryToken, ReplyError},
+    answer::{QueryAnswer, QueryOutcome, QueryToken, ReplyError},
     request::{QueryError, QueryId, QueryRequest, Select},
 };
 pub use stats::Stats;

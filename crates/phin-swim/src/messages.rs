@@ -1,9 +1,12 @@
 //! Messages of applications: published to all members, or sent to one. The core carries them and says what became of them; who
 //! reads them is the application's.
 
+pub(crate) mod send;
 pub(crate) mod topic;
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::{Generation, MemberId, Topic};
 
@@ -23,6 +26,22 @@ pub struct Message {
     pub route: Route,
 }
 
+impl Message {
+    /// The longest body of a message that is sent to one member, in bytes.
+    pub const MAX_SENT_BYTES: usize = 16 * 1_024 * 1_024;
+
+    /// A message that did not arrive, for tests of what handles messages.
+    pub fn new(
+        from: MemberId,
+        generation: Generation,
+        topic: Topic,
+        body: impl Into<Arc<[u8]>>,
+        route: Route,
+    ) -> Self {
+        Self { from, generation, topic, body: body.into(), route }
+    }
+}
+
 /// How a message came.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -38,4 +57,16 @@ pub enum Route {
     },
     /// It was sent to this member alone.
     Sent,
+}
+
+/// The number of a message that was sent reliably ([`Swim::send`](crate::Swim::send)). No other message of the sender has it,
+/// not even one of another run.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Ticket(pub u64);
+
+impl Ticket {
+    /// The ticket of so many messages in a run. An answer to another run of this node fits none of this one.
+    pub(crate) const fn new(generation: Generation, count: u32) -> Self {
+        Self(((generation.0 as u64) << 32) | count as u64)
+    }
 }

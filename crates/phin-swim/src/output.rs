@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     DataEvent, Filter, Generation, Member, MemberId, MemberState, Message, QueryId, QueryOutcome,
-    QueryToken, Record, Silence, Topic,
+    QueryToken, Receipt, Record, SendFailure, Silence, Ticket, Topic,
 };
 
 /// A member with the address at which to dial it.
@@ -32,6 +32,31 @@ pub enum Output {
         to: Peer,
         /// The encoded messages.
         payload: Vec<u8>,
+    },
+    /// Send a message of the application reliably, without delaying datagrams, and after other streams. If it certainly does not
+    /// arrive, or not in time, report that with [`Swim::handle_send_failed`](crate::Swim::handle_send_failed).
+    SendMessage {
+        /// To whom.
+        to: Peer,
+        /// The message, for that report.
+        ticket: Ticket,
+        /// The encoded message.
+        payload: Vec<u8>,
+    },
+    /// A message was sent to this member. If it came with a receipt, answer at once whether the application takes it
+    /// ([`Swim::handle_receipt`](crate::Swim::handle_receipt)).
+    Sent {
+        /// The message.
+        message: Message,
+        /// `None` if no answer is wanted.
+        receipt: Option<Receipt>,
+    },
+    /// A message that this node sent ([`Swim::send`](crate::Swim::send)) has ended.
+    SendEnded {
+        /// The message.
+        ticket: Ticket,
+        /// Whether the receiving application has it.
+        result: Result<(), SendFailure>,
     },
     /// Close the connection to this member, if there is one: it is dead, has left, or has moved.
     Disconnect(MemberId),

@@ -6,8 +6,8 @@
 //! ([`Part::PublicationNews`]), and ask for what did not come by itself ([`Part::PublicationWant`]); a member that had to ask
 //! more than once makes the one that answers a branch of the tree.
 //!
-//! [`publisher`] puts the publications of one member into order, [`recent`] keeps them for those that ask, and [`broadcast`] has
-//! the rules.
+//! [`publisher`] puts the publications of one member into order, [`recent`] keeps them for those that ask; the rules
+//! are in [`broadcast`] and [`repair`].
 //!
 //! [`Part::PublicationPrune`]: crate::Part::PublicationPrune
 //! [`Part::PublicationNews`]: crate::Part::PublicationNews
@@ -18,6 +18,7 @@ pub(crate) mod own;
 pub(crate) mod publication;
 pub(crate) mod publisher;
 pub(crate) mod recent;
+pub(crate) mod repair;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,16 +83,18 @@ impl Publishing {
         if live_len <= 2 && !transition.is_me {
             self.alone_at = ctx.now;
         }
-        if !transition.is_restart() && !transition.is_forgotten() {
-            return;
+        if transition.is_restart() || transition.is_forgotten() {
+            self.forget(transition.id());
         }
-        let id = transition.id();
+        if transition.is_me && transition.is_restart() {
+            self.own.restart();
+        }
+    }
+
+    fn forget(&mut self, id: MemberId) {
         self.recent.forget(id);
         self.publishers.remove(&id);
         self.unannounced.remove(&id);
         self.lacking.remove(&id);
-        if transition.is_me {
-            self.own.restart();
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Counters. Everything that is dropped silently is counted here. They only grow.
 
+use crate::SendStats;
+
 /// The counters of the core since its start.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
@@ -119,6 +121,12 @@ pub struct Stats {
     pub publications_forged: u64,
     /// Publications of a member that publishes too much, or from one that passes on too many; dropped.
     pub publications_over_budget: u64,
+    /// Messages sent reliably, by how they ended.
+    pub sends: SendStats,
+    /// Messages for another run of this node; not delivered.
+    pub messages_of_other_runs: u64,
+    /// Answers to messages that this node did not send to that member, or that have ended; dropped.
+    pub send_acks_ignored: u64,
     /// Queries of this node.
     pub queries_sent: u64,
     /// Queries for an earlier run of this node, or from an earlier one of the member; dropped.

@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    Answer, Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint,
-    ForgetRefusal, Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name,
-    Origin, Output, Part, Peer, PublishError, PublishRequest, Purpose, QueryError, QueryId,
-    QueryRequest, QueryToken, ReplyError, Round, Source, Stats, Timer, Unreachable, Version,
+    Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
+    Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, NotTaken, Origin,
+    Output, Part, Peer, PublishError, PublishRequest, Purpose, QueryAnswer, QueryError, QueryId,
+    QueryRequest, QueryToken, Receipt, ReplyError, Round, SendFailure, SendRefusal, SendRequest,
+    Source, Stats, Ticket, Timer, Unreachable, Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
@@ -235,6 +236,51 @@ impl Swim {
         result
     }
 
+    /// Sends a message to the application of one member, reliably, in one run of the member's process. [`Output::SendEnded`]
+    /// reports what became of it, at the latest after `deadline`. `Ok` means that the application has it.
+    ///
+    /// # Errors
+    /// The member cannot be sent to, the body is longer than [`Message::MAX_SENT_BYTES`](crate::Message::MAX_SENT_BYTES), or
+    /// too many messages wait for an answer.
+    pub fn send(
+        &mut self,
+        now: Instant,
+        request: SendRequest,
+        deadline: Duration,
+    ) -> Result<Ticket, SendRefusal> {
+        let core = self.begin(now);
+        let result = core.sender().send(request, deadline);
+        core.run();
+        result
+    }
+
+    /// Sends a message to the application of one member as a datagram: it may be lost, and nothing reports what became of it.
+    ///
+    /// # Errors
+    /// The member cannot be sent to, the body does not fit in a datagram, or too many datagrams were sent just now.
+    pub fn send_datagram(&mut self, now: Instant, request: SendRequest) -> Result<(), SendRefusal> {
+        let core = self.begin(now);
+        let result = core.sender().send_datagram(request);
+        core.run();
+        result
+    }
+
+    /// Handles that [`Output::SendMessage`] could not be carried out: the message has certainly not arrived
+    /// ([`SendFailure::Unreachable`]), or it has not arrived in time. If it may have arrived, do not call this: the member's
+    /// answer, what becomes of the member, or the deadline ends the message.
+    pub fn handle_send_failed(&mut self, now: Instant, ticket: Ticket, failure: SendFailure) {
+        let core = self.begin(now);
+        core.sends.end(&mut core.ctx, ticket, Err(failure));
+        core.run();
+    }
+
+    /// Handles whether the application has taken a message that came with this receipt ([`Output::Sent`]).
+    pub fn handle_receipt(&mut self, now: Instant, receipt: Receipt, result: Result<(), NotTaken>) {
+        let core = self.begin(now);
+        core.sender().handle_receipt(receipt, result);
+        core.run();
+    }
+
     /// Asks the applications of members. Which members are asked is decided now: those that are live in the list and match the
     /// filter, this node perhaps among them. [`Output::QueryOutcome`] reports what became of each, and [`Output::QueryEnded`]
     /// comes as soon as nothing more is to come. It counts as a publication, but is in no order with publications.
@@ -271,7 +317,7 @@ impl Swim {
         &mut self,
         now: Instant,
         token: QueryToken,
-        answer: Answer,
+        answer: QueryAnswer,
     ) -> Result<(), ReplyError> {
         let core = self.begin(now);
         let result = core.replier().answer(token, answer);
@@ -397,6 +443,7 @@ impl Core {
             }
             Timer::Describe => self.identity.restate_profile(&mut self.ctx, &self.list),
             Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
+            Timer::SendDeadline(ticket) => self.sends.expire(&mut self.ctx, ticket),
         }
     }
 
@@ -538,6 +585,8 @@ impl Core {
             Part::PublicationNews(lines) => self.broadcast().handle_news(from, &lines),
             Part::PublicationWant(ranges) => self.broadcast().handle_want(from, &ranges),
             Part::PublicationPrune(id) => self.broadcast().handle_prune(from, id),
+            Part::Send(sent) => self.sender().handle_send(from, sent),
+            Part::SendAck { ticket, answer } => self.sender().handle_ack(from.id, ticket, answer),
             Part::QueryAsk(ask) => self.replier().handle_ask(from, *ask),
             Part::QueryReplies(replies) if replies.key.caller == self.list.me().id() => {
                 self.asker().handle_replies(from, *replies);

@@ -108,6 +108,18 @@ fn in_words(effect: &Effect) -> String {
         Effect::Output(Output::Stream { to, payload }) => {
             format!("by stream to {}: {}", name(to.id), parts(payload))
         }
+        Effect::Output(Output::SendMessage { to, payload, .. }) => {
+            format!("message to {}: {}", name(to.id), parts(payload))
+        }
+        Effect::Output(Output::Sent { message, receipt }) => {
+            let (from, body) = (name(message.from), String::from_utf8_lossy(&message.body));
+            let receipt = if receipt.is_some() { "" } else { ", no answer wanted" };
+            format!("message of {from} {}: {body}{receipt}", message.topic)
+        }
+        Effect::Output(Output::SendEnded { ticket, result }) => match result {
+            Ok(()) => format!("ended #{} taken", ticket.0),
+            Err(failure) => format!("ended #{} {}", ticket.0, failure.as_str()),
+        },
         Effect::Output(Output::AskHost { to, question }) => {
             format!("ask host of {}: {question:?}", name(to.id))
         }

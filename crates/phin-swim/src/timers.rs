@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Instant, MemberId, Version, query::request::QueryKey, wire::Sequence};
+use crate::{Instant, MemberId, Ticket, Version, query::request::QueryKey, wire::Sequence};
 
 /// What a deadline was set for; each says when it fires.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -56,6 +56,8 @@ pub(crate) enum Timer {
     Describe,
     /// Members that died or left long ago are to be forgotten.
     Sweep,
+    /// The answer to this message would come too late.
+    SendDeadline(Ticket),
 }
 
 /// Deadlines in order; those of one moment in the order of `T`.

@@ -24,8 +24,9 @@ pub(crate) use self::{
     codec::decode,
     error::DecodeError,
     part::{
-        Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part, PublicationLine,
-        PublicationRange, Pulse, QueryAsk, QueryReplies, SummaryLine, Tally, Verdict, VoteBody,
+        Answer, Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part,
+        PublicationLine, PublicationRange, Pulse, QueryAsk, QueryReplies, SentBody, SummaryLine,
+        Tally, Verdict, VoteBody,
     },
     payload::Payload,
 };

@@ -14,6 +14,7 @@ use crate::{
     Cluster, Newcomer, StartError,
     admission::Hook,
     start::{Admission, Advertise, start},
+    topics::Limits,
 };
 
 /// The settings of a node. Only [`key`](Self::key) or [`certificates`](Self::certificates) is required.
@@ -36,6 +37,7 @@ pub struct Builder {
     pub(crate) retention: Option<Duration>,
     pub(crate) closed_port: u16,
     pub(crate) event_buffer: NonZeroUsize,
+    pub(crate) message_limits: Limits,
     pub(crate) hook: Option<Hook>,
 }
 
@@ -57,6 +59,7 @@ impl Default for Builder {
             evict_degraded_after: None,
             retention: None,
             event_buffer: EVENT_BUFFER,
+            message_limits: Limits::default(),
             hook: None,
         }
     }
@@ -248,6 +251,20 @@ impl Builder {
     /// 32 bytes for each change, and some 100 for each that has come. Default 1,024.
     pub fn event_buffer(mut self, changes: NonZeroUsize) -> Self {
         self.event_buffer = changes;
+        self
+    }
+
+    /// Sets how many messages wait for a subscriber of topics ([`Cluster::subscribe_topic`]) before further ones are dropped or
+    /// refused. Default 1,024.
+    pub fn message_buffer(mut self, messages: NonZeroUsize) -> Self {
+        self.message_limits.messages = messages;
+        self
+    }
+
+    /// Sets how many bytes of messages wait for a subscriber of topics before further ones are dropped or refused; a message of
+    /// any length may wait alone. Default 16 MiB.
+    pub fn message_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.message_limits.bytes = bytes;
         self
     }
 

@@ -25,6 +25,7 @@ use crate::{
     report::Shown,
     status::{IdentityConflict, StatusView},
     subscription::Published,
+    topics::Topics,
 };
 
 /// A handle to a running node. Clones are cheap and refer to the same node.
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) name: String,
     pub(crate) source: Source<Members, Published>,
     pub(crate) data: Source<Data, DataEvent>,
+    pub(crate) topics: Topics,
     pub(crate) status: StatusView,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,

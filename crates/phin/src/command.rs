@@ -1,8 +1,10 @@
 //! What others ask of the driver.
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, time::Duration};
 
-use phin_swim::{Instant, JoinRefusal, MemberId, Peer, Swim};
+use phin_swim::{
+    Instant, JoinRefusal, MemberId, Peer, SendFailure, SendRefusal, SendRequest, Swim,
+};
 use tokio::sync::{oneshot, watch};
 
 use crate::{Departure, PhiSubscription, Stats, SubscribePhiError};
@@ -32,6 +34,13 @@ pub(crate) trait Node {
     fn swim(&mut self) -> &mut Swim;
     fn stats(&self) -> Stats;
     fn watch_phi(&mut self, id: MemberId, threshold: f64) -> WatchPhiResult;
+    /// Sends a message; its outcome arrives in the channel.
+    fn send(
+        &mut self,
+        now: Instant,
+        request: SendRequest,
+        deadline: Duration,
+    ) -> Result<oneshot::Receiver<SendOutcome>, SendRefusal>;
     /// Begins to leave, or finds the departure that has begun.
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
     /// Sends and publishes what a question changed, so that the caller finds it in the list.
@@ -41,6 +50,7 @@ pub(crate) trait Node {
 }
 
 pub(crate) type JoinResult = Result<(), NotJoined>;
+pub(crate) type SendOutcome = Result<(), SendFailure>;
 pub(crate) type WatchPhiResult = Result<PhiSubscription, SubscribePhiError>;
 
 /// What a node that has left does with a join.

@@ -5,17 +5,18 @@
 //! Nothing it does can wait for a subscriber, a dial or a disk.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
     sync::Arc,
     time::Duration,
 };
 
 use bytes::Bytes;
-use phin_quic::{CloseReason, DialError, Received};
+use phin_quic::{CloseReason, DialError, Received, SendError};
 use phin_swim::{
     Change, Data, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant,
-    JoinRefusal, MemberId, MemberState, Members, Output, Peer, Question, Silence, Swim,
+    JoinRefusal, MemberId, MemberState, Members, Message, Output, Peer, Question, Receipt,
+    SendFailure, SendRefusal, SendRequest, Silence, Swim, Ticket,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -29,7 +30,9 @@ use crate::{
     admission::{DECISIONS, Decision, Decisions},
     changes::changes,
     clock::Clock,
-    command::{AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, WatchPhiResult},
+    command::{
+        AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, SendOutcome, WatchPhiResult,
+    },
     feed::{Publisher, Source},
     keeper::Keeper,
     kept_data::KeptEntry,
@@ -41,6 +44,7 @@ use crate::{
     phi::PhiWatches,
     status::{IdentityConflict, Status},
     subscription::Published,
+    topics::Deliverer,
     transport::{Receiver, Transport},
 };
 
@@ -57,6 +61,7 @@ pub(crate) struct Driver<T: Transport> {
     pub(crate) publisher: Publisher<Members, Published>,
     pub(crate) source: Source<Members, Published>,
     pub(crate) data: Publisher<Data, DataEvent>,
+    pub(crate) topics: Deliverer,
     pub(crate) status: Status,
     /// Whether the application chose the advertised address: then others may well see another one.
     pub(crate) is_advertise_given: bool,
@@ -74,6 +79,10 @@ pub(crate) struct State {
     /// Who waits for which member's answer. Those who stopped waiting are swept out at each join.
     joining: BTreeMap<MemberId, Vec<oneshot::Sender<JoinResult>>>,
     leaving: Option<Leaving>,
+    /// Who waits for the end of a message; the core ends each, at its deadline at the latest.
+    sending: BTreeMap<Ticket, oneshot::Sender<SendOutcome>>,
+    /// Messages that arrived with this input, to be delivered after what else it brought.
+    arrived: VecDeque<Arrived>,
     /// Until when timers wait for the transport to hand over what arrived during a pause.
     settling: Option<Instant>,
     /// What the published list looks like; it also changes without an event, when a long dead
@@ -94,7 +103,20 @@ struct Batch {
     events: Vec<Event>,
     data: Vec<DataEvent>,
     joins: Vec<(MemberId, Result<(), JoinRefusal>)>,
+    sends: Vec<(Ticket, SendOutcome)>,
     confirmed: Vec<MemberId>,
+}
+
+/// What arrived for the application.
+#[derive(Debug)]
+enum Arrived {
+    Message(Message),
+    /// A message that is answered.
+    Offer(Message, Receipt),
+    Missed {
+        from: MemberId,
+        count: u64,
+    },
 }
 
 /// A departure under way, and everybody who waits for it.
@@ -271,9 +293,15 @@ impl<T: Transport> Driver<T> {
             }
             Received::IdentityInUse { addr } => self.on_identity_in_use(addr),
             Received::Observed { by, addr } => self.on_observed(by, addr),
-            Received::SendFailed { peer, error, payload_bytes } => {
+            Received::SendFailed { peer, error, payload_bytes, bulk } => {
                 debug!(peer = %peer.id, %error, payload_bytes, "stream not confirmed");
-                self.give_up_joining(member_id(peer.id));
+                match (bulk, send_failure(&error)) {
+                    (Some(number), Some(failure)) => {
+                        self.swim.handle_send_failed(now, Ticket(number), failure);
+                    }
+                    (Some(_), None) => {}
+                    (None, _) => self.give_up_joining(member_id(peer.id)),
+                }
             }
             // What a later transport may tell besides.
             _ => {}
@@ -413,41 +441,76 @@ impl<T: Transport> Driver<T> {
     }
 
     fn flush_outputs(&mut self) {
-        while let Some(output) = self.swim.poll_output() {
-            match output {
-                Output::Datagram { to, payload } => {
-                    self.transport.send_datagram(transport_peer(to), Bytes::from(payload));
-                }
-                Output::Stream { to, payload } => {
-                    self.transport.send_stream(transport_peer(to), Bytes::from(payload));
-                }
-                Output::Disconnect(id) => {
-                    self.transport.close_peer(peer_id(id), self.close_reason(id));
-                }
-                Output::Event(event) => self.state.batch.events.push(event),
-                Output::JoinEnded { through, result } => {
-                    self.state.batch.joins.push((through, result));
-                }
-                Output::AskHost { to, question } => {
-                    self.hosts.ask(&*self.transport, to, question);
-                }
-                Output::Newcomer { from, record } => self.decisions.ask(from, &record),
-                Output::Isolated(true) => {
-                    warn!(
-                        "this node is isolated: it receives nothing from any member, and declares none dead"
-                    );
-                    self.status.isolated.send_replace(true);
-                }
-                Output::Isolated(false) => {
-                    info!("this node is no longer isolated");
-                    self.status.isolated.send_replace(false);
-                }
-                Output::Data(event) => self.state.batch.data.push(event),
-                Output::Message(_) | Output::MessagesMissed { .. } => {}
-                Output::LeaveConfirmed(id) => self.state.batch.confirmed.push(id),
-                Output::Generation(generation) => self.keep(generation),
-                Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
+        loop {
+            while let Some(output) = self.swim.poll_output() {
+                self.carry_out(output);
             }
+            // The answer to a message is an input of its own.
+            let Some(arrived) = self.state.arrived.pop_front() else { return };
+            self.deliver(arrived);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        let batch = &mut self.state.batch;
+        match output {
+            Output::Datagram { to, payload } => {
+                self.transport.send_datagram(transport_peer(to), Bytes::from(payload));
+            }
+            Output::Stream { to, payload } => {
+                self.transport.send_stream(transport_peer(to), Bytes::from(payload));
+            }
+            Output::SendMessage { to, ticket, payload } => {
+                self.transport.send_bulk(transport_peer(to), Bytes::from(payload), ticket.0);
+            }
+            Output::Disconnect(id) => {
+                self.transport.close_peer(peer_id(id), self.close_reason(id));
+            }
+            Output::Event(event) => batch.events.push(event),
+            Output::Data(event) => batch.data.push(event),
+            Output::Message(message) => self.state.arrived.push_back(Arrived::Message(message)),
+            Output::Sent { message, receipt: None } => {
+                self.state.arrived.push_back(Arrived::Message(message));
+            }
+            Output::Sent { message, receipt: Some(receipt) } => {
+                self.state.arrived.push_back(Arrived::Offer(message, receipt));
+            }
+            Output::MessagesMissed { from, count } => {
+                self.state.arrived.push_back(Arrived::Missed { from, count });
+            }
+            Output::SendEnded { ticket, result } => batch.sends.push((ticket, result)),
+            Output::JoinEnded { through, result } => batch.joins.push((through, result)),
+            Output::LeaveConfirmed(id) => batch.confirmed.push(id),
+            Output::AskHost { to, question } => self.hosts.ask(&*self.transport, to, question),
+            Output::Newcomer { from, record } => self.decisions.ask(from, &record),
+            Output::Isolated(is_isolated) => self.on_isolated(is_isolated),
+            Output::Generation(generation) => self.keep(generation),
+            Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
+        }
+    }
+
+    fn on_isolated(&self, is_isolated: bool) {
+        match is_isolated {
+            true => warn!(
+                "this node is isolated: it receives nothing from any member, and declares none dead"
+            ),
+            false => info!("this node is no longer isolated"),
+        }
+        self.status.isolated.send_replace(is_isolated);
+    }
+
+    /// Hands a message to its subscriptions, and answers it if that is wanted. Whoever reads it finds its sender in the list.
+    fn deliver(&mut self, arrived: Arrived) {
+        if !self.state.batch.events.is_empty() {
+            self.publish();
+        }
+        match arrived {
+            Arrived::Message(message) => self.topics.deliver(&message),
+            Arrived::Offer(message, receipt) => {
+                let result = self.topics.offer(&message);
+                self.swim.handle_receipt(self.clock.now(), receipt, result);
+            }
+            Arrived::Missed { from, count } => self.topics.report_missed(from, count),
         }
     }
 
@@ -512,6 +575,12 @@ impl<T: Transport> Driver<T> {
         for (through, result) in batch.joins {
             for reply in self.state.joining.remove(&through).unwrap_or_default() {
                 let _ = reply.send(result.clone().map_err(NotJoined::Refused));
+            }
+        }
+        for (ticket, result) in batch.sends {
+            if let Some(reply) = self.state.sending.remove(&ticket) {
+                // An error means that nobody waits any more.
+                let _ = reply.send(result);
             }
         }
         if let Some(leaving) = &mut self.state.leaving {
@@ -608,11 +677,13 @@ impl<T: Transport> Driver<T> {
     /// Ends what belongs to the node. The commands' receiver goes last: when it is closed, all is
     /// over.
     async fn shut_down(self) {
-        let Self { transport, receiver, commands, keeper, seeking, publisher, data, .. } = self;
+        let Self {
+            transport, receiver, commands, keeper, seeking, publisher, data, topics, ..
+        } = self;
         seeking.iter().for_each(JoinHandle::abort);
         transport.close().await;
         let addr = transport.local_addr();
-        drop((transport, receiver, publisher, data));
+        drop((transport, receiver, publisher, data, topics));
         T::released(addr).await;
         if let Some(keeper) = keeper {
             keeper.finish().await;
@@ -632,6 +703,7 @@ impl<T: Transport> Node for Driver<T> {
         driver.events_missed = self.source.events_missed();
         driver.hosts_not_asked = self.transport.hosts_not_asked();
         driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
+        self.topics.count(&mut driver);
         if let Some(keeper) = &self.keeper {
             keeper.count(&mut driver);
         }
@@ -640,6 +712,18 @@ impl<T: Transport> Node for Driver<T> {
 
     fn watch_phi(&mut self, id: MemberId, threshold: f64) -> WatchPhiResult {
         self.state.phi_watches.add(id, threshold)
+    }
+
+    fn send(
+        &mut self,
+        now: Instant,
+        request: SendRequest,
+        deadline: Duration,
+    ) -> Result<oneshot::Receiver<SendOutcome>, SendRefusal> {
+        let ticket = self.swim.send(now, request, deadline)?;
+        let (reply, outcome) = oneshot::channel();
+        self.state.sending.insert(ticket, reply);
+        Ok(outcome)
     }
 
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {
@@ -668,6 +752,21 @@ impl<T: Transport> Node for Driver<T> {
         self.publish();
         // Also where only the time to live of a key has changed, which is no event.
         self.keep_own_data();
+    }
+}
+
+/// How a message ends whose stream failed in this way. `None` if it may have arrived: then its answer is still to come, or what
+/// becomes of the member is.
+const fn send_failure(error: &SendError) -> Option<SendFailure> {
+    match error {
+        SendError::TooLarge
+        | SendError::TooMany
+        | SendError::Stopped
+        | SendError::Unreachable(_) => Some(SendFailure::Unreachable),
+        SendError::TimedOut => Some(SendFailure::TimedOut),
+        SendError::ConnectionLost => None,
+        // What a later transport may tell besides.
+        _ => None,
     }
 }
 
@@ -718,6 +817,22 @@ const SETTLING_TIME: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_that_may_have_arrived_does_not_end_its_message() {
+        let unreachable = Some(SendFailure::Unreachable);
+        let cases = [
+            (SendError::TooLarge, unreachable),
+            (SendError::TooMany, unreachable),
+            (SendError::Stopped, unreachable),
+            (SendError::Unreachable(DialError::TimedOut), unreachable),
+            (SendError::TimedOut, Some(SendFailure::TimedOut)),
+            (SendError::ConnectionLost, None),
+        ];
+        for (error, expected) in cases {
+            assert_eq!(send_failure(&error), expected, "{error}");
+        }
+    }
 
     #[test]
     fn an_address_that_comes_back_is_noticed_and_a_move_is_not() {

@@ -3,7 +3,10 @@
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
-use phin_swim::{ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, TagError};
+use phin_swim::{
+    ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PublishError as PublishRefusal,
+    SendFailure, SendRefusal, TagError,
+};
 
 /// Why a node could not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +169,33 @@ pub enum PutDataError {
     /// The key, the value, or all data together would exceed a limit.
     #[error(transparent)]
     Refused(#[from] DataError),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a message did not reach the application of a member.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// It was not sent.
+    #[error(transparent)]
+    Refused(#[from] SendRefusal),
+    /// It was sent, and this became of it.
+    #[error(transparent)]
+    Failed(#[from] SendFailure),
+    /// The node has been shut down, perhaps after the message was sent.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a message was not published.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// A limit is exceeded, or this node has left the cluster.
+    #[error(transparent)]
+    Refused(#[from] PublishRefusal),
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

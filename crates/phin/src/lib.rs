@@ -32,6 +32,7 @@
 //! | say what a node is for | [`Builder::tag`], [`Cluster::set_tag`], [`Tags`] |
 //! | say whether it takes work | [`Cluster::set_serving`], [`ServingState`] |
 //! | share small values | [`Cluster::put_data`], [`Cluster::data`], [`Cluster::subscribe_data`] |
+//! | send messages, to one member or all | [`Cluster::send`], [`Cluster::publish`], [`Cluster::subscribe_topic`], [`Cluster::on_topic`] |
 //! | act on suspicion early | [`Cluster::subscribe_phi`] |
 //! | see why a member is dead | [`Cluster::why`], [`Report`] |
 //! | decide on newcomers | [`Builder::admit`] |
@@ -81,6 +82,7 @@ mod json;
 mod keeper;
 mod kept_data;
 mod keys;
+mod messages;
 mod outsiders;
 mod peers;
 mod phi;
@@ -96,6 +98,7 @@ mod status;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod topics;
 mod transport;
 mod weak;
 
@@ -104,10 +107,11 @@ pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, PutDataError, SetTagError, StartError, Stopped,
-    SubscribePhiError,
+    AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, SendError, SetTagError,
+    StartError, Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
+pub use messages::{Publication, SendOptions, TopicHandler};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
@@ -118,8 +122,9 @@ pub use phin_swim::{
     Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Event, Filter,
     FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
     JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Name, NameError, OwnerGone, Reason, ReasonError, Record, Revision, ServingState,
-    Silence, TagError, Tags, Version, is_printable,
+    MembersIter, Message, Name, NameError, OwnerGone, PublishError as PublishRefusal, Reason,
+    ReasonError, Record, Revision, Route, SendFailure, SendRefusal, ServingState, Silence,
+    TagError, Tags, Topic, TopicError, Version, is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};
@@ -127,6 +132,7 @@ pub use refusals::RefusedHandshake;
 pub use report::{Evidence, FailingLink, MemberRef, Outcome, Report, Unreached, Vote};
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};
+pub use topics::{TopicNotice, TopicSubscription};
 pub use weak::WeakCluster;
 
 /// What the README shows has to compile.
@@ -148,6 +154,11 @@ struct TestingGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct PackageReadme;
+
+/// What the guide to messages shows has to run.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../../docs/guide/messages.md")]
+struct MessagesGuide;
 
 /// What the guide to tags shows has to run: it is the example `service`.
 #[cfg(doctest)]

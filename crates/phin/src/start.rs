@@ -34,6 +34,7 @@ use crate::{
     returning::Returning,
     seeds::{Company, Seed, Seeding},
     status::Status,
+    topics::Topics,
     transport::{Dial, Quic, Transport},
 };
 
@@ -116,6 +117,7 @@ pub(crate) async fn start_in<T: Transport>(
     let source = publisher.source();
     let data_publisher = Publisher::new(swim.data(), builder.event_buffer);
     let data_source = data_publisher.source();
+    let topics = Topics::new(builder.message_limits);
     let (commands, commands_receiver) = mpsc::channel(COMMANDS);
     let (stop, stopped) = watch::channel(false);
     let status = Status::new(seeds.is_empty());
@@ -146,6 +148,7 @@ pub(crate) async fn start_in<T: Transport>(
         publisher,
         source: source.clone(),
         data: data_publisher,
+        topics: topics.deliverer(),
         status,
         is_advertise_given: builder.advertise.is_some(),
         following_addr,
@@ -163,6 +166,7 @@ pub(crate) async fn start_in<T: Transport>(
         name,
         source,
         data: data_source,
+        topics,
         status: view,
         stop,
         commands,

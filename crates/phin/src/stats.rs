@@ -29,6 +29,15 @@ pub struct DriverStats {
     pub max_lag: Duration,
     /// Changes that subscribers were not told of one by one, because they fell behind.
     pub events_missed: u64,
+    /// Messages of members that arrived for this node's application.
+    pub messages_received: u64,
+    /// Messages that a subscription did not receive, because its queue was full. Refused messages, whose senders were told,
+    /// are counted too.
+    pub messages_dropped: u64,
+    /// Messages that a later one with the same key replaced, before they were read.
+    pub messages_coalesced: u64,
+    /// Messages of a topic that nobody subscribes to.
+    pub messages_unclaimed: u64,
     /// Crossings of a phi threshold that subscribers were not told of, because they read too slowly.
     pub phi_crossings_missed: u64,
     /// Changes of a member's address back to the one before: two processes may run with its key.

@@ -28,6 +28,8 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     fn send_stream(&self, to: Peer, payload: Bytes);
 
+    fn send_bulk(&self, to: Peer, payload: Bytes, number: u64);
+
     fn dial(
         &self,
         addr: SocketAddr,
@@ -95,6 +97,10 @@ impl Transport for Quic {
 
     fn send_stream(&self, to: Peer, payload: Bytes) {
         self.transport.send_stream(to, payload);
+    }
+
+    fn send_bulk(&self, to: Peer, payload: Bytes, number: u64) {
+        self.transport.send_bulk(to, payload, number);
     }
 
     fn dial(

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Name, Output, OwnerGone, Peer, Revision, Swim, Template, Version,
+    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, Revision, Swim, Template,
+    Version,
 };
 
 use crate::{keys::SimKeys, node::NodeId};
@@ -57,7 +58,15 @@ impl Core {
         input: impl FnOnce(&mut Swim, Instant),
     ) -> Vec<Output> {
         input(&mut self.swim, now);
-        let outputs: Vec<_> = std::iter::from_fn(|| self.swim.poll_output()).collect();
+        let mut outputs: Vec<_> = std::iter::from_fn(|| self.swim.poll_output()).collect();
+        let receipts = outputs.iter().filter_map(|output| match output {
+            Output::Sent { receipt, .. } => *receipt,
+            _ => None,
+        });
+        for receipt in receipts.collect::<Vec<_>>() {
+            self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
+            outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
+        }
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
         outputs.iter().for_each(|output| self.check_output(output));
         self.check_list();
@@ -103,9 +112,15 @@ impl Core {
                 );
                 self.generation = *generation;
             }
+            Output::SendMessage { to, payload, .. } => {
+                assert_ne!(to.id, self.swim.id(), "a member sends nothing to itself");
+                assert!(payload.len() <= MAX_MESSAGE_BYTES, "{}", payload.len());
+            }
             Output::Disconnect(_)
             | Output::Message(_)
             | Output::MessagesMissed { .. }
+            | Output::Sent { .. }
+            | Output::SendEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
@@ -218,3 +233,5 @@ fn local(number: usize, generation: Generation) -> Local {
 const MAX_OUTPUTS: usize = 1_000;
 /// The longest stream: a page of so short a list is far shorter.
 const MAX_STREAM_BYTES: usize = 64 * 1024;
+/// The longest message of an application, with what stands beside its body.
+const MAX_MESSAGE_BYTES: usize = Message::MAX_SENT_BYTES + 2048;

@@ -320,8 +320,11 @@ impl<'a> Script<'a> {
         self.sent.extend(outputs.into_iter().filter_map(|output| match output {
             Output::Datagram { to, payload } => message(to.id, Channel::Datagram, payload),
             Output::Stream { to, payload } => message(to.id, Channel::Stream, payload),
+            Output::SendMessage { to, payload, .. } => message(to.id, Channel::Stream, payload),
             Output::Disconnect(_)
             | Output::Event(_)
+            | Output::Sent { .. }
+            | Output::SendEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }

@@ -74,6 +74,8 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.data_forged: "Member data that its owner did not sign; dropped",
     swim.data_over_limit: "Member data that exceeds a limit of this node; dropped",
     swim.misdirected_messages: "Answers that this node did not request, and messages from its own id; dropped",
+    swim.messages_of_other_runs: "Messages for another run of this node; not delivered",
+    swim.send_acks_ignored: "Answers to messages that this node did not send to that member, or that have ended; dropped",
     transport.datagrams_sent: "Datagrams given to QUIC",
     transport.datagram_bytes_sent: "Bytes of datagrams given to QUIC",
     transport.datagrams_received: "Datagrams received",
@@ -117,6 +119,10 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.wakes: "Times the node woke",
     driver.pauses: "Times the node woke so late that it counts as a pause",
     driver.events_missed: "Changes that slow subscribers did not receive individually",
+    driver.messages_received: "Messages of members that arrived for this node's application",
+    driver.messages_dropped: "Messages that a subscription had no room for: dropped, or refused",
+    driver.messages_coalesced: "Messages that a later one with the same key replaced before they were read",
+    driver.messages_unclaimed: "Messages of topics that nobody subscribes to",
     driver.phi_crossings_missed: "Crossings of a phi threshold that slow subscribers did not receive",
     driver.addresses_alternating: "Changes of a member's address back to the previous one: two processes may have its key",
     driver.generations_not_kept: "Generations not written to the data directory, because writing failed",
@@ -145,4 +151,18 @@ pub(super) const REFUSALS: &[(&str, Count)] = &[
     ("not_phin", |stats| stats.transport.refusals.not_phin),
     ("full", |stats| stats.transport.refusals.full),
     ("other", |stats| stats.transport.refusals.other),
+];
+
+/// Messages sent reliably: the outcome and the count.
+pub(super) const SENDS: &[(&str, Count)] = &[
+    ("taken", |stats| stats.swim.sends.taken),
+    ("restarted", |stats| stats.swim.sends.restarted),
+    ("dead", |stats| stats.swim.sends.dead),
+    ("left", |stats| stats.swim.sends.left),
+    ("forgotten", |stats| stats.swim.sends.forgotten),
+    ("queue_full", |stats| stats.swim.sends.queue_full),
+    ("no_receiver", |stats| stats.swim.sends.no_receiver),
+    ("timed_out", |stats| stats.swim.sends.timed_out),
+    ("unreachable", |stats| stats.swim.sends.unreachable),
+    ("refused", |stats| stats.swim.sends.refused),
 ];

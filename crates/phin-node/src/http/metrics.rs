@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 
 use super::{
-    counters::{COUNTERS, Counter, GAUGES, REFUSALS},
+    counters::{COUNTERS, Counter, GAUGES, REFUSALS, SENDS},
     node::Node,
     refusal::Refusal,
 };
@@ -181,6 +181,13 @@ impl Snapshot {
     fn encode_counters(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for Counter { name, help, count } in COUNTERS {
             encode_counter(encoder, name, help, count(&self.stats))?;
+        }
+        let help = "Messages sent reliably to one member, by how they ended";
+        let mut family =
+            encoder.encode_descriptor("swim_sends", help, None, MetricType::Counter)?;
+        for (outcome, count) in SENDS {
+            let labels = [("outcome", *outcome)];
+            ConstCounter::new(count(&self.stats)).encode(family.encode_family(&labels)?)?;
         }
         let help = "HTTP connections closed to make room for others";
         encode_counter(encoder, "http_connections_closed", help, self.http_connections_closed)

@@ -1,6 +1,6 @@
 use super::{
     Node, Stage,
-    counters::{COUNTERS, GAUGES, REFUSALS},
+    counters::{COUNTERS, GAUGES, REFUSALS, SENDS},
     metrics,
 };
 
@@ -27,8 +27,9 @@ async fn every_counter_has_a_metric() {
         .chain(GAUGES.iter().map(|(name, ..)| *name))
         .map(|name| name.split_once('_').unwrap().1)
         .chain(REFUSALS.iter().map(|(reason, _)| *reason))
+        .chain(SENDS.iter().map(|(outcome, _)| *outcome))
         // These have names and places of their own.
-        .chain(["swim", "transport", "driver", "refusals", "total_lag", "max_lag"])
+        .chain(["swim", "transport", "driver", "refusals", "sends", "total_lag", "max_lag"])
         .map(str::to_owned)
         .collect();
     let names = field_names(&format!("{stats:?}"));
@@ -52,6 +53,7 @@ async fn metrics_follow_the_conventions() {
     assert!(text.contains("\nphin_converged 1"), "{text}");
     assert!(text.contains("\nphin_swim_pings_sent_total 0\n"), "{text}");
     assert!(text.contains("\nphin_transport_refusals_total{reason=\"wrong_key\"} 0\n"), "{text}");
+    assert!(text.contains("\nphin_swim_sends_total{outcome=\"taken\"} 0\n"), "{text}");
     let mut families = std::collections::BTreeSet::new();
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let mut words = line.split(' ').skip(2);

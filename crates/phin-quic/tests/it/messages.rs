@@ -127,6 +127,47 @@ async fn a_stream_longer_than_the_peer_takes_is_stopped_and_nothing_else_is() {
 }
 
 #[tokio::test]
+async fn bulk_messages_have_limits_of_their_own_and_a_number() {
+    let (mut one, mut two) = connected_with(|config| config.max_stream_bytes = 1000).await;
+    for (number, bytes) in [(1, 600), (2, 400), (3, 1), (4, 1001)] {
+        one.transport.send_bulk(two.peer(), pattern(bytes).into(), number);
+    }
+    one.transport.send_stream(two.peer(), pattern(999).into());
+    let failed = |received: &Received| match received {
+        Received::SendFailed { error, bulk, payload_bytes, .. } => {
+            Some((*bulk, *payload_bytes, error.clone()))
+        }
+        _ => None,
+    };
+    assert_eq!(one.expect(failed).await, (Some(3), 1, SendError::TooMany));
+    assert_eq!(one.expect(failed).await, (Some(4), 1001, SendError::TooLarge));
+    let mut lengths = Vec::new();
+    for _ in 0..3 {
+        lengths.push(two.expect(stream).await.1.len());
+    }
+    lengths.sort_unstable();
+    assert_eq!(lengths, [400, 600, 999]);
+    // What was confirmed makes room.
+    one.until(|stats| stats.streams_failed == 2).await;
+}
+
+#[tokio::test]
+async fn bulk_messages_wait_for_a_dial_and_say_if_it_fails() {
+    let credentials = cluster();
+    let mut one = Node::new(&credentials);
+    let two = Node::new(&credentials);
+    let absent = two.peer();
+    two.transport.close().await;
+    drop(two);
+    one.transport.send_bulk(absent, pattern(10).into(), 9);
+    let failed = one.expect(|received| match received {
+        Received::SendFailed { error: SendError::Unreachable(_), bulk, .. } => Some(*bulk),
+        _ => None,
+    });
+    assert_eq!(failed.await, Some(9));
+}
+
+#[tokio::test]
 async fn a_slow_receiver_keeps_the_newest_datagrams() {
     let credentials = cluster();
     let one = Node::new(&credentials);

@@ -1,9 +1,9 @@
 //! The rules by which publications spread.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Generation, Instant, MemberId, Message, Output, Peer, Route,
+    Generation, MemberId, Output, Peer,
     ctx::Ctx,
     limit::Rate,
     member::list::MembershipList,
@@ -11,12 +11,12 @@ use crate::{
         Publishing,
         own::rates,
         publication::{Publication, PublishError, PublishRequest},
-        publisher::{Arrived, Delivery, Patience, Publisher, Repair},
+        publisher::{Arrived, Delivery, Publisher},
     },
     query::request::QueryHeader,
     step::{Step, Way},
     timers::Timer,
-    wire::{Part, Payload, PublicationLine, PublicationRange},
+    wire::{Part, Payload},
 };
 
 /// The rules, with what they work on.
@@ -50,33 +50,36 @@ impl Broadcast<'_> {
     /// A publication arrives, pushed or asked for.
     pub(crate) fn handle_publication(&mut self, from: Peer, is_push: bool, arrived: Arrived) {
         let publication = &arrived.publication;
-        let id = publication.publisher;
-        if !self.is_current(id, publication.generation) {
+        if !self.is_current(publication.publisher, publication.generation) {
             self.ctx.stats.publications_of_unknown_runs += 1;
-            return;
-        }
-        let known = self.own.publishers.get_mut(&id);
-        if let Some(known) = known.filter(|known| known.has(publication.sequence)) {
-            known.record_holder(from.id, publication.sequence);
-            self.ctx.stats.publications_repeated += 1;
+        } else if self.has(publication) {
             self.note_query(Some(from), false, &arrived);
+            self.refuse_repeated(from, is_push, publication);
+        } else if self.verify(from, publication) {
             if is_push {
-                self.ctx.send(from, &Part::PublicationPrune(id));
+                self.publisher(publication).record_push();
             }
-            return;
+            self.accept(Some(from), arrived);
         }
-        if !self.verify(from, publication) {
-            return;
-        }
+    }
+
+    fn has(&self, publication: &Publication) -> bool {
+        let known = self.own.publishers.get(&publication.publisher);
+        known.is_some_and(|known| known.has(publication.sequence))
+    }
+
+    /// A publication arrives again: the sender need not push what this publisher publishes.
+    fn refuse_repeated(&mut self, from: Peer, is_push: bool, publication: &Publication) {
+        self.ctx.stats.publications_repeated += 1;
+        self.publisher(publication).record_holder(from.id, publication.sequence);
         if is_push {
-            self.publisher(publication).record_push();
+            self.ctx.send(from, &Part::PublicationPrune(publication.publisher));
         }
-        self.accept(Some(from), arrived);
     }
 
     /// Whether this run of the member is the one in the list. The list comes first: what a newcomer publishes before this node
     /// knows it is asked for later.
-    fn is_current(&self, id: MemberId, generation: Generation) -> bool {
+    pub(super) fn is_current(&self, id: MemberId, generation: Generation) -> bool {
         self.list.get(id).is_some_and(|member| member.generation() == generation)
     }
 
@@ -160,32 +163,32 @@ impl Broadcast<'_> {
 
     /// Passes a publication on to the branches of its publisher's tree.
     fn push(&mut self, from: Option<Peer>, arrived: &Arrived) {
-        let id = arrived.publication.publisher;
-        let subjects = self.subjects();
-        let first = FANOUT + self.list.snapshot().live_len().max(1).ilog10() as usize;
-        let Some(publisher) = self.own.publishers.get(&id) else {
-            return;
-        };
-        let lacks_it = |other: &MemberId| {
-            *other != id
-                && from.is_none_or(|from| from.id != *other)
-                && !publisher.is_holder(*other)
-        };
-        let branches: Vec<_> = publisher.branches(&subjects, first).filter(lacks_it).collect();
-        let part = Part::Publication {
+        let payload = Payload::of(&Part::Publication {
             is_push: true,
             hops: arrived.hops.saturating_add(u8::from(from.is_some())),
             publication: Arc::clone(&arrived.publication),
-        };
-        let payload = Payload::of(&part);
-        for peer in branches.into_iter().filter_map(|id| self.list.peer(id)) {
+        });
+        let mut branches = self.branches(arrived.publication.publisher);
+        branches.retain(|id| from.is_none_or(|from| from.id != *id));
+        for peer in self.list.peers(branches) {
             self.ctx.stats.publications_pushed += 1;
             self.ctx.send_stream(peer, payload.clone());
         }
     }
 
+    /// The subjects to which this node pushes the latest publication of a member.
+    fn branches(&mut self, id: MemberId) -> Vec<MemberId> {
+        let (subjects, live_len) = (self.subjects(), self.list.snapshot().live_len());
+        let first = FANOUT + live_len.max(1).ilog10() as usize;
+        let Some(publisher) = self.own.publishers.get(&id) else {
+            return Vec::new();
+        };
+        let branches = publisher.branches(&subjects, first);
+        branches.filter(|other| *other != id && !publisher.is_holder(*other)).collect()
+    }
+
     /// The next members in all rings, those that are nearest first.
-    fn subjects(&self) -> Vec<MemberId> {
+    pub(super) fn subjects(&self) -> Vec<MemberId> {
         let (me, rings) = (self.list.me().id(), self.list.rings());
         let mut subjects = rings.subjects(me);
         if rings.are_complete() {
@@ -220,209 +223,15 @@ impl Broadcast<'_> {
     }
 
     /// Hands publications to the application, in order, and says how many are missing before them.
-    fn deliver(&mut self, from: MemberId, delivery: Delivery) {
+    pub(super) fn deliver(&mut self, from: MemberId, delivery: Delivery) {
         if delivery.missed > 0 {
             self.ctx.stats.publications_missed += delivery.missed;
             self.ctx.output(Output::MessagesMissed { from, count: delivery.missed });
         }
-        for Arrived { publication, hops } in delivery.ready {
-            let Publication { generation, sequence, ref content, .. } = *publication;
-            if publication.query.is_some() || !content.filter.matches(self.list.me()) {
-                continue;
-            }
-            let PublishRequest { topic, body, coalesce, filter: _ } = content.clone();
-            let route = Route::Published { sequence, hops, coalesce };
-            let message = Message { from, generation, topic, body, route };
-            self.ctx.output(Output::Message(message));
-        }
-    }
-
-    fn plan_announcement(&mut self) {
-        if self.own.announce_at.is_none() {
-            let at = self.ctx.now + self.ctx.params.prior_round_trip;
-            self.own.announce_at = Some(at);
-            self.ctx.timers.set(at, Timer::AnnouncePublications);
-        }
-    }
-
-    /// Announces the latest publications to the subjects that may lack them.
-    pub(crate) fn announce(&mut self) {
-        self.own.announce_at = None;
-        let ids: Vec<_> = std::mem::take(&mut self.own.unannounced).into_iter().collect();
-        for peer in self.list.peers(self.subjects()) {
-            self.announce_to(peer, &ids);
-        }
-    }
-
-    fn announce_to(&mut self, peer: Peer, ids: &[MemberId]) {
-        let known = ids.iter().filter_map(|&id| Some((id, self.own.publishers.get(&id)?)));
-        let news = known.filter(|(id, known)| *id != peer.id && !known.is_holder(peer.id));
-        let lines = news.map(|(publisher, known)| PublicationLine {
-            publisher,
-            generation: known.generation,
-            sequence: known.highest(),
-        });
-        let lines: Vec<_> = lines.collect();
-        for lines in lines.chunks(MAX_NEWS) {
-            self.ctx.send(peer, &Part::PublicationNews(lines.to_vec()));
-        }
-    }
-
-    /// A member is back or new: what is kept is announced to it.
-    pub(crate) fn greet(&mut self, id: MemberId) {
-        let is_subject = self.subjects().contains(&id);
-        if let Some(peer) = self.list.peer(id).filter(|_| is_subject) {
-            let ids: Vec<_> = self.own.recent.publishers().take(MAX_LINES).collect();
-            self.announce_to(peer, &ids);
-        }
-    }
-
-    /// A member announces publications that it has.
-    pub(crate) fn handle_news(&mut self, from: Peer, lines: &[PublicationLine]) {
-        // What is announced to a node that has just joined is old.
-        let now = self.ctx.now;
-        let is_greeting = now - self.own.alone_at < self.ctx.params.period;
-        for &PublicationLine { publisher: id, generation, sequence } in lines.iter().take(MAX_LINES)
-        {
-            if id == self.list.me().id() || !self.is_current(id, generation) {
-                continue;
-            }
-            let publishers = &mut self.own.publishers;
-            if is_greeting && !publishers.contains_key(&id) {
-                continue;
-            }
-            let known = publishers.entry(id).or_insert_with(|| Publisher::new(generation));
-            match known.has(sequence) {
-                true => known.record_holder(from.id, sequence),
-                false => known.record_source(now, from.id, sequence),
-            }
-            self.plan_repair(id);
-        }
-    }
-
-    /// Looks at what is lacking of a member's publications, soon.
-    fn plan_repair(&mut self, id: MemberId) {
-        if !self.own.publishers.get(&id).is_some_and(Publisher::is_lacking) {
-            self.own.lacking.remove(&id);
-            return;
-        }
-        let is_new = self.own.lacking.insert(id);
-        if is_new || self.own.repair_at.is_none() {
-            self.wake_for_repair(self.ctx.now + self.patience().first);
-        }
-    }
-
-    fn wake_for_repair(&mut self, at: Instant) {
-        if self.own.repair_at.is_none_or(|planned| at < planned) {
-            self.own.repair_at = Some(at);
-            self.ctx.timers.set(at, Timer::RepairPublications);
-        }
-    }
-
-    /// News is announced about a round trip after the push; what was pushed to this node is then on its way.
-    fn patience(&self) -> Patience {
-        let round_trip = self.ctx.params.prior_round_trip;
-        Patience {
-            first: round_trip,
-            next: round_trip * 3,
-            last: (round_trip * 60).max(MIN_PATIENCE),
-        }
-    }
-
-    /// Asks for what is lacking, and gives up what nobody sent.
-    pub(crate) fn repair(&mut self) {
-        let (now, patience) = (self.ctx.now, self.patience());
-        if self.own.repair_at.is_none_or(|planned| now < planned) {
-            return;
-        }
-        self.own.repair_at = None;
-        let mut wanted: BTreeMap<MemberId, Vec<PublicationRange>> = BTreeMap::new();
-        for id in self.own.lacking.clone() {
-            let Some(publisher) = self.own.publishers.get_mut(&id) else {
-                continue;
-            };
-            match publisher.repair(now, patience) {
-                Repair::Nothing => _ = self.own.lacking.remove(&id),
-                Repair::WaitUntil(at) => self.wake_for_repair(at),
-                Repair::Ask { source, ranges, is_graft } => {
-                    let generation = publisher.generation;
-                    let ranges = ranges.into_iter().map(|(first, last)| PublicationRange {
-                        publisher: id,
-                        generation,
-                        first,
-                        last,
-                        is_graft,
-                    });
-                    wanted.entry(source).or_default().extend(ranges);
-                    self.wake_for_repair(now + patience.next);
-                }
-                Repair::GiveUp => self.give_up(id),
-            }
-        }
-        self.ask(wanted);
-    }
-
-    fn ask(&mut self, wanted: BTreeMap<MemberId, Vec<PublicationRange>>) {
-        for (source, ranges) in wanted {
-            let Some(peer) = self.list.peer(source) else {
-                continue;
-            };
-            self.ctx.stats.publications_requested += ranges.len() as u64;
-            for ranges in ranges.chunks(MAX_LINES) {
-                let payload = Payload::of(&Part::PublicationWant(ranges.to_vec()));
-                self.ctx.send_fitting(peer, payload);
-            }
-        }
-    }
-
-    fn give_up(&mut self, id: MemberId) {
-        let now = self.ctx.now;
-        let Some(publisher) = self.own.publishers.get_mut(&id) else {
-            return;
-        };
-        let delivery = publisher.give_up();
-        publisher.review(now);
-        self.deliver(id, delivery);
-        self.plan_repair(id);
-    }
-
-    /// Sends the publications that a member asks for, as far as they are kept and fit into a page. It asks again for the rest.
-    pub(crate) fn handle_want(&mut self, from: Peer, ranges: &[PublicationRange]) {
-        if !self.own.budget.may_answer(self.ctx) {
-            return;
-        }
-        let subjects = self.subjects();
-        let mut payload = Payload::new();
-        for range in ranges.iter().take(MAX_LINES) {
-            let publishers = &mut self.own.publishers;
-            let known = publishers.get_mut(&range.publisher);
-            let Some(known) = known.filter(|known| known.generation == range.generation) else {
-                continue;
-            };
-            if range.is_graft {
-                known.graft(from.id, &subjects);
-            }
-            let kept = self.own.recent.range(range.publisher, (range.first, range.last));
-            for Arrived { publication, hops } in kept {
-                let (hops, publication) = (hops.saturating_add(1), Arc::clone(publication));
-                let part = Part::Publication { is_push: false, hops, publication };
-                if !payload.push_within(&part, MAX_PAGE_BYTES) {
-                    break;
-                }
-            }
-        }
-        self.own.budget.spend(self.ctx.now, payload.len().max(MIN_COST_BYTES));
-        if !payload.is_empty() {
-            self.ctx.send_stream(from, payload);
-        }
-    }
-
-    /// A member receives what this one publishes sooner from others.
-    pub(crate) fn handle_prune(&mut self, from: Peer, id: MemberId) {
-        let subjects = self.subjects();
-        if let Some(publisher) = self.own.publishers.get_mut(&id) {
-            publisher.prune(from.id, &subjects);
-        }
+        let me = self.list.me();
+        let is_for_me = |arrived: &&Arrived| arrived.publication.is_message_for(me);
+        let messages = delivery.ready.iter().filter(is_for_me).map(Arrived::message);
+        messages.for_each(|message| self.ctx.output(Output::Message(message)));
     }
 }
 
@@ -433,16 +242,6 @@ const fn lenient(rate: Rate) -> Rate {
 
 /// To how many subjects publications are pushed at first, and to one more for each power of ten of the cluster's size.
 const FANOUT: usize = 3;
-/// How many publishers or ranges of a message are looked at.
-const MAX_LINES: usize = 256;
-/// How many publishers are announced in one datagram.
-const MAX_NEWS: usize = 32;
-/// The most bytes of an answer, unless a single publication is longer.
-const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
-/// What an answer costs at least, however short.
-const MIN_COST_BYTES: usize = 1_024;
-/// Publications wait at least so long for one that comes earlier.
-const MIN_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a node is new to a cluster: as long as publications are recent to each other.
 const NEWCOMER_TIME: Duration = super::publication::RECENT;
 /// How many publications are checked for each member that passes them on.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    Filter, Generation, Keys, MemberId, PublicKey, Signature, Topic, is_printable,
+    Filter, Generation, Keys, Member, MemberId, PublicKey, Signature, Topic, is_printable,
     query::request::QueryHeader, wire::bytes::Blob,
 };
 
@@ -130,6 +130,11 @@ impl Publication {
             .serialize(&mut rmp_serde::Serializer::new(&mut message))
             .expect("writing to a vector cannot fail");
         message
+    }
+
+    /// Whether it is a message for the application of this member.
+    pub(crate) fn is_message_for(&self, member: &Member) -> bool {
+        self.query.is_none() && self.content.filter.matches(member)
     }
 
     /// What it weighs where bytes are limited.

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{Generation, Instant, MemberId, publish::publication::Publication};
+use crate::{
+    Generation, Instant, MemberId, Message, Part, PublishRequest, Route,
+    publish::publication::Publication,
+};
 
 /// What is known of the publications of one run of a member.
 #[derive(Debug)]
@@ -37,6 +40,23 @@ pub(crate) struct Publisher {
 pub(crate) struct Arrived {
     pub(crate) publication: Arc<Publication>,
     pub(crate) hops: u8,
+}
+
+impl Arrived {
+    /// As the application receives it.
+    pub(crate) fn message(&self) -> Message {
+        let Publication { publisher: from, generation, sequence, ref content, .. } =
+            *self.publication;
+        let PublishRequest { topic, body, coalesce, filter: _ } = content.clone();
+        let route = Route::Published { sequence, hops: self.hops, coalesce };
+        Message { from, generation, topic, body, route }
+    }
+
+    /// As it is sent to a member that asked for it.
+    pub(crate) fn answer(&self) -> Part {
+        let (hops, publication) = (self.hops.saturating_add(1), Arc::clone(&self.publication));
+        Part::Publication { is_push: false, hops, publication }
+    }
 }
 
 /// The branches of the tree from this publisher through this node: how they differ from what is usual.
@@ -113,6 +133,19 @@ impl Publisher {
     /// A new publication is there. `reach` is how many before it belong to the delivery, if nothing was delivered yet.
     pub(crate) fn arrive(&mut self, now: Instant, arrived: Arrived, reach: u64) -> Delivery {
         let sequence = arrived.publication.sequence;
+        self.begin(sequence, reach);
+        self.early.insert(sequence, arrived);
+        let delivery = if self.early.len() > MAX_EARLY { self.give_up() } else { self.deliver() };
+        if !delivery.ready.is_empty() {
+            // Something arrives still: what is lacking now gets its own time.
+            (self.lacking_since, self.asked_at) = (None, None);
+        }
+        self.review(now);
+        delivery
+    }
+
+    /// While nothing was delivered, delivery begins so many before the earliest that arrived.
+    fn begin(&mut self, sequence: u64, reach: u64) {
         if sequence > self.highest() {
             self.holders.clear();
         }
@@ -120,17 +153,6 @@ impl Publisher {
             let before = sequence.saturating_sub(reach.saturating_add(1));
             self.delivered = Some(self.delivered.map_or(before, |known| known.min(before)));
         }
-        self.early.insert(sequence, arrived);
-        let mut delivery = self.deliver();
-        if self.early.len() > MAX_EARLY {
-            delivery = self.give_up();
-        }
-        if !delivery.ready.is_empty() {
-            // Something arrives still: what is lacking now gets its own time.
-            (self.lacking_since, self.asked_at) = (None, None);
-        }
-        self.review(now);
-        delivery
     }
 
     /// A publication came by itself.
@@ -206,18 +228,20 @@ impl Publisher {
             return vec![(claimed, claimed)];
         };
         let end = claimed.max(self.highest()).min(delivered.saturating_add(MAX_ASKED));
-        let (mut ranges, mut first) = (Vec::new(), delivered.saturating_add(1));
-        if end < first {
-            return ranges;
-        }
-        let there = self.early.range(first..=end).map(|(&sequence, _)| sequence);
+        self.gaps(delivered, end)
+    }
+
+    /// The first ranges after `delivered` and up to `end` of which nothing is there.
+    fn gaps(&self, mut before: u64, end: u64) -> Vec<(u64, u64)> {
+        let mut gaps = Vec::new();
+        let there = self.early.keys().copied().take_while(|&sequence| sequence <= end);
         for sequence in there.chain([end.saturating_add(1)]) {
-            if first < sequence && ranges.len() < MAX_RANGES {
-                ranges.push((first, sequence - 1));
+            if before < sequence - 1 && gaps.len() < MAX_RANGES {
+                gaps.push((before + 1, sequence - 1));
             }
-            first = sequence.saturating_add(1);
+            before = sequence;
         }
-        ranges
+        gaps
     }
 
     /// Gives up what is lacking. What others say they have, and did not send, does not exist.

@@ -6,8 +6,8 @@ use crate::query::request::QueryKey;
 
 /// What an application answers.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Answer {
-    /// A reply of at most [`Answer::MAX_REPLY_BYTES`].
+pub enum QueryAnswer {
+    /// A reply of at most [`QueryAnswer::MAX_REPLY_BYTES`].
     Reply(Arc<[u8]>),
     /// Nothing here answers queries of this topic.
     NoHandler,
@@ -17,7 +17,7 @@ pub enum Answer {
     Busy,
 }
 
-impl Answer {
+impl QueryAnswer {
     /// The longest reply, in bytes.
     pub const MAX_REPLY_BYTES: usize = 64 * 1_024;
 
@@ -67,8 +67,8 @@ pub struct QueryToken(pub(crate) QueryKey);
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReplyError {
-    /// The reply is longer than [`Answer::MAX_REPLY_BYTES`].
-    #[error("a reply has at most {} bytes, not {bytes}", Answer::MAX_REPLY_BYTES)]
+    /// The reply is longer than [`QueryAnswer::MAX_REPLY_BYTES`].
+    #[error("a reply has at most {} bytes, not {bytes}", QueryAnswer::MAX_REPLY_BYTES)]
     TooLong {
         /// The length of the reply.
         bytes: usize,
@@ -125,13 +125,13 @@ impl QueryOutcome {
     }
 }
 
-impl From<Answer> for QueryOutcome {
-    fn from(answer: Answer) -> Self {
+impl From<QueryAnswer> for QueryOutcome {
+    fn from(answer: QueryAnswer) -> Self {
         match answer {
-            Answer::Reply(body) => Self::Reply(body),
-            Answer::NoHandler => Self::NoHandler,
-            Answer::Refused => Self::Refused,
-            Answer::Busy => Self::Busy,
+            QueryAnswer::Reply(body) => Self::Reply(body),
+            QueryAnswer::NoHandler => Self::NoHandler,
+            QueryAnswer::Refused => Self::Refused,
+            QueryAnswer::Busy => Self::Busy,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Answer, Generation, MemberId, MemberState, Output, Peer, QueryToken, ReplyError, Topic,
+    Generation, MemberId, MemberState, Output, Peer, QueryAnswer, QueryToken, ReplyError, Topic,
     ctx::Ctx,
     limit::Rate,
     link::Links,
@@ -104,7 +104,11 @@ impl Replier<'_> {
     ///
     /// # Errors
     /// The answer is too long, too late, or not the first.
-    pub(crate) fn answer(&mut self, token: QueryToken, answer: Answer) -> Result<(), ReplyError> {
+    pub(crate) fn answer(
+        &mut self,
+        token: QueryToken,
+        answer: QueryAnswer,
+    ) -> Result<(), ReplyError> {
         answer.check()?;
         let (now, key, me) = (self.ctx.now, token.0, self.me());
         let query = self.own.known.get_mut(key).ok_or(ReplyError::Over)?;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    Answer, Generation, Keys, MemberId, PublicKey, Signature, query::request::QueryKey,
+    Generation, Keys, MemberId, PublicKey, QueryAnswer, Signature, query::request::QueryKey,
     wire::bytes::Blob,
 };
 
@@ -13,7 +13,7 @@ pub(crate) struct Reply {
     pub(crate) from: MemberId,
     /// Which run of it was asked.
     pub(crate) generation: Generation,
-    pub(crate) answer: Answer,
+    pub(crate) answer: QueryAnswer,
     pub(crate) signature: Signature,
 }
 
@@ -22,7 +22,7 @@ impl Reply {
     pub(crate) fn sign(
         query: QueryKey,
         (from, generation): (MemberId, Generation),
-        answer: Answer,
+        answer: QueryAnswer,
         keys: &dyn Keys,
     ) -> Self {
         let unsigned = Self { from, generation, answer, signature: Signature([0; 64]) };

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Answer, Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Output,
+    Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Output, QueryAnswer,
     QueryOutcome, QueryToken, Route, Stats, Swim,
     member::record::tests::{TestKeys, addr, id},
     testing::{at, ms, peer},
@@ -30,7 +30,7 @@ pub(crate) struct Net {
     /// The queries to applications: at which node, and its name in an answer.
     pub(crate) asked: Vec<(u8, QueryToken)>,
     /// What applications answer at once; nothing at first.
-    pub(crate) answer: Box<dyn FnMut(u8) -> Option<Answer>>,
+    pub(crate) answer: Box<dyn FnMut(u8) -> Option<QueryAnswer>>,
     /// What became of whom in queries: of which node, the number, and of which member.
     pub(crate) outcomes: Vec<(u8, u64, u8, QueryOutcome)>,
     /// When which queries of which nodes ended.

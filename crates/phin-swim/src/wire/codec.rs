@@ -10,8 +10,8 @@ use super::{
     field::{self, Age, Votes},
 };
 use crate::{
-    Answer, Generation, JoinRefusal, Keys, MemberId, MemberState, PublishRequest, QueryId, Record,
-    Revision, Signature, Topic,
+    Generation, JoinRefusal, Keys, MemberId, MemberState, PublishRequest, QueryAnswer, QueryId,
+    Record, Revision, Signature, Topic,
     data::map::Head,
     publish::publication::{Publication, check_coalesce},
     query::{
@@ -112,6 +112,8 @@ impl Part {
             Self::PublicationPrune(publisher) => write(out, 32, publisher),
             Self::QueryAsk(ask) => write(out, 33, ask_body(ask)),
             Self::QueryReplies(replies) => write(out, 34, replies_body(replies)),
+            Self::Send(sent) => write(out, 27, sent),
+            Self::SendAck { ticket, answer } => write(out, 28, (ticket, answer)),
         }
     }
 }
@@ -169,6 +171,8 @@ fn decode_part(
         32 => read(input, Part::PublicationPrune),
         33 => AskBody::deserialize(input)?.into_part(),
         34 => RepliesBody::deserialize(input)?.into_part(),
+        27 => read(input, Part::Send),
+        28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {
             IgnoredAny::deserialize(input)?;
             return Ok(None);
@@ -335,7 +339,7 @@ fn replies_body(replies: &QueryReplies) -> impl Serialize + use<'_> {
 struct RepliesBody(QueryKey, Vec<ReplyBody>);
 
 #[derive(Deserialize)]
-struct ReplyBody(MemberId, Generation, u8, AtMost<{ Answer::MAX_REPLY_BYTES }>, Bytes<64>);
+struct ReplyBody(MemberId, Generation, u8, AtMost<{ QueryAnswer::MAX_REPLY_BYTES }>, Bytes<64>);
 
 impl RepliesBody {
     fn into_part(self) -> Result<Part, DecodeError> {
@@ -349,7 +353,7 @@ impl RepliesBody {
 impl ReplyBody {
     fn into_reply(self) -> Option<Reply> {
         let Self(from, generation, code, AtMost(body), signature) = self;
-        let (answer, signature) = (Answer::read(code, body)?, Signature(signature.0));
+        let (answer, signature) = (QueryAnswer::read(code, body)?, Signature(signature.0));
         Some(Reply { from, generation, answer, signature })
     }
 }

@@ -1,7 +1,7 @@
 //! Payloads in words, for traces and scenarios.
 
-use super::{Claim, DataLine, Part, QueryReplies, decode};
-use crate::{Keys, MemberId, Version, publish::publication::Publication};
+use super::{Answer, Claim, DataLine, Part, QueryReplies, SentBody, decode};
+use crate::{Keys, MemberId, Ticket, Version, publish::publication::Publication};
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
 /// change from release to release.
@@ -95,6 +95,20 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             format!("publication-want {}", ranges.collect::<Vec<_>>().join(","))
         }
         Part::PublicationPrune(publisher) => format!("publication-prune {}", name(*publisher)),
+        Part::Send(SentBody { ticket, to, topic, body, .. }) => {
+            let (number, bytes) = (ticket.map_or_else(String::new, number), body.len());
+            format!("send{number} to r{} topic={topic} bytes={bytes}", to.0)
+        }
+        Part::SendAck { ticket, answer } => {
+            let answer = match answer {
+                Answer::Taken => "taken",
+                Answer::QueueFull => "queue-full",
+                Answer::NoReceiver => "no-receiver",
+                Answer::Restarted => "restarted",
+                Answer::Unknown => "unknown",
+            };
+            format!("send-ack{} {answer}", number(*ticket))
+        }
         Part::QueryAsk(ask) => format!("query-ask {} topic={}", ask.id, ask.topic),
         Part::QueryReplies(replies) => {
             let from: Vec<_> = replies.replies.iter().map(|reply| name(reply.from)).collect();
@@ -111,6 +125,11 @@ fn data_lines(lines: &[DataLine], name: &dyn Fn(MemberId) -> String) -> String {
         format!("{} r{}.{}", name(*owner), head.generation.0, head.revision.0)
     });
     words.collect::<Vec<_>>().join(",")
+}
+
+/// The number of a message among all of a run.
+fn number(ticket: Ticket) -> String {
+    format!(" #{}", ticket.0 & u64::from(u32::MAX))
 }
 
 fn version(version: Version) -> String {

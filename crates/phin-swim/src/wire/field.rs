@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use super::{Content, DataChange, MAX_CHANGES, MAX_VOTES, bytes::Bytes};
-use crate::{MemberData, MemberId, MemberState, Record, Revision, Silence};
+use crate::{MemberData, MemberId, MemberState, Message, Record, Revision, Silence};
 
 /// 16 bytes in messages; in readable formats such as JSON, the digits that are shown.
 impl Serialize for MemberId {
@@ -192,6 +192,34 @@ pub(super) mod changes {
             DataChange { key: key.into_owned(), revision, content }
         });
         Ok(changes.collect())
+    }
+}
+
+/// Bytes as one MessagePack `bin`, refused beyond what a message to one member may have.
+pub(super) mod message_body {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(body: &Arc<[u8]>, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(body)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Arc<[u8]>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "at most {} bytes", Message::MAX_SENT_BYTES)
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Arc<[u8]>, E> {
+                match bytes.len() {
+                    0..=Message::MAX_SENT_BYTES => Ok(Arc::from(bytes)),
+                    many => Err(E::invalid_length(many, &self)),
+                }
+            }
+        }
+        from.deserialize_bytes(Visitor)
     }
 }
 

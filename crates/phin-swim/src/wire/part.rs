@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
     FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
-    QueryId, Record, Revision, Signature, Silence, Topic, Version, Vote,
+    QueryId, Record, Revision, Signature, Silence, Ticket, Topic, Version, Vote,
     data::map::Head,
     publish::publication::Publication,
     query::{reply::Reply, request::QueryKey},
@@ -225,6 +225,57 @@ pub(crate) struct PublicationRange {
     pub(crate) is_graft: bool,
 }
 
+/// A message of the sender's application for that of the receiver.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct SentBody {
+    /// What the answer names; `None` if none is wanted.
+    pub(crate) ticket: Option<Ticket>,
+    /// Which run of the sender's process speaks.
+    pub(crate) from: Generation,
+    /// Which run of the receiver's process is spoken to.
+    pub(crate) to: Generation,
+    pub(crate) topic: Topic,
+    #[serde(with = "field::message_body")]
+    pub(crate) body: Arc<[u8]>,
+}
+
+/// What the receiver of a message did with it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(from = "u8", into = "u8")]
+pub(crate) enum Answer {
+    Taken,
+    QueueFull,
+    NoReceiver,
+    /// The message was for another run.
+    Restarted,
+    /// An answer of a later release.
+    Unknown,
+}
+
+impl From<Answer> for u8 {
+    fn from(answer: Answer) -> Self {
+        match answer {
+            Answer::Taken => 0,
+            Answer::QueueFull => 1,
+            Answer::NoReceiver => 2,
+            Answer::Restarted => 3,
+            Answer::Unknown => Self::MAX,
+        }
+    }
+}
+
+impl From<u8> for Answer {
+    fn from(code: u8) -> Self {
+        match code {
+            0 => Self::Taken,
+            1 => Self::QueueFull,
+            2 => Self::NoReceiver,
+            3 => Self::Restarted,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// A question to the application of the receiver alone.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct QueryAsk {
@@ -310,6 +361,10 @@ pub(crate) enum Part {
     PublicationWant(Vec<PublicationRange>),
     /// I receive what this member publishes sooner from others. (Plumtree, `Prune`)
     PublicationPrune(MemberId),
+    /// A message of my application for yours.
+    Send(SentBody),
+    /// What became of the message with this ticket.
+    SendAck { ticket: Ticket, answer: Answer },
     /// I ask your application.
     QueryAsk(Box<QueryAsk>),
     /// These members answer, to you or by way of you.
@@ -327,6 +382,7 @@ impl Part {
             | Self::Summary { .. }
             | Self::DataDelta(_)
             | Self::DataSummary { .. }
+            | Self::SendAck { .. }
             | Self::LeaveAck { .. }
             | Self::Clear { .. }
             | Self::Abstain { .. } => true,
@@ -350,6 +406,7 @@ impl Part {
             | Self::PublicationNews(_)
             | Self::PublicationWant(_)
             | Self::PublicationPrune(_)
+            | Self::Send(_)
             | Self::QueryAsk(_)
             // Most members only pass them on.
             | Self::QueryReplies(_) => false,

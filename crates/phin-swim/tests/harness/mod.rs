@@ -15,7 +15,7 @@ use std::{
 
 use phin_swim::{
     Config, DataUpdate, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
-    Output, Peer, PublishRequest, Question, Swim, describe,
+    NotTaken, Output, Peer, PublishRequest, Question, SendRequest, Swim, describe,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -61,6 +61,8 @@ struct Node {
     swim: Swim,
     process: Process,
     host: Host,
+    /// What its application says to messages.
+    takes: Result<(), NotTaken>,
     /// Which process of this node it is, and the generation it last announced.
     run: u32,
     generation: u32,
@@ -147,6 +149,9 @@ impl Scenario {
     /// - `admit nX nY`, `refuse nX nY REASON`: the application of nX decides on nY, after `config ask_application=true`
     /// - `put nX KEY=VALUE [ttl=TIME]`, `delete nX KEY`: nX writes its data
     /// - `publish nX TOPIC TEXT [filter=FILTER] [coalesce=KEY] [times=N]`: nX publishes a message to all
+    /// - `send nX nY TOPIC TEXT [generation=G] [within=TIME]`: nX sends a message to nY (by default for 10 s), and
+    ///   `send-datagram nX nY TOPIC TEXT [generation=G]` one that may be lost; `takes nX all|nothing|no-topic`: the application of
+    ///   nX takes all messages (as at first), has full queues, or no subscription
     /// - `forget nX nY`: an operator asks nX to forget nY
     /// - `kill nX`, `restart nX [generation=G] […]` (as `node`, by default in the next generation), `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
@@ -229,14 +234,23 @@ impl Scenario {
             "leave" => self.input(node(0), |swim, now| {
                 swim.leave(now);
             }),
+            "send" => {
+                let (request, from) = (send_request(line, arguments), node(0));
+                let within = text(line, "within").map_or(Duration::from_secs(10), duration);
+                let mut result = Ok(());
+                self.input(from, |swim, now| result = swim.send(now, request, within).map(drop));
+                self.print_refusal(from, result);
+            }
+            "send-datagram" => {
+                let (request, from, mut result) = (send_request(line, arguments), node(0), Ok(()));
+                self.input(from, |swim, now| result = swim.send_datagram(now, request));
+                self.print_refusal(from, result);
+            }
+            "takes" => self.node(node(0)).takes = script::takes(arguments[1]),
             "forget" => {
                 let (member, mut result) = (id(node(1)), Ok(()));
                 self.input(node(0), |swim, now| result = swim.forget(now, member));
-                if let Err(error) = result {
-                    let line = format!("{} n{} refuses: {error}", self.now, node(0));
-                    self.print_news();
-                    writeln!(self.seen, "{line}").unwrap();
-                }
+                self.print_refusal(node(0), result);
             }
             "kill" => self.node(node(0)).process = Process::Killed,
             "restart" => {
@@ -370,6 +384,7 @@ impl Scenario {
             swim,
             process: Process::Running,
             host: self.default_host,
+            takes: Ok(()),
             run: self.nodes.get(&node).map_or(0, |earlier| earlier.run + 1),
             generation,
             connected: BTreeMap::new(),
@@ -433,6 +448,26 @@ impl Scenario {
                 let change = event.change.as_str();
                 let said = print::said(&event);
                 self.show_event(node, format!("{name} {version} {change}{said}"));
+            }
+            Output::SendMessage { to, payload, .. } => {
+                self.send(node, to, Carried::Stream(payload))
+            }
+            Output::Sent { message, receipt } => {
+                let (from, topic, run) = (name(message.from), message.topic, message.generation.0);
+                let body = String::from_utf8_lossy(&message.body).into_owned();
+                self.show_event(node, format!("message of {from} r{run} {topic}: {body}"));
+                let result = self.nodes[&node].takes;
+                if let Some(receipt) = receipt {
+                    self.input(node, |swim, now| swim.handle_receipt(now, receipt, result));
+                }
+            }
+            Output::SendEnded { ticket, result } => {
+                let result = match result {
+                    Ok(()) => "taken".to_owned(),
+                    Err(failure) => failure.to_string(),
+                };
+                let number = ticket.0 & u64::from(u32::MAX);
+                self.show_event(node, format!("message #{number}: {result}"));
             }
             Output::Disconnect(peer) => {
                 if let Some(to_run) = self.node(node).connected.remove(&peer) {
@@ -545,6 +580,15 @@ impl Scenario {
                 self.carry(LATENCY, delivery);
             }
             Fate::Late(delay) => self.carry(LATENCY + delay, delivery),
+        }
+    }
+
+    /// A call was refused, if it was.
+    fn print_refusal(&mut self, node: usize, result: Result<(), impl std::fmt::Display>) {
+        if let Err(error) = result {
+            let line = format!("{} n{node} refuses: {error}", self.now);
+            self.print_news();
+            writeln!(self.seen, "{line}").unwrap();
         }
     }
 
@@ -684,4 +728,12 @@ impl Scenario {
             writeln!(self.seen, "{line}").unwrap();
         }
     }
+}
+
+/// The message of a line `send nX nY TOPIC TEXT [generation=G]`.
+fn send_request(line: &str, arguments: &[&str]) -> SendRequest {
+    let topic = arguments[2].parse().unwrap();
+    let mut request = SendRequest::new(id(number(arguments[1])), topic, arguments[3].as_bytes());
+    request.generation = text(line, "generation").map(|number| Generation(number.parse().unwrap()));
+    request
 }

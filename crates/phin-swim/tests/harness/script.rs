@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin_swim::{Disconnection, ServingState, Tags, Unreachable};
+use phin_swim::{Disconnection, NotTaken, ServingState, Tags, Unreachable};
 
 /// Messages with a fate of their own: from, to (each perhaps anyone), of a kind, so many more of them.
 pub(crate) struct Rule {
@@ -93,6 +93,16 @@ pub(crate) fn unreachable(word: &str) -> Unreachable {
         "other-identity" => Unreachable::OtherIdentity,
         "not-admitted" => Unreachable::NotAdmitted,
         _ => panic!("no member is unreachable for `{word}`"),
+    }
+}
+
+/// What an application says to messages.
+pub(crate) fn takes(word: &str) -> Result<(), NotTaken> {
+    match word {
+        "all" => Ok(()),
+        "nothing" => Err(NotTaken::QueueFull),
+        "no-topic" => Err(NotTaken::NoReceiver),
+        _ => panic!("an application takes all, nothing or no-topic, not `{word}`"),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     testing::{
         cuts::Cuts,
         gate::Gate,
-        world::{DELAY, Endpoint, Message, Next, World},
+        world::{DELAY, Endpoint, Message, Next, StreamMessage, World},
     },
     transport::{Receiver, Transport},
 };
@@ -77,6 +77,12 @@ pub(crate) struct Memory {
     patience: Duration,
 }
 
+impl Memory {
+    fn send_as_stream(&self, to: Peer, stream: StreamMessage) {
+        self.network.world().send(Instant::now(), self.endpoint, to, Message::Stream(stream));
+    }
+}
+
 impl Transport for Memory {
     type Receiver = MemoryReceiver;
 
@@ -89,7 +95,11 @@ impl Transport for Memory {
     }
 
     fn send_stream(&self, to: Peer, payload: Bytes) {
-        self.network.world().send(Instant::now(), self.endpoint, to, Message::Stream(payload));
+        self.send_as_stream(to, StreamMessage { payload, bulk: None });
+    }
+
+    fn send_bulk(&self, to: Peer, payload: Bytes, number: u64) {
+        self.send_as_stream(to, StreamMessage { payload, bulk: Some(number) });
     }
 
     fn dial(

@@ -144,6 +144,12 @@ impl Transport for Cuttable {
         }
     }
 
+    fn send_bulk(&self, to: Peer, payload: Bytes, number: u64) {
+        if !self.way.is_cut(to.addr) {
+            self.inner.send_bulk(to, payload, number);
+        }
+    }
+
     fn dial(
         &self,
         addr: SocketAddr,

@@ -95,7 +95,15 @@ enum Link {
 #[derive(Clone, Debug)]
 pub(crate) enum Message {
     Datagram(Bytes),
-    Stream(Bytes),
+    Stream(StreamMessage),
+}
+
+/// A message as a stream.
+#[derive(Clone, Debug)]
+pub(crate) struct StreamMessage {
+    pub(crate) payload: Bytes,
+    /// The number of a bulk message.
+    pub(crate) bulk: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -108,7 +116,7 @@ enum Arrival {
     /// A stream that was lost on its way is sent again.
     Resend {
         to: Peer,
-        payload: Bytes,
+        stream: StreamMessage,
         given_up: Instant,
     },
 }
@@ -350,16 +358,16 @@ impl World {
                 process.end_dial(from, Some(connection), Err(DialError::TimedOut));
                 process.peer_dial_failed(now, connection, DialError::TimedOut);
             }
-            Arrival::Resend { to, payload, given_up } => {
+            Arrival::Resend { to, stream, given_up } => {
                 let Some(process) = self.process(at) else { return };
                 let error = match process.peers.get(&to.id) {
                     Some(Link::Connected { .. }) if now < given_up => {
-                        return self.send_stream(now, at, to, payload, given_up);
+                        return self.send_stream(now, at, to, stream, given_up);
                     }
                     Some(Link::Connected { .. }) => SendError::TimedOut,
                     _ => SendError::ConnectionLost,
                 };
-                process.stream_failed(to, error, payload.len());
+                process.stream_failed(to, error, &stream);
             }
         }
     }
@@ -468,10 +476,10 @@ impl World {
                 let body = Body::Message(Message::Datagram(payload));
                 self.transmit(now, at, addr, connection, body);
             }
-            Message::Stream(payload) => {
+            Message::Stream(stream) => {
                 process.stats.streams_sent += 1;
-                process.stats.stream_bytes_sent += bytes(&payload);
-                self.send_stream(now, at, Peer { id, addr }, payload, now + STREAM_TIMEOUT);
+                process.stats.stream_bytes_sent += bytes(&stream.payload);
+                self.send_stream(now, at, Peer { id, addr }, stream, now + STREAM_TIMEOUT);
             }
         }
     }
@@ -482,15 +490,15 @@ impl World {
         now: Instant,
         at: Endpoint,
         to: Peer,
-        payload: Bytes,
+        stream: StreamMessage,
         given_up: Instant,
     ) {
         let Some((addr, connection)) = self.process(at).and_then(|p| p.connection(to.id)) else {
             return;
         };
-        let body = Body::Message(Message::Stream(payload.clone()));
+        let body = Body::Message(Message::Stream(stream.clone()));
         if self.transmit(now, at, addr, connection, body) == Fate::Lost {
-            let resend = Arrival::Resend { to, payload, given_up };
+            let resend = Arrival::Resend { to, stream, given_up };
             self.arrive(now + RESEND_INTERVAL, at.addr, at.addr, resend);
         }
     }
@@ -594,7 +602,7 @@ impl Process {
                 self.stats.datagram_bytes_received += bytes(&payload);
                 Received::Datagram { from, payload }
             }
-            Message::Stream(payload) => {
+            Message::Stream(StreamMessage { payload, .. }) => {
                 self.stats.streams_received += 1;
                 self.stats.stream_bytes_received += bytes(&payload);
                 Received::Stream { from, payload }
@@ -651,15 +659,16 @@ impl Process {
     fn fail(&mut self, peer: Peer, message: Message, error: &DialError) {
         match message {
             Message::Datagram(_) => self.stats.datagrams_dropped_unreachable += 1,
-            Message::Stream(payload) => {
-                self.stream_failed(peer, SendError::Unreachable(error.clone()), payload.len());
+            Message::Stream(stream) => {
+                self.stream_failed(peer, SendError::Unreachable(error.clone()), &stream);
             }
         }
     }
 
-    fn stream_failed(&mut self, peer: Peer, error: SendError, payload_bytes: usize) {
+    fn stream_failed(&mut self, peer: Peer, error: SendError, stream: &StreamMessage) {
         self.stats.streams_failed += 1;
-        self.received.push_back(Received::SendFailed { peer, error, payload_bytes });
+        let (payload_bytes, bulk) = (stream.payload.len(), stream.bulk);
+        self.received.push_back(Received::SendFailed { peer, error, payload_bytes, bulk });
     }
 
     /// A connection has ended at its far end.

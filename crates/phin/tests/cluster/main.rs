@@ -14,6 +14,7 @@ mod lifecycle;
 #[path = "../../../phin-quic/tests/it/log.rs"]
 mod log;
 mod membership;
+mod messages;
 mod nodes;
 mod restart;
 mod subscribe;

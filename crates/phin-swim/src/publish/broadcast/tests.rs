@@ -2,12 +2,13 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    Config, MemberState, PublishRequest, Swim,
+    Config, Generation, MemberState, PublishRequest, Swim,
     testing::{
         ms,
         net::{Net, is_part},
         peer,
     },
+    wire::{PublicationLine, PublicationRange},
 };
 
 impl Net {

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    Answer, Filter, PublishError, Record,
+    Filter, PublishError, QueryAnswer, Record,
     member::{
         record::tests::{TestKeys, record, statement, version},
         transition::News,
@@ -52,7 +52,7 @@ impl Rooms {
 
 fn reply(key: QueryKey, node: u8, text: &str) -> Reply {
     let run = (peer(node).id, Generation(0));
-    Reply::sign(key, run, Answer::Reply(text.as_bytes().into()), &TestKeys(node.into()))
+    Reply::sign(key, run, QueryAnswer::Reply(text.as_bytes().into()), &TestKeys(node.into()))
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn answers_that_were_not_asked_for_or_are_forged_change_nothing() {
     let mut of_another_run = reply(key, 1, "text");
     of_another_run.generation = Generation(1);
     let mut changed = reply(key, 1, "text");
-    changed.answer = Answer::Reply(b"other"[..].into());
+    changed.answer = QueryAnswer::Reply(b"other"[..].into());
     let mut as_another = reply(key, 2, "text");
     as_another.from = peer(1).id;
     let mut other_generation = key;
@@ -179,7 +179,7 @@ fn the_first_replies_end_it() {
     let mut rooms = Rooms::of(5);
     let id = rooms.query(&request(Select::First(2)));
     let key = rooms.key(id);
-    let busy = Reply::sign(key, (peer(1).id, Generation(0)), Answer::Busy, &TestKeys(1));
+    let busy = Reply::sign(key, (peer(1).id, Generation(0)), QueryAnswer::Busy, &TestKeys(1));
     let replies = vec![busy, reply(key, 2, ""), reply(key, 3, ""), reply(key, 4, "")];
     rooms.told();
     rooms.asker().handle_replies(peer(1), QueryReplies { key, replies });

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Answer,
+    QueryAnswer,
     member::record::tests::TestKeys,
     testing::{at, ms, peer},
 };
@@ -18,7 +18,7 @@ fn way(node: u8, hops: u8) -> Way {
 }
 
 fn reply(bytes: usize) -> Reply {
-    let answer = Answer::Reply(vec![0; bytes].into());
+    let answer = QueryAnswer::Reply(vec![0; bytes].into());
     Reply::sign(key(1, 1), (peer(2).id, Generation(0)), answer, &TestKeys(2))
 }
 

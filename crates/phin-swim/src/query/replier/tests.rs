@@ -47,7 +47,7 @@ fn way(node: u8, hops: u8) -> Way {
 }
 
 fn reply(caller: u8, node: u8, bytes: usize) -> Reply {
-    let answer = Answer::Reply(vec![0; bytes].into());
+    let answer = QueryAnswer::Reply(vec![0; bytes].into());
     Reply::sign(key(caller), (peer(node).id, Generation(0)), answer, &TestKeys(node.into()))
 }
 
@@ -68,7 +68,7 @@ impl Rooms {
 
     /// Where the answer of this node goes.
     fn answer_goes_to(&mut self) -> Vec<String> {
-        self.replier().answer(QueryToken(key(9)), Answer::NoHandler).unwrap();
+        self.replier().answer(QueryToken(key(9)), QueryAnswer::NoHandler).unwrap();
         self.effects()
     }
 }
@@ -124,7 +124,7 @@ fn a_published_query_asks_those_that_it_is_for() {
         let publication = published(1, targets.clone(), filter);
         rooms.replier().handle_published(Some(way(1, 0)), &publication);
         assert_eq!(!rooms.effects().is_empty(), is_asked, "{targets:?} {filter}");
-        let answered = rooms.replier().answer(QueryToken(key(1)), Answer::NoHandler);
+        let answered = rooms.replier().answer(QueryToken(key(1)), QueryAnswer::NoHandler);
         assert_eq!(answered.is_ok(), is_asked, "{targets:?} {filter}");
     }
 }
@@ -147,7 +147,7 @@ fn a_wrong_answer_is_refused_at_the_call() {
     let mut rooms = Rooms::of(4);
     let token = QueryToken(key(1));
     let answer = |rooms: &mut Rooms, bytes| {
-        rooms.replier().answer(token, Answer::Reply(vec![0; bytes].into()))
+        rooms.replier().answer(token, QueryAnswer::Reply(vec![0; bytes].into()))
     };
     assert_eq!(answer(&mut rooms, 1), Err(ReplyError::Over), "it never came");
     rooms.replier().handle_ask(peer(1), ask(0, 0));
@@ -156,7 +156,7 @@ fn a_wrong_answer_is_refused_at_the_call() {
     assert_eq!(answer(&mut rooms, bytes - 1), Ok(()));
     assert_eq!(answer(&mut rooms, 1), Err(ReplyError::Answered));
     rooms.replier().handle_ask(peer(2), ask(0, 0));
-    let late = rooms.at(11_000).replier().answer(QueryToken(key(2)), Answer::Busy);
+    let late = rooms.at(11_000).replier().answer(QueryToken(key(2)), QueryAnswer::Busy);
     assert_eq!(late, Err(ReplyError::Over));
 }
 
@@ -218,7 +218,7 @@ fn answers_pass_if_the_query_is_known_and_once_by_each_way() {
     assert_eq!(counted(&mut rooms, 2, reply(9, 2, 1)), (0, 1), "no such query arrived");
     rooms.passing(&[way(1, 0)]);
     let mut forged = reply(9, 2, 1);
-    forged.answer = Answer::Busy;
+    forged.answer = QueryAnswer::Busy;
     assert_eq!(counted(&mut rooms, 3, forged), (1, 1), "only the one that asked verifies it");
     assert_eq!(counted(&mut rooms, 3, reply(9, 2, 1)), (1, 2));
     assert_eq!(counted(&mut rooms, 2, reply(9, 2, 1)), (2, 2), "a forgery does not keep it away");
@@ -285,7 +285,7 @@ fn nobody_answers_what_an_earlier_run_asked() {
         let mut rooms = Rooms::of(10);
         rooms.passing(&[way(1, 0)]);
         rooms.apply(news, Source::Ourselves);
-        let answered = rooms.replier().answer(QueryToken(key(9)), Answer::NoHandler);
+        let answered = rooms.replier().answer(QueryToken(key(9)), QueryAnswer::NoHandler);
         assert_eq!(answered, expected, "one that was declared dead by mistake still waits");
     }
 }
@@ -313,7 +313,7 @@ impl Net {
 
     fn with_answers(nodes: u8) -> Self {
         let mut net = Self::new(nodes);
-        net.answer = Box::new(|node| Some(Answer::Reply(vec![node].into())));
+        net.answer = Box::new(|node| Some(QueryAnswer::Reply(vec![node].into())));
         net
     }
 }
@@ -408,12 +408,12 @@ fn what_is_answered_late_is_refused_and_the_member_timed_out() {
     assert_eq!(net.asked.len(), 3);
     let (node, token) = net.asked[0];
     let now = net.now;
-    net.nodes[usize::from(node)].reply(now, token, Answer::Refused).unwrap();
+    net.nodes[usize::from(node)].reply(now, token, QueryAnswer::Refused).unwrap();
     net.drain(node);
     net.run(ms(200));
     assert_eq!(net.outcomes_of(0, "refused").len(), 1);
     assert_eq!(net.outcomes_of(0, "timed-out").len(), 2);
     let (node, token) = net.asked[1];
-    let late = net.nodes[usize::from(node)].reply(net.now, token, Answer::Refused);
+    let late = net.nodes[usize::from(node)].reply(net.now, token, QueryAnswer::Refused);
     assert_eq!(late, Err(ReplyError::Over));
 }

@@ -25,7 +25,7 @@ fn datagram(text: &'static str) -> Message {
 }
 
 fn stream(text: &'static str) -> Message {
-    Message::Stream(text.into())
+    Message::Stream(StreamMessage { payload: text.into(), bulk: None })
 }
 
 impl Three {
@@ -73,6 +73,9 @@ fn text(received: &Received) -> String {
         Received::Disconnected { peer, reason } => format!("{} ended: {reason:?}", number(peer)),
         Received::Unreachable { peer, error } => format!("{} unreachable: {error}", number(peer)),
         Received::PortRefused { peer } => format!("{} refused", number(peer)),
+        Received::SendFailed { peer, error, bulk: Some(bulk), .. } => {
+            format!("{} not sent #{bulk}: {error}", number(peer))
+        }
         Received::SendFailed { peer, error, .. } => format!("{} not sent: {error}", number(peer)),
         other => format!("{other:?}"),
     }
@@ -163,10 +166,13 @@ fn a_dial_that_fails_is_reported_and_the_next_one_waits() {
     let mut three = Three::new();
     three.world.kill(three.at[1]);
     three.send(0, peer(1), stream("a"));
+    let bulk = StreamMessage { payload: "b".into(), bulk: Some(7) };
+    three.send(0, peer(1), Message::Stream(bulk));
     let failed = [
         "1 refused",
         "1 unreachable: no answer within the handshake timeout",
         "1 not sent: no connection",
+        "1 not sent #7: no connection",
     ];
     assert_eq!(three.run(0, Duration::from_secs(4)), failed);
     three.send(0, peer(1), stream("b"));
