@@ -49,7 +49,8 @@ fn the_oldest_gives_way_where_all_ask_too_much_but_not_what_this_node_asks() {
 #[test]
 fn answers_go_to_those_that_are_nearer_to_the_one_that_asks() {
     let mut query = passing(0, Some(way(1, 3)));
-    [way(2, 4), way(3, 2), way(3, 1), way(4, 3), way(5, 0)].map(|way| query.record_way(way));
+    let others = [way(2, 4), way(3, 2), way(3, 1), way(4, 3), way(5, 0)];
+    others.into_iter().for_each(|way| query.record_way(way));
     let ways: Vec<_> = query.ways().collect();
     assert_eq!(ways, [peer(1), peer(3), peer(4)], "four are remembered, each as it came first");
 }
