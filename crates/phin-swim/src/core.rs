@@ -32,6 +32,7 @@ use crate::{
         redial::{choose, is_review_due},
     },
     publish::{Publishing, broadcast::Broadcast},
+    query::{Queries, asker::Asker, replier::Replier},
     refute::Accusation,
     senses::Senses,
     sync::{
@@ -60,6 +61,7 @@ pub(crate) struct Core {
     pub(crate) identity: Identity,
     pub(crate) data: DataRoom,
     pub(crate) publishing: Publishing,
+    pub(crate) queries: Queries,
     pub(crate) sends: Sends,
     /// What the driver has yet to do.
     pub(crate) outputs: VecDeque<Output>,
@@ -103,6 +105,7 @@ impl Core {
             identity: Identity::default(),
             data: DataRoom::new(now, me),
             publishing: Publishing::new(now),
+            queries: Queries::default(),
             sends: Sends::new(now),
             outputs: VecDeque::new(),
         }
@@ -179,6 +182,17 @@ impl Core {
                 self.probe().ack_only(to, channel, sequence);
             }
             Step::Unlist(id) => self.unlist(id),
+            Step::PublishQuery { content, header } => {
+                self.broadcast().spread(content, Some(header));
+            }
+            Step::Query { way, is_new: true, publication } => {
+                self.replier().handle_published(way, &publication);
+            }
+            Step::Query { way, is_new: false, publication } => {
+                self.replier().handle_repeated(way, &publication);
+            }
+            Step::AskMyself { me, ask } => self.replier().handle_ask(me, *ask),
+            Step::OwnReplies { me, replies } => self.asker().handle_replies(me, *replies),
             Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
             Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
             Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
@@ -234,6 +248,8 @@ impl Core {
         self.data.react(&mut self.ctx, transition);
         let live_len = self.list.snapshot().live_len();
         self.publishing.react(&self.ctx, transition, live_len);
+        self.asker().follow(transition);
+        self.replier().follow(transition);
         if !transition.is_me && transition.is_arrival() {
             self.broadcast().greet(transition.id());
         }
@@ -418,6 +434,16 @@ impl Core {
     pub(crate) const fn sender(&mut self) -> Sender<'_> {
         let Self { ctx, list, sends: own, .. } = self;
         Sender { ctx, list, own }
+    }
+
+    pub(crate) const fn asker(&mut self) -> Asker<'_> {
+        let Self { ctx, list, queries: own, .. } = self;
+        Asker { ctx, list, own }
+    }
+
+    pub(crate) const fn replier(&mut self) -> Replier<'_> {
+        let Self { ctx, list, senses, queries: own, .. } = self;
+        Replier { ctx, list, links: &senses.links, own }
     }
 
     pub(crate) const fn admission(&mut self) -> Admission<'_> {

@@ -48,6 +48,7 @@ mod gossip;
 mod identity;
 #[cfg(feature = "serde")]
 mod info;
+mod inspect;
 mod join;
 mod leave;
 mod limit;
@@ -97,6 +98,10 @@ pub use messages::{
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
 pub use probe::{Disconnection, Link, Unreachable};
 pub use publish::publication::{PublishError, PublishRequest};
+pub use query::{
+    answer::{QueryAnswer, QueryOutcome, QueryToken, ReplyError},
+    request::{QueryError, QueryId, QueryRequest, Select},
+};
 pub use sending::Sending;
 pub use stats::Stats;
 pub use swim::{Local, Swim};

@@ -1,10 +1,10 @@
 //! What the core asks of its driver, in order.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    DataEvent, Filter, Generation, Member, MemberId, MemberState, Message, Receipt, Record,
-    SendFailure, Silence, Ticket,
+    DataEvent, Filter, Generation, Member, MemberId, MemberState, Message, QueryId, QueryOutcome,
+    QueryToken, Receipt, Record, SendFailure, Silence, Ticket, Topic,
 };
 
 /// A member with the address at which to dial it.
@@ -72,6 +72,37 @@ pub enum Output {
         from: MemberId,
         /// How many.
         count: u64,
+    },
+    /// A member asks this node's application. Answer with [`Swim::reply`](crate::Swim::reply), without blocking the driver.
+    Query {
+        /// Names the query in the answer.
+        token: QueryToken,
+        /// The member that asks, perhaps this node itself.
+        from: MemberId,
+        /// The run of that member's process.
+        generation: Generation,
+        /// What it is about.
+        topic: Topic,
+        /// Its content.
+        body: Arc<[u8]>,
+        /// How long an answer is of use.
+        remaining: Duration,
+    },
+    /// What became of a member that this node asked ([`Swim::query`](crate::Swim::query)). Comes once for each member that was
+    /// expected, unless the query ends before.
+    QueryOutcome {
+        /// The query.
+        id: QueryId,
+        /// The member.
+        member: MemberId,
+        /// What became of it.
+        outcome: QueryOutcome,
+    },
+    /// A query of this node has ended: each expected member has an outcome, there are as many replies as were wanted, or it was
+    /// cancelled.
+    QueryEnded {
+        /// The query.
+        id: QueryId,
     },
     /// A join started by [`Swim::join`](crate::Swim::join) has ended.
     JoinEnded {

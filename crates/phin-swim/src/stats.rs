@@ -127,6 +127,28 @@ pub struct Stats {
     pub messages_of_other_runs: u64,
     /// Answers to messages that this node did not send to that member, or that have ended; dropped.
     pub send_acks_ignored: u64,
+    /// Queries of this node.
+    pub queries_sent: u64,
+    /// Queries for an earlier run of this node, or from an earlier one of the member; dropped.
+    pub queries_of_other_runs: u64,
+    /// Queries of a member that sends too many to this node alone; dropped.
+    pub queries_over_budget: u64,
+    /// Queries of others that gave way to later ones before their time, because there were too many.
+    pub queries_evicted: u64,
+    /// Answers of this node to queries.
+    pub query_replies_sent: u64,
+    /// Answers of others passed on to the member that asked.
+    pub query_replies_passed: u64,
+    /// Answers passed on and not kept, because there were too many: they are lost if the next member dies with them.
+    pub query_replies_not_kept: u64,
+    /// Answers to queries that are over or unknown, of members that were not asked, and those that came before; dropped.
+    pub query_replies_ignored: u64,
+    /// Answers that the named member did not sign; dropped.
+    pub query_replies_forged: u64,
+    /// Answers from a member that sends or passes on too many; dropped.
+    pub query_replies_over_budget: u64,
+    /// Answers to this node that exceed, together with those before, what a query takes; dropped.
+    pub query_replies_over_limit: u64,
     /// Answers that this node did not request, and messages from its own id; dropped.
     pub misdirected_messages: u64,
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    Change, Instant, Member, MemberId, Peer, Silence, Version,
+    Change, Instant, Member, MemberId, Peer, PublishRequest, Silence, Version,
     member::transition::News,
-    wire::{Claim, Payload, Sequence},
+    publish::publication::Publication,
+    query::request::QueryHeader,
+    wire::{Claim, Payload, QueryAsk, QueryReplies, Sequence},
 };
 
 /// What another room is to do. Steps are carried out in the order in which they were asked for, each with all that it asks
@@ -60,12 +62,28 @@ pub(crate) enum Step {
     Unlist(MemberId),
     /// Plan when members are forgotten next.
     PlanSweep,
+    /// A query of this node is to be published.
+    PublishQuery { content: PublishRequest, header: QueryHeader },
+    /// A query was published and arrived, for the first time or once more.
+    Query { way: Option<Way>, is_new: bool, publication: Arc<Publication> },
+    /// This node asks itself.
+    AskMyself { me: Peer, ask: Box<QueryAsk> },
+    /// Answers to a query of this node arrived here, where its own application gave them.
+    OwnReplies { me: Peer, replies: Box<QueryReplies> },
     /// Answer a ping, without news.
     AckOnly { to: Peer, channel: Channel, sequence: Sequence },
     /// Announce the departure of this node.
     AnnounceDeparture,
     /// This member does not, or no longer, consider this node a member of the cluster.
     ConfirmDeparture(MemberId),
+}
+
+/// A member that passed a query on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    pub(crate) peer: Peer,
+    /// How many members it is away from the one that asks.
+    pub(crate) hops: u8,
 }
 
 /// A ping whose reply is overdue.

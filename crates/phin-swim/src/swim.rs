@@ -5,8 +5,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
     Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output,
-    Part, Peer, PublishError, PublishRequest, Purpose, Round, Source, Stats, Timer, Unreachable,
-    Version,
+    Part, Peer, PublishError, PublishRequest, Purpose, QueryAnswer, QueryError, QueryId,
+    QueryRequest, QueryToken, ReplyError, Round, Source, Stats, Timer, Unreachable, Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
@@ -17,6 +17,7 @@ use crate::{
     member::{record::Statement, tags::Profile},
     probe::redial::{Found, found_instead},
     publish::publisher::Arrived,
+    query::asker::MAX_QUERIES,
     sending::Sending,
     senses::Senses,
     wire::{self, DecodeError},
@@ -55,6 +56,9 @@ pub struct Swim {
 }
 
 impl Swim {
+    /// How many queries of a node can be under way at once.
+    pub const MAX_QUERIES: usize = MAX_QUERIES;
+
     /// Creates a cluster whose only member is this node.
     ///
     /// # Errors
@@ -237,6 +241,50 @@ impl Swim {
         Sending { core: self.begin(now) }
     }
 
+    /// Asks the applications of members. Which members are asked is decided now: those that are live in the list and match the
+    /// filter, this node perhaps among them. [`Output::QueryOutcome`] reports what became of each, and [`Output::QueryEnded`]
+    /// comes as soon as nothing more is to come. It counts as a publication, but is in no order with publications.
+    ///
+    /// # Errors
+    /// The query exceeds a limit, or so many are under way; or it cannot be published: it is longer than allowed, this node
+    /// published too much of late, or it has left the cluster.
+    pub fn query(&mut self, now: Instant, request: &QueryRequest) -> Result<QueryId, QueryError> {
+        let core = self.begin(now);
+        if core.departure.is_under_way() {
+            return Err(PublishError::Left.into());
+        }
+        let expected = core.asker().expect(request)?;
+        core.publishing.own.take(now, &core.ctx.params, request.body.len())?;
+        let id = core.asker().ask(request, expected);
+        core.run();
+        Ok(id)
+    }
+
+    /// Ends a query of this node: no more outcomes come. Returns whether it was under way. The members that were asked do not
+    /// learn of it.
+    pub fn cancel_query(&mut self, now: Instant, id: QueryId) -> bool {
+        let core = self.begin(now);
+        let was_under_way = core.asker().end(id);
+        core.run();
+        was_under_way
+    }
+
+    /// Handles the application's answer to a query ([`Output::Query`]).
+    ///
+    /// # Errors
+    /// The answer is longer than allowed, too late, or not the first.
+    pub fn reply(
+        &mut self,
+        now: Instant,
+        token: QueryToken,
+        answer: QueryAnswer,
+    ) -> Result<(), ReplyError> {
+        let core = self.begin(now);
+        let result = core.replier().answer(token, answer);
+        core.run();
+        result
+    }
+
     /// Leaves the cluster. The members that observe this node, and those that it observes, are notified until each has
     /// confirmed ([`Output::LeaveConfirmed`]); this node stops probing. Returns how many are notified. A second call has no
     /// effect.
@@ -343,6 +391,11 @@ impl Core {
             Timer::AnnouncePublications => self.broadcast().announce(),
             Timer::RepairPublications => self.broadcast().repair(),
             Timer::ExpirePublications => self.broadcast().expire(),
+            Timer::PassReplies(query) => self.replier().handle_pass_timer(query),
+            Timer::QueryOver(query) => {
+                self.asker().time_out(query);
+                self.queries.forget(query);
+            }
             Timer::Describe => self.identity.restate_profile(&mut self.ctx, &self.list),
             Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
             Timer::SendDeadline(ticket) => self.sends.expire(&mut self.ctx, ticket),
@@ -489,6 +542,11 @@ impl Core {
             Part::PublicationPrune(id) => self.broadcast().handle_prune(from, id),
             Part::Send(sent) => self.sender().handle_send(from, sent),
             Part::SendAck { ticket, answer } => self.sender().handle_ack(from.id, ticket, answer),
+            Part::QueryAsk(ask) => self.replier().handle_ask(from, *ask),
+            Part::QueryReplies(replies) if replies.key.caller == self.list.me().id() => {
+                self.asker().handle_replies(from, *replies);
+            }
+            Part::QueryReplies(replies) => self.replier().handle_replies(from, *replies),
             Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
             Part::LeaveAck { sequence } => {
                 self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Instant, MemberId, Ticket, Version, wire::Sequence};
+use crate::{Instant, MemberId, Ticket, Version, query::request::QueryKey, wire::Sequence};
 
 /// What a deadline was set for; each says when it fires.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -48,6 +48,10 @@ pub(crate) enum Timer {
     RepairPublications,
     /// Publications that are kept for others are old.
     ExpirePublications,
+    /// Answers to this query have waited for others, to be passed on together.
+    PassReplies(QueryKey),
+    /// The time of this query is over.
+    QueryOver(QueryKey),
     /// Changes of what this node says of itself have waited for each other.
     Describe,
     /// Members that died or left long ago are to be forgotten.

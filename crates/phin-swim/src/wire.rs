@@ -25,7 +25,8 @@ pub(crate) use self::{
     error::DecodeError,
     part::{
         Answer, Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part,
-        PublicationLine, PublicationRange, Pulse, SentBody, SummaryLine, Tally, Verdict, VoteBody,
+        PublicationLine, PublicationRange, Pulse, QueryAsk, QueryReplies, SentBody, SummaryLine,
+        Tally, Verdict, VoteBody,
     },
     payload::Payload,
 };

@@ -13,6 +13,8 @@ use crate::{
         publication::{Publication, PublishError, PublishRequest},
         publisher::{Arrived, Delivery, Publisher},
     },
+    query::request::QueryHeader,
+    step::{Step, Way},
     timers::Timer,
     wire::{Part, Payload},
 };
@@ -27,17 +29,22 @@ pub(crate) struct Broadcast<'a> {
 impl Broadcast<'_> {
     /// Publishes a message of this node. Returns its number.
     pub(crate) fn publish(&mut self, request: PublishRequest) -> Result<u64, PublishError> {
-        let me = self.list.me();
-        let (now, id, generation) = (self.ctx.now, me.id(), me.generation());
         request.check()?;
-        self.own.own.take(now, &self.ctx.params, request.body.len())?;
-        let (sequence, recent) = self.own.own.next(now);
+        self.own.own.take(self.ctx.now, &self.ctx.params, request.body.len())?;
+        Ok(self.spread(request, None))
+    }
+
+    /// Spreads a message of this node that is within its limits. Returns its number.
+    pub(crate) fn spread(&mut self, content: PublishRequest, query: Option<QueryHeader>) -> u64 {
+        let me = self.list.me();
+        let (id, generation) = (me.id(), me.generation());
+        let (sequence, recent) = self.own.own.next(self.ctx.now);
         let numbers = (generation, sequence, recent);
-        let publication = Publication::sign(id, numbers, request, &*self.ctx.keys);
+        let publication = Publication::sign(id, numbers, (content, query), &*self.ctx.keys);
         self.ctx.stats.publications_sent += 1;
         self.own.publishers.entry(id).or_insert_with(|| Publisher::new(generation));
         self.accept(None, Arrived { publication: Arc::new(publication), hops: 0 });
-        Ok(sequence)
+        sequence
     }
 
     /// A publication arrives, pushed or asked for.
@@ -46,6 +53,7 @@ impl Broadcast<'_> {
         if !self.is_current(publication.publisher, publication.generation) {
             self.ctx.stats.publications_of_unknown_runs += 1;
         } else if self.has(publication) {
+            self.note_query(Some(from), false, &arrived);
             self.refuse_repeated(from, is_push, publication);
         } else if self.verify(from, publication) {
             if is_push {
@@ -132,11 +140,21 @@ impl Broadcast<'_> {
             publisher.record_source(now, from.id, sequence);
         }
         self.push(from, &arrived);
+        self.note_query(from, true, &arrived);
         self.keep(arrived);
         self.deliver(id, delivery);
         self.plan_repair(id);
         self.own.unannounced.insert(id);
         self.plan_announcement();
+    }
+
+    /// A query is handled when it arrives: it does not wait for publications that are lacking.
+    fn note_query(&mut self, from: Option<Peer>, is_new: bool, arrived: &Arrived) {
+        let Arrived { publication, hops } = arrived.clone();
+        if publication.query.is_some() {
+            let way = from.map(|peer| Way { peer, hops });
+            self.ctx.then(Step::Query { way, is_new, publication });
+        }
     }
 
     fn is_newcomer(&self) -> bool {
@@ -211,7 +229,7 @@ impl Broadcast<'_> {
             self.ctx.output(Output::MessagesMissed { from, count: delivery.missed });
         }
         let me = self.list.me();
-        let is_for_me = |arrived: &&Arrived| arrived.publication.content.filter.matches(me);
+        let is_for_me = |arrived: &&Arrived| arrived.publication.is_message_for(me);
         let messages = delivery.ready.iter().filter(is_for_me).map(Arrived::message);
         messages.for_each(|message| self.ctx.output(Output::Message(message)));
     }

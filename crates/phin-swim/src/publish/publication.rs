@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    Filter, Generation, Keys, MemberId, PublicKey, Signature, Topic, is_printable,
-    wire::bytes::Blob,
+    Filter, Generation, Keys, Member, MemberId, PublicKey, Signature, Topic, is_printable,
+    query::request::QueryHeader, wire::bytes::Blob,
 };
 
 /// What is to be published.
@@ -96,6 +96,8 @@ pub(crate) struct Publication {
     /// yet learns from this which it has missed.
     pub(crate) recent: u16,
     pub(crate) content: PublishRequest,
+    /// If given, members are to answer.
+    pub(crate) query: Option<QueryHeader>,
     pub(crate) signature: Signature,
 }
 
@@ -104,11 +106,11 @@ impl Publication {
     pub(crate) fn sign(
         publisher: MemberId,
         (generation, sequence, recent): (Generation, u64, u16),
-        content: PublishRequest,
+        (content, query): (PublishRequest, Option<QueryHeader>),
         keys: &dyn Keys,
     ) -> Self {
         let signature = Signature([0; 64]);
-        let unsigned = Self { publisher, generation, sequence, recent, content, signature };
+        let unsigned = Self { publisher, generation, sequence, recent, content, query, signature };
         let signature = keys.sign(&unsigned.signed_message());
         Self { signature, ..unsigned }
     }
@@ -120,19 +122,25 @@ impl Publication {
 
     /// Everything that a receiver may see of it.
     fn signed_message(&self) -> Vec<u8> {
-        let Self { publisher, generation, sequence, recent, content, signature: _ } = self;
+        let Self { publisher, generation, sequence, recent, content, query, signature: _ } = self;
         let PublishRequest { topic, body, filter, coalesce } = content;
         let content = (topic, filter.to_string(), coalesce.as_deref(), Blob(body));
         let mut message = b"phin publication 1\0".to_vec();
-        (publisher, generation, sequence, recent, content)
+        (publisher, generation, sequence, recent, content, query.as_ref().map(QueryHeader::body))
             .serialize(&mut rmp_serde::Serializer::new(&mut message))
             .expect("writing to a vector cannot fail");
         message
     }
 
+    /// Whether it is a message for the application of this member.
+    pub(crate) fn is_message_for(&self, member: &Member) -> bool {
+        self.query.is_none() && self.content.filter.matches(member)
+    }
+
     /// What it weighs where bytes are limited.
     pub(crate) fn bytes(&self) -> usize {
-        OVERHEAD_BYTES + self.content.body.len()
+        let targets = self.query.as_ref().map_or(0, |query| query.targets.len());
+        OVERHEAD_BYTES + targets * size_of::<MemberId>() + self.content.body.len()
     }
 }
 

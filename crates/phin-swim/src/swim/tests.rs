@@ -11,6 +11,7 @@ use crate::{
         record::tests::{TestKeys, addr, id, record, version},
         transition::News,
     },
+    query::request::QueryKey,
     testing::ms,
     wire::{Claim, Entry, Payload, Sequence, Tally, Verdict, decode},
 };
@@ -126,6 +127,7 @@ macro_rules! one_of_each {
 
 /// One timer of each kind, about this version of a member, this ping and this round.
 fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Vec<Timer> {
+    let query = QueryKey { caller: id, generation: of.generation, id: QueryId(7) };
     one_of_each![
         Timer::Period(_) => Timer::Period(round),
         Timer::Probe(_) => Timer::Probe(round),
@@ -148,6 +150,8 @@ fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Ve
         Timer::AnnouncePublications => Timer::AnnouncePublications,
         Timer::RepairPublications => Timer::RepairPublications,
         Timer::ExpirePublications => Timer::ExpirePublications,
+        Timer::PassReplies(_) => Timer::PassReplies(query),
+        Timer::QueryOver(_) => Timer::QueryOver(query),
         Timer::Sweep => Timer::Sweep,
         Timer::SendDeadline(_) => Timer::SendDeadline(crate::Ticket(7)),
     ]
@@ -165,10 +169,11 @@ fn state(swim: &Swim) -> String {
     let Core { ctx, list, senses, detector, dissemination, .. } = &swim.core;
     let Senses { links, pings, rounds, .. } = senses;
     let Core { exchanges, forgotten, joins, undecided, newcomers, .. } = &swim.core;
-    let Core { flaps, convergence, departure, identity, data, publishing, .. } = &swim.core;
+    let Core { flaps, convergence, departure, identity, data, publishing, queries, .. } =
+        &swim.core;
     let rooms = (links, pings, rounds, detector, dissemination, exchanges, forgotten, joins);
     let others = (undecided, newcomers, flaps, convergence, departure, identity, data);
-    let list = (list, publishing);
+    let list = (list, publishing, queries);
     format!("{:?}", (rooms, others, list, &ctx.stats, &ctx.timers))
 }
 

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Output, Route, Stats,
-    Swim,
+    Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Output, QueryAnswer,
+    QueryOutcome, QueryToken, Route, Stats, Swim,
     member::record::tests::{TestKeys, addr, id},
     testing::{at, ms, peer},
     wire::{Part, decode},
@@ -27,6 +27,14 @@ pub(crate) struct Net {
     pub(crate) messages: Vec<(u8, u8, u64, String)>,
     /// At which node how many publications of which are missing.
     pub(crate) missed: Vec<(u8, u8, u64)>,
+    /// The queries to applications: at which node, and its name in an answer.
+    pub(crate) asked: Vec<(u8, QueryToken)>,
+    /// What applications answer at once; nothing at first.
+    pub(crate) answer: Box<dyn FnMut(u8) -> Option<QueryAnswer>>,
+    /// What became of whom in queries: of which node, the number, and of which member.
+    pub(crate) outcomes: Vec<(u8, u64, u8, QueryOutcome)>,
+    /// When which queries of which nodes ended.
+    pub(crate) ended: Vec<(u8, u64, Instant)>,
     pub(crate) bytes: usize,
 }
 
@@ -45,6 +53,10 @@ impl Net {
             events: Vec::new(),
             messages: Vec::new(),
             missed: Vec::new(),
+            asked: Vec::new(),
+            answer: Box::new(|_| None),
+            outcomes: Vec::new(),
+            ended: Vec::new(),
             bytes: 0,
         };
         (0..nodes).for_each(|_| net.add(0, config));
@@ -71,7 +83,22 @@ impl Net {
         Swim::new(self.now, local, config.clone(), keys, node.into()).unwrap()
     }
 
+    /// Takes what a node has to say, and has its application answer.
     pub(crate) fn drain(&mut self, node: u8) {
+        let before = self.asked.len();
+        self.take_outputs(node);
+        for (node, token) in self.asked.split_off(before) {
+            match (self.answer)(node) {
+                Some(answer) => {
+                    self.nodes[usize::from(node)].reply(self.now, token, answer).unwrap();
+                    self.take_outputs(node);
+                }
+                None => self.asked.push((node, token)),
+            }
+        }
+    }
+
+    fn take_outputs(&mut self, node: u8) {
         let number = |id: MemberId| {
             (0..=u8::MAX).find(|&node| crate::member::record::tests::id(node) == id).unwrap()
         };
@@ -89,6 +116,18 @@ impl Net {
                 }
                 Output::MessagesMissed { from, count } => {
                     self.missed.push((node, number(from), count));
+                    continue;
+                }
+                Output::Query { token, .. } => {
+                    self.asked.push((node, token));
+                    continue;
+                }
+                Output::QueryOutcome { id, member, outcome } => {
+                    self.outcomes.push((node, id.0, number(member), outcome));
+                    continue;
+                }
+                Output::QueryEnded { id } => {
+                    self.ended.push((node, id.0, self.now));
                     continue;
                 }
                 _ => continue,

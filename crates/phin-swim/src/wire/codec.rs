@@ -5,15 +5,19 @@ use std::{borrow::Cow, io::Cursor, sync::Arc};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    BUCKETS, DataChange, DecodeError, Delta, Entry, Part, WIRE_VERSION,
+    BUCKETS, DataChange, DecodeError, Delta, Entry, Part, QueryAsk, QueryReplies, WIRE_VERSION,
     bytes::{AtMost, Blob, Bytes},
     field::{self, Age, Votes},
 };
 use crate::{
-    Generation, JoinRefusal, Keys, MemberId, MemberState, PublishRequest, Record, Revision,
-    Signature, Topic,
+    Generation, JoinRefusal, Keys, MemberId, MemberState, PublishRequest, QueryAnswer, QueryId,
+    Record, Revision, Signature, Topic,
     data::map::Head,
     publish::publication::{Publication, check_coalesce},
+    query::{
+        reply::Reply,
+        request::{QueryHeader, QueryKey, millis, read_timeout},
+    },
 };
 
 /// What a payload held.
@@ -106,6 +110,8 @@ impl Part {
             Self::PublicationNews(lines) => write(out, 30, lines),
             Self::PublicationWant(ranges) => write(out, 31, ranges),
             Self::PublicationPrune(publisher) => write(out, 32, publisher),
+            Self::QueryAsk(ask) => write(out, 33, ask_body(ask)),
+            Self::QueryReplies(replies) => write(out, 34, replies_body(replies)),
             Self::Send(sent) => write(out, 27, sent),
             Self::SendAck { ticket, answer } => write(out, 28, (ticket, answer)),
         }
@@ -163,6 +169,8 @@ fn decode_part(
         30 => read(input, Part::PublicationNews),
         31 => read(input, Part::PublicationWant),
         32 => read(input, Part::PublicationPrune),
+        33 => AskBody::deserialize(input)?.into_part(),
+        34 => RepliesBody::deserialize(input)?.into_part(),
         27 => read(input, Part::Send),
         28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {
@@ -252,11 +260,13 @@ fn publication_body(
     hops: u8,
     publication: &Publication,
 ) -> impl Serialize + use<'_> {
-    let Publication { publisher, generation, sequence, recent, content, signature } = publication;
+    let Publication { publisher, generation, sequence, recent, content, query, signature } =
+        publication;
     let PublishRequest { topic, body, filter, coalesce } = content;
     let numbers = (publisher, generation, sequence, recent);
     let content = (topic, filter.to_string(), coalesce.as_deref(), Blob(body));
-    (is_push, hops, numbers, content, Bytes(signature.0))
+    let query = query.as_ref().map(QueryHeader::body);
+    (is_push, hops, numbers, content, query, Bytes(signature.0))
 }
 
 /// A publication as it is read.
@@ -266,12 +276,13 @@ struct PublicationBody {
     hops: u8,
     numbers: (MemberId, Generation, u64, u16),
     content: (Topic, String, Option<String>, AtMost<{ PublishRequest::MAX_BODY_BYTES }>),
+    query: Option<(QueryId, u32, Vec<MemberId>)>,
     signature: Bytes<64>,
 }
 
 impl PublicationBody {
     fn into_part(self) -> Result<Part, DecodeError> {
-        let Self { is_push, hops, numbers, content, signature } = self;
+        let Self { is_push, hops, numbers, content, query, signature } = self;
         let (publisher, generation, sequence, recent) = numbers;
         let (topic, filter, coalesce, AtMost(body)) = content;
         let filter = filter.parse().map_err(|_| DecodeError::Invalid("filter"))?;
@@ -280,10 +291,70 @@ impl PublicationBody {
             return Err(DecodeError::Invalid("publication"));
         }
         let content = PublishRequest { topic, body, filter, coalesce: coalesce.map(Into::into) };
+        let read = |header| QueryHeader::read(header).ok_or(DecodeError::Invalid("query"));
+        let query = query.map(read).transpose()?;
         let signature = Signature(signature.0);
         let publication =
-            Publication { publisher, generation, sequence, recent, content, signature };
+            Publication { publisher, generation, sequence, recent, content, query, signature };
         Ok(Part::Publication { is_push, hops, publication: Arc::new(publication) })
+    }
+}
+
+fn ask_body(ask: &QueryAsk) -> impl Serialize + use<'_> {
+    let QueryAsk { id, generation, to_generation, within, topic, body } = ask;
+    (id, generation, to_generation, millis(*within), topic, Blob(body))
+}
+
+/// A question to one member as it is read.
+#[derive(Deserialize)]
+struct AskBody(
+    QueryId,
+    Generation,
+    Generation,
+    u32,
+    Topic,
+    AtMost<{ PublishRequest::MAX_BODY_BYTES }>,
+);
+
+impl AskBody {
+    fn into_part(self) -> Result<Part, DecodeError> {
+        let Self(id, generation, to_generation, within, topic, AtMost(body)) = self;
+        let within = read_timeout(within).ok_or(DecodeError::Invalid("timeout"))?;
+        let ask = QueryAsk { id, generation, to_generation, within, topic, body };
+        Ok(Part::QueryAsk(Box::new(ask)))
+    }
+}
+
+fn replies_body(replies: &QueryReplies) -> impl Serialize + use<'_> {
+    let QueryReplies { key, replies } = replies;
+    let lines = replies.iter().map(|reply| {
+        let Reply { from, generation, answer, signature } = reply;
+        (from, generation, answer.code(), Blob(answer.body()), Bytes(signature.0))
+    });
+    (key, lines.collect::<Vec<_>>())
+}
+
+/// Answers as they are read.
+#[derive(Deserialize)]
+struct RepliesBody(QueryKey, Vec<ReplyBody>);
+
+#[derive(Deserialize)]
+struct ReplyBody(MemberId, Generation, u8, AtMost<{ QueryAnswer::MAX_REPLY_BYTES }>, Bytes<64>);
+
+impl RepliesBody {
+    fn into_part(self) -> Result<Part, DecodeError> {
+        let Self(key, lines) = self;
+        let replies: Option<_> = lines.into_iter().map(ReplyBody::into_reply).collect();
+        let replies = replies.ok_or(DecodeError::Invalid("answer"))?;
+        Ok(Part::QueryReplies(Box::new(QueryReplies { key, replies })))
+    }
+}
+
+impl ReplyBody {
+    fn into_reply(self) -> Option<Reply> {
+        let Self(from, generation, code, AtMost(body), signature) = self;
+        let (answer, signature) = (QueryAnswer::read(code, body)?, Signature(signature.0));
+        Some(Reply { from, generation, answer, signature })
     }
 }
 

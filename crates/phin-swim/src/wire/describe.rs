@@ -1,6 +1,6 @@
 //! Payloads in words, for traces and scenarios.
 
-use super::{Answer, Claim, DataLine, Part, SentBody, decode};
+use super::{Answer, Claim, DataLine, Part, QueryReplies, SentBody, decode};
 use crate::{Keys, MemberId, Ticket, Version, publish::publication::Publication};
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
@@ -75,9 +75,12 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             format!("data-summary buckets={} lines={}", buckets.count_ones(), lines.len())
         }
         Part::Publication { is_push, hops, publication } => {
-            let Publication { publisher, sequence, content, .. } = &**publication;
+            let Publication { publisher, sequence, content, query, .. } = &**publication;
             let word = if *is_push { "publication" } else { "publication-answer" };
-            format!("{word} {} {sequence} hops={hops} topic={}", name(*publisher), content.topic)
+            let query =
+                query.as_ref().map_or(String::new(), |query| format!(" query={}", query.id));
+            let (publisher, topic) = (name(*publisher), &content.topic);
+            format!("{word} {publisher} {sequence} hops={hops} topic={topic}{query}")
         }
         Part::PublicationNews(lines) => {
             let lines =
@@ -105,6 +108,12 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
                 Answer::Unknown => "unknown",
             };
             format!("send-ack{} {answer}", number(*ticket))
+        }
+        Part::QueryAsk(ask) => format!("query-ask {} topic={}", ask.id, ask.topic),
+        Part::QueryReplies(replies) => {
+            let from: Vec<_> = replies.replies.iter().map(|reply| name(reply.from)).collect();
+            let QueryReplies { key, .. } = &**replies;
+            format!("query-replies {} {} from {}", name(key.caller), key.id, from.join(","))
         }
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
     FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
-    Record, Revision, Signature, Silence, Ticket, Topic, Version, Vote, data::map::Head,
+    QueryId, Record, Revision, Signature, Silence, Ticket, Topic, Version, Vote,
+    data::map::Head,
     publish::publication::Publication,
+    query::{reply::Reply, request::QueryKey},
 };
 
 /// The body of pings and acks (SWIM §3.1).
@@ -274,6 +276,28 @@ impl From<u8> for Answer {
     }
 }
 
+/// A question to the application of the receiver alone.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct QueryAsk {
+    pub(crate) id: QueryId,
+    /// Which run of the sender asks.
+    pub(crate) generation: Generation,
+    /// Which run of the receiver is asked.
+    pub(crate) to_generation: Generation,
+    /// In which time the receiver replies.
+    pub(crate) within: Duration,
+    pub(crate) topic: Topic,
+    /// At most [`PublishRequest::MAX_BODY_BYTES`](crate::PublishRequest::MAX_BODY_BYTES).
+    pub(crate) body: Arc<[u8]>,
+}
+
+/// Answers of members to a query.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct QueryReplies {
+    pub(crate) key: QueryKey,
+    pub(crate) replies: Vec<Reply>,
+}
+
 /// One part of a payload. The number of each kind stands in `codec` and in `docs/reference/protocol.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
@@ -341,6 +365,10 @@ pub(crate) enum Part {
     Send(SentBody),
     /// What became of the message with this ticket.
     SendAck { ticket: Ticket, answer: Answer },
+    /// I ask your application.
+    QueryAsk(Box<QueryAsk>),
+    /// These members answer, to you or by way of you.
+    QueryReplies(Box<QueryReplies>),
 }
 
 impl Part {
@@ -378,7 +406,10 @@ impl Part {
             | Self::PublicationNews(_)
             | Self::PublicationWant(_)
             | Self::PublicationPrune(_)
-            | Self::Send(_) => false,
+            | Self::Send(_)
+            | Self::QueryAsk(_)
+            // Most members only pass them on.
+            | Self::QueryReplies(_) => false,
         }
     }
 

@@ -8,11 +8,15 @@ use super::{
     *,
 };
 use crate::{
-    Generation, JoinRefusal, MemberState, Message, PublishRequest, Record, Revision, Signature,
-    Silence, Ticket, Topic,
+    Generation, JoinRefusal, MemberState, Message, PublishRequest, QueryAnswer, QueryId, Record,
+    Revision, Signature, Silence, Ticket, Topic,
     data::map::Head,
     member::record::tests::{TestKeys, id, record, version},
     publish::publication::Publication,
+    query::{
+        reply::Reply,
+        request::{QueryHeader, QueryKey},
+    },
 };
 
 /// One part of each kind, and the cases of those that have several.
@@ -97,6 +101,7 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::DataSummary { buckets: 1 << 63, lines: vec![data_line; 3] },
         publication("", None),
         publication("role=web", Some("key")),
+        query(),
         Part::PublicationNews(vec![
             PublicationLine {
                 publisher: id(4),
@@ -120,7 +125,35 @@ pub(crate) fn samples() -> Vec<Part> {
         answer(Answer::NoReceiver),
         answer(Answer::Restarted),
         answer(Answer::Unknown),
+        Part::QueryAsk(Box::new(QueryAsk {
+            id: QueryId(70_000),
+            generation: Generation(3),
+            to_generation: Generation(1),
+            within: Duration::from_secs(2),
+            topic: "topic".parse().unwrap(),
+            body: b"body"[..].into(),
+        })),
+        replies(),
     ]
+}
+
+fn query() -> Part {
+    let content = PublishRequest::new("topic".parse().unwrap(), b"body".as_slice());
+    let (within, targets) = (Duration::from_secs(2), vec![id(1), id(2)]);
+    let header = QueryHeader { id: QueryId(7), within, targets };
+    let numbers = (Generation(3), 70_000, 300);
+    let publication = Publication::sign(id(4), numbers, (content, Some(header)), &TestKeys(4));
+    Part::Publication { is_push: true, hops: 2, publication: Arc::new(publication) }
+}
+
+fn replies() -> Part {
+    let key = QueryKey { caller: id(4), generation: Generation(3), id: QueryId(70_000) };
+    let reply = QueryAnswer::Reply(b"reply"[..].into());
+    let answers = [reply, QueryAnswer::NoHandler, QueryAnswer::Refused, QueryAnswer::Busy];
+    let replies = answers.into_iter().zip(1..).map(|(answer, node)| {
+        Reply::sign(key, (id(node), Generation(1)), answer, &TestKeys(node.into()))
+    });
+    Part::QueryReplies(Box::new(QueryReplies { key, replies: replies.collect() }))
 }
 
 fn publication(filter: &str, coalesce: Option<&str>) -> Part {
@@ -128,7 +161,7 @@ fn publication(filter: &str, coalesce: Option<&str>) -> Part {
     content.filter = filter.parse().unwrap();
     content.coalesce = coalesce.map(Into::into);
     let numbers = (Generation(3), 70_000, 300);
-    let publication = Publication::sign(id(4), numbers, content, &TestKeys(4));
+    let publication = Publication::sign(id(4), numbers, (content, None), &TestKeys(4));
     Part::Publication { is_push: true, hops: 2, publication: Arc::new(publication) }
 }
 
@@ -187,7 +220,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=32).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=34).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]

@@ -15,7 +15,8 @@ use std::{
 
 use phin_swim::{
     Config, DataUpdate, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
-    NotTaken, Output, Peer, PublishRequest, Question, SendRequest, Swim, describe,
+    NotTaken, Output, Peer, PublishRequest, QueryAnswer, QueryId, QueryRequest, QueryToken,
+    Question, Select, SendRequest, Swim, describe,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -62,6 +63,10 @@ struct Node {
     process: Process,
     host: Host,
     /// What its application says to messages.
+    /// What its application answers to queries; `None` if it does so later.
+    answers: Option<fn(&str) -> QueryAnswer>,
+    /// The queries that wait for that.
+    asked: Vec<QueryToken>,
     takes: Result<(), NotTaken>,
     /// Which process of this node it is, and the generation it last announced.
     run: u32,
@@ -152,6 +157,9 @@ impl Scenario {
     /// - `send nX nY TOPIC TEXT [generation=G] [within=TIME]`: nX sends a message to nY (by default for 10 s), and
     ///   `send-datagram nX nY TOPIC TEXT [generation=G]` one that may be lost; `takes nX all|nothing|no-topic`: the application of
     ///   nX takes all messages (as at first), has full queues, or no subscription
+    /// - `query nX TOPIC TEXT [filter=FILTER] [timeout=TIME] [first=N|sample=N]`: nX asks; `cancel-query nX NUMBER` ends that
+    /// - `answers nX echo|no-handler|refused|busy|later`: what the application of nX answers, at first `no-handler`; after
+    ///   `later`, `reply nX TEXT` answers the oldest query that waits
     /// - `forget nX nY`: an operator asks nX to forget nY
     /// - `kill nX`, `restart nX [generation=G] […]` (as `node`, by default in the next generation), `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
@@ -166,7 +174,7 @@ impl Scenario {
     ///   `{nZ}` stands for an id
     /// - `replay nX->nY kind=K [as=nZ] [forged]` delivers the last payload with such a part again, as if nZ had sent it,
     ///   or with its last byte changed
-    /// - `show events` (each as it happens), `show news` (each change once, with when and to whom), `show PART…`,
+    /// - `show events` (each as it happens), `show query` (what became of queries), `show asked` (which applications are asked), `show news` (each change once, with when and to whom), `show PART…`,
     ///   `show relayed` (records with fields of a later release), `show all`, `show nothing`
     /// - `run TIME` goes on, `run until=PART` until such a part is sent; `members` prints every list; `held nX nY` whether nX holds nY back; `stats nX COUNTER` prints a counter; `link nX nY` what nX
     ///   knows of its link; `phi nX nY` what nX has against nY; `unreached nX` which links nX knows
@@ -246,6 +254,23 @@ impl Scenario {
             "send-datagram" => {
                 let (request, from, mut result) = (send_request(line, arguments), node(0), Ok(()));
                 self.input(from, |swim, now| result = swim.sending(now).send_datagram(request));
+                self.print_refusal(from, result);
+            }
+            "query" => {
+                let (request, from, mut result) = (query_request(line, arguments), node(0), Ok(()));
+                self.input(from, |swim, now| result = swim.query(now, &request).map(drop));
+                self.print_refusal(from, result);
+            }
+            "cancel-query" => {
+                let query = QueryId(arguments[1].parse().unwrap());
+                self.input(node(0), |swim, now| assert!(swim.cancel_query(now, query)));
+            }
+            "answers" => self.node(node(0)).answers = script::answers(arguments[1]),
+            "reply" => {
+                let (from, mut result) = (node(0), Ok(()));
+                let answer = QueryAnswer::Reply(arguments[1].as_bytes().into());
+                let token = self.node(from).asked.remove(0);
+                self.input(from, |swim, now| result = swim.reply(now, token, answer));
                 self.print_refusal(from, result);
             }
             "takes" => self.node(node(0)).takes = script::takes(arguments[1]),
@@ -386,6 +411,8 @@ impl Scenario {
             swim,
             process: Process::Running,
             host: self.default_host,
+            answers: script::answers("no-handler"),
+            asked: Vec::new(),
             takes: Ok(()),
             run: self.nodes.get(&node).map_or(0, |earlier| earlier.run + 1),
             generation,
@@ -470,6 +497,27 @@ impl Scenario {
                 };
                 let number = ticket.0 & u64::from(u32::MAX);
                 self.show_event(node, format!("message #{number}: {result}"));
+            }
+            Output::Query { token, from, topic, body, .. } => {
+                let text = String::from_utf8_lossy(&body).into_owned();
+                self.show(
+                    "asked",
+                    format!("{} n{node} is asked by {} {topic} {text}", self.now, name(from)),
+                );
+                match self.nodes[&node].answers {
+                    None => self.node(node).asked.push(token),
+                    Some(answer) => {
+                        let answer = answer(&text);
+                        self.input(node, |swim, now| swim.reply(now, token, answer).unwrap());
+                    }
+                }
+            }
+            Output::QueryOutcome { id, member, outcome } => {
+                let (member, what) = (name(member), print::outcome(&outcome));
+                self.show("query", format!("{} n{node}: query {id} {member} {what}", self.now));
+            }
+            Output::QueryEnded { id } => {
+                self.show("query", format!("{} n{node}: query {id} ended", self.now));
             }
             Output::Disconnect(peer) => {
                 if let Some(to_run) = self.node(node).connected.remove(&peer) {
@@ -730,6 +778,17 @@ impl Scenario {
             writeln!(self.seen, "{line}").unwrap();
         }
     }
+}
+
+/// The query of a line `query nX TOPIC TEXT [filter=FILTER] [timeout=TIME] [first=N|sample=N]`.
+fn query_request(line: &str, arguments: &[&str]) -> QueryRequest {
+    let mut request = QueryRequest::new(arguments[1].parse().unwrap(), arguments[2].as_bytes());
+    request.filter = text(line, "filter").unwrap_or_default().parse().unwrap();
+    request.timeout = text(line, "timeout").map_or(request.timeout, duration);
+    let first = text(line, "first").map(|many| Select::First(many.parse().unwrap()));
+    let sample = text(line, "sample").map(|many| Select::Sample(many.parse().unwrap()));
+    request.select = first.or(sample).unwrap_or_default();
+    request
 }
 
 /// The message of a line `send nX nY TOPIC TEXT [generation=G]`.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use phin_swim::{Event, Member, MemberState, Message, Outcome, Route};
+use phin_swim::{Event, Member, MemberState, Message, Outcome, QueryOutcome, Route};
 
 use super::{Scenario, id, keys, name, script};
 
@@ -22,6 +22,14 @@ pub(super) fn message(message: &Message) -> String {
             format!("publication {sequence} of {from}: {topic} {body} hops={hops}")
         }
         other => format!("message of {from}: {topic} {body} {other:?}"),
+    }
+}
+
+/// What became of a member that was asked.
+pub(super) fn outcome(outcome: &QueryOutcome) -> String {
+    match outcome {
+        QueryOutcome::Reply(body) => format!("replied {}", String::from_utf8_lossy(body)),
+        other => other.as_str().to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin_swim::{Disconnection, NotTaken, ServingState, Tags, Unreachable};
+use phin_swim::{Disconnection, NotTaken, QueryAnswer, ServingState, Tags, Unreachable};
 
 /// Messages with a fate of their own: from, to (each perhaps anyone), of a kind, so many more of them.
 pub(crate) struct Rule {
@@ -184,4 +184,16 @@ pub(crate) fn nodes(nodes: &[usize]) -> String {
         counts.drain(..run);
     }
     words.join(" ")
+}
+
+/// What an application answers to queries.
+pub(crate) fn answers(word: &str) -> Option<fn(&str) -> QueryAnswer> {
+    match word {
+        "later" => None,
+        "echo" => Some(|text| QueryAnswer::Reply(text.as_bytes().into())),
+        "no-handler" => Some(|_| QueryAnswer::NoHandler),
+        "refused" => Some(|_| QueryAnswer::Refused),
+        "busy" => Some(|_| QueryAnswer::Busy),
+        _ => panic!("no application answers {word}"),
+    }
 }

@@ -231,7 +231,7 @@ fn receive(net: &mut Net, part: &Part) {
 fn publication(publisher: u8, sequence: u64, text: &str) -> Publication {
     let content = PublishRequest::new("news".parse().unwrap(), text.as_bytes());
     let keys = crate::member::record::tests::TestKeys(publisher.into());
-    Publication::sign(peer(publisher).id, (Generation(0), sequence, 0), content, &keys)
+    Publication::sign(peer(publisher).id, (Generation(0), sequence, 0), (content, None), &keys)
 }
 
 fn pushed(publication: Publication) -> Part {

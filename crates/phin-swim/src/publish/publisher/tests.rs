@@ -20,7 +20,7 @@ fn arrived(sequence: u64) -> Arrived {
     let content = PublishRequest::new("topic".parse().unwrap(), b"body".as_slice());
     let (publisher, generation, signature) = (id(9), Generation(0), Signature([0; 64]));
     let publication =
-        Publication { publisher, generation, sequence, recent: 0, content, signature };
+        Publication { publisher, generation, sequence, recent: 0, content, query: None, signature };
     Arrived { publication: Arc::new(publication), hops: 0 }
 }
 
