@@ -23,7 +23,7 @@ pub use crate::settings::{ConfigSettings, NetworkKind, NetworkSettings, Share, S
 mod events;
 mod expect;
 
-pub(crate) use events::{DataAs, Event, TimedEvent};
+pub(crate) use events::{DataAs, Event, Repeated, TimedEvent};
 pub use expect::Expect;
 
 /// A scenario, as in its file.
