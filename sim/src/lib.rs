@@ -45,9 +45,7 @@ pub use experiment::{
 };
 pub use fault::{Data, Fault, OnePath, Scope, Write};
 pub use latency::Latency;
-pub use ledger::{
-    DataLedger, Death, FalseVerdict, Ledger, MessageLedger, Publication, Published,
-};
+pub use ledger::{DataLedger, Death, FalseVerdict, Ledger, MessageLedger, Publication, Published};
 pub use lie::{Lie, Lies};
 pub use measure::{Kill, Load, Measured, Measurement};
 pub use network::{Hosts, NetworkConfig, Rule, RuleId};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use phin_sim::{
     Action, Belief, DataLine, Fault, Generation, Incarnation, Input, Instant, Knowledge, Line,
-    MessageLine, MessageNews, NetworkConfig, NodeId, Notice, Process, Protocol, ProtocolKind, Setup, Simulation, Start,
-    Transport, Usage, Version, Write, millis,
+    MessageLine, MessageNews, NetworkConfig, NodeId, Notice, Process, Protocol, ProtocolKind,
+    Setup, Simulation, Start, Transport, Usage, Version, Write, millis,
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
-        MessagesComplete, MessagesSound, NoReturn, Oracle, SelfAlive, Suspicions, Violation, WronglyDead,
+        MessagesComplete, MessagesSound, NoReturn, Oracle, SelfAlive, Suspicions, Violation,
+        WronglyDead,
     },
     secs,
 };

@@ -114,9 +114,10 @@ fn burst(job: &Job, burst: &Burst) -> Metrics {
         others.truncate(victims as usize);
         run.schedule(begins + lasts / 2, Fault::CrashHost(others));
     }
-    let first = spent_until(&mut run, begins + EVERY);
-    let half = spent_until(&mut run, begins + lasts / 2);
-    let end = spent_until(&mut run, begins + lasts);
+    // What was published just before has arrived by then.
+    let first = spent_until(&mut run, begins + EVERY - millis(1));
+    let half = spent_until(&mut run, begins + lasts / 2 - millis(1));
+    let end = spent_until(&mut run, begins + lasts - millis(1));
     let settled = spent_until(&mut run, begins + lasts + PATIENCE);
     let idle = (begin.0 - calm.0) as f64 / lasts.as_secs_f64();
     let of_burst = f64::from(burst.publishers) * f64::from(nodes);

@@ -69,8 +69,7 @@ impl MessagesComplete {
         stream.last = line.sequence;
         if let Some(received) = self.received.get_mut(&key(line)) {
             let is_prompt = self.within.is_none_or(|within| now - received.at <= within);
-            let receivers =
-                if is_prompt { &mut received.prompt } else { &mut received.late };
+            let receivers = if is_prompt { &mut received.prompt } else { &mut received.late };
             receivers.insert(at);
         }
     }
@@ -79,9 +78,9 @@ impl MessagesComplete {
     fn judge(&mut self, run: View<'_>, (from, generation, sequence, _): Key, received: &Received) {
         let (truth, now) = (run.truth, run.now);
         let Received { at, prompt, late } = received;
-        let is_of_last_run = truth.node(from).is_some_and(|node| {
-            node.generation == generation && node.generation > node.former
-        });
+        let is_of_last_run = truth
+            .node(from)
+            .is_some_and(|node| node.generation == generation && node.generation > node.former);
         if !is_of_last_run || !is_connected(truth, from, *at, now) {
             return;
         }

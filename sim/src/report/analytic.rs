@@ -33,7 +33,10 @@ pub(super) fn first_known_ms(protocol: ProtocolKind, point: &Point) -> Option<f6
             ProtocolKind::Swim => first_probe + 3.0 * libm::ceil(libm::log(n + 1.0)),
             // The last heartbeat is half an interval old.
             ProtocolKind::Heartbeat => 4.5,
-            ProtocolKind::HeartbeatPhi | ProtocolKind::Chitchat | ProtocolKind::Flood | ProtocolKind::Serf => return None,
+            ProtocolKind::HeartbeatPhi
+            | ProtocolKind::Chitchat
+            | ProtocolKind::Flood
+            | ProtocolKind::Serf => return None,
         },
     )
 }

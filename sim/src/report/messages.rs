@@ -8,7 +8,8 @@ use crate::experiment::MessageCase;
 
 pub(super) fn report(rows: &[Row]) -> Report {
     let section = |title: &str, cases: &'static [MessageCase], columns: Vec<Vec<Column>>| {
-        let is_of = |row: &&Row| MessageCase::of(row.point.get("case")).is_some_and(|c| cases.contains(&c));
+        let is_of =
+            |row: &&Row| MessageCase::of(row.point.get("case")).is_some_and(|c| cases.contains(&c));
         let rows: Vec<_> = rows.iter().filter(is_of).cloned().collect();
         let columns: Vec<_> = columns.into_iter().flatten().collect();
         match rows.is_empty() {
@@ -67,7 +68,9 @@ pub(super) fn report(rows: &[Row]) -> Report {
         vec![
             head(true),
             vec![
-                column("publishers", "publishers", |row| number(row.samples("publishers").max(), 0)),
+                column("publishers", "publishers", |row| {
+                    number(row.samples("publishers").max(), 0)
+                }),
                 column("deaths", "deaths", |row| row.samples("all").len().to_string()),
             ],
             times(),

@@ -196,9 +196,7 @@ impl Kind {
             Self::Put => (&["who", "count", "bytes"], &["time-to-live"]),
             Self::Write => (&["who", "bytes", "every", "lasts"], &["count"]),
             Self::Delete => (&["who", "count"], &[]),
-            Self::Publish => {
-                (&["who", "bytes"], &["count", "every", "lasts", "topics", "filter"])
-            }
+            Self::Publish => (&["who", "bytes"], &["count", "every", "lasts", "topics", "filter"]),
             Self::Tag => (&["who", "every", "lasts"], &[]),
             Self::Lie => (&["who", "lie", "lasts"], &["about", "every", "count"]),
         }
@@ -600,9 +598,8 @@ impl Event {
         match self {
             Self::Put { count, .. } | Self::Delete { count, .. } => (*count).into(),
             Self::Publish { repeated: Repeated { count, again }, .. } => {
-                let turns = again.map_or(1, |(every, lasts)| {
-                    lasts.0.as_nanos() / every.0.as_nanos().max(1)
-                });
+                let turns = again
+                    .map_or(1, |(every, lasts)| lasts.0.as_nanos() / every.0.as_nanos().max(1));
                 u128::from(*count) * turns
             }
             Self::Write { every, lasts, .. } | Self::Tag { every, lasts, .. } => {

@@ -3,9 +3,7 @@
 use super::{Event, World};
 use crate::{
     connection::CloseReason,
-    node::{
-        Action, DataLine, Generation, Input, Knowledge, MessageNews, NodeId, Notice, Start,
-    },
+    node::{Action, DataLine, Generation, Input, Knowledge, MessageNews, NodeId, Notice, Start},
     queue::Class,
     trace::mix,
 };
