@@ -31,7 +31,7 @@ pub struct Summary {
     suspected: BTreeMap<NodeId, Instant>,
     degraded: BTreeMap<NodeId, Seen>,
     isolated: BTreeMap<NodeId, Instant>,
-    messages: Messages,
+    published: Messages,
 }
 
 /// What became of messages to all members.
@@ -87,13 +87,13 @@ impl Summary {
             (messages as f64 / seconds, bytes as f64 / seconds, node)
         });
         let busiest = rates.max_by(|a, b| a.0.total_cmp(&b.0));
-        let published = &ledger.messages.published;
-        let messages = Messages {
-            published: published.len(),
+        let all = &ledger.messages.published;
+        let published = Messages {
+            published: all.len(),
             refused: ledger.messages.refused,
-            delivered: published.iter().map(|message| message.delivered).sum(),
+            delivered: all.iter().map(|message| message.delivered).sum(),
             missed: ledger.messages.missed.values().sum(),
-            all: published.iter().filter_map(Published::all).collect(),
+            all: all.iter().filter_map(Published::all).collect(),
         };
         let mut summary = Self {
             runs: 1,
@@ -102,7 +102,7 @@ impl Summary {
             messages: run.traffic().messages,
             bytes: run.traffic().bytes,
             busiest,
-            messages,
+            published,
             ..Self::default()
         };
         for verdict in &ledger.false_deaths {
@@ -130,11 +130,11 @@ impl Summary {
         self.member_seconds += other.member_seconds;
         self.messages += other.messages;
         self.bytes += other.bytes;
-        self.messages.published += other.messages.published;
-        self.messages.refused += other.messages.refused;
-        self.messages.delivered += other.messages.delivered;
-        self.messages.missed += other.messages.missed;
-        self.messages.all.extend(other.messages.all);
+        self.published.published += other.published.published;
+        self.published.refused += other.published.refused;
+        self.published.delivered += other.published.delivered;
+        self.published.missed += other.published.missed;
+        self.published.all.extend(other.published.all);
         let busiest = [self.busiest, other.busiest].into_iter().flatten();
         self.busiest = busiest.max_by(|a, b| a.0.total_cmp(&b.0));
         other.declared.into_iter().for_each(|(node, seen)| merge(&mut self.declared, node, seen));
@@ -243,7 +243,7 @@ impl fmt::Display for Summary {
             write!(f, "; most by {node}: {messages:.2} and {bytes:.0}")?;
         }
         writeln!(f)?;
-        self.messages.fmt(f)?;
+        self.published.fmt(f)?;
         let reported = [("falsely dead", &self.declared), ("degraded", &self.degraded)];
         for (what, seen) in reported {
             if seen.is_empty() {

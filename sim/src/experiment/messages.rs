@@ -95,51 +95,59 @@ fn some(job: &Job, count: u32) -> Vec<NodeId> {
 fn burst(job: &Job, burst: &Burst) -> Metrics {
     let nodes = job.point.count("n");
     let mut run = simulation(job, burst.loss);
-    let publishers = some(job, burst.publishers);
-    let calm = spent_until(&mut run, Instant::START + WARM_UP);
     let lasts = EVERY * MESSAGES;
+    let calm = spent_until(&mut run, Instant::START + WARM_UP);
     let begins = run.now() + lasts;
     let begin = spent_until(&mut run, begins);
-    for (place, &publisher) in (0..).zip(&publishers) {
-        for number in 0..MESSAGES {
-            let at = begins + EVERY * number + EVERY * place / burst.publishers;
-            run.schedule(at, Fault::Write(vec![publisher], publish()));
-        }
-    }
-    let victims = (f64::from(nodes) * burst.dies) as u32;
-    if victims > 0 {
-        let others = (0..nodes).map(NodeId).filter(|node| !publishers.contains(node));
-        let mut others: Vec<_> = others.collect();
-        others.sort_by_key(|node| mix(job.seed ^ u64::from(node.0)));
-        others.truncate(victims as usize);
-        run.schedule(begins + lasts / 2, Fault::CrashHost(others));
-    }
+    schedule(&mut run, job, burst, begins);
     // What was published just before has arrived by then.
-    let first = spent_until(&mut run, begins + EVERY - millis(1));
-    let half = spent_until(&mut run, begins + lasts / 2 - millis(1));
-    let end = spent_until(&mut run, begins + lasts - millis(1));
+    let first = spent_until(&mut run, begins + (EVERY - millis(1)));
+    let half = spent_until(&mut run, begins + (lasts / 2 - millis(1)));
+    let end = spent_until(&mut run, begins + (lasts - millis(1)));
     let settled = spent_until(&mut run, begins + lasts + PATIENCE);
     let idle = (begin.0 - calm.0) as f64 / lasts.as_secs_f64();
-    let of_burst = f64::from(burst.publishers) * f64::from(nodes);
     let redundancy = |from: &Spent, to: &Spent, messages: u32| {
         let received = (to.1 - from.1).publications as f64;
         let expected = f64::from(messages * burst.publishers) * f64::from(nodes - 1);
         vec![received / expected - 1.0]
     };
-    let wire = settled.0.saturating_sub(begin.0) as f64;
-    let wire = wire - idle * (lasts + PATIENCE).as_secs_f64();
-    let steady_wire = (end.0 - half.0) as f64 - idle * (lasts / 2).as_secs_f64();
+    let per_message = |count: f64, messages: u32| {
+        vec![count / f64::from(burst.publishers * messages) / f64::from(nodes)]
+    };
+    let bytes = |from: &Spent, to: &Spent, time: Duration| {
+        (to.0 - from.0) as f64 - idle * time.as_secs_f64()
+    };
     let controls = (settled.1 - begin.1).controls as f64;
     let mut all = arrivals(&run);
     all.extend(metrics([
         ("rmr_first", redundancy(&begin, &first, 1)),
         ("rmr", redundancy(&begin, &settled, MESSAGES)),
         ("rmr_steady", redundancy(&half, &end, MESSAGES / 2)),
-        ("wire_bytes", vec![wire / of_burst / f64::from(MESSAGES)]),
-        ("steady_bytes", vec![steady_wire / of_burst / f64::from(MESSAGES / 2)]),
-        ("controls", vec![controls / of_burst / f64::from(MESSAGES)]),
+        ("wire_bytes", per_message(bytes(&begin, &settled, lasts + PATIENCE), MESSAGES)),
+        ("steady_bytes", per_message(bytes(&half, &end, lasts / 2), MESSAGES / 2)),
+        ("controls", per_message(controls, MESSAGES)),
     ]));
     all
+}
+
+/// Has members publish from a moment on, and others die in the middle.
+fn schedule(run: &mut Simulation, job: &Job, burst: &Burst, begins: Instant) {
+    let nodes = job.point.count("n");
+    let publishers = some(job, burst.publishers);
+    for (place, &publisher) in (0..).zip(&publishers) {
+        for number in 0..MESSAGES {
+            let at = begins + EVERY * number + EVERY * place / burst.publishers;
+            run.schedule(at, Fault::Write(vec![publisher], publish()));
+        }
+    }
+    let victims = (f64::from(nodes) * burst.dies) as usize;
+    if victims > 0 {
+        let others = (0..nodes).map(NodeId).filter(|node| !publishers.contains(node));
+        let mut others: Vec<_> = others.collect();
+        others.sort_by_key(|node| mix(job.seed ^ u64::from(node.0)));
+        others.truncate(victims);
+        run.schedule(begins + EVERY * MESSAGES / 2, Fault::CrashHost(others));
+    }
 }
 
 /// When messages arrived, at whom, and over how many members.

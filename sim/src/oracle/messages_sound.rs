@@ -36,41 +36,42 @@ struct Stream {
 impl MessagesSound {
     fn check(&mut self, truth: &Truth, now: Instant, at: NodeId, line: MessageLine) {
         let MessageLine { from, generation, sequence, content, .. } = line;
-        let sent = self.published.get(&(from, generation, sequence));
-        let is_authentic = sent.is_some_and(|all| all.iter().any(|sent| sent.content == content));
         let run = truth.node(at).map_or(0, |node| node.starts);
         let fresh = Stream { generation, last: None, missed: 0 };
         let stream = self.streams.entry((at, run, from)).or_insert(fresh);
         if generation > stream.generation {
             *stream = Stream { missed: stream.missed, ..fresh };
         }
-        let Stream { last, missed, .. } = *stream;
-        let is_old = generation < stream.generation || last.is_some_and(|last| sequence <= last);
-        if generation == stream.generation {
+        let before = *stream;
+        if generation == before.generation {
             (stream.last, stream.missed) = (Some(sequence), 0);
         }
-        let gap = last.map_or(missed, |last| sequence.saturating_sub(last + 1));
-        let number = |n| (from, generation, n);
-        let lost = sequence.saturating_sub(gap)..sequence;
-        let others = |n: &u64| {
-            let sent = self.published.get(&number(*n));
+        let sent = self.published.get(&(from, generation, sequence));
+        let is_authentic = sent.is_some_and(|all| all.iter().any(|sent| sent.content == content));
+        let fault = match before.last {
+            _ if sent.is_none() => "was never published".to_owned(),
+            _ if !is_authentic => "is not as published".to_owned(),
+            _ if generation < before.generation => format!("comes after {}", before.generation.0),
+            Some(last) if sequence <= last => format!("comes after {last}"),
+            Some(last) if !self.is_reported(line, last, before.missed) => {
+                format!("comes after {last}, with {} reported as missed", before.missed)
+            }
+            Some(_) | None => return,
+        };
+        let text = format!("message {}.{sequence} of {from} at {at} {fault}", generation.0);
+        self.findings.add("messages-sound", now, text);
+    }
+
+    /// Whether so many are missing between the last message and this one. A filtered message can leave a gap of its own,
+    /// where it is not for this member.
+    fn is_reported(&self, line: MessageLine, last: u64, missed: u64) -> bool {
+        let gap = line.sequence - last - 1;
+        let is_filtered = |number: &u64| {
+            let sent = self.published.get(&(line.from, line.generation, *number));
             sent.is_some_and(|all| all.iter().any(|sent| sent.is_filtered))
         };
-        // A filtered message leaves a gap where it is not for this member.
-        let excused = if gap == missed { 0 } else { lost.filter(others).count() as u64 };
-        let faults = [
-            (sent.is_none(), "was never published".to_owned()),
-            (sent.is_some() && !is_authentic, "is not as published".to_owned()),
-            (is_old, format!("comes after {last:?}")),
-            (
-                !is_old && !(gap.saturating_sub(excused)..=gap).contains(&missed),
-                format!("comes after {last:?}, with {missed} reported as missed"),
-            ),
-        ];
-        for (_, fault) in faults.into_iter().filter(|(is_so, _)| *is_so) {
-            let text = format!("message {}.{sequence} of {from} at {at} {fault}", generation.0);
-            self.findings.add("messages-sound", now, text);
-        }
+        let between = last + 1..line.sequence;
+        gap == missed || missed < gap && gap - missed <= between.filter(is_filtered).count() as u64
     }
 }
 
