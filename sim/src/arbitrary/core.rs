@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, Revision, Swim, Template,
+    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, Revision, Route, Swim, Template,
     Version,
 };
 
@@ -26,6 +26,8 @@ pub(super) struct Core {
     data: BTreeMap<MemberId, BTreeMap<Arc<str>, Arc<[u8]>>>,
     data_version: u64,
     heads: BTreeMap<MemberId, (Generation, Revision)>,
+    /// The last message of each member, and how many were reported as missed since.
+    messages: BTreeMap<MemberId, (Generation, Option<u64>, u64)>,
 }
 
 impl Core {
@@ -41,9 +43,9 @@ impl Core {
         let swim = Swim::new(now, me, Config::clone(config), keys, number as u64);
         let swim = swim.expect("scripts choose among sound configurations");
         let config = Arc::clone(config);
-        let (known, data, heads) = Default::default();
+        let (known, data, heads, messages) = Default::default();
         let (list_version, data_version) = (0, 0);
-        Self { swim, config, generation, known, list_version, data, data_version, heads }
+        Self { swim, config, generation, known, list_version, data, data_version, heads, messages }
     }
 
     /// Makes it know all members from the start.
@@ -101,6 +103,7 @@ impl Core {
                 self.list_version = *version;
                 if *change == Change::Forgotten {
                     self.known.remove(&member.id());
+                    self.messages.remove(&member.id());
                 }
             }
             Output::Data(event) => self.note_data(event),
@@ -116,9 +119,12 @@ impl Core {
                 assert_ne!(to.id, self.swim.id(), "a member sends nothing to itself");
                 assert!(payload.len() <= MAX_MESSAGE_BYTES, "{}", payload.len());
             }
+            Output::Message(message) => self.note_message(message),
+            Output::MessagesMissed { from, count } => {
+                assert!(*count > 0);
+                self.messages.entry(*from).or_default().2 += count;
+            }
             Output::Disconnect(_)
-            | Output::Message(_)
-            | Output::MessagesMissed { .. }
             | Output::Sent { .. }
             | Output::SendEnded { .. }
             | Output::JoinEnded { .. }
@@ -128,6 +134,20 @@ impl Core {
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {}
         }
+    }
+
+    /// Messages of a run come once, in order, and after a report of those that are missing.
+    fn note_message(&mut self, message: &Message) {
+        let Message { from, generation, route, .. } = message;
+        let &Route::Published { sequence, .. } = route else {
+            unreachable!("a message of an unknown kind: {message:?}");
+        };
+        let (known, last, missed) = self.messages.entry(*from).or_default();
+        assert!(*known <= *generation, "{generation:?} of {from} after {known:?}");
+        if let Some(last) = last.filter(|_| *known == *generation) {
+            assert_eq!(sequence, last + 1 + *missed, "of {from}, {missed} reported as missed");
+        }
+        (*known, *last, *missed) = (*generation, Some(sequence), 0);
     }
 
     fn note_data(&mut self, event: &DataEvent) {
@@ -231,7 +251,7 @@ fn local(number: usize, generation: Generation) -> Local {
 
 /// The most outputs of one input. More would mean that a cheap message causes much work.
 const MAX_OUTPUTS: usize = 1_000;
-/// The longest stream: a page of so short a list is far shorter.
-const MAX_STREAM_BYTES: usize = 64 * 1024;
+/// The longest stream: a page of messages. One of so short a list is far shorter.
+const MAX_STREAM_BYTES: usize = 1024 * 1024;
 /// The longest message of an application, with what stands beside its body.
 const MAX_MESSAGE_BYTES: usize = Message::MAX_SENT_BYTES + 2048;
