@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     AdvertiseError, Builder, ForgetError, JoinError, Joined, Moment, PhiSubscription,
     RefusedHandshake, Report, Stats, Stopped, SubscribePhiError, Subscription, Unreached,
+    answers::Answers,
     clock::Clock,
     command::{Command, Node, Question},
     feed::Source,
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) source: Source<Members, Published>,
     pub(crate) data: Source<Data, DataEvent>,
     pub(crate) topics: Topics,
+    pub(crate) answers: Answers,
     pub(crate) status: StatusView,
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,

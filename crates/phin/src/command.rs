@@ -3,9 +3,10 @@
 use std::{fmt, net::SocketAddr, time::Duration};
 
 use phin_swim::{
-    Instant, JoinRefusal, MemberId, Peer, SendFailure, SendRefusal, SendRequest, Swim,
+    Instant, JoinRefusal, MemberId, Peer, QueryError as QueryRefusal, QueryId, QueryOutcome,
+    QueryRequest, SendFailure, SendRefusal, SendRequest, Swim,
 };
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Departure, PhiSubscription, Stats, SubscribePhiError};
 
@@ -41,12 +42,25 @@ pub(crate) trait Node {
         request: SendRequest,
         deadline: Duration,
     ) -> Result<oneshot::Receiver<SendOutcome>, SendRefusal>;
+    /// Asks members; what becomes of them arrives in the channel.
+    fn query(
+        &mut self,
+        now: Instant,
+        request: &QueryRequest,
+    ) -> Result<(QueryId, mpsc::Receiver<QueryEvent>), QueryRefusal>;
     /// Begins to leave, or finds the departure that has begun.
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
     /// Sends and publishes what a question changed, so that the caller finds it in the list.
     fn settle(&mut self);
     /// Advertises an address that the application chose.
     fn advertise(&mut self, now: Instant, addr: SocketAddr);
+}
+
+/// What happens to a query.
+#[derive(Debug)]
+pub(crate) enum QueryEvent {
+    Outcome(MemberId, QueryOutcome),
+    Ended,
 }
 
 pub(crate) type JoinResult = Result<(), NotJoined>;

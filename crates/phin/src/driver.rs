@@ -15,8 +15,9 @@ use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, Received, SendError};
 use phin_swim::{
     Change, Data, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant,
-    JoinRefusal, MemberId, MemberState, Members, Message, Output, Peer, Question, Receipt,
-    SendFailure, SendRefusal, SendRequest, Silence, Swim, Ticket,
+    JoinRefusal, MemberId, MemberState, Members, Message, Output, Peer, QueryError as QueryRefusal,
+    QueryId, QueryRequest, QueryToken, Question, Receipt, SendFailure, SendRefusal, SendRequest,
+    Silence, Swim, Ticket,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -25,13 +26,15 @@ use tokio::{
 use tracing::{debug, error, info, trace, warn};
 
 use crate::{
-    Departure, DriverStats, RefusedHandshake, Stats,
+    Departure, DriverStats, IncomingQuery, RefusedHandshake, Stats,
     address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
+    answers::Answers,
     changes::changes,
     clock::Clock,
     command::{
-        AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, SendOutcome, WatchPhiResult,
+        AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, QueryEvent, SendOutcome,
+        WatchPhiResult,
     },
     feed::{Publisher, Source},
     keeper::Keeper,
@@ -62,6 +65,7 @@ pub(crate) struct Driver<T: Transport> {
     pub(crate) source: Source<Members, Published>,
     pub(crate) data: Publisher<Data, DataEvent>,
     pub(crate) topics: Deliverer,
+    pub(crate) answers: Answers,
     pub(crate) status: Status,
     /// Whether the application chose the advertised address: then others may well see another one.
     pub(crate) is_advertise_given: bool,
@@ -81,6 +85,8 @@ pub(crate) struct State {
     leaving: Option<Leaving>,
     /// Who waits for the end of a message; the core ends each, at its deadline at the latest.
     sending: BTreeMap<Ticket, oneshot::Sender<SendOutcome>>,
+    /// Who reads which query.
+    querying: BTreeMap<QueryId, mpsc::Sender<QueryEvent>>,
     /// Messages that arrived with this input, to be delivered after what else it brought.
     arrived: VecDeque<Arrived>,
     /// Until when timers wait for the transport to hand over what arrived during a pause.
@@ -104,6 +110,7 @@ struct Batch {
     data: Vec<DataEvent>,
     joins: Vec<(MemberId, Result<(), JoinRefusal>)>,
     sends: Vec<(Ticket, SendOutcome)>,
+    queries: Vec<(QueryId, QueryEvent)>,
     confirmed: Vec<MemberId>,
 }
 
@@ -117,6 +124,23 @@ enum Arrived {
         from: MemberId,
         count: u64,
     },
+    Query(IncomingQuery, QueryToken),
+}
+
+impl State {
+    /// Hands what happened to queries to those that read it. There is room for all of it.
+    fn tell_queries(&mut self, queries: Vec<(QueryId, QueryEvent)>) {
+        for (id, event) in queries {
+            let is_end = matches!(event, QueryEvent::Ended);
+            if let Some(events) = self.querying.get(&id) {
+                // An error means that nobody reads any more.
+                let _ = events.try_send(event);
+            }
+            if is_end {
+                self.querying.remove(&id);
+            }
+        }
+    }
 }
 
 /// A departure under way, and everybody who waits for it.
@@ -478,6 +502,14 @@ impl<T: Transport> Driver<T> {
             Output::MessagesMissed { from, count } => {
                 self.state.arrived.push_back(Arrived::Missed { from, count });
             }
+            Output::Query { token, from, generation, topic, body, remaining } => {
+                let query = IncomingQuery { from, generation, topic, body, remaining };
+                self.state.arrived.push_back(Arrived::Query(query, token));
+            }
+            Output::QueryOutcome { id, member, outcome } => {
+                batch.queries.push((id, QueryEvent::Outcome(member, outcome)));
+            }
+            Output::QueryEnded { id } => batch.queries.push((id, QueryEvent::Ended)),
             Output::SendEnded { ticket, result } => batch.sends.push((ticket, result)),
             Output::JoinEnded { through, result } => batch.joins.push((through, result)),
             Output::LeaveConfirmed(id) => batch.confirmed.push(id),
@@ -486,6 +518,16 @@ impl<T: Transport> Driver<T> {
             Output::Isolated(is_isolated) => self.on_isolated(is_isolated),
             Output::Generation(generation) => self.keep(generation),
             Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
+        }
+    }
+
+    /// Ends the queries whose outcomes nobody reads any more.
+    fn end_unread_queries(&mut self, now: Instant) {
+        let querying = self.state.querying.iter();
+        let unread = querying.filter(|(_, events)| events.is_closed()).map(|(&id, _)| id);
+        for id in unread.collect::<Vec<_>>() {
+            self.swim.cancel_query(now, id);
+            self.flush_outputs();
         }
     }
 
@@ -511,6 +553,12 @@ impl<T: Transport> Driver<T> {
                 self.swim.sending(self.clock.now()).handle_receipt(receipt, result);
             }
             Arrived::Missed { from, count } => self.topics.report_missed(from, count),
+            Arrived::Query(query, token) => {
+                if let Some(answer) = self.answers.put(query, token) {
+                    // It may be over already: then nobody waits.
+                    let _ = self.swim.reply(self.clock.now(), token, answer);
+                }
+            }
         }
     }
 
@@ -583,6 +631,7 @@ impl<T: Transport> Driver<T> {
                 let _ = reply.send(result);
             }
         }
+        self.state.tell_queries(batch.queries);
         if let Some(leaving) = &mut self.state.leaving {
             leaving.confirmed.extend(batch.confirmed);
             let confirmed = leaving.confirmed.len();
@@ -724,6 +773,19 @@ impl<T: Transport> Node for Driver<T> {
         let (reply, outcome) = oneshot::channel();
         self.state.sending.insert(ticket, reply);
         Ok(outcome)
+    }
+
+    fn query(
+        &mut self,
+        now: Instant,
+        request: &QueryRequest,
+    ) -> Result<(QueryId, mpsc::Receiver<QueryEvent>), QueryRefusal> {
+        self.end_unread_queries(now);
+        let id = self.swim.query(now, request)?;
+        // One event for each member that can be asked, and the end.
+        let (events, replies) = mpsc::channel(self.swim.members().live_len() + 1);
+        self.state.querying.insert(id, events);
+        Ok((id, replies))
     }
 
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
 use phin_swim::{
     ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PublishError as PublishRefusal,
-    SendFailure, SendRefusal, TagError,
+    QueryError as QueryRefusal, SendFailure, SendRefusal, TagError,
 };
 
 /// Why a node could not start. Nothing of it is left running.
@@ -196,6 +196,18 @@ pub enum PublishError {
     /// A limit is exceeded, or this node has left the cluster.
     #[error(transparent)]
     Refused(#[from] PublishRefusal),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a query did not begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// A limit is exceeded, or this node has left the cluster.
+    #[error(transparent)]
+    Refused(#[from] QueryRefusal),
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

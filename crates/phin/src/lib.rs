@@ -66,6 +66,7 @@
 mod address;
 mod admission;
 mod advertised_name;
+mod answers;
 mod builder;
 mod changes;
 mod clock;
@@ -86,6 +87,7 @@ mod messages;
 mod outsiders;
 mod peers;
 mod phi;
+mod query;
 mod random;
 mod receiving;
 mod refusals;
@@ -103,12 +105,13 @@ mod transport;
 mod weak;
 
 pub use admission::Newcomer;
+pub use answers::{IncomingQuery, QueryHandler, Refused};
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, SendError, SetTagError,
-    StartError, Stopped, SubscribePhiError,
+    AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, QueryError, SendError,
+    SetTagError, StartError, Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
 pub use messages::{Publication, SendOptions, TopicHandler};
@@ -122,12 +125,14 @@ pub use phin_swim::{
     Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Event, Filter,
     FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
     JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Message, Name, NameError, OwnerGone, PublishError as PublishRefusal, Reason,
-    ReasonError, Record, Revision, Route, SendFailure, SendRefusal, ServingState, Silence,
-    TagError, Tags, Topic, TopicError, Version, is_printable,
+    MembersIter, Message, Name, NameError, OwnerGone, PublishError as PublishRefusal,
+    QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError, Record, Revision, Route,
+    SendFailure, SendRefusal, ServingState, Silence, TagError, Tags, Topic, TopicError, Version,
+    is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};
+pub use query::{Query, QueryReply, Replies};
 pub use refusals::RefusedHandshake;
 pub use report::{Evidence, FailingLink, MemberRef, Outcome, Report, Unreached, Vote};
 pub use stats::{DriverStats, Stats};

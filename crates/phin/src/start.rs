@@ -19,6 +19,7 @@ use crate::{
     address::{AddressWatch, advertised},
     admission::Decisions,
     advertised_name::AdvertisedName,
+    answers::Answers,
     clock::{Clock, Wall},
     cluster::Shared,
     command::COMMANDS,
@@ -118,6 +119,7 @@ pub(crate) async fn start_in<T: Transport>(
     let data_publisher = Publisher::new(swim.data(), builder.event_buffer);
     let data_source = data_publisher.source();
     let topics = Topics::new(builder.message_limits);
+    let answers = Answers::default();
     let (commands, commands_receiver) = mpsc::channel(COMMANDS);
     let (stop, stopped) = watch::channel(false);
     let status = Status::new(seeds.is_empty());
@@ -149,6 +151,7 @@ pub(crate) async fn start_in<T: Transport>(
         source: source.clone(),
         data: data_publisher,
         topics: topics.deliverer(),
+        answers: answers.clone(),
         status,
         is_advertise_given: builder.advertise.is_some(),
         following_addr,
@@ -167,6 +170,7 @@ pub(crate) async fn start_in<T: Transport>(
         source,
         data: data_source,
         topics,
+        answers,
         status: view,
         stop,
         commands,
