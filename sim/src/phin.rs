@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
     Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Message, Name, NotTaken,
-    Output, PublishRequest, Receipt, Route, Swim, Template,
+    Output, PublishRequest, QueryAnswer, QueryToken, Receipt, Route, Swim, Template,
 };
 
 use crate::{
@@ -104,8 +104,8 @@ impl Protocol for Phin {
             swim.start_with(&self.template);
         }
         let published = own_data(&swim);
-        let (changed, unclaimed) = Default::default();
-        Box::new(PhinProcess { swim, keys, published, changed, unclaimed })
+        let (changed, unclaimed, asked) = Default::default();
+        Box::new(PhinProcess { swim, keys, published, changed, unclaimed, asked })
     }
 
     fn parts(&self, payload: &[u8]) -> PartBytes {
@@ -160,6 +160,8 @@ struct PhinProcess {
     changed: BTreeSet<MemberId>,
     /// Messages that arrived in this input, for no application.
     unclaimed: Vec<Receipt>,
+    /// Queries that arrived in this input. Each is answered with what it asks.
+    asked: Vec<(QueryToken, Arc<[u8]>)>,
 }
 
 impl PhinProcess {
@@ -220,6 +222,10 @@ impl PhinProcess {
                 self.unclaimed.extend(receipt);
                 return None;
             }
+            Output::Query { token, body, .. } => {
+                self.asked.push((token, body));
+                return None;
+            }
             Output::Message(message) => {
                 Action::Message(MessageNews::Delivered(self.message_line(&message)?))
             }
@@ -228,6 +234,8 @@ impl PhinProcess {
             }
             // A simulation has no application to ask.
             Output::SendEnded { .. }
+            | Output::QueryOutcome { .. }
+            | Output::QueryEnded { .. }
             | Output::Newcomer { .. }
             | Output::JoinEnded { .. }
             | Output::LeaveConfirmed(_)
@@ -243,8 +251,14 @@ impl PhinProcess {
                 let action = self.action(output);
                 actions.extend(action);
             }
-            let Some(receipt) = self.unclaimed.pop() else { break };
-            self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
+            if let Some(receipt) = self.unclaimed.pop() {
+                self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
+            } else if let Some((token, body)) = self.asked.pop() {
+                // Of two queries that arrive together, one may end before its answer.
+                let _ = self.swim.reply(now, token, QueryAnswer::Reply(body));
+            } else {
+                break;
+            }
         }
         self.report_data(actions);
     }

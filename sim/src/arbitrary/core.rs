@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, Revision, Route, Swim, Template,
-    Version,
+    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, Revision, Route,
+    Swim, Template, Version,
 };
 
 use crate::{keys::SimKeys, node::NodeId};
@@ -69,6 +69,15 @@ impl Core {
             self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
             outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
         }
+        let asked = outputs.iter().filter_map(|output| match output {
+            Output::Query { token, .. } => Some(*token),
+            _ => None,
+        });
+        for token in asked.collect::<Vec<_>>() {
+            // It may be over already.
+            let _ = self.swim.reply(now, token, QueryAnswer::NoHandler);
+            outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
+        }
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
         outputs.iter().for_each(|output| self.check_output(output));
         self.check_list();
@@ -127,6 +136,9 @@ impl Core {
             Output::Disconnect(_)
             | Output::Sent { .. }
             | Output::SendEnded { .. }
+            | Output::Query { .. }
+            | Output::QueryOutcome { .. }
+            | Output::QueryEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }

@@ -349,6 +349,9 @@ impl<'a> Script<'a> {
             | Output::Event(_)
             | Output::Sent { .. }
             | Output::SendEnded { .. }
+            | Output::Query { .. }
+            | Output::QueryOutcome { .. }
+            | Output::QueryEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
