@@ -7,6 +7,7 @@ use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, refusal::Refusal};
+use crate::hooks::Counters;
 
 /// The node, as requests see it.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub(crate) struct Node {
     pub(super) connections: Arc<Counts>,
     /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
+    /// What each hook has done.
+    pub(super) hooks: Vec<Arc<Counters>>,
 }
 
 /// The stages of a departure.
@@ -35,11 +38,16 @@ impl Node {
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
         let message_bodies = Arc::new(Semaphore::new(MAX_MESSAGE_BODIES_BYTES));
         let (connections, certificate_end) = (Arc::default(), None);
-        Self { cluster, stage, subscribers, message_bodies, connections, certificate_end }
+        let hooks = Vec::new();
+        Self { cluster, stage, subscribers, message_bodies, connections, certificate_end, hooks }
     }
 
     pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
         Self { certificate_end, ..self }
+    }
+
+    pub(crate) fn with_hooks(self, hooks: Vec<Arc<Counters>>) -> Self {
+        Self { hooks, ..self }
     }
 
     /// A place among the subscribers, for as long as it is held.

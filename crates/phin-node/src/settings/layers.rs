@@ -225,9 +225,10 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
             let texts: Option<Vec<_>> = texts.collect();
             texts.map(|texts| texts.join(",")).ok_or_else(|| LIST.to_owned())
         }
-        (Kind::Tags, DeValue::Array(texts)) => {
+        (Kind::Tags | Kind::Lines, DeValue::Array(texts)) => {
             let texts: Option<Vec<_>> = texts.iter().map(|text| text.get_ref().as_str()).collect();
-            texts.map(|texts| texts.join("\n")).ok_or_else(|| TAGS.to_owned())
+            let expected = if let Kind::Tags = kind { TAGS } else { LIST };
+            texts.map(|texts| texts.join("\n")).ok_or_else(|| expected.to_owned())
         }
         (Kind::Tags, DeValue::Table(tags)) => {
             let tags = tags.iter().map(|(key, value)| {
@@ -239,7 +240,7 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
         (Kind::Tags, DeValue::String(text)) => Ok(tag_lines(&text)),
         (_, DeValue::String(text)) => Ok(text.into_owned()),
         (Kind::Tags, _) => Err(TAGS.to_owned()),
-        (Kind::Texts, _) => Err(LIST.to_owned()),
+        (Kind::Texts | Kind::Lines, _) => Err(LIST.to_owned()),
         (Kind::Number(Range { or: Some(word), .. }), _) => Err(format!("a number, or {word:?}")),
         (Kind::Port | Kind::Count(_) | Kind::Number(_), _) => Err("a number".to_owned()),
         (Kind::Bytes(_), _) => Err("a number of bytes, or a text such as \"16KiB\"".to_owned()),

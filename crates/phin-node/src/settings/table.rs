@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Text,
     /// Several texts: separated by commas, as a repeated flag, or as a list in the file.
     Texts,
+    /// Several texts that may contain commas: as a repeated flag, as a list in the file, or a line each.
+    Lines,
     /// Tags: `KEY=VALUE` with commas between them, as a flag given again, or as a table or list in the file. As text, a
     /// line each.
     Tags,
@@ -124,7 +126,7 @@ impl Kind {
     /// The allowed values in words; empty if the placeholder says it.
     pub(super) fn allowed(self) -> String {
         match self {
-            Self::Text | Self::Texts | Self::Tags | Self::Switch => String::new(),
+            Self::Text | Self::Texts | Self::Lines | Self::Tags | Self::Switch => String::new(),
             Self::Boolean => "true, false".to_owned(),
             Self::Word(words) => words.join(", "),
             Self::Port => "1 to 65535".to_owned(),
@@ -599,6 +601,26 @@ pub(crate) const SETTINGS: &[Setting] = &[
                   `reconnected` and, last, `departed` report on the node itself. A reader that is too slow receives \
                   `missed`, then a `snapshot`.",
         docs: "[Events](events.md#events)",
+        ..SETTING
+    },
+    Setting {
+        name: "on",
+        value: "EVENT[,EVENT…]=PROGRAM",
+        kind: Kind::Lines,
+        help: "Program to run on these events, such as dead,left=/usr/local/bin/notify; repeat it for several",
+        details: "EVENT is joined, suspect, alive, dead, left, updated, forgotten, name-conflict, suppressed, degraded, recovered, \
+                  isolated or reconnected. `dead[role=db]=PROGRAM` takes only the events of members with these tags. PROGRAM is \
+                  a path, and arguments with spaces between them. No shell reads it. The program receives the events on \
+                  standard input, as JSON, one per line.",
+        docs: "A line each in `PHIN_ON`, a list in the file: [programs on events](#programs-on-events)",
+        ..SETTING
+    },
+    Setting {
+        name: "hook-timeout",
+        value: "DURATION",
+        kind: durations(Bound::At(Duration::from_millis(100))..=minutes(60)),
+        default: "30s",
+        help: "Time that each run of an --on program has; then it is killed with its child processes",
         ..SETTING
     },
     Setting {

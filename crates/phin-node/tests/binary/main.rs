@@ -10,6 +10,7 @@ mod data;
 mod demo;
 mod forget;
 mod harness;
+mod hooks;
 mod http;
 mod keys;
 mod leave;
