@@ -109,7 +109,8 @@ impl Client {
         let request = self.agent.post(format!("{}{path}", self.base));
         let request = request.content_type("application/octet-stream");
         let wait = Some(MAX_SEND_TIMEOUT + MAX_ANSWER_TIME);
-        let response = request.config().timeout_recv_response(wait).build().send(body);
+        let patient = request.config().timeout_recv_response(wait).timeout_per_read(wait).build();
+        let response = patient.send(body);
         self.json(self.accepted(response)?)
     }
 

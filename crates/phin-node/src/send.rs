@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use phin::{Generation, Message, Topic};
+use phin::{Message, Topic};
 
 use crate::{
     client::{Client, Target, in_path},
@@ -51,7 +51,7 @@ pub(crate) fn send(args: &Args) -> Result<(), Failure> {
     if let Some(timeout) = args.timeout {
         query.append_pair("timeout", &humantime::format_duration(timeout).to_string());
     }
-    if let Some(Generation(generation)) = args.generation.map(Generation) {
+    if let Some(generation) = args.generation {
         query.append_pair("generation", &generation.to_string());
     }
     if args.datagram {

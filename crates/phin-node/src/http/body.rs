@@ -98,3 +98,21 @@ const MAX_BODY_BYTES: usize = MemberData::MAX_VALUE_BYTES;
 pub(super) const MAX_MESSAGE_BODIES_BYTES: usize = 64 * 1_024 * 1_024;
 /// How long a client may take to send a body.
 const MAX_BODY_TIME: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bodies_of_messages_share_their_room_and_give_it_back() {
+        let room = Arc::new(Semaphore::new(10));
+        let read = async |bytes: usize| message(Body::from(vec![0; bytes]), 8, &room).await;
+        let first = read(6).await.ok().unwrap();
+        assert_eq!(first.bytes.len(), 6);
+        assert_eq!(read(6).await.err().unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(read(9).await.err().unwrap().status, StatusCode::PAYLOAD_TOO_LARGE);
+        drop(first);
+        assert!(read(8).await.is_ok());
+        assert_eq!(room.available_permits(), 10);
+    }
+}

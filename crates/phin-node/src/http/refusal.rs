@@ -19,7 +19,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        let fields = Map::from_iter([("error".to_owned(), error.into().into())]);
+        let fields = Map::from_iter([("error".to_owned(), Value::String(error.into()))]);
         Self { status, fields, retry_after: None }
     }
 
