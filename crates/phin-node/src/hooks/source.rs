@@ -1,18 +1,22 @@
 //! Where the events of a hook come from.
 
 use futures::{Stream, stream};
-use phin::{Change, Cluster, Filter, Notice};
+use phin::{Change, Cluster, Filter, MemberId, Notice, Topic, TopicNotice, TopicSubscription};
 
 use crate::{
     changes::{Changes, Told},
     events::{Line, What},
+    message::MessageEvent,
 };
 
 /// The events for which a hook runs its program.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trigger {
     pub(crate) events: Vec<HookEvent>,
-    /// Of the events about members, only those of members that match, before or after.
+    /// The topics of messages.
+    pub(crate) topics: Vec<Topic>,
+    /// Of the events about members, only those of members that match, before or after; of messages, only those that come from
+    /// members that match.
     pub(crate) filter: Filter,
 }
 
@@ -80,10 +84,46 @@ pub(super) fn events(
     cluster: &Cluster,
 ) -> impl Stream<Item = Vec<Arrival>> + use<> {
     let changes = Changes::new(cluster).matching(trigger.filter.clone());
-    stream::unfold((changes, trigger), |(mut changes, trigger)| async move {
+    let messages = messages(trigger.clone(), cluster.clone());
+    let changes = stream::unfold((changes, trigger), |(mut changes, trigger)| async move {
         let told = changes.next().await?;
         Some((arrivals(told, &trigger, changes.cluster()), (changes, trigger)))
+    });
+    stream::select(changes, messages)
+}
+
+/// What a hook receives of messages.
+fn messages(trigger: Trigger, cluster: Cluster) -> impl Stream<Item = Vec<Arrival>> {
+    let (first, others) = match &trigger.topics[..] {
+        [first, others @ ..] => (Some(first), others),
+        [] => (None, &[][..]),
+    };
+    let subscription = first.map(|topic| cluster.subscribe_topic(topic));
+    let subscription =
+        subscription.map(|all| others.iter().fold(all, TopicSubscription::and_topic));
+    stream::unfold(subscription, move |subscription| {
+        let (cluster, filter) = (cluster.clone(), trigger.filter.clone());
+        async move {
+            let mut subscription = subscription?;
+            let notice = subscription.next().await?;
+            let line = message_line(notice, &filter, &cluster).map(Arrival::Line);
+            Some((line.into_iter().collect(), Some(subscription)))
+        }
     })
+}
+
+fn message_line(notice: TopicNotice, filter: &Filter, cluster: &Cluster) -> Option<Vec<u8>> {
+    let members = cluster.members();
+    let matches = |from: MemberId| {
+        filter.is_empty() || members.get(from).is_some_and(|from| filter.matches(from))
+    };
+    let is_wanted = match &notice {
+        TopicNotice::Message(message) => matches(message.from),
+        TopicNotice::Missed { from, .. } => matches(*from),
+        _ => true,
+    };
+    let of_messages = MessageEvent::of_notice(notice, &members).filter(|_| is_wanted)?;
+    Some(Line::now(What::Messages(of_messages)).to_json())
 }
 
 /// What a hook receives of one notice.
@@ -131,7 +171,7 @@ mod tests {
     }
 
     fn trigger(events: &[HookEvent], filter: &str) -> Trigger {
-        Trigger { events: events.to_vec(), filter: filter.parse().unwrap() }
+        Trigger { events: events.to_vec(), topics: Vec::new(), filter: filter.parse().unwrap() }
     }
 
     /// The events in the lines, and the missed ones.
@@ -177,6 +217,28 @@ mod tests {
         for (told, events, expected) in cases {
             assert_eq!(names(arrivals(told, &trigger(&events, ""), &cluster)), expected);
         }
+    }
+
+    #[tokio::test]
+    async fn messages_of_the_topics_come_from_members_that_match() {
+        let cluster = cluster().await;
+        let [news, other] = ["news", "other"].map(|topic| topic.parse::<Topic>().unwrap());
+        let of_news = |filter| Trigger { topics: vec![news.clone()], ..trigger(&[], filter) };
+        let is_not_empty = |arrivals: &Vec<Arrival>| std::future::ready(!arrivals.is_empty());
+        let mut matching = pin!(events(of_news("role=db"), &cluster).filter(is_not_empty));
+        let mut elsewhere = pin!(events(of_news("role=web"), &cluster).filter(is_not_empty));
+        // Of the second topic there is no message, and nobody else subscribes it.
+        let mut others = cluster.subscribe_topic(&other);
+        cluster.send(cluster.id(), &other, "unwanted").await.unwrap();
+        cluster.send(cluster.id(), &news, "hello").await.unwrap();
+        assert!(others.next().await.is_some());
+        let received = matching.next().await.unwrap();
+        let [Arrival::Line(line)] = &received[..] else { panic!("{received:?}") };
+        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
+        assert_eq!((&line["topic"], &line["text"]), (&"news".into(), &"hello".into()), "{line}");
+        cluster.shutdown().await;
+        assert_eq!(matching.next().await, None);
+        assert_eq!(elsewhere.next().await, None);
     }
 
     #[tokio::test]

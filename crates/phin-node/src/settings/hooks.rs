@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin::{Config, Filter};
+use phin::{Config, Filter, Topic};
 
 use super::{
     layers::Layers,
@@ -49,8 +49,10 @@ impl Hooks {
 fn hook(text: &str) -> Result<Hook, String> {
     let (events, filter, program) = split(text).ok_or_else(|| EXPECTED.to_owned())?;
     let filter: Filter = filter.parse().map_err(|error: phin::FilterError| error.to_string())?;
-    let events = events.split(',').map(|name| event(name.trim()));
-    let events: Vec<_> = events.collect::<Result<_, _>>()?;
+    let (topics, events): (Vec<_>, Vec<_>) =
+        events.split(',').map(str::trim).partition(|name| name.starts_with(TOPIC));
+    let topics = topics.into_iter().map(topic).collect::<Result<_, _>>()?;
+    let events: Vec<_> = events.into_iter().map(event).collect::<Result<_, _>>()?;
     let other = events.iter().find(|event| !event.is_about_a_member());
     if let Some(other) = other
         && !filter.is_empty()
@@ -58,7 +60,7 @@ fn hook(text: &str) -> Result<Hook, String> {
         let name = other.name();
         return Err(format!("{name} is about the node itself, so it has no filter of members"));
     }
-    Ok(Hook { trigger: Trigger { events, filter }, program: Program::parse(program)? })
+    Ok(Hook { trigger: Trigger { events, topics, filter }, program: Program::parse(program)? })
 }
 
 /// The events, the filter without its brackets, and the program.
@@ -72,15 +74,22 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
     Some((events, filter, program))
 }
 
+fn topic(name: &str) -> Result<Topic, String> {
+    let topic = name.strip_prefix(TOPIC).unwrap_or(name);
+    topic.parse().map_err(|error: phin::TopicError| format!("{name}: {error}"))
+}
+
 fn event(name: &str) -> Result<HookEvent, String> {
     HookEvent::ALL.into_iter().find(|event| event.name() == name).ok_or_else(|| {
         let names = HookEvent::ALL.map(HookEvent::name).join(", ");
-        format!("{name:?} is no event that runs a program; allowed are {names}")
+        format!("{name:?} is no event that runs a program; allowed are {names}, {TOPIC}NAME")
     })
 }
 
 const EXPECTED: &str = "expected EVENT[,EVENT]=PROGRAM, such as dead,left=/usr/local/bin/notify, or with a filter, \
                         dead[role=db]=/usr/local/bin/notify";
+/// Before the name of a topic.
+const TOPIC: &str = "topic:";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
 /// Each has a task, a queue and perhaps a process.
 const MAX_HOOKS: usize = 32;
@@ -100,7 +109,10 @@ mod tests {
         assert_eq!(parsed("dead, left=/bin/sh a=b [c]=d"), (vec!["dead", "left"], "".into()));
         let filter = "role=db|web,zone!=b".to_owned();
         assert_eq!(parsed("joined[role=db|web,zone!=b]=/bin/sh"), (vec!["joined"], filter));
-        let hook = hook("isolated,reconnected=/bin/sh").unwrap();
+        let hook = hook("topic:news,dead,topic:a/b=/bin/sh").unwrap();
+        let topics: Vec<_> = hook.trigger.topics.iter().map(Topic::as_str).collect();
+        assert_eq!((&topics[..], hook.trigger.events.len()), (&["news", "a/b"][..], 1));
+        let hook = self::hook("isolated,reconnected=/bin/sh").unwrap();
         assert_eq!(hook.trigger.events, [HookEvent::Isolated, HookEvent::Reconnected]);
     }
 
@@ -113,6 +125,7 @@ mod tests {
                 "died=/bin/sh",
                 "\"died\" is no event that runs a program; allowed are joined, suspect",
             ),
+            ("topic:=/bin/sh", "topic:: "),
             ("=/bin/sh", "\"\" is no event"),
             ("dead=", "expected the path of a program"),
             ("dead[role]=/bin/sh", "a filter consists of terms"),
@@ -126,7 +139,7 @@ mod tests {
         }
     }
 
-    /// The table of the documentation has the events, besides those about the stream.
+    /// The table of the documentation has the events, besides those about the stream and messages.
     #[test]
     fn every_event_of_the_documentation_runs_programs() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/events.md");
@@ -135,8 +148,10 @@ mod tests {
         let rows = table.lines().take_while(|line| line.starts_with('|'));
         let cells = rows.filter_map(|row| row.split('|').nth(1));
         let documented = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
-        let mut documented: Vec<_> =
-            documented.filter(|name| !["missed", "snapshot", "departed"].contains(name)).collect();
+        let others = ["missed", "snapshot", "departed", "subscribed", "message"];
+        let mut documented: Vec<_> = documented
+            .filter(|name| !others.contains(name) && !name.starts_with("messages-"))
+            .collect();
         let mut names = HookEvent::ALL.map(HookEvent::name).to_vec();
         documented.sort_unstable();
         names.sort_unstable();
