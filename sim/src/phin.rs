@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
     Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Name, NotTaken, Output,
-    Receipt, Swim, Template,
+    QueryAnswer, QueryToken, Receipt, Swim, Template,
 };
 
 use crate::{
@@ -103,8 +103,8 @@ impl Protocol for Phin {
             swim.start_with(&self.template);
         }
         let published = own_data(&swim);
-        let (changed, unclaimed) = Default::default();
-        Box::new(PhinProcess { swim, keys, published, changed, unclaimed })
+        let (changed, unclaimed, asked) = Default::default();
+        Box::new(PhinProcess { swim, keys, published, changed, unclaimed, asked })
     }
 
     fn parts(&self, payload: &[u8]) -> PartBytes {
@@ -151,6 +151,8 @@ struct PhinProcess {
     changed: BTreeSet<MemberId>,
     /// Messages that arrived in this input, for no application.
     unclaimed: Vec<Receipt>,
+    /// The queries to its application, which answers each with the question.
+    asked: Vec<(QueryToken, QueryAnswer)>,
 }
 
 impl PhinProcess {
@@ -211,8 +213,14 @@ impl PhinProcess {
                 self.unclaimed.extend(receipt);
                 return None;
             }
+            Output::Query { token, body, .. } => {
+                self.asked.push((token, QueryAnswer::Reply(body)));
+                return None;
+            }
             // A simulation has no application to ask.
             Output::SendEnded { .. }
+            | Output::QueryOutcome { .. }
+            | Output::QueryEnded { .. }
             | Output::Newcomer { .. }
             | Output::Message(_)
             | Output::MessagesMissed { .. }
@@ -230,8 +238,14 @@ impl PhinProcess {
                 let action = self.action(output);
                 actions.extend(action);
             }
-            let Some(receipt) = self.unclaimed.pop() else { break };
-            self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
+            if let Some(receipt) = self.unclaimed.pop() {
+                self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
+            } else if let Some((token, answer)) = self.asked.pop() {
+                // What is over meanwhile is answered in vain.
+                drop(self.swim.reply(now, token, answer));
+            } else {
+                break;
+            }
         }
         self.report_data(actions);
     }

@@ -1,11 +1,15 @@
 //! One member under arbitrary inputs, and its invariants.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, Revision, Swim, Template,
-    Version,
+    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, QueryId, Revision,
+    Swim, Template, Version,
 };
 
 use crate::{keys::SimKeys, node::NodeId};
@@ -26,6 +30,9 @@ pub(super) struct Core {
     data: BTreeMap<MemberId, BTreeMap<Arc<str>, Arc<[u8]>>>,
     data_version: u64,
     heads: BTreeMap<MemberId, (Generation, Revision)>,
+    /// The outcomes of members in its queries, and the queries that ended.
+    settled: BTreeSet<(QueryId, MemberId)>,
+    ended: BTreeSet<QueryId>,
 }
 
 impl Core {
@@ -41,9 +48,20 @@ impl Core {
         let swim = Swim::new(now, me, Config::clone(config), keys, number as u64);
         let swim = swim.expect("scripts choose among sound configurations");
         let config = Arc::clone(config);
-        let (known, data, heads) = Default::default();
+        let (known, data, heads, settled, ended) = Default::default();
         let (list_version, data_version) = (0, 0);
-        Self { swim, config, generation, known, list_version, data, data_version, heads }
+        Self {
+            swim,
+            config,
+            generation,
+            known,
+            list_version,
+            data,
+            data_version,
+            heads,
+            settled,
+            ended,
+        }
     }
 
     /// Makes it know all members from the start.
@@ -59,13 +77,20 @@ impl Core {
     ) -> Vec<Output> {
         input(&mut self.swim, now);
         let mut outputs: Vec<_> = std::iter::from_fn(|| self.swim.poll_output()).collect();
-        let receipts = outputs.iter().filter_map(|output| match output {
-            Output::Sent { receipt, .. } => *receipt,
-            _ => None,
-        });
-        for receipt in receipts.collect::<Vec<_>>() {
-            self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
+        let mut next = 0;
+        while let Some(output) = outputs.get(next) {
+            match output {
+                Output::Sent { receipt: Some(receipt), .. } => {
+                    self.swim.handle_receipt(now, *receipt, Err(NotTaken::NoReceiver));
+                }
+                Output::Query { token, body, .. } => {
+                    // What is over meanwhile is answered in vain.
+                    drop(self.swim.reply(now, *token, QueryAnswer::Reply(body.clone())));
+                }
+                _ => {}
+            }
             outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
+            next += 1;
         }
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
         outputs.iter().for_each(|output| self.check_output(output));
@@ -103,6 +128,11 @@ impl Core {
                     self.known.remove(&member.id());
                 }
             }
+            Output::QueryOutcome { id, member, .. } => {
+                assert!(self.settled.insert((*id, *member)), "{member} has two outcomes of {id}");
+                assert!(!self.ended.contains(id), "{member} has an outcome after the end of {id}");
+            }
+            Output::QueryEnded { id } => assert!(self.ended.insert(*id), "{id} ended twice"),
             Output::Data(event) => self.note_data(event),
             Output::Generation(generation) => {
                 assert!(
@@ -120,6 +150,7 @@ impl Core {
             | Output::Message(_)
             | Output::MessagesMissed { .. }
             | Output::Sent { .. }
+            | Output::Query { .. }
             | Output::SendEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }

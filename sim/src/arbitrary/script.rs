@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use phin_swim::{
-    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, ServingState, Swim,
-    Unreachable,
+    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, QueryRequest, Select,
+    ServingState, Swim, Unreachable,
 };
 
 use super::{
@@ -60,7 +60,7 @@ impl<'a> Script<'a> {
     }
 
     fn step(&mut self) {
-        match self.bytes.below(18) {
+        match self.bytes.below(19) {
             0 => self.go_on(),
             1 => self.pass_time(),
             2 => self.deliver_one(),
@@ -78,6 +78,7 @@ impl<'a> Script<'a> {
             14 => self.decide(),
             15 => self.write(),
             16 => self.describe(),
+            17 => self.ask(),
             _ => self.restart(),
         }
     }
@@ -262,6 +263,16 @@ impl<'a> Script<'a> {
         }
     }
 
+    /// An application asks those of all members, or of some.
+    fn ask(&mut self) {
+        let (member, select) = (self.member(), self.bytes.pick(&[0, 1, 2]));
+        let topic = "t".parse().expect("a letter is a topic");
+        let mut request = QueryRequest::new(topic, vec![self.bytes.byte(); 3]);
+        request.timeout = Duration::from_millis(u64::from(self.bytes.number()) + 10);
+        request.select = [Select::All, Select::First(1), Select::Sample(2)][select];
+        self.input(member, |swim, now| drop(swim.query(now, &request)));
+    }
+
     /// Ends a process and starts another with its key: as its next run, or with a lost generation.
     fn restart(&mut self) {
         let member = self.member();
@@ -324,6 +335,9 @@ impl<'a> Script<'a> {
             Output::Disconnect(_)
             | Output::Event(_)
             | Output::Sent { .. }
+            | Output::Query { .. }
+            | Output::QueryOutcome { .. }
+            | Output::QueryEnded { .. }
             | Output::SendEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }

@@ -16,6 +16,7 @@ mod log;
 mod membership;
 mod messages;
 mod nodes;
+mod queries;
 mod restart;
 mod subscribe;
 mod tags;
