@@ -4,15 +4,22 @@
 
 mod chitchat;
 mod config;
+mod event;
+mod flood;
 mod heartbeat;
+mod serf;
 mod suspicion;
 mod swim;
 mod updates;
 
 pub use chitchat::Chitchat;
 pub use config::{ProbeOrder, SuspicionRule, SwimConfig};
+pub use flood::Flood;
 pub use heartbeat::{FailureRule, Heartbeat};
+pub use serf::Serf;
 pub use swim::SwimProtocol;
+
+use event::Event;
 
 use crate::node::{Generation, Incarnation, NodeId, Version};
 
@@ -39,5 +46,17 @@ impl Reader<'_> {
 
     fn node(&mut self) -> Option<NodeId> {
         self.number().map(NodeId)
+    }
+}
+
+impl<'a> Reader<'a> {
+    fn long(&mut self) -> Option<u64> {
+        Some(u64::from(self.number()?) | u64::from(self.number()?) << 32)
+    }
+
+    fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
+        let (bytes, rest) = self.0.split_at_checked(len)?;
+        self.0 = rest;
+        Some(bytes)
     }
 }

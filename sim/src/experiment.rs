@@ -16,6 +16,7 @@ mod bootstrap;
 mod calm;
 mod data;
 mod detection;
+mod messages;
 mod partition;
 mod pause;
 mod slow;
@@ -47,9 +48,12 @@ pub enum Experiment {
     Survivors,
     /// Member data.
     Data,
+    /// Messages to all members.
+    Messages,
 }
 
 pub use data::DataCase;
+pub use messages::MessageCase;
 
 /// A cluster of the size of the point, on hosts that answer.
 fn simulation(job: &Job, knowledge: Knowledge, network: NetworkConfig) -> Simulation {
@@ -214,6 +218,7 @@ impl Experiment {
             Self::Calm => "calm",
             Self::Survivors => "survivors",
             Self::Data => "data",
+            Self::Messages => "messages",
         }
     }
 
@@ -232,6 +237,7 @@ impl Experiment {
             Self::Calm => calm::run(job),
             Self::Survivors => survivors::run(job),
             Self::Data => data::run(job),
+            Self::Messages => messages::run(job),
         }
     }
 }

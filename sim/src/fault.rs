@@ -167,6 +167,17 @@ pub enum Write {
     Delete(Range<u32>),
     /// A tag of its member gets a new value.
     Tag,
+    /// Messages to all members, each with a content of its own.
+    Publish {
+        /// How many.
+        count: u32,
+        /// The topic, by number.
+        topic: u32,
+        /// How long each content is. It is at least as long as the numbers that distinguish it.
+        bytes: usize,
+        /// The members that are to receive them; empty for all.
+        filter: String,
+    },
 }
 
 /// The part of a member that stops.

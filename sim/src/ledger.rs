@@ -8,8 +8,10 @@ use crate::{
 };
 
 mod data;
+mod messages;
 
 pub use data::{DataLedger, Publication};
+pub use messages::{MessageLedger, Published};
 
 /// The records of a run.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Ledger {
     pub evicted: BTreeSet<NodeId>,
     /// What became known of the data of members.
     pub data: DataLedger,
+    /// What became of the messages to all members.
+    pub messages: MessageLedger,
 }
 
 /// A real death and how it became known.
@@ -97,6 +101,7 @@ impl Default for Ledger {
             grace: GRACE,
             evicted: BTreeSet::new(),
             data: DataLedger::default(),
+            messages: MessageLedger::default(),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct Liar {
     pulses: BTreeMap<NodeId, Pulse>,
     /// The first changes of the data of each member that were received.
     changes: BTreeMap<NodeId, Vec<Vec<u8>>>,
+    /// The first messages of each member that were received.
+    messages: BTreeMap<NodeId, Vec<Vec<u8>>>,
 }
 
 /// The contents of pings and acks: sequence, generation, round, its age, fingerprint, stall.
@@ -60,6 +62,7 @@ impl Liar {
             turn: 0,
             pulses: BTreeMap::new(),
             changes: BTreeMap::new(),
+            messages: BTreeMap::new(),
         }
     }
 
@@ -69,13 +72,17 @@ impl Liar {
 
     /// Learns changes of data, sequences and rounds. Who is asked to ping a member claims at once that it answered.
     fn hear(&mut self, from: Peer, payload: &[u8], actions: &mut Vec<Action>) {
-        for part in
-            split(payload).into_iter().filter(|part| part.first() == Some(&kind::DATA_DELTA))
-        {
-            // The kind, an array of six, and the owner as 16 bytes.
-            let owner = part.get(4..20).and_then(|id| Some(MemberId(id.try_into().ok()?)));
+        for part in split(payload) {
+            let (all, id) = match part.first() {
+                // The kind, an array of six, and the owner as 16 bytes.
+                Some(&kind::DATA_DELTA) => (&mut self.changes, part.get(4..20)),
+                // The kind, an array of five, how it comes, an array of four, and the publisher.
+                Some(&kind::PUBLICATION) => (&mut self.messages, part.get(7..23)),
+                _ => continue,
+            };
+            let owner = id.and_then(|id| Some(MemberId(id.try_into().ok()?)));
             let owner = owner.and_then(|id| self.keys.node_of(id));
-            let known = owner.map(|owner| self.changes.entry(owner).or_default());
+            let known = owner.map(|owner| all.entry(owner).or_default());
             if let Some(known) = known.filter(|known| known.len() < MAX_CHANGES) {
                 known.push(part.to_vec());
             }
@@ -109,9 +116,13 @@ impl Liar {
         };
         let ids: Vec<_> = self.lies.about.iter().map(|&node| self.id(node).0).collect();
         let is_named = |part: &[u8]| part.windows(16).any(|bytes| ids.iter().any(|id| bytes == id));
+        let is_hidden = |part: &[u8]| match self.lies.lie.withholds() {
+            true => part.first() == Some(&kind::PUBLICATION),
+            false => is_named(part),
+        };
         let mut kept = vec![phin_swim::WIRE_VERSION];
         for part in split(&payload) {
-            if !is_named(part) {
+            if !is_hidden(part) {
                 kept.extend_from_slice(part);
             }
         }
@@ -197,6 +208,15 @@ impl Liar {
                     }
                 }]
             }
+            (Lie::MessageAsk, _) => {
+                let range = |line: &Line| {
+                    (self.id(line.node), line.version.generation, 1_u64, u64::MAX, true)
+                };
+                vec![part(kind::PUBLICATION_WANT, lines.iter().map(range).collect::<Vec<_>>())]
+            }
+            (Lie::MessagePrune, _) => {
+                lines.iter().map(|line| part(kind::PUBLICATION_PRUNE, self.id(line.node))).collect()
+            }
             (lie, Some(subject)) => self.parts_about(lie, lines, to, subject),
             (_, None) => Vec::new(),
         }
@@ -278,6 +298,22 @@ impl Liar {
                 return part.into_iter().collect();
             }
             Lie::DataNews => part(kind::DATA_NEWS, [(id, version.generation, u64::MAX)]),
+            Lie::MessageForged => {
+                let sequence = if turn % 2 == 0 { u64::from(turn) + 1 } else { u64::MAX };
+                let numbers = (id, version.generation, sequence, 0_u16);
+                let content = ("t0", "", None::<&str>, Bin(b"forged"));
+                let signature = [turn as u8; 64];
+                part(kind::PUBLICATION, (true, 0_u8, numbers, content, Bin(&signature)))
+            }
+            Lie::MessageReplayed => {
+                let known = self.messages.get(&subject.node).filter(|known| !known.is_empty());
+                let known = known.map(|known| known[turn as usize % known.len()].clone());
+                return known.into_iter().collect();
+            }
+            Lie::MessageNews => {
+                let sequence = if turn % 2 == 0 { u64::from(turn) + 1 } else { u64::MAX };
+                part(kind::PUBLICATION_NEWS, [(id, version.generation, sequence)])
+            }
             Lie::Members
             | Lie::Stall
             | Lie::Round
@@ -285,7 +321,10 @@ impl Liar {
             | Lie::Ask
             | Lie::Answer
             | Lie::DataFingerprint
-            | Lie::DataAsk => return Vec::new(),
+            | Lie::DataAsk
+            | Lie::MessageAsk
+            | Lie::MessagePrune
+            | Lie::MessageWithheld => return Vec::new(),
         }]
     }
 
@@ -368,7 +407,8 @@ impl Process for Liar {
         }
         let mut own = Vec::new();
         self.member.handle(now, input, &mut own);
-        let is_hiding = self.lies.lie.hides() && now < self.until;
+        let lie = self.lies.lie;
+        let is_hiding = (lie.hides() || lie.withholds()) && now < self.until;
         let censored = |action| if is_hiding { self.censor(action) } else { Some(action) };
         actions.extend(own.into_iter().filter_map(censored));
         if now >= self.next_at && now < self.until {
@@ -534,6 +574,10 @@ mod kind {
     pub(super) const DATA_DELTA: u8 = 24;
     pub(super) const DATA_COMPARE: u8 = 25;
     pub(super) const DATA_SUMMARY: u8 = 26;
+    pub(super) const PUBLICATION: u8 = 29;
+    pub(super) const PUBLICATION_NEWS: u8 = 30;
+    pub(super) const PUBLICATION_WANT: u8 = 31;
+    pub(super) const PUBLICATION_PRUNE: u8 = 32;
 }
 
 /// States and kinds of silence on the wire.
@@ -544,7 +588,7 @@ const HUNG: u8 = 2;
 const GONE: u8 = 3;
 /// What an array of MessagePack of up to 15 elements begins with, added to their number.
 const FIX_ARRAY: u8 = 0x90;
-/// How many changes of a member's data are kept.
+/// How many changes of a member's data, and how many of its messages, are kept.
 const MAX_CHANGES: usize = 8;
 /// Requests and answers in one payload.
 const MAX_ASKING_PARTS: u32 = 16;

@@ -40,13 +40,14 @@ mod truth;
 mod world;
 
 pub use experiment::{
-    Conditions, DataCase, Experiment, Job, MalformedLine, Metrics, Point, SampleLine, run_jobs,
+    Conditions, DataCase, Experiment, Job, MalformedLine, MessageCase, Metrics, Point, SampleLine,
+    run_jobs,
 };
 pub use fault::{Data, Fault, OnePath, Scope, Write};
 pub use latency::Latency;
-pub use ledger::{DataLedger, Death, FalseVerdict, Ledger, Publication};
+pub use ledger::{DataLedger, Death, FalseVerdict, Ledger, MessageLedger, Publication, Published};
 pub use lie::{Lie, Lies};
-pub use measure::{Kill, Measured, Measurement};
+pub use measure::{Kill, Load, Measured, Measurement};
 pub use network::{Hosts, NetworkConfig, Rule, RuleId};
 pub use node::*;
 pub use phin::Phin;

@@ -54,6 +54,18 @@ pub enum Lie {
     DataFingerprint,
     /// Requests for data, and for comparisons; answers to comparisons that nobody asked for.
     DataAsk,
+    /// Messages to all in the name of the member.
+    MessageForged,
+    /// The first messages of the member that the liar received.
+    MessageReplayed,
+    /// Announcements of messages of the member that do not exist.
+    MessageNews,
+    /// Requests for all messages of all members, and to be sent all later ones.
+    MessageAsk,
+    /// Requests to be sent no messages, of any member.
+    MessagePrune,
+    /// Messages are announced, and neither passed on nor sent on request.
+    MessageWithheld,
 }
 
 impl Lie {
@@ -87,6 +99,16 @@ impl Lie {
         Self::DataAsk,
     ];
 
+    /// Those about messages.
+    pub const OF_MESSAGES: [Self; 6] = [
+        Self::MessageForged,
+        Self::MessageReplayed,
+        Self::MessageNews,
+        Self::MessageAsk,
+        Self::MessagePrune,
+        Self::MessageWithheld,
+    ];
+
     /// Whether it is about one member at a time.
     pub const fn has_subject(self) -> bool {
         match self {
@@ -103,7 +125,10 @@ impl Lie {
             | Self::DataForged
             | Self::DataReplayed
             | Self::DataHalf
-            | Self::DataNews => true,
+            | Self::DataNews
+            | Self::MessageForged
+            | Self::MessageReplayed
+            | Self::MessageNews => true,
             Self::Members
             | Self::Stall
             | Self::Round
@@ -111,13 +136,21 @@ impl Lie {
             | Self::Ask
             | Self::Answer
             | Self::DataFingerprint
-            | Self::DataAsk => false,
+            | Self::DataAsk
+            | Self::MessageAsk
+            | Self::MessagePrune
+            | Self::MessageWithheld => false,
         }
     }
 
     /// Whether the lie hides a death. Then the liar also hides what its own process finds out.
     pub(crate) const fn hides(self) -> bool {
         matches!(self, Self::Clear | Self::Ack | Self::Abstain)
+    }
+
+    /// Whether the liar passes no messages on.
+    pub(crate) const fn withholds(self) -> bool {
+        matches!(self, Self::MessageWithheld)
     }
 
     /// Whether the lie is sent to its subject too. Otherwise the subject cannot refute before it learns of it from

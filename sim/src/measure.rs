@@ -28,8 +28,19 @@ pub struct Measurement {
     pub kill: Kill,
     /// The longest wait for all members to know of a kill.
     pub patience: Duration,
-    /// What each member writes meanwhile, and how often.
-    pub load: Option<(Write, Duration)>,
+    /// What members write meanwhile.
+    pub load: Option<Load>,
+}
+
+/// What members write while hosts die.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// What each writes.
+    pub write: Write,
+    /// How often.
+    pub every: Duration,
+    /// How many of the members do, the first ones.
+    pub by: u32,
 }
 
 /// The kind of kill.
@@ -143,13 +154,13 @@ impl Measurement {
 
     /// The members' turns are spread over the time between two writes of one.
     fn schedule_writes(&self, run: &mut Simulation) {
-        let Some((write, every)) = &self.load else {
+        let Some(Load { write, every, by }) = &self.load else {
             return;
         };
-        let (lasts, between) = (self.warm_up + WRITES_AFTER_KILL * self.kills, *every / self.nodes);
+        let (lasts, between) = (self.warm_up + WRITES_AFTER_KILL * self.kills, *every / *by);
         let moments = (0..).map(|turn| between * turn).take_while(|after| *after < lasts);
         for (turn, after) in (0_u32..).zip(moments) {
-            let writers = vec![NodeId(turn % self.nodes)];
+            let writers = vec![NodeId(turn % by)];
             run.schedule(Instant::START + after, Fault::Write(writers, write.clone()));
         }
     }

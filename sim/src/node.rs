@@ -82,6 +82,15 @@ pub enum Input<'a> {
     Delete(&'a str),
     /// The application sets the tag `t` of the member.
     Tag(&'a str),
+    /// The application publishes a message to all members.
+    Publish {
+        /// What it is about.
+        topic: &'a str,
+        /// Its content.
+        body: &'a [u8],
+        /// The members that are to receive it; empty for all.
+        filter: &'a str,
+    },
 }
 
 /// An output of a process.
@@ -115,6 +124,48 @@ pub enum Action {
     Generation(Generation),
     /// The data of a member changed here; at the owner, it was published.
     Data(NodeId, Option<DataLine>),
+    /// Something happened to a message.
+    Message(MessageNews),
+}
+
+/// What happened to a message to all members, at one of them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum MessageNews {
+    /// This member published it. A filtered message is not for all members.
+    Published {
+        /// The message.
+        line: MessageLine,
+        /// Whether it is for some members only.
+        is_filtered: bool,
+    },
+    /// This member was not allowed to publish it now.
+    Refused,
+    /// It is delivered to the application of this member.
+    Delivered(MessageLine),
+    /// The application of this member is told that the next messages of a publisher are missing.
+    Missed {
+        /// Who published them.
+        from: NodeId,
+        /// How many.
+        count: u64,
+    },
+}
+
+/// A message to all members, as one member knows it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MessageLine {
+    /// Who published it.
+    pub from: NodeId,
+    /// In which run of its process.
+    pub generation: Generation,
+    /// Its number among the messages of that run, from 1.
+    pub sequence: u64,
+    /// How many members passed it on.
+    pub hops: u8,
+    /// The length of its content.
+    pub bytes: usize,
+    /// A hash of topic and content.
+    pub content: u64,
 }
 
 /// The data of a member as one member knows it.

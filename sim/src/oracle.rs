@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     ledger::Ledger,
     machines::Machines,
-    node::{DataLine, Instant, NodeId, Notice, Process},
+    node::{DataLine, Instant, MessageNews, NodeId, Notice, Process},
     traffic::Traffic,
     truth::Truth,
 };
@@ -17,6 +17,8 @@ mod equal_data;
 mod incarnations;
 mod limits;
 mod member_data;
+mod messages_complete;
+mod messages_sound;
 mod no_return;
 mod self_alive;
 mod suspicions;
@@ -29,6 +31,8 @@ pub use equal_data::EqualData;
 pub use incarnations::Incarnations;
 pub use limits::Limits;
 pub use member_data::MemberDataSound;
+pub use messages_complete::MessagesComplete;
+pub use messages_sound::MessagesSound;
 pub use no_return::NoReturn;
 pub use self_alive::SelfAlive;
 pub use suspicions::Suspicions;
@@ -51,6 +55,11 @@ pub trait Oracle: Send {
         line: Option<DataLine>,
     ) {
         let _ = (truth, now, reader, owner, line);
+    }
+
+    /// Sees what happened to a message at a member.
+    fn observe_message(&mut self, truth: &Truth, now: Instant, at: NodeId, news: MessageNews) {
+        let _ = (truth, now, at, news);
     }
 
     /// Inspects the run from time to time.

@@ -3,8 +3,8 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Name, NotTaken, Output,
-    QueryAnswer, QueryToken, Receipt, Swim, Template,
+    Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Message, Name, NotTaken,
+    Output, PublishRequest, QueryAnswer, QueryToken, Receipt, Route, Swim, Template,
 };
 
 use crate::{
@@ -13,7 +13,8 @@ use crate::{
     lie::Lies,
     node::{
         Action, Belief, Channel, DataLine, Generation, HostId, Input, Instant, Knowledge, Line,
-        NodeId, Notice, Peer, Process, Protocol, Start, Transport, Usage, secs,
+        MessageLine, MessageNews, NodeId, Notice, Peer, Process, Protocol, Start, Transport, Usage,
+        secs,
     },
     protocols::{ProtocolKind, SettingsError},
     settings::ConfigSettings,
@@ -117,6 +118,14 @@ impl Protocol for Phin {
                 Some(22) => bytes.announced += len,
                 Some(23) => bytes.asked += len,
                 Some(24) => bytes.changes += len,
+                Some(29) => {
+                    bytes.publications += 1;
+                    bytes.published += len;
+                }
+                Some(30..=32) => {
+                    bytes.controls += 1;
+                    bytes.controlled += len;
+                }
                 _ => {}
             }
         }
@@ -151,8 +160,8 @@ struct PhinProcess {
     changed: BTreeSet<MemberId>,
     /// Messages that arrived in this input, for no application.
     unclaimed: Vec<Receipt>,
-    /// The queries to its application, which answers each with the question.
-    asked: Vec<(QueryToken, QueryAnswer)>,
+    /// Queries that arrived in this input. Each is answered with what it asks.
+    asked: Vec<(QueryToken, Arc<[u8]>)>,
 }
 
 impl PhinProcess {
@@ -214,16 +223,20 @@ impl PhinProcess {
                 return None;
             }
             Output::Query { token, body, .. } => {
-                self.asked.push((token, QueryAnswer::Reply(body)));
+                self.asked.push((token, body));
                 return None;
+            }
+            Output::Message(message) => {
+                Action::Message(MessageNews::Delivered(self.message_line(&message)?))
+            }
+            Output::MessagesMissed { from, count } => {
+                Action::Message(MessageNews::Missed { from: self.node(from)?, count })
             }
             // A simulation has no application to ask.
             Output::SendEnded { .. }
             | Output::QueryOutcome { .. }
             | Output::QueryEnded { .. }
             | Output::Newcomer { .. }
-            | Output::Message(_)
-            | Output::MessagesMissed { .. }
             | Output::JoinEnded { .. }
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {
@@ -239,15 +252,49 @@ impl PhinProcess {
                 actions.extend(action);
             }
             if let Some(receipt) = self.unclaimed.pop() {
-                self.swim.handle_receipt(now, receipt, Err(NotTaken::NoReceiver));
-            } else if let Some((token, answer)) = self.asked.pop() {
-                // What is over meanwhile is answered in vain.
-                drop(self.swim.reply(now, token, answer));
+                self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
+            } else if let Some((token, body)) = self.asked.pop() {
+                // Of two queries that arrive together, one may end before its answer.
+                let _ = self.swim.reply(now, token, QueryAnswer::Reply(body));
             } else {
                 break;
             }
         }
         self.report_data(actions);
+    }
+
+    /// The message as a line; `None` if its publisher is not in the run.
+    fn message_line(&self, message: &Message) -> Option<MessageLine> {
+        let Message { from, generation, topic, body, route, .. } = message;
+        let &Route::Published { sequence, hops, .. } = route else {
+            return None;
+        };
+        let (from, generation, content) =
+            (self.node(*from)?, *generation, message_hash(topic.as_str(), body));
+        Some(MessageLine { from, generation, sequence, hops, bytes: body.len(), content })
+    }
+
+    /// Publishes a message. What is published comes before its delivery here.
+    fn publish(
+        &mut self,
+        now: Instant,
+        (topic, body, filter): (&str, &[u8], &str),
+        actions: &mut Vec<Action>,
+    ) {
+        let topic_name = topic.parse().expect("simulated topics are well formed");
+        let mut request = PublishRequest::new(topic_name, body);
+        request.filter = filter.parse().expect("scenarios are checked before they run");
+        let generation = self.swim.members().me().generation();
+        let news = match self.swim.publish(now, request) {
+            Ok(sequence) => {
+                let (from, hops, bytes) = (self.keys.node, 0, body.len());
+                let content = message_hash(topic, body);
+                let line = MessageLine { from, generation, sequence, hops, bytes, content };
+                MessageNews::Published { line, is_filtered: !filter.is_empty() }
+            }
+            Err(_) => MessageNews::Refused,
+        };
+        actions.push(Action::Message(news));
     }
 
     /// Reports the data of others that changed, and the own data once it is published: a draft is nobody's business.
@@ -317,6 +364,9 @@ impl Process for PhinProcess {
                     self.swim.describe(now, |profile| profile.tags = tags);
                 }
             }
+            Input::Publish { topic, body, filter } => {
+                self.publish(now, (topic, body, filter), actions);
+            }
         }
         self.drain(now, actions);
     }
@@ -380,6 +430,14 @@ fn data_line(data: &MemberData) -> DataLine {
         bytes: data.bytes(),
         content: content.value(),
     }
+}
+
+/// What tells one message from another.
+pub(crate) fn message_hash(topic: &str, body: &[u8]) -> u64 {
+    let mut content = TraceHash::default();
+    content.bytes(topic.as_bytes());
+    content.bytes(body);
+    content.value()
 }
 
 const fn belief(state: MemberState) -> Belief {

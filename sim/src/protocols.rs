@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use phin_swim::{Config, ConfigError};
 
 use crate::{
-    baselines::{Chitchat, FailureRule, Heartbeat, SwimConfig, SwimProtocol},
+    baselines::{Chitchat, FailureRule, Flood, Heartbeat, Serf, SwimConfig, SwimProtocol},
     node::{Protocol, millis, secs},
     phin::Phin,
     settings::ConfigSettings,
@@ -40,6 +40,10 @@ pub enum ProtocolKind {
     Heartbeat,
     /// The data of chitchat, without a failure detector: for `sweep data` alone.
     Chitchat,
+    /// Messages flooded on all rings, without a failure detector: for `sweep messages` alone.
+    Flood,
+    /// The user events of serf, without a failure detector: for `sweep messages` alone.
+    Serf,
 }
 
 impl ProtocolKind {
@@ -72,6 +76,8 @@ impl ProtocolKind {
             Self::HeartbeatPhi => "heartbeat-phi",
             Self::Heartbeat => "heartbeat",
             Self::Chitchat => "chitchat",
+            Self::Flood => "flood",
+            Self::Serf => "serf",
         }
     }
 
@@ -86,7 +92,7 @@ impl ProtocolKind {
             | Self::PhinCalm8
             | Self::PhinEvict
             | Self::PhinWan => u32::MAX,
-            Self::Lifeguard | Self::Swim => 8_192,
+            Self::Lifeguard | Self::Swim | Self::Flood | Self::Serf => 8_192,
             Self::Chitchat => 1_500,
             Self::HeartbeatPhi | Self::Heartbeat => 512,
         }
@@ -117,7 +123,9 @@ impl ProtocolKind {
             | Self::Swim
             | Self::HeartbeatPhi
             | Self::Heartbeat
-            | Self::Chitchat => return None,
+            | Self::Chitchat
+            | Self::Flood
+            | Self::Serf => return None,
         }
         Some(config)
     }
@@ -148,6 +156,8 @@ impl ProtocolKind {
             Self::Lifeguard => Arc::new(SwimProtocol { nodes, config: SwimConfig::MEMBERLIST }),
             Self::Swim => Arc::new(SwimProtocol { nodes, config: SwimConfig::PAPER }),
             Self::Chitchat => Arc::new(Chitchat { nodes, keys: 0, bytes: 0 }),
+            Self::Flood => Arc::new(Flood { nodes, seed }),
+            Self::Serf => Arc::new(Serf { nodes }),
             Self::HeartbeatPhi => Arc::new(Heartbeat { nodes, rule: FailureRule::Phi(8.0) }),
             _heartbeat => Arc::new(Heartbeat { nodes, rule: FailureRule::Timeout(secs(5)) }),
         })

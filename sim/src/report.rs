@@ -14,6 +14,7 @@ mod cells;
 mod data;
 mod detection;
 mod distribution;
+mod messages;
 mod others;
 mod plots;
 mod survivors;
@@ -80,6 +81,7 @@ pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page>
             Experiment::Calm => others::calm(&rows),
             Experiment::Survivors => survivors::report(&rows),
             Experiment::Data => data::report(&rows),
+            Experiment::Messages => messages::report(&rows),
         };
         if !is_usual {
             text += &format!("\n{UNUSUAL}\n");
@@ -156,7 +158,7 @@ const fn line_metric(experiment: Experiment) -> &'static str {
         Experiment::Pause => "declared",
         Experiment::Bootstrap => "complete",
         Experiment::Partition => "healed",
-        Experiment::Survivors => "all",
+        Experiment::Survivors | Experiment::Messages => "all",
         Experiment::Data => "known",
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, io::Write, time::Duration};
 
+use phin_swim::Filter;
 use serde::Deserialize;
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     node::{Belief, Instant, Knowledge, NodeId, millis, secs},
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
-        NoReturn, SelfAlive, Suspicions, WronglyDead,
+        MessagesComplete, MessagesSound, NoReturn, SelfAlive, Suspicions, WronglyDead,
     },
     protocols::{ProtocolKind, SettingsError},
     simulation::{Setup, Simulation},
@@ -22,7 +23,7 @@ pub use crate::settings::{ConfigSettings, NetworkKind, NetworkSettings, Share, S
 mod events;
 mod expect;
 
-pub(crate) use events::{DataAs, Event, TimedEvent};
+pub(crate) use events::{DataAs, Event, Repeated, TimedEvent};
 pub use expect::Expect;
 
 /// A scenario, as in its file.
@@ -156,8 +157,13 @@ impl Scenario {
                 return here("at", text);
             }
             if timed.event.writes() > MAX_WRITES {
-                let key = if matches!(timed.event, Event::Put { .. }) { "count" } else { "every" };
+                let key = if timed.event.is_once() { "count" } else { "every" };
                 return here(key, format!("a member writes at most {MAX_WRITES} times"));
+            }
+            if let Event::Publish { filter, .. } = &timed.event
+                && let Err(error) = filter.parse::<Filter>()
+            {
+                return here("filter", error.to_string());
             }
             let all = |event: &TimedEvent| event.event.newcomers(self.nodes);
             ever = self.event.iter().map(all).fold(self.nodes, u32::saturating_add);
@@ -271,6 +277,9 @@ impl Scenario {
         }
         run.watch(Box::new(Incarnations::default()));
         run.watch(Box::new(MemberDataSound::new(MAX_DATA_BYTES)));
+        run.watch(Box::new(MessagesSound::default()));
+        let within = expect.messages_within.map(|span| span.0);
+        run.watch(Box::new(MessagesComplete::new(expect.max_missed, within)));
         run.watch(Box::new(NoReturn::default()));
         run.watch(Box::new(SelfAlive::default()));
         run.watch(Box::new(Completeness::new(expect.known_within.0, calm_since)));

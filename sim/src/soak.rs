@@ -9,8 +9,8 @@ use crate::{
     lie::Lie,
     node::{NodeId, millis, secs},
     scenario::{
-        ConfigSettings, DataAs, Event, Expect, NetworkSettings, Scenario, Share, Span, StartAs,
-        TimedEvent, Who,
+        ConfigSettings, DataAs, Event, Expect, NetworkSettings, Repeated, Scenario, Share, Span,
+        StartAs, TimedEvent, Who,
     },
 };
 
@@ -46,7 +46,7 @@ impl FaultKind {
 }
 
 /// The scenario of a seed, without the kinds of events to avoid (`base`: all but the faults below; `data`: what applications
-/// write), and with some of these faults.
+/// write; `messages`: what they publish), and with some of these faults.
 pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Scenario {
     let mut scenario = base_scenario(seed, avoid);
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0xfa17));
@@ -88,6 +88,11 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
     let writes = dice.writes(&scenario);
     if !avoid.iter().any(|avoided| avoided == "data") {
         scenario.event.extend(writes);
+    }
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x3e55a6e));
+    let messages = dice.messages(&scenario);
+    if !avoid.iter().any(|avoided| avoided == "messages") {
+        scenario.event.extend(messages);
     }
     scenario
 }
@@ -353,6 +358,32 @@ impl Dice {
             TimedEvent { at: Span(at), event }
         });
         writes.collect()
+    }
+
+    /// What applications publish to all, in two of three runs, drawn after everything else.
+    fn messages(&mut self, scenario: &Scenario) -> Vec<TimedEvent> {
+        if self.one_in(3) {
+            return Vec::new();
+        }
+        let (nodes, time) = (scenario.nodes, scenario.lasts.0.saturating_sub(CALM));
+        let messages = (0..self.0.random_range(1..=4_u32)).map(|_| {
+            let at = time.mul_f64(self.0.random_range(0.05..0.9));
+            let lasts = Span((time - at).mul_f64(self.0.random_range(0.2..0.9)));
+            let share = *self.one_of(&[1, 4, nodes, nodes]);
+            let who = self.who(nodes, share);
+            // All members together publish at most ten times a second.
+            let least = 100 * who.of(nodes).len() as u64;
+            let every = Span(millis((*self.one_of(&[100, 300, 2_000])).max(least)));
+            let repeated = match self.one_in(4) {
+                true => Repeated { count: *self.one_of(&[1, 10, 60]), again: None },
+                false => Repeated { count: 1, again: Some((every, lasts)) },
+            };
+            let (bytes, topics) = (*self.one_of(&[12, 200, 1_000, 20_000]), *self.one_of(&[1, 3]));
+            let filter = if self.one_in(6) { "t!=none" } else { "" }.to_owned();
+            let event = Event::Publish { who, bytes, repeated, topics, filter };
+            TimedEvent { at: Span(at), event }
+        });
+        messages.collect()
     }
 
     /// The first of these members receives only from one or two of its observers, or is heard only by them, or both.

@@ -10,6 +10,7 @@ use std::{
 use phin_report::Samples;
 
 use crate::{
+    ledger::Published,
     node::{Instant, NodeId},
     simulation::Simulation,
 };
@@ -30,6 +31,18 @@ pub struct Summary {
     suspected: BTreeMap<NodeId, Instant>,
     degraded: BTreeMap<NodeId, Seen>,
     isolated: BTreeMap<NodeId, Instant>,
+    published: Messages,
+}
+
+/// What became of messages to all members.
+#[derive(Clone, Debug, Default)]
+struct Messages {
+    published: usize,
+    refused: u64,
+    delivered: usize,
+    missed: u64,
+    /// The times until all others had them, of those that reached all.
+    all: Vec<Duration>,
 }
 
 /// A death, and the times until it was known.
@@ -74,6 +87,14 @@ impl Summary {
             (messages as f64 / seconds, bytes as f64 / seconds, node)
         });
         let busiest = rates.max_by(|a, b| a.0.total_cmp(&b.0));
+        let all = &ledger.messages.published;
+        let published = Messages {
+            published: all.len(),
+            refused: ledger.messages.refused,
+            delivered: all.iter().map(|message| message.delivered).sum(),
+            missed: ledger.messages.missed.values().sum(),
+            all: all.iter().filter_map(Published::all).collect(),
+        };
         let mut summary = Self {
             runs: 1,
             deaths: deaths.collect(),
@@ -81,6 +102,7 @@ impl Summary {
             messages: run.traffic().messages,
             bytes: run.traffic().bytes,
             busiest,
+            published,
             ..Self::default()
         };
         for verdict in &ledger.false_deaths {
@@ -108,6 +130,11 @@ impl Summary {
         self.member_seconds += other.member_seconds;
         self.messages += other.messages;
         self.bytes += other.bytes;
+        self.published.published += other.published.published;
+        self.published.refused += other.published.refused;
+        self.published.delivered += other.published.delivered;
+        self.published.missed += other.published.missed;
+        self.published.all.extend(other.published.all);
         let busiest = [self.busiest, other.busiest].into_iter().flatten();
         self.busiest = busiest.max_by(|a, b| a.0.total_cmp(&b.0));
         other.declared.into_iter().for_each(|(node, seen)| merge(&mut self.declared, node, seen));
@@ -188,6 +215,23 @@ fn merge(all: &mut BTreeMap<NodeId, Seen>, node: NodeId, seen: Seen) {
     }
 }
 
+impl fmt::Display for Messages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { published, refused, delivered, missed, all } = self;
+        if *published == 0 {
+            return Ok(());
+        }
+        write!(f, "{:LABEL$}{published} published, {delivered} times delivered", "messages")?;
+        write!(f, ", {missed} times missed, {refused} refused")?;
+        let all = Samples::of_millis(all.iter().copied());
+        if !all.is_empty() {
+            let (median, max) = (seconds(all.quantile(0.5)), seconds(all.max()));
+            write!(f, "; with all after {median} in the median, {max} at most")?;
+        }
+        writeln!(f)
+    }
+}
+
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.deaths(f)?;
@@ -199,6 +243,7 @@ impl fmt::Display for Summary {
             write!(f, "; most by {node}: {messages:.2} and {bytes:.0}")?;
         }
         writeln!(f)?;
+        self.published.fmt(f)?;
         let reported = [("falsely dead", &self.declared), ("degraded", &self.degraded)];
         for (what, seen) in reported {
             if seen.is_empty() {

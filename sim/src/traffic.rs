@@ -34,6 +34,14 @@ pub struct PartBytes {
     pub fingerprints: u64,
     /// How many pings and acks.
     pub pings: u64,
+    /// How many times messages to all members were passed on.
+    pub publications: u64,
+    /// Their bytes.
+    pub published: u64,
+    /// How many announcements of messages, requests for them, and requests to stop there were.
+    pub controls: u64,
+    /// Their bytes.
+    pub controlled: u64,
 }
 
 impl ops::AddAssign for PartBytes {
@@ -43,6 +51,10 @@ impl ops::AddAssign for PartBytes {
         self.changes += other.changes;
         self.fingerprints += other.fingerprints;
         self.pings += other.pings;
+        self.publications += other.publications;
+        self.published += other.published;
+        self.controls += other.controls;
+        self.controlled += other.controlled;
     }
 }
 
@@ -56,6 +68,10 @@ impl ops::Sub for PartBytes {
             changes: self.changes - other.changes,
             fingerprints: self.fingerprints - other.fingerprints,
             pings: self.pings - other.pings,
+            publications: self.publications - other.publications,
+            published: self.published - other.published,
+            controls: self.controls - other.controls,
+            controlled: self.controlled - other.controlled,
         }
     }
 }

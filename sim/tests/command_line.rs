@@ -40,6 +40,8 @@ fn slips_are_told_with_what_is_wrong() {
         ("sweep pause --loss 1%,2%", "one --loss"),
         ("sweep pause --survivors 3", "--survivors"),
         ("sweep survivors --survivors 0", "--survivors"),
+        ("sweep pause --case one", "--case"),
+        ("sweep data --case one", "no case one"),
         ("run nope.toml", "nope.toml"),
         ("run s.toml", "s.toml: line 7: event 1, `who`"),
         ("merge nope.samples", "nope.samples"),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use phin_sim::{
     Action, Belief, DataLine, Fault, Generation, Incarnation, Input, Instant, Knowledge, Line,
-    NetworkConfig, NodeId, Notice, Process, Protocol, ProtocolKind, Setup, Simulation, Start,
-    Transport, Usage, Version, Write, millis,
+    MessageLine, MessageNews, NetworkConfig, NodeId, Notice, Process, Protocol, ProtocolKind,
+    Setup, Simulation, Start, Transport, Usage, Version, Write, millis,
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
-        NoReturn, Oracle, SelfAlive, Suspicions, Violation, WronglyDead,
+        MessagesComplete, MessagesSound, NoReturn, Oracle, SelfAlive, Suspicions, Violation,
+        WronglyDead,
     },
     secs,
 };
@@ -50,6 +51,18 @@ enum Bug {
     MissesData,
     /// Keeps the data of members that left.
     KeepsDataOfTheGone,
+    /// Delivers a message twice.
+    RepeatsMessages,
+    /// Delivers two messages in the wrong order.
+    SwapsMessages,
+    /// Delivers a message that is of nobody.
+    ForgesMessages,
+    /// Drops a message, and reports nothing.
+    LosesMessages,
+    /// Drops a message, and reports it.
+    MissesMessages,
+    /// Drops a message, and reports too many.
+    MissesTooMany,
 }
 
 /// phin, with a bug in the first member.
@@ -64,6 +77,8 @@ struct FaultyProcess {
     has_told: bool,
     /// The first data that it saw of a member.
     first_data: Option<DataLine>,
+    /// A message that waits.
+    held: Option<Action>,
     sound: Box<dyn Process>,
 }
 
@@ -79,7 +94,8 @@ impl Protocol for Faulty {
     fn start(&self, start: Start) -> Box<dyn Process> {
         let bug = if start.node == NodeId(0) { self.bug } else { Bug::None };
         let sound = self.sound.start(start);
-        Box::new(FaultyProcess { bug, me: start.node, has_told: false, first_data: None, sound })
+        let (me, has_told, first_data, held) = (start.node, false, None, None);
+        Box::new(FaultyProcess { bug, me, has_told, first_data, held, sound })
     }
 }
 
@@ -108,6 +124,37 @@ impl FaultyProcess {
     }
 }
 
+impl FaultyProcess {
+    /// Changes the third message of the second member.
+    fn change_messages(&mut self, actions: &mut Vec<Action>) {
+        let from = NodeId(1);
+        let missed = |count| Action::Message(MessageNews::Missed { from, count });
+        let mut changed = Vec::new();
+        for action in actions.drain(..) {
+            let line = match action {
+                Action::Message(MessageNews::Delivered(line)) if line.from == from => line,
+                _other => {
+                    changed.push(action);
+                    continue;
+                }
+            };
+            match (self.bug, line.sequence) {
+                (Bug::RepeatsMessages, 3) => changed.extend([action.clone(), action]),
+                (Bug::SwapsMessages, 3) => self.held = Some(action),
+                (Bug::ForgesMessages, 3) => {
+                    let forged = MessageLine { content: line.content ^ 1, ..line };
+                    changed.push(Action::Message(MessageNews::Delivered(forged)));
+                }
+                (Bug::LosesMessages, 3) => {}
+                (Bug::MissesMessages, 3) => changed.push(missed(1)),
+                (Bug::MissesTooMany, 3) => changed.push(missed(2)),
+                _sound => changed.extend([Some(action), self.held.take()].into_iter().flatten()),
+            }
+        }
+        *actions = changed;
+    }
+}
+
 impl Process for FaultyProcess {
     fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>) {
         self.sound.handle(now, input, actions);
@@ -124,6 +171,12 @@ impl Process for FaultyProcess {
             | Bug::InventsRevisions
             | Bug::ShowsDeletedData
             | Bug::TakesTooMuchData => self.change_data(actions),
+            Bug::RepeatsMessages
+            | Bug::SwapsMessages
+            | Bug::ForgesMessages
+            | Bug::LosesMessages
+            | Bug::MissesMessages
+            | Bug::MissesTooMany => self.change_messages(actions),
             Bug::SuspectsOften if is_time => {
                 (0..4).for_each(|_| Self::tell(actions, NodeId(5), Belief::Suspect, 0));
             }
@@ -212,6 +265,11 @@ fn violations(bug: Bug, oracle: Box<dyn Oracle>) -> Vec<Violation> {
     ] {
         run.schedule(Instant::START + secs(at), Fault::Write(vec![NodeId(node)], write));
     }
+    let publish = Write::Publish { count: 1, topic: 0, bytes: 50, filter: String::new() };
+    for at in 9..14 {
+        let publish = Fault::Write(vec![NodeId(1)], publish.clone());
+        run.schedule(Instant::START + secs(at), publish);
+    }
     run.schedule(Instant::START + secs(12), Fault::Leave(vec![NodeId(2)]));
     run.schedule(Instant::START + secs(15), Fault::CrashHost(vec![NodeId(9)]));
     while run.now() < Instant::START + secs(40) {
@@ -291,6 +349,30 @@ fn member_data_catches_what_no_owner_published() {
 fn equal_data_catches_data_that_differs_or_should_be_gone() {
     catches(Bug::MissesData, || Box::new(EqualData::default()));
     catches(Bug::KeepsDataOfTheGone, || Box::new(EqualData::default()));
+}
+
+#[test]
+fn messages_sound_catches_what_comes_twice_or_late_or_of_nobody_or_after_a_silent_gap() {
+    let bugs = [
+        Bug::RepeatsMessages,
+        Bug::SwapsMessages,
+        Bug::ForgesMessages,
+        Bug::LosesMessages,
+        Bug::MissesTooMany,
+    ];
+    for bug in bugs {
+        catches(bug, || Box::new(MessagesSound::default()));
+    }
+    assert_eq!(violations(Bug::MissesMessages, Box::new(MessagesSound::default())), []);
+}
+
+#[test]
+fn messages_complete_catches_what_neither_came_nor_was_reported() {
+    catches(Bug::LosesMessages, || Box::new(MessagesComplete::new(9, None)));
+    catches(Bug::MissesMessages, || Box::new(MessagesComplete::new(0, None)));
+    assert_eq!(violations(Bug::MissesMessages, Box::new(MessagesComplete::new(9, None))), []);
+    let prompt = violations(Bug::None, Box::new(MessagesComplete::new(0, Some(millis(0)))));
+    assert!(!prompt.is_empty());
 }
 
 #[test]

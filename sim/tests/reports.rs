@@ -1,8 +1,8 @@
 //! Reports are whole, and shares of a sweep give the same as the sweep.
 
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, Point, ProtocolKind, SampleLine, Shard, cores, reports,
-    run_jobs,
+    Conditions, DataCase, Experiment, Job, MessageCase, Point, ProtocolKind, SampleLine, Shard,
+    cores, reports, run_jobs,
 };
 
 fn written(lines: &[SampleLine], folder: &std::path::Path) -> Vec<String> {
@@ -207,6 +207,49 @@ fn data_is_compared_with_chitchats() {
     let pages = reports(&lines, "phin-sim sweep data", true);
     let text = &pages.iter().find(|page| page.name == "data.md").unwrap().text;
     for expected in ["A change of 200 bytes", "After a split", "A newcomer", "Deaths while"] {
+        assert!(text.contains(expected), "{expected}");
+    }
+}
+
+#[test]
+fn messages_are_compared_with_flooding_and_gossip() {
+    let job = |protocol, case: MessageCase| {
+        let point = Point::default().with("n", 24.0).with("case", f64::from(case as u8));
+        let (point, experiment) = (point.with("kills", 1.0), Experiment::Messages);
+        Job { experiment, protocol, point, seed: 1, conditions: Conditions::default() }
+    };
+    let jobs = vec![
+        job(ProtocolKind::Phin, MessageCase::Ten),
+        job(ProtocolKind::Phin, MessageCase::Deaths),
+        job(ProtocolKind::Phin, MessageCase::Spaced),
+        job(ProtocolKind::Flood, MessageCase::Spaced),
+        job(ProtocolKind::Serf, MessageCase::Spaced),
+    ];
+    let lines = run_jobs(jobs, Shard::WHOLE, cores()).unwrap();
+    let mean = |protocol: ProtocolKind, case: MessageCase, metric: &str| {
+        let found = lines.iter().find(|line| {
+            let is_case = line.point.get("case") == f64::from(case as u8);
+            line.protocol == protocol.as_str() && is_case && line.metric == metric
+        });
+        let values = &found.unwrap_or_else(|| panic!("{protocol} {case:?} {metric}")).values;
+        values.iter().sum::<f64>() / values.len() as f64
+    };
+    let phin = |case, metric| mean(ProtocolKind::Phin, case, metric);
+    let (first, steady) =
+        (phin(MessageCase::Ten, "rmr_first"), phin(MessageCase::Ten, "rmr_steady"));
+    assert!(first > 2.0 && steady.abs() < 0.05, "{first}, then {steady}");
+    assert_eq!(phin(MessageCase::Deaths, "lacking"), 0.0);
+    let spaced = |protocol, metric| mean(protocol, MessageCase::Spaced, metric);
+    // Each of 24 members has eight next ones, or a few less, and sends nothing back.
+    let flooded = spaced(ProtocolKind::Flood, "rmr");
+    assert!((4.0..7.0).contains(&flooded), "{flooded}");
+    // Two rounds of gossip at least, at 200 ms.
+    let gossiped = spaced(ProtocolKind::Serf, "all");
+    assert!((200.0..3_000.0).contains(&gossiped), "{gossiped} ms");
+    assert!(spaced(ProtocolKind::Phin, "all") < 20.0);
+    let pages = reports(&lines, "phin-sim sweep messages", true);
+    let text = &pages.iter().find(|page| page.name == "messages.md").unwrap().text;
+    for expected in ["Bursts", "Cost of bursts", "in three ways", "| serf | 24 |"] {
         assert!(text.contains(expected), "{expected}");
     }
 }

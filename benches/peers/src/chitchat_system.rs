@@ -6,10 +6,10 @@ use std::{
 };
 
 use chitchat::{
-    ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, ProtocolVersion,
-    spawn_chitchat, transport::UdpTransport,
+    ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, KeyChangeEvent,
+    ProtocolVersion, spawn_chitchat, transport::UdpTransport,
 };
-use phin_bench::{Node, Spec, Starting, System, Told};
+use phin_bench::{DataNode, DataReporter, Node, Spec, Starting, System, Told, Writing};
 
 /// chitchat with one of two settings.
 #[derive(Clone, Copy)]
@@ -50,6 +50,10 @@ impl System for Chitchat {
         )
     }
 
+    fn data_settings(&self) -> Option<String> {
+        Some("data noticed by subscribe_event".to_owned())
+    }
+
     fn start(&'static self, spec: Spec, told: Told) -> Starting {
         Box::pin(async move {
             let addr = SocketAddr::new(spec.ip, spec.port);
@@ -77,20 +81,45 @@ impl System for Chitchat {
                     told.live(&names);
                 }
             });
-            Ok(Box::new(Started { addr, _handle: handle }) as Box<dyn Node>)
+            Ok(Box::new(Started { addr, handle }) as Box<dyn Node>)
         })
     }
 }
 
 struct Started {
     addr: SocketAddr,
-    _handle: ChitchatHandle,
+    handle: ChitchatHandle,
 }
 
 impl Node for Started {
     fn addr(&self) -> SocketAddr {
         self.addr
     }
+
+    fn data(&self) -> Option<&dyn DataNode> {
+        Some(self)
+    }
 }
 
+impl DataNode for Started {
+    fn follow(&self, reporter: DataReporter) -> Writing<'_> {
+        Box::pin(async move {
+            // Called for the node's own changes, too, and while the state is locked, so no reader can be earlier.
+            let report =
+                move |event: KeyChangeEvent<'_>| reporter.report(&event.node.node_id, event.value);
+            self.handle.chitchat().lock().await.subscribe_event(KEY, report).forever();
+            Ok(())
+        })
+    }
+
+    fn write(&self, value: String) -> Writing<'_> {
+        Box::pin(async move {
+            self.handle.chitchat().lock().await.self_node_state().set(KEY, value);
+            Ok(())
+        })
+    }
+}
+
+/// The only key that members write.
+const KEY: &str = "value";
 const INTERVAL: Duration = Duration::from_secs(1);

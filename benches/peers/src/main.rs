@@ -1,7 +1,9 @@
-//! phin and other membership systems, measured side by side: the same deaths, clocks and counters for all.
+//! phin and other membership systems, measured side by side: the same deaths, changes of data, clocks and counters for
+//! all.
 //!
 //! ```sh
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- --sizes 8,32 --kills 5 --out docs/benchmarks
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- data --out docs/benchmarks
 //! ```
 
 mod chitchat_system;
@@ -15,8 +17,11 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
-use phin_bench::{Launcher, Options, Phin, System, enter, measure, serve, spin};
+use clap::{Parser, Subcommand};
+use phin_bench::{
+    Common, DataOptions, Launcher, Network, Options, Phin, System, enter, measure, measure_data,
+    serve, spin,
+};
 
 use chitchat_system::Chitchat;
 use foca_system::Foca;
@@ -26,8 +31,11 @@ use serf_system::Serf;
 
 /// Measure phin and other membership systems side by side
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Example:\n  phin-peers --systems phin,foca --sizes 8,32 --kill silent")]
 struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Which, by name; `all` for all that are here
     #[arg(long, value_delimiter = ',', default_value = "all")]
     systems: Vec<String>,
@@ -36,6 +44,24 @@ struct Cli {
     list: bool,
     #[command(flatten)]
     options: Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Data(Data),
+}
+
+/// Change member data, and measure the time until all know and the traffic, of the systems that have member data
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  phin-peers data --systems phin,chitchat --changes 10 --load 10s"
+)]
+struct Data {
+    /// Which, by name; `all` for all that have member data
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    systems: Vec<String>,
+    #[command(flatten)]
+    options: DataOptions,
 }
 
 /// All that are here.
@@ -61,7 +87,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let done = match (arguments.next().as_deref(), arguments.next()) {
         (Some("child"), Some(name)) => child(&name),
-        _ => compare(),
+        _ => measure_as_asked(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -86,33 +112,81 @@ fn find(name: &str) -> Result<&'static dyn System, String> {
     found.ok_or_else(|| format!("there is no {name} here; --list says what there is"))
 }
 
-fn compare() -> Result<(), String> {
+fn measure_as_asked() -> Result<(), String> {
     let cli = Cli::parse();
-    let systems = match cli.systems.iter().any(|name| name == "all") {
-        true => systems(),
-        false => cli.systems.iter().map(|name| find(name)).collect::<Result<_, _>>()?,
-    };
+    match &cli.command {
+        Some(Command::Data(data)) => compare_data(data),
+        None => compare(&cli),
+    }
+}
+
+/// The systems of these names; for `all`, all that are `selected`.
+fn select(
+    names: &[String],
+    selected: impl Fn(&&'static dyn System) -> bool,
+) -> Result<Vec<&'static dyn System>, String> {
+    match names.iter().any(|name| name == "all") {
+        true => Ok(systems().into_iter().filter(selected).collect()),
+        false => names.iter().map(|name| find(name)).collect(),
+    }
+}
+
+fn compare(cli: &Cli) -> Result<(), String> {
+    let systems = select(&cli.systems, |_| true)?;
     if cli.list {
         let lines =
             systems.iter().map(|system| format!("{}: {}\n", system.name(), system.settings()));
         return print(&lines.collect::<String>());
     }
-    let network = enter();
-    if !network.is_own() {
-        return Err(format!("peers are measured only in a network of their own: {network:?}"));
-    }
-    let options = &cli.options;
-    let launcher = Launcher::new(["child"]).map_err(|error| error.to_string())?;
-    let mut report = measure(&systems, options, &launcher, network)?;
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    report.command = format!("phin-peers {}", arguments.join(" "));
-    if let Some(out) = &options.out {
+    let (options, network) = (&cli.options, own_network()?);
+    let mut report = measure(&systems, options, &launcher()?, network)?;
+    report.command = command();
+    if let Some(out) = &options.common.out {
         let written = report.write(out, &options.stem("peers"), options.simulated.as_deref());
         written.map_err(|error| error.to_string())?;
     }
+    print_report(&options.common, || report.markdown(), || report.json())
+}
+
+fn compare_data(data: &Data) -> Result<(), String> {
+    let systems = select(&data.systems, |system| system.data_settings().is_some())?;
+    let (options, network) = (&data.options, own_network()?);
+    let mut report = measure_data(&systems, options, &launcher()?, network)?;
+    report.command = command();
+    if let Some(out) = &options.common.out {
+        report.write(out, "peers-data").map_err(|error| error.to_string())?;
+    }
+    print_report(&options.common, || report.markdown(), || report.json())
+}
+
+/// A network for the nodes alone, which this process enters.
+fn own_network() -> Result<Network, String> {
+    match enter() {
+        network @ Network::Own { .. } => Ok(network),
+        network @ Network::Shared { .. } => {
+            Err(format!("peers are measured only in a network of their own: {network:?}"))
+        }
+    }
+}
+
+fn launcher() -> Result<Launcher, String> {
+    Launcher::new(["child"]).map_err(|error| error.to_string())
+}
+
+/// The command that runs, for its report.
+fn command() -> String {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    format!("phin-peers {}", arguments.join(" "))
+}
+
+fn print_report(
+    options: &Common,
+    markdown: impl FnOnce() -> String,
+    json: impl FnOnce() -> io::Result<String>,
+) -> Result<(), String> {
     match options.json {
-        true => print(&(report.json().map_err(|error| error.to_string())? + "\n")),
-        false => print(&report.markdown()),
+        true => print(&(json().map_err(|error| error.to_string())? + "\n")),
+        false => print(&markdown()),
     }
 }
 

@@ -1,20 +1,25 @@
-//! Draws the plots of benchmark reports again, from the JSON with their samples:
+//! Writes the tables and plots of benchmark reports again, from the JSON with their samples:
 //! `cargo run -p phin-bench --example redraw -- docs/benchmarks/nodes-*.json docs/benchmarks/peers-*.json`.
 
 use std::{error::Error, fs, path::Path};
 
-use phin_bench::Report;
+use phin_bench::{DataReport, Report};
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in std::env::args().skip(1) {
         let path = Path::new(&file);
         let text = fs::read_to_string(path).map_err(|error| format!("{file}: {error}"))?;
-        let report: Report = serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
-        let mut words = report.command.split(' ').skip_while(|word| *word != "--simulated");
-        let simulated = words.nth(1).map(Path::new);
         let folder = path.parent().ok_or("a file is in a folder")?;
         let name = path.file_stem().and_then(|name| name.to_str()).ok_or("a file has a name")?;
-        report.write(folder, name, simulated)?;
+        if name.ends_with("-data") {
+            let report: DataReport =
+                serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
+            report.write(folder, name)?;
+        } else {
+            let report: Report = serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
+            let mut words = report.command.split(' ').skip_while(|word| *word != "--simulated");
+            report.write(folder, name, words.nth(1).map(Path::new))?;
+        }
         // The samples stay as they were, digit for digit.
         fs::write(path, &text)?;
     }

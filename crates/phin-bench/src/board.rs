@@ -2,13 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{sync::watch, time::timeout};
-
-use crate::machine::now;
+use crate::{machine::now, watched::Watched};
 
 /// The handle by which a node reports changes of its list.
 #[derive(Clone, Debug)]
@@ -20,7 +18,7 @@ pub struct Told {
 impl Told {
     /// This member is alive.
     pub fn up(&self, member: &str) {
-        self.board.change(|state| {
+        self.board.lists.change(|state| {
             let view = &mut state.views[self.node];
             view.dead_since.remove(member);
             if view.live.insert(member.to_owned()) {
@@ -31,12 +29,12 @@ impl Told {
 
     /// This member has been declared dead, or is no longer counted among the living.
     pub fn down(&self, member: &str) {
-        self.board.change(|state| state.bury(self.node, member));
+        self.board.lists.change(|state| state.bury(self.node, member));
     }
 
     /// These are all that are alive, the node itself included.
     pub fn live(&self, members: &BTreeSet<String>) {
-        let known = self.board.state().views[self.node].live.clone();
+        let known = self.board.lists.state().views[self.node].live.clone();
         known.difference(members).for_each(|member| self.down(member));
         members.difference(&known).for_each(|member| self.up(member));
     }
@@ -45,12 +43,11 @@ impl Told {
 /// The lists of all nodes of this process.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    state: Mutex<State>,
-    changed: watch::Sender<()>,
+    lists: Watched<State>,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
+struct State {
     views: Vec<View>,
     /// The members that may be declared dead.
     doomed: BTreeSet<String>,
@@ -70,7 +67,7 @@ struct View {
 impl Board {
     /// Adds a node, which so far knows itself alone.
     pub(crate) fn add(self: &Arc<Self>, name: &str) -> Told {
-        let mut state = self.state();
+        let mut state = self.lists.state();
         let live = BTreeSet::from([name.to_owned()]);
         let view =
             View { own_name: name.to_owned(), live, changed: now(), dead_since: BTreeMap::new() };
@@ -80,12 +77,12 @@ impl Board {
 
     /// From now on the death of this member is no mistake.
     pub(crate) fn doom(&self, member: String) {
-        self.state().doomed.insert(member);
+        self.lists.state().doomed.insert(member);
     }
 
     /// The number of false verdicts: members declared dead that were not doomed, counted at each node.
     pub(crate) fn false_deaths(&self) -> u64 {
-        self.state().false_deaths
+        self.lists.state().false_deaths
     }
 
     /// Waits until every node has so many live members, and returns when the last of them had.
@@ -94,7 +91,7 @@ impl Board {
             let is_complete = state.views.iter().all(|view| view.live.len() == members);
             is_complete.then(|| state.views.iter().map(|view| view.changed).max()).flatten()
         };
-        self.wait(within, complete).await
+        self.lists.wait(within, complete).await
     }
 
     /// Waits until every node has declared this member dead, and returns when each did; without those that did not in
@@ -104,29 +101,7 @@ impl Board {
             state.views.iter().filter_map(|view| view.dead_since.get(member).copied()).collect()
         };
         let all = |state: &State| Some(times(state)).filter(|all| all.len() == state.views.len());
-        self.wait(within, all).await.unwrap_or_else(|| times(&self.state()))
-    }
-
-    async fn wait<T>(&self, within: Duration, ready: impl Fn(&State) -> Option<T>) -> Option<T> {
-        let mut changed = self.changed.subscribe();
-        let waiting = async {
-            loop {
-                if let Some(value) = ready(&self.state()) {
-                    return Some(value);
-                }
-                changed.changed().await.ok()?;
-            }
-        };
-        timeout(within, waiting).await.ok().flatten()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state());
-        self.changed.send_replace(());
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lists.wait(within, all).await.unwrap_or_else(|| times(&self.lists.state()))
     }
 }
 

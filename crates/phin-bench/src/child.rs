@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     Node, Spec, System,
     board::Board,
+    data::DataBoard,
     machine::now,
     protocol::{Command, Place, Reply},
 };
@@ -27,7 +28,7 @@ use crate::{
 pub fn serve(system: &'static dyn System) -> io::Result<()> {
     let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(async {
-        let mut child = Child { system, board: Arc::default(), nodes: Vec::new() };
+        let mut child = Child::new(system);
         let mut lines = BufReader::new(stdin()).lines();
         while let Some(line) = lines.next_line().await? {
             let reply = match serde_json::from_str(&line) {
@@ -59,10 +60,21 @@ pub fn spin() {
 struct Child {
     system: &'static dyn System,
     board: Arc<Board>,
-    nodes: Vec<Box<dyn Node>>,
+    data: Arc<DataBoard>,
+    nodes: Vec<Running>,
+}
+
+/// A node that runs.
+struct Running {
+    name: String,
+    node: Box<dyn Node>,
 }
 
 impl Child {
+    fn new(system: &'static dyn System) -> Self {
+        Self { system, board: Arc::default(), data: Arc::default(), nodes: Vec::new() }
+    }
+
     async fn handle(&mut self, command: Command) -> Reply {
         match command {
             Command::Start { places, port, seed, members, secret } => {
@@ -89,11 +101,14 @@ impl Child {
             Command::FalseDeaths => Reply::FalseDeaths { count: self.board.false_deaths() },
             Command::Connections => {
                 let mut counts = Vec::new();
-                for node in &self.nodes {
+                for Running { node, .. } in &self.nodes {
                     counts.extend(node.connections().await);
                 }
                 Reply::Connections { counts }
             }
+            Command::Follow => reply(self.follow().await, Reply::Following),
+            Command::Write { node, value } => reply(self.write(node, value).await, Reply::Written),
+            Command::Spread { within } => Reply::Spread { changes: self.data.spread(within).await },
         }
     }
 
@@ -107,24 +122,50 @@ impl Child {
         let mut starts = JoinSet::new();
         for place in places {
             let told = self.board.add(&place.name);
+            let name = place.name.clone();
             let start = self.system.start(spec(place, seed), told);
+            let start = async move { start.await.map(|node| Running { name, node }) };
             if seed.is_some() {
                 starts.spawn(start);
                 continue;
             }
             let first = start.await?;
-            seed = Some(first.addr());
+            seed = Some(first.node.addr());
             self.nodes.push(first);
         }
         while let Some(started) = starts.join_next().await {
             self.nodes.push(started.map_err(|error| error.to_string())??);
         }
         let first = self.nodes.first().ok_or("there is no node to start")?;
-        Ok(first.addr())
+        Ok(first.node.addr())
+    }
+
+    async fn follow(&self) -> Result<(), String> {
+        for Running { name, node } in &self.nodes {
+            let data = node.data().ok_or_else(|| format!("{name} has no member data"))?;
+            data.follow(self.data.add()).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, node: usize, value: String) -> Result<(), String> {
+        let Running { name, node } = self.nodes.get(node).ok_or("there is no such node")?;
+        let data = node.data().ok_or_else(|| format!("{name} has no member data"))?;
+        self.data.write(name, &value);
+        data.write(value).await
     }
 
     fn processes(&self) -> Vec<u32> {
-        let others: Vec<u32> = self.nodes.iter().filter_map(|node| node.process()).collect();
+        let others: Vec<u32> =
+            self.nodes.iter().filter_map(|running| running.node.process()).collect();
         if others.is_empty() { vec![std::process::id()] } else { others }
+    }
+}
+
+/// The reply to what has been done, or why it failed.
+fn reply(result: Result<(), String>, done: Reply) -> Reply {
+    match result {
+        Ok(()) => done,
+        Err(reason) => Reply::Failed { reason },
     }
 }

@@ -1,5 +1,6 @@
 //! Measures clusters of real nodes on one machine: the time until all live members know of a death, the cost of a
-//! node while nothing happens, and the time until a new cluster is complete.
+//! node while nothing happens, the time until a new cluster is complete, and the time and cost of changes of member
+//! data.
 //!
 //! The nodes run in child processes, which receive commands over pipes: the survivors share one, and each victim has
 //! its own. They are nodes of phin or of another [`System`], with the same deaths, clocks and counters for all. If
@@ -10,6 +11,9 @@
 mod board;
 mod child;
 mod children;
+mod cluster;
+mod cost;
+mod data;
 mod experiment;
 mod machine;
 mod network;
@@ -18,14 +22,19 @@ mod phin_system;
 mod protocol;
 mod report;
 mod row;
+mod watched;
 
 pub use board::Told;
 pub use child::{serve, spin};
 pub use children::Launcher;
+pub use cost::Cost;
+pub use data::{
+    DataNode, DataOptions, DataReport, DataReporter, DataRow, Spread, Writing, measure_data,
+};
 pub use experiment::measure;
 pub use machine::{Machine, cpu_millis};
 pub use network::{Network, enter};
-pub use options::{Kill, Options};
+pub use options::{Common, Kill, Options};
 pub use phin_system::Phin;
 pub use report::Report;
 pub use row::{Idle, Row};
@@ -42,6 +51,12 @@ pub trait System: Sync {
 
     /// Its version, transport and every timing that was chosen, in a line.
     fn settings(&self) -> String;
+
+    /// Every setting that member data has of its own, and how its changes are noticed, in a line; `None` if the system has
+    /// no member data.
+    fn data_settings(&self) -> Option<String> {
+        None
+    }
 
     /// Starts a node, which from then on tells what it learns of others.
     fn start(&'static self, spec: Spec, told: Told) -> Starting;
@@ -66,6 +81,11 @@ pub trait Node: Send {
     /// How many connections it has now, where it has any and knows.
     fn connections(&self) -> Counting<'_> {
         Box::pin(std::future::ready(None))
+    }
+
+    /// Its member data, if the system has any.
+    fn data(&self) -> Option<&dyn DataNode> {
+        None
     }
 }
 

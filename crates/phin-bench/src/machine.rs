@@ -81,6 +81,22 @@ impl Machine {
     pub(crate) fn finish(&mut self) {
         self.load_after = load();
     }
+
+    /// What a reader of a report should know of it, as a sentence; `remark` follows the load.
+    pub(crate) fn describe(&self, remark: &str) -> String {
+        let network = match self.own_network {
+            true => "",
+            false => "; the network was shared, so traffic is not known",
+        };
+        let build = match self.is_debug_build {
+            true => "; a debug build, by which nobody should judge the cost",
+            false => "",
+        };
+        format!(
+            "{} cores ({}), Linux {}, {} UTC, load {} before and {} after{remark}{network}{build}.\n",
+            self.cores, self.processor, self.kernel, self.date, self.load_before, self.load_after,
+        )
+    }
 }
 
 fn load() -> String {

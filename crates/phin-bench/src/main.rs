@@ -6,7 +6,9 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use phin_bench::{Launcher, Options, Phin, System, enter, measure, serve, spin};
+use phin_bench::{
+    Common, DataOptions, Launcher, Options, Phin, System, enter, measure, measure_data, serve, spin,
+};
 
 /// Measure what phin does and costs on this machine
 #[derive(Parser)]
@@ -20,6 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Detect(Box<Detect>),
+    Data(Box<Data>),
     Child(Child),
 }
 
@@ -32,11 +35,41 @@ enum Command {
 #[command(after_help = "Examples:\n  phin-bench detect --sizes 8,64 --kill silent\n  \
     phin-bench detect --out docs/benchmarks --simulated docs/benchmarks/detection.csv")]
 struct Detect {
+    #[command(flatten)]
+    profile: Profile,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// Start clusters of real nodes, change member data, and time until all know
+///
+/// Also measures what a change adds to the traffic of a node, and what a node costs while all members write. With the
+/// defaults it takes about three minutes.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  phin-bench data --changes 10 --load 10s\n  \
+    phin-bench data --sizes 8,32,64 --json")]
+struct Data {
+    #[command(flatten)]
+    profile: Profile,
+    #[command(flatten)]
+    options: DataOptions,
+}
+
+#[derive(clap::Args)]
+struct Profile {
     /// The nodes' timings
     #[arg(long, default_value = "lan", value_parser = ["local", "lan", "wan"])]
     profile: String,
-    #[command(flatten)]
-    options: Options,
+}
+
+impl Profile {
+    fn system(&self) -> &'static dyn System {
+        match self.profile.as_str() {
+            "local" => &Phin::Fast,
+            "wan" => &Phin::Wan,
+            _ => &Phin::Lan,
+        }
+    }
 }
 
 /// Be a child of a measurement, which sends it commands over standard input
@@ -52,6 +85,7 @@ struct Child {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Detect(args) => detect(&args),
+        Command::Data(args) => data(&args),
         Command::Child(child) => serve_child(&child),
     };
     match result {
@@ -75,25 +109,47 @@ fn serve_child(child: &Child) -> Result<(), String> {
 }
 
 fn detect(args: &Detect) -> Result<(), String> {
+    let (system, options) = (args.profile.system(), &args.options);
     let network = enter();
-    let system: &'static dyn System = match args.profile.as_str() {
-        "local" => &Phin::Fast,
-        "wan" => &Phin::Wan,
-        _ => &Phin::Lan,
-    };
-    let launcher =
-        Launcher::new(["child"]).map_err(|error| format!("cannot find this program: {error}"))?;
-    let options = &args.options;
-    let mut report = measure(&[system], options, &launcher, network)?;
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    report.command = format!("phin-bench {}", arguments.join(" "));
-    if let Some(out) = &options.out {
+    let mut report = measure(&[system], options, &launcher()?, network)?;
+    report.command = command();
+    if let Some(out) = &options.common.out {
         let written = report.write(out, &options.stem("nodes"), options.simulated.as_deref());
         written.map_err(|error| format!("cannot write the report: {error}"))?;
     }
+    print(&options.common, || report.markdown(), || report.json())
+}
+
+fn data(args: &Data) -> Result<(), String> {
+    let (system, options) = (args.profile.system(), &args.options);
+    let network = enter();
+    let mut report = measure_data(&[system], options, &launcher()?, network)?;
+    report.command = command();
+    if let Some(out) = &options.common.out {
+        let written = report.write(out, "nodes-data");
+        written.map_err(|error| format!("cannot write the report: {error}"))?;
+    }
+    print(&options.common, || report.markdown(), || report.json())
+}
+
+fn launcher() -> Result<Launcher, String> {
+    Launcher::new(["child"]).map_err(|error| format!("cannot find this program: {error}"))
+}
+
+/// The command that runs, for its report.
+fn command() -> String {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    format!("phin-bench {}", arguments.join(" "))
+}
+
+fn print(
+    options: &Common,
+    markdown: impl FnOnce() -> String,
+    json: impl FnOnce() -> io::Result<String>,
+) -> Result<(), String> {
     let text = match options.json {
-        true => report.json().map_err(|error| error.to_string())? + "\n",
-        false => report.markdown(),
+        true => json().map_err(|error| error.to_string())? + "\n",
+        false => markdown(),
     };
     match io::stdout().write_all(text.as_bytes()) {
         // A reader such as `head` stopped reading: no error.

@@ -23,7 +23,27 @@ impl Kill {
     }
 }
 
-/// The options of a measurement and of its reports.
+/// The options of every measurement and of its report.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Common {
+    /// How long a calm cluster's cost is measured
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub idle: Duration,
+    /// How long nodes are together before they are measured
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub settle: Duration,
+    /// When to give up waiting for all to know
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    pub patience: Duration,
+    /// Print one JSON object with every sample, and nothing else
+    #[arg(long)]
+    pub json: bool,
+    /// Write the report into this folder
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+}
+
+/// The options of a measurement of deaths and starts, and of its reports.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
     /// Cluster sizes
@@ -39,24 +59,12 @@ pub struct Options {
     /// How often a cluster of each size is started, all nodes at once through one seed
     #[arg(long, default_value_t = 50)]
     pub bootstraps: usize,
-    /// How long a calm cluster's cost is measured
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
-    pub idle: Duration,
-    /// How long nodes are together before they are measured
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
-    pub settle: Duration,
-    /// When to give up waiting for all to know
-    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
-    pub patience: Duration,
     /// Processes that do nothing but keep a core busy, from when the nodes have settled
     #[arg(long, default_value_t = 0)]
     pub busy: usize,
-    /// Print one JSON object with every sample, and nothing else
-    #[arg(long)]
-    pub json: bool,
-    /// Write a table, CSV, JSON and plots into this folder
-    #[arg(long, value_name = "DIR")]
-    pub out: Option<PathBuf>,
+    /// Those of every measurement.
+    #[command(flatten)]
+    pub common: Common,
     /// The simulator's CSV, for the plots' dashed curves
     #[arg(long, value_name = "FILE")]
     pub simulated: Option<PathBuf>,

@@ -1,8 +1,11 @@
 //! phin as one of the systems that are measured.
 
-use phin::{Change, Cluster, ClusterKey, Config, Notice, Subscription};
+use phin::{
+    Change, Cluster, ClusterKey, Config, Data, DataNotice, DataSubscription, DataUpdate, MemberId,
+    Notice, Subscription, WeakCluster,
+};
 
-use crate::{Counting, Node, Spec, Starting, System, Told};
+use crate::{Counting, DataNode, DataReporter, Node, Spec, Starting, System, Told, Writing};
 
 /// phin with one of its presets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -49,6 +52,13 @@ impl System for Phin {
         )
     }
 
+    fn data_settings(&self) -> Option<String> {
+        let delay = self.config().data_delay;
+        Some(format!(
+            "data is published up to {delay:?} after a write, and noticed by subscribe_data"
+        ))
+    }
+
     fn start(&'static self, spec: Spec, told: Told) -> Starting {
         Box::pin(async move {
             let key = spec.secret.parse::<ClusterKey>().map_err(|error| error.to_string())?;
@@ -75,6 +85,47 @@ impl Node for Started {
             Some(transport.connections + transport.connections_draining)
         })
     }
+
+    fn data(&self) -> Option<&dyn DataNode> {
+        Some(self)
+    }
+}
+
+impl DataNode for Started {
+    fn follow(&self, reporter: DataReporter) -> Writing<'_> {
+        tokio::spawn(follow(self.0.subscribe_data(), self.0.downgrade(), reporter));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn write(&self, value: String) -> Writing<'_> {
+        Box::pin(
+            async move { self.0.put_data(KEY, value).await.map_err(|error| error.to_string()) },
+        )
+    }
+}
+
+async fn follow(mut changes: DataSubscription, node: WeakCluster, reporter: DataReporter) {
+    let report = |owner: MemberId, value: &[u8]| {
+        let Some(node) = node.upgrade() else { return };
+        // Data of a member arrives after its record.
+        if let Some(owner) = node.members().get(owner) {
+            reporter.report(owner.name(), value);
+        }
+    };
+    let report_all = |data: &Data| {
+        data.iter()
+            .filter_map(|(owner, data)| Some((owner, data.get(KEY)?)))
+            .for_each(|(owner, value)| report(owner, value));
+    };
+    while let Some(notice) = changes.next().await {
+        match notice {
+            DataNotice::Snapshot(data) | DataNotice::Missed { data, .. } => report_all(&data),
+            DataNotice::Update { owner, update: DataUpdate::Put { value, .. } } => {
+                report(owner, &value);
+            }
+            _ => {}
+        }
+    }
 }
 
 async fn tell(mut changes: Subscription, told: Told) {
@@ -92,3 +143,6 @@ async fn tell(mut changes: Subscription, told: Told) {
         }
     }
 }
+
+/// The only key that members write.
+const KEY: &str = "value";

@@ -29,6 +29,21 @@ pub(crate) enum Command {
     FalseDeaths,
     /// Say how many connections each node here has.
     Connections,
+    /// Have every node here report the member data that it knows, from now on.
+    Follow,
+    /// Have one of the nodes here write a value. Which nodes the numbers from 0 on stand for does not change.
+    Write { node: usize, value: String },
+    /// Wait until every node here knows all that was written here since the last such command, for so long at most.
+    Spread { within: Duration },
+}
+
+/// A value that a member wrote.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Change {
+    /// When its owner was about to write it.
+    pub(crate) written: u64,
+    /// When each node that knew it in time did.
+    pub(crate) known: Vec<u64>,
 }
 
 /// A node's name and address.
@@ -61,6 +76,12 @@ pub(crate) enum Reply {
     /// Those of each node, as far as nodes know.
     Connections {
         counts: Vec<u64>,
+    },
+    Following,
+    Written,
+    /// All that was written, in the order in which it was.
+    Spread {
+        changes: Vec<Change>,
     },
     Failed {
         reason: String,

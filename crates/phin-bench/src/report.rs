@@ -40,7 +40,6 @@ impl Report {
         name: &str,
         simulated: Option<&Path>,
     ) -> io::Result<Vec<PathBuf>> {
-        fs::create_dir_all(out)?;
         let simulated = simulated.map(fs::read_to_string).transpose()?;
         let simulated = simulated.map(|text| Simulated::read(&text)).unwrap_or_default();
         let mut text = self.markdown();
@@ -53,11 +52,7 @@ impl Report {
         files.push((format!("{name}.csv"), self.csv()));
         files.push((format!("{name}.json"), self.json()? + "\n"));
         files.push((format!("{name}.md"), text));
-        let write = |(file, text)| {
-            let path = out.join(file);
-            fs::write(&path, text).map(|()| path)
-        };
-        files.into_iter().map(write).collect()
+        write_all(out, files)
     }
 
     /// One JSON object with every sample.
@@ -70,7 +65,6 @@ impl Report {
 
     /// A human-readable table, with where and how it was measured.
     pub fn markdown(&self) -> String {
-        let machine = &self.machine;
         let killed = match &*self.kill {
             "silent" => "their hosts fell silent",
             _ => "their processes were killed on a host that lives",
@@ -83,34 +77,12 @@ impl Report {
              one seed, until the last list is complete.\n\n"
         );
         text += &table(&self.rows);
-        text += "\n| system | settings |\n| --- | --- |\n";
-        for (system, settings) in &self.settings {
-            text += &format!("| {system} | {settings} |\n");
-        }
-        text += &format!(
-            "\n{} cores ({}), Linux {}, {} UTC, load {} before and {} after{}{}{}.\n",
-            machine.cores,
-            machine.processor,
-            machine.kernel,
-            machine.date,
-            machine.load_before,
-            machine.load_after,
-            if self.busy > 0 {
-                format!("; {} processes did nothing but keep cores busy", self.busy)
-            } else {
-                String::new()
-            },
-            if machine.own_network {
-                ""
-            } else {
-                "; the network was shared, so traffic is not known"
-            },
-            if machine.is_debug_build {
-                "; a debug build, by which nobody should judge the cost"
-            } else {
-                ""
-            },
-        );
+        text += &settings_table(&self.settings);
+        let busy = match self.busy {
+            0 => String::new(),
+            busy => format!("; {busy} processes did nothing but keep cores busy"),
+        };
+        text += &format!("\n{}", self.machine.describe(&busy));
         text + &format!("Made with `{}`.\n", self.command)
     }
 
@@ -300,9 +272,6 @@ fn table(rows: &[Row]) -> String {
     let mut text =
         format!("| {} |\n| --- |{}\n", headings.join(" | "), " ---: |".repeat(headings.len() - 1));
     for row in rows {
-        let number = |value: Option<f64>, decimals: usize| {
-            value.map_or("–".to_owned(), |value| format!("{value:.decimals$}"))
-        };
         let idle = |value: fn(&Idle) -> Option<f64>| row.idle.as_ref().and_then(value);
         let starts = |share| time(quantile(&row.bootstrap_ms, share));
         let cells = [
@@ -341,17 +310,39 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
+/// The settings of each system.
+pub(crate) fn settings_table(settings: &BTreeMap<String, String>) -> String {
+    let heading = "\n| system | settings |\n| --- | --- |\n".to_owned();
+    let lines = settings.iter().map(|(system, settings)| format!("| {system} | {settings} |\n"));
+    heading + &lines.collect::<String>()
+}
+
+/// Writes files into a folder, which is made if it is missing.
+pub(crate) fn write_all(out: &Path, files: Vec<(String, String)>) -> io::Result<Vec<PathBuf>> {
+    fs::create_dir_all(out)?;
+    let write = |(file, text)| {
+        let path = out.join(file);
+        fs::write(&path, text).map(|()| path)
+    };
+    files.into_iter().map(write).collect()
+}
+
+/// A value that may be unknown, human-readable.
+pub(crate) fn number(value: Option<f64>, decimals: usize) -> String {
+    value.map_or("–".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
 /// The smallest sample that this share of all is not above; not a number where there is none.
-fn quantile(samples: &[f64], share: f64) -> f64 {
+pub(crate) fn quantile(samples: &[f64], share: f64) -> f64 {
     Samples::new(samples.to_vec()).quantile(share)
 }
 
-fn finite(value: f64) -> Option<f64> {
+pub(crate) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
 /// The median with its 95 % confidence interval.
-fn with_interval(samples: &[f64]) -> String {
+pub(crate) fn with_interval(samples: &[f64]) -> String {
     let samples = Samples::new(samples.to_vec());
     if samples.is_empty() {
         return "–".to_owned();
@@ -361,7 +352,7 @@ fn with_interval(samples: &[f64]) -> String {
 }
 
 /// Milliseconds, human-readable.
-fn time(millis: f64) -> String {
+pub(crate) fn time(millis: f64) -> String {
     match millis {
         m if !m.is_finite() => "–".to_owned(),
         m if m < 1_000.0 => format!("{m:.0} ms"),

@@ -8,7 +8,7 @@ use ureq::{Agent, Body, BodyReader, http::Response};
 
 use crate::{
     failure::{Failure, with_causes},
-    http::{LEAVE_DEADLINE, data::STATE_HEADER},
+    http::{LEAVE_DEADLINE, data::STATE_HEADER, send::MAX_SEND_TIMEOUT},
     text::escaped,
 };
 
@@ -97,6 +97,19 @@ impl Client {
         body: &[u8],
     ) -> Result<T, RequestError> {
         let response = self.agent.put(format!("{}{path}", self.base)).send(body);
+        self.json(self.accepted(response)?)
+    }
+
+    /// Posts these bytes as they are. The answer may take as long as that of another member.
+    pub(crate) fn post_bytes<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, RequestError> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = request.content_type("application/octet-stream");
+        let wait = Some(MAX_SEND_TIMEOUT + MAX_ANSWER_TIME);
+        let response = request.config().timeout_recv_response(wait).build().send(body);
         self.json(self.accepted(response)?)
     }
 

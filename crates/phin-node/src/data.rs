@@ -3,7 +3,7 @@
 pub(crate) mod info;
 
 use std::{
-    io::{self, IsTerminal, Read, Write},
+    io::{self, IsTerminal, Write},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use phin::{Filter, MemberData, MemberState};
 use crate::{
     client::{Client, Target, in_path, member_path},
     failure::Failure,
+    input::bytes_of,
     table,
     text::escaped,
     watch::print_events,
@@ -140,26 +141,10 @@ fn get(args: &GetArgs) -> Result<(), Failure> {
 
 fn set(args: &SetArgs) -> Result<(), Failure> {
     let client = Client::new(&args.target)?;
-    let value = match args.value.as_str() {
-        "-" => read_value()?,
-        value => value.as_bytes().to_vec(),
-    };
-    if value.len() > MemberData::MAX_VALUE_BYTES {
-        let error = format!("a value has at most {} bytes", MemberData::MAX_VALUE_BYTES);
-        return Err(Failure::Usage(error));
-    }
+    let value = bytes_of(&args.value, "a value", MemberData::MAX_VALUE_BYTES)?;
     let ttl = args.ttl.map(|ttl| format!("?ttl={}ms", ttl.as_millis())).unwrap_or_default();
     let Written { key, bytes } = client.put_bytes(&(own_path(&args.key) + &ttl), &value)?;
     Ok(io::stdout().write_all(format!("set {key}, {bytes} bytes\n").as_bytes())?)
-}
-
-/// Standard input, up to one byte more than a value can have.
-fn read_value() -> Result<Vec<u8>, Failure> {
-    let mut value = Vec::new();
-    let limit = MemberData::MAX_VALUE_BYTES as u64 + 1;
-    let read = io::stdin().take(limit).read_to_end(&mut value);
-    read.map_err(|error| Failure::runtime("cannot read standard input", &error))?;
-    Ok(value)
 }
 
 fn delete(args: &DeleteArgs) -> Result<(), Failure> {

@@ -12,6 +12,7 @@ use phin::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    message::MessageEvent,
     profile,
     text::{printable, printable_option, readable, readable_time, rfc3339, short},
 };
@@ -34,6 +35,8 @@ pub(crate) enum What {
     Changed(Changed),
     /// Something about the node itself, or the stream.
     Own(Own),
+    /// A message, or something about messages.
+    Messages(MessageEvent),
 }
 
 /// One change of a member.
@@ -64,6 +67,15 @@ pub(crate) enum Own {
     Reconnected,
     /// The node itself left, as confirmed by these members.
     Departed(Departure),
+}
+
+/// A member by its id and name.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct BriefMember {
+    pub(crate) id: MemberId,
+    /// `null` if the list no longer has the member.
+    #[serde(deserialize_with = "printable_option")]
+    pub(crate) name: Option<String>,
 }
 
 /// A member as `/v1/members` shows it.
@@ -104,6 +116,17 @@ pub(crate) struct Failing {
 /// How a member is called: by its name, or else by the start of its id.
 pub(crate) fn label(member: &MemberRef) -> String {
     member.name.as_ref().map_or_else(|| short(&member.id.to_string()), ToString::to_string)
+}
+
+impl BriefMember {
+    pub(crate) fn new(id: MemberId, members: &Members) -> Self {
+        Self { id, name: members.get(id).map(|member| member.name().to_owned()) }
+    }
+
+    /// Its name, or else the start of its id.
+    pub(crate) fn label(&self) -> String {
+        self.name.clone().unwrap_or_else(|| short(&self.id.to_string()))
+    }
 }
 
 impl Failing {
@@ -222,6 +245,7 @@ impl Line {
             What::Own(Own::Reconnected) => {
                 format!("{at} {event} this node receives messages from members again\n")
             }
+            What::Messages(of_messages) => format!("{at} {event:10} {}\n", of_messages.to_text()),
             What::Own(Own::Departed(Departure { confirmed, asked, .. })) => {
                 format!("{at} {event:8} confirmed by {confirmed} of {asked} members\n")
             }
@@ -259,6 +283,7 @@ impl What {
             Self::Own(Own::Isolated) => "isolated",
             Self::Own(Own::Reconnected) => "reconnected",
             Self::Own(Own::Departed(_)) => "departed",
+            Self::Messages(of_messages) => of_messages.name(),
         }
     }
 }

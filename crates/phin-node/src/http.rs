@@ -15,8 +15,11 @@ mod guard;
 mod lookup;
 mod metrics;
 mod node;
+mod path;
+mod publish;
 mod query;
 mod refusal;
+pub(crate) mod send;
 mod serving;
 mod tags;
 mod why;
@@ -95,6 +98,8 @@ fn router(node: Node, access: Access) -> Router {
         .route("/v1/data/watch", get(data_watch::watch))
         .route("/v1/data/{*key}", get(data::own_value).put(data::put).delete(data::delete))
         .route("/v1/events", get(events::events))
+        .route("/v1/publish/{*topic}", post(publish::publish))
+        .route("/v1/send/{member}/{*topic}", post(send::send))
         .route("/v1/tags", get(tags::get).put(tags::replace).patch(tags::change))
         .route("/v1/tags/{key}", put(tags::set).delete(tags::remove))
         .route("/v1/serving", get(serving::get).put(serving::set))
@@ -280,7 +285,9 @@ const PATHS: &[&str] = &[
     "GET /v1/members/{name-or-id}/data",
     "GET /v1/members/{name-or-id}/data/{key}",
     "POST /v1/members/{name-or-id}/forget",
-    "GET /v1/events?filter={filter}",
+    "GET /v1/events?filter={filter}&topic={topic}&topic-prefix={prefix}&members={true-or-false}",
+    "POST /v1/publish/{topic}?filter={filter}&coalesce={key}",
+    "POST /v1/send/{name-or-id}/{topic}?timeout={duration}&generation={number}&datagram={true-or-false}",
     "GET, PUT, PATCH /v1/tags",
     "PUT, DELETE /v1/tags/{key}",
     "GET, PUT /v1/serving",

@@ -3,21 +3,28 @@
 mod cert;
 mod changes;
 mod client;
+mod content;
 mod data;
 mod demo;
 mod events;
 mod failure;
 mod forget;
+mod hooks;
 mod http;
+mod input;
 mod key;
 mod leave;
 mod lines;
 mod logging;
 mod members;
+mod message;
 mod private_file;
 mod probe;
 mod profile;
+mod program;
+mod publish;
 mod run;
+mod send;
 mod serve;
 mod settings;
 mod slips;
@@ -51,6 +58,8 @@ enum Command {
     Ready(probe::ReadyArgs),
     Why(why::Args),
     Data(data::Args),
+    Publish(publish::Args),
+    Send(send::Args),
     Watch(watch::Args),
     Tags(tags::Args),
     Drain(serve::DrainArgs),
@@ -70,6 +79,8 @@ fn main() -> ExitCode {
         Command::Ready(args) => probe::ready(&args),
         Command::Why(args) => why::why(&args),
         Command::Data(args) => data::data(&args),
+        Command::Publish(args) => publish::publish(&args),
+        Command::Send(args) => send::send(&args),
         Command::Watch(args) => watch::watch(&args),
         Command::Tags(args) => tags::tags(&args),
         Command::Drain(args) => serve::drain(&args),

@@ -6,6 +6,7 @@
 mod admission;
 mod detector;
 mod flags;
+mod hooks;
 mod layers;
 mod place;
 mod table;
@@ -15,12 +16,13 @@ use std::{net::SocketAddr, path::PathBuf};
 
 pub(crate) use admission::Admission;
 pub(crate) use flags::Flags;
+pub(crate) use hooks::Hooks;
 use layers::Layers;
 use place::SettingsError;
 pub(crate) use place::{Place, Placed};
 pub(crate) use values::{Advertised, EventFormat, LogFormat};
 
-use crate::http::Access;
+use crate::{http::Access, program::Program};
 
 /// All settings of `phin run`.
 #[derive(Debug)]
@@ -35,7 +37,9 @@ pub(crate) struct Settings {
     pub(crate) data_dir: Option<Placed<PathBuf>>,
     pub(crate) admission: Admission,
     /// The program that decides on newcomers.
-    pub(crate) admit: Option<Placed<PathBuf>>,
+    pub(crate) admit: Option<Placed<Program>>,
+    /// The programs that run on events.
+    pub(crate) hooks: Hooks,
     pub(crate) http: Option<Placed<SocketAddr>>,
     pub(crate) http_access: Access,
     pub(crate) config: Placed<phin::Config>,
@@ -58,6 +62,7 @@ impl Settings {
         let bind = values::take_bind(&mut layers)?;
         let mut config = detector::take_config(&mut layers)?;
         let closed_port = detector::take_closed_port(&mut layers, &mut config.value, &bind)?;
+        let hooks = Hooks::take(&mut layers, &config.value)?;
         let settings = Self {
             name: layers.take("name", values::member_name)?,
             cluster: layers.take("cluster", values::cluster_name)?,
@@ -70,7 +75,8 @@ impl Settings {
                 .map_or_else(Default::default, |serving| values::serving(serving.value)),
             data_dir: layers.take("data-dir", values::data_dir)?,
             admission,
-            admit: layers.take("admit", values::program)?,
+            admit: layers.take("admit", Program::new)?,
+            hooks,
             http,
             http_access,
             config,

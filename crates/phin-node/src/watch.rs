@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use phin::Filter;
+use phin::{Filter, Topic};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::{
@@ -15,11 +15,15 @@ use crate::{
     failure::{Failure, with_causes},
 };
 
-/// Print the members that a running node knows, then each change as one line
+/// Print the members that a running node knows, then each change as one line; or the messages of topics
+///
+/// With --topic or --topic-prefix, print the messages that members publish, and those that they send to this node. Each stream
+/// begins with `subscribed`: a later `subscribed` means that the connection was lost, and that messages before it are missing.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  phin watch --json | jq -r 'select(.event == \"dead\") | .member.name'\n  \
-                  phin watch --filter 'role=web,zone!=b'"
+                  phin watch --filter 'role=web,zone!=b'\n  \
+                  phin watch --topic deploy/started --topic-prefix cache/"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -30,6 +34,15 @@ pub(crate) struct Args {
     /// Only changes of members that match, before or after the change
     #[arg(long, value_name = "FILTER", default_value = "", hide_default_value = true)]
     filter: Filter,
+    /// Messages of this topic instead of changes of members; can be repeated
+    #[arg(long, value_name = "TOPIC")]
+    topic: Vec<Topic>,
+    /// Messages of all topics that begin with this; can be repeated
+    #[arg(long, value_name = "PREFIX")]
+    topic_prefix: Vec<String>,
+    /// With a topic: changes of members as well
+    #[arg(long)]
+    members: bool,
 }
 
 /// The part of an event that has arrived.
@@ -48,10 +61,33 @@ enum Ended {
 
 pub(crate) fn watch(args: &Args) -> Result<(), Failure> {
     let client = Client::new(&args.target)?;
-    print_events(&client, &filtered(PATH, &args.filter), |event| {
+    print_events(&client, &path(args)?, |event| {
         let line = event.line()?;
         Ok(if args.json { line.to_json() } else { line.to_text() })
     })
+}
+
+/// The path of the stream.
+fn path(args: &Args) -> Result<String, Failure> {
+    let Args { filter, topic, topic_prefix, members, .. } = args;
+    if topic.is_empty() && topic_prefix.is_empty() {
+        return match members {
+            true => Err(Failure::Usage("--members belongs to --topic or --topic-prefix".into())),
+            false => Ok(filtered(PATH, filter)),
+        };
+    }
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(topic.iter().map(|topic| ("topic", topic.as_str())));
+    query.extend_pairs(topic_prefix.iter().map(|prefix| ("topic-prefix", prefix)));
+    match (members, filter.is_empty()) {
+        (true, _) => query.append_pair("filter", &filter.to_string()),
+        (false, true) => query.append_pair("members", "false"),
+        (false, false) => {
+            let error = "--filter selects changes of members; add --members";
+            return Err(Failure::Usage(error.into()));
+        }
+    };
+    Ok(format!("{PATH}?{}", query.finish()))
 }
 
 /// Prints what `shown` makes of each event of a stream, for as long as somebody reads it, also across restarts of the node.

@@ -64,6 +64,7 @@ mod probe;
 mod publish;
 mod query;
 mod refute;
+mod sending;
 mod senses;
 mod stats;
 mod step;
@@ -101,6 +102,7 @@ pub use query::{
     answer::{QueryAnswer, QueryOutcome, QueryToken, ReplyError},
     request::{QueryError, QueryId, QueryRequest, Select},
 };
+pub use sending::Sending;
 pub use stats::Stats;
 pub use swim::{Local, Swim};
 pub use time::Instant;

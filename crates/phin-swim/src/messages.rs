@@ -59,7 +59,7 @@ pub enum Route {
     Sent,
 }
 
-/// The number of a message that was sent reliably ([`Swim::send`](crate::Swim::send)). No other message of the sender has it,
+/// The number of a message that was sent reliably ([`Sending::send`](crate::Sending::send)). No other message of the sender has it,
 /// not even one of another run.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Ticket(pub u64);

@@ -34,7 +34,7 @@ pub enum Output {
         payload: Vec<u8>,
     },
     /// Send a message of the application reliably, without delaying datagrams, and after other streams. If it certainly does not
-    /// arrive, or not in time, report that with [`Swim::handle_send_failed`](crate::Swim::handle_send_failed).
+    /// arrive, or not in time, report that with [`Sending::handle_failure`](crate::Sending::handle_failure).
     SendMessage {
         /// To whom.
         to: Peer,
@@ -44,14 +44,14 @@ pub enum Output {
         payload: Vec<u8>,
     },
     /// A message was sent to this member. If it came with a receipt, answer at once whether the application takes it
-    /// ([`Swim::handle_receipt`](crate::Swim::handle_receipt)).
+    /// ([`Sending::handle_receipt`](crate::Sending::handle_receipt)).
     Sent {
         /// The message.
         message: Message,
         /// `None` if no answer is wanted.
         receipt: Option<Receipt>,
     },
-    /// A message that this node sent ([`Swim::send`](crate::Swim::send)) has ended.
+    /// A message that this node sent ([`Sending::send`](crate::Sending::send)) has ended.
     SendEnded {
         /// The message.
         ticket: Ticket,

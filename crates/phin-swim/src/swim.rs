@@ -4,10 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
-    Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, NotTaken, Origin,
-    Output, Part, Peer, PublishError, PublishRequest, Purpose, QueryAnswer, QueryError, QueryId,
-    QueryRequest, QueryToken, Receipt, ReplyError, Round, SendFailure, SendRefusal, SendRequest,
-    Source, Stats, Ticket, Timer, Unreachable, Version,
+    Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output,
+    Part, Peer, PublishError, PublishRequest, Purpose, QueryAnswer, QueryError, QueryId,
+    QueryRequest, QueryToken, ReplyError, Round, Source, Stats, Timer, Unreachable, Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
@@ -19,6 +18,7 @@ use crate::{
     probe::redial::{Found, found_instead},
     publish::publisher::Arrived,
     query::asker::MAX_QUERIES,
+    sending::Sending,
     senses::Senses,
     wire::{self, DecodeError},
 };
@@ -236,49 +236,9 @@ impl Swim {
         result
     }
 
-    /// Sends a message to the application of one member, reliably, in one run of the member's process. [`Output::SendEnded`]
-    /// reports what became of it, at the latest after `deadline`. `Ok` means that the application has it.
-    ///
-    /// # Errors
-    /// The member cannot be sent to, the body is longer than [`Message::MAX_SENT_BYTES`](crate::Message::MAX_SENT_BYTES), or
-    /// too many messages wait for an answer.
-    pub fn send(
-        &mut self,
-        now: Instant,
-        request: SendRequest,
-        deadline: Duration,
-    ) -> Result<Ticket, SendRefusal> {
-        let core = self.begin(now);
-        let result = core.sender().send(request, deadline);
-        core.run();
-        result
-    }
-
-    /// Sends a message to the application of one member as a datagram: it may be lost, and nothing reports what became of it.
-    ///
-    /// # Errors
-    /// The member cannot be sent to, the body does not fit in a datagram, or too many datagrams were sent just now.
-    pub fn send_datagram(&mut self, now: Instant, request: SendRequest) -> Result<(), SendRefusal> {
-        let core = self.begin(now);
-        let result = core.sender().send_datagram(request);
-        core.run();
-        result
-    }
-
-    /// Handles that [`Output::SendMessage`] could not be carried out: the message has certainly not arrived
-    /// ([`SendFailure::Unreachable`]), or it has not arrived in time. If it may have arrived, do not call this: the member's
-    /// answer, what becomes of the member, or the deadline ends the message.
-    pub fn handle_send_failed(&mut self, now: Instant, ticket: Ticket, failure: SendFailure) {
-        let core = self.begin(now);
-        core.sends.end(&mut core.ctx, ticket, Err(failure));
-        core.run();
-    }
-
-    /// Handles whether the application has taken a message that came with this receipt ([`Output::Sent`]).
-    pub fn handle_receipt(&mut self, now: Instant, receipt: Receipt, result: Result<(), NotTaken>) {
-        let core = self.begin(now);
-        core.sender().handle_receipt(receipt, result);
-        core.run();
+    /// Sends messages to single members, and handles what becomes of them.
+    pub fn sending(&mut self, now: Instant) -> Sending<'_> {
+        Sending { core: self.begin(now) }
     }
 
     /// Asks the applications of members. Which members are asked is decided now: those that are live in the list and match the
@@ -367,11 +327,6 @@ impl Swim {
     /// A snapshot of the membership list.
     pub fn members(&self) -> Members {
         self.core.list.snapshot().clone()
-    }
-
-    /// The version of the membership list. Each [`Event`](crate::Event) raises it by one.
-    pub const fn version(&self) -> u64 {
-        self.core.list.snapshot().version()
     }
 
     /// The fingerprint of the membership list.

@@ -321,7 +321,7 @@ impl<T: Transport> Driver<T> {
                 debug!(peer = %peer.id, %error, payload_bytes, "stream not confirmed");
                 match (bulk, send_failure(&error)) {
                     (Some(number), Some(failure)) => {
-                        self.swim.handle_send_failed(now, Ticket(number), failure);
+                        self.swim.sending(now).handle_failure(Ticket(number), failure);
                     }
                     (Some(_), None) => {}
                     (None, _) => self.give_up_joining(member_id(peer.id)),
@@ -550,7 +550,7 @@ impl<T: Transport> Driver<T> {
             Arrived::Message(message) => self.topics.deliver(&message),
             Arrived::Offer(message, receipt) => {
                 let result = self.topics.offer(&message);
-                self.swim.handle_receipt(self.clock.now(), receipt, result);
+                self.swim.sending(self.clock.now()).handle_receipt(receipt, result);
             }
             Arrived::Missed { from, count } => self.topics.report_missed(from, count),
             Arrived::Query(query, token) => {
@@ -769,7 +769,7 @@ impl<T: Transport> Node for Driver<T> {
         request: SendRequest,
         deadline: Duration,
     ) -> Result<oneshot::Receiver<SendOutcome>, SendRefusal> {
-        let ticket = self.swim.send(now, request, deadline)?;
+        let ticket = self.swim.sending(now).send(request, deadline)?;
         let (reply, outcome) = oneshot::channel();
         self.state.sending.insert(ticket, reply);
         Ok(outcome)

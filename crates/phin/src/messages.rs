@@ -55,6 +55,9 @@ pub struct Publication {
 }
 
 impl Publication {
+    /// The longest body, in bytes.
+    pub const MAX_BODY_BYTES: usize = PublishRequest::MAX_BODY_BYTES;
+
     /// A message to all members.
     pub fn new(topic: &Topic, body: impl AsRef<[u8]>) -> Self {
         Self { request: PublishRequest::new(topic.clone(), body.as_ref()) }
@@ -152,7 +155,7 @@ impl Cluster {
         body: impl AsRef<[u8]>,
     ) -> Result<(), SendError> {
         let request = request(member, topic, body);
-        Ok(self.ask(move |node, now| node.swim().send_datagram(now, request)).await??)
+        Ok(self.ask(move |node, now| node.swim().sending(now).send_datagram(request)).await??)
     }
 
     /// Publishes a message of at most 64 KiB to all members, this node included. Returns its number among all messages that this

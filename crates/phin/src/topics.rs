@@ -49,6 +49,28 @@ pub struct TopicSubscription {
 }
 
 impl TopicSubscription {
+    /// Receives the messages of this topic, too: each once, and all in the order of their arrival.
+    #[must_use = "dropping it ends the subscription"]
+    pub fn and_topic(self, topic: &Topic) -> Self {
+        self.and(Selection::Topic(topic.clone()))
+    }
+
+    /// Receives the messages of all topics that begin with this prefix, too.
+    #[must_use = "dropping it ends the subscription"]
+    pub fn and_topics(self, prefix: impl Into<String>) -> Self {
+        self.and(Selection::Prefix(prefix.into()))
+    }
+
+    fn and(self, selection: Selection) -> Self {
+        if let Some(subscriptions) = lock(&self.topics.0.subscriptions).as_mut() {
+            let own = subscriptions.iter_mut().find(|(_, queue)| Arc::ptr_eq(queue, &self.queue));
+            if let Some((topics, _)) = own {
+                topics.push(selection);
+            }
+        }
+        self
+    }
+
     /// Returns the next notice, or `None` once the node has been shut down and everything before has been delivered. Dropping
     /// the future loses nothing.
     ///
@@ -75,7 +97,8 @@ impl Drop for TopicSubscription {
 }
 
 impl Cluster {
-    /// Subscribes to a topic: to the messages that members [send](Self::send) to this node from now on.
+    /// Subscribes to a topic: to the messages that members [send](Self::send) to this node, and [publish](Self::publish), from
+    /// now on.
     ///
     /// A topic can have several subscriptions. Each receives each message.
     ///
@@ -124,10 +147,10 @@ pub(crate) struct Topics(Arc<Registry>);
 struct Registry {
     limits: Limits,
     /// Each with its topics. How many there are is up to the application. `None` once the node has ended.
-    subscriptions: Mutex<Option<Vec<(Selection, SharedQueue)>>>,
+    subscriptions: Mutex<Option<Vec<Subscribed>>>,
 }
 
-/// The topics of a subscription.
+/// Topics of a subscription.
 #[derive(Debug)]
 enum Selection {
     Topic(Topic),
@@ -144,6 +167,8 @@ impl Selection {
 }
 
 type SharedQueue = Arc<Mutex<Queue>>;
+/// The topics of a subscription, and what waits for its reader.
+type Subscribed = (Vec<Selection>, SharedQueue);
 
 impl Topics {
     pub(crate) fn new(limits: Limits) -> Self {
@@ -158,16 +183,16 @@ impl Topics {
     fn subscribe(&self, selection: Selection) -> TopicSubscription {
         let queue: SharedQueue = Arc::new(Mutex::new(Queue::new(self.0.limits)));
         match lock(&self.0.subscriptions).as_mut() {
-            Some(subscriptions) => subscriptions.push((selection, Arc::clone(&queue))),
+            Some(subscriptions) => subscriptions.push((vec![selection], Arc::clone(&queue))),
             None => lock(&queue).end(),
         }
         TopicSubscription { topics: self.clone(), queue }
     }
 
     /// The queues of those subscriptions.
-    fn queues(&self, is_wanted: impl Fn(&Selection) -> bool) -> Vec<SharedQueue> {
+    fn queues(&self, is_wanted: impl Fn(&[Selection]) -> bool) -> Vec<SharedQueue> {
         let subscriptions = lock(&self.0.subscriptions);
-        let wanted = subscriptions.iter().flatten().filter(|(selection, _)| is_wanted(selection));
+        let wanted = subscriptions.iter().flatten().filter(|(topics, _)| is_wanted(topics));
         wanted.map(|(_, queue)| Arc::clone(queue)).collect()
     }
 }
@@ -216,7 +241,8 @@ impl Deliverer {
 
     /// Pushes a message to its subscriptions. Returns how many took it, and those that have no room.
     fn push(&mut self, message: &Message) -> (usize, Vec<SharedQueue>) {
-        let mut full = self.topics.queues(|selection| selection.has(&message.topic));
+        let mut full =
+            self.topics.queues(|topics| topics.iter().any(|own| own.has(&message.topic)));
         let of_topic = full.len();
         self.received += 1;
         self.unclaimed += u64::from(full.is_empty());

@@ -1,14 +1,10 @@
 //! One member under arbitrary inputs, and its invariants.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, QueryId, Revision,
+    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, Revision, Route,
     Swim, Template, Version,
 };
 
@@ -30,9 +26,8 @@ pub(super) struct Core {
     data: BTreeMap<MemberId, BTreeMap<Arc<str>, Arc<[u8]>>>,
     data_version: u64,
     heads: BTreeMap<MemberId, (Generation, Revision)>,
-    /// The outcomes of members in its queries, and the queries that ended.
-    settled: BTreeSet<(QueryId, MemberId)>,
-    ended: BTreeSet<QueryId>,
+    /// The last message of each member, and how many were reported as missed since.
+    messages: BTreeMap<MemberId, (Generation, Option<u64>, u64)>,
 }
 
 impl Core {
@@ -48,20 +43,9 @@ impl Core {
         let swim = Swim::new(now, me, Config::clone(config), keys, number as u64);
         let swim = swim.expect("scripts choose among sound configurations");
         let config = Arc::clone(config);
-        let (known, data, heads, settled, ended) = Default::default();
+        let (known, data, heads, messages) = Default::default();
         let (list_version, data_version) = (0, 0);
-        Self {
-            swim,
-            config,
-            generation,
-            known,
-            list_version,
-            data,
-            data_version,
-            heads,
-            settled,
-            ended,
-        }
+        Self { swim, config, generation, known, list_version, data, data_version, heads, messages }
     }
 
     /// Makes it know all members from the start.
@@ -77,20 +61,22 @@ impl Core {
     ) -> Vec<Output> {
         input(&mut self.swim, now);
         let mut outputs: Vec<_> = std::iter::from_fn(|| self.swim.poll_output()).collect();
-        let mut next = 0;
-        while let Some(output) = outputs.get(next) {
-            match output {
-                Output::Sent { receipt: Some(receipt), .. } => {
-                    self.swim.handle_receipt(now, *receipt, Err(NotTaken::NoReceiver));
-                }
-                Output::Query { token, body, .. } => {
-                    // What is over meanwhile is answered in vain.
-                    drop(self.swim.reply(now, *token, QueryAnswer::Reply(body.clone())));
-                }
-                _ => {}
-            }
+        let receipts = outputs.iter().filter_map(|output| match output {
+            Output::Sent { receipt, .. } => *receipt,
+            _ => None,
+        });
+        for receipt in receipts.collect::<Vec<_>>() {
+            self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
             outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
-            next += 1;
+        }
+        let asked = outputs.iter().filter_map(|output| match output {
+            Output::Query { token, .. } => Some(*token),
+            _ => None,
+        });
+        for token in asked.collect::<Vec<_>>() {
+            // It may be over already.
+            let _ = self.swim.reply(now, token, QueryAnswer::NoHandler);
+            outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
         }
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
         outputs.iter().for_each(|output| self.check_output(output));
@@ -126,13 +112,9 @@ impl Core {
                 self.list_version = *version;
                 if *change == Change::Forgotten {
                     self.known.remove(&member.id());
+                    self.messages.remove(&member.id());
                 }
             }
-            Output::QueryOutcome { id, member, .. } => {
-                assert!(self.settled.insert((*id, *member)), "{member} has two outcomes of {id}");
-                assert!(!self.ended.contains(id), "{member} has an outcome after the end of {id}");
-            }
-            Output::QueryEnded { id } => assert!(self.ended.insert(*id), "{id} ended twice"),
             Output::Data(event) => self.note_data(event),
             Output::Generation(generation) => {
                 assert!(
@@ -146,12 +128,17 @@ impl Core {
                 assert_ne!(to.id, self.swim.id(), "a member sends nothing to itself");
                 assert!(payload.len() <= MAX_MESSAGE_BYTES, "{}", payload.len());
             }
+            Output::Message(message) => self.note_message(message),
+            Output::MessagesMissed { from, count } => {
+                assert!(*count > 0);
+                self.messages.entry(*from).or_default().2 += count;
+            }
             Output::Disconnect(_)
-            | Output::Message(_)
-            | Output::MessagesMissed { .. }
             | Output::Sent { .. }
-            | Output::Query { .. }
             | Output::SendEnded { .. }
+            | Output::Query { .. }
+            | Output::QueryOutcome { .. }
+            | Output::QueryEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
@@ -159,6 +146,20 @@ impl Core {
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_) => {}
         }
+    }
+
+    /// Messages of a run come once, in order, and after a report of those that are missing.
+    fn note_message(&mut self, message: &Message) {
+        let Message { from, generation, route, .. } = message;
+        let &Route::Published { sequence, .. } = route else {
+            unreachable!("a message of an unknown kind: {message:?}");
+        };
+        let (known, last, missed) = self.messages.entry(*from).or_default();
+        assert!(*known <= *generation, "{generation:?} of {from} after {known:?}");
+        if let Some(last) = last.filter(|_| *known == *generation) {
+            assert_eq!(sequence, last + 1 + *missed, "of {from}, {missed} reported as missed");
+        }
+        (*known, *last, *missed) = (*generation, Some(sequence), 0);
     }
 
     fn note_data(&mut self, event: &DataEvent) {
@@ -262,7 +263,7 @@ fn local(number: usize, generation: Generation) -> Local {
 
 /// The most outputs of one input. More would mean that a cheap message causes much work.
 const MAX_OUTPUTS: usize = 1_000;
-/// The longest stream: a page of so short a list is far shorter.
-const MAX_STREAM_BYTES: usize = 64 * 1024;
+/// The longest stream: a page of messages. One of so short a list is far shorter.
+const MAX_STREAM_BYTES: usize = 1024 * 1024;
 /// The longest message of an application, with what stands beside its body.
 const MAX_MESSAGE_BYTES: usize = Message::MAX_SENT_BYTES + 2048;

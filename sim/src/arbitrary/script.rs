@@ -1,9 +1,9 @@
 //! Runs events for a few members, chosen by bytes.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, QueryRequest, Select,
+    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, PublishRequest,
     ServingState, Swim, Unreachable,
 };
 
@@ -20,6 +20,8 @@ pub(super) struct Script<'a> {
     members: Vec<Core>,
     /// The messages not yet delivered, oldest first.
     sent: Vec<Message>,
+    /// The content of each message to all, and its publisher.
+    published: BTreeMap<Arc<[u8]>, MemberId>,
 }
 
 #[derive(Clone)]
@@ -46,7 +48,8 @@ impl<'a> Script<'a> {
             let template = core::template(&config);
             members.iter_mut().for_each(|member| member.know(&template));
         }
-        Self { bytes, now, config, members, sent: Vec::new() }
+        let (sent, published) = Default::default();
+        Self { bytes, now, config, members, sent, published }
     }
 
     pub(super) fn run(mut self) {
@@ -78,7 +81,7 @@ impl<'a> Script<'a> {
             14 => self.decide(),
             15 => self.write(),
             16 => self.describe(),
-            17 => self.ask(),
+            17 => self.publish(),
             _ => self.restart(),
         }
     }
@@ -246,6 +249,21 @@ impl<'a> Script<'a> {
         }
     }
 
+    /// An application publishes, once or more than it may. Each content is another one.
+    fn publish(&mut self) {
+        let (member, times) = (self.member(), self.bytes.pick(&[1, 1, 1, 5, 70]));
+        let len = self.bytes.pick(&[0, 20, 400]);
+        for _ in 0..times {
+            let number = self.published.len() as u64;
+            let body = [&number.to_be_bytes()[..], &vec![0; len]].concat();
+            let body: Arc<[u8]> = body.into();
+            self.published.insert(Arc::clone(&body), peer(member).id);
+            let topic = "t".parse().expect("a letter is a topic");
+            let request = PublishRequest::new(topic, body);
+            self.input(member, |swim, now| drop(swim.publish(now, request)));
+        }
+    }
+
     fn describe(&mut self) {
         let (member, value) = (self.member(), self.bytes.byte().to_string());
         match self.bytes.below(4) {
@@ -261,16 +279,6 @@ impl<'a> Script<'a> {
                 swim.describe(now, |profile| profile.tags = tags);
             }),
         }
-    }
-
-    /// An application asks those of all members, or of some.
-    fn ask(&mut self) {
-        let (member, select) = (self.member(), self.bytes.pick(&[0, 1, 2]));
-        let topic = "t".parse().expect("a letter is a topic");
-        let mut request = QueryRequest::new(topic, vec![self.bytes.byte(); 3]);
-        request.timeout = Duration::from_millis(u64::from(self.bytes.number()) + 10);
-        request.select = [Select::All, Select::First(1), Select::Sample(2)][select];
-        self.input(member, |swim, now| drop(swim.query(now, &request)));
     }
 
     /// Ends a process and starts another with its key: as its next run, or with a lost generation.
@@ -332,19 +340,23 @@ impl<'a> Script<'a> {
             Output::Datagram { to, payload } => message(to.id, Channel::Datagram, payload),
             Output::Stream { to, payload } => message(to.id, Channel::Stream, payload),
             Output::SendMessage { to, payload, .. } => message(to.id, Channel::Stream, payload),
+            // Nobody publishes in the name of another.
+            Output::Message(message) => {
+                assert_eq!(self.published.get(&message.body), Some(&message.from));
+                None
+            }
             Output::Disconnect(_)
             | Output::Event(_)
             | Output::Sent { .. }
+            | Output::SendEnded { .. }
             | Output::Query { .. }
             | Output::QueryOutcome { .. }
             | Output::QueryEnded { .. }
-            | Output::SendEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }
             | Output::Isolated(_)
             | Output::Data(_)
-            | Output::Message(_)
             | Output::MessagesMissed { .. }
             | Output::LeaveConfirmed(_)
             | Output::IdentityInUse(_)

@@ -191,6 +191,7 @@ impl Process for Node {
             | Input::Moved(_)
             | Input::Delete(_)
             | Input::Tag(_)
+            | Input::Publish { .. }
             | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)
@@ -238,16 +239,6 @@ impl Process for Node {
 }
 
 impl<'a> Reader<'a> {
-    fn long(&mut self) -> Option<u64> {
-        Some(u64::from(self.number()?) | u64::from(self.number()?) << 32)
-    }
-
-    fn bytes(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
     fn digest(&mut self) -> BTreeMap<NodeId, u64> {
         let count = self.number().unwrap_or(0);
         let entry = |_| {

@@ -222,6 +222,7 @@ impl Process for Node {
             | Input::Put { .. }
             | Input::Delete(_)
             | Input::Tag(_)
+            | Input::Publish { .. }
             | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)

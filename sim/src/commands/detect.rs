@@ -12,8 +12,8 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, Kill, Page, Point, ProtocolKind, SampleLine, Shard,
-    UNUSUAL, cores, illustrate, reports, run_jobs,
+    Conditions, DataCase, Experiment, Job, Kill, MessageCase, Page, Point, ProtocolKind,
+    SampleLine, Shard, UNUSUAL, cores, illustrate, reports, run_jobs,
 };
 
 use super::{
@@ -46,9 +46,9 @@ pub(crate) struct SweepArgs {
     /// The kind of kill in detection, loss and survivors [default: host; for survivors, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
-    /// What of data to measure, in data [default: all].
-    #[arg(long, value_enum, value_delimiter = ',')]
-    case: Vec<DataCase>,
+    /// What to measure, in data and messages [default: all].
+    #[arg(long, value_delimiter = ',', value_parser = case_names())]
+    case: Vec<String>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..MAX_SIZE))]
     survivors: Vec<u32>,
@@ -147,13 +147,11 @@ fn measure(
     experiment: Experiment,
     kill: Option<Kill>,
     survivors: &[u32],
-    cases: &[DataCase],
+    cases: &[String],
     common: &Common,
 ) -> Result<ExitCode, Error> {
     let conditions = conditions(experiment, kill, survivors, common)?;
-    if !cases.is_empty() && experiment != Experiment::Data {
-        return Err(format!("{} has no cases: leave out --case", experiment.as_str()).into());
-    }
+    let cases = cases_of(experiment, cases)?;
     let protocols = match experiment {
         // Only these have an expected distribution.
         Experiment::Distribution => vec![ProtocolKind::Phin],
@@ -161,12 +159,15 @@ fn measure(
         Experiment::Data if common.protocol.is_empty() => {
             vec![ProtocolKind::Phin, ProtocolKind::Chitchat]
         }
+        Experiment::Messages if common.protocol.is_empty() => {
+            vec![ProtocolKind::Phin, ProtocolKind::Flood, ProtocolKind::Serf]
+        }
         _ => protocols(experiment, &conditions, &common.protocol)?,
     };
     let mut jobs = Vec::new();
     for protocol in protocols {
-        for (point, runs) in points(experiment, kill, survivors, cases, common) {
-            let can_run = experiment != Experiment::Data || can_run(protocol, &point);
+        for (point, runs) in points(experiment, kill, survivors, &cases, common) {
+            let can_run = can_run(experiment, protocol, &point);
             if can_run && point.count("n") <= protocol.max_nodes() {
                 for seed in (common.seed..).take(runs as usize) {
                     let (point, conditions) = (point.clone(), conditions.clone());
@@ -246,7 +247,7 @@ fn points(
     experiment: Experiment,
     kill: Option<Kill>,
     survivors: &[u32],
-    cases: &[DataCase],
+    cases: &[u8],
     common: &Common,
 ) -> Vec<(Point, u32)> {
     let sizes = |default: &[u32]| {
@@ -337,19 +338,32 @@ fn points(
             }
         }
         Experiment::Data => {
-            let all = DataCase::value_variants();
+            let calm = [DataCase::Change, DataCase::Heal, DataCase::Newcomer];
             for n in sizes(&[1_000]) {
-                for &case in if cases.is_empty() { all } else { cases } {
-                    let kills = match case {
-                        DataCase::Change | DataCase::Heal | DataCase::Newcomer => 0,
-                        _deaths => KILLS_OF_A_RUN.min(runs(40)).min(n / 4),
+                for &case in cases {
+                    let kills = match calm.iter().any(|&calm| calm as u8 == case) {
+                        true => 0,
+                        false => KILLS_OF_A_RUN.min(runs(40)).min(n / 4),
                     };
-                    let point = at(n).with("case", f64::from(case as u8));
+                    let point = at(n).with("case", f64::from(case));
                     let runs = match kills {
                         0 => 2,
                         kills => runs(40).div_ceil(kills),
                     };
                     points.push((point.with("kills", kills.into()), runs));
+                }
+            }
+        }
+        Experiment::Messages => {
+            for &case in cases {
+                let is_of_deaths =
+                    [MessageCase::Loaded, MessageCase::Idle].iter().any(|&c| c as u8 == case);
+                let default: &[u32] = if is_of_deaths { &[32, 100] } else { &[100, 300, 1_000] };
+                for n in sizes(default) {
+                    let kills = if is_of_deaths { 4.min(n / 4) } else { 0 };
+                    let point = at(n).with("case", f64::from(case)).with("kills", kills.into());
+                    let runs = if is_of_deaths { runs(40).div_ceil(kills.max(1)) } else { runs(3) };
+                    points.push((point, runs));
                 }
             }
         }
@@ -392,12 +406,48 @@ fn write(folder: &Path, name: &str, text: &str) -> Result<PathBuf, Error> {
     Ok(path)
 }
 
-/// chitchat has no failure detector here, and the others no data.
-fn can_run(protocol: ProtocolKind, point: &Point) -> bool {
-    match protocol {
-        ProtocolKind::Chitchat => point.count("kills") == 0,
-        protocol => protocol.as_str().starts_with("phin"),
+/// Some baselines have no failure detector here, and others neither data nor messages.
+fn can_run(experiment: Experiment, protocol: ProtocolKind, point: &Point) -> bool {
+    let is_phin = protocol.as_str().starts_with("phin");
+    let is_single = point.get("case") == f64::from(MessageCase::Spaced as u8);
+    let is_mute = [ProtocolKind::Chitchat, ProtocolKind::Flood, ProtocolKind::Serf];
+    match (experiment, protocol) {
+        (Experiment::Data, ProtocolKind::Chitchat) => point.count("kills") == 0,
+        (Experiment::Messages, ProtocolKind::Flood | ProtocolKind::Serf) => is_single,
+        (Experiment::Data | Experiment::Messages, _) => is_phin,
+        _ => !is_mute.contains(&protocol),
     }
+}
+
+/// The cases of an experiment by number, all unless some are given.
+fn cases_of(experiment: Experiment, names: &[String]) -> Result<Vec<u8>, Error> {
+    let all: Vec<_> = match experiment {
+        Experiment::Data => all_cases::<DataCase>(|case| case as u8),
+        Experiment::Messages => all_cases::<MessageCase>(|case| case as u8),
+        _ if names.is_empty() => return Ok(Vec::new()),
+        _ => return Err(format!("{} has no cases: leave out --case", experiment.as_str()).into()),
+    };
+    let number = |name: &String| {
+        let found = all.iter().find(|(case, _)| case == name);
+        let unknown = || format!("{} has no case {name}", experiment.as_str());
+        found.map(|(_, number)| *number).ok_or_else(unknown)
+    };
+    match names {
+        [] => Ok(all.iter().map(|(_, number)| *number).collect()),
+        names => Ok(names.iter().map(number).collect::<Result<_, _>>()?),
+    }
+}
+
+fn all_cases<C: ValueEnum>(number: impl Fn(C) -> u8) -> Vec<(String, u8)> {
+    let cases = C::value_variants().iter();
+    let name = |case: &C| Some(case.to_possible_value()?.get_name().to_owned());
+    cases.filter_map(|case| Some((name(case)?, number(case.clone())))).collect()
+}
+
+fn case_names() -> impl TypedValueParser<Value = String> {
+    let of_data = DataCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let of_messages = MessageCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(of_data.chain(of_messages))
 }
 
 /// How many deaths are measured in one run, where members write meanwhile.

@@ -7,7 +7,7 @@ use super::{Job, Metrics, in_millis, metrics};
 use crate::{
     baselines::Chitchat,
     fault::{Fault, Write},
-    measure::{Kill, Measurement},
+    measure::{Kill, Load, Measurement},
     network::{NetworkConfig, RuleId},
     node::{Instant, Knowledge, NodeId, Protocol, millis, secs},
     phin::Phin,
@@ -99,7 +99,7 @@ fn change(job: &Job) -> Metrics {
     let all: Vec<_> = all.map(|publication| publication.all().unwrap_or(PATIENCE)).collect();
     let per_change = |bytes: u64| vec![bytes as f64 / f64::from(CHANGES) / f64::from(nodes)];
     let wire = (end.0 - idle.0).saturating_sub(idle.0 - begin.0);
-    let PartBytes { announced, asked, changes, fingerprints, pings } = end.1 - idle.1;
+    let PartBytes { announced, asked, changes, fingerprints, pings, .. } = end.1 - idle.1;
     // Of chitchat, parts are not counted.
     let counted = |bytes: u64| if pings == 0 { vec![f64::NAN] } else { per_change(bytes) };
     let seconds = measured.as_secs_f64() * f64::from(nodes);
@@ -174,7 +174,7 @@ fn newcomer(job: &Job) -> Metrics {
 
 fn deaths(job: &Job, kill: Kill, is_loaded: bool) -> Metrics {
     let nodes = job.point.count("n");
-    let load = is_loaded.then(|| (put(0, CHANGE_BYTES), secs(5)));
+    let load = is_loaded.then(|| Load { write: put(0, CHANGE_BYTES), every: secs(5), by: nodes });
     let measurement = Measurement {
         nodes,
         network: job.network(),

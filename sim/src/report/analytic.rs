@@ -33,7 +33,10 @@ pub(super) fn first_known_ms(protocol: ProtocolKind, point: &Point) -> Option<f6
             ProtocolKind::Swim => first_probe + 3.0 * libm::ceil(libm::log(n + 1.0)),
             // The last heartbeat is half an interval old.
             ProtocolKind::Heartbeat => 4.5,
-            ProtocolKind::HeartbeatPhi | ProtocolKind::Chitchat => return None,
+            ProtocolKind::HeartbeatPhi
+            | ProtocolKind::Chitchat
+            | ProtocolKind::Flood
+            | ProtocolKind::Serf => return None,
         },
     )
 }
@@ -54,6 +57,9 @@ pub(super) fn idle_messages(protocol: ProtocolKind, point: &Point) -> f64 {
         ProtocolKind::PhinWan => 2.0 / 3.0,
         // A digest to three others, their answers and the answers to those.
         ProtocolKind::Chitchat => 9.0,
+        // It only keeps its connections open.
+        ProtocolKind::Flood => 0.8,
+        ProtocolKind::Serf => 0.0,
         ProtocolKind::Heartbeat | ProtocolKind::HeartbeatPhi => point.get("n") - 1.0,
     }
 }

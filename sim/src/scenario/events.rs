@@ -78,10 +78,20 @@ pub(crate) enum Event {
     Write { who: Who, count: u32, bytes: usize, every: Span, lasts: Span },
     /// Members delete data.
     Delete { who: Who, count: u32 },
+    /// Members publish messages to all.
+    Publish { who: Who, bytes: usize, repeated: Repeated, topics: u32, filter: String },
     /// Members change a tag again and again.
     Tag { who: Who, every: Span, lasts: Span },
     /// Members lie about others.
     Lie { who: Who, lie: Lie, about: Who, every: Span, count: u32, lasts: Span },
+}
+
+/// How many at once, and how often again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repeated {
+    pub(crate) count: u32,
+    /// How often and for how long, if more than once.
+    pub(crate) again: Option<(Span, Span)>,
 }
 
 /// An event as in the file, with all keys of all events, so that an error can point at its key.
@@ -99,6 +109,7 @@ pub(crate) struct RawEvent {
     data: Option<DataAs>,
     each: Option<Span>,
     every: Option<Span>,
+    filter: Option<String>,
     from: Option<Who>,
     groups: Option<Vec<Who>>,
     lasts: Option<Span>,
@@ -113,6 +124,7 @@ pub(crate) struct RawEvent {
     stall: Option<Span>,
     time_to_live: Option<Span>,
     to: Option<Who>,
+    topics: Option<u32>,
     who: Option<Who>,
 }
 
@@ -150,6 +162,7 @@ pub(crate) enum Kind {
     Put,
     Write,
     Delete,
+    Publish,
     Tag,
     Lie,
 }
@@ -183,6 +196,7 @@ impl Kind {
             Self::Put => (&["who", "count", "bytes"], &["time-to-live"]),
             Self::Write => (&["who", "bytes", "every", "lasts"], &["count"]),
             Self::Delete => (&["who", "count"], &[]),
+            Self::Publish => (&["who", "bytes"], &["count", "every", "lasts", "topics", "filter"]),
             Self::Tag => (&["who", "every", "lasts"], &[]),
             Self::Lie => (&["who", "lie", "lasts"], &["about", "every", "count"]),
         }
@@ -277,6 +291,20 @@ impl RawEvent {
                 lasts: take!(lasts),
             },
             Kind::Delete => Event::Delete { who: take!(who), count: take!(count) },
+            Kind::Publish => Event::Publish {
+                who: take!(who),
+                bytes: take!(bytes),
+                repeated: Repeated {
+                    count: self.count.take().unwrap_or(1),
+                    again: match (self.every.take(), self.lasts.take()) {
+                        (Some(every), Some(lasts)) => Some((every, lasts)),
+                        (None, None) => None,
+                        _one => return Err("`every` and `lasts` need each other".to_owned()),
+                    },
+                },
+                topics: self.topics.take().unwrap_or(1),
+                filter: self.filter.take().unwrap_or_default(),
+            },
             Kind::Tag => Event::Tag { who: take!(who), every: take!(every), lasts: take!(lasts) },
             Kind::Lie => {
                 let lie: Lie = take!(lie);
@@ -303,6 +331,7 @@ impl RawEvent {
             ("data", self.data.is_some()),
             ("each", self.each.is_some()),
             ("every", self.every.is_some()),
+            ("filter", self.filter.is_some()),
             ("from", self.from.is_some()),
             ("groups", self.groups.is_some()),
             ("lasts", self.lasts.is_some()),
@@ -317,6 +346,7 @@ impl RawEvent {
             ("stall", self.stall.is_some()),
             ("time-to-live", self.time_to_live.is_some()),
             ("to", self.to.is_some()),
+            ("topics", self.topics.is_some()),
             ("who", self.who.is_some()),
         ];
         left.into_iter().find(|(_, is_left)| *is_left).map(|(key, _)| key)
@@ -472,6 +502,20 @@ impl Event {
             Self::Delete { who, count } => {
                 (now, Fault::Write(who.list(nodes), Write::Delete(0..*count)))
             }
+            Self::Publish { who, bytes, repeated: Repeated { count, again }, topics, filter } => {
+                let publish = |turn: u32| Write::Publish {
+                    count: *count,
+                    topic: turn % (*topics).max(1),
+                    bytes: *bytes,
+                    filter: filter.clone(),
+                };
+                match *again {
+                    None => (now, Fault::Write(who.list(nodes), publish(0))),
+                    Some((every, lasts)) => {
+                        return again_and_again(&who.list(nodes), every, lasts, publish);
+                    }
+                }
+            }
             Self::Tag { who, every, lasts } => {
                 return again_and_again(&who.list(nodes), *every, *lasts, |_| Write::Tag);
             }
@@ -506,6 +550,7 @@ impl Event {
             | Self::Put { who, .. }
             | Self::Write { who, .. }
             | Self::Delete { who, .. }
+            | Self::Publish { who, .. }
             | Self::Tag { who, .. }
             | Self::Stop { who } => vec![("who", who, true)],
             Self::Cut { from, to, .. } | Self::Lose { from, to, .. } => {
@@ -552,6 +597,11 @@ impl Event {
     pub(super) fn writes(&self) -> u128 {
         match self {
             Self::Put { count, .. } | Self::Delete { count, .. } => (*count).into(),
+            Self::Publish { repeated: Repeated { count, again }, .. } => {
+                let turns = again
+                    .map_or(1, |(every, lasts)| lasts.0.as_nanos() / every.0.as_nanos().max(1));
+                u128::from(*count) * turns
+            }
             Self::Write { every, lasts, .. } | Self::Tag { every, lasts, .. } => {
                 lasts.0.as_nanos() / every.0.as_nanos().max(1)
             }
@@ -559,11 +609,23 @@ impl Event {
         }
     }
 
+    /// Whether a member writes at one moment only.
+    pub(super) const fn is_once(&self) -> bool {
+        match self {
+            Self::Publish { repeated, .. } => repeated.again.is_none(),
+            _ => matches!(self, Self::Put { .. } | Self::Delete { .. }),
+        }
+    }
+
     /// Whether it is the work of applications, and no fault.
     pub(super) const fn is_write(&self) -> bool {
         matches!(
             self,
-            Self::Put { .. } | Self::Write { .. } | Self::Delete { .. } | Self::Tag { .. }
+            Self::Put { .. }
+                | Self::Write { .. }
+                | Self::Delete { .. }
+                | Self::Publish { .. }
+                | Self::Tag { .. }
         )
     }
 
@@ -601,6 +663,7 @@ impl Event {
             | Self::Put { .. }
             | Self::Write { .. }
             | Self::Delete { .. }
+            | Self::Publish { .. }
             | Self::Tag { .. }
             | Self::Lie { .. } => Duration::ZERO,
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{Moment, Scenario};
+use super::{Event, Moment, Scenario, TimedEvent};
 use crate::{
     ledger::Death,
     node::{Belief, Instant, NodeId, secs},
@@ -28,6 +28,12 @@ pub struct Expect {
     pub known_within: Span,
     /// Everybody knows what a member publishes no later than this after it; of members that run to the end.
     pub data_known_within: Option<Span>,
+    /// Each message reaches all no later than this after it, as far as publisher and receiver are connected throughout.
+    pub messages_within: Option<Span>,
+    /// How many messages members that are connected throughout may miss in all, with a report.
+    pub max_missed: u64,
+    /// Only these members report that they missed messages.
+    pub missed_only: Option<Who>,
     /// No member knows of a death before this time has passed.
     pub known_after: Option<Span>,
     /// Whether all lists are equal at the end, and have exactly the live members.
@@ -101,6 +107,9 @@ impl Default for Expect {
             suspected_within: None,
             known_within: Span(secs(10)),
             data_known_within: None,
+            messages_within: None,
+            max_missed: 0,
+            missed_only: None,
             known_after: None,
             converged: true,
             grace: Span(secs(5)),
@@ -129,6 +138,7 @@ impl Expect {
             ("suspected-only", self.suspected_only.as_ref()),
             ("degraded-only", self.degraded_only.as_ref()),
             ("isolated-only", self.isolated_only.as_ref()),
+            ("missed-only", self.missed_only.as_ref()),
         ];
         let sets = sets.into_iter().filter_map(|(key, who)| Some((key, who?)));
         let held = self
@@ -215,7 +225,9 @@ impl Expect {
         }
         let degraded: BTreeSet<_> = ledger.degraded.iter().map(|&(.., node)| node).collect();
         let isolated: BTreeSet<_> = ledger.isolated.iter().map(|&(_, node)| node).collect();
+        let missed: BTreeSet<_> = ledger.messages.missed.keys().copied().collect();
         let found = [
+            ("missing messages", &self.missed_only, missed),
             ("reported as degraded", &self.degraded_only, degraded),
             ("isolated", &self.isolated_only, isolated),
         ];
@@ -245,6 +257,10 @@ impl Expect {
             if publications.is_empty() {
                 fail("no data was published".to_owned());
             }
+        }
+        let publishes = |timed: &TimedEvent| matches!(timed.event, Event::Publish { .. });
+        if ledger.messages.published.is_empty() && scenario.event.iter().any(publishes) {
+            fail("no message was published".to_owned());
         }
         if let Some(max) = self.max_listed {
             for node in run.truth().running() {

@@ -29,6 +29,9 @@ impl World {
     fn send_udp(&mut self, from: NodeId, to: Peer, channel: Channel, payload: Arc<[u8]>) {
         let header = if channel == Channel::Datagram { UDP_HEADER } else { TCP_HEADER };
         self.traffic.record(from, channel, payload.len(), header);
+        if self.counts_parts {
+            self.traffic.parts += self.protocol.parts(&payload);
+        }
         let from = self.machines.peer_of(from);
         let packet =
             Packet { from, to, content: Content::Message(ConnectionId(0), channel, payload) };

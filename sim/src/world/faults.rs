@@ -210,7 +210,22 @@ impl World {
                 self.last_written += 1;
                 self.input(id, Input::Tag(&self.last_written.to_string()));
             }
+            Write::Publish { count, topic, bytes, filter } => {
+                let topic = format!("t{topic}");
+                for _ in 0..*count {
+                    let body = self.message_body(id, *bytes);
+                    self.input(id, Input::Publish { topic: &topic, body: &body, filter });
+                }
+            }
         }
+    }
+
+    /// A content that names its publisher, and that no other message has.
+    fn message_body(&mut self, id: NodeId, bytes: usize) -> Vec<u8> {
+        self.last_written += 1;
+        let numbers = [&id.0.to_be_bytes()[..], &self.last_written.to_be_bytes()].concat();
+        let bytes = bytes.max(numbers.len());
+        numbers.into_iter().cycle().take(bytes).collect()
     }
 
     fn lie(&mut self, id: NodeId, lies: &Lies) {

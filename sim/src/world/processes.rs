@@ -3,7 +3,7 @@
 use super::{Event, World};
 use crate::{
     connection::CloseReason,
-    node::{Action, DataLine, Generation, Input, Knowledge, NodeId, Notice, Start},
+    node::{Action, DataLine, Generation, Input, Knowledge, MessageNews, NodeId, Notice, Start},
     queue::Class,
     trace::mix,
 };
@@ -90,6 +90,7 @@ impl World {
                 }
             }
             Action::Data(owner, line) => self.note_data(id, owner, line),
+            Action::Message(news) => self.note_message(id, news),
             Action::Generation(generation) => {
                 self.machines[id].generation = generation;
                 self.truth.set_generation(id, generation);
@@ -115,6 +116,24 @@ impl World {
         self.ledger.data.record(&self.truth, self.now, (reader, owner), line);
         for oracle in &mut self.oracles {
             oracle.observe_data(&self.truth, self.now, reader, owner, line);
+        }
+    }
+
+    fn note_message(&mut self, at: NodeId, news: MessageNews) {
+        let (from, numbers, text) = match news {
+            MessageNews::Published { line, .. } => (line.from, [1, line.sequence], "publishes"),
+            MessageNews::Delivered(line) => (line.from, [2, line.sequence], "receives"),
+            MessageNews::Missed { from, count } => (from, [3, count], "misses so many"),
+            MessageNews::Refused => (at, [4, 0], "may not publish"),
+        };
+        let hash = &mut self.trace.hash;
+        hash.word(self.now.since_start().as_nanos() as u64);
+        hash.word(u64::from(at.0) << 32 | u64::from(from.0));
+        numbers.into_iter().for_each(|number| hash.word(number));
+        self.say(format_args!("{at} {text} of the messages of {from}: {}", numbers[1]));
+        self.ledger.messages.record(&self.truth, self.now, at, news);
+        for oracle in &mut self.oracles {
+            oracle.observe_message(&self.truth, self.now, at, news);
         }
     }
 
@@ -145,6 +164,7 @@ const fn is_sent(action: &Action) -> bool {
         | Action::Isolated(_)
         | Action::Degraded(..)
         | Action::Generation(_)
-        | Action::Data(..) => false,
+        | Action::Data(..)
+        | Action::Message(_) => false,
     }
 }

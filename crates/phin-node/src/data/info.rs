@@ -2,11 +2,14 @@
 
 use std::time::SystemTime;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use phin::{Generation, Member, MemberData, MemberId, MemberInfo, Members, OwnerGone, Revision};
+use phin::{Generation, Member, MemberData, MemberInfo, OwnerGone, Revision};
 use serde::{Deserialize, Serialize};
 
-use crate::text::{escaped, printable, printable_option, readable, rfc3339, short};
+use crate::{
+    content::Content,
+    events::BriefMember,
+    text::{printable, readable, rfc3339},
+};
 
 /// A member and its data, as a node knows it: the answer of `/v1/data` and `/v1/members/{member}/data`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -29,15 +32,7 @@ pub(crate) struct Entry {
     /// The length of the value.
     pub(crate) bytes: usize,
     #[serde(flatten)]
-    pub(crate) value: Value,
-}
-
-/// A value: the field `text` if it is UTF-8, else `base64`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Value {
-    Text(String),
-    Base64(String),
+    pub(crate) value: Content,
 }
 
 /// The answer to a key that was set.
@@ -53,15 +48,6 @@ pub(crate) struct Written {
 pub(crate) struct Deleted {
     #[serde(deserialize_with = "printable")]
     pub(crate) deleted: String,
-}
-
-/// The member whose data it is.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Owner {
-    pub(crate) id: MemberId,
-    /// `null` if the list no longer has the member.
-    #[serde(deserialize_with = "printable_option")]
-    pub(crate) name: Option<String>,
 }
 
 /// One line of a stream of changes.
@@ -82,25 +68,25 @@ pub(crate) enum What {
     Snapshot { version: u64, keys: usize },
     /// A member set a key.
     Put {
-        member: Owner,
+        member: BriefMember,
         #[serde(flatten)]
         entry: Entry,
     },
     /// A member deleted a key.
     Delete {
-        member: Owner,
+        member: BriefMember,
         #[serde(deserialize_with = "printable")]
         key: String,
     },
     /// The time to live of a key is over.
     Expire {
-        member: Owner,
+        member: BriefMember,
         #[serde(deserialize_with = "printable")]
         key: String,
     },
     /// A member is gone, for this reason. Its data is no longer there, unless it is dead.
     OwnerGone {
-        member: Owner,
+        member: BriefMember,
         #[serde(deserialize_with = "printable")]
         reason: String,
     },
@@ -126,35 +112,12 @@ impl DataOf {
 
 impl Entry {
     pub(crate) fn new(key: &str, value: &[u8]) -> Self {
-        let bytes = value.len();
-        let value = match str::from_utf8(value) {
-            Ok(text) => Value::Text(text.to_owned()),
-            Err(_) => Value::Base64(BASE64_STANDARD.encode(value)),
-        };
-        Self { key: key.to_owned(), bytes, value }
+        Self { key: key.to_owned(), bytes: value.len(), value: Content::new(value) }
     }
 
     /// The value on one line, as much of it as people read.
     pub(crate) fn shown(&self) -> String {
-        match &self.value {
-            Value::Text(text) => {
-                let cut = if text.chars().nth(MAX_SHOWN_CHARS).is_some() { "…" } else { "" };
-                let text: String = text.chars().take(MAX_SHOWN_CHARS).collect();
-                escaped(&text) + cut
-            }
-            Value::Base64(_) => format!("({} bytes)", self.bytes),
-        }
-    }
-}
-
-impl Owner {
-    pub(crate) fn new(id: MemberId, members: &Members) -> Self {
-        Self { id, name: members.get(id).map(|member| member.name().to_owned()) }
-    }
-
-    /// Its name, or else the start of its id.
-    fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| short(&self.id.to_string()))
+        self.value.shown(self.bytes, MAX_SHOWN_CHARS)
     }
 }
 
@@ -189,7 +152,7 @@ impl Line {
 }
 
 impl What {
-    pub(crate) fn owner_gone(member: Owner, reason: OwnerGone) -> Self {
+    pub(crate) fn owner_gone(member: BriefMember, reason: OwnerGone) -> Self {
         let reason = match reason {
             OwnerGone::Dead => "dead",
             OwnerGone::Left => "left",
@@ -221,7 +184,7 @@ const MAX_SHOWN_CHARS: usize = 100;
 mod tests {
     use super::*;
 
-    fn member() -> Owner {
+    fn member() -> BriefMember {
         let id = "00112233445566778899aabbccddeeff";
         serde_json::from_value(serde_json::json!({ "id": id, "name": "n1" })).unwrap()
     }

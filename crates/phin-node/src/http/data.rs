@@ -5,18 +5,22 @@ use std::time::Duration;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, RawQuery, State, rejection::PathRejection},
+    extract::{RawQuery, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use phin::{DataError, Member, PutDataError};
 use tracing::debug;
 
-use super::{body, lookup::find, node::Node, query::parameters, refusal::Refusal};
+use super::{
+    body,
+    lookup::find,
+    node::Node,
+    path::{Asked, asked},
+    query::parameters,
+    refusal::Refusal,
+};
 use crate::data::info::{DataOf, Deleted, Written};
-
-/// A part of a path.
-type Asked<T> = Result<Path<T>, PathRejection>;
 
 /// `GET /v1/data`
 pub(super) async fn own(State(node): State<Node>) -> Json<DataOf> {
@@ -101,10 +105,6 @@ fn value(node: &Node, member: &Member, key: &str) -> Result<Response, Refusal> {
     let headers =
         [(header::CONTENT_TYPE.as_str(), content_type), (STATE_HEADER, member.state().as_str())];
     Ok((headers, value.to_vec()).into_response())
-}
-
-fn asked<T>(asked: Asked<T>) -> Result<T, Refusal> {
-    asked.map(|Path(asked)| asked).map_err(|error| Refusal::invalid(error.body_text()))
 }
 
 fn no_key(member: &Member, key: &str) -> Refusal {

@@ -26,7 +26,10 @@ use super::{
     query::{parameters, parse_filter},
     refusal::Refusal,
 };
-use crate::data::info::{Entry, Line, Owner, What};
+use crate::{
+    data::info::{Entry, Line, What},
+    events::BriefMember,
+};
 
 /// One subscriber.
 struct Subscriber {
@@ -98,7 +101,7 @@ impl Subscriber {
     fn take_owner(&mut self, owner: MemberId, data: &MemberData) {
         let members = self.cluster.members();
         let is_dead = members.get(owner).is_some_and(|owner| owner.state() == MemberState::Dead);
-        let member = Owner::new(owner, &members);
+        let member = BriefMember::new(owner, &members);
         let put = |(key, value): (&str, &Arc<[u8]>)| What::Put {
             member: member.clone(),
             entry: Entry::new(key, value),
@@ -110,7 +113,7 @@ impl Subscriber {
     }
 
     fn what(&self, owner: MemberId, update: DataUpdate) -> Option<What> {
-        let member = Owner::new(owner, &self.cluster.members());
+        let member = BriefMember::new(owner, &self.cluster.members());
         Some(match update {
             DataUpdate::Put { key, value } => What::Put { member, entry: Entry::new(&key, &value) },
             DataUpdate::Delete { key } => What::Delete { member, key: key.to_string() },

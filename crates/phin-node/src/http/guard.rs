@@ -20,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{body::MAX_BODY_BYTES, refusal::Refusal};
+use super::{body::max_bytes, refusal::Refusal};
 
 /// The allowed clients and host names.
 #[derive(Clone, Debug, Default)]
@@ -104,15 +104,15 @@ fn check(access: &Access, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), 
     }
     let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|content| {
         let content = content.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        !content.trim_ascii().eq_ignore_ascii_case(b"application/json")
+        FORM_TYPES.iter().any(|form| content.trim_ascii().eq_ignore_ascii_case(form.as_bytes()))
     });
     if *asked.method == Method::POST && is_form {
         return Err(Refusal::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "send no body, or one of type application/json",
+            "a form cannot post; send a body as application/json or application/octet-stream",
         ));
     }
-    check_length(headers)
+    check_length(headers, max_bytes(asked.path))
 }
 
 impl Access {
@@ -128,14 +128,14 @@ impl Access {
 }
 
 /// Refuses a body that is too long before it is read.
-fn check_length(headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_length(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else {
         return Ok(());
     };
     let length = length.to_str().ok().and_then(|length| length.parse::<u64>().ok());
     match length {
-        Some(length) if length <= MAX_BODY_BYTES as u64 => Ok(()),
-        _ => Err(Refusal::too_long()),
+        Some(length) if length <= max_bytes as u64 => Ok(()),
+        _ => Err(Refusal::too_long(max_bytes)),
     }
 }
 
@@ -167,6 +167,11 @@ fn is_ours(authority: &str) -> bool {
         && (host.eq_ignore_ascii_case("localhost")
             || unbracketed.unwrap_or(host).parse::<IpAddr>().is_ok())
 }
+
+/// What a web page of another origin can have a browser post without asking first (Fetch Standard, CORS-safelisted
+/// `Content-Type`).
+const FORM_TYPES: [&str; 3] =
+    ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
 #[cfg(test)]
 mod tests {
@@ -293,7 +298,9 @@ mod tests {
         assert_eq!(with("application/x-www-form-urlencoded"), 415);
         assert_eq!(with("multipart/form-data; boundary=x"), 415);
         assert_eq!(with("text/plain"), 415);
+        assert_eq!(with(" Text/Plain ; charset=utf-8"), 415);
         assert_eq!(with("application/json; charset=utf-8"), 200);
+        assert_eq!(with("application/octet-stream"), 200);
     }
 
     #[test]
@@ -304,5 +311,12 @@ mod tests {
         assert_eq!(with("8192"), 200);
         assert_eq!(with("8193"), 413);
         assert_eq!(with("99999999999999999999"), 413);
+        let post = |path: &str, length: usize| {
+            let headers = [("host", "127.0.0.1:1"), ("content-length", &length.to_string())];
+            status_of(&Access::default(), &Method::POST, path, true, &headers)
+        };
+        for (path, most) in [("/v1/publish/news", 64 << 10), ("/v1/send/n1/news", 16 << 20)] {
+            assert_eq!((post(path, most), post(path, most + 1)), (200, 413), "{path}");
+        }
     }
 }

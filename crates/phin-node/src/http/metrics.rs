@@ -1,6 +1,6 @@
 //! `GET /metrics`: counters, members by state, and links, in the OpenMetrics text that Prometheus reads.
 
-use std::{borrow::Cow, fmt, time::SystemTime};
+use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use axum::{
     extract::State,
@@ -20,6 +20,7 @@ use super::{
     node::Node,
     refusal::Refusal,
 };
+use crate::hooks;
 
 /// The values of one answer, taken at one moment.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub(super) struct Snapshot {
     is_converged: bool,
     http_connections_closed: u64,
     certificate_end: Option<SystemTime>,
+    hooks: Vec<Arc<hooks::Counters>>,
 }
 
 pub(super) async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
@@ -58,7 +60,11 @@ impl Collector for Snapshot {
         self.encode_links(&mut encoder)?;
         self.encode_counters(&mut encoder)?;
         self.encode_transport(&mut encoder)?;
-        self.encode_lag(&mut encoder)
+        self.encode_lag(&mut encoder)?;
+        if self.hooks.is_empty() {
+            return Ok(());
+        }
+        self.encode_hooks(&mut encoder)
     }
 }
 
@@ -75,6 +81,7 @@ impl Snapshot {
             is_converged: node.cluster.is_converged(),
             http_connections_closed: node.connections.closed_for_others(),
             certificate_end: node.certificate_end,
+            hooks: node.hooks.clone(),
         })
     }
 
@@ -193,6 +200,33 @@ impl Snapshot {
         encode_counter(encoder, "http_connections_closed", help, self.http_connections_closed)
     }
 
+    fn encode_hooks(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let each = || self.hooks.iter().map(|hook| (hook_labels(hook), hook.counts()));
+        let help = "Runs of a program on events, those included that could not start";
+        let runs = each().map(|(labels, counts)| (labels, counts.runs));
+        encode_counters(encoder, "hook_runs", help, runs)?;
+        let help =
+            "Runs of a program on events that failed, by reason: exit code, time limit, no start";
+        let failures = each().flat_map(|([hook, program], counts)| {
+            let reasons =
+                [("exit", counts.failed), ("timeout", counts.timed_out), ("start", counts.not_run)];
+            reasons.map(|(reason, count)| {
+                let reason = ("reason", Cow::from(reason));
+                ([hook.clone(), program.clone(), reason], count)
+            })
+        });
+        encode_counters(encoder, "hook_failures", help, failures)?;
+        let help = "Events that a program did not receive, because it was too slow";
+        let missed = each().map(|(labels, counts)| (labels, counts.events_missed));
+        encode_counters(encoder, "hook_events_missed", help, missed)?;
+        let waiting = each().map(|(labels, counts)| (labels, counts.events_waiting as f64));
+        let help = "Events that wait for the next run of a program";
+        encode_gauges(encoder, "hook_events_waiting", help, None, waiting)?;
+        let running =
+            each().map(|(labels, counts)| (labels, f64::from(u8::from(counts.is_running))));
+        encode_gauges(encoder, "hook_running", "1 while a program on events runs", None, running)
+    }
+
     fn encode_transport(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "Handshakes refused by either side, by reason";
         let name = "transport_refusals";
@@ -226,6 +260,24 @@ fn encode_counter(
 ) -> Result<(), fmt::Error> {
     let counter = ConstCounter::new(count);
     counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
+}
+
+fn hook_labels(hook: &hooks::Counters) -> [(&'static str, Cow<'static, str>); 2] {
+    let program = hook.program.display().to_string();
+    [("hook", Cow::from(hook.number.to_string())), ("program", Cow::from(program))]
+}
+
+fn encode_counters<const N: usize>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    counters: impl IntoIterator<Item = ([(&'static str, Cow<'static, str>); N], u64)>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, count) in counters {
+        ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn encode_gauges<const N: usize>(

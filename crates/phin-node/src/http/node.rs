@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{connections::Counts, refusal::Refusal};
+use super::{body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, refusal::Refusal};
+use crate::hooks::Counters;
 
 /// The node, as requests see it.
 #[derive(Clone)]
@@ -14,9 +15,13 @@ pub(crate) struct Node {
     pub(super) cluster: Cluster,
     pub(super) stage: watch::Sender<Stage>,
     subscribers: Arc<Semaphore>,
+    /// The room for bodies of messages, in bytes.
+    pub(super) message_bodies: Arc<Semaphore>,
     pub(super) connections: Arc<Counts>,
     /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
+    /// What each hook has done.
+    pub(super) hooks: Vec<Arc<Counters>>,
 }
 
 /// The stages of a departure.
@@ -31,12 +36,18 @@ pub(crate) enum Stage {
 impl Node {
     pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
+        let message_bodies = Arc::new(Semaphore::new(MAX_MESSAGE_BODIES_BYTES));
         let (connections, certificate_end) = (Arc::default(), None);
-        Self { cluster, stage, subscribers, connections, certificate_end }
+        let hooks = Vec::new();
+        Self { cluster, stage, subscribers, message_bodies, connections, certificate_end, hooks }
     }
 
     pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
         Self { certificate_end, ..self }
+    }
+
+    pub(crate) fn with_hooks(self, hooks: Vec<Arc<Counters>>) -> Self {
+        Self { hooks, ..self }
     }
 
     /// A place among the subscribers, for as long as it is held.

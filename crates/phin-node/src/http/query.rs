@@ -21,19 +21,33 @@ pub(super) fn parameters<const N: usize>(
     query: Option<&str>,
     names: [&str; N],
 ) -> Result<[Option<String>; N], Refusal> {
-    let mut values = [const { None }; N];
+    Ok(with_repeated(query, names, [])?.0)
+}
+
+/// The values of these parameters, and of those that may be there several times.
+pub(super) fn with_repeated<const N: usize, const M: usize>(
+    query: Option<&str>,
+    once: [&str; N],
+    repeated: [&str; M],
+) -> Result<([Option<String>; N], [Vec<String>; M]), Refusal> {
+    let (mut values, mut several) = ([const { None }; N], [const { Vec::new() }; M]);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        let place = names.iter().position(|allowed| *allowed == name);
-        match place.filter(|&place| values[place].is_none()) {
-            Some(place) => values[place] = Some(value.into_owned()),
-            None => {
-                let allowed = names.join(", ");
-                let error = format!("unexpected parameter {name:?}; allowed once each: {allowed}");
+        let place_in = |names: &[&str]| names.iter().position(|allowed| *allowed == name);
+        match (place_in(&once), place_in(&repeated)) {
+            (Some(place), _) if values[place].is_none() => values[place] = Some(value.into_owned()),
+            (None, Some(place)) => several[place].push(value.into_owned()),
+            _ => {
+                let allowed = once.join(", ");
+                let often = if M == 0 { "" } else { "; several times: " };
+                let error = format!(
+                    "unexpected parameter {name:?}; allowed once each: {allowed}{often}{}",
+                    repeated.join(", ")
+                );
                 return Err(Refusal::invalid(error));
             }
         }
     }
-    Ok(values)
+    Ok((values, several))
 }
 
 #[cfg(test)]
@@ -50,5 +64,13 @@ mod tests {
         for query in ["filer=role%3Dweb", "prefix=a&prefix=b"] {
             assert_eq!(read(Some(query)), None, "{query}");
         }
+    }
+
+    #[test]
+    fn some_parameters_may_be_there_several_times() {
+        let ([filter], [topics]) =
+            with_repeated(Some("topic=a&filter=b&topic=c%2Fd"), ["filter"], ["topic"]).unwrap();
+        assert_eq!((filter.as_deref(), &*topics), (Some("b"), &["a".into(), "c/d".into()][..]));
+        assert!(with_repeated(Some("filter=a&filter=b"), ["filter"], ["topic"]).is_err());
     }
 }

@@ -1,24 +1,26 @@
 //! Error answers.
 
+use std::time::Duration;
+
 use axum::{
     Json,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Map, Value};
 
-use super::body::MAX_BODY_BYTES;
-
-/// An error answer: `{"error": …}` with a status.
+/// An error answer: `{"error": …}` with a status, perhaps with further fields.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(super) status: StatusCode,
-    error: String,
+    fields: Map<String, Value>,
+    retry_after: Option<Duration>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
-        Self { status, error: error.into() }
+        let fields = Map::from_iter([("error".to_owned(), error.into().into())]);
+        Self { status, fields, retry_after: None }
     }
 
     /// The request says something that cannot be.
@@ -26,8 +28,19 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    pub(super) fn too_long() -> Self {
-        let error = format!("a body has at most {MAX_BODY_BYTES} bytes");
+    /// A further field of the answer.
+    pub(super) fn field(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// When the same request is worth another try.
+    pub(super) fn retry_after(self, retry_after: Duration) -> Self {
+        Self { retry_after: Some(retry_after), ..self }
+    }
+
+    pub(super) fn too_long(max_bytes: usize) -> Self {
+        let error = format!("a body has at most {max_bytes} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
     }
 
@@ -38,6 +51,12 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.error }))).into_response()
+        let mut response = (self.status, Json(self.fields)).into_response();
+        if let Some(after) = self.retry_after {
+            // Whole seconds (RFC 9110 §10.2.3), and never too early.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }

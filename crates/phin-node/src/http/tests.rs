@@ -1,7 +1,13 @@
+use std::time::Duration;
+
 use super::{
     Node, Stage,
     counters::{COUNTERS, GAUGES, REFUSALS, SENDS},
     metrics,
+};
+use crate::{
+    hooks::{Hook, HookEvent, Hooks, Trigger},
+    program::Program,
 };
 
 async fn cluster() -> phin::Cluster {
@@ -41,7 +47,12 @@ async fn every_counter_has_a_metric() {
 
 #[tokio::test]
 async fn metrics_follow_the_conventions() {
-    let node = Node::new(cluster().await, tokio::sync::watch::channel(Stage::Member).0);
+    let cluster = cluster().await;
+    let trigger = Trigger { events: vec![HookEvent::Isolated], filter: phin::Filter::default() };
+    let hook = Hook { trigger, program: Program::new("/bin/sh").unwrap() };
+    let hooks = Hooks::start([hook], Duration::from_secs(1), &cluster);
+    let node = Node::new(cluster, tokio::sync::watch::channel(Stage::Member).0);
+    let node = node.with_hooks(hooks.counters());
     let text = metrics::text_of(metrics::Snapshot::of(&node).await.unwrap()).unwrap();
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("phin_members{state=\"alive\"} 1"), "{text}");
@@ -54,6 +65,12 @@ async fn metrics_follow_the_conventions() {
     assert!(text.contains("\nphin_swim_pings_sent_total 0\n"), "{text}");
     assert!(text.contains("\nphin_transport_refusals_total{reason=\"wrong_key\"} 0\n"), "{text}");
     assert!(text.contains("\nphin_swim_sends_total{outcome=\"taken\"} 0\n"), "{text}");
+    let hook = "hook=\"1\",program=\"/bin/sh\"";
+    assert!(text.contains(&format!("\nphin_hook_runs_total{{{hook}}} 0\n")), "{text}");
+    for reason in ["exit", "timeout", "start"] {
+        let failures = format!("\nphin_hook_failures_total{{{hook},reason=\"{reason}\"}} 0\n");
+        assert!(text.contains(&failures), "{text}");
+    }
     let mut families = std::collections::BTreeSet::new();
     for line in text.lines().filter(|line| line.starts_with("# TYPE ")) {
         let mut words = line.split(' ').skip(2);

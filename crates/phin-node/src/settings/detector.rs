@@ -30,9 +30,7 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     if let Some(retention) = take_duration(layers, "retention", &config)? {
         config.retention = retention;
     }
-    if let Some(most) = layers.take("max-data", |text| setting("max-data").kind.bytes(text))? {
-        config.max_data_bytes = most.value;
-    }
+    take_user_limits(layers, &mut config)?;
     if let Some(longest) = take_duration(layers, "max-period", &config)? {
         config.max_period = Some(longest);
     }
@@ -52,6 +50,23 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
         config.phi_threshold = threshold;
     }
     Ok(Placed { value: config, place })
+}
+
+/// Takes what applications may store and publish.
+fn take_user_limits(layers: &mut Layers, config: &mut Config) -> Result<(), SettingsError> {
+    let mut take_bytes = |name, limit: &mut usize| {
+        let most = layers.take(name, |text| setting(name).kind.bytes(text))?;
+        *limit = most.map_or(*limit, |most| most.value);
+        Ok(())
+    };
+    take_bytes("max-data", &mut config.max_data_bytes)?;
+    take_bytes("max-published-bytes-per-second", &mut config.max_published_bytes_per_second)?;
+    take_bytes("max-recent-publication-bytes", &mut config.max_recent_publication_bytes)?;
+    let name = "max-publications-per-second";
+    if let Some(most) = layers.take(name, |text| setting(name).kind.count(text))? {
+        config.max_publications_per_second = most.value;
+    }
+    Ok(())
 }
 
 /// Takes a duration that cannot be a word.

@@ -54,12 +54,13 @@ fn to_arg(setting: &'static Setting) -> Arg {
     let arg = if is_detector { arg.help_heading(DETECTOR) } else { arg };
     match kind {
         Kind::Switch => arg.action(ArgAction::SetTrue),
-        Kind::Texts | Kind::Tags => arg.value_name(value).action(ArgAction::Append),
+        Kind::Texts | Kind::Lines | Kind::Tags => arg.value_name(value).action(ArgAction::Append),
         Kind::Text
         | Kind::Boolean
         | Kind::Word(_)
         | Kind::Port
         | Kind::Bytes(_)
+        | Kind::Count(_)
         | Kind::Number(_)
         | Kind::Duration(_) => arg.value_name(value),
     }
@@ -69,15 +70,16 @@ fn to_arg(setting: &'static Setting) -> Arg {
 fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
     match setting.kind {
         Kind::Switch => matches.get_flag(setting.name).then(|| "true".to_owned()),
-        Kind::Texts | Kind::Tags => {
+        Kind::Texts | Kind::Lines | Kind::Tags => {
             let texts: Vec<_> = matches.get_many::<String>(setting.name)?.cloned().collect();
-            Some(texts.join(if let Kind::Tags = setting.kind { "\n" } else { "," }))
+            Some(texts.join(if let Kind::Texts = setting.kind { "," } else { "\n" }))
         }
         Kind::Text
         | Kind::Boolean
         | Kind::Word(_)
         | Kind::Port
         | Kind::Bytes(_)
+        | Kind::Count(_)
         | Kind::Number(_)
         | Kind::Duration(_) => matches.get_one::<String>(setting.name).cloned(),
     }

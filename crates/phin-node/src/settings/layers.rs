@@ -215,18 +215,20 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
     match (kind, value) {
         (Kind::Switch | Kind::Boolean, DeValue::Boolean(value)) => Ok(value.to_string()),
         (Kind::Switch | Kind::Boolean, _) => Err("true or false".to_owned()),
-        (Kind::Port | Kind::Bytes(_) | Kind::Number(_), DeValue::Integer(number)) => {
-            Ok(number.to_string())
-        }
+        (
+            Kind::Port | Kind::Bytes(_) | Kind::Count(_) | Kind::Number(_),
+            DeValue::Integer(number),
+        ) => Ok(number.to_string()),
         (Kind::Number(_), DeValue::Float(number)) => Ok(number.to_string()),
         (Kind::Texts, DeValue::Array(texts)) => {
             let texts = texts.iter().map(|text| text.get_ref().as_str().map(str::to_owned));
             let texts: Option<Vec<_>> = texts.collect();
             texts.map(|texts| texts.join(",")).ok_or_else(|| LIST.to_owned())
         }
-        (Kind::Tags, DeValue::Array(texts)) => {
+        (Kind::Tags | Kind::Lines, DeValue::Array(texts)) => {
             let texts: Option<Vec<_>> = texts.iter().map(|text| text.get_ref().as_str()).collect();
-            texts.map(|texts| texts.join("\n")).ok_or_else(|| TAGS.to_owned())
+            let expected = if let Kind::Tags = kind { TAGS } else { LIST };
+            texts.map(|texts| texts.join("\n")).ok_or_else(|| expected.to_owned())
         }
         (Kind::Tags, DeValue::Table(tags)) => {
             let tags = tags.iter().map(|(key, value)| {
@@ -238,9 +240,9 @@ fn text_of(kind: Kind, value: DeValue<'_>) -> Result<String, String> {
         (Kind::Tags, DeValue::String(text)) => Ok(tag_lines(&text)),
         (_, DeValue::String(text)) => Ok(text.into_owned()),
         (Kind::Tags, _) => Err(TAGS.to_owned()),
-        (Kind::Texts, _) => Err(LIST.to_owned()),
+        (Kind::Texts | Kind::Lines, _) => Err(LIST.to_owned()),
         (Kind::Number(Range { or: Some(word), .. }), _) => Err(format!("a number, or {word:?}")),
-        (Kind::Port | Kind::Number(_), _) => Err("a number".to_owned()),
+        (Kind::Port | Kind::Count(_) | Kind::Number(_), _) => Err("a number".to_owned()),
         (Kind::Bytes(_), _) => Err("a number of bytes, or a text such as \"16KiB\"".to_owned()),
         (Kind::Text | Kind::Word(_) | Kind::Duration(_), _) => Err("a text in quotes".to_owned()),
     }

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Text,
     /// Several texts: separated by commas, as a repeated flag, or as a list in the file.
     Texts,
+    /// Several texts that may contain commas: as a repeated flag, as a list in the file, or a line each.
+    Lines,
     /// Tags: `KEY=VALUE` with commas between them, as a flag given again, or as a table or list in the file. As text, a
     /// line each.
     Tags,
@@ -45,8 +47,10 @@ pub(crate) enum Kind {
     /// One of these words.
     Word(&'static [&'static str]),
     Port,
-    /// A number of bytes up to this one, also in KiB.
-    Bytes(usize),
+    /// A number of bytes, also in KiB, MiB or GiB.
+    Bytes(Range<usize>),
+    /// A whole number.
+    Count(Range<u32>),
     /// A number, or a word.
     Number(Range<f64>),
     /// A duration, or a word. The bounds depend on settings taken before.
@@ -122,11 +126,12 @@ impl Kind {
     /// The allowed values in words; empty if the placeholder says it.
     pub(super) fn allowed(self) -> String {
         match self {
-            Self::Text | Self::Texts | Self::Tags | Self::Switch => String::new(),
+            Self::Text | Self::Texts | Self::Lines | Self::Tags | Self::Switch => String::new(),
             Self::Boolean => "true, false".to_owned(),
             Self::Word(words) => words.join(", "),
             Self::Port => "1 to 65535".to_owned(),
-            Self::Bytes(most) => format!("0 to {}KiB", most / KIB),
+            Self::Bytes(range) => format!("{} to {}", size(range.least), size(range.most)),
+            Self::Count(range) => range.to_string(),
             Self::Number(range) => range.to_string(),
             Self::Duration(range) => range.to_string(),
         }
@@ -142,11 +147,18 @@ impl Kind {
     }
 
     pub(crate) fn bytes(self, text: &str) -> Result<usize, String> {
-        let Self::Bytes(most) = self else { unreachable!("it is no number of bytes") };
-        let (number, unit) = text.strip_suffix("KiB").map_or((text, 1), |number| (number, KIB));
+        let Self::Bytes(range) = self else { unreachable!("it is no number of bytes") };
+        let in_unit = |&(unit, bytes)| Some((text.strip_suffix(unit)?, bytes));
+        let (number, unit) = UNITS.iter().find_map(in_unit).unwrap_or((text, 1));
         let bytes = number.trim_end().parse().ok().and_then(|count: usize| count.checked_mul(unit));
         let expected = || format!("expected bytes from {}, such as 16KiB or 16384", self.allowed());
-        bytes.filter(|bytes| *bytes <= most).ok_or_else(expected)
+        bytes.filter(|bytes| (range.least..=range.most).contains(bytes)).ok_or_else(expected)
+    }
+
+    pub(crate) fn count(self, text: &str) -> Result<u32, String> {
+        let Self::Count(range) = self else { unreachable!("it is no whole number") };
+        let count = text.parse().ok().filter(|count| (range.least..=range.most).contains(count));
+        count.ok_or_else(|| format!("expected a whole number from {range}"))
     }
 
     /// Parses a number; `None` for the word that may replace it.
@@ -231,6 +243,19 @@ const fn minutes(minutes: u64) -> Bound {
     Bound::At(Duration::from_secs(60 * minutes))
 }
 
+const fn bytes(allowed: RangeInclusive<usize>) -> Kind {
+    Kind::Bytes(Range { least: *allowed.start(), most: *allowed.end(), or: None })
+}
+
+/// A number of bytes in the largest unit that divides it.
+fn size(bytes: usize) -> String {
+    let fits = |(_, unit): &&(&str, usize)| bytes >= *unit && bytes.is_multiple_of(*unit);
+    let unit = UNITS.iter().find(fits);
+    unit.map_or_else(|| bytes.to_string(), |(name, unit)| format!("{}{name}", bytes / unit))
+}
+
+const UNITS: [(&str, usize); 3] = [("GiB", 1_024 * MIB), ("MiB", MIB), ("KiB", KIB)];
+const MIB: usize = 1_024 * KIB;
 const KIB: usize = 1_024;
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
@@ -414,11 +439,42 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting {
         name: "max-data",
         value: "BYTES",
-        kind: Kind::Bytes(phin::MemberData::MAX_BYTES),
+        kind: bytes(0..=phin::MemberData::MAX_BYTES),
         default: "16KiB",
         help: "Most bytes of a member's data, keys included",
         details: "This node refuses to write more, and drops the data of a member that has more. Set it alike on all nodes.",
         docs: "Set it alike on all nodes: [member data](../guide/share-data.md)",
+        ..SETTING
+    },
+    Setting {
+        name: "max-publications-per-second",
+        value: "COUNT",
+        kind: Kind::Count(Range { least: 1, most: 65_536, or: None }),
+        default: "256",
+        help: "Most messages to all members that this node publishes in a second",
+        details: "It refuses further ones. Set it alike on all nodes: a node drops what another publishes far beyond its own \
+                  setting.",
+        docs: "Set it alike on all nodes: [messages](../guide/messages.md)",
+        ..SETTING
+    },
+    Setting {
+        name: "max-published-bytes-per-second",
+        value: "BYTES",
+        kind: bytes(KIB..=1_024 * MIB),
+        default: "1MiB",
+        help: "Most bytes of messages to all members that this node publishes in a second",
+        details: "As --max-publications-per-second.",
+        docs: "Set it alike on all nodes",
+        ..SETTING
+    },
+    Setting {
+        name: "max-recent-publication-bytes",
+        value: "BYTES",
+        kind: bytes(64 * KIB..=1_024 * MIB),
+        default: "16MiB",
+        help: "Most bytes of messages to all members that this node keeps for 30 s, for members that did not receive them",
+        details: "Beyond it, the oldest give way. A member that lacks one of them then learns that it missed it.",
+        docs: "Beyond it, the oldest give way",
         ..SETTING
     },
     Setting {
@@ -545,6 +601,26 @@ pub(crate) const SETTINGS: &[Setting] = &[
                   `reconnected` and, last, `departed` report on the node itself. A reader that is too slow receives \
                   `missed`, then a `snapshot`.",
         docs: "[Events](events.md#events)",
+        ..SETTING
+    },
+    Setting {
+        name: "on",
+        value: "EVENT[,EVENT…]=PROGRAM",
+        kind: Kind::Lines,
+        help: "Program to run on these events, such as dead,left=/usr/local/bin/notify; repeat it for several",
+        details: "EVENT is joined, suspect, alive, dead, left, updated, forgotten, name-conflict, suppressed, degraded, recovered, \
+                  isolated or reconnected. `dead[role=db]=PROGRAM` takes only the events of members with these tags. PROGRAM is \
+                  a path, and arguments with spaces between them. No shell reads it. The program receives the events on \
+                  standard input, as JSON, one per line.",
+        docs: "A line each in `PHIN_ON`, a list in the file: [programs on events](#programs-on-events)",
+        ..SETTING
+    },
+    Setting {
+        name: "hook-timeout",
+        value: "DURATION",
+        kind: durations(Bound::At(Duration::from_millis(100))..=minutes(60)),
+        default: "30s",
+        help: "Time that each run of an --on program has; then it is killed with its child processes",
         ..SETTING
     },
     Setting {

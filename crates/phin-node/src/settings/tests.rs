@@ -97,7 +97,9 @@ fn a_file_can_have_every_setting() {
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
-         http_host = [\"a\"]\nmax_data = \"64KiB\"\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
+         http_host = [\"a\"]\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\
+         max_published_bytes_per_second = \"2MiB\"\nmax_recent_publication_bytes = 65536\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
+         on = [\"dead,left=/bin/sh\", \"joined[role=db]=/bin/sh -\"]\nhook_timeout = \"10s\"\n\
          serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
     );
     // A certificate replaces the key.
@@ -114,7 +116,8 @@ fn a_file_can_have_every_setting() {
     assert_eq!((settings.tags.len(), settings.serving), (2, phin::ServingState::Draining));
     assert_eq!(settings.http.unwrap().value.port(), 8);
     assert!(settings.http_access.remote_writes && settings.http_access.hosts == ["a"]);
-    assert_eq!(settings.admit.unwrap().value, Path::new("/bin/sh"));
+    assert_eq!(settings.admit.unwrap().value.path(), Path::new("/bin/sh"));
+    assert_eq!((settings.hooks.hooks.len(), settings.hooks.limit), (2, Duration::from_secs(10)));
     assert_eq!(settings.data_dir.unwrap().value, Path::new("d"));
     assert_eq!(settings.events, Some(EventFormat::Text));
     assert_eq!(settings.log_format, LogFormat::Json);
@@ -131,6 +134,9 @@ fn a_file_can_have_every_setting() {
     assert_eq!(config.retention, Duration::from_secs(48 * 3_600));
     assert_eq!(settings.closed_port, Some(10));
     assert_eq!(config.max_data_bytes, 64 * 1_024);
+    assert_eq!(config.max_publications_per_second, 9);
+    assert_eq!(config.max_published_bytes_per_second, 2 * 1_024 * 1_024);
+    assert_eq!(config.max_recent_publication_bytes, 64 * 1_024);
     assert!(config.data_delay <= Duration::from_millis(20), "it fits into the period");
 }
 
@@ -161,6 +167,34 @@ fn tags_are_given_one_by_one_or_with_commas_between_them() {
     assert_eq!(twice, "--tag is \"a=1\\na=2\": the tag a is given twice");
     let settings = resolve(&["--serving", "not-serving"], &with_key(&[])).unwrap();
     assert_eq!(settings.serving.to_string(), "not-serving (starting)");
+}
+
+#[test]
+fn each_program_on_events_is_a_flag_or_a_line() {
+    let programs = |settings: Settings| -> Vec<usize> {
+        settings.hooks.hooks.iter().map(|hook| hook.trigger.events.len()).collect()
+    };
+    let variables = with_key(&[("PHIN_ON", "dead,left=/bin/sh\n\n joined=/bin/sh -\n")]);
+    let settings = resolve(&[], &variables).unwrap();
+    assert_eq!(settings.hooks.limit, Duration::from_secs(30), "the default");
+    assert_eq!(programs(settings), [2, 1]);
+    let flags = ["--on", "dead=/bin/sh", "--on", "isolated,reconnected=/bin/sh"];
+    assert_eq!(
+        programs(resolve(&flags, &variables).unwrap()),
+        [1, 2],
+        "flags replace the variable"
+    );
+    let message = error(&[flags[0], flags[1], "--on", "left=/no/such/program"], &with_key(&[]));
+    assert!(
+        message.starts_with("--on is \"left=/no/such/program\": /no/such/program: "),
+        "{message}"
+    );
+    let many = vec!["dead=/bin/sh"; 33].join("\n");
+    let message = error(&[], &with_key(&[("PHIN_ON", &many)]));
+    assert!(message.contains("at most 32"), "{message}");
+    let directory = tempfile::tempdir().unwrap();
+    let config = file(&directory, "phin.toml", "on = 5\n");
+    assert!(error(&["--config", &config], &with_key(&[])).contains("a text, or a list of texts"));
 }
 
 #[test]
@@ -247,6 +281,7 @@ fn a_malformed_file_is_named_with_the_line() {
         ("name = \"n\"\nask_hosts = 1", 2),
         ("closed_port = 9.5", 1),
         ("max_data = true", 1),
+        ("max_publications_per_second = 1.5", 1),
         ("phi_threshold = true", 1),
         ("name = \"n\"\nname = \"m\"", 2),
         ("[name]\nx = 1", 1),
@@ -284,6 +319,9 @@ fn values_that_cannot_be_used_are_named_with_what_is_expected() {
         ("--ask-hosts", "no", "true or false"),
         ("--max-data", "257KiB", "0 to 256KiB, such as 16KiB"),
         ("--max-data", "16KB", "0 to 256KiB, such as 16KiB"),
+        ("--max-published-bytes-per-second", "1023", "1KiB to 1GiB, such as 16KiB"),
+        ("--max-recent-publication-bytes", "2GiB", "64KiB to 1GiB, such as 16KiB"),
+        ("--max-publications-per-second", "0", "a whole number from 1 to 65536"),
         ("--max-data", "18446744073709551615KiB", "0 to 256KiB, such as 16KiB"),
         ("--closed-port", "0", "1 to 65535"),
         ("--closed-port", "65536", "1 to 65535"),

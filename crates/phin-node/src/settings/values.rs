@@ -2,7 +2,6 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    os::unix::fs::PermissionsExt,
     path::PathBuf,
 };
 
@@ -119,16 +118,6 @@ pub(super) fn data_dir(text: &str) -> Result<PathBuf, String> {
         return Err("it is not a directory".into());
     }
     Ok(path)
-}
-
-/// Checks that a file is executable by some user. Whether this node may execute it shows when it runs.
-pub(super) fn program(text: &str) -> Result<PathBuf, String> {
-    let path = PathBuf::from(text);
-    let metadata = path.metadata().map_err(|error| error.to_string())?;
-    match metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 {
-        true => std::path::absolute(path).map_err(|error| error.to_string()),
-        false => Err("it is not an executable file".into()),
-    }
 }
 
 /// Parses seeds. They stay names, because they may resolve differently at each attempt.

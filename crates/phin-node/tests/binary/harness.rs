@@ -196,6 +196,19 @@ impl Answer {
     }
 }
 
+/// Sends an HTTP request with a body.
+pub(crate) fn ask(node: &Node, method: &str, path: &str, body: &str) -> Answer {
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", node.http);
+    request(&node.http, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+/// What a command says to which this node answers.
+pub(crate) fn said(arguments: &[&str], node: &Node) -> String {
+    let output = output_of(&[arguments, &["--http", &node.http]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 /// Sends bytes unchanged, and reads the answer to its end.
 pub(crate) fn request(addr: &str, raw: &str) -> Answer {
     let mut stream = connect(addr);

@@ -2,18 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Node, failure_of, output_of, phin, request};
-
-fn ask(node: &Node, method: &str, path: &str, body: &str) -> Answer {
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\n", node.http);
-    request(&node.http, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
-}
-
-fn said(arguments: &[&str], node: &Node) -> String {
-    let output = output_of(&[arguments, &["--http", &node.http]].concat());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::harness::{Node, ask, failure_of, phin, request, said};
 
 fn names(list: &Value) -> Vec<&str> {
     let members = list["members"].as_array().unwrap();

@@ -11,7 +11,7 @@ use crate::{
     wire::{Answer, SentBody},
 };
 
-/// A message for one member ([`Swim::send`](crate::Swim::send)).
+/// A message for one member ([`Sending::send`](crate::Sending::send)).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct SendRequest {

@@ -1,6 +1,6 @@
 //! Byte arrays: of a fixed length, such as ids, keys and signatures, and of one that is limited.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -42,25 +42,27 @@ impl Serialize for Blob<'_> {
 }
 
 /// The same, read: at most so many.
-pub(crate) struct AtMost<const MAX: usize>(pub(crate) Arc<[u8]>);
+pub(crate) struct AtMost<const MAX: usize, T = Arc<[u8]>>(pub(crate) T);
 
-impl<'de, const MAX: usize> Deserialize<'de> for AtMost<MAX> {
+impl<'de, const MAX: usize, T: for<'a> From<&'a [u8]>> Deserialize<'de> for AtMost<MAX, T> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<const MAX: usize>;
-        impl<const MAX: usize> serde::de::Visitor<'_> for Visitor<MAX> {
-            type Value = AtMost<MAX>;
+        deserializer.deserialize_bytes(AtMostVisitor::<MAX, T>(PhantomData))
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "at most {MAX} bytes")
-            }
+struct AtMostVisitor<const MAX: usize, T>(PhantomData<T>);
 
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<AtMost<MAX>, E> {
-                match bytes.len() {
-                    many if many > MAX => Err(E::invalid_length(many, &self)),
-                    _ => Ok(AtMost(bytes.into())),
-                }
-            }
+impl<const MAX: usize, T: for<'a> From<&'a [u8]>> serde::de::Visitor<'_> for AtMostVisitor<MAX, T> {
+    type Value = AtMost<MAX, T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX} bytes")
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+        match bytes.len() {
+            many if many > MAX => Err(E::invalid_length(many, &self)),
+            _ => Ok(AtMost(bytes.into())),
         }
-        deserializer.deserialize_bytes(Visitor::<MAX>)
     }
 }

@@ -4,7 +4,10 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-use super::{Content, DataChange, MAX_CHANGES, MAX_VOTES, bytes::Bytes};
+use super::{
+    Content, DataChange, MAX_CHANGES, MAX_VOTES,
+    bytes::{AtMost, Bytes},
+};
 use crate::{MemberData, MemberId, MemberState, Message, Record, Revision, Silence};
 
 /// 16 bytes in messages; in readable formats such as JSON, the digits that are shown.
@@ -204,22 +207,7 @@ pub(super) mod message_body {
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<[u8]>, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Arc<[u8]>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "at most {} bytes", Message::MAX_SENT_BYTES)
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Arc<[u8]>, E> {
-                match bytes.len() {
-                    0..=Message::MAX_SENT_BYTES => Ok(Arc::from(bytes)),
-                    many => Err(E::invalid_length(many, &self)),
-                }
-            }
-        }
-        from.deserialize_bytes(Visitor)
+        Ok(AtMost::<{ Message::MAX_SENT_BYTES }>::deserialize(from)?.0)
     }
 }
 
@@ -235,24 +223,7 @@ pub(super) mod record_body {
         serializer.serialize_bytes(bytes)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Vec<u8>, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Vec<u8>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                write!(f, "at most {} bytes", Record::MAX_BODY_BYTES)
-            }
-
-            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                if bytes.len() > Record::MAX_BODY_BYTES {
-                    return Err(E::invalid_length(bytes.len(), &self));
-                }
-                Ok(bytes.to_vec())
-            }
-        }
-        deserializer.deserialize_bytes(Visitor)
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        Ok(AtMost::<{ Record::MAX_BODY_BYTES }, Vec<u8>>::deserialize(from)?.0)
     }
 }

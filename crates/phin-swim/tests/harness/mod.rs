@@ -246,12 +246,14 @@ impl Scenario {
                 let (request, from) = (send_request(line, arguments), node(0));
                 let within = text(line, "within").map_or(Duration::from_secs(10), duration);
                 let mut result = Ok(());
-                self.input(from, |swim, now| result = swim.send(now, request, within).map(drop));
+                self.input(from, |swim, now| {
+                    result = swim.sending(now).send(request, within).map(drop);
+                });
                 self.print_refusal(from, result);
             }
             "send-datagram" => {
                 let (request, from, mut result) = (send_request(line, arguments), node(0), Ok(()));
-                self.input(from, |swim, now| result = swim.send_datagram(now, request));
+                self.input(from, |swim, now| result = swim.sending(now).send_datagram(request));
                 self.print_refusal(from, result);
             }
             "query" => {
@@ -477,7 +479,7 @@ impl Scenario {
                 self.show_event(node, format!("{name} {version} {change}{said}"));
             }
             Output::SendMessage { to, payload, .. } => {
-                self.send(node, to, Carried::Stream(payload))
+                self.send(node, to, Carried::Stream(payload));
             }
             Output::Sent { message, receipt } => {
                 let (from, topic, run) = (name(message.from), message.topic, message.generation.0);
@@ -485,7 +487,7 @@ impl Scenario {
                 self.show_event(node, format!("message of {from} r{run} {topic}: {body}"));
                 let result = self.nodes[&node].takes;
                 if let Some(receipt) = receipt {
-                    self.input(node, |swim, now| swim.handle_receipt(now, receipt, result));
+                    self.input(node, |swim, now| swim.sending(now).handle_receipt(receipt, result));
                 }
             }
             Output::SendEnded { ticket, result } => {

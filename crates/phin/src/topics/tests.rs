@@ -86,6 +86,19 @@ fn each_subscription_of_a_topic_or_a_prefix_receives_each_message_in_order() {
 }
 
 #[test]
+fn a_subscription_of_several_topics_receives_each_message_once_and_in_order() {
+    let (topics, mut deliverer) = topics(9, 99);
+    let prefix = topics.subscribe(Selection::Prefix("a/".to_owned()));
+    let mut several = prefix.and_topic(&topic("b")).and_topic(&topic("a/b")).and_topics("c");
+    for (name, body) in [("a/b", "1"), ("b", "2"), ("b/c", "3"), ("cd", "4"), ("a/c", "5")] {
+        deliverer.deliver(&sent(name, body));
+    }
+    assert_eq!(read(&mut several), "1 2 4 5");
+    deliverer.report_missed(MemberId([1; 16]), 2);
+    assert_eq!(read(&mut several), "?2", "it is one subscription");
+}
+
+#[test]
 fn what_has_no_room_is_counted_in_its_place() {
     let (topics, mut deliverer) = topics(3, 99);
     let mut slow = subscribe(&topics, "news");

@@ -1,4 +1,5 @@
 //! Messages to one member: what the sender learns, what the receiver reads, and what waits for neither.
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::{
     num::NonZeroUsize,
@@ -10,8 +11,9 @@ use std::{
 };
 
 use phin::{
-    Cluster, Generation, Message, SendError, SendFailure, SendOptions, SendRefusal, Topic,
-    TopicNotice, TopicSubscription, testing::TestCluster,
+    Cluster, Generation, Message, Publication, PublishError, PublishRefusal, SendError,
+    SendFailure, SendOptions, SendRefusal, Topic, TopicNotice, TopicSubscription,
+    testing::TestCluster,
 };
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -74,6 +76,43 @@ async fn what_is_sent_waits_in_order_for_the_subscriptions_of_its_topic() {
     }
     assert_eq!(taken(one).await, 3);
     assert_eq!(two.stats().await.unwrap().driver.messages_received, 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_published_reaches_all_subscriptions_that_it_is_for() {
+    let builder = TestCluster::builder()
+        .configure(|number, builder| builder.tag("role", if number == 2 { "web" } else { "db" }));
+    let cluster = builder.start(4).await;
+    let news = topic("news");
+    let mut subscriptions: Vec<_> =
+        (0..4).map(|number| cluster.node(number).subscribe_topic(&news)).collect();
+    let one = cluster.node(0);
+    for number in 1..=20 {
+        assert_eq!(one.publish(&news, number.to_string()).await.unwrap(), number);
+    }
+    for subscription in &mut subscriptions {
+        for number in 1..=20 {
+            assert_eq!(body(subscription).await, number.to_string());
+        }
+    }
+    let to_web = |text| Publication::new(&news, text).to("role=web".parse().unwrap());
+    let of_key = |text| to_web(text).coalesce("key");
+    for publication in [of_key("21"), to_web("22"), of_key("23")] {
+        one.publish_with(publication).await.unwrap();
+    }
+    one.publish(&news, "24").await.unwrap();
+    for (number, subscription) in subscriptions.iter_mut().enumerate() {
+        pass(100).await;
+        let expected: &[_] = if number == 2 { &["22", "23", "24"] } else { &["24"] };
+        for text in expected {
+            assert_eq!(body(subscription).await, *text);
+        }
+    }
+    let long = one.publish(&news, vec![0; 65 * 1_024]).await;
+    assert!(matches!(long, Err(PublishError::Refused(PublishRefusal::TooLong { .. }))));
+    assert_eq!(cluster.node(2).stats().await.unwrap().driver.messages_coalesced, 1);
+    one.shutdown().await;
+    assert!(matches!(one.publish(&news, "").await, Err(PublishError::Stopped(_))));
 }
 
 #[tokio::test(start_paused = true)]

@@ -234,10 +234,10 @@ fn only_so_many_messages_wait_for_an_answer() {
     let mut rooms = Rooms::of(100);
     let refused = |max| Err(SendRefusal::TooMany { max });
     let first = send(&mut rooms, 1).unwrap();
-    (1..MAX_SENDS_TO_ONE).for_each(|_| drop(send(&mut rooms, 1).unwrap()));
+    (1..MAX_SENDS_TO_ONE).for_each(|_| _ = send(&mut rooms, 1).unwrap());
     assert_eq!(send(&mut rooms, 1), refused(MAX_SENDS_TO_ONE));
     for node in 2..33 {
-        (0..MAX_SENDS_TO_ONE).for_each(|_| drop(send(&mut rooms, node).unwrap()));
+        (0..MAX_SENDS_TO_ONE).for_each(|_| _ = send(&mut rooms, node).unwrap());
     }
     assert_eq!(send(&mut rooms, 40), refused(MAX_SENDS));
     rooms.sender().handle_ack(id(1), first, Answer::Taken);

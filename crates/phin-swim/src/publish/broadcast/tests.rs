@@ -83,7 +83,7 @@ fn streams_that_are_lost_are_asked_for_in_order() {
     let mut number = 0_u32;
     net.is_lost = Box::new(move |_, _, payload| {
         number += 1;
-        is_publication(payload, 3) && number % 3 == 0
+        is_publication(payload, 3) && number.is_multiple_of(3)
     });
     for _ in 0..30 {
         net.publish(3, "text");

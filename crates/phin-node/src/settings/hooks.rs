@@ -1,0 +1,145 @@
+//! The programs that run on events.
+
+use std::time::Duration;
+
+use phin::{Config, Filter};
+
+use super::{
+    layers::Layers,
+    place::{Placed, SettingsError},
+};
+use crate::{
+    hooks::{Hook, HookEvent, Trigger},
+    program::Program,
+};
+
+/// The hooks of a node.
+#[derive(Debug)]
+pub(crate) struct Hooks {
+    pub(crate) hooks: Vec<Hook>,
+    /// The time that each run has.
+    pub(crate) limit: Duration,
+}
+
+impl Hooks {
+    pub(super) fn take(layers: &mut Layers, config: &Config) -> Result<Self, SettingsError> {
+        let limit = layers.duration("hook-timeout", config)?.and_then(|limit| limit.value);
+        let limit = limit.unwrap_or(DEFAULT_LIMIT);
+        let Some(Placed { value: text, place }) = layers.take_text("on") else {
+            return Ok(Self { hooks: Vec::new(), limit });
+        };
+        let invalid = |value: &str, problem| {
+            let (place, value) = (place.clone(), value.to_owned());
+            SettingsError::Invalid { place, value, problem }
+        };
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let hooks = lines.map(|line| hook(line).map_err(|problem| invalid(line, problem)));
+        let hooks: Vec<_> = hooks.collect::<Result<_, _>>()?;
+        if hooks.len() > MAX_HOOKS {
+            return Err(invalid(
+                &text,
+                format!("a node has at most {MAX_HOOKS} of these programs"),
+            ));
+        }
+        Ok(Self { hooks, limit })
+    }
+}
+
+/// Parses `EVENT[,EVENT…]=PROGRAM`, with a filter in brackets after the events or without.
+fn hook(text: &str) -> Result<Hook, String> {
+    let (events, filter, program) = split(text).ok_or_else(|| EXPECTED.to_owned())?;
+    let filter: Filter = filter.parse().map_err(|error: phin::FilterError| error.to_string())?;
+    let events = events.split(',').map(|name| event(name.trim()));
+    let events: Vec<_> = events.collect::<Result<_, _>>()?;
+    let other = events.iter().find(|event| !event.is_about_a_member());
+    if let Some(other) = other
+        && !filter.is_empty()
+    {
+        let name = other.name();
+        return Err(format!("{name} is about the node itself, so it has no filter of members"));
+    }
+    Ok(Hook { trigger: Trigger { events, filter }, program: Program::parse(program)? })
+}
+
+/// The events, the filter without its brackets, and the program.
+fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let (before, program) = text.split_once('=')?;
+    let Some((events, _)) = before.split_once('[') else {
+        return Some((before, "", program));
+    };
+    // A filter has `=` too.
+    let (filter, program) = text[events.len() + 1..].split_once("]=")?;
+    Some((events, filter, program))
+}
+
+fn event(name: &str) -> Result<HookEvent, String> {
+    HookEvent::ALL.into_iter().find(|event| event.name() == name).ok_or_else(|| {
+        let names = HookEvent::ALL.map(HookEvent::name).join(", ");
+        format!("{name:?} is no event that runs a program; allowed are {names}")
+    })
+}
+
+const EXPECTED: &str = "expected EVENT[,EVENT]=PROGRAM, such as dead,left=/usr/local/bin/notify, or with a filter, \
+                        dead[role=db]=/usr/local/bin/notify";
+const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
+/// Each has a task, a queue and perhaps a process.
+const MAX_HOOKS: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> (Vec<&'static str>, String) {
+        let Hook { trigger, .. } = hook(text).unwrap();
+        (trigger.events.into_iter().map(HookEvent::name).collect(), trigger.filter.to_string())
+    }
+
+    #[test]
+    fn a_hook_is_events_a_filter_and_a_program() {
+        assert_eq!(parsed("dead=/bin/sh"), (vec!["dead"], "".into()));
+        assert_eq!(parsed("dead, left=/bin/sh a=b [c]=d"), (vec!["dead", "left"], "".into()));
+        let filter = "role=db|web,zone!=b".to_owned();
+        assert_eq!(parsed("joined[role=db|web,zone!=b]=/bin/sh"), (vec!["joined"], filter));
+        let hook = hook("isolated,reconnected=/bin/sh").unwrap();
+        assert_eq!(hook.trigger.events, [HookEvent::Isolated, HookEvent::Reconnected]);
+    }
+
+    #[test]
+    fn a_text_that_is_no_hook_says_why() {
+        for (text, expected) in [
+            ("dead", "expected EVENT"),
+            ("dead[role=db=/bin/sh", "expected EVENT"),
+            (
+                "died=/bin/sh",
+                "\"died\" is no event that runs a program; allowed are joined, suspect",
+            ),
+            ("=/bin/sh", "\"\" is no event"),
+            ("dead=", "expected the path of a program"),
+            ("dead[role]=/bin/sh", "a filter consists of terms"),
+            ("dead,isolated[role=db]=/bin/sh", "isolated is about the node itself"),
+            ("dead=/no/such/program", "/no/such/program: No such file"),
+            ("dead=/bin", "/bin: it is not an executable file"),
+            ("dead=/bin/sh -c 'echo dead'", "quotes and backslashes have no meaning"),
+        ] {
+            let problem = hook(text).unwrap_err();
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
+    }
+
+    /// The table of the documentation has the events, besides those about the stream.
+    #[test]
+    fn every_event_of_the_documentation_runs_programs() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/events.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let (_, table) = text.split_once("| `event` | Fields besides `at` |\n|---|---|\n").unwrap();
+        let rows = table.lines().take_while(|line| line.starts_with('|'));
+        let cells = rows.filter_map(|row| row.split('|').nth(1));
+        let documented = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        let mut documented: Vec<_> =
+            documented.filter(|name| !["missed", "snapshot", "departed"].contains(name)).collect();
+        let mut names = HookEvent::ALL.map(HookEvent::name).to_vec();
+        documented.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(documented, names);
+    }
+}
