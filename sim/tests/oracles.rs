@@ -131,8 +131,8 @@ impl FaultyProcess {
         let missed = |count| Action::Message(MessageNews::Missed { from, count });
         let mut changed = Vec::new();
         for action in actions.drain(..) {
-            let line = match action {
-                Action::Message(MessageNews::Delivered(line)) if line.from == from => line,
+            let line = match &action {
+                Action::Message(MessageNews::Delivered(line)) if line.from == from => *line,
                 _other => {
                     changed.push(action);
                     continue;
