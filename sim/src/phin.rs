@@ -255,7 +255,7 @@ impl PhinProcess {
                 self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
             } else if let Some((token, body)) = self.asked.pop() {
                 // Of two queries that arrive together, one may end before its answer.
-                let _ = self.swim.reply(now, token, QueryAnswer::Reply(body));
+                let _ = self.swim.querying(now).reply(token, QueryAnswer::Reply(body));
             } else {
                 break;
             }
@@ -285,7 +285,7 @@ impl PhinProcess {
         let mut request = PublishRequest::new(topic_name, body);
         request.filter = filter.parse().expect("scenarios are checked before they run");
         let generation = self.swim.members().me().generation();
-        let news = match self.swim.publish(now, request) {
+        let news = match self.swim.sending(now).publish(request) {
             Ok(sequence) => {
                 let (from, hops, bytes) = (self.keys.node, 0, body.len());
                 let content = message_hash(topic, body);

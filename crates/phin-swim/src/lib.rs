@@ -63,6 +63,7 @@ mod output;
 mod probe;
 mod publish;
 mod query;
+mod querying;
 mod refute;
 mod sending;
 mod senses;
@@ -102,6 +103,7 @@ pub use query::{
     answer::{QueryAnswer, QueryOutcome, QueryToken, ReplyError},
     request::{QueryError, QueryId, QueryRequest, Select},
 };
+pub use querying::Querying;
 pub use sending::Sending;
 pub use stats::Stats;
 pub use swim::{Local, Swim};

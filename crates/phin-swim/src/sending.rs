@@ -1,15 +1,33 @@
-//! [`Sending`]: the messages of this node to single members.
+//! [`Sending`]: the messages of this node, to all members or to one.
 
 use std::time::Duration;
 
-use crate::{NotTaken, Receipt, SendFailure, SendRefusal, SendRequest, Ticket, core::Core};
+use crate::{
+    NotTaken, PublishError, PublishRequest, Receipt, SendFailure, SendRefusal, SendRequest, Ticket,
+    core::Core,
+};
 
-/// Sends messages to single members, and handles what becomes of them, at one moment ([`Swim::sending`](crate::Swim::sending)).
+/// Sends messages to all members or to one, and handles what becomes of them, at one moment ([`Swim::sending`](crate::Swim::sending)).
 pub struct Sending<'a> {
     pub(crate) core: &'a mut Core,
 }
 
 impl Sending<'_> {
+    /// Publishes a message to the applications of all members, this node's included, or of those that the filter selects.
+    /// Returns its number among the publications of this run. All members that live and are connected receive those of this
+    /// node in order and once, or are told how many they missed ([`Output::MessagesMissed`](crate::Output::MessagesMissed)).
+    ///
+    /// # Errors
+    /// The message is longer than allowed, this node published too much of late, or it has left the cluster.
+    pub fn publish(self, request: PublishRequest) -> Result<u64, PublishError> {
+        if self.core.departure.is_under_way() {
+            return Err(PublishError::Left);
+        }
+        let result = self.core.broadcast().publish(request);
+        self.core.run();
+        result
+    }
+
     /// Sends a message to the application of one member, reliably, in one run of the member's process.
     /// [`Output::SendEnded`](crate::Output::SendEnded) reports what became of it, at the latest after `deadline`. `Ok` means there
     /// that the application has it.

@@ -5,8 +5,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use crate::{
     Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
     Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output,
-    Part, Peer, PublishError, PublishRequest, Purpose, QueryAnswer, QueryError, QueryId,
-    QueryRequest, QueryToken, ReplyError, Round, Source, Stats, Timer, Unreachable, Version,
+    Part, Peer, Purpose, Round, Source, Stats, Timer, Unreachable, Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
@@ -18,6 +17,7 @@ use crate::{
     probe::redial::{Found, found_instead},
     publish::publisher::Arrived,
     query::asker::MAX_QUERIES,
+    querying::Querying,
     sending::Sending,
     senses::Senses,
     wire::{self, DecodeError},
@@ -220,69 +220,14 @@ impl Swim {
         was_there
     }
 
-    /// Publishes a message to the applications of all members, this node's included, or of those that the filter selects.
-    /// Returns its number among the publications of this run. All members that live and are connected receive those of this
-    /// node in order and once, or are told how many they missed ([`Output::MessagesMissed`]).
-    ///
-    /// # Errors
-    /// The message is longer than allowed, this node published too much of late, or it has left the cluster.
-    pub fn publish(&mut self, now: Instant, request: PublishRequest) -> Result<u64, PublishError> {
-        let core = self.begin(now);
-        if core.departure.is_under_way() {
-            return Err(PublishError::Left);
-        }
-        let result = core.broadcast().publish(request);
-        core.run();
-        result
-    }
-
-    /// Sends messages to single members, and handles what becomes of them.
+    /// Sends messages to all members or to one, and handles what becomes of them.
     pub fn sending(&mut self, now: Instant) -> Sending<'_> {
         Sending { core: self.begin(now) }
     }
 
-    /// Asks the applications of members. Which members are asked is decided now: those that are live in the list and match the
-    /// filter, this node perhaps among them. [`Output::QueryOutcome`] reports what became of each, and [`Output::QueryEnded`]
-    /// comes as soon as nothing more is to come. It counts as a publication, but is in no order with publications.
-    ///
-    /// # Errors
-    /// The query exceeds a limit, or so many are under way; or it cannot be published: it is longer than allowed, this node
-    /// published too much of late, or it has left the cluster.
-    pub fn query(&mut self, now: Instant, request: &QueryRequest) -> Result<QueryId, QueryError> {
-        let core = self.begin(now);
-        if core.departure.is_under_way() {
-            return Err(PublishError::Left.into());
-        }
-        let expected = core.asker().expect(request)?;
-        core.publishing.own.take(now, &core.ctx.params, request.body.len())?;
-        let id = core.asker().ask(request, expected);
-        core.run();
-        Ok(id)
-    }
-
-    /// Ends a query of this node: no more outcomes come. Returns whether it was under way. The members that were asked do not
-    /// learn of it.
-    pub fn cancel_query(&mut self, now: Instant, id: QueryId) -> bool {
-        let core = self.begin(now);
-        let was_under_way = core.asker().end(id);
-        core.run();
-        was_under_way
-    }
-
-    /// Handles the application's answer to a query ([`Output::Query`]).
-    ///
-    /// # Errors
-    /// The answer is longer than allowed, too late, or not the first.
-    pub fn reply(
-        &mut self,
-        now: Instant,
-        token: QueryToken,
-        answer: QueryAnswer,
-    ) -> Result<(), ReplyError> {
-        let core = self.begin(now);
-        let result = core.replier().answer(token, answer);
-        core.run();
-        result
+    /// Asks the applications of members, and handles the answers of this node's own.
+    pub fn querying(&mut self, now: Instant) -> Querying<'_> {
+        Querying { core: self.begin(now) }
     }
 
     /// Leaves the cluster. The members that observe this node, and those that it observes, are notified until each has

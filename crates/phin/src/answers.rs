@@ -209,7 +209,7 @@ impl Drop for Unanswered {
 fn reply(token: QueryToken, answer: QueryAnswer) -> Command {
     let (question, _) = Question::new(move |node, now| {
         // It may be over meanwhile.
-        if let Err(error) = node.swim().reply(now, token, answer) {
+        if let Err(error) = node.swim().querying(now).reply(token, answer) {
             debug!(%error, "a query was answered in vain");
         }
     });

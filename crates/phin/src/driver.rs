@@ -526,7 +526,7 @@ impl<T: Transport> Driver<T> {
         let querying = self.state.querying.iter();
         let unread = querying.filter(|(_, events)| events.is_closed()).map(|(&id, _)| id);
         for id in unread.collect::<Vec<_>>() {
-            self.swim.cancel_query(now, id);
+            self.swim.querying(now).cancel(id);
             self.flush_outputs();
         }
     }
@@ -556,7 +556,7 @@ impl<T: Transport> Driver<T> {
             Arrived::Query(query, token) => {
                 if let Some(answer) = self.answers.put(query, token) {
                     // It may be over already: then nobody waits.
-                    let _ = self.swim.reply(self.clock.now(), token, answer);
+                    let _ = self.swim.querying(self.clock.now()).reply(token, answer);
                 }
             }
         }
@@ -781,7 +781,7 @@ impl<T: Transport> Node for Driver<T> {
         request: &QueryRequest,
     ) -> Result<(QueryId, mpsc::Receiver<QueryEvent>), QueryRefusal> {
         self.end_unread_queries(now);
-        let id = self.swim.query(now, request)?;
+        let id = self.swim.querying(now).ask(request)?;
         // One event for each member that can be asked, and the end.
         let (events, replies) = mpsc::channel(self.swim.members().live_len() + 1);
         self.state.querying.insert(id, events);

@@ -198,7 +198,7 @@ impl Cluster {
     /// As [`publish`](Self::publish).
     pub async fn publish_with(&self, publication: Publication) -> Result<u64, PublishError> {
         let Publication { request } = publication;
-        let published = self.ask(move |node, now| node.swim().publish(now, request));
+        let published = self.ask(move |node, now| node.swim().sending(now).publish(request));
         Ok(published.await??)
     }
 

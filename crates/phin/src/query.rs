@@ -126,7 +126,7 @@ impl Drop for Replies {
     fn drop(&mut self) {
         let (is_complete, id) = (self.is_complete, self.id);
         if let Some(commands) = self.commands.upgrade().filter(|_| !is_complete) {
-            let (cancel, _) = Question::new(move |node, now| node.swim().cancel_query(now, id));
+            let (cancel, _) = Question::new(move |node, now| node.swim().querying(now).cancel(id));
             // If there is no room, the driver finds that nobody reads any more, at the next outcome or query.
             let _ = commands.try_send(Command::Ask(cancel));
         }

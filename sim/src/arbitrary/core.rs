@@ -75,7 +75,7 @@ impl Core {
         });
         for token in asked.collect::<Vec<_>>() {
             // It may be over already.
-            let _ = self.swim.reply(now, token, QueryAnswer::NoHandler);
+            let _ = self.swim.querying(now).reply(token, QueryAnswer::NoHandler);
             outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
         }
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());

@@ -260,7 +260,7 @@ impl<'a> Script<'a> {
             self.published.insert(Arc::clone(&body), peer(member).id);
             let topic = "t".parse().expect("a letter is a topic");
             let request = PublishRequest::new(topic, body);
-            self.input(member, |swim, now| drop(swim.publish(now, request)));
+            self.input(member, |swim, now| drop(swim.sending(now).publish(request)));
         }
     }
 

@@ -314,12 +314,15 @@ impl Sender<'_> {
         if !self.own.take_datagram(self.ctx.now) {
             return Err(SendRefusal::Busy { per_second: MAX_DATAGRAMS_PER_SECOND });
         }
-        let body = self.body(None, generation, request);
+        self.dispatch(to, self.body(None, generation, request));
+        Ok(())
+    }
+
+    fn dispatch(&mut self, to: Peer, body: SentBody) {
         match self.is_me(to.id) {
             true => self.handle_send(to, body),
             false => self.ctx.send(to, &Part::Send(body)),
         }
-        Ok(())
     }
 
     /// Whom a message is for, and which run of it.

@@ -196,13 +196,9 @@ impl Broadcast<'_> {
     /// The publications in these ranges, as far as they fit.
     fn page(&self, ranges: &[PublicationRange]) -> Payload {
         let mut payload = Payload::new();
-        let is_known = |range: &&PublicationRange| {
-            let publisher = self.own.publishers.get(&range.publisher);
-            publisher.is_some_and(|publisher| publisher.generation == range.generation)
-        };
-        let kept = ranges
-            .iter()
-            .filter(is_known)
+        let known =
+            ranges.iter().filter(|range| self.is_current(range.publisher, range.generation));
+        let kept = known
             .flat_map(|range| self.own.recent.range(range.publisher, (range.first, range.last)));
         let _ = kept
             .map(Arrived::answer)

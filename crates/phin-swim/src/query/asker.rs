@@ -41,13 +41,13 @@ impl Asker<'_> {
         }
         let live = self.list.snapshot().live();
         let matching = live.filter(|member| request.filter.matches(member));
-        let mut expected: Vec<_> =
-            matching.map(|member| (member.id(), member.generation())).collect();
-        if let Select::Sample(many) = request.select {
-            let (sample, _) = expected.partial_shuffle(&mut self.ctx.rng, many);
-            expected = sample.to_vec();
-        }
-        Ok(expected.into_iter().collect())
+        let mut all: Vec<_> = matching.map(|member| (member.id(), member.generation())).collect();
+        Ok(match request.select {
+            Select::Sample(many) => {
+                all.partial_shuffle(&mut self.ctx.rng, many).0.iter().copied().collect()
+            }
+            Select::All | Select::First(_) => all.into_iter().collect(),
+        })
     }
 
     /// Asks these members: a few directly, more along the tree of what this node publishes.
@@ -67,21 +67,20 @@ impl Asker<'_> {
     }
 
     fn ask_each(&mut self, id: QueryId, request: &QueryRequest, expected: Expected) {
-        let me = self.list.me();
+        let generation = self.list.me().generation();
         for (member, to_generation) in expected {
-            let QueryRequest { topic, body, timeout, .. } = request.clone();
-            let generation = me.generation();
-            let ask = QueryAsk { id, generation, to_generation, within: timeout, topic, body };
-            let Some(to) = self.list.peer(member) else {
-                continue;
-            };
-            match member == me.id() {
-                true => self.ctx.then(Step::AskMyself { me: to, ask: Box::new(ask) }),
-                false => {
-                    let payload = Payload::of(&Part::QueryAsk(Box::new(ask)));
-                    self.ctx.send_stream(to, payload);
-                }
+            let QueryRequest { topic, body, timeout: within, .. } = request.clone();
+            let ask = QueryAsk { id, generation, to_generation, within, topic, body };
+            if let Some(to) = self.list.peer(member) {
+                self.ask_one(to, Box::new(ask));
             }
+        }
+    }
+
+    fn ask_one(&mut self, to: Peer, ask: Box<QueryAsk>) {
+        match to.id == self.list.me().id() {
+            true => self.ctx.then(Step::AskMyself { me: to, ask }),
+            false => self.ctx.send_stream(to, Payload::of(&Part::QueryAsk(ask))),
         }
     }
 

@@ -44,15 +44,17 @@ impl Replier<'_> {
         let is_for_me = to_generation == self.list.me().generation();
         if !is_for_me || !self.list.is_current(from.id, generation) {
             self.ctx.stats.queries_of_other_runs += 1;
-            return;
+        } else if self.may_ask(from.id) {
+            let key = QueryKey { caller: from.id, generation, id };
+            let way = Some(Way { peer: from, hops: 0 });
+            self.arrive(Arrival { key, within, way, question: Some((topic, body)) });
         }
-        if from.id != self.me().0 && !self.own.asks.take(self.ctx.now, from.id, ASKS) {
-            self.ctx.stats.queries_over_budget += 1;
-            return;
-        }
-        let key = QueryKey { caller: from.id, generation, id };
-        let way = Some(Way { peer: from, hops: 0 });
-        self.arrive(Arrival { key, within, way, question: Some((topic, body)) });
+    }
+
+    fn may_ask(&mut self, id: MemberId) -> bool {
+        let may_ask = id == self.me().0 || self.own.asks.take(self.ctx.now, id, ASKS);
+        self.ctx.stats.queries_over_budget += u64::from(!may_ask);
+        may_ask
     }
 
     /// A query was published, and arrived by this way. Its signature is checked already.
@@ -77,21 +79,23 @@ impl Replier<'_> {
 
     fn arrive(&mut self, arrival: Arrival) {
         let Arrival { key, within, way, question } = arrival;
-        let (now, deadline) = (self.ctx.now, self.ctx.now + within);
         if self.own.known.get(key).is_some() {
             return;
         }
         let turn = if question.is_some() { Turn::Asked } else { Turn::Others };
-        let query = Passing::new(now, deadline, way, turn);
-        let evicted = self.own.known.insert(key, self.me().0, query);
-        self.ctx.stats.queries_evicted += evicted.len() as u64;
-        self.cancel(evicted);
-        self.ctx.timers.set(deadline, Timer::QueryOver(key));
+        self.remember(key, Passing::new(self.ctx.now, self.ctx.now + within, way, turn));
         if let Some((topic, body)) = question {
             let (from, generation) = (key.caller, key.generation);
             let (token, remaining) = (QueryToken(key), within);
             self.ctx.output(Output::Query { token, from, generation, topic, body, remaining });
         }
+    }
+
+    fn remember(&mut self, key: QueryKey, query: Passing) {
+        self.ctx.timers.set(query.deadline, Timer::QueryOver(key));
+        let evicted = self.own.known.insert(key, self.me().0, query);
+        self.ctx.stats.queries_evicted += evicted.len() as u64;
+        self.cancel(evicted);
     }
 
     fn cancel(&mut self, ended: Vec<(QueryKey, crate::Instant)>) {
@@ -188,12 +192,15 @@ impl Replier<'_> {
         }
         let part = Part::QueryReplies(Box::new(replies));
         self.ctx.send_stream(to, Payload::of(&part));
-        // If the member that asked dies, nobody needs them.
-        if let Part::QueryReplies(replies) = part
-            && to.id != key.caller
-        {
-            self.ctx.stats.query_replies_not_kept +=
-                self.own.known.keep(key, to.id, replies.replies);
+        if let Part::QueryReplies(replies) = part {
+            self.keep(key, to.id, *replies);
+        }
+    }
+
+    /// Keeps what a member was sent that passes it on, in case that dies. If the member that asked dies, nobody needs it.
+    fn keep(&mut self, key: QueryKey, via: MemberId, replies: QueryReplies) {
+        if via != key.caller {
+            self.ctx.stats.query_replies_not_kept += self.own.known.keep(key, via, replies.replies);
         }
     }
 

@@ -90,7 +90,7 @@ impl Net {
         for (node, token) in self.asked.split_off(before) {
             match (self.answer)(node) {
                 Some(answer) => {
-                    self.nodes[usize::from(node)].reply(self.now, token, answer).unwrap();
+                    self.nodes[usize::from(node)].querying(self.now).reply(token, answer).unwrap();
                     self.take_outputs(node);
                 }
                 None => self.asked.push((node, token)),

@@ -223,7 +223,9 @@ impl Scenario {
                 request.coalesce = text(line, "coalesce").map(Into::into);
                 for _ in 0..text(line, "times").map_or(1, |times| times.parse().unwrap()) {
                     let request = request.clone();
-                    self.input(node(0), |swim, now| _ = swim.publish(now, request).unwrap());
+                    self.input(node(0), |swim, now| {
+                        _ = swim.sending(now).publish(request).unwrap()
+                    });
                 }
             }
             "delete" => self.input(node(0), |swim, now| {
@@ -258,19 +260,19 @@ impl Scenario {
             }
             "query" => {
                 let (request, from, mut result) = (query_request(line, arguments), node(0), Ok(()));
-                self.input(from, |swim, now| result = swim.query(now, &request).map(drop));
+                self.input(from, |swim, now| result = swim.querying(now).ask(&request).map(drop));
                 self.print_refusal(from, result);
             }
             "cancel-query" => {
                 let query = QueryId(arguments[1].parse().unwrap());
-                self.input(node(0), |swim, now| assert!(swim.cancel_query(now, query)));
+                self.input(node(0), |swim, now| assert!(swim.querying(now).cancel(query)));
             }
             "answers" => self.node(node(0)).answers = script::answers(arguments[1]),
             "reply" => {
                 let (from, mut result) = (node(0), Ok(()));
                 let answer = QueryAnswer::Reply(arguments[1].as_bytes().into());
                 let token = self.node(from).asked.remove(0);
-                self.input(from, |swim, now| result = swim.reply(now, token, answer));
+                self.input(from, |swim, now| result = swim.querying(now).reply(token, answer));
                 self.print_refusal(from, result);
             }
             "takes" => self.node(node(0)).takes = script::takes(arguments[1]),
@@ -508,7 +510,9 @@ impl Scenario {
                     None => self.node(node).asked.push(token),
                     Some(answer) => {
                         let answer = answer(&text);
-                        self.input(node, |swim, now| swim.reply(now, token, answer).unwrap());
+                        self.input(node, |swim, now| {
+                            swim.querying(now).reply(token, answer).unwrap()
+                        });
                     }
                 }
             }

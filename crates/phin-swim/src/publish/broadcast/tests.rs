@@ -19,7 +19,7 @@ impl Net {
 
     fn publish_with(&mut self, node: u8, request: PublishRequest) {
         let now = self.now;
-        self.nodes[usize::from(node)].publish(now, request).unwrap();
+        self.nodes[usize::from(node)].sending(now).publish(request).unwrap();
         self.drain(node);
     }
 
@@ -314,7 +314,7 @@ fn a_member_that_left_is_heard_out() {
     net.nodes[3].leave(now);
     net.drain(3);
     let request = PublishRequest::new("news".parse().unwrap(), b"later".as_slice());
-    assert_eq!(net.nodes[3].publish(now, request), Err(PublishError::Left));
+    assert_eq!(net.nodes[3].sending(now).publish(request), Err(PublishError::Left));
     net.run(ms(1_000));
     assert_eq!(net.nodes[0].members().get(peer(3).id).unwrap().state(), MemberState::Left);
     assert_eq!(net.received(0, 3), [1]);

@@ -249,7 +249,7 @@ fn so_many_queries_are_under_way_at_once() {
     let mut net = Net::new(2);
     let ask = |net: &mut Net| {
         let now = net.now;
-        let result = net.nodes[0].query(now, &request(Select::All));
+        let result = net.nodes[0].querying(now).ask(&request(Select::All));
         net.drain(0);
         result
     };
@@ -258,10 +258,10 @@ fn so_many_queries_are_under_way_at_once() {
     }
     assert_eq!(ask(&mut net), Err(QueryError::TooMany));
     let now = net.now;
-    assert!(net.nodes[0].cancel_query(now, QueryId(1)));
+    assert!(net.nodes[0].querying(now).cancel(QueryId(1)));
     net.drain(0);
     assert_eq!((&net.ended[..], &net.outcomes[..]), (&[(0, 1, now)][..], &[][..]));
-    assert!(!net.nodes[0].cancel_query(now, QueryId(1)));
+    assert!(!net.nodes[0].querying(now).cancel(QueryId(1)));
     ask(&mut net).unwrap();
     net.run(ms(6_000));
     assert_eq!(net.ended.len(), MAX_QUERIES + 1);
@@ -272,9 +272,9 @@ fn queries_count_as_publications() {
     let mut net = Net::new(2);
     let now = net.now;
     let mut ask = || {
-        let result = net.nodes[0].query(now, &request(Select::All));
+        let result = net.nodes[0].querying(now).ask(&request(Select::All));
         net.drain(0);
-        let _ = result.as_ref().map(|&id| net.nodes[0].cancel_query(now, id));
+        let _ = result.as_ref().map(|&id| net.nodes[0].querying(now).cancel(id));
         net.drain(0);
         result
     };
@@ -284,7 +284,7 @@ fn queries_count_as_publications() {
     assert!(matches!(ask(), Err(QueryError::Publish(PublishError::Busy { .. }))));
     net.nodes[0].leave(now);
     net.drain(0);
-    let left = net.nodes[0].query(now, &request(Select::All));
+    let left = net.nodes[0].querying(now).ask(&request(Select::All));
     assert_eq!(left, Err(QueryError::Publish(PublishError::Left)));
     assert_eq!(at(3_000), now);
 }

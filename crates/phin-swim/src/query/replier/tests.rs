@@ -301,7 +301,7 @@ impl Net {
         let mut request = QueryRequest::new("topic".parse().unwrap(), b"body".as_slice());
         (request.select, request.timeout) = (select, ms(timeout));
         let now = self.now;
-        self.nodes[usize::from(node)].query(now, &request).unwrap();
+        self.nodes[usize::from(node)].querying(now).ask(&request).unwrap();
         self.drain(node);
     }
 
@@ -399,7 +399,7 @@ fn a_query_does_not_wait_for_publications_that_are_lacking() {
     });
     let now = net.now;
     let news = PublishRequest::new("news".parse().unwrap(), b"text".as_slice());
-    net.nodes[3].publish(now, news).unwrap();
+    net.nodes[3].sending(now).publish(news).unwrap();
     net.drain(3);
     net.query(3, Select::All, 1_000);
     net.run(ms(200));
@@ -414,12 +414,12 @@ fn what_is_answered_late_is_refused_and_the_member_timed_out() {
     assert_eq!(net.asked.len(), 3);
     let (node, token) = net.asked[0];
     let now = net.now;
-    net.nodes[usize::from(node)].reply(now, token, QueryAnswer::Refused).unwrap();
+    net.nodes[usize::from(node)].querying(now).reply(token, QueryAnswer::Refused).unwrap();
     net.drain(node);
     net.run(ms(200));
     assert_eq!(net.outcomes_of(0, "refused").len(), 1);
     assert_eq!(net.outcomes_of(0, "timed-out").len(), 2);
     let (node, token) = net.asked[1];
-    let late = net.nodes[usize::from(node)].reply(net.now, token, QueryAnswer::Refused);
+    let late = net.nodes[usize::from(node)].querying(net.now).reply(token, QueryAnswer::Refused);
     assert_eq!(late, Err(ReplyError::Over));
 }
