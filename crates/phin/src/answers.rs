@@ -56,7 +56,7 @@ impl Cluster {
     /// Calls `handle` with each query of a topic, on tasks of the runtime that this is called on, until the result is dropped
     /// or the node ends. What it returns is the reply, of at most 64 KiB.
     ///
-    /// At most 64 calls run at once. To further queries the answer is [`Busy`](phin_swim::QueryOutcome::Busy). A call is
+    /// At most 64 calls run at once. To further queries the answer is [`Busy`](crate::QueryOutcome::Busy). A call is
     /// cancelled at an `await` when the time of its query is over. A call that panics, or whose reply is too long, is logged and
     /// refuses. A topic has one handler at a node: a later one replaces it. [`query`](Self::query) has an example.
     ///

@@ -119,11 +119,6 @@ async fn a_handler_that_has_enough_to_do_is_busy_and_its_end_refuses() {
 async fn a_query_that_nobody_reads_is_over() {
     let cluster = TestCluster::start(2).await;
     let _hangs = cluster.node(1).answer(&topic(), |_| std::future::pending::<Result<&str, _>>());
-    for _ in 0..200 {
-        drop(cluster.node(0).query(Query::new(&topic(), "")).await.unwrap());
-        // tidy: allow sleep: no real time passes
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
     let mut under_way = Vec::new();
     for _ in 0..64 {
         under_way.push(cluster.node(0).query(Query::new(&topic(), "")).await.unwrap());
@@ -132,6 +127,8 @@ async fn a_query_that_nobody_reads_is_over() {
     }
     let refused = cluster.node(0).query(Query::new(&topic(), "")).await;
     assert!(matches!(refused, Err(QueryError::Refused(QueryRefusal::TooMany))));
+    under_way.pop();
+    assert!(cluster.node(0).query(Query::new(&topic(), "")).await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]
