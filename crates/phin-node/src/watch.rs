@@ -18,7 +18,7 @@ use crate::{
 /// Print the members that a running node knows, then each change as one line; or the messages of topics
 ///
 /// With --topic or --topic-prefix, print the messages that members publish, and those that they send to this node. Each stream
-/// begins with `subscribed`: a later `subscribed` means that the connection was lost, and that messages before it are missing.
+/// begins with `subscribed`: a later `subscribed` means that the connection was lost, and that messages before it may be missing.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  phin watch --json | jq -r 'select(.event == \"dead\") | .member.name'\n  \
