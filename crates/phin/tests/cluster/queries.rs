@@ -1,4 +1,5 @@
 //! Queries: what becomes of each member that is asked, and when a query ends.
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::{collections::BTreeMap, time::Duration};
 
