@@ -1,11 +1,15 @@
 //! One member under arbitrary inputs, and its invariants.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, Revision, Route,
-    Swim, Template, Version,
+    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, QueryId, Revision,
+    Route, Swim, Template, Version,
 };
 
 use crate::{keys::SimKeys, node::NodeId};
@@ -28,6 +32,14 @@ pub(super) struct Core {
     heads: BTreeMap<MemberId, (Generation, Revision)>,
     /// The last message of each member, and how many were reported as missed since.
     messages: BTreeMap<MemberId, (Generation, Option<u64>, u64)>,
+    queries: Outcomes,
+}
+
+/// The outcomes of members in its queries, and the queries that ended.
+#[derive(Default)]
+struct Outcomes {
+    settled: BTreeSet<(QueryId, MemberId)>,
+    ended: BTreeSet<QueryId>,
 }
 
 impl Core {
@@ -43,9 +55,20 @@ impl Core {
         let swim = Swim::new(now, me, Config::clone(config), keys, number as u64);
         let swim = swim.expect("scripts choose among sound configurations");
         let config = Arc::clone(config);
-        let (known, data, heads, messages) = Default::default();
+        let (known, data, heads, messages, queries) = Default::default();
         let (list_version, data_version) = (0, 0);
-        Self { swim, config, generation, known, list_version, data, data_version, heads, messages }
+        Self {
+            swim,
+            config,
+            generation,
+            known,
+            list_version,
+            data,
+            data_version,
+            heads,
+            messages,
+            queries,
+        }
     }
 
     /// Makes it know all members from the start.
@@ -115,6 +138,19 @@ impl Core {
                     self.messages.remove(&member.id());
                 }
             }
+            Output::QueryOutcome { id, member, .. } => {
+                assert!(
+                    self.queries.settled.insert((*id, *member)),
+                    "{member} has two outcomes of {id}"
+                );
+                assert!(
+                    !self.queries.ended.contains(id),
+                    "{member} has an outcome after the end of {id}"
+                );
+            }
+            Output::QueryEnded { id } => {
+                assert!(self.queries.ended.insert(*id), "{id} ended twice")
+            }
             Output::Data(event) => self.note_data(event),
             Output::Generation(generation) => {
                 assert!(
@@ -137,8 +173,6 @@ impl Core {
             | Output::Sent { .. }
             | Output::SendEnded { .. }
             | Output::Query { .. }
-            | Output::QueryOutcome { .. }
-            | Output::QueryEnded { .. }
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }

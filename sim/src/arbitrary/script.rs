@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use phin_swim::{
     Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, PublishRequest,
-    ServingState, Swim, Unreachable,
+    QueryRequest, Select, ServingState, Swim, Unreachable,
 };
 
 use super::{
@@ -63,7 +63,7 @@ impl<'a> Script<'a> {
     }
 
     fn step(&mut self) {
-        match self.bytes.below(19) {
+        match self.bytes.below(20) {
             0 => self.go_on(),
             1 => self.pass_time(),
             2 => self.deliver_one(),
@@ -82,6 +82,7 @@ impl<'a> Script<'a> {
             15 => self.write(),
             16 => self.describe(),
             17 => self.publish(),
+            18 => self.ask(),
             _ => self.restart(),
         }
     }
@@ -279,6 +280,16 @@ impl<'a> Script<'a> {
                 swim.describe(now, |profile| profile.tags = tags);
             }),
         }
+    }
+
+    /// An application asks those of all members, or of some.
+    fn ask(&mut self) {
+        let (member, select) = (self.member(), self.bytes.pick(&[0, 1, 2]));
+        let topic = "t".parse().expect("a letter is a topic");
+        let mut request = QueryRequest::new(topic, vec![self.bytes.byte(); 3]);
+        request.timeout = Duration::from_millis(u64::from(self.bytes.number()) + 10);
+        request.select = [Select::All, Select::First(1), Select::Sample(2)][select];
+        self.input(member, |swim, now| drop(swim.querying(now).ask(&request)));
     }
 
     /// Ends a process and starts another with its key: as its next run, or with a lost generation.

@@ -363,12 +363,15 @@ fn a_relay_that_dies_with_answers_costs_none() {
     net.query(3, Select::All, 1_000);
     net.run(ms(200));
     net.outcomes.clear();
-    // Members that pass nothing back any more, and are found dead after a while.
-    net.is_lost = Box::new(|from, to, _| {
-        let is_dead = |node: u8| node % 8 == 5;
-        is_dead(from) || is_dead(to)
+    // These pass the query on, and nothing back. Then they are dead.
+    let is_dead = |node: u8| node % 8 == 5;
+    net.is_lost = Box::new(move |from, _, payload| {
+        is_dead(from) && is_part(payload, |part| matches!(part, Part::QueryReplies(_)))
     });
     net.query(3, Select::All, 9_000);
+    net.run(ms(20));
+    assert!(net.outcomes_of(3, "reply").len() < 35, "answers of others are lost, too");
+    net.is_lost = Box::new(move |from, to, _| is_dead(from) || is_dead(to));
     net.run(ms(8_000));
     let dead: BTreeSet<_> = (0..40).filter(|node| node % 8 == 5).collect();
     assert_eq!(net.outcomes_of(3, "dead"), dead);
