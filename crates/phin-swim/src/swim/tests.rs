@@ -5,7 +5,7 @@ use std::{
 
 use super::*;
 use crate::{
-    Change, Event, Member, MemberState, Outcome, Record, Report, Silence,
+    Change, Event, Member, MemberState, Outcome, QueryId, Record, Report, Silence,
     detect::reports::Reports,
     member::{
         record::tests::{TestKeys, addr, id, record, version},
