@@ -303,7 +303,7 @@ impl Liar {
                 let numbers = (id, version.generation, sequence, 0_u16);
                 let content = ("t0", "", None::<&str>, Bin(b"forged"));
                 let signature = [turn as u8; 64];
-                part(kind::PUBLICATION, (true, 0_u8, numbers, content, Bin(&signature)))
+                part(kind::PUBLICATION, (true, 0_u8, numbers, content, None::<()>, Bin(&signature)))
             }
             Lie::MessageReplayed => {
                 let known = self.messages.get(&subject.node).filter(|known| !known.is_empty());

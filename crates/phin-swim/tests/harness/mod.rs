@@ -224,7 +224,7 @@ impl Scenario {
                 for _ in 0..text(line, "times").map_or(1, |times| times.parse().unwrap()) {
                     let request = request.clone();
                     self.input(node(0), |swim, now| {
-                        _ = swim.sending(now).publish(request).unwrap()
+                        _ = swim.sending(now).publish(request).unwrap();
                     });
                 }
             }
@@ -511,7 +511,7 @@ impl Scenario {
                     Some(answer) => {
                         let answer = answer(&text);
                         self.input(node, |swim, now| {
-                            swim.querying(now).reply(token, answer).unwrap()
+                            swim.querying(now).reply(token, answer).unwrap();
                         });
                     }
                 }
