@@ -21,11 +21,14 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
     let begins = now + millis(1);
     let mut liar = phin.lie(phin.start(start), node, lies, begins);
     let mut actions = Vec::new();
-    // It has received a change of two keys, which is no lie of its own.
+    // It has received a change of two keys and a message, which are no lies of its own.
     let id = SimKeys { node: NodeId(3), seed: 7 }.id();
     let changes = [("a", 1_u64, Bin(b"x")), ("b", 1, Bin(b"y"))];
     let body = (id, Generation(1), 0_u64, 1_u64, changes, Bin(&[0; 64]));
-    let payload = [vec![phin_swim::WIRE_VERSION], part(kind::DATA_DELTA, body)].concat();
+    let message = ((id, Generation(1), 1_u64, 0_u16), ("t0", "", None::<&str>, Bin(b"true")));
+    let message = (true, 0_u8, message.0, message.1, Bin(&[0; 64]));
+    let parts = [part(kind::DATA_DELTA, body), part(kind::PUBLICATION, message)].concat();
+    let payload = [vec![phin_swim::WIRE_VERSION], parts].concat();
     let (from, channel) = (Peer { node: NodeId(1), host: HostId(1) }, Channel::Datagram);
     liar.handle(now, Input::Message { from, channel, payload: &payload }, &mut Vec::new());
     for turn in 0..20 {
@@ -64,8 +67,15 @@ fn every_lie_is_a_message_that_can_be_read() {
         Lie::DataNews => &["data-news m3"],
         Lie::DataFingerprint => &["data-fingerprint"],
         Lie::DataAsk => &["data-want", "data-compare", "data-summary"],
+        Lie::MessageForged | Lie::MessageReplayed => &["publication m3"],
+        Lie::MessageNews => &["publication-news m3"],
+        Lie::MessageAsk => &["publication-want m"],
+        Lie::MessagePrune => &["publication-prune m3", "publication-prune m4"],
+        // It says nothing: it keeps to itself what others say.
+        Lie::MessageWithheld => &[],
     };
-    for lie in Lie::OF_MEMBERS.into_iter().chain(Lie::OF_DATA) {
+    let lies = Lie::OF_MEMBERS.into_iter().chain(Lie::OF_DATA).chain(Lie::OF_MESSAGES);
+    for lie in lies.filter(|lie| !lie.withholds()) {
         let words = words(lie);
         assert!(words.len() >= 100, "{lie:?}: {} messages", words.len());
         for (to, text) in &words {
