@@ -31,7 +31,7 @@ fn slips_are_told_with_what_is_wrong() {
         ("detect --loss 101%", "from 0 to 1"),
         ("detect --delay soon", "span of time"),
         ("detect --zones 0", "1 to 64"),
-        ("detect --protocol serf", "lifeguard"),
+        ("detect --protocol consul", "lifeguard"),
         ("detect --protocol swim --period 1s", "not of swim"),
         ("detect --sizes 8 --rings 99", "rings"),
         ("detect --shard 0/2", "--out"),

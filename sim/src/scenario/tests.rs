@@ -39,11 +39,11 @@ fn what_cannot_happen_is_an_error_that_points_at_its_key() {
         ("[expect]", "[network]\nzones = 0\n[expect]", "line 11, column 9", "1 to 64 zones"),
         (
             "[expect]",
-            "protocol = \"serf\"\n[expect]",
+            "protocol = \"consul\"\n[expect]",
             "line 10, column 1",
             "unknown field `protocol`",
         ),
-        ("nodes", "protocol = \"serf\"\nnodes", "no protocol is called \"serf\"", "lifeguard"),
+        ("nodes", "protocol = \"consul\"\nnodes", "no protocol is called \"consul\"", "lifeguard"),
     ];
     for (old, new, place, text) in cases {
         let error = changed(old, new).expect_err(new).to_string();
