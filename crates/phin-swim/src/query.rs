@@ -21,6 +21,7 @@ pub(crate) mod reply;
 pub(crate) mod request;
 
 use crate::{
+    Instant,
     limit::Budgets,
     query::{known::Known, own::Own, request::QueryKey},
 };
@@ -39,8 +40,10 @@ pub(crate) struct Queries {
 }
 
 impl Queries {
-    /// The time of a query is over.
-    pub(crate) fn forget(&mut self, key: QueryKey) {
-        self.known.remove(key);
+    /// Forgets a query if its time is over.
+    pub(crate) fn forget(&mut self, now: Instant, key: QueryKey) {
+        if self.known.get(key).is_some_and(|query| query.deadline <= now) {
+            self.known.remove(key);
+        }
     }
 }

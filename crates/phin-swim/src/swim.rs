@@ -394,7 +394,7 @@ impl Core {
             Timer::PassReplies(query) => self.replier().handle_pass_timer(query),
             Timer::QueryOver(query) => {
                 self.asker().time_out(query);
-                self.queries.forget(query);
+                self.queries.forget(self.ctx.now, query);
             }
             Timer::Describe => self.identity.restate_profile(&mut self.ctx, &self.list),
             Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),

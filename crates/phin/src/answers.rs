@@ -66,7 +66,7 @@ impl Cluster {
     where
         H: Fn(IncomingQuery) -> F + Send + 'static,
         F: Future<Output = Result<B, Refused>> + Send + 'static,
-        B: AsRef<[u8]>,
+        B: AsRef<[u8]> + 'static,
     {
         let calls = self.shared.answers.register(topic);
         let commands = self.shared.commands.downgrade();
@@ -128,7 +128,7 @@ async fn handle_all<F, B>(
     handle: impl Fn(IncomingQuery) -> F,
 ) where
     F: Future<Output = Result<B, Refused>> + Send + 'static,
-    B: AsRef<[u8]>,
+    B: AsRef<[u8]> + 'static,
 {
     // Dropped with this task, it cancels what it has.
     let mut calls = JoinSet::new();
@@ -152,7 +152,7 @@ async fn handle_all<F, B>(
 async fn answer<F, B>(unanswered: Unanswered, remaining: Duration, reply: F)
 where
     F: Future<Output = Result<B, Refused>>,
-    B: AsRef<[u8]>,
+    B: AsRef<[u8]> + 'static,
 {
     let answer = match timeout(remaining, reply).await {
         Ok(Ok(reply)) => answer_of(reply.as_ref()),

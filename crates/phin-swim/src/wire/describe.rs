@@ -110,14 +110,16 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             format!("send-ack{} {answer}", number(*ticket))
         }
         Part::QueryAsk(ask) => format!("query-ask {} topic={}", ask.id, ask.topic),
-        Part::QueryReplies(replies) => {
-            let from: Vec<_> = replies.replies.iter().map(|reply| name(reply.from)).collect();
-            let QueryReplies { key, .. } = &**replies;
-            format!("query-replies {} {} from {}", name(key.caller), key.id, from.join(","))
-        }
+        Part::QueryReplies(replies) => query_replies(replies, name),
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
     }
+}
+
+fn query_replies(replies: &QueryReplies, name: &dyn Fn(MemberId) -> String) -> String {
+    let QueryReplies { key, replies } = replies;
+    let from: Vec<_> = replies.iter().map(|reply| name(reply.from)).collect();
+    format!("query-replies {} {} from {}", name(key.caller), key.id, from.join(","))
 }
 
 fn data_lines(lines: &[DataLine], name: &dyn Fn(MemberId) -> String) -> String {

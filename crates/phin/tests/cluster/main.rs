@@ -17,6 +17,7 @@ mod membership;
 mod messages;
 mod nodes;
 mod publish;
+mod queries;
 mod restart;
 mod subscribe;
 mod tags;

@@ -11,7 +11,7 @@ use crate::{
     query::request::QueryHeader,
     step::Source,
     testing::{
-        Rooms, ms,
+        Rooms, at, ms,
         net::{Net, is_part},
         peer,
     },
@@ -222,8 +222,14 @@ fn answers_pass_if_the_query_is_known_and_once_by_each_way() {
     assert_eq!(counted(&mut rooms, 3, forged), (1, 1), "only the one that asked verifies it");
     assert_eq!(counted(&mut rooms, 3, reply(9, 2, 1)), (1, 2));
     assert_eq!(counted(&mut rooms, 2, reply(9, 2, 1)), (2, 2), "a forgery does not keep it away");
-    rooms.queries.forget(key(9));
-    assert_eq!(counted(&mut rooms, 4, reply(9, 4, 1)), (2, 3), "its time is over");
+    rooms.queries.forget(at(10_999), key(9));
+    assert_eq!(
+        counted(&mut rooms, 4, reply(9, 4, 1)),
+        (3, 2),
+        "a timer of another one of that name"
+    );
+    rooms.queries.forget(at(11_000), key(9));
+    assert_eq!(counted(&mut rooms, 5, reply(9, 5, 1)), (3, 3), "its time is over");
 }
 
 #[test]
@@ -239,14 +245,14 @@ fn a_member_that_has_too_much_passed_on_is_cut() {
     };
     assert_eq!(pass(&mut rooms, 2), 0);
     // The next query of the same moment: 32 MiB are used up.
-    rooms.queries.forget(key(9));
+    rooms.queries.known.remove(key(9));
     rooms.passing(&[way(1, 0)]);
     assert_eq!(pass(&mut rooms, 2), 0);
-    rooms.queries.forget(key(9));
+    rooms.queries.known.remove(key(9));
     rooms.passing(&[way(1, 0)]);
     assert!(pass(&mut rooms, 2) > 50);
     let before = rooms.ctx.stats.query_replies_over_budget;
-    rooms.queries.forget(key(9));
+    rooms.queries.known.remove(key(9));
     rooms.passing(&[way(1, 0)]);
     assert_eq!(pass(&mut rooms, 3), before, "another one is not");
 }
