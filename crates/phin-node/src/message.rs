@@ -1,6 +1,6 @@
 //! Messages of applications as JSON: the lines of `/v1/events`, and the answers to a message that was published or sent.
 
-use phin::{Generation, Message, Route, Topic};
+use phin::{Generation, Members, Message, Route, Topic, TopicNotice};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -83,6 +83,22 @@ pub(crate) struct Delivered {
 }
 
 impl MessageEvent {
+    /// What a subscription reports; `None` if only a later release knows it.
+    pub(crate) fn of(notice: TopicNotice, members: &Members) -> Option<Self> {
+        let brief = |id| BriefMember::new(id, members);
+        Some(match notice {
+            TopicNotice::Message(message) => {
+                let from = brief(message.from);
+                Self::Message(Box::new(Arrived::new(message, from)))
+            }
+            TopicNotice::Missed { from, count } => {
+                Self::MessagesMissed { member: brief(from), messages: count }
+            }
+            TopicNotice::Lagged { count } => Self::MessagesLagged { messages: count },
+            _ => return None,
+        })
+    }
+
     /// The field `event`, and the type of the server-sent event.
     pub(crate) const fn name(&self) -> &'static str {
         match self {

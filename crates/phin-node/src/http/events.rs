@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     changes::{Changes, Told},
-    events::{BriefMember, Line, What, member_list},
-    message::{Arrived, MessageEvent},
+    events::{Line, What, member_list},
+    message::MessageEvent,
 };
 
 /// One subscriber. It receives changes and messages at its own pace. A slow one receives the number of missed changes and a
@@ -150,18 +150,7 @@ impl Subscriber {
     }
 
     fn message(&self, notice: TopicNotice) -> Option<Event> {
-        let brief = |id| BriefMember::new(id, &self.cluster.members());
-        line_event(What::Messages(match notice {
-            TopicNotice::Message(message) => {
-                let from = brief(message.from);
-                MessageEvent::Message(Box::new(Arrived::new(message, from)))
-            }
-            TopicNotice::Missed { from, count } => {
-                MessageEvent::MessagesMissed { member: brief(from), messages: count }
-            }
-            TopicNotice::Lagged { count } => MessageEvent::MessagesLagged { messages: count },
-            _ => return None,
-        }))
+        line_event(What::Messages(MessageEvent::of(notice, &self.cluster.members())?))
     }
 
     async fn snapshot(&self, members: &Members) -> Option<Event> {

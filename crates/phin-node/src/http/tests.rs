@@ -48,7 +48,8 @@ async fn every_counter_has_a_metric() {
 #[tokio::test]
 async fn metrics_follow_the_conventions() {
     let cluster = cluster().await;
-    let trigger = Trigger { events: vec![HookEvent::Isolated], filter: phin::Filter::default() };
+    let (events, topics) = (vec![HookEvent::Isolated], Vec::new());
+    let trigger = Trigger { events, topics, filter: phin::Filter::default() };
     let hook = Hook { trigger, program: Program::new("/bin/sh").unwrap() };
     let hooks = Hooks::start([hook], Duration::from_secs(1), &cluster);
     let node = Node::new(cluster, tokio::sync::watch::channel(Stage::Member).0);

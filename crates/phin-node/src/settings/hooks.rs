@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin::{Config, Filter};
+use phin::{Config, Filter, Topic};
 
 use super::{
     layers::Layers,
@@ -49,8 +49,7 @@ impl Hooks {
 fn hook(text: &str) -> Result<Hook, String> {
     let (events, filter, program) = split(text).ok_or_else(|| EXPECTED.to_owned())?;
     let filter: Filter = filter.parse().map_err(|error: phin::FilterError| error.to_string())?;
-    let events = events.split(',').map(|name| event(name.trim()));
-    let events: Vec<_> = events.collect::<Result<_, _>>()?;
+    let (events, topics) = events_and_topics(events)?;
     let other = events.iter().find(|event| !event.is_about_a_member());
     if let Some(other) = other
         && !filter.is_empty()
@@ -58,7 +57,7 @@ fn hook(text: &str) -> Result<Hook, String> {
         let name = other.name();
         return Err(format!("{name} is about the node itself, so it has no filter of members"));
     }
-    Ok(Hook { trigger: Trigger { events, filter }, program: Program::parse(program)? })
+    Ok(Hook { trigger: Trigger { events, topics, filter }, program: Program::parse(program)? })
 }
 
 /// The events, the filter without its brackets, and the program.
@@ -72,13 +71,30 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
     Some((events, filter, program))
 }
 
+fn events_and_topics(names: &str) -> Result<(Vec<HookEvent>, Vec<Topic>), String> {
+    let (mut events, mut topics) = (Vec::new(), Vec::new());
+    for name in names.split(',').map(str::trim) {
+        match name.strip_prefix(TOPIC) {
+            Some(topic) => topics.push(self::topic(topic)?),
+            None => events.push(event(name)?),
+        }
+    }
+    Ok((events, topics))
+}
+
+fn topic(name: &str) -> Result<Topic, String> {
+    name.parse().map_err(|error: phin::TopicError| format!("the topic {name:?}: {error}"))
+}
+
 fn event(name: &str) -> Result<HookEvent, String> {
     HookEvent::ALL.into_iter().find(|event| event.name() == name).ok_or_else(|| {
         let names = HookEvent::ALL.map(HookEvent::name).join(", ");
-        format!("{name:?} is no event that runs a program; allowed are {names}")
+        format!("{name:?} is no event that runs a program; allowed are {names}, {TOPIC}NAME")
     })
 }
 
+/// What an event begins with that is the messages of a topic.
+const TOPIC: &str = "topic:";
 const EXPECTED: &str = "expected EVENT[,EVENT]=PROGRAM, such as dead,left=/usr/local/bin/notify, or with a filter, \
                         dead[role=db]=/usr/local/bin/notify";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
@@ -105,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn a_hook_takes_topics_and_events() {
+        let Hook { trigger, .. } = hook("topic:a/b:c, dead,topic:d[role=db]=/bin/sh").unwrap();
+        assert_eq!(trigger.events, [HookEvent::Change(phin::Change::Dead)]);
+        assert_eq!(trigger.topics.iter().map(Topic::as_str).collect::<Vec<_>>(), ["a/b:c", "d"]);
+        assert_eq!(trigger.filter.to_string(), "role=db");
+    }
+
+    #[test]
     fn a_text_that_is_no_hook_says_why() {
         for (text, expected) in [
             ("dead", "expected EVENT"),
@@ -115,6 +139,9 @@ mod tests {
             ),
             ("=/bin/sh", "\"\" is no event"),
             ("dead=", "expected the path of a program"),
+            ("topic:=/bin/sh", "the topic \"\": a topic has 1 to 128 bytes"),
+            ("topic:a b=/bin/sh", "the topic \"a b\": a topic cannot contain ' '"),
+            ("topic:a,isolated[role=db]=/bin/sh", "isolated is about the node itself"),
             ("dead[role]=/bin/sh", "a filter consists of terms"),
             ("dead,isolated[role=db]=/bin/sh", "isolated is about the node itself"),
             ("dead=/no/such/program", "/no/such/program: No such file"),

@@ -609,8 +609,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Lines,
         help: "Program to run on these events, such as dead,left=/usr/local/bin/notify; repeat it for several",
         details: "EVENT is joined, suspect, alive, dead, left, updated, forgotten, name-conflict, suppressed, degraded, recovered, \
-                  isolated or reconnected. `dead[role=db]=PROGRAM` takes only the events of members with these tags. PROGRAM is \
-                  a path, and arguments with spaces between them. No shell reads it. The program receives the events on \
+                  isolated or reconnected; or topic:NAME for the messages of a topic. `dead[role=db]=PROGRAM` takes only the events \
+                  of members with these tags, and messages that they sent. PROGRAM is a path, and arguments with spaces between them. No shell reads it. The program receives the events on \
                   standard input, as JSON, one per line.",
         docs: "A line each in `PHIN_ON`, a list in the file: [programs on events](#programs-on-events)",
         ..SETTING
