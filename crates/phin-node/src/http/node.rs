@@ -53,10 +53,13 @@ impl Node {
     /// A place among the subscribers, for as long as it is held.
     pub(super) fn subscriber_slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         Arc::clone(&self.subscribers).try_acquire_owned().map_err(|_| {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many subscribers or queries; try again later",
+            )
         })
     }
 }
 
-/// Subscribers to `/v1/events` and `/v1/data/watch` at once. Further ones are refused with 503.
+/// Subscribers to `/v1/events` and `/v1/data/watch`, and queries, at once. Further ones are refused with 503.
 const MAX_SUBSCRIBERS: usize = 32;
