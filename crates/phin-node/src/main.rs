@@ -1,5 +1,6 @@
 //! `phin`: a node of a cluster, and the commands of an operator.
 
+mod answers;
 mod cert;
 mod changes;
 mod client;

@@ -1,6 +1,6 @@
-//! The programs that run on events.
+//! The programs that run on events, and those that answer queries.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use phin::{Config, Filter, Topic};
 
@@ -9,14 +9,16 @@ use super::{
     place::{Placed, SettingsError},
 };
 use crate::{
+    answers::Answer,
     hooks::{Hook, HookEvent, Trigger},
     program::Program,
 };
 
-/// The hooks of a node.
+/// The programs of a node.
 #[derive(Debug)]
 pub(crate) struct Hooks {
     pub(crate) hooks: Vec<Hook>,
+    pub(crate) answers: Vec<Answer>,
     /// The time that each run has.
     pub(crate) limit: Duration,
 }
@@ -25,24 +27,43 @@ impl Hooks {
     pub(super) fn take(layers: &mut Layers, config: &Config) -> Result<Self, SettingsError> {
         let limit = layers.duration("hook-timeout", config)?.and_then(|limit| limit.value);
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
-        let Some(Placed { value: text, place }) = layers.take_text("on") else {
-            return Ok(Self { hooks: Vec::new(), limit });
-        };
-        let invalid = |value: &str, problem| {
-            let (place, value) = (place.clone(), value.to_owned());
-            SettingsError::Invalid { place, value, problem }
-        };
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let hooks = lines.map(|line| hook(line).map_err(|problem| invalid(line, problem)));
-        let hooks: Vec<_> = hooks.collect::<Result<_, _>>()?;
-        if hooks.len() > MAX_HOOKS {
-            return Err(invalid(
-                &text,
-                format!("a node has at most {MAX_HOOKS} of these programs"),
-            ));
-        }
-        Ok(Self { hooks, limit })
+        let hooks = programs(layers, "on", hook)?;
+        let mut topics = BTreeSet::new();
+        let answers = programs(layers, "answer", |line| {
+            let answer = answer(line)?;
+            match topics.insert(answer.topic.clone()) {
+                true => Ok(answer),
+                false => Err(format!("the topic {} has a program already", answer.topic)),
+            }
+        })?;
+        Ok(Self { hooks, answers, limit })
     }
+}
+
+/// The programs of a setting, one a line.
+fn programs<T>(
+    layers: &mut Layers,
+    name: &'static str,
+    mut parse: impl FnMut(&str) -> Result<T, String>,
+) -> Result<Vec<T>, SettingsError> {
+    let Some(Placed { value: text, place }) = layers.take_text(name) else {
+        return Ok(Vec::new());
+    };
+    let invalid = |value: &str, problem| {
+        let (place, value) = (place.clone(), value.to_owned());
+        SettingsError::Invalid { place, value, problem }
+    };
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if lines.len() > MAX_PROGRAMS {
+        return Err(invalid(&text, format!("a node has at most {MAX_PROGRAMS} of these programs")));
+    }
+    lines.into_iter().map(|line| parse(line).map_err(|problem| invalid(line, problem))).collect()
+}
+
+/// Parses `TOPIC=PROGRAM`.
+fn answer(text: &str) -> Result<Answer, String> {
+    let (topic, program) = text.split_once('=').ok_or_else(|| EXPECTED_ANSWER.to_owned())?;
+    Ok(Answer { topic: self::topic(topic.trim())?, program: Program::parse(program)? })
 }
 
 /// Parses `EVENT[,EVENT…]=PROGRAM`, with a filter in brackets after the events or without.
@@ -97,9 +118,10 @@ fn event(name: &str) -> Result<HookEvent, String> {
 const TOPIC: &str = "topic:";
 const EXPECTED: &str = "expected EVENT[,EVENT]=PROGRAM, such as dead,left=/usr/local/bin/notify, or with a filter, \
                         dead[role=db]=/usr/local/bin/notify";
+const EXPECTED_ANSWER: &str = "expected TOPIC=PROGRAM, such as disk/free=/usr/local/bin/disk-free";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
-/// Each has a task, a queue and perhaps a process.
-const MAX_HOOKS: usize = 32;
+/// Of each kind: each has a task, and a queue and perhaps a process, or up to 64 of them.
+const MAX_PROGRAMS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -149,6 +171,20 @@ mod tests {
             ("dead=/bin/sh -c 'echo dead'", "quotes and backslashes have no meaning"),
         ] {
             let problem = hook(text).unwrap_err();
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_a_topic_and_a_program() {
+        assert_eq!(answer("disk/free = /bin/sh a=b").unwrap().topic.as_str(), "disk/free");
+        for (text, expected) in [
+            ("/bin/sh", "expected TOPIC=PROGRAM"),
+            ("=/bin/sh", "the topic \"\": a topic has 1 to 128 bytes"),
+            ("disk/free=", "expected the path of a program"),
+            ("disk/free=/no/such/program", "/no/such/program: No such file"),
+        ] {
+            let problem = answer(text).unwrap_err();
             assert!(problem.contains(expected), "{text}: {problem}");
         }
     }

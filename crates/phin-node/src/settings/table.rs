@@ -616,11 +616,22 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "answer",
+        value: "TOPIC=PROGRAM",
+        kind: Kind::Lines,
+        help: "Program that answers queries of this topic, such as disk/free=/usr/local/bin/disk-free; repeat it for several",
+        details: "PROGRAM is a path, and arguments with spaces between them. No shell reads it. The program receives the question on \
+                  standard input. If it exits with 0, its standard output, at most 64 KiB, is the reply; otherwise the node refuses \
+                  to answer. Up to 64 run at once for each topic. See `phin query --help`.",
+        docs: "A line each in `PHIN_ANSWER`, a list in the file: [programs that answer queries](#programs-that-answer-queries)",
+        ..SETTING
+    },
+    Setting {
         name: "hook-timeout",
         value: "DURATION",
         kind: durations(Bound::At(Duration::from_millis(100))..=minutes(60)),
         default: "30s",
-        help: "Time that each run of an --on program has; then it is killed with its child processes",
+        help: "Time that each run of an --on or --answer program has; then it is killed with its child processes",
         ..SETTING
     },
     Setting {

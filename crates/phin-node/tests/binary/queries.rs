@@ -1,11 +1,18 @@
 //! Queries over HTTP and by `phin query`: an outcome for each member, and limits.
 
-use std::process::Output;
+use std::{
+    io::{BufReader, Write},
+    process::{Output, Stdio},
+    thread,
+    time::Instant,
+};
+
+use rustix::process::Signal;
 
 use serde_json::{Value, json};
 
 use crate::{
-    harness::{Node, ask, failure_of, output_of, phin, text},
+    harness::{Node, PATIENCE, ask, connect, failure_of, head, output_of, phin, text},
     messages::three,
 };
 
@@ -86,5 +93,63 @@ fn what_may_not_be_asked_is_refused_with_the_reason() {
     ] {
         let (code, _, error) = shown(&query(arguments, &n1));
         assert!(code == 2 && error.contains(reason), "{arguments:?}: {error}");
+    }
+}
+
+/// Waits until the metrics of a node have this line.
+fn until_metric(node: &Node, line: &str) {
+    let started = Instant::now();
+    while !node.get("/metrics").body.contains(&format!("\n{line}\n")) {
+        assert!(started.elapsed() < PATIENCE, "{line}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn programs_answer_and_a_member_that_dies_is_named() {
+    let n1 = Node::start(&["--name", "n1"]);
+    let answers = ["--answer", "free=/bin/cat", "--answer", "quick=/bin/cat"];
+    let n2 = Node::start(&[&["--name", "n2", "--join", &n1.addr], &answers[..]].concat());
+    let mut n3 =
+        Node::start(&["--name", "n3", "--join", &n1.addr, "--answer", "free=/bin/sleep 1000"]);
+    for name in ["n2", "n3"] {
+        n1.event_of("joined", name);
+    }
+    let first = shown(&query(&["quick", "/var", "--first", "1", "--timeout", "1m"], &n1));
+    assert_eq!((first.0, &first.1), (0, &vec!["n2: /var".to_owned()]), "{}", first.2);
+    assert!(first.2.starts_with("enough members replied: 1"), "{}", first.2);
+
+    let command = ["query", "free", "/var", "--timeout", "5m", "--http", &n1.http];
+    let command = phin(&command).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until_metric(&n3, "phin_answer_running{topic=\"free\",program=\"/bin/sleep\"} 1.0");
+    n3.signal(Signal::KILL);
+    n3.wait();
+    let (code, lines, error) = shown(&command.wait_with_output().unwrap());
+    assert_eq!((code, lines), (3, vec!["n2: /var".to_owned()]), "{error}");
+    assert!(error.starts_with("1 of 3 members replied; no reply: "), "{error}");
+    assert!(error.contains("n1 (no-handler)") && error.contains("n3 (dead)"), "{error}");
+    until_metric(&n2, "phin_answer_runs_total{topic=\"free\",program=\"/bin/cat\"} 1");
+}
+
+/// As many queries can be under way as a node may have. One more is asked here, each by a client that goes away.
+#[test]
+fn a_client_that_goes_away_ends_its_query() {
+    let answer = ["--answer", "slow=/bin/sleep 1000", "--hook-timeout", "1h"];
+    let n1 = Node::start(&[&["--name", "n1"], &answer[..]].concat());
+    let path = "/v1/query/slow?timeout=10m";
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", n1.http);
+    for _ in 0..65 {
+        let started = Instant::now();
+        loop {
+            let mut stream = connect(&n1.http);
+            stream.write_all(request.as_bytes()).unwrap();
+            let head = head(&mut BufReader::new(stream));
+            if head.starts_with("HTTP/1.1 200") {
+                break;
+            }
+            // Too many subscribers and queries: the node has not noticed yet that the last client went away.
+            assert!(started.elapsed() < PATIENCE, "{head}");
+            thread::yield_now();
+        }
     }
 }
