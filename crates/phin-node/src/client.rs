@@ -114,6 +114,20 @@ impl Client {
         self.json(self.accepted(response)?)
     }
 
+    /// Posts these bytes, and opens the stream that answers. Fails if it is silent for longer than `timeout` and an answer takes.
+    pub(crate) fn post_stream(
+        &self,
+        path: &str,
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Stream, RequestError> {
+        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = request.content_type("application/octet-stream");
+        let patient = request.config().timeout_per_read(Some(timeout + MAX_ANSWER_TIME)).build();
+        let response = patient.send(body);
+        Ok(BufReader::new(self.accepted(response)?.into_body().into_reader()))
+    }
+
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
         let response = self.agent.delete(format!("{}{path}", self.base)).call();
         self.json(self.accepted(response)?)

@@ -21,6 +21,14 @@ impl Content {
         }
     }
 
+    /// Without a line feed at the end, which programs that print lines add.
+    pub(crate) fn trimmed(&self) -> Self {
+        match self {
+            Self::Text(text) => Self::Text(text.strip_suffix('\n').unwrap_or(text).to_owned()),
+            Self::Base64(_) => self.clone(),
+        }
+    }
+
     /// The content on one line, as so many characters at most; of bytes only how many there are.
     pub(crate) fn shown(&self, bytes: usize, max_chars: usize) -> String {
         match self {

@@ -9,6 +9,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// The request is valid but failed: exit code 1.
     Runtime(String),
+    /// Not all members that were asked replied, and standard error names them: exit code 3.
+    Unanswered,
     /// The reader of the output stopped reading, as `head` does, which is not an error: exit code 0.
     OutputClosed,
 }
@@ -34,6 +36,7 @@ impl Failure {
         let (message, code) = match self {
             Self::Usage(message) => (message, 2),
             Self::Runtime(message) => (message, 1),
+            Self::Unanswered => return ExitCode::from(3),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
         // If standard error is closed, the message is lost.

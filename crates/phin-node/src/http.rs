@@ -17,6 +17,7 @@ mod metrics;
 mod node;
 mod path;
 mod publish;
+mod queries;
 mod query;
 mod refusal;
 pub(crate) mod send;
@@ -99,6 +100,7 @@ fn router(node: Node, access: Access) -> Router {
         .route("/v1/data/{*key}", get(data::own_value).put(data::put).delete(data::delete))
         .route("/v1/events", get(events::events))
         .route("/v1/publish/{*topic}", post(publish::publish))
+        .route("/v1/query/{*topic}", post(queries::query))
         .route("/v1/send/{member}/{*topic}", post(send::send))
         .route("/v1/tags", get(tags::get).put(tags::replace).patch(tags::change))
         .route("/v1/tags/{key}", put(tags::set).delete(tags::remove))
@@ -287,6 +289,7 @@ const PATHS: &[&str] = &[
     "POST /v1/members/{name-or-id}/forget",
     "GET /v1/events?filter={filter}&topic={topic}&topic-prefix={prefix}&members={true-or-false}",
     "POST /v1/publish/{topic}?filter={filter}&coalesce={key}",
+    "POST /v1/query/{topic}?filter={filter}&timeout={duration}&first={number}&sample={number}",
     "POST /v1/send/{name-or-id}/{topic}?timeout={duration}&generation={number}&datagram={true-or-false}",
     "GET, PUT, PATCH /v1/tags",
     "PUT, DELETE /v1/tags/{key}",

@@ -1,5 +1,6 @@
 //! `phin`: a node of a cluster, and the commands of an operator.
 
+mod answers;
 mod cert;
 mod changes;
 mod client;
@@ -23,6 +24,8 @@ mod probe;
 mod profile;
 mod program;
 mod publish;
+mod query;
+mod reply;
 mod run;
 mod send;
 mod serve;
@@ -59,6 +62,7 @@ enum Command {
     Why(why::Args),
     Data(data::Args),
     Publish(publish::Args),
+    Query(query::Args),
     Send(send::Args),
     Watch(watch::Args),
     Tags(tags::Args),
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::Why(args) => why::why(&args),
         Command::Data(args) => data::data(&args),
         Command::Publish(args) => publish::publish(&args),
+        Command::Query(args) => query::query(&args),
         Command::Send(args) => send::send(&args),
         Command::Watch(args) => watch::watch(&args),
         Command::Tags(args) => tags::tags(&args),

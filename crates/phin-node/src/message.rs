@@ -83,15 +83,16 @@ pub(crate) struct Delivered {
 }
 
 impl MessageEvent {
-    /// What a subscriber is told; `None` for what only a later release knows.
-    pub(crate) fn of_notice(notice: TopicNotice, members: &Members) -> Option<Self> {
+    /// What a subscription reports; `None` if only a later release knows it.
+    pub(crate) fn of(notice: TopicNotice, members: &Members) -> Option<Self> {
+        let brief = |id| BriefMember::new(id, members);
         Some(match notice {
             TopicNotice::Message(message) => {
-                let from = BriefMember::new(message.from, members);
+                let from = brief(message.from);
                 Self::Message(Box::new(Arrived::new(message, from)))
             }
             TopicNotice::Missed { from, count } => {
-                Self::MessagesMissed { member: BriefMember::new(from, members), messages: count }
+                Self::MessagesMissed { member: brief(from), messages: count }
             }
             TopicNotice::Lagged { count } => Self::MessagesLagged { messages: count },
             _ => return None,

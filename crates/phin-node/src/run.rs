@@ -3,11 +3,11 @@
 mod admit;
 mod expiry;
 mod output;
+mod programs;
 mod signals;
 
 use std::{
     io::{self, Read},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     thread,
     time::Duration,
 };
@@ -19,12 +19,12 @@ use tracing::{info, warn};
 use crate::{
     changes::Changes,
     failure::{Failure, with_causes},
-    hooks::{Hook, Hooks},
     http::{self, LEAVE_DEADLINE, Node, Server, Stage},
     logging::Log,
     settings::{Admission, Advertised, Flags, Place, Placed, Settings},
 };
 use output::Output;
+use programs::Programs;
 pub(crate) use signals::Signals;
 
 /// Run a node of a cluster
@@ -79,11 +79,11 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
         tokio::spawn(expiry::warn_before(ends_at));
     }
     log_start(settings, &cluster, listener.as_ref());
-    let mut hooks = start_hooks(settings, &cluster, listener.as_ref());
+    let mut programs = Programs::start(settings, &cluster, listener.as_ref());
     let server = listener.map(|http| {
         let node = Node::new(cluster.clone(), stage.clone())
             .with_certificate_end(certificate_end)
-            .with_hooks(hooks.counters());
+            .with_programs(programs.hook_counters(), programs.answer_counters());
         Server::start(http, node, settings.http_access.clone())
     });
     let output = settings.events.map(|format| Output::start(format, Changes::new(&cluster)));
@@ -96,29 +96,30 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
         // The request over HTTP has already waited for confirmations.
         _ = stages.wait_for(|stage| *stage == Stage::Left) => Duration::ZERO,
         () = ended(&cluster) => {
-            hooks.kill().await;
+            programs.kill().await;
             return Err(Failure::Runtime("the node stopped unexpectedly".into()));
         }
     };
     let departure = depart(&cluster, deadline, server, output);
-    end(departure, &mut hooks, &mut signals).await
+    end(departure, &mut programs, &mut signals).await
 }
 
-/// Leaves the cluster and ends the hooks, at once if there is a second signal.
+/// Leaves the cluster and ends the programs, at once if there is a second signal.
 async fn end(
     departure: impl Future<Output = ()>,
-    hooks: &mut Hooks,
+    programs: &mut Programs,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     let ended = async {
         // At the same time, so that programs do not delay the departure.
-        tokio::join!(departure, hooks.finish());
+        tokio::join!(departure, programs.finish_hooks());
+        programs.kill().await;
     };
     let stopped_by = tokio::select! {
         () = ended => return Ok(()),
         signal = second_signal(signals) => signal,
     };
-    hooks.kill().await;
+    programs.kill().await;
     Err(Failure::Runtime(format!("stopped immediately by a second signal ({stopped_by})")))
 }
 
@@ -169,34 +170,6 @@ async fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, Failure> 
         warn!(%addr, "any machine that reaches the HTTP address can make this node leave");
     }
     Ok(Some(listener))
-}
-
-/// Starts the hooks. Their programs receive the names of the node and its cluster, and its HTTP address.
-fn start_hooks(settings: &Settings, cluster: &Cluster, http: Option<&TcpListener>) -> Hooks {
-    let mut variables = vec![
-        ("PHIN_NODE", cluster.name().to_owned()),
-        ("PHIN_NODE_ID", cluster.id().to_string()),
-        ("PHIN_CLUSTER", cluster_name(settings).to_owned()),
-    ];
-    if let Some(addr) = http.and_then(|listener| listener.local_addr().ok()) {
-        // Where the commands of this program find the node.
-        variables.push(("PHIN_HTTP", format!("http://{}", from_this_machine(addr))));
-    }
-    let hooks = settings.hooks.hooks.iter().map(|hook| Hook {
-        trigger: hook.trigger.clone(),
-        program: hook.program.clone().with_variables(&variables),
-    });
-    Hooks::start(hooks, settings.hooks.limit, cluster)
-}
-
-/// The address at which this machine reaches a listener.
-fn from_this_machine(addr: SocketAddr) -> SocketAddr {
-    let ip = match addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, addr.port())
 }
 
 fn cluster_name(settings: &Settings) -> &str {

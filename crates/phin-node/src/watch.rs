@@ -185,7 +185,7 @@ impl Arriving {
 
 /// Exits when the reader of standard output closes it, as `head` does. A write would notice too, but the next change
 /// may be far away.
-fn exit_with_reader() {
+pub(crate) fn exit_with_reader() {
     let stdout = io::stdout();
     let mut reader = [PollFd::new(&stdout, PollFlags::empty())];
     loop {

@@ -91,6 +91,12 @@ impl Replies {
         std::future::poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
+    /// Whether the query has ended. If [`next`](Self::next) returned `None` before that, the node was shut down, and members
+    /// have no outcome.
+    pub const fn has_ended(&self) -> bool {
+        self.is_complete
+    }
+
     /// Waits for the end of the query, and returns the outcomes that were not read before.
     ///
     /// # Errors

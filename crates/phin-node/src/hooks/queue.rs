@@ -86,7 +86,7 @@ impl Item {
 
 /// Events that wait for one hook: of each member of a large cluster one, while a program runs for its whole time.
 const MAX_EVENTS: usize = 1_024;
-/// Bytes of all waiting events. Those of members are far below it.
+/// Bytes of all waiting events. Those of members are far below it; a longer message is left out.
 const MAX_BYTES: usize = 8 * 1_024 * 1_024;
 /// Events for one run.
 const MAX_BATCH: usize = 64;

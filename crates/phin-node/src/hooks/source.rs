@@ -1,5 +1,7 @@
 //! Where the events of a hook come from.
 
+use std::future::pending;
+
 use futures::{Stream, stream};
 use phin::{Change, Cluster, Filter, MemberId, Notice, Topic, TopicNotice, TopicSubscription};
 
@@ -13,10 +15,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Trigger {
     pub(crate) events: Vec<HookEvent>,
-    /// The topics of messages.
+    /// The topics whose messages are events, too.
     pub(crate) topics: Vec<Topic>,
-    /// Of the events about members, only those of members that match, before or after; of messages, only those that come from
-    /// members that match.
+    /// Of the events about members, only those of members that match, before or after; of the messages, only those of senders
+    /// that match when they arrive.
     pub(crate) filter: Filter,
 }
 
@@ -36,7 +38,7 @@ pub(crate) enum HookEvent {
 pub(super) enum Arrival {
     /// A line of JSON.
     Line(Vec<u8>),
-    /// The node did not keep up with its own subscription, and this many changes are missing.
+    /// The hook did not keep up with a subscription, and this many changes or messages are missing.
     Missed(u64),
 }
 
@@ -76,6 +78,46 @@ impl Trigger {
     fn has(&self, event: HookEvent) -> bool {
         self.events.contains(&event)
     }
+
+    /// One subscription of all topics; `None` if there are none.
+    fn subscribe(&self, cluster: &Cluster) -> Option<TopicSubscription> {
+        let (first, others) = self.topics.split_first()?;
+        let subscription = cluster.subscribe_topic(first);
+        Some(others.iter().fold(subscription, TopicSubscription::and_topic))
+    }
+}
+
+/// The subscriptions of a hook.
+struct Source {
+    trigger: Trigger,
+    cluster: Cluster,
+    /// `None` if the hook is for messages only.
+    changes: Option<Changes>,
+    messages: Option<TopicSubscription>,
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<Vec<Arrival>> {
+        let Self { trigger, cluster, changes, messages } = self;
+        let change = async {
+            match changes {
+                Some(changes) => changes.next().await,
+                None => pending().await,
+            }
+        };
+        let message = async {
+            match messages {
+                Some(messages) => messages.next().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            // Changes of members first: there are few of them.
+            biased;
+            told = change => Some(arrivals(told?, trigger, cluster)),
+            notice = message => Some(message_arrival(notice?, trigger, cluster).into_iter().collect()),
+        }
+    }
 }
 
 /// The events of a hook, until the node has stopped.
@@ -83,47 +125,30 @@ pub(super) fn events(
     trigger: Trigger,
     cluster: &Cluster,
 ) -> impl Stream<Item = Vec<Arrival>> + use<> {
-    let changes = Changes::new(cluster).matching(trigger.filter.clone());
-    let messages = messages(trigger.clone(), cluster.clone());
-    let changes = stream::unfold((changes, trigger), |(mut changes, trigger)| async move {
-        let told = changes.next().await?;
-        Some((arrivals(told, &trigger, changes.cluster()), (changes, trigger)))
-    });
-    stream::select(changes, messages)
+    let has_changes = !trigger.events.is_empty();
+    let changes = has_changes.then(|| Changes::new(cluster).matching(trigger.filter.clone()));
+    let messages = trigger.subscribe(cluster);
+    let source = Source { trigger, cluster: cluster.clone(), changes, messages };
+    stream::unfold(source, |mut source| async move { Some((source.next().await?, source)) })
 }
 
-/// What a hook receives of messages.
-fn messages(trigger: Trigger, cluster: Cluster) -> impl Stream<Item = Vec<Arrival>> {
-    let (first, others) = match &trigger.topics[..] {
-        [first, others @ ..] => (Some(first), others),
-        [] => (None, &[][..]),
-    };
-    let subscription = first.map(|topic| cluster.subscribe_topic(topic));
-    let subscription =
-        subscription.map(|all| others.iter().fold(all, TopicSubscription::and_topic));
-    stream::unfold(subscription, move |subscription| {
-        let (cluster, filter) = (cluster.clone(), trigger.filter.clone());
-        async move {
-            let mut subscription = subscription?;
-            let notice = subscription.next().await?;
-            let line = message_line(notice, &filter, &cluster).map(Arrival::Line);
-            Some((line.into_iter().collect(), Some(subscription)))
-        }
-    })
-}
-
-fn message_line(notice: TopicNotice, filter: &Filter, cluster: &Cluster) -> Option<Vec<u8>> {
+/// What a hook receives of one notice about messages.
+fn message_arrival(notice: TopicNotice, trigger: &Trigger, cluster: &Cluster) -> Option<Arrival> {
     let members = cluster.members();
-    let matches = |from: MemberId| {
-        filter.is_empty() || members.get(from).is_some_and(|from| filter.matches(from))
+    let matches = |id: MemberId| {
+        // A sender that the list no longer has has no tags here.
+        trigger.filter.is_empty()
+            || members.get(id).is_some_and(|member| trigger.filter.matches(member))
     };
     let is_wanted = match &notice {
         TopicNotice::Message(message) => matches(message.from),
         TopicNotice::Missed { from, .. } => matches(*from),
-        _ => true,
+        // As if they had found the queue of the hook full.
+        TopicNotice::Lagged { count } => return Some(Arrival::Missed(*count)),
+        _ => false,
     };
-    let of_messages = MessageEvent::of_notice(notice, &members).filter(|_| is_wanted)?;
-    Some(Line::now(What::Messages(of_messages)).to_json())
+    let told = MessageEvent::of(notice, &members).filter(|_| is_wanted)?;
+    Some(Arrival::Line(Line::now(What::Messages(told)).to_json()))
 }
 
 /// What a hook receives of one notice.
@@ -171,7 +196,13 @@ mod tests {
     }
 
     fn trigger(events: &[HookEvent], filter: &str) -> Trigger {
-        Trigger { events: events.to_vec(), topics: Vec::new(), filter: filter.parse().unwrap() }
+        let (events, topics) = (events.to_vec(), Vec::new());
+        Trigger { events, topics, filter: filter.parse().unwrap() }
+    }
+
+    /// A hook of the topic `news`.
+    fn of_news(events: &[HookEvent], filter: &str) -> Trigger {
+        Trigger { topics: vec!["news".parse().unwrap()], ..trigger(events, filter) }
     }
 
     /// The events in the lines, and the missed ones.
@@ -220,28 +251,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_of_the_topics_come_from_members_that_match() {
-        let cluster = cluster().await;
-        let [news, other] = ["news", "other"].map(|topic| topic.parse::<Topic>().unwrap());
-        let of_news = |filter| Trigger { topics: vec![news.clone()], ..trigger(&[], filter) };
-        let is_not_empty = |arrivals: &Vec<Arrival>| std::future::ready(!arrivals.is_empty());
-        let mut matching = pin!(events(of_news("role=db"), &cluster).filter(is_not_empty));
-        let mut elsewhere = pin!(events(of_news("role=web"), &cluster).filter(is_not_empty));
-        // Of the second topic there is no message, and nobody else subscribes it.
-        let mut others = cluster.subscribe_topic(&other);
-        cluster.send(cluster.id(), &other, "unwanted").await.unwrap();
-        cluster.send(cluster.id(), &news, "hello").await.unwrap();
-        assert!(others.next().await.is_some());
-        let received = matching.next().await.unwrap();
-        let [Arrival::Line(line)] = &received[..] else { panic!("{received:?}") };
-        let line: serde_json::Value = serde_json::from_slice(line).unwrap();
-        assert_eq!((&line["topic"], &line["text"]), (&"news".into(), &"hello".into()), "{line}");
-        cluster.shutdown().await;
-        assert_eq!(matching.next().await, None);
-        assert_eq!(elsewhere.next().await, None);
-    }
-
-    #[tokio::test]
     async fn a_change_of_tags_reaches_the_hooks_of_matching_members() {
         let cluster = cluster().await;
         let updated = [HookEvent::Change(Change::Updated)];
@@ -254,5 +263,55 @@ mod tests {
         assert_eq!(names(matching.next().await.unwrap()), ["updated"]);
         cluster.shutdown().await;
         assert_eq!(other.next().await, None);
+    }
+
+    /// The text of each message in the lines, or what else they report.
+    fn texts(arrivals: Vec<Arrival>) -> Vec<String> {
+        let text = |arrival| match arrival {
+            Arrival::Line(line) => {
+                let line: serde_json::Value = serde_json::from_slice(&line).unwrap();
+                line["text"].as_str().or(line["event"].as_str()).unwrap().to_owned()
+            }
+            Arrival::Missed(messages) => format!("missed {messages}"),
+        };
+        arrivals.into_iter().map(text).collect()
+    }
+
+    #[tokio::test]
+    async fn messages_reach_the_hooks_of_their_topic_and_sender() {
+        let cluster = cluster().await;
+        let mut all = pin!(events(of_news(&[HookEvent::Change(Change::Updated)], ""), &cluster));
+        let mut matching = pin!(events(of_news(&[], "role=db"), &cluster));
+        assert_eq!(all.next().await, Some(Vec::new()), "the first list has no update");
+        let [news, other] = ["news", "other"].map(|topic| topic.parse().unwrap());
+        cluster.publish(&other, "unread").await.unwrap();
+        cluster.publish(&news, "one").await.unwrap();
+        for source in [&mut all, &mut matching] {
+            assert_eq!(texts(source.next().await.unwrap()), ["one"]);
+        }
+        cluster.set_tag("role", "web").await.unwrap();
+        assert_eq!(names(all.next().await.unwrap()), ["updated"]);
+        cluster.send(cluster.id(), &news, "two").await.unwrap();
+        assert_eq!(texts(all.next().await.unwrap()), ["two"]);
+        assert_eq!(texts(matching.next().await.unwrap()), [""; 0], "the sender is no db any more");
+        cluster.shutdown().await;
+        assert_eq!((all.next().await, matching.next().await), (None, None));
+    }
+
+    #[tokio::test]
+    async fn a_hook_learns_of_missing_messages() {
+        let cluster = cluster().await;
+        let missed = || TopicNotice::Missed { from: cluster.id(), count: 3 };
+        let lagged = || TopicNotice::Lagged { count: 2 };
+        for (notice, filter, expected) in [
+            (missed(), "", Some("messages-missed")),
+            (missed(), "role=db", Some("messages-missed")),
+            (missed(), "role=web", None),
+            (lagged(), "role=web", Some("missed 2")),
+        ] {
+            let arrival = message_arrival(notice, &of_news(&[], filter), &cluster);
+            let told = texts(arrival.into_iter().collect());
+            assert_eq!(told, expected.map_or(vec![], |told| vec![told]), "{filter}");
+        }
     }
 }

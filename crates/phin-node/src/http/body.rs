@@ -82,7 +82,9 @@ async fn collect(
 /// The longest body of a request to this path.
 pub(super) fn max_bytes(path: &str) -> usize {
     match path {
-        path if path.starts_with("/v1/publish/") => Publication::MAX_BODY_BYTES,
+        path if path.starts_with("/v1/publish/") || path.starts_with("/v1/query/") => {
+            Publication::MAX_BODY_BYTES
+        }
         path if path.starts_with("/v1/send/") => Message::MAX_SENT_BYTES,
         _ => MAX_BODY_BYTES,
     }

@@ -150,8 +150,7 @@ impl Subscriber {
     }
 
     fn message(&self, notice: TopicNotice) -> Option<Event> {
-        let of_messages = MessageEvent::of_notice(notice, &self.cluster.members())?;
-        line_event(What::Messages(of_messages))
+        line_event(What::Messages(MessageEvent::of(notice, &self.cluster.members())?))
     }
 
     async fn snapshot(&self, members: &Members) -> Option<Event> {

@@ -20,7 +20,7 @@ use super::{
     node::Node,
     refusal::Refusal,
 };
-use crate::hooks;
+use crate::{answers, hooks};
 
 /// The values of one answer, taken at one moment.
 #[derive(Debug)]
@@ -36,6 +36,7 @@ pub(super) struct Snapshot {
     http_connections_closed: u64,
     certificate_end: Option<SystemTime>,
     hooks: Vec<Arc<hooks::Counters>>,
+    answers: Vec<Arc<answers::Counters>>,
 }
 
 pub(super) async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
@@ -61,10 +62,13 @@ impl Collector for Snapshot {
         self.encode_counters(&mut encoder)?;
         self.encode_transport(&mut encoder)?;
         self.encode_lag(&mut encoder)?;
-        if self.hooks.is_empty() {
-            return Ok(());
+        if !self.hooks.is_empty() {
+            self.encode_hooks(&mut encoder)?;
         }
-        self.encode_hooks(&mut encoder)
+        if !self.answers.is_empty() {
+            self.encode_answers(&mut encoder)?;
+        }
+        Ok(())
     }
 }
 
@@ -82,6 +86,7 @@ impl Snapshot {
             http_connections_closed: node.connections.closed_for_others(),
             certificate_end: node.certificate_end,
             hooks: node.hooks.clone(),
+            answers: node.answers.clone(),
         })
     }
 
@@ -227,6 +232,30 @@ impl Snapshot {
         encode_gauges(encoder, "hook_running", "1 while a program on events runs", None, running)
     }
 
+    fn encode_answers(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let each = || self.answers.iter().map(|answer| (answer_labels(answer), answer.counts()));
+        let help = "Runs of a program that answers queries, those included that could not start";
+        let runs = each().map(|(labels, counts)| (labels, counts.runs));
+        encode_counters(encoder, "answer_runs", help, runs)?;
+        let help = "Runs of a program that answers queries without a reply, by reason: exit code, length, time, no start";
+        let failures = each().flat_map(|([topic, program], counts)| {
+            let reasons = [
+                ("exit", counts.refused),
+                ("too_long", counts.too_long),
+                ("timeout", counts.timed_out),
+                ("start", counts.not_run),
+            ];
+            reasons.map(|(reason, count)| {
+                let reason = ("reason", Cow::from(reason));
+                ([topic.clone(), program.clone(), reason], count)
+            })
+        });
+        encode_counters(encoder, "answer_failures", help, failures)?;
+        let running = each().map(|(labels, counts)| (labels, counts.running as f64));
+        let help = "Runs under way of a program that answers queries";
+        encode_gauges(encoder, "answer_running", help, None, running)
+    }
+
     fn encode_transport(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let help = "Handshakes refused by either side, by reason";
         let name = "transport_refusals";
@@ -265,6 +294,11 @@ fn encode_counter(
 fn hook_labels(hook: &hooks::Counters) -> [(&'static str, Cow<'static, str>); 2] {
     let program = hook.program.display().to_string();
     [("hook", Cow::from(hook.number.to_string())), ("program", Cow::from(program))]
+}
+
+fn answer_labels(answer: &answers::Counters) -> [(&'static str, Cow<'static, str>); 2] {
+    let program = answer.program.display().to_string();
+    [("topic", Cow::from(answer.topic.to_string())), ("program", Cow::from(program))]
 }
 
 fn encode_counters<const N: usize>(

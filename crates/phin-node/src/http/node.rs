@@ -7,7 +7,7 @@ use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, refusal::Refusal};
-use crate::hooks::Counters;
+use crate::{answers, hooks};
 
 /// The node, as requests see it.
 #[derive(Clone)]
@@ -21,7 +21,9 @@ pub(crate) struct Node {
     /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
     /// What each hook has done.
-    pub(super) hooks: Vec<Arc<Counters>>,
+    pub(super) hooks: Vec<Arc<hooks::Counters>>,
+    /// What each program that answers queries has done.
+    pub(super) answers: Vec<Arc<answers::Counters>>,
 }
 
 /// The stages of a departure.
@@ -38,25 +40,41 @@ impl Node {
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
         let message_bodies = Arc::new(Semaphore::new(MAX_MESSAGE_BODIES_BYTES));
         let (connections, certificate_end) = (Arc::default(), None);
-        let hooks = Vec::new();
-        Self { cluster, stage, subscribers, message_bodies, connections, certificate_end, hooks }
+        Self {
+            cluster,
+            stage,
+            subscribers,
+            message_bodies,
+            connections,
+            certificate_end,
+            hooks: Vec::new(),
+            answers: Vec::new(),
+        }
     }
 
     pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
         Self { certificate_end, ..self }
     }
 
-    pub(crate) fn with_hooks(self, hooks: Vec<Arc<Counters>>) -> Self {
-        Self { hooks, ..self }
+    /// Shows in metrics what the programs of the node have done.
+    pub(crate) fn with_programs(
+        self,
+        hooks: Vec<Arc<hooks::Counters>>,
+        answers: Vec<Arc<answers::Counters>>,
+    ) -> Self {
+        Self { hooks, answers, ..self }
     }
 
     /// A place among the subscribers, for as long as it is held.
     pub(super) fn subscriber_slot(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         Arc::clone(&self.subscribers).try_acquire_owned().map_err(|_| {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "too many subscribers; try again later")
+            Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many subscribers or queries; try again later",
+            )
         })
     }
 }
 
-/// Subscribers to `/v1/events` and `/v1/data/watch` at once. Further ones are refused with 503.
+/// Subscribers to `/v1/events` and `/v1/data/watch`, and queries, at once. Further ones are refused with 503.
 const MAX_SUBSCRIBERS: usize = 32;

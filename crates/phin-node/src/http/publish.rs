@@ -42,14 +42,21 @@ pub(super) async fn publish(
 fn refused(error: PublishError) -> Refusal {
     let text = error.to_string();
     match error {
-        PublishError::Refused(PublishRefusal::TooLong { .. }) => {
-            Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text)
+        PublishError::Refused(refusal) => of_refusal(&refusal, text),
+        // The node has stopped. A later release may have further reasons.
+        _ => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text),
+    }
+}
+
+/// The answer to what the node does not publish. A query counts as a publication.
+pub(super) fn of_refusal(refusal: &PublishRefusal, text: String) -> Refusal {
+    match refusal {
+        PublishRefusal::TooLong { .. } => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, text),
+        PublishRefusal::CoalesceKey => Refusal::invalid(text),
+        PublishRefusal::Busy { retry_after } => {
+            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).retry_after(*retry_after)
         }
-        PublishError::Refused(PublishRefusal::CoalesceKey) => Refusal::invalid(text),
-        PublishError::Refused(PublishRefusal::Busy { retry_after }) => {
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, text).retry_after(retry_after)
-        }
-        // The node is leaving, or has stopped. A later release may have further reasons.
+        // The node has left. A later release may have further reasons.
         _ => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text),
     }
 }

@@ -4,6 +4,9 @@ use phin::Filter;
 
 use super::refusal::Refusal;
 
+/// The values of parameters that may be there once, and of those that may be there several times.
+type Values<const N: usize, const M: usize> = ([Option<String>; N], [Vec<String>; M]);
+
 /// The filter of a request; without one, the filter that holds for all members.
 pub(super) fn filter(query: Option<&str>) -> Result<Filter, Refusal> {
     let [filter] = parameters(query, ["filter"])?;
@@ -24,15 +27,12 @@ pub(super) fn parameters<const N: usize>(
     Ok(with_repeated(query, names, [])?.0)
 }
 
-/// The values of parameters that may be there once, and of those that may be there several times.
-type Parameters<const N: usize, const M: usize> = ([Option<String>; N], [Vec<String>; M]);
-
 /// The values of these parameters, and of those that may be there several times.
 pub(super) fn with_repeated<const N: usize, const M: usize>(
     query: Option<&str>,
     once: [&str; N],
     repeated: [&str; M],
-) -> Result<Parameters<N, M>, Refusal> {
+) -> Result<Values<N, M>, Refusal> {
     let (mut values, mut several) = ([const { None }; N], [const { Vec::new() }; M]);
     for (name, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
         let place_in = |names: &[&str]| names.iter().position(|allowed| *allowed == name);

@@ -6,6 +6,7 @@ use super::{
     metrics,
 };
 use crate::{
+    answers::{Answer, Answers},
     hooks::{Hook, HookEvent, Hooks, Trigger},
     program::Program,
 };
@@ -48,15 +49,15 @@ async fn every_counter_has_a_metric() {
 #[tokio::test]
 async fn metrics_follow_the_conventions() {
     let cluster = cluster().await;
-    let trigger = Trigger {
-        events: vec![HookEvent::Isolated],
-        topics: Vec::new(),
-        filter: phin::Filter::default(),
-    };
+    let (events, topics) = (vec![HookEvent::Isolated], Vec::new());
+    let trigger = Trigger { events, topics, filter: phin::Filter::default() };
     let hook = Hook { trigger, program: Program::new("/bin/sh").unwrap() };
     let hooks = Hooks::start([hook], Duration::from_secs(1), &cluster);
     let node = Node::new(cluster, tokio::sync::watch::channel(Stage::Member).0);
-    let node = node.with_hooks(hooks.counters());
+    let answer =
+        Answer { topic: "free".parse().unwrap(), program: Program::new("/bin/sh").unwrap() };
+    let answers = Answers::start([answer], Duration::from_secs(1), &node.cluster);
+    let node = node.with_programs(hooks.counters(), answers.counters());
     let text = metrics::text_of(metrics::Snapshot::of(&node).await.unwrap()).unwrap();
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("phin_members{state=\"alive\"} 1"), "{text}");
@@ -73,6 +74,12 @@ async fn metrics_follow_the_conventions() {
     assert!(text.contains(&format!("\nphin_hook_runs_total{{{hook}}} 0\n")), "{text}");
     for reason in ["exit", "timeout", "start"] {
         let failures = format!("\nphin_hook_failures_total{{{hook},reason=\"{reason}\"}} 0\n");
+        assert!(text.contains(&failures), "{text}");
+    }
+    let answer = "topic=\"free\",program=\"/bin/sh\"";
+    assert!(text.contains(&format!("\nphin_answer_runs_total{{{answer}}} 0\n")), "{text}");
+    for reason in ["exit", "too_long", "timeout", "start"] {
+        let failures = format!("\nphin_answer_failures_total{{{answer},reason=\"{reason}\"}} 0\n");
         assert!(text.contains(&failures), "{text}");
     }
     let mut families = std::collections::BTreeSet::new();

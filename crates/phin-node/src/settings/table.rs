@@ -609,11 +609,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Lines,
         help: "Program to run on these events, such as dead,left=/usr/local/bin/notify; repeat it for several",
         details: "EVENT is joined, suspect, alive, dead, left, updated, forgotten, name-conflict, suppressed, degraded, recovered, \
-                  isolated or reconnected, or topic:NAME for the messages of a topic. `dead[role=db]=PROGRAM` takes only the \
-                  events of members with these tags. PROGRAM is \
-                  a path, and arguments with spaces between them. No shell reads it. The program receives the events on \
+                  isolated or reconnected; or topic:NAME for the messages of a topic. `dead[role=db]=PROGRAM` takes only the events \
+                  of members with these tags, and messages that they sent. PROGRAM is a path, and arguments with spaces between them. No shell reads it. The program receives the events on \
                   standard input, as JSON, one per line.",
         docs: "A line each in `PHIN_ON`, a list in the file: [programs on events](#programs-on-events)",
+        ..SETTING
+    },
+    Setting {
+        name: "answer",
+        value: "TOPIC=PROGRAM",
+        kind: Kind::Lines,
+        help: "Program that answers queries of this topic, such as disk/free=/usr/local/bin/disk-free; repeat it for several",
+        details: "PROGRAM is a path, and arguments with spaces between them. No shell reads it. The program receives the question on \
+                  standard input. If it exits with 0, its standard output, at most 64 KiB, is the reply; otherwise the node refuses \
+                  to answer. Up to 64 run at once for each topic. See `phin query --help`.",
+        docs: "A line each in `PHIN_ANSWER`, a list in the file: [programs that answer queries](#programs-that-answer-queries)",
         ..SETTING
     },
     Setting {
@@ -621,7 +631,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "DURATION",
         kind: durations(Bound::At(Duration::from_millis(100))..=minutes(60)),
         default: "30s",
-        help: "Time that each run of an --on program has; then it is killed with its child processes",
+        help: "Time that each run of an --on or --answer program has; then it is killed with its child processes",
         ..SETTING
     },
     Setting {

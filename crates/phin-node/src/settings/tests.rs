@@ -100,6 +100,7 @@ fn a_file_can_have_every_setting() {
          http_host = [\"a\"]\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\
          max_published_bytes_per_second = \"2MiB\"\nmax_recent_publication_bytes = 65536\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
          on = [\"dead,left=/bin/sh\", \"joined[role=db]=/bin/sh -\"]\nhook_timeout = \"10s\"\n\
+         answer = [\"free=/bin/sh\", \"a/b=/bin/sh -\"]\n\
          serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
     );
     // A certificate replaces the key.
@@ -118,6 +119,7 @@ fn a_file_can_have_every_setting() {
     assert!(settings.http_access.remote_writes && settings.http_access.hosts == ["a"]);
     assert_eq!(settings.admit.unwrap().value.path(), Path::new("/bin/sh"));
     assert_eq!((settings.hooks.hooks.len(), settings.hooks.limit), (2, Duration::from_secs(10)));
+    assert_eq!(settings.hooks.answers.len(), 2);
     assert_eq!(settings.data_dir.unwrap().value, Path::new("d"));
     assert_eq!(settings.events, Some(EventFormat::Text));
     assert_eq!(settings.log_format, LogFormat::Json);
@@ -165,6 +167,8 @@ fn tags_are_given_one_by_one_or_with_commas_between_them() {
     assert!(message.contains(":2: tags: expected a table of texts"), "{message}");
     let twice = error(&["--tag", "a=1", "--tag", "a=2"], &with_key(&[]));
     assert_eq!(twice, "--tag is \"a=1\\na=2\": the tag a is given twice");
+    let twice = error(&["--answer", "a=/bin/sh", "--answer", "a=/bin/true"], &with_key(&[]));
+    assert_eq!(twice, "--answer is \"a=/bin/true\": the topic a has a program already");
     let settings = resolve(&["--serving", "not-serving"], &with_key(&[])).unwrap();
     assert_eq!(settings.serving.to_string(), "not-serving (starting)");
 }

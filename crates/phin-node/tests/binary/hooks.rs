@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::harness::{KEY, Node, PATIENCE, failure_of, phin, text};
+use crate::harness::{KEY, Node, PATIENCE, failure_of, phin, said, text};
 
 /// A script for the shell, as the program of a hook. The shell reads it, so it need not be executable.
 fn script(directory: &TempDir, script: &str) -> String {
@@ -92,6 +92,32 @@ fn a_program_receives_the_death_of_a_member_and_no_secret() {
         assert!(metrics.contains(&line), "{metrics}");
     }
     assert!(metrics.contains("\nphin_hook_runs_total{hook=\"2\",program=\"/bin/false\"} 0\n"));
+}
+
+#[test]
+fn a_program_receives_the_messages_of_its_topic() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let program = script(&directory, &format!("cat >>'{}'", file.display()));
+    let n1 = Node::start(&["--name", "n1", "--on", &format!("topic:news,left={program}")]);
+    said(&["publish", "other", "unread"], &n1);
+    said(&["publish", "news", "v42"], &n1);
+    said(&["send", "n1", "news", "only yours"], &n1);
+    let started = Instant::now();
+    let lines = loop {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if text.lines().count() >= 2 {
+            break text
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect::<Vec<Value>>();
+        }
+        assert!(started.elapsed() < PATIENCE, "{text:?}");
+        thread::yield_now();
+    };
+    let brief = lines.iter().map(|line| [&line["topic"], &line["route"], &line["text"]]);
+    let expected = [["news", "published", "v42"], ["news", "sent", "only yours"]];
+    assert!(brief.eq(expected), "{lines:#?}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Drop for Watch {
 }
 
 /// Three members that know each other.
-fn three() -> [Node; 3] {
+pub(crate) fn three() -> [Node; 3] {
     let n1 = Node::start(&["--name", "n1", "--tag", "role=db"]);
     let n2 = Node::start(&["--name", "n2", "--join", &n1.addr, "--tag", "role=web"]);
     let n3 = Node::start(&["--name", "n3", "--join", &n1.addr, "--tag", "role=db"]);
