@@ -55,7 +55,9 @@ pub(crate) struct Publishing {
     bytes: Budgets,
     /// How many signatures are checked for each member that passes publications on.
     checks: Budgets,
-    /// What is spent on answering those that ask.
+    /// How many bytes are still sent to each member that asks.
+    answers: Budgets,
+    /// What is spent on answering all that ask.
     budget: ListBudget,
 }
 
@@ -74,6 +76,7 @@ impl Publishing {
             numbers: Budgets::default(),
             bytes: Budgets::default(),
             checks: Budgets::default(),
+            answers: Budgets::default(),
             budget: ListBudget::new(now),
         }
     }

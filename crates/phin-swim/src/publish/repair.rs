@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Instant, MemberId, Peer,
+    limit::Rate,
     publish::{
         broadcast::Broadcast,
         publisher::{Arrived, Patience, Publisher, Repair},
@@ -174,13 +175,17 @@ impl Broadcast<'_> {
 
     /// Sends the publications that a member asks for, as far as they are kept and fit into a page. It asks again for the rest.
     pub(crate) fn handle_want(&mut self, from: Peer, ranges: &[PublicationRange]) {
-        if !self.own.budget.may_answer(self.ctx) {
+        let has_room = *self.own.answers.left(self.ctx.now, from.id, ANSWERS) > 0.0;
+        self.ctx.stats.exchanges_refused += u64::from(!has_room);
+        if !has_room || !self.own.budget.may_answer(self.ctx) {
             return;
         }
         let ranges = &ranges[..ranges.len().min(MAX_LINES)];
         ranges.iter().filter(|range| range.is_graft).for_each(|range| self.graft(from, range));
         let payload = self.page(ranges);
-        self.own.budget.spend(self.ctx.now, payload.len().max(MIN_COST_BYTES));
+        let cost = payload.len().max(MIN_COST_BYTES);
+        self.own.budget.spend(self.ctx.now, cost);
+        *self.own.answers.left(self.ctx.now, from.id, ANSWERS) -= cost as f64;
         if !payload.is_empty() {
             self.ctx.send_stream(from, payload);
         }
@@ -225,3 +230,7 @@ const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
 const MIN_COST_BYTES: usize = 1_024;
 /// Publications wait at least so long for one that comes earlier.
 const MIN_PATIENCE: Duration = Duration::from_secs(3);
+/// How many bytes of publications one member is sent at its request: more than a few publishers can publish. A member that asks
+/// for ever costs no more.
+const ANSWERS: Rate =
+    Rate { at_once: 16.0 * 1_024.0 * 1_024.0, per_second: 4.0 * 1_024.0 * 1_024.0 };

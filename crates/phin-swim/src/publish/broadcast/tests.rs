@@ -307,6 +307,26 @@ fn endless_requests_are_answered_within_a_budget() {
 }
 
 #[test]
+fn a_member_that_asks_for_ever_is_sent_a_limited_number_of_bytes() {
+    let mut net = Net::new(4);
+    for _ in 0..16 {
+        net.publish(3, &"x".repeat(PublishRequest::MAX_BODY_BYTES));
+    }
+    net.run(ms(200));
+    let range = PublicationRange {
+        publisher: peer(3).id,
+        generation: Generation(0),
+        first: 1,
+        last: 16,
+        is_graft: false,
+    };
+    let before = net.in_flight.len();
+    (0..60).for_each(|_| receive(&mut net, &Part::PublicationWant(vec![range])));
+    let sent = net.in_flight[before..].iter().map(|(.., payload)| payload.len()).sum::<usize>();
+    assert!((15..=17).contains(&(sent >> 20)), "{sent} bytes");
+}
+
+#[test]
 fn a_member_that_left_is_heard_out() {
     let mut net = Net::new(4);
     net.publish(3, "last words");
