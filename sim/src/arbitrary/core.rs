@@ -149,7 +149,7 @@ impl Core {
                 );
             }
             Output::QueryEnded { id } => {
-                assert!(self.queries.ended.insert(*id), "{id} ended twice")
+                assert!(self.queries.ended.insert(*id), "{id} ended twice");
             }
             Output::Data(event) => self.note_data(event),
             Output::Generation(generation) => {
