@@ -73,7 +73,7 @@ pub enum Output {
         /// How many.
         count: u64,
     },
-    /// A member asks this node's application. Answer with [`Swim::reply`](crate::Swim::reply), without blocking the driver.
+    /// A member asks this node's application. Answer with [`Querying::reply`](crate::Querying::reply), without blocking the driver.
     Query {
         /// Names the query in the answer.
         token: QueryToken,
@@ -88,7 +88,7 @@ pub enum Output {
         /// How long an answer is of use.
         remaining: Duration,
     },
-    /// What became of a member that this node asked ([`Swim::query`](crate::Swim::query)). Comes once for each member that was
+    /// What became of a member that this node asked ([`Querying::ask`](crate::Querying::ask)). Comes once for each member that was
     /// expected, unless the query ends before.
     QueryOutcome {
         /// The query.
