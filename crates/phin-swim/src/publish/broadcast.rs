@@ -1,6 +1,6 @@
 //! The rules by which publications spread.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use crate::{
     Generation, MemberId, Output, Peer,
@@ -157,8 +157,9 @@ impl Broadcast<'_> {
         }
     }
 
-    fn is_newcomer(&self) -> bool {
-        self.ctx.now - self.own.alone_at < NEWCOMER_TIME
+    /// Whether this node has just joined: what reaches it from a member of which it knows nothing may be old.
+    pub(super) fn is_newcomer(&self) -> bool {
+        self.ctx.now - self.own.alone_at < self.ctx.params.period
     }
 
     /// Passes a publication on to the branches of its publisher's tree.
@@ -242,8 +243,6 @@ const fn lenient(rate: Rate) -> Rate {
 
 /// To how many subjects publications are pushed at first, and to one more for each power of ten of the cluster's size.
 const FANOUT: usize = 3;
-/// How long a node is new to a cluster: as long as publications are recent to each other.
-const NEWCOMER_TIME: Duration = super::publication::RECENT;
 /// How many publications are checked for each member that passes them on.
 const CHECKS: Rate = Rate { at_once: 32_768.0, per_second: 16_384.0 };
 /// What a publication with a wrong signature costs the member that sent it: no release passes any on.

@@ -69,8 +69,8 @@ impl Broadcast<'_> {
 
     /// Whether what is announced of a member's publications is old: this node has just joined, or published it itself.
     fn is_old(&self, id: MemberId) -> bool {
-        let is_new_here = self.ctx.now - self.own.alone_at < self.ctx.params.period;
-        id == self.list.me().id() || is_new_here && !self.own.publishers.contains_key(&id)
+        let is_unheard = !self.own.publishers.contains_key(&id);
+        id == self.list.me().id() || is_unheard && self.is_newcomer()
     }
 
     fn note_news(&mut self, from: Peer, line: &PublicationLine) {

@@ -171,6 +171,16 @@ fn the_first_of_a_member_is_missed_by_nobody_who_was_there() {
 }
 
 #[test]
+fn a_burst_soon_after_the_start_is_received_whole_in_any_order() {
+    let mut net = Net::new(6);
+    (0..5).for_each(|_| net.publish(3, "burst"));
+    // Streams overtake one another.
+    net.in_flight.reverse();
+    net.run(ms(500));
+    assert_eq!((net.others_than(3, 1..=5), &net.missed[..]), (vec![], &[][..]));
+}
+
+#[test]
 fn numbers_of_another_run_begin_anew() {
     let mut net = Net::new(6);
     (0..3).for_each(|_| net.publish(3, "first run"));
