@@ -29,7 +29,7 @@ impl Told {
 
     /// This member has been declared dead, or is no longer counted among the living.
     pub fn down(&self, member: &str) {
-        self.board.lists.change(|state| state.bury(self.node, member));
+        self.board.lists.change(|state| state.mark_dead(self.node, member));
     }
 
     /// These are all that are alive, the node itself included.
@@ -106,7 +106,7 @@ impl Board {
 }
 
 impl State {
-    fn bury(&mut self, node: usize, member: &str) {
+    fn mark_dead(&mut self, node: usize, member: &str) {
         let view = &mut self.views[node];
         if member == view.own_name || !view.live.remove(member) {
             return;

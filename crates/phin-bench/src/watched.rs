@@ -21,7 +21,7 @@ impl<T> Watched<T> {
         result
     }
 
-    /// The state, locked: not to be held for long.
+    /// Locks the state. Callers release it soon.
     pub(crate) fn state(&self) -> MutexGuard<'_, T> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

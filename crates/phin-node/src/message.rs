@@ -9,7 +9,7 @@ use crate::{
     text::{escaped, printable_option},
 };
 
-/// What a subscriber of topics is told; the tag is the field `event`.
+/// What a subscriber of topics receives. The tag is the field `event`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum MessageEvent {

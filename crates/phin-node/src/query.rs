@@ -101,7 +101,7 @@ fn next_line(lines: &mut Stream) -> Result<QueryLine, Failure> {
     })
 }
 
-/// The line for people; `None` without a reply.
+/// The line as text; `None` without a reply.
 fn text_of(outcome: &MemberOutcome) -> Option<String> {
     let reply = outcome.reply.as_ref()?;
     let shown = reply.content.trimmed().shown(reply.bytes, MAX_SHOWN_CHARS);

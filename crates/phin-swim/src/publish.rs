@@ -38,9 +38,9 @@ pub(crate) struct Publishing {
     /// The members that published in their present run, at most as many as are in the list.
     publishers: BTreeMap<MemberId, Publisher>,
     recent: Recent,
-    /// Those of which some subjects may not know the latest publication; emptied when they are told.
+    /// The publishers whose latest publication some subjects may lack. Emptied when it is announced.
     unannounced: BTreeSet<MemberId>,
-    /// When they are told.
+    /// When it is announced.
     announce_at: Option<Instant>,
     /// The members of whose publications something is lacking.
     lacking: BTreeSet<MemberId>,

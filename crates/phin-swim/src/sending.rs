@@ -15,7 +15,7 @@ pub struct Sending<'a> {
 impl Sending<'_> {
     /// Publishes a message to the applications of all members, this node's included, or of those that the filter selects.
     /// Returns its number among the publications of this run. All members that live and are connected receive those of this
-    /// node in order and once, or are told how many they missed ([`Output::MessagesMissed`](crate::Output::MessagesMissed)).
+    /// node in order and once, or receive the number of those that they missed ([`Output::MessagesMissed`](crate::Output::MessagesMissed)).
     ///
     /// # Errors
     /// The message is longer than allowed, this node published too much of late, or it has left the cluster.

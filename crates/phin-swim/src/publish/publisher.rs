@@ -313,7 +313,7 @@ const MAX_ASKED: u64 = 1_024;
 const MAX_RANGES: usize = 16;
 /// How many members are remembered to ask.
 const MAX_SOURCES: usize = 4;
-/// How many members are remembered that have the latest; others are told of it in vain.
+/// How many members are remembered that have the latest publication. Further ones receive an announcement that they do not need.
 const MAX_HOLDERS: usize = 64;
 /// So many publications in a row that had to be asked for make the source a branch: the one that should have pushed them does
 /// not.
