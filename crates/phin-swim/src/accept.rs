@@ -1,5 +1,5 @@
-//! Accepting a record: the one way by which members appear, change, return and leave. What others claim is to be verified, not
-//! believed; only what a member signed counts.
+//! Accepting a record: the only way in which members appear, change, return and leave. Claims of others are verified
+//! before they are believed; only statements that a member signed count.
 
 use crate::{
     Claim, Ctx, Entry, Member, MemberState, MembershipList, News, Record, Source, Step,
@@ -23,7 +23,7 @@ fn news_of(known: Option<&Member>, record: &Record, claimed: MemberState) -> Opt
             Some(own)
         }
         Some(_) => None,
-        // Of a member that is new here, its death is all that can be known.
+        // Only the death of an unknown member can be known; a suspicion of it cannot.
         None if claimed == MemberState::Dead => Some(MemberState::Dead),
         None => Some(own),
     }
@@ -107,7 +107,8 @@ mod tests {
     #[test]
     fn only_what_a_member_signed_counts_but_for_the_death_of_one_unknown() {
         use MemberState::{Alive, Dead, Left, Suspect};
-        // What is known (incarnation, state), what is heard (incarnation, what the sender considers it), the news.
+        // The known incarnation and state; the received incarnation and the state claimed by the sender; the resulting
+        // news.
         let cases = [
             (None, (0, Alive), Some(Alive)),
             (None, (0, Suspect), Some(Alive)),

@@ -1,9 +1,10 @@
 //! Admission: letting other nodes join, at once or once the application has decided.
 //!
-//! Where the application decides ([`Config::ask_application`](crate::Config::ask_application)), a node is *unadmitted*
-//! that is neither in the list, nor asked by this node to admit it, nor pinged to be taken in on the word of others. What it
-//! sends has no effect but two: its pings are answered, without news, and its join is put to the application, until it
-//! leaves again. News of newcomers from any other node counts: a node that one member has admitted is admitted by all.
+//! If the application decides ([`Config::ask_application`](crate::Config::ask_application)), a node is *unadmitted*
+//! while it is not in the list, was not asked by this node to admit it, and is not pinged to be accepted on the word
+//! of others. Its messages have only two effects: its pings are answered, without news, and its join is put to the
+//! application, until it leaves again. News of newcomers from any other node counts: a node that one member has
+//! admitted is admitted by all.
 
 use std::collections::BTreeMap;
 
@@ -147,7 +148,7 @@ impl Admission<'_> {
         let mut payload = Payload::of(&Part::JoinReply(Ok(())));
         payload.push(&self.list.own_entry());
         let me = self.list.me().id();
-        // What nobody here ever heard would stay longer in a new list than in this one.
+        // A member that nobody here ever received from would stay longer in a new list than in this one.
         let is_told =
             |id| id != me && (self.list.live(id).is_some() || !self.newcomers.is_ghost(id));
         let others = self.list.snapshot().iter().filter(|member| is_told(member.id()));
@@ -165,7 +166,7 @@ impl Admission<'_> {
     }
 }
 
-/// What a node that asks to be admitted says of itself.
+/// The statement of a node that asks to be admitted.
 fn record_of(id: MemberId, parts: &[Part]) -> Option<&Record> {
     parts.iter().find_map(|part| match part {
         Part::Entry(Entry { state: MemberState::Alive, record }) if record.id() == id => {
@@ -175,7 +176,7 @@ fn record_of(id: MemberId, parts: &[Part]) -> Option<&Record> {
     })
 }
 
-/// What a request to join is charged at least: everybody is sent news of it.
+/// The least that a request to join is charged: news of it goes to everybody.
 const MIN_COST_BYTES: usize = 4 * 1024;
 /// How many nodes the application can be deciding on; further ones are asked to come back.
 const MAX_UNDECIDED: usize = 64;

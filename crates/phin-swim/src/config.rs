@@ -179,7 +179,7 @@ pub struct ConfigError {
     pub setting: &'static str,
     /// The value found.
     pub value: String,
-    /// What it may be.
+    /// The bounds that it violates.
     pub allowed: String,
 }
 
@@ -253,7 +253,7 @@ impl TryFrom<Config> for Params {
     }
 }
 
-/// What a protocol period and a pause tolerance do not exceed.
+/// The upper bound of the protocol period and the pause tolerance.
 const LONG: Duration = Duration::from_secs(600);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 

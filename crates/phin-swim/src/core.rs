@@ -63,7 +63,7 @@ pub(crate) struct Core {
     pub(crate) publishing: Publishing,
     pub(crate) queries: Queries,
     pub(crate) sends: Sends,
-    /// What the driver has yet to do.
+    /// Outputs that the driver has not taken yet.
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -117,7 +117,7 @@ impl Core {
             match effect {
                 Effect::Output(output) => self.outputs.push_back(output),
                 Effect::Step(step) => {
-                    // What the step asks for comes before what was asked for after it.
+                    // Steps that this one asks for precede those that were asked for after it.
                     let rest = self.ctx.take_effects();
                     self.carry_out(step);
                     self.run();
@@ -241,7 +241,7 @@ impl Core {
             self.announce(Some(Change::NameConflict), before, Arc::clone(after));
         }
         if transition.has_moved() && !transition.is_me {
-            // Whatever is still open leads to where it was.
+            // A connection that is still open leads to the former address.
             self.ctx.output(Output::Disconnect(transition.id()));
         }
         // The data of a member is reported after the member.
@@ -255,8 +255,8 @@ impl Core {
         }
     }
 
-    /// What each room remembers changes with a member. Of this node itself the others keep nothing, and what they keep of a
-    /// forgotten member gives way in time.
+    /// Updates what each room remembers of a member. Other rooms keep nothing of this node itself, and entries of a
+    /// forgotten member expire.
     fn react(&mut self, transition: &Transition) {
         let now = self.ctx.now;
         self.forgotten.react(&mut self.ctx, transition);
@@ -451,7 +451,7 @@ impl Core {
         Admission { ctx, list, joins, departure, newcomers, budget, own }
     }
 
-    /// What the rules of detection see at this moment.
+    /// The input of the rules of detection at this moment.
     pub(crate) const fn view(&self, now: Instant) -> View<'_> {
         View::new(now, &self.ctx, &self.list, &self.senses, &self.detector)
     }

@@ -22,13 +22,13 @@ pub(crate) struct Ctx {
     pub(crate) rng: ChaCha8Rng,
     pub(crate) timers: Timers<Timer>,
     pub(crate) stats: Stats,
-    /// What rules asked for and is not done yet, in order.
+    /// Effects that rules asked for and that are not carried out yet, in order.
     effects: VecDeque<Effect>,
     /// An empty queue with room, so that a step among others allocates nothing.
     spare: VecDeque<Effect>,
 }
 
-/// What a rule asks for.
+/// An effect that a rule asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
     /// Something outside the core.

@@ -1,8 +1,8 @@
 //! Member data: a small key-value map that each member writes for itself and all others read, as in chitchat's node state.
 //!
-//! The owner signs each revision of its whole map, so no relay can forge, mix or leave out anything. A map is replaced only by
-//! a complete and verified later one. What is known of all members is compared by a fingerprint on pings and acks, and repaired
-//! as the list is ([`spread`]).
+//! The owner signs each revision of its whole map, so no relay can forge, mix or leave out anything. A map is replaced
+//! only by a complete and verified later one. Members compare the data that they know by a fingerprint on pings and
+//! acks, and repair differences as they repair the list ([`spread`]).
 //!
 //! Data is as ephemeral as its owner: that of a member that left, or whose process was started anew, is gone at once. That of a
 //! dead member stays readable until it returns or is forgotten.
@@ -24,7 +24,7 @@ use crate::{
     member::transition::Transition,
 };
 
-/// What is known of all members' data, and how it spreads.
+/// The known data of all members, and its dissemination.
 #[derive(Debug)]
 pub(crate) struct DataRoom {
     pub(crate) store: Store,

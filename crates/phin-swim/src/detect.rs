@@ -1,12 +1,12 @@
-//! Who is silent, and who is dead: evidence, votes, verdicts.
+//! Failure detection: evidence, votes, verdicts.
 //!
-//! Suspicion by evidence: an observer that misses replies asks further, then accuses; the other observers look for
-//! themselves and vote; `Dead` needs a majority of those able to judge, enough phi, and silence for as long as its kind
-//! is given. Any sign of life voids all evidence from before it.
+//! Suspicion needs evidence: an observer that misses replies investigates, then accuses the subject; the other
+//! observers investigate for themselves and vote. `Dead` needs a majority of those able to judge, enough phi, and a
+//! silence that exceeds the tolerance for its kind. Any sign of life voids all evidence from before it.
 //!
-//! What counts as one miss: one ping of ours, on its own, whose reply is overdue on its link. Pings follow each other
-//! no sooner than the one before is overdue, and after the second at least a sixteenth of the pause tolerance apart.
-//! What others miss counts through their votes, never through a ping we asked them for.
+//! A miss is one ping of this node whose reply is overdue on its link. The next ping is not sent before the one before
+//! is overdue, and after the second one pings are at least a sixteenth of the pause tolerance apart. Misses of other
+//! observers count only as their votes, never through pings that this node asked them for.
 
 pub(crate) mod accuse;
 pub(crate) mod case;

@@ -44,9 +44,9 @@ impl Flaps {
         Self { penalties: BTreeMap::new(), pruned_at: now, suspicions: BTreeMap::new() }
     }
 
-    /// Whether a change of a member is reported, as far as its suspicions go: at most `limit` in a minute, each with its end.
-    /// A member that is starved, or that some members do not reach, is suspected and refutes again and again. What the list
-    /// says of it is not delayed, nor is its death.
+    /// Whether a change of a member is reported, as far as suspicions are concerned: at most `limit` in a minute, each
+    /// with its end. A member that is starved, or that some members do not reach, is suspected and refutes repeatedly.
+    /// Its state in the list is not delayed, nor is its death.
     pub(crate) fn reports(
         &mut self,
         now: Instant,
@@ -87,7 +87,7 @@ impl Flaps {
 }
 
 impl Penalty {
-    /// What is left of it.
+    /// The remaining penalty.
     fn left(self, now: Instant, half_life: Duration) -> f64 {
         let half_lives = (now - self.at).as_secs_f64() / half_life.as_secs_f64();
         self.value * exp(-half_lives * LN_2)
@@ -196,7 +196,7 @@ pub(crate) fn release(ctx: &mut Ctx, list: &mut MembershipList, id: MemberId) {
 const MAX_FLAPPING: usize = 1_024;
 /// The suspicions of a member within this time are counted together.
 const SUSPICION_WINDOW: Duration = Duration::from_secs(60);
-/// So many of them are reported.
+/// This many suspicions are reported.
 pub(crate) const MAX_SUSPICIONS: u32 = 3;
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ struct Request {
     by: Peer,
 }
 
-/// What a claim that a member was forgotten calls for.
+/// The response to a claim that a member was forgotten.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Response {
     /// It is dead or left here too, in this version: forget it as well, if the claim may be followed.
@@ -223,7 +223,7 @@ impl Forgotten {
         !is_back
     }
 
-    /// What to send to a member that has one, forgotten here, in this version and state.
+    /// The response to a member that has one in this version and state that was forgotten here.
     pub(crate) fn answer(
         &self,
         id: MemberId,
@@ -243,7 +243,7 @@ impl Forgotten {
         self.answer(id, known.version(), known.state)
     }
 
-    /// What a member was considered when it was forgotten: for itself, should it live.
+    /// The state of a member when it was forgotten: it is sent to the member, if that still lives.
     pub(crate) fn entry(&self, id: MemberId) -> Option<Part> {
         self.members.get(&id).map(|known| Part::Entry(Entry::of(known)))
     }

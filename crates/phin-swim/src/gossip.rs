@@ -1,7 +1,8 @@
 //! Dissemination: news is pushed at once along the rings, then piggybacked on pings and acks until it was sent often
 //! enough (SWIM §4.1).
 //!
-//! What is queued is only the members of which there is news; what is sent is the list's present word on each.
+//! The queue contains only the members of which there is news; the message contains the present state of each in the
+//! list.
 
 pub(crate) mod budget;
 pub(crate) mod queue;
@@ -26,9 +27,9 @@ pub(crate) struct Dissemination {
     unpushed: BTreeMap<MemberId, Option<MemberId>>,
     /// When it is pushed.
     push_at: Option<Instant>,
-    /// What each kind of news may cost, in the order of [`Kind`].
+    /// The budget of each kind of news, in the order of [`Kind`].
     budgets: [Budget; 2],
-    /// Whose turn it is to be pushed to where not all are.
+    /// The subjects whose turn it is if a push does not go to all.
     turn: usize,
 }
 
@@ -128,8 +129,8 @@ impl Gossip<'_> {
         }
     }
 
-    /// Pushes what is new to this node's subjects in all rings, each update once; they push it on. What the budget is short
-    /// for goes to few of them, in turn; the others hear of it by another way, or by what is piggybacked.
+    /// Pushes news to this node's subjects in all rings, each update once; they push it on. News beyond the budget
+    /// goes to few of them, in turn; the others receive it by another way, or piggybacked.
     pub(crate) fn push_updates(&mut self) {
         let (now, period) = (self.ctx.now, self.ctx.params.period);
         if self.own.push_at.take_if(|planned| *planned <= now).is_none() {
@@ -162,7 +163,7 @@ impl Gossip<'_> {
         let mut subjects = self.list.rings().subjects(self.list.me().id());
         let all = subjects.len();
         let fits = |kind| self.own.budget(kind).wait(all, now, period).is_zero();
-        // What a push carries besides costs nothing more.
+        // Other parts of a push cost nothing more.
         let is_for_all = kinds.iter().any(|kind| kind.is_none_or(fits));
         let most_misses = if is_for_all { MAX_MISSES } else { 0 };
         subjects.retain(|&id| self.detector.cases.misses_of(id).len() <= most_misses);
@@ -204,7 +205,8 @@ impl Gossip<'_> {
         fits
     }
 
-    /// What this node has against a member that it writes to: that it is suspect or dead, or was when it was forgotten.
+    /// The claims of this node against a member that it writes to: that it is suspect or dead, or was when it was
+    /// forgotten.
     fn claim_against(&self, id: MemberId) -> Option<Part> {
         match self.list.state(id) {
             Some(MemberState::Suspect | MemberState::Dead) => self.update(id),
@@ -235,7 +237,7 @@ impl Gossip<'_> {
     }
 }
 
-/// To how many subjects goes what the budget is short for.
+/// The number of subjects that receive news beyond the budget.
 const FEW: usize = 4;
 /// A subject that missed more pings of this node is pushed nothing.
 const MAX_MISSES: usize = 1;

@@ -6,7 +6,7 @@ use crate::{
     member::{record::Statement, tags::Profile},
 };
 
-/// What this node is to say of itself, and when it last did.
+/// The next statement of this node about itself, and when it made the last one.
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
     /// When this node last had to take the generation after one that it heard of.

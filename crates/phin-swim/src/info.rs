@@ -37,7 +37,7 @@ pub struct MemberInfo {
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct EventInfo {
-    /// What happened.
+    /// The change.
     #[serde(rename = "event")]
     pub change: Change,
     /// The member after the change.

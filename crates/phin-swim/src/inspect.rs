@@ -1,4 +1,4 @@
-//! What the owner of a node may ask the core at any moment: links, phi, reports, its own health.
+//! Questions to the core that its owner can ask at any moment: links, phi, reports, its own health.
 
 use std::collections::BTreeMap;
 

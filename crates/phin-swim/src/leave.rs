@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Departure(Option<Announcement>);
 
-/// What is announced, and to which members.
+/// The announcement, and its receivers.
 #[derive(Debug)]
 struct Announcement {
     sequence: Sequence,
@@ -48,7 +48,7 @@ impl Departure {
         let (asked, sequence) = (unconfirmed.len(), pings.next_sequence());
         self.0 = Some(Announcement { sequence, unconfirmed, asked, attempts: 0 });
         restate(ctx, statement);
-        // What is announced is the record as it is once that is applied.
+        // The announcement contains the record as it is after that step.
         ctx.then(Step::AnnounceDeparture);
         asked
     }
@@ -115,7 +115,7 @@ fn neighbours(list: &MembershipList) -> impl Iterator<Item = Peer> {
     neighbours.filter_map(|id| list.peer(id))
 }
 
-/// What this node says of itself when it leaves or returns; `None` where it has no later version left.
+/// The statement of this node when it leaves or returns; `None` if it has no later version left.
 fn next_statement(list: &MembershipList, has_left: bool) -> Option<Statement> {
     let statement = list.me().record.statement();
     let version = statement.version.next()?;

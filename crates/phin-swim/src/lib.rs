@@ -116,7 +116,7 @@ pub use wire::{Fingerprint, WIRE_VERSION, describe};
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-// What nearly every rule speaks of, all of it below the rules.
+// Types that nearly every rule uses, all of them below the rules.
 pub(crate) use {
     config::Params,
     ctx::Ctx,

@@ -1,11 +1,11 @@
-//! What is remembered of members, each up to a limit: the oldest gives way. What each may ask for in a time.
+//! Limits of memory and of rates: a map with a limit drops the oldest entry, and a budget limits what a member may ask
+//! for in a time.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{Instant, MemberId};
 
-/// Makes room for what is to be remembered of this member in a map of at most `max`. What is of the past says the least of
-/// the present.
+/// Makes room for an entry of this member in a map of at most `max`. The oldest entry says the least of the present.
 pub(crate) fn make_room<T>(
     map: &mut BTreeMap<MemberId, T>,
     id: MemberId,
@@ -28,7 +28,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    /// So many in a second, those of one second at once.
+    /// The rate for each second, and the burst of one second.
     pub(crate) const fn per_second(number: f64) -> Self {
         Self { at_once: number, per_second: number }
     }
@@ -47,7 +47,7 @@ impl Tokens {
         Self { left: rate.at_once, at: now }
     }
 
-    /// What is left now.
+    /// The budget that is left now.
     pub(crate) fn left(&mut self, now: Instant, rate: Rate) -> &mut f64 {
         let earned = (now - self.at).as_secs_f64() * rate.per_second;
         *self = Self { left: (self.left + earned).min(rate.at_once), at: now };
@@ -66,7 +66,7 @@ impl Tokens {
 pub(crate) struct Budgets(BTreeMap<MemberId, Tokens>);
 
 impl Budgets {
-    /// What is left for a member.
+    /// The budget that is left for a member.
     pub(crate) fn left(&mut self, now: Instant, id: MemberId, rate: Rate) -> &mut f64 {
         make_room(&mut self.0, id, MAX_SPEAKERS, |tokens| tokens.at);
         self.0.entry(id).or_insert(Tokens::full(now, rate)).left(now, rate)

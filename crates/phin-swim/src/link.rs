@@ -1,5 +1,5 @@
-//! What this node knows of its link to each member that it pings: round trips and loss, when the member was last heard and
-//! by which way, and what its host says.
+//! The link of this node to each member that it pings: round trips and loss, when the member was last heard and by
+//! which way, and the answers of its host.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -77,7 +77,7 @@ pub(crate) struct Reply {
 pub(crate) struct Run {
     pub(crate) began_at: Instant,
     pub(crate) last_at: Instant,
-    /// What one of them is worth: by what the link lost before.
+    /// The weight of a missing reply, by the loss on the link before.
     weight: f64,
     pub(crate) phi: f64,
     pub(crate) attempts: u8,
@@ -122,9 +122,9 @@ impl LinkState {
         }
     }
 
-    /// Learns from the reply to a ping. What is overdue may be the link, which became slow, or a pause of the other
-    /// side, which held up all replies of that time alike: so only the first of those that came together counts, and
-    /// as no more than twice what was waited for. A slow link is learnt step by step, a pause hardly at all.
+    /// Learns from the reply to a ping. A late reply may be due to the link, which became slow, or to a pause of the
+    /// other side, which delayed all replies of that time alike: so only the first of those that came together counts,
+    /// and as no more than twice the waiting time. A slow link is learnt step by step, a pause hardly at all.
     pub(crate) fn record_reply(&mut self, now: Instant, reply: Reply) {
         if !self.is_round_trip(now, reply) {
             self.estimator.record_answered();
@@ -157,8 +157,8 @@ impl LinkState {
 }
 
 impl Links {
-    /// What to expect of a link. It is seldom measured, so what all links show together counts too: no link is believed
-    /// to lose less than half of the others do, and one never measured to be as slow as the slowest.
+    /// The expected behaviour of a link. It is seldom measured, so what all links show together counts too: no link is
+    /// assumed to lose less than half of the others do, and one never measured to be as slow as the slowest.
     fn estimate(&self, link: &LinkState) -> LinkEstimator {
         let measured = self.links.values().map(|link| &link.estimator).filter(|l| l.samples() > 0);
         let mut losses: Vec<_> = measured.clone().map(LinkEstimator::loss).collect();
@@ -174,12 +174,12 @@ impl Links {
         estimate.with_loss_at_least(median)
     }
 
-    /// What to expect of the link to a member, if it was ever pinged.
+    /// The expected behaviour of the link to a member, if it was ever pinged.
     pub(crate) fn estimate_of(&self, id: MemberId) -> Option<LinkEstimator> {
         self.links.get(&id).map(|link| self.estimate(link))
     }
 
-    /// What it is worth together that pings of a member, sent then, have no reply.
+    /// The phi of pings of a member, sent at these moments, that have no reply.
     pub(crate) fn evidence(&self, now: Instant, id: MemberId, sent: &[Instant]) -> Evidence {
         let mut evidence = Evidence::default();
         if !sent.is_empty()

@@ -1,5 +1,4 @@
-//! What is known of a member: its identity, its signed record, its state, and the order in which states replace one
-//! another.
+//! A member: its identity, its signed record, its state, and the order in which states replace one another.
 
 pub(crate) mod filter;
 pub(crate) mod list;

@@ -18,7 +18,7 @@ pub struct Message {
     pub from: MemberId,
     /// The run of that member's process.
     pub generation: Generation,
-    /// What it is about.
+    /// Its topic.
     pub topic: Topic,
     /// Its content.
     pub body: Arc<[u8]>,

@@ -29,7 +29,7 @@ pub(crate) struct Newcomers {
     ghosts: BTreeMap<MemberId, Ghost>,
     /// The same, by when they were gone.
     ghosts_by_age: BTreeSet<(Instant, MemberId)>,
-    /// Of the ghosts that were gone before, none is in the list.
+    /// None of the vouched members that vanished before is in the list.
     unlisted_until: Instant,
     /// When the last of them died without having been heard: at most [`MANY`], latest first.
     vanished: VecDeque<Instant>,
@@ -202,7 +202,7 @@ impl Newcomers {
             return !is_live || self.takes_later(ctx, list, teller, record);
         }
         let is_taken = self.is_word_enough(ctx.now, id, list.snapshot().live_len());
-        // Of one that is gone there is nothing to find out.
+        // There is nothing to find out about a member that is gone.
         if !is_live {
             let is_taken = is_taken && !is_crowded(ctx, list);
             if is_taken {
@@ -287,12 +287,12 @@ fn is_crowded(ctx: &Ctx, list: &MembershipList) -> bool {
     list.snapshot().len() > ctx.params.max_members / 2
 }
 
-/// So many newcomers that vanish within [`MEMORY`] make their word suspicious.
+/// This many newcomers that vanish within [`MEMORY`] make their word suspicious.
 const MANY: usize = 16;
 const MEMORY: Duration = Duration::from_secs(60);
 /// How many newcomers that were not heard are taken in at a time, and one more for each live member.
 const MAX_UNMET: usize = 1_024;
-/// Whoever lived for so long is no newcomer: its observers would have found it silent.
+/// A member that lived for this long is no newcomer: its observers would have found it silent.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
 /// How often others may tell a later version of one.
 const VERSION_INTERVAL: Duration = Duration::from_secs(5);

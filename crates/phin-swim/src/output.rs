@@ -1,4 +1,4 @@
-//! What the core asks of its driver, in order.
+//! Outputs: the requests of the core to its driver, in order.
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -81,21 +81,21 @@ pub enum Output {
         from: MemberId,
         /// The run of that member's process.
         generation: Generation,
-        /// What it is about.
+        /// Its topic.
         topic: Topic,
         /// Its content.
         body: Arc<[u8]>,
         /// How long an answer is of use.
         remaining: Duration,
     },
-    /// What became of a member that this node asked ([`Querying::ask`](crate::Querying::ask)). Comes once for each member that was
-    /// expected, unless the query ends before.
+    /// The outcome of a query at a member that this node asked ([`Querying::ask`](crate::Querying::ask)). Comes once
+    /// for each member that was expected, unless the query ends before.
     QueryOutcome {
         /// The query.
         id: QueryId,
         /// The member.
         member: MemberId,
-        /// What became of it.
+        /// The outcome.
         outcome: QueryOutcome,
     },
     /// A query of this node has ended: each expected member has an outcome, there are as many replies as were wanted, or it was
@@ -167,7 +167,7 @@ pub enum HostAnswer {
 pub struct Event {
     /// The version of the list that contains this change and all before it.
     pub version: u64,
-    /// What happened.
+    /// The change.
     pub change: Change,
     /// The member after the change. If it was forgotten, the member as it was last.
     pub member: Arc<Member>,
@@ -186,7 +186,7 @@ impl Event {
     }
 }
 
-/// What happened to a member.
+/// A change of a member.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[cfg_attr(
     feature = "serde",

@@ -31,7 +31,7 @@ use crate::{
     sync::budget::ListBudget,
 };
 
-/// What this node publishes, and what it knows of the publications of others.
+/// The publications of this node, and the known publications of others.
 #[derive(Debug)]
 pub(crate) struct Publishing {
     pub(crate) own: Own,
@@ -57,7 +57,7 @@ pub(crate) struct Publishing {
     checks: Budgets,
     /// How many bytes are still sent to each member that asks.
     answers: Budgets,
-    /// What is spent on answering all that ask.
+    /// The budget for answers to requests of all members.
     budget: ListBudget,
 }
 

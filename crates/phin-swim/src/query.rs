@@ -26,7 +26,7 @@ use crate::{
     query::{known::Known, own::Own, request::QueryKey},
 };
 
-/// What this node asks, and what it is asked.
+/// The queries of this node, and those that it answers or passes on.
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
     own: Own,
@@ -35,7 +35,7 @@ pub(crate) struct Queries {
     checks: Budgets,
     /// How many queries each member may send to this one alone.
     asks: Budgets,
-    /// What each member may have passed on, in bytes.
+    /// The budget of each member for replies to be passed on, in bytes.
     bytes: Budgets,
 }
 

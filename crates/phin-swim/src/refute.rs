@@ -8,7 +8,7 @@ use crate::{
     member::record::{Record, Statement},
 };
 
-/// What others claim of this node.
+/// A claim of others about this node.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Accusation {
     Suspicion,

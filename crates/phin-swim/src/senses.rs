@@ -7,7 +7,7 @@ use crate::{
     probe::{pings::Pings, rounds::Rounds},
 };
 
-/// What this node measured: its links, the pings that measure them, whose turn it is to be pinged, and its own health.
+/// The measurements of this node: its links, the pings that measure them, the schedule of probes, and its own health.
 pub(crate) struct Senses {
     pub(crate) links: Links,
     pub(crate) pings: Pings,

@@ -10,8 +10,8 @@ use crate::{
     wire::{Claim, Payload, QueryAsk, QueryReplies, Sequence},
 };
 
-/// What another room is to do. Steps are carried out in the order in which they were asked for, each with all that it asks
-/// for in turn, before the next one.
+/// A task for another room. Steps are carried out in the order in which they were asked for, each with all that it
+/// asks for in turn, before the next one.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     /// Something became known of a member, by this way.
@@ -32,9 +32,9 @@ pub(crate) enum Step {
     Reached(Peer),
     /// A member was alive when this was sent, by its own reply.
     Heard { id: MemberId, at: Instant },
-    /// What was not answered says nothing: ask again.
+    /// Earlier missing answers say nothing: ask again.
     AskAnew,
-    /// What a member's host says of its process.
+    /// The host of a member answered a question about its process.
     HostSays { id: MemberId, silence: Silence },
     /// No process is where this member is said to be.
     Gone(MemberId),
@@ -143,8 +143,8 @@ pub(crate) struct Origin {
 }
 
 impl Source {
-    /// The member whose word this is, one update among others: what it may send is limited. What a node that is alone takes
-    /// in as a whole list is limited by the pages it asks for.
+    /// The member that sent this, as one update among others: its rate is limited. A whole list, as a node that is
+    /// alone accepts it, is limited by the pages that this node asks for.
     pub(crate) const fn teller(self) -> Option<MemberId> {
         match self {
             Self::Gossip(from) => Some(from.id),

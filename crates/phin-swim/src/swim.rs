@@ -289,7 +289,7 @@ impl Swim {
         self.core.data.own.expires_at(key)
     }
 
-    /// What this node says of itself, as last set: it may be ahead of its record for a protocol period.
+    /// The tags and serving state of this node as last set: they may be ahead of its record for a protocol period.
     pub fn profile(&self) -> Profile {
         self.core.identity.profile(&self.core.list)
     }
@@ -372,7 +372,7 @@ impl Core {
             return self.run();
         }
         self.hear(from.id, &decoded.parts);
-        // What a payload tells is believed before what it asks is answered: a joiner's record stands beside its join.
+        // The news in a payload is handled before its questions: the record of a joiner comes beside its join.
         let (told, asked): (Vec<_>, Vec<_>) = decoded.parts.into_iter().partition(Part::is_telling);
         let has_records = channel == Channel::Stream && !told.is_empty();
         let source = self.joins.source_of(self.ctx.now, &self.list, (from, channel), &asked);

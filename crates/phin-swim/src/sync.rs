@@ -4,9 +4,9 @@
 //! of its buckets ([`Part::Compare`]), the other answers with what it has in those that differ ([`Part::Summary`]),
 //! and the pinger sends what it knows better and asks for the rest ([`Part::Want`]).
 //!
-//! Fingerprints cover live members only. What is known of departed members may differ too: members that left on one side
-//! of a split are dead to the other. So lists are also compared, once, with each member that returns from death, and now
-//! and then while any member is considered dead.
+//! Fingerprints cover live members only. Knowledge of departed members may differ too: members that left on one side
+//! of a split are dead to the other. So lists are also compared, once, with each member that returns from death, and
+//! now and then while any member is considered dead.
 //!
 //! Each message is a page: what does not fit is left for the exchange that follows, at once where the last one asked
 //! for as much as it could.
@@ -56,14 +56,14 @@ pub(crate) struct AntiEntropy<'a> {
     pub(crate) own: &'a mut Exchanges,
 }
 
-/// What another list has of a member, and this one lacks.
+/// The versions that another list has and this one lacks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Lack {
     Record,
     Death,
 }
 
-/// What this list, with this member in it or not, lacks of what another one has.
+/// The versions that this list, with this member in it or not, lacks.
 fn lack(ours: Option<&Member>, theirs: &SummaryLine) -> Option<Lack> {
     let Some(ours) = ours else {
         // A member that is already gone would only be forgotten again.

@@ -1,5 +1,5 @@
-//! What tests of the rules share: the rooms of a node without its [`Swim`](crate::Swim), so that a test calls one rule alone,
-//! and in words what the rule asked for. Node 0 is the node itself.
+//! Helpers for tests of rules: the rooms of a node without its [`Swim`](crate::Swim), so that a test calls one rule
+//! alone, and a description in words of the effects that the rule asked for. Node 0 is the node itself.
 
 pub(crate) mod net;
 
@@ -89,12 +89,12 @@ impl Core {
         self.senses.health.hear_anyone(&mut self.ctx);
     }
 
-    /// What the rules of detection see.
+    /// The input of the rules of detection.
     pub(crate) const fn see(&self) -> View<'_> {
         self.view(self.ctx.now)
     }
 
-    /// What rules asked for since this was last called, in order, one line each.
+    /// The effects that rules asked for since this was last called, in order, one line each.
     pub(crate) fn effects(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.ctx.next_effect()).map(|effect| in_words(&effect)).collect()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use crate::{Instant, MemberId, Ticket, Version, query::request::QueryKey, wire::Sequence};
 
-/// What a deadline was set for; each says when it fires.
+/// The purpose of a deadline; each variant says when it fires.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Timer {
     /// This protocol period of ours ends and the next begins.

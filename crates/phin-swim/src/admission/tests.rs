@@ -18,7 +18,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// Of a node that asks its application, in a list of so many members with room for one more.
+    /// A node that asks its application, with a list of so many members and room for one more.
     fn new(members: u8) -> Self {
         let max_members = usize::from(members) + 1;
         Self::with(members, Config { ask_application: true, max_members, ..Config::lan() })
@@ -57,7 +57,7 @@ impl Gate {
         self.rooms.effects();
     }
 
-    /// What happens when a node asks to be admitted, with this beside it.
+    /// The effect of a request to join that arrives beside these parts.
     fn join(&mut self, node: u8, beside: Part) -> String {
         let is_answered = self.admission().handle_join(peer(node), &[Part::Join, beside]);
         let effects = self.rooms.effects();
@@ -103,7 +103,7 @@ fn an_unadmitted_node_is_answered_its_pings_and_its_departure_and_nothing_else()
     let leave = Part::Leave { sequence: Sequence(4) };
     let pulse = gate.rooms.probe().pulse(Sequence(3));
     assert!(is_question(&gate.join(9, entry(9, 0))));
-    // What it sends, what that leads to, how many parts were dropped.
+    // The parts sent, the effect, and the number of parts dropped.
     let cases = [
         (Part::Ping(pulse), "AckOnly { to: n9, channel: Datagram, sequence: Sequence(3) }", 0),
         (entry(9, 0), "", 1),

@@ -29,7 +29,7 @@ pub struct MemberData {
     entries: BTreeMap<Arc<str>, Entry>,
     /// Keys that were removed. A member that lacks only what came later receives these.
     removed: BTreeMap<Arc<str>, Removal>,
-    /// What was removed after this revision is known.
+    /// The removals after this revision are known.
     complete_since: Revision,
     /// The bytes of all keys and values.
     bytes: usize,
@@ -145,7 +145,7 @@ impl MemberData {
     ) -> Result<(), DataError> {
         check(key, value)?;
         let known = self.entries.get(key).map(|entry| &entry.value);
-        // What is replaced counts no more: a map at its limit can still be changed.
+        // The replaced value no longer counts: a map at its limit can still be changed.
         let freed = known.map(|known| key.len() + known.len());
         if freed.is_none() && self.entries.len() == Self::MAX_KEYS {
             return Err(DataError::TooManyKeys);
@@ -192,7 +192,7 @@ impl MemberData {
         self.signature = keys.sign(&self.signed_message(owner));
     }
 
-    /// Counts on from a revision of other content. Who has that needs the whole map.
+    /// Continues after a revision with other content. A member that has that revision needs the whole map.
     pub(crate) fn resume_after(&mut self, head: Head) {
         self.head = head;
         self.complete_since = Revision(head.revision.0.saturating_add(1));
@@ -217,7 +217,7 @@ impl MemberData {
         message
     }
 
-    /// What a member lacks that has the data up to this head.
+    /// The delta for a member that has the data up to this head.
     pub(crate) fn delta_since(&self, owner: MemberId, known: Head) -> Delta {
         let is_known = known.generation == self.head.generation
             && (self.complete_since..=self.head.revision).contains(&known.revision);
@@ -257,8 +257,8 @@ impl MemberData {
     ) -> Result<Self, Refusal> {
         let mut after = self.base_of(delta).ok_or(Refusal::OtherBase)?;
         (after.head, after.signature) = (delta.head, delta.signature);
-        // What was removed is not signed: a relay must not make others keep and pass on removals that never were, such
-        // as those of revisions to come.
+        // Removals are not signed: a relay must not make others keep and pass on removals that never happened, such as
+        // those of later revisions.
         let mut revisions = delta.changes.iter().map(|change| change.revision);
         if !revisions.all(|revision| delta.base < revision && revision <= delta.head.revision) {
             return Err(Refusal::Forged);
@@ -268,7 +268,7 @@ impl MemberData {
         is_authentic.then_some(after).ok_or(Refusal::Forged)
     }
 
-    /// What a delta changes: nothing, or what is known, if that is its base.
+    /// Applies a delta to its base: to an empty map, or to the known one.
     fn base_of(&self, delta: &Delta) -> Option<Self> {
         if delta.base == Revision(0) {
             return Some(Self { complete_since: delta.head.revision, ..Self::new() });

@@ -4,9 +4,10 @@
 //! ([`Part::DataWant`]), receive it once ([`Part::DataDelta`]), and announce it in turn. Each ring alone reaches all members, so
 //! an announcement is lost only where it is lost in each of them.
 //!
-//! What slipped through is found by the fingerprint on pings and acks ([`Part::DataFingerprint`]): a member that has another one
-//! compares buckets ([`Part::DataCompare`]), learns the heads in those that differ ([`Part::DataSummary`]), asks for what it
-//! lacks, and announces what the other does. A new member receives everything in this way, after the list.
+//! The fingerprint on pings and acks ([`Part::DataFingerprint`]) finds revisions that were missed: a member with
+//! another fingerprint compares buckets ([`Part::DataCompare`]), learns the heads in those that differ
+//! ([`Part::DataSummary`]), asks for what it lacks, and announces what the other lacks. A new member receives
+//! everything in this way, after the list.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,7 +30,7 @@ use crate::{
     wire::{BUCKETS, DataLine, Delta, Part, Payload},
 };
 
-/// What is to be announced, and what is asked for.
+/// Data to be announced, and data that was requested.
 #[derive(Debug)]
 pub(crate) struct Replication {
     /// The members whose data is to be announced, and from whom it came; emptied when it is.
@@ -46,12 +47,12 @@ pub(crate) struct Replication {
     /// Members that did not answer, and since when: they are asked after others for a while. At most [`MAX_SILENT`]; the
     /// oldest goes.
     silent: BTreeMap<MemberId, Instant>,
-    /// From which member data was last taken, and when.
+    /// The member from which data was last accepted, and when.
     last_taken: Option<(MemberId, Instant)>,
     /// Since when every fingerprint that arrived differed from this node's.
     differing_since: Option<Instant>,
     last_change: Instant,
-    /// What is spent on answering others.
+    /// The budget for answers to others.
     budget: ListBudget,
 }
 
@@ -148,7 +149,7 @@ impl Replication {
         }
     }
 
-    /// What was not answered for so long counts no more.
+    /// Removes members whose failure to answer is so long ago that it no longer counts.
     fn forgive(&mut self, now: Instant, after: Duration) {
         self.silent.retain(|_, at| now - *at < after);
     }
@@ -179,7 +180,7 @@ impl Replication {
         instead
     }
 
-    /// What a member sent of this data cannot be used.
+    /// The data that a member sent cannot be used.
     fn record_refusal(&mut self, from: MemberId, owner: MemberId, refusal: Refusal) {
         let Some(wanted) = self.wanted.get_mut(&owner) else {
             return;
@@ -206,7 +207,7 @@ impl Replication {
         self.last_taken = Some((from, now));
         self.silent.remove(&from);
         let wanted = self.wanted.get_mut(&owner)?;
-        // What others announced up to this head needs no request any more.
+        // Announcements up to this head need no request any more.
         wanted.sources.retain(|(_, theirs)| *theirs > head);
         (wanted.asked_at, wanted.needs_all) = (None, false);
         let next = wanted.first();
@@ -291,7 +292,7 @@ impl Replicate<'_> {
     fn note_source(&mut self, from: Peer, line: DataLine) {
         let known = self.list.live(line.owner).map(|member| member.generation());
         if known != Some(line.head.generation) {
-            // Of a run that is not known yet, or not any more. The list comes first.
+            // The run is not known yet, or is over. The list is compared first.
             self.ctx.stats.data_of_unknown_runs += 1;
             return;
         }
@@ -342,13 +343,13 @@ impl Replicate<'_> {
         }
     }
 
-    /// Sends the data that a member asks for. What a page does not hold is announced again at its end.
+    /// Sends the data that a member asks for. Heads of data that does not fit in the page are announced at its end.
     pub(crate) fn handle_want(&mut self, from: Peer, lines: &[DataLine]) {
         if !self.own.budget.has_room(self.ctx.now) {
             self.ctx.stats.data_requests_refused += 1;
             return;
         }
-        // What is written and not published yet is not signed.
+        // Writes that are not published yet are not signed.
         if self.own_data.is_dirty() && lines.iter().any(|line| line.owner == self.store.me()) {
             self.publish();
         }
@@ -467,7 +468,7 @@ impl Replicate<'_> {
     }
 }
 
-/// What is known in these buckets, and is later than what another one with these lines has.
+/// The heads in these buckets that are later than those in the lines of another member.
 fn news_for(store: &Store, buckets: u64, theirs: &[DataLine]) -> Vec<DataLine> {
     let theirs: BTreeMap<_, _> = theirs.iter().map(|line| (line.owner, line.head)).collect();
     let compared = (0..BUCKETS).filter(|&bucket| buckets & (1 << bucket) != 0);
@@ -513,7 +514,7 @@ const SILENT_PERIODS: u32 = 4;
 const MAX_LINES: usize = 256;
 /// How many are announced in one datagram.
 const MAX_NEWS: usize = 32;
-/// What an answer costs at least, however short.
+/// The least cost of an answer, however short.
 const MIN_COST_BYTES: usize = 1_024;
 /// The most bytes of an answer, unless a single map is longer.
 const MAX_PAGE_BYTES: usize = 1_024 * 1_024;

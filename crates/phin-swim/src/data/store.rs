@@ -69,11 +69,11 @@ pub struct DataEvent {
     pub version: u64,
     /// The member whose data it is.
     pub owner: MemberId,
-    /// What happened.
+    /// The change.
     pub update: DataUpdate,
 }
 
-/// What happened to a member's data.
+/// A change of a member's data.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum DataUpdate {
@@ -242,7 +242,7 @@ impl Store {
     }
 }
 
-/// What became of a key that differs from before, and has this value in the data now.
+/// The change of a key that differs from before and has this value now.
 fn update_of(after: &MemberData, key: &Arc<str>, value: Option<&Arc<[u8]>>) -> DataUpdate {
     let key = Arc::clone(key);
     match value.cloned() {

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Cases(BTreeMap<MemberId, Case>);
 
-/// What there is against one version of one member.
+/// The evidence against one version of one member.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) version: Version,
@@ -23,13 +23,13 @@ pub(crate) struct Case {
     pub(crate) stage: Stage,
     /// When the pings of this node were sent that are overdue since the last sign of life, in order.
     pub(crate) misses: Vec<Instant>,
-    /// What the subject's host said to this node: of several answers the one that says most.
+    /// The answer of the subject's host to this node: of several answers, the one with the most information.
     pub(crate) silence: Silence,
     /// When its host was last asked.
     pub(crate) host_asked_at: Option<Instant>,
     /// The next ping of the subject.
     pub(crate) retry: Retry,
-    /// What other observers found.
+    /// The findings of other observers.
     pub(crate) votes: BTreeMap<MemberId, Vote>,
     /// Whether this node withheld its own judgement, as it may have received nothing.
     pub(crate) is_held: bool,
@@ -132,7 +132,7 @@ impl Cases {
         self.misses_of(id).len() >= SILENT_MISSES
     }
 
-    /// What other observers told against a member since its last sign of life.
+    /// The votes of other observers against a member since its last sign of life.
     pub(crate) fn votes_of(&self, id: MemberId) -> impl Iterator<Item = &Vote> {
         self.0.get(&id).into_iter().flat_map(|case| case.votes.values())
     }
@@ -142,7 +142,7 @@ impl Cases {
         self.0.get(&subject).is_some_and(|case| case.abstaining.contains(&observer))
     }
 
-    /// What kind of silence a member keeps, as far as anyone said.
+    /// The kind of a member's silence, as far as any observer knows it.
     pub(crate) fn silence_of(&self, id: MemberId) -> Option<Silence> {
         let case = self.0.get(&id)?;
         let votes = case.votes.values().map(|vote| vote.silence);
@@ -219,8 +219,8 @@ impl Case {
         self.retry == Retry::None && self.accusers.is_empty() && self.stage < Stage::Asked
     }
 
-    /// A dormant case is followed up. What we missed for another long ago, and nobody followed up, is no part of a silence
-    /// that begins now.
+    /// Reopens a dormant case. A ping for another member that was missed long ago, and that nobody followed up, is not
+    /// part of a silence that begins now.
     pub(crate) fn reopen(&mut self, now: Instant, recent: Duration) {
         self.misses.retain(|&sent_at| now - sent_at <= recent);
         self.opened_at = now;
@@ -333,7 +333,7 @@ impl Case {
     }
 }
 
-/// So many missed replies in a row are a silence.
+/// This many missed replies in a row are a silence.
 const SILENT_MISSES: usize = 2;
 /// A vote of this phi needs no further word from the voter.
 const ENOUGH_PHI: f64 = 4.0;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::{Instant, MemberId, limit::make_room};
 
-/// Whom we heard and whom we found silent lately, each with the last moment: at most [`MAX_CONTACTS`] of each.
+/// The members that this node received from and those it found silent, each with the last such moment: at most
+/// [`MAX_CONTACTS`] of each.
 #[derive(Debug, Default)]
 pub(crate) struct Contacts {
     heard: BTreeMap<MemberId, Instant>,
@@ -14,7 +15,7 @@ pub(crate) struct Contacts {
     informed: BTreeMap<MemberId, Instant>,
     /// When we last refuted what others held us for.
     refuted_at: Option<Instant>,
-    /// Whom we last answered that we live, when, and how often at that moment.
+    /// The member that this node last sent a refutation to, when, and how often at that moment.
     answered: Option<(MemberId, Instant)>,
     answers: u32,
     /// When members fell, that is became suspect or dead here, latest first: at most [`MAX_CONTACTS`].
@@ -28,7 +29,7 @@ impl Contacts {
         record(&mut self.heard, id, at);
     }
 
-    /// What we miss of a member makes us accuse it.
+    /// Whether misses of a member make this node accuse it.
     pub(crate) fn record_silent(&mut self, id: MemberId, now: Instant) {
         record(&mut self.silent, id, now);
     }
@@ -121,7 +122,7 @@ fn record(contacts: &mut BTreeMap<MemberId, Instant>, id: MemberId, at: Instant)
     *last = at.max(*last);
 }
 
-/// So many members that fall within one silence are no sign of a split, and one more of so many in the list.
+/// This many members that fall within one silence are no sign of a split, plus one for each so many in the list.
 const FEW_FALLS: usize = 3;
 const FALLS_OF_MEMBERS: usize = 32;
 /// How often one member is answered at one moment that we live: more often than it accuses us while we pause.

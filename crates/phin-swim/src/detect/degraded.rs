@@ -18,8 +18,8 @@ use crate::{
     wire::FailingLinkBody,
 };
 
-/// The live members to which links fail, by what this member finds as an observer, was told as one, or was told of
-/// itself. Of members that it does not observe it knows nothing.
+/// The live members to which links fail: by this member's own findings as an observer, by those that other observers
+/// sent it, and by those that it received about itself. It knows nothing of members that it does not observe.
 pub(crate) fn unreached(view: View<'_>) -> Vec<Unreached> {
     let mut ids = view.failing.subjects();
     ids.extend(view.subjects());
@@ -77,7 +77,7 @@ impl Degraded<'_> {
 
     /// A ping to a subject has no direct reply.
     pub(crate) fn record_unanswered(&mut self, subject: MemberId, sent_at: Instant) {
-        // What a member missed that doubts itself says nothing of the link.
+        // Misses of a member that doubts its own health say nothing of the link.
         if self.view().cannot_judge(Silence::Unknown) || !self.extend_run(subject, sent_at) {
             return;
         }

@@ -120,8 +120,8 @@ mod tests {
     #[test]
     fn what_is_known_of_a_member_follows_what_becomes_of_it() {
         use MemberState::{Alive, Dead, Suspect};
-        // What the member was and in which incarnation, what becomes known of it; whether the case and the contact are kept,
-        // whether that is a fall, and whether a refutation.
+        // The state and incarnation of the member, the news; whether the case and the contact are kept, and whether
+        // the news is a fall or a refutation.
         let news = |generation, incarnation| News::Record {
             record: record(1, version(generation, incarnation)),
             state: Alive,

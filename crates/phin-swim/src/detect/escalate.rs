@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What this node finds of its own side of a case.
+/// The health of this node, as far as it matters to a case.
 #[derive(Clone, Copy, Debug)]
 struct Findings {
     phi: f64,
@@ -24,7 +24,7 @@ struct Findings {
     can_judge: bool,
 }
 
-/// What the evidence of this node itself calls for.
+/// The action that the evidence of this node calls for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 struct Escalation {
     stage: Stage,
@@ -266,7 +266,7 @@ impl Detect<'_> {
 
 /// Others are asked to ping a member whose misses are worth this much to us (DESIGN: one probe in ten on any link).
 const ASK_PHI: f64 = 1.0;
-/// So many misses are looked into whatever they are worth, and without haste.
+/// This many misses are investigated regardless of their weight, without haste.
 const MANY_MISSES: usize = 8;
 /// How many pings of silent members are sent in a pause tolerance, if very many are silent at once.
 const RETRIES_PER_TOLERANCE: u32 = 512;
@@ -332,7 +332,7 @@ mod tests {
             incarnation: Incarnation(incarnation),
         };
         let ping = "Ping { to: n1, purpose: Retry }";
-        // What is planned, when a timer fires, of which version; what is asked for.
+        // The plan, the time when a timer fires and its version; the effects.
         for (retry, now, incarnation, asked_for) in [
             (Retry::At(at(10_000)), 10_000, 0, vec![ping]),
             (Retry::At(at(10_000)), 10_001, 0, vec![ping]),

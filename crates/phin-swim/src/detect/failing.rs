@@ -1,4 +1,4 @@
-//! What is known of failing links, and of the members that most of their observers do not reach.
+//! Failing links, and members that most of their observers do not reach.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub struct FailingLink {
     pub attempts: u8,
 }
 
-/// What is known of failing links, by the member they lead to.
+/// The known failing links, by the member to which they lead.
 #[derive(Debug, Default)]
 pub(crate) struct Failing {
     subjects: BTreeMap<MemberId, Subject>,
@@ -77,7 +77,7 @@ impl Failing {
         self.subjects.get(&id)?.degraded_since
     }
 
-    /// What others reported of links to this run of a member.
+    /// The links to this run of a member that others reported.
     pub(crate) fn reported(
         &self,
         id: MemberId,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{Ctx, Instant, Output, Params, Silence, Step, probe::rounds::Rounds};
 
-/// What we know of our own health.
+/// This node's assessment of its own health.
 #[derive(Debug)]
 pub(crate) struct LocalHealth {
     /// When any member was last heard.
@@ -82,7 +82,7 @@ impl LocalHealth {
         self.last_answer = now;
     }
 
-    /// So many helpers sent not even a nack in time (Lifeguard §IV.A).
+    /// This many helpers did not even send a nack in time (Lifeguard §IV.A).
     pub(crate) fn record_silent_helpers(&mut self, helpers: u32) {
         self.silent_helpers = (self.silent_helpers + helpers).min(MAX_SILENT_HELPERS);
     }
@@ -158,7 +158,7 @@ impl LocalHealth {
         if self.is_isolated {
             self.is_isolated = false;
             ctx.output(Output::Isolated(false));
-            // What we missed while the fault was ours says nothing of others.
+            // Misses during a fault of this node say nothing of others.
             ctx.then(Step::AskAnew);
         }
     }
@@ -207,17 +207,17 @@ pub(crate) const fn is_told_by_host(silence: Silence, live: usize) -> bool {
     }
 }
 
-/// By how many times its own longest stall a member waits longer for one that hangs.
+/// The factor by which a member's own longest stall lengthens the tolerance for a process that hangs.
 const STALLS_PER_HANG: u32 = 4;
 /// In a cluster of so few, hearing nobody may well be the others' doing.
 const FEW_MEMBERS: usize = 3;
-/// So many silent helpers are no chance any more: those of two members that were asked about, and all but one of them.
+/// This many silent helpers are no coincidence: all but one of those that were asked about two members.
 const DOUBTFUL_HELPERS: u32 = 5;
 /// More count no further, so that the doubt is over this many periods after the last of them.
 const MAX_SILENT_HELPERS: u32 = 8;
 /// How long a stall is remembered: at least this, at most twice.
 const STALL_WINDOW: Duration = Duration::from_secs(30);
-/// What is less late than this is ordinary scheduling.
+/// Smaller delays are ordinary scheduling.
 const MIN_STALL: Duration = Duration::from_millis(20);
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{
     limit::{Budgets, Rate, make_room},
 };
 
-/// Who refuted lately, and what each member may still ask of this one.
+/// The members that refuted recently, and the remaining budget of each member.
 #[derive(Debug, Default)]
 pub(crate) struct Hearsay {
     /// At most [`MAX_REFUTED`]; the one that refuted longest ago gives way.
@@ -97,7 +97,7 @@ impl Hearsay {
 
 /// For how long a refutation speaks against the word of others.
 const MEMORY: Duration = Duration::from_secs(60);
-/// So many suspicions of one member are believed in that time.
+/// This many suspicions of one member are believed in that time.
 const MAX_SUSPICIONS: u32 = 3;
 /// How often a member that refuted so often hears of suspicions that are ignored.
 const PASS_ON_INTERVAL: Duration = Duration::from_secs(5);
@@ -105,7 +105,7 @@ const PASS_ON_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_REFUTED: usize = 4_096;
 /// How many records of one member are checked: a page of a long list and more at once.
 const CHECKS: Rate = Rate { at_once: 16_384.0, per_second: 1_024.0 };
-/// What a record with a wrong signature costs its teller: no release sends any.
+/// The cost of a record with a wrong signature, charged to its sender: no release sends any.
 const CHECKS_PER_FORGERY: f64 = 64.0;
 /// How many pings are sent on behalf of one member. It asks a few helpers, each time others, for each member that is
 /// silent to it.

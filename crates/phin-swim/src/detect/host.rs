@@ -1,4 +1,4 @@
-//! What a member's host, or its network, says of it: that its port is refused, that the host is there, that a connection ended.
+//! Answers of a member's host, or its network: its port is refused, the host is there, a connection ended.
 
 use crate::{
     Ctx, Disconnection, HostAnswer, MemberId, MembershipList, Step, Unreachable,
@@ -40,7 +40,7 @@ const fn silence_by(answer: HostAnswer, is_port_taken: bool, has_answered: bool)
 }
 
 impl Detect<'_> {
-    /// What a member's host said of it.
+    /// The host of a member answered.
     pub(crate) fn handle_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
         let is_refused = answer == HostAnswer::PortRefused;
         let is_port_taken = self.is_port_taken(id, answer);
@@ -91,8 +91,8 @@ impl Detect<'_> {
         }
     }
 
-    /// What the subject's host, or its network, said of it. What says less changes nothing: an answer may be lost, or not
-    /// be given for want of quota.
+    /// The answer of the subject's host, or its network. An answer with less information changes nothing: answers can
+    /// be lost, or withheld by rate limits.
     pub(crate) fn record_silence(&mut self, subject: MemberId, silence: Silence) {
         let is_waiting = self.view().waiting_since(subject).is_some();
         let case = self.own.cases.get_mut(subject).filter(|case| case.silence < silence);

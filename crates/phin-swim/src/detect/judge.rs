@@ -23,7 +23,7 @@ use crate::{
     wire::{Claim, Part},
 };
 
-/// What the evidence amounts to.
+/// The judgement on the evidence.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Judgement {
     /// There is nothing to judge, or not by this node.
@@ -39,7 +39,7 @@ pub(crate) enum Judgement {
     Dead(Vec<Vote>),
 }
 
-/// What alone keeps a verdict back.
+/// The only reason that prevents a verdict.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Obstacle {
     /// Evidence or time is lacking.
@@ -194,7 +194,7 @@ fn decide(now: Instant, weighed: Weighed) -> Judgement {
 }
 
 impl Weighed {
-    /// What the votes are worth together.
+    /// The phi of the votes together.
     fn phi(&self) -> f64 {
         let mut evidence = Evidence::default();
         self.votes.iter().for_each(|vote| evidence.record(vote.phi));
@@ -309,9 +309,9 @@ impl Detect<'_> {
 
 /// A member is accused, and a vote counts, from this phi on: one probe in a hundred of a healthy member, on any link.
 pub(crate) const ACCUSE_PHI: f64 = 2.0;
-/// What the vote of another member is worth at most.
+/// The greatest weight of another member's vote.
 pub(crate) const MAX_VOTE_PHI: f64 = 6.0;
-/// So many refutations unheard by this node lengthen the tolerance for a member, each by one of it.
+/// This many refutations that did not reach this node lengthen the tolerance for a member, each by one tolerance.
 const MAX_REFUTED: u32 = 4;
 
 #[cfg(test)]
@@ -361,7 +361,7 @@ mod tests {
         let accused = Weighed { state: suspect, in_state_since: at(10_200), ..contested.clone() };
         let lone_word = Obstacle::LoneWord;
         let dead = Judgement::Dead(majority());
-        // What is weighed, when, and the judgement.
+        // The evidence, the moment, and the judgement.
         let cases = [
             ("too early to suspect", weighed(majority()), 10_199, wait(10_200)),
             ("two agree", weighed(majority()), 10_200, to_suspect(11_000)),

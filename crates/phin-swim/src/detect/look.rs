@@ -16,7 +16,7 @@ use crate::{
 /// there is no time to lose. If nothing answers at all, the fault is probably here, so few are asked, and late.
 fn look_limit(view: View<'_>, began: Instant) -> usize {
     let (health, tolerance) = (view.health, view.params.pause_tolerance);
-    // What was held up arrives at once, but not all of it at the same moment.
+    // Delayed packets arrive together, but not all at the same moment.
     let is_settled = view.now - health.resumed_at >= tolerance / 4;
     let is_answered = health.last_answer() > began && is_settled;
     if is_answered || health.last_refusal.is_some_and(|at| at >= began) {
@@ -103,7 +103,7 @@ impl Detect<'_> {
 /// that is missed, the retries of any case.
 const MAX_LOOKED_AT: usize = 6;
 const LOOKS_PER_TOLERANCE: u32 = 8;
-/// So many cases may be open while nothing at all is received; then no further member is looked at.
+/// This many cases may be open while nothing at all is received; then no further member is examined.
 const MAX_UNHEARD: usize = 64;
 /// How far along a ring is looked.
 const MAX_STEPS: usize = 512;

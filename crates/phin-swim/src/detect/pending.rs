@@ -19,7 +19,7 @@ pub(crate) struct PendingVerdict {
     pub(crate) stage: Stage,
 }
 
-/// What a pending verdict waits for.
+/// The next stage that a pending verdict waits for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
     /// The member is suspect, and has its time to refute.

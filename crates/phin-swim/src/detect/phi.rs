@@ -9,10 +9,10 @@ use phin_accrual::{Evidence, LinkEstimator, MAX_WAIT};
 
 use crate::{Instant, MemberId, MemberState, detect::view::View};
 
-/// What there is against a member, as a function of time.
+/// The evidence against a member, as a function of time.
 struct Growing {
-    /// What a reply's absence is worth on our own link, and when our pings were sent that have none. `None` where
-    /// nothing of ours waits.
+    /// The weight of a missing reply on this node's own link, and when the unanswered pings were sent. `None` if no
+    /// ping waits.
     unanswered: Option<(LinkEstimator, Vec<Instant>)>,
     /// The votes of other observers, as they were told.
     told: Evidence,
@@ -91,5 +91,5 @@ fn shortest(is_enough: impl Fn(Duration) -> bool) -> Duration {
     late
 }
 
-/// To how much a moment is found out. A timer is no more exact.
+/// The precision of the moment that is found. Timers are no more precise.
 const FINEST: Duration = Duration::from_micros(100);

@@ -37,8 +37,8 @@ impl Silence {
         }
     }
 
-    /// What several observers found together: *gone* where two of them say so, as a forged refusal reaches only one;
-    /// *hung* where anyone saw the host answer; *silent* where someone knows that it no longer does.
+    /// The common finding of several observers: *gone* if two of them agree, as a forged refusal reaches only one;
+    /// *hung* if any received an answer from the host; *silent* if any knows that it no longer answers.
     pub(crate) fn of(votes: &[Vote]) -> Self {
         let count = |kind| votes.iter().filter(|vote| vote.silence == kind).count();
         match (count(Self::Gone), count(Self::Hung), count(Self::Silent)) {
@@ -61,11 +61,11 @@ impl fmt::Display for Silence {
 pub struct Vote {
     /// The observer.
     pub observer: MemberId,
-    /// What its missed replies are worth together: −log10 of the probability that a live member would be as silent.
+    /// The phi of its missed replies: −log10 of the probability that a live member would be as silent.
     pub phi: f64,
     /// When the first ping was sent that was not answered.
     pub silent_since: Instant,
-    /// What the member's host said to this observer.
+    /// The answer of the member's host to this observer.
     pub silence: Silence,
     /// How many pings were not answered, up to 255.
     pub attempts: u8,
@@ -162,7 +162,7 @@ impl Reports {
     }
 }
 
-/// Of how many members the last report is kept.
+/// For how many members the last report is kept.
 const MAX_REPORTS: usize = 1_024;
 
 #[cfg(test)]

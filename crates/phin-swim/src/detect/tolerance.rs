@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::detect::reports::Silence;
 
-/// What lengthens the time that a kind of silence is given.
+/// Circumstances that lengthen the tolerance for a silence.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Circumstances {
     pub(crate) silence: Silence,
@@ -18,18 +18,18 @@ pub(crate) struct Circumstances {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Given {
     Nothing,
-    /// So many pause tolerances.
+    /// A multiple of the pause tolerance.
     Pauses(u32),
-    /// So many hang tolerances.
+    /// A multiple of the hang tolerance.
     Hangs(u32),
 }
 
 /// One line of [`TOLERANCES`]; `None` stands for either.
 type Row = (Silence, Option<bool>, Option<bool>, Given);
 
-/// The kind of silence, whether packets of this node are refused, whether most subjects are silent, and the time given.
-/// What lengthens it does not multiply: if most are silent, the fault may be here, but then it does not matter as well that
-/// nothing is known of the host.
+/// The kind of silence, whether packets of this node are refused, whether most subjects are silent, and the tolerance.
+/// Two circumstances do not multiply: if most subjects are silent, the fault may be here, and the missing answer of a
+/// host then adds nothing.
 const TOLERANCES: [Row; 8] = [
     (Silence::Gone, None, None, Given::Nothing),
     (Silence::Hung, None, Some(false), Given::Hangs(1)),
@@ -119,7 +119,7 @@ mod tests {
             [1, 2, 3, 4, 5, 8].map(|votes| rounded(votes, 8)),
             [6.0, 3.8, 2.6, 1.7, 1.0, 1.0]
         );
-        // Of the observers only one is able, or two.
+        // Only one or two of the observers are able to judge.
         assert_eq!([rounded(1, 1), rounded(2, 2), rounded(1, 2)], [1.0, 1.0, 6.0]);
     }
 }

@@ -1,6 +1,6 @@
-//! What others say of members: that one is suspect, or dead. A verdict is accepted at once where this node's own list and ears
-//! bear it out; else it is pending, which means that the member is suspect, is told so, and has a while to refute before
-//! the word of others is taken (SWIM §4.2).
+//! Claims of others that a member is suspect or dead. A verdict is accepted at once if this node's own list and
+//! contacts support it; otherwise it is pending: the member becomes suspect, is notified, and has some time to refute
+//! before the word of others is accepted (SWIM §4.2).
 //!
 //! That is for the members of a part of the network that was split off: what was found out about them on the other side
 //! arrives at the same moment as they themselves do.
@@ -184,7 +184,7 @@ impl Verdicts<'_> {
             return self.own.hearsay.record_refutation(now, subject);
         }
         let ends_at = since + period;
-        // What was not heard may be the fault of this node.
+        // Missing replies may be the fault of this node.
         if now < ends_at || self.senses.health.is_impaired(now) {
             let next = ends_at.max(now + period / 2);
             return self.ctx.timers.set(next, Timer::Pending(subject, version));

@@ -20,7 +20,7 @@ use crate::{
     senses::Senses,
 };
 
-/// What the rules of detection see, at one moment.
+/// The input of the rules of detection, at one moment.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
     pub(crate) now: Instant,
@@ -36,7 +36,7 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// What there is to see now.
+    /// The view at this moment.
     pub(crate) const fn new(
         now: Instant,
         ctx: &'a Ctx,
@@ -188,7 +188,7 @@ impl<'a> View<'a> {
         began.min().filter(|_| is_mass)
     }
 
-    /// What our own misses of a member are worth by now.
+    /// The phi of this node's own misses of a member.
     pub(crate) fn own_phi(self, subject: MemberId) -> f64 {
         self.links.evidence(self.now, subject, self.cases.misses_of(subject)).phi()
     }
@@ -314,7 +314,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// Of fewer subjects, no share says anything.
+/// With fewer subjects, no share is significant.
 const MIN_SUBJECTS: usize = 4;
 /// The same for subjects that do not answer us themselves, whatever others say of them.
 const MIN_DIRECT: usize = 3;

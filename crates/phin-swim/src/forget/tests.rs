@@ -55,7 +55,7 @@ fn an_operator_may_have_the_departed_forgotten() {
 #[test]
 fn the_response_depends_on_what_is_known_of_the_member() {
     use MemberState::{Alive, Dead, Left, Suspect};
-    // What is known (state, incarnation), whether it was forgotten here, the incarnation claimed.
+    // The known state and incarnation, whether the member was forgotten here, the incarnation claimed.
     let cases = [
         (Some((Dead, 1)), false, 0, Response::Ignore),
         (Some((Dead, 1)), false, 1, Response::Follow(version(0, 1))),
@@ -169,7 +169,7 @@ fn news_of_a_forgotten_member_is_answered_and_goes_no_further() {
     let claim = |incarnation| claim(1, version(0, incarnation), 2);
     let dead = |incarnation| Part::Dead(Verdict { claim: claim(incarnation), votes: Vec::new() });
     let (shows, has_forgotten) = ("entry n1 v0.3 dead", "forget n1 v0.3 by=n0");
-    // From which member, what; what it is sent; whether the message goes no further.
+    // The sender and its message; the response; whether the message goes no further.
     let cases = [
         (2, entry(Alive, 3), shows, true),
         (2, entry(Alive, 2), shows, true),

@@ -1,5 +1,5 @@
-//! What news may cost in messages: news that there can be much of at once has a budget for each kind, so that neither waits
-//! for the other.
+//! Budgets of news, in messages. Each kind of news that can come in masses has its own, so that neither waits for the
+//! other.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(crate) enum Kind {
     Refutation,
 }
 
-/// So many messages at once, then [`MESSAGES_PER_PERIOD`].
+/// The burst of messages; afterwards [`MESSAGES_PER_PERIOD`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     at_once: u32,
@@ -52,7 +52,7 @@ impl Budget {
     }
 }
 
-/// What one message takes of a budget.
+/// The cost of one message.
 fn gap(period: Duration) -> Duration {
     period / MESSAGES_PER_PERIOD
 }

@@ -150,7 +150,7 @@ fn who_asks_a_busy_member_asks_again_and_is_told_in_the_end() {
     assert!(now - Instant::START < Duration::from_secs(12), "{now}");
 }
 
-/// What node 0 hears from node 1, in the way it came.
+/// Node 0 receives this from node 1, by the channel that it came by.
 fn origin(source: Source) -> Origin {
     Origin { peer: testing::peer(1), channel: Channel::Stream, source }
 }
@@ -254,7 +254,7 @@ fn further_pages_count_as_the_welcome_until_the_last_or_for_so_long() {
     let (mut rooms, mut joins) = joining();
     joins.handle_reply(&mut rooms.ctx, origin(welcome()), Ok(()));
     rooms.put(1, MemberState::Alive, 0);
-    // From which member, by which way, after how many milliseconds, and whether it is part of the welcome.
+    // The sender, the channel, the delay in milliseconds, and whether it is part of the welcome.
     let cases = [
         (1, Channel::Stream, 0, true),
         (1, Channel::Stream, 9_999, true),

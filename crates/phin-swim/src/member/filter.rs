@@ -16,8 +16,8 @@ use crate::{
 /// | `key!=value` | without this tag, or with another value |
 /// | `key!=a\|b` | with none of these values |
 ///
-/// Of `role`, each of the roles that a member has counts: `role=web` holds for `web` and for `web,db`. The empty filter
-/// holds for all members. A value that contains `,` or `|` cannot be written in a filter.
+/// Each of a member's roles counts for `role`: `role=web` holds for `web` and for `web,db`. The empty filter holds for
+/// all members. A value that contains `,` or `|` cannot be written in a filter.
 ///
 /// ```
 /// # use phin_swim::Filter;

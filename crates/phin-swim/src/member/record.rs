@@ -159,7 +159,7 @@ pub struct Record {
     signed: Arc<[u8]>,
 }
 
-/// What the owner of a record states in it.
+/// The statement of a record's owner.
 #[derive(Clone, Debug)]
 pub(crate) struct Statement {
     pub(crate) name: Name,

@@ -214,7 +214,7 @@ fn halve(stretch: &mut Vec<u32>) -> Vec<u32> {
 struct Ids {
     blocks: Vec<Arc<[MemberId; BLOCK]>>,
     len: u32,
-    /// What members had that are gone.
+    /// The places of removed members.
     free: Vec<u32>,
 }
 

@@ -1,4 +1,4 @@
-//! What a member says about itself beside its addresses: [`Tags`], and whether it takes work ([`ServingState`]).
+//! Statements of a member about itself beside its addresses: [`Tags`], and whether it takes work ([`ServingState`]).
 
 #[cfg(feature = "serde")]
 mod json;
@@ -254,7 +254,7 @@ pub enum ReasonError {
     },
 }
 
-/// What a member says about itself beside its addresses.
+/// Statements of a member about itself beside its addresses.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Profile {
     /// Its tags.
@@ -288,7 +288,7 @@ fn decode_tags(bytes: &mut &[u8]) -> Result<Tags, DecodeError> {
     let count = rmp::decode::read_map_len(bytes).map_err(|_| DecodeError::Invalid("tags"))?;
     for _ in 0..count {
         let (key, value) = (read_str(bytes)?, read_str(bytes)?);
-        // Of one set of tags there is one encoding.
+        // A set of tags has exactly one encoding.
         if key <= last || tags.set(key, value).is_err() {
             return Err(DecodeError::Invalid("tags"));
         }
@@ -384,7 +384,7 @@ mod tests {
 
         let mut long = tags(&[("a", &"x".repeat(127)), ("b", &"x".repeat(127))]);
         assert_eq!(long.set("c", ""), Err(TagError::TooLong { bytes: 257 }));
-        // What replaces a tag counts in place of it.
+        // A value that replaces another counts in place of it.
         assert_eq!(long.set("b", &"y".repeat(127)), Ok(()));
         assert_eq!(long.set("b", &"y".repeat(128)), Err(TagError::TooLong { bytes: 257 }));
         long.remove("a");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{Change, Instant, Member, MemberId, MemberState, Record, member::list::MembershipList};
 
-/// What becomes known of a member.
+/// News of a member.
 #[derive(Clone, Debug)]
 pub(crate) enum News {
     /// Its own record, and what it is by that and by what else is known: this is how members appear, change, return and
@@ -207,7 +207,7 @@ mod tests {
         Instant::START + Duration::from_secs(seconds)
     }
 
-    /// What becomes of member 1, known like this (version, state) since second 1, by this record at second 9.
+    /// The result for member 1, known in this version and state since second 1, when this record arrives at second 9.
     fn by_record(
         known: Option<((u32, u32), MemberState)>,
         heard: ((u32, u32), MemberState),
@@ -227,7 +227,8 @@ mod tests {
     #[test]
     fn a_record_makes_members_appear_return_and_leave() {
         use MemberState::{Alive, Dead, Left, Suspect};
-        // What is known, what is heard, what the application is told, and since when the member is in its state.
+        // The known state, the news; the change reported to the application, and since when the member is in its
+        // state.
         let cases = [
             (None, ((0, 0), Alive), Some(Change::Joined), 9),
             (None, ((0, 0), Dead), None, 9),
@@ -252,7 +253,8 @@ mod tests {
     #[test]
     fn what_a_record_means_depends_on_what_was_known() {
         use MemberState::{Alive, Dead, Suspect};
-        // What is known, what is heard; whether it ends a run, is a renewal, a refutation, a return, an unnoticed restart.
+        // The known state, the news; whether it ends a run, is a renewal, a refutation, a return, an unnoticed
+        // restart.
         let cases = [
             (None, (0, 0), [false; 5]),
             (Some(((0, 0), Alive)), (0, 1), [false, true, false, false, false]),

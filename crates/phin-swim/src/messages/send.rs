@@ -19,7 +19,7 @@ pub struct SendRequest {
     pub to: MemberId,
     /// The run of its process that the message is for. `None`: the one that is in the list.
     pub generation: Option<Generation>,
-    /// What the message is about.
+    /// The topic of the message.
     pub topic: Topic,
     /// Its content.
     pub body: Arc<[u8]>,
@@ -139,7 +139,7 @@ pub enum NotTaken {
     NoReceiver,
 }
 
-/// What to answer a message with that arrived reliably ([`Output::Sent`]).
+/// Identifies a message that arrived reliably, for the answer to it ([`Output::Sent`]).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Receipt {
     from: Peer,
@@ -325,7 +325,7 @@ impl Sender<'_> {
         }
     }
 
-    /// Whom a message is for, and which run of it.
+    /// The receiver of a message, and the run of its process.
     fn addressee(&self, request: &SendRequest) -> Result<(Peer, Generation), SendRefusal> {
         if self.list.me().state == MemberState::Left {
             return Err(SendRefusal::Departed);
@@ -336,7 +336,7 @@ impl Sender<'_> {
         if generation < known {
             return Err(SendRefusal::Restarted);
         }
-        // What the list says of an earlier run says nothing of this one.
+        // A state in the list that is of an earlier run says nothing of this one.
         let state = Some(member.state).filter(|_| generation == known);
         match state {
             Some(MemberState::Dead) => Err(SendRefusal::Dead),
@@ -426,7 +426,7 @@ fn failure_by(transition: &Transition, generation: Generation) -> Option<SendFai
     if after.generation() > generation {
         return Some(SendFailure::Restarted);
     }
-    // What becomes of an earlier run says nothing of this one.
+    // The end of an earlier run says nothing of this one.
     let state = Some(after.state).filter(|_| after.generation() == generation);
     match state {
         Some(MemberState::Dead) => Some(SendFailure::Dead),

@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::is_printable;
 
-/// What a message is about: a name that applications choose, such as `deploy/started`. 1 to 128 bytes of UTF-8 without spaces,
-/// control characters or invisible ones ([`is_printable`]). Clones share memory.
+/// The topic of a message: a name that applications choose, such as `deploy/started`. 1 to 128 bytes of UTF-8 without
+/// spaces, control characters or invisible ones ([`is_printable`]). Clones share memory.
 ///
 /// ```
 /// # use phin_swim::Topic;

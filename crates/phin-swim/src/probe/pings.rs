@@ -32,7 +32,7 @@ pub(crate) struct Ping {
     silent_helpers: Vec<MemberId>,
 }
 
-/// What the word of a helper on a ping is worth.
+/// How far a helper's word on a ping counts.
 #[derive(Debug)]
 pub(crate) enum Helped<'a> {
     /// The ping has ended.

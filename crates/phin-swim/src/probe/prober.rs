@@ -178,7 +178,7 @@ impl Prober<'_> {
         }
     }
 
-    /// What rides on a ping or an ack of this sequence.
+    /// The parts that accompany a ping or an ack of this sequence.
     pub(crate) fn pulse(&self, sequence: Sequence) -> Pulse {
         let age = self.senses.rounds.age(self.ctx.now);
         Pulse {

@@ -4,9 +4,9 @@
 //! compared. One contact between two parts heals both. All members together redial one member every
 //! [`PERIODS_PER_REDIAL`] periods, whatever their number, so this costs next to nothing.
 //!
-//! What is redialled is an address. A node without a data directory is another member at each start, so many of the dead
-//! may have been at one address, and another part of the network may have replaced who is dead to us by one that we do
-//! not know. Whoever answers there is the one to meet.
+//! Redials go to addresses. A node without a data directory is another member at each start, so many dead members may
+//! have had one address, and another part of the network may have replaced a member that is dead to this node by one
+//! that it does not know. The member that answers there is the one to contact.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,7 +35,7 @@ pub(crate) const fn is_review_due(stats: &mut Stats) -> bool {
     stats.redials.is_multiple_of(REDIALS_PER_REVIEW)
 }
 
-/// What to do with a member that answered at the address of another one.
+/// The reaction to a member that answered at the address of another one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Found {
     /// It is of a part of the cluster that this node knows nothing of.
@@ -45,7 +45,7 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// What it means that `found` answered where `sought` was dialled.
+/// The reaction if `found` answered where `sought` was dialled.
 pub(crate) fn found_instead(list: &MembershipList, sought: MemberId, found: MemberId) -> Found {
     if list.state(sought) != Some(MemberState::Dead) {
         return Found::Nothing;

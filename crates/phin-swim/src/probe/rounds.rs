@@ -1,9 +1,9 @@
-//! Whose turn it is, and when: members agree on the number of the protocol period and on when it began, so that each
+//! The schedule of probes: members agree on the number of the protocol period and on when it began, so that each
 //! member is pinged once in every period, by its observers in turn, always at the same point of it.
 //!
-//! On every ping and ack ride the round's number and its age. Who hears of a round that is ahead of its own moves
-//! forward, by no more than an eighth of a period at a time; nobody moves back, so all follow the fastest clock. No two
-//! clocks are compared: an age means the same to everyone. What the network delays only makes a round seem younger.
+//! Every ping and ack carries the round's number and its age. A member that learns of a round ahead of its own moves
+//! forward, by no more than an eighth of a period at a time; no member moves back, so all follow the fastest clock.
+//! Clocks are not compared: an age means the same to everyone. Network delay only makes a round seem younger.
 //!
 //! **Calm.** Where the configuration allows it, a period becomes longer while nothing happens: 2, 4, 8… rounds. Rounds go on
 //! as before, each of one shortest period, so members agree on them whatever their periods are; a longer period begins
@@ -23,9 +23,9 @@ pub(crate) struct Rounds {
     began_at: Instant,
     /// Whether we ever heard of another's round: until then we take its time whole.
     is_aligned: bool,
-    /// In which round we last moved; at most once in each.
+    /// The round in which this node last moved; it moves at most once in each.
     moved_in: Option<Round>,
-    /// Whom this period is for, until it is pinged.
+    /// The member to be pinged in this period, until it is.
     planned: Option<Planned>,
     /// A period is two to this power rounds long.
     pace: u32,

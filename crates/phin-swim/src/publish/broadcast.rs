@@ -102,7 +102,7 @@ impl Broadcast<'_> {
             *left = (*left - CHECKS_PER_FORGERY).max(0.0);
             return false;
         }
-        // What others say in its name costs the publisher nothing, or a liar could silence it.
+        // Publications that others attribute to the publisher are not charged to it, or a liar could silence it.
         let is_within = self.is_within_budget(publication);
         self.ctx.stats.publications_over_budget += u64::from(!is_within);
         is_within
@@ -121,7 +121,7 @@ impl Broadcast<'_> {
         is_within
     }
 
-    /// What is known of the publisher, of which something arrives for the first time perhaps.
+    /// The state of a publisher from which something arrives, perhaps for the first time.
     fn publisher(&mut self, publication: &Publication) -> &mut Publisher {
         let id = publication.publisher;
         self.own.publishers.entry(id).or_insert_with(|| Publisher::new(publication.generation))
@@ -236,16 +236,17 @@ impl Broadcast<'_> {
     }
 }
 
-/// What a member may publish at a receiver: more than at itself, as what it published may arrive late and together.
+/// The rate at which a receiver accepts a member's publications: higher than the publisher's own limit, as
+/// publications may arrive late and together.
 const fn lenient(rate: Rate) -> Rate {
     Rate { at_once: rate.at_once * 4.0, per_second: rate.per_second * 2.0 }
 }
 
-/// To how many subjects publications are pushed at first, and to one more for each power of ten of the cluster's size.
+/// To how many subjects publications are pushed at first, plus one for each power of ten of the cluster's size.
 const FANOUT: usize = 3;
 /// How many publications are checked for each member that passes them on.
 const CHECKS: Rate = Rate { at_once: 32_768.0, per_second: 16_384.0 };
-/// What a publication with a wrong signature costs the member that sent it: no release passes any on.
+/// The cost of a publication with a wrong signature, charged to its sender: no release passes any on.
 const CHECKS_PER_FORGERY: f64 = 256.0;
 
 #[cfg(test)]

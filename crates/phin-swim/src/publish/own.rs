@@ -20,7 +20,7 @@ pub(crate) struct Own {
     left: Option<(Tokens, Tokens)>,
 }
 
-/// What may be published in a second, in number and in bytes.
+/// The limits of publications in a second, in number and in bytes.
 pub(crate) fn rates(params: &Params) -> (Rate, Rate) {
     let number = f64::from(params.max_publications_per_second);
     (Rate::per_second(number), Rate::per_second(params.max_published_bytes_per_second as f64))

@@ -9,7 +9,7 @@ use crate::{
     query::request::QueryHeader, wire::bytes::Blob,
 };
 
-/// What is to be published.
+/// The content of a publication.
 ///
 /// ```
 /// # use phin_swim::{PublishRequest, Topic};
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PublishRequest {
-    /// What it is about.
+    /// Its topic.
     pub topic: Topic,
     /// Its content, at most [`PublishRequest::MAX_BODY_BYTES`].
     pub body: Arc<[u8]>,
@@ -137,7 +137,7 @@ impl Publication {
         self.query.is_none() && self.content.filter.matches(member)
     }
 
-    /// What it weighs where bytes are limited.
+    /// Its size as counted by byte limits.
     pub(crate) fn bytes(&self) -> usize {
         let targets = self.query.as_ref().map_or(0, |query| query.targets.len());
         OVERHEAD_BYTES + targets * size_of::<MemberId>() + self.content.body.len()
@@ -147,5 +147,5 @@ impl Publication {
 /// Publications at most so much older than another count as recent to it. A gap that is older than this is of a time in which
 /// a receiver was not connected.
 pub(crate) const RECENT: Duration = Duration::from_secs(10);
-/// What a publication has beside its content, at most but for a long filter.
+/// The largest size of a publication beside its content, apart from a long filter.
 const OVERHEAD_BYTES: usize = 512;

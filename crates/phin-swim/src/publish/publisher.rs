@@ -1,4 +1,5 @@
-//! [`Publisher`]: the publications of one member, put into order. What is lacking is noticed, asked for, and in the end given up.
+//! [`Publisher`]: the publications of one member, put into order. Missing ones are noticed, requested, and in the end
+//! given up.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -11,7 +12,7 @@ use crate::{
     publish::publication::Publication,
 };
 
-/// What is known of the publications of one run of a member.
+/// The known publications of one run of a member.
 #[derive(Debug)]
 pub(crate) struct Publisher {
     pub(crate) generation: Generation,
@@ -20,7 +21,7 @@ pub(crate) struct Publisher {
     delivered: Option<u64>,
     /// Whether something was delivered, so that it is settled with which publication it began.
     is_settled: bool,
-    /// What arrived before something that comes earlier; at most [`MAX_EARLY`].
+    /// Publications that arrived before an earlier one; at most [`MAX_EARLY`].
     early: BTreeMap<u64, Arrived>,
     /// Members that have what is lacking here, by their own word, and up to which number. The next one to ask is the first;
     /// at most [`MAX_SOURCES`].
@@ -68,16 +69,16 @@ struct Edges {
     grafted: BTreeSet<MemberId>,
 }
 
-/// What became of a publication that arrived.
+/// The effect of a publication that arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Delivery {
     /// Publications that are given up: that many, before those that are delivered.
     pub(crate) missed: u64,
-    /// What is to be delivered now, in order.
+    /// Publications to be delivered now, in order.
     pub(crate) ready: Vec<Arrived>,
 }
 
-/// What is to be done about publications that are lacking.
+/// The action for missing publications.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Repair {
     /// Nothing is lacking.
@@ -197,7 +198,7 @@ impl Publisher {
         self.lacking_since.is_some()
     }
 
-    /// What is to be done now about what is lacking.
+    /// The action that is due for missing publications.
     pub(crate) fn repair(&mut self, now: Instant, patience: Patience) -> Repair {
         let Some(since) = self.lacking_since else {
             return Repair::Nothing;
@@ -221,7 +222,7 @@ impl Publisher {
         Repair::Ask { source, ranges, is_graft: self.asked_for >= GRAFT_AFTER }
     }
 
-    /// What is lacking of the publications up to this one, the earliest first. Of a member of which nothing arrived yet, that
+    /// The missing publications up to this one, the earliest first. If nothing has arrived from the member yet, that
     /// is only this one.
     fn lacking(&self, claimed: u64) -> Vec<(u64, u64)> {
         let Some(delivered) = self.delivered else {
@@ -244,7 +245,7 @@ impl Publisher {
         gaps
     }
 
-    /// Gives up what is lacking. What others say they have, and did not send, does not exist.
+    /// Gives up missing publications. Publications that others announced and did not send do not exist.
     pub(crate) fn give_up(&mut self) -> Delivery {
         (self.lacking_since, self.asked_at) = (None, None);
         let first = self.early.first_key_value().map(|(&first, _)| first);
@@ -315,8 +316,8 @@ const MAX_RANGES: usize = 16;
 const MAX_SOURCES: usize = 4;
 /// How many members are remembered that have the latest publication. Further ones receive an announcement that they do not need.
 const MAX_HOLDERS: usize = 64;
-/// So many publications in a row that had to be asked for make the source a branch: the one that should have pushed them does
-/// not.
+/// After this many publications in a row that had to be requested, the source becomes a branch: the member that should
+/// have pushed them does not.
 const GRAFT_AFTER: u64 = 2;
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ impl Recent {
         }
     }
 
-    /// What is kept of a member's publications in this range.
+    /// The kept publications of a member in this range.
     pub(crate) fn range(
         &self,
         id: MemberId,

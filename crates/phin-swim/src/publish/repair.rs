@@ -13,7 +13,7 @@ use crate::{
     wire::{Part, Payload, PublicationLine, PublicationRange},
 };
 
-/// What is asked of which member.
+/// A request, and the member that receives it.
 type Wanted = BTreeMap<MemberId, Vec<PublicationRange>>;
 
 impl Broadcast<'_> {
@@ -226,7 +226,7 @@ const MAX_LINES: usize = 256;
 const MAX_NEWS: usize = 32;
 /// The most bytes of an answer, unless a single publication is longer.
 const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
-/// What an answer costs at least, however short.
+/// The least cost of an answer, however short.
 const MIN_COST_BYTES: usize = 1_024;
 /// Publications wait at least so long for one that comes earlier.
 const MIN_PATIENCE: Duration = Duration::from_secs(3);

@@ -1,10 +1,10 @@
-//! What an application answers to a query, and what the one that asked learns of each member.
+//! Answers of applications to a query, and the outcome that the asker receives for each member.
 
 use std::sync::Arc;
 
 use crate::query::request::QueryKey;
 
-/// What an application answers.
+/// The answer of an application.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum QueryAnswer {
     /// A reply of at most [`QueryAnswer::MAX_REPLY_BYTES`].
@@ -81,7 +81,7 @@ pub enum ReplyError {
     Answered,
 }
 
-/// What became of a member that was asked.
+/// The outcome at a member that was asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum QueryOutcome {

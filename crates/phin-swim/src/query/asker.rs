@@ -176,7 +176,7 @@ impl Asker<'_> {
     }
 }
 
-/// What a change of a member means for a query to this run of it.
+/// The effect of a change of a member on a query to this run of it.
 fn end_of_run(transition: &Transition, asked: Generation) -> Option<QueryOutcome> {
     let after = &transition.after;
     if !transition.is_me && after.generation() > asked {

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     queries: BTreeMap<QueryKey, Passing>,
-    /// What the replies weigh that are kept for the case that the member which received them dies.
+    /// The size of the replies that are kept in case the member that received them dies.
     kept_bytes: usize,
 }
 
@@ -28,18 +28,18 @@ pub(crate) struct Passing {
     ways: Vec<Way>,
     /// Whether this node's application is to answer.
     turn: Turn,
-    /// What is to be passed on.
+    /// Replies to be passed on.
     waiting: Vec<Reply>,
     waiting_bytes: usize,
     /// When it is.
     pub(crate) pass_at: Option<Instant>,
-    /// Whose answer came from which member.
+    /// The members whose answers arrived, and the members that sent them.
     passed: BTreeSet<(MemberId, MemberId)>,
     /// The answers that went to each member.
     sent: BTreeMap<MemberId, Vec<Reply>>,
 }
 
-/// What this node's application has to do with a query.
+/// The part of this node's application in a query.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Turn {
     /// It is not asked.
@@ -64,8 +64,8 @@ impl Known {
         ended
     }
 
-    /// The query that gives way to this one, if there are too many: the first one of the same member, or the oldest. What this
-    /// node asks stays.
+    /// The query that gives way to this one, if there are too many: the first one of the same member, or the oldest.
+    /// Queries of this node stay.
     fn victim(&self, key: QueryKey, me: MemberId) -> Option<QueryKey> {
         let first = QueryKey { generation: Generation(0), id: QueryId(0), ..key };
         let mut of_caller = self.queries.range(first..).map(|(key, _)| *key);
@@ -205,8 +205,8 @@ const MAX_KNOWN: usize = 4_096;
 const MAX_KNOWN_OF_ONE: usize = 512;
 /// How many members are remembered that passed a query on.
 const MAX_WAYS: usize = 4;
-/// What answers weigh that are kept. Further ones are passed on and not kept: they are lost if the next member dies with
-/// them.
+/// The size of the answers that are kept. Further ones are passed on and not kept: they are lost if the next member
+/// dies with them.
 const MAX_KEPT_BYTES: usize = 16 * 1_024 * 1_024;
 
 #[cfg(test)]

@@ -248,7 +248,7 @@ fn key_of(publication: &Publication) -> Option<QueryKey> {
 
 /// How many queries a member may send to this one alone.
 const ASKS: Rate = Rate { at_once: 1_024.0, per_second: 512.0 };
-/// What answers a member may have passed on here, in bytes.
+/// The answers that a member may have passed on here, in bytes.
 const BYTES: Rate = Rate { at_once: 32.0 * 1_024.0 * 1_024.0, per_second: 8.0 * 1_024.0 * 1_024.0 };
 /// How many answers of each member pass at most, on average: each comes by one way, or by two if a member dies.
 const MAX_PASSED_PER_MEMBER: usize = 4;

@@ -44,7 +44,7 @@ impl Reply {
         message
     }
 
-    /// What it weighs where bytes are limited.
+    /// Its size as counted by byte limits.
     pub(crate) fn bytes(&self) -> usize {
         OVERHEAD_BYTES + self.answer.body().len()
     }
@@ -66,5 +66,5 @@ pub(crate) fn batches(replies: Vec<Reply>, max_bytes: usize) -> Vec<Vec<Reply>> 
     batches
 }
 
-/// What a reply has beside its body, about.
+/// The approximate size of a reply beside its body.
 const OVERHEAD_BYTES: usize = 128;

@@ -21,7 +21,7 @@ use crate::{Filter, Generation, MemberId, PublishError, PublishRequest, Topic};
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct QueryRequest {
-    /// What it is about.
+    /// Its topic.
     pub topic: Topic,
     /// Its content, at most [`PublishRequest::MAX_BODY_BYTES`].
     pub body: Arc<[u8]>,
@@ -43,7 +43,7 @@ pub enum Select {
     All,
     /// All are asked. The query ends with the reply that completes this number.
     First(usize),
-    /// So many of them, chosen at random, are asked and waited for: at most [`QueryRequest::MAX_SAMPLE`].
+    /// This many of them, chosen at random, are asked and waited for: at most [`QueryRequest::MAX_SAMPLE`].
     Sample(usize),
 }
 
@@ -75,7 +75,7 @@ impl QueryRequest {
         }
     }
 
-    /// What is published where all are asked.
+    /// The content to publish if all are asked.
     pub(crate) fn content(&self) -> PublishRequest {
         let Self { topic, body, filter, .. } = self.clone();
         PublishRequest { topic, body, filter, coalesce: None }
@@ -104,11 +104,11 @@ pub(crate) struct QueryKey {
     pub(crate) id: QueryId,
 }
 
-/// What makes a publication a query.
+/// The header that makes a publication a query.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct QueryHeader {
     pub(crate) id: QueryId,
-    /// In which time members reply.
+    /// The time in which members reply.
     pub(crate) within: Duration,
     /// The members that are asked; at most [`QueryRequest::MAX_SAMPLE`]. Empty if the filter alone says which.
     pub(crate) targets: Vec<MemberId>,

@@ -44,7 +44,7 @@ fn a_claim_on_the_present_version_raises_the_incarnation_and_every_accuser_is_an
         assert_eq!(rooms.effects(), asked_for, "{has_left} {source:?} {version:?}");
         let refutes = asked_for.contains(&next.to_owned());
         assert_eq!(rooms.ctx.stats.refutations, u64::from(refutes));
-        // What others said since then was said of a member that they did not hear.
+        // Since then, others accused only a member that they did not receive from.
         assert_eq!(rooms.detector.contacts.were_apart(at(10_000), id(1)), refutes);
     }
 }

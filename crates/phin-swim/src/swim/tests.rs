@@ -65,7 +65,7 @@ fn pause_tolerance(swim: &Swim) -> Duration {
     swim.core.senses.health.pause_tolerance(&swim.core.ctx.params, stall)
 }
 
-/// What a core sends: from whom, to whom, what.
+/// The parts that a core sends: sender, receiver, part.
 fn messages(from: MemberId, swim: &mut Swim) -> Vec<(MemberId, MemberId, Vec<u8>)> {
     let messages = outputs(swim).into_iter().filter_map(|output| match output {
         Output::Datagram { to, payload } | Output::Stream { to, payload } => {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{Ctx, Entry, Instant, Member, Part, Payload};
 
-/// What was spent on sending the list of late.
+/// The recent cost of sending the list.
 #[derive(Debug)]
 pub(crate) struct ListBudget {
     /// Up to when the budget is spent.

@@ -66,7 +66,7 @@ mod tests {
             (&[(1, ours, ours, 9), (2, other, ours, 9)], false),
             // It has caught up since.
             (&[(1, other, ours, 8), (1, ours, ours, 9)], true),
-            // What was said of an earlier list does not count.
+            // Statements about an earlier list do not count.
             (&[(1, other, other, 9)], false),
             (&[(1, other, other, 9), (2, ours, ours, 9)], true),
         ];

@@ -46,7 +46,8 @@ fn line(node: u8, incarnation: u32, state: MemberState) -> SummaryLine {
 fn what_either_list_lacks_depends_on_versions_and_states() {
     use MemberState::{Alive, Dead, Left, Suspect};
     const RECORD: Option<Lack> = Some(Lack::Record);
-    // What this list has (incarnation, state), what the other has; what this one lacks, whether the other lacks something.
+    // The entries of this list (incarnation, state), those of the other; the entries that this one lacks, and whether
+    // the other lacks any.
     let cases = [
         (None, Some((0, Alive)), RECORD, false),
         (None, Some((0, Suspect)), RECORD, false),

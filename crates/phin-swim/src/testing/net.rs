@@ -21,17 +21,17 @@ pub(crate) struct Net {
     pub(crate) in_flight: Vec<(Instant, u8, u8, bool, Vec<u8>)>,
     /// Whether a payload from one node to another is lost.
     pub(crate) is_lost: Box<Loss>,
-    /// What happened to the data, at which node.
+    /// The changes of data, and the nodes that reported them.
     pub(crate) events: Vec<(u8, DataUpdate)>,
-    /// What arrived for the applications: at which node, from which, its number, and its text.
+    /// The messages that applications received: receiver, sender, number, and text.
     pub(crate) messages: Vec<(u8, u8, u64, String)>,
     /// At which node how many publications of which are missing.
     pub(crate) missed: Vec<(u8, u8, u64)>,
     /// The queries to applications: at which node, and its name in an answer.
     pub(crate) asked: Vec<(u8, QueryToken)>,
-    /// What applications answer at once; nothing at first.
+    /// The immediate answers of applications; none at first.
     pub(crate) answer: Box<dyn FnMut(u8) -> Option<QueryAnswer>>,
-    /// What became of whom in queries: of which node, the number, and of which member.
+    /// The outcomes of queries: the asker, the number, and the member.
     pub(crate) outcomes: Vec<(u8, u64, u8, QueryOutcome)>,
     /// When which queries of which nodes ended.
     pub(crate) ended: Vec<(u8, u64, Instant)>,
@@ -39,7 +39,7 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// So many nodes that have joined the first.
+    /// The number of nodes that have joined the first.
     pub(crate) fn new(nodes: u8) -> Self {
         Self::with(nodes, &Config::lan())
     }

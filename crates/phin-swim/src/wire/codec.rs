@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-/// What a payload held.
+/// The content of a payload.
 #[derive(Debug, Default)]
 pub(crate) struct Decoded {
     pub(crate) parts: Vec<Part>,
@@ -44,7 +44,7 @@ pub(crate) fn decode(payload: &[u8], keys: &dyn Keys) -> Result<Decoded, DecodeE
     Ok(decoded)
 }
 
-/// What follows the version byte.
+/// The content after the version byte.
 fn body_of(payload: &[u8]) -> Result<&[u8], DecodeError> {
     match payload.split_first() {
         None => Err(DecodeError::Empty),

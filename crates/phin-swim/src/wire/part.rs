@@ -177,7 +177,7 @@ impl From<DataLineBody> for DataLine {
     }
 }
 
-/// What leads from one revision of a member's data to another.
+/// The difference between two revisions of a member's data.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Delta {
     pub(crate) owner: MemberId,
@@ -190,7 +190,7 @@ pub(crate) struct Delta {
     pub(crate) signature: Signature,
 }
 
-/// What became of one key.
+/// The change of one key.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DataChange {
     pub(crate) key: String,
@@ -228,7 +228,7 @@ pub(crate) struct PublicationRange {
 /// A message of the sender's application for that of the receiver.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct SentBody {
-    /// What the answer names; `None` if none is wanted.
+    /// The ticket that the answer names; `None` if no answer is wanted.
     pub(crate) ticket: Option<Ticket>,
     /// Which run of the sender's process speaks.
     pub(crate) from: Generation,
@@ -239,7 +239,7 @@ pub(crate) struct SentBody {
     pub(crate) body: Arc<[u8]>,
 }
 
-/// What the receiver of a message did with it.
+/// The reaction of a message's receiver.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(from = "u8", into = "u8")]
 pub(crate) enum Answer {
@@ -284,7 +284,7 @@ pub(crate) struct QueryAsk {
     pub(crate) generation: Generation,
     /// Which run of the receiver is asked.
     pub(crate) to_generation: Generation,
-    /// In which time the receiver replies.
+    /// The time in which the receiver replies.
     pub(crate) within: Duration,
     pub(crate) topic: Topic,
     /// At most [`PublishRequest::MAX_BODY_BYTES`](crate::PublishRequest::MAX_BODY_BYTES).
@@ -351,7 +351,7 @@ pub(crate) enum Part {
     DataDelta(Box<Delta>),
     /// The fingerprints of the buckets of my data. (Anti-entropy)
     DataCompare(Box<[u64; BUCKETS]>),
-    /// What I have in those buckets (a bit each) in which ours differ. (Anti-entropy)
+    /// The entries of the sender in the buckets (a bit each) that differ. (Anti-entropy)
     DataSummary { buckets: u64, lines: Vec<DataLine> },
     /// A message to all members; `hops` of them have passed it on. (Plumtree, `Gossip`)
     Publication { is_push: bool, hops: u8, publication: Arc<Publication> },
@@ -363,7 +363,7 @@ pub(crate) enum Part {
     PublicationPrune(MemberId),
     /// A message of my application for yours.
     Send(SentBody),
-    /// What became of the message with this ticket.
+    /// The result for the message with this ticket.
     SendAck { ticket: Ticket, answer: Answer },
     /// I ask your application.
     QueryAsk(Box<QueryAsk>),

@@ -188,7 +188,7 @@ fn each_part_decodes_to_itself_alone_and_with_all_others() {
     assert_eq!(read(&all.into_bytes()).unwrap().parts, telling);
 }
 
-/// Whatever this release writes, those before it read, and the other way round: a body never changes its shape.
+/// Earlier releases read everything that this one writes, and the other way round: a body never changes its shape.
 #[test]
 fn each_part_is_written_as_the_first_release_that_had_it_wrote_it() {
     let recorded = include_str!("parts.txt").lines().filter(|line| !line.starts_with('#'));
@@ -418,7 +418,7 @@ fn no_bytes_whatever_make_decoding_panic() {
             let at = rng.random_range(0..payload.len());
             payload[at] = rng.random();
         }
-        // What is read can be written, and read again as the same.
+        // A payload that was read can be written, and read again as the same.
         if let Ok(decoded) = read(&payload) {
             let mut again = Payload::new();
             decoded.parts.iter().for_each(|part| again.push(part));

@@ -96,7 +96,7 @@ fn each_revision_leads_to_the_last_by_its_delta() {
             let delta = data.delta_since(id(1), known.head);
             let found = apply(known, &delta).unwrap();
             assert_eq!((content(&found), found.head), (content(&data), data.head));
-            // What took it in this way passes it on as well as its owner.
+            // A receiver passes the data on as well as its owner does.
             for other in &revisions {
                 let delta = found.delta_since(id(1), other.head);
                 assert_eq!(content(&apply(other, &delta).unwrap()), content(&data));

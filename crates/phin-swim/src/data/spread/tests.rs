@@ -30,7 +30,7 @@ impl Net {
         data.get(id(owner), key).map(|value| String::from_utf8(value.to_vec()).unwrap())
     }
 
-    /// What the nodes read there, each value once.
+    /// The values that the nodes read there, each once.
     fn all_read(&self, owner: u8, key: &str) -> BTreeSet<Option<String>> {
         (0..self.nodes.len()).map(|node| self.read(node as u8, owner, key)).collect()
     }
@@ -229,7 +229,7 @@ fn a_key_expires_everywhere_unless_it_is_set_again() {
     assert_eq!(net.all_read(1, "lasting"), some("value"));
 }
 
-/// What member 1 of 4 would sign next.
+/// The revision that member 1 of 4 would sign next.
 fn next_delta(net: &Net) -> Delta {
     let mut data = MemberData::clone(net.data(0).of(id(1)).unwrap());
     let head = Head { revision: crate::Revision(data.revision().0 + 1), ..data.head };
@@ -253,7 +253,7 @@ fn hostile_data_is_dropped_and_counted() {
     let good = next_delta(&net);
     let replayed = net.data(0).of(id(1)).unwrap().delta_since(id(1), Head::default());
     let forged = Delta { changes: Vec::new(), ..good.clone() };
-    // What was removed is not signed.
+    // Removals are not signed.
     let with_removal = |revision| {
         let (revision, content) = (crate::Revision(revision), Content::Deleted);
         let removal = DataChange { key: "never".to_owned(), revision, content };

@@ -37,8 +37,8 @@ fn evidence_goes_to_all_that_may_judge_and_the_subject_or_else_to_the_accusers()
         |nodes: &[u8]| Some(Address::Accusation(nodes.iter().map(|&n| id(n)).collect()));
     let to_accusers = Some(Address::Vote(vec![id(2)]));
     let (silent, gone) = (Silence::Silent, Silence::Gone);
-    // What the case is like: when the first miss was, the stage, the accuser, the node that voted, the last vote sent, what
-    // the host says. Then to whom the evidence goes.
+    // The case: time of the first miss, stage, accuser, the node that voted, the last vote sent, the host's answer.
+    // Then the nodes that receive the evidence.
     let (watching, accused) = (Stage::Watching, Stage::Accused);
     let cases = [
         ("nobody accused yet", 9_000, watching, None, None, None, silent, accusation(&[2, 3, 1])),
@@ -346,7 +346,7 @@ fn a_vote_is_sent_again_to_an_accuser_that_asks_again() {
 
 #[test]
 fn a_process_that_hung_is_asked_about_again_once_another_finds_it_gone() {
-    // What its host said here, what another finds; whether the host is asked.
+    // The answer of its host to this node, the finding of another; whether the host is asked.
     for (silence, found, is_asked) in [
         (Silence::Hung, Silence::Gone, true),
         (Silence::Hung, Silence::Hung, false),

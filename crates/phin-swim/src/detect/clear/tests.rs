@@ -5,7 +5,7 @@ use crate::{
     testing::{Rooms, at, ms, peer, vote},
 };
 
-/// What nodes 0 and others have against node 1 at 10 s.
+/// The evidence of nodes 0 and others against node 1 at 10 s.
 struct Against {
     misses: &'static [u64],
     /// Votes of others: of which node, on a silence since when.
@@ -40,7 +40,7 @@ fn a_sign_of_life_voids_what_is_older_and_those_that_suspect_the_member_too_are_
     let clear = |nodes: &[u8]| -> Vec<_> {
         nodes.iter().map(|node| format!("to n{node}: clear n1 v0.0 age=500ms")).collect()
     };
-    // What there is, what is left after a sign of life from 9.5 s, and which nodes are informed.
+    // The evidence, the rest of it after a sign of life from 9.5 s, and the nodes that are informed.
     let cases: [(Against, Left, &[u8]); 7] = [
         (Against { misses: &[9_000, 9_600], ..NONE }, Some((1, 0)), &[]),
         (Against { misses: &[9_000, 9_500], ..NONE }, None, &[]),
@@ -69,7 +69,7 @@ fn a_clear_of_another_goes_on_from_an_accuser_that_it_surprises_and_from_nobody_
     let accused = Against { misses: &[9_000], stage: Stage::Accused, ..NONE };
     let later = Against { misses: &[9_600], stage: Stage::Accused, ..NONE };
     let watching = Against { misses: &[9_000], votes: &[(3, 9_000)], ..NONE };
-    // What there is, what is left, and which nodes are informed; node 2 says that node 1 lived at 9.5 s.
+    // The evidence, the rest of it, and the nodes that are informed, when node 2 says that node 1 lived at 9.5 s.
     for (against, expected, informed) in
         [(accused, None, vec![3, 4]), (later, Some((1, 0)), vec![]), (watching, None, vec![])]
     {

@@ -45,7 +45,7 @@ fn observers(links: &[FailingLink]) -> Vec<u8> {
 #[test]
 fn pings_without_reply_count_one_by_one_on_links_to_subjects_while_this_node_hears() {
     type Change = fn(&mut Rooms);
-    // What is so, when the pings were sent; how many count.
+    // The situation, when the pings were sent; how many count.
     let cases: [(&str, Change, &[u64], u8); 5] = [
         ("all well", |_| {}, &[9_000, 9_100, 9_200], 3),
         ("two of one moment share their fate", |_| {}, &[9_000, 9_099, 9_100], 2),
@@ -107,7 +107,7 @@ fn an_observer_that_reaches_a_degraded_member_passes_on_which_links_to_it_fail()
 
 #[test]
 fn a_word_on_links_counts_of_an_observer_on_its_own_and_to_the_subject_on_those_it_does_not_hear() {
-    // Who says so of which member, of which generation, with which links; those that are kept, and what is counted.
+    // The author, the member and its generation, the links; the links that are kept, and what is counted.
     let cases: [(u8, u8, u32, Nodes, Nodes, u64); 7] = [
         (2, 1, 0, &[2], &[2], 0),
         (2, 1, 0, &[2, 3], &[2], 0),
@@ -194,7 +194,7 @@ fn a_node_that_reaches_few_of_its_subjects_is_degraded_itself() {
 fn a_member_is_evicted_that_was_degraded_for_as_long_as_the_policy_says_and_is_not_reached_here() {
     type Change = fn(&mut Rooms);
     let dead = "apply n1 dead Ourselves";
-    // What is so, since when it is degraded, with which policy (in seconds); whether it is evicted.
+    // The situation, since when the member is degraded, the policy (in seconds); whether it is evicted.
     let cases: [(&str, Change, u64, Option<u64>, bool); 5] = [
         ("its time is over", |_| {}, 6_000, Some(4), true),
         ("not yet", |_| {}, 6_001, Some(4), false),

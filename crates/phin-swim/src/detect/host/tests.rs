@@ -70,7 +70,7 @@ fn a_refused_port_has_the_member_looked_at_even_if_nothing_is_overdue() {
         rooms.detect().handle_host_answer(id(1), HostAnswer::PortRefused);
         assert_eq!(rooms.detector.cases.is_open(id(1)), ask_hosts);
         rooms.effects();
-        // Of a member that is not pinged it only matters that nobody has the port.
+        // For a member that is not pinged, only an answer that its port is free matters.
         rooms.detect().handle_host_answer(id(2), HostAnswer::PortRefused);
         rooms.detect().handle_host_answer(id(3), HostAnswer::Answers);
         assert_eq!(rooms.effects(), ["PortFree(n2)"]);
@@ -123,7 +123,7 @@ fn where_a_port_is_free_all_silent_members_at_that_address_are_gone() {
 #[test]
 fn what_says_less_changes_nothing_and_what_says_more_is_acted_on() {
     use Silence::{Gone, Hung, Silent, Unknown};
-    // What is known of a silence, what the host says now; what is known then.
+    // The known kind of silence, the new answer of the host; the kind that is known then.
     for (before, says, after) in [
         (Unknown, Gone, Gone),
         (Unknown, Silent, Silent),
@@ -137,7 +137,7 @@ fn what_says_less_changes_nothing_and_what_says_more_is_acted_on() {
         rooms.detect().record_silence(id(1), says);
         let case = rooms.detector.cases.get(id(1)).unwrap();
         assert_eq!(case.silence, after, "{before:?} {says:?}");
-        // Whatever follows plans the next ping.
+        // The code that follows plans the next ping.
         let is_planned = case.retry != Retry::None;
         assert_eq!(is_planned, before < says, "{before:?} {says:?}");
     }

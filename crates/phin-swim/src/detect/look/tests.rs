@@ -83,7 +83,7 @@ fn where_most_are_silent_a_node_looks_past_them_as_far_as_the_network_seems_to_w
         r.at(9_900).hear_anyone();
         r.senses.health.record_answer(at(9_950));
     };
-    // What is so, when; how many members are looked at.
+    // The situation, the moment; how many members are examined.
     let cases: [(&str, Change, u64, usize); 6] = [
         ("nothing answers", |_| {}, 10_000, 0),
         ("for long", |_| {}, 11_000, 1),
@@ -125,7 +125,7 @@ fn a_node_that_hears_few_keeps_in_contact_with_the_one_it_heard_last() {
         r.detector.contacts.record_heard(id(4), at(9_000));
         r.detector.contacts.record_heard(id(5), at(9_500));
     };
-    // What is so, how many subjects give no reply; whether node 5 is pinged.
+    // The situation, how many subjects give no reply; whether node 5 is pinged.
     let cases: [(&str, Change, u8, bool); 6] = [
         ("it hears few", heard, 3, true),
         ("it hears most", heard, 2, false),

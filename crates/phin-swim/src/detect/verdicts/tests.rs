@@ -94,7 +94,7 @@ fn what_others_claim_of_this_node_is_refuted() {
 #[test]
 fn a_verdict_is_accepted_where_a_majority_bears_it_out_and_else_pending() {
     let keep = ["apply n1 suspect Ourselves", "EndPending(", "WeighPending(n1)"];
-    // Who voted, the state of the subject; whether the verdict is accepted, or pending with what is asked for.
+    // The voters, the state of the subject; whether the verdict is accepted, or pending with these effects.
     let cases: [(&[u8], MemberState, bool, &[&str]); 5] = [
         (&[2, 3, 4], MemberState::Alive, true, &[ACCEPTED]),
         (&[2, 3, 4], MemberState::Suspect, true, &[ACCEPTED]),
@@ -230,7 +230,7 @@ fn a_death_in_another_list_is_pending_as_a_verdict_without_votes() {
 fn a_suspect_has_two_periods_to_refute_from_when_it_was_last_told() {
     type Change = fn(&mut Rooms);
     let none: Change = |_| {};
-    // What is so, the stage, when this is called; whether the verdict is accepted, or when it may be.
+    // The situation, the stage, the moment; whether the verdict is accepted, or when it can be.
     let (refutable, asked) = (Stage::Refutable, Stage::Asked(at(11_000)));
     let heard: Change = |r| r.detector.contacts.record_heard(id(1), at(9_700));
     let refuted: Change = |r| r.detector.contacts.record_other_refuted(at(9_000));
@@ -263,7 +263,7 @@ fn a_suspect_has_two_periods_to_refute_from_when_it_was_last_told() {
 
 #[test]
 fn a_pending_verdict_ends_with_the_version_it_is_about() {
-    // What became of the member: what it is, or nothing where it is forgotten.
+    // The state of the member, or nothing if it is forgotten.
     let now =
         [Some((MemberState::Dead, version(0, 0))), Some((MemberState::Alive, version(0, 1))), None];
     for became in now {
@@ -290,8 +290,8 @@ fn an_examined_verdict_is_accepted_after_a_period_in_which_the_member_is_not_hea
     let heard: Change = |r| r.detector.contacts.record_heard(id(1), at(10_000));
     let before: Change = |r| r.senses.links.record_known_alive(id(1), at(9_999));
     let impaired: Change = |r| r.senses.health.record_silent_helpers(8);
-    // What is so, when this is called; what is asked for, when it is called again, and whether the member then counts as one
-    // that refuted.
+    // The situation and the moment; the effects, the moment of the next call, and whether the member then counts as
+    // one that refuted.
     let cases: [(&str, Change, u64, Effects, Ends, bool); 7] = [
         ("not yet", none, 10_999, &[], Some(11_499), false),
         ("not heard", none, 11_000, &[ACCEPTED], None, false),

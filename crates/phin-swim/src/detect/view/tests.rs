@@ -20,7 +20,7 @@ fn accuse(rooms: &mut Rooms, age: u64) {
 
 #[test]
 fn the_observers_that_are_able_to_judge_are_alive_heard_and_do_not_abstain() {
-    // What is so; the observers of node 1 that are alive, and those that are able.
+    // The situation; the live observers of node 1, and those that are able to judge.
     let cases: [(&str, Change, &[u8], &[u8]); 8] = [
         ("all well", |_| {}, &[0, 2, 3, 4], &[0, 2, 3, 4]),
         ("one is dead", |r| r.put(2, MemberState::Dead, 0), &[0, 3, 4], &[0, 3, 4]),
@@ -28,7 +28,7 @@ fn the_observers_that_are_able_to_judge_are_alive_heard_and_do_not_abstain() {
         ("one abstains", |r| _ = r.miss(1, &[]).record_abstaining(id(2)), &[0, 3, 4], &[0, 3, 4]),
         ("one is silent", |r| r.silence(&[2]), &[0, 2, 3, 4], &[0, 3, 4]),
         ("one missed a ping", |r| _ = r.miss(2, &[9_000]), &[0, 2, 3, 4], &[0, 2, 3, 4]),
-        // Of those that were asked to vote and nothing was heard of only this node is left.
+        // Of the nodes that were asked to vote and were not heard since, only this node is left.
         ("none answers in time", |r| accuse(r, 750), &[0, 2, 3, 4], &[0]),
         ("there is time yet", |r| accuse(r, 749), &[0, 2, 3, 4], &[0, 2, 3, 4]),
     ];
@@ -85,8 +85,8 @@ fn this_node_may_be_deaf_where_most_subjects_or_all_other_observers_are_silent()
             (0..2).for_each(|_| rooms.senses.links.record_no_reply(id(node)));
         }
     };
-    // Of how many members, which missed one ping, which give no reply themselves; whether most are silent, few are heard,
-    // and whether this node may be deaf as for node 1.
+    // The number of members, those that missed one ping, those that give no reply themselves; whether most are silent,
+    // few are heard, and whether this node may be deaf with respect to node 1.
     let cases: [(u8, Nodes, Nodes, [bool; 3]); 9] = [
         (6, &[2, 3], &[], [false, false, false]),
         (6, &[2, 3, 4], &[], [true, false, true]),
@@ -152,7 +152,7 @@ fn who_is_silent_has_others_take_its_place_while_most_are() {
 
 #[test]
 fn a_mass_silence_begins_with_the_first_of_several_or_with_one_of_which_nobody_hears() {
-    // What is so; since when there is a mass silence.
+    // The situation; since when there is a mass silence.
     let cases: [(&str, Change, Option<u64>); 6] = [
         ("none is silent", |r| _ = r.miss(2, &[8_000]), None),
         ("one is", |r| r.silence(&[2]), None),

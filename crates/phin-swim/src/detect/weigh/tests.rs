@@ -67,7 +67,7 @@ fn the_votes_of_live_observers_count_with_this_nodes_own() {
 #[test]
 fn votes_are_credible_unless_this_node_heard_the_member_or_may_have_been_apart() {
     type Change = fn(&mut Rooms);
-    // What is so, and whose votes count.
+    // The situation, and whose votes count.
     let cases: [(&str, Change, &[u8]); 12] = [
         ("nothing speaks against them", |_| {}, &[2, 3]),
         ("heard since", |r| r.detector.contacts.record_heard(id(1), at(9_001)), &[]),
@@ -98,7 +98,7 @@ fn votes_are_credible_unless_this_node_heard_the_member_or_may_have_been_apart()
 
 #[test]
 fn a_verdict_is_borne_out_by_a_majority_of_the_observers_alive_here_or_by_a_host() {
-    // Whose votes, of what kind, how many of the five observers are dead; whether that is enough.
+    // The voters, the kind of silence, how many of the five observers are dead; whether the votes are sufficient.
     let cases: [(&[u8], Silence, u8, bool); 6] = [
         (&[2, 3, 4], Silence::Silent, 0, true),
         (&[2, 3], Silence::Silent, 0, false),
@@ -118,7 +118,7 @@ fn a_verdict_is_borne_out_by_a_majority_of_the_observers_alive_here_or_by_a_host
 #[test]
 fn the_votes_of_a_pending_verdict_count_if_they_make_a_majority_with_an_accusation_here() {
     type Change = fn(&mut Rooms);
-    // What is so, whose votes are pending and whose there are, phi here; whose votes count in the end.
+    // The situation, the pending votes, the votes kept, phi here; whose votes count in the end.
     let cases: [(&str, Change, Nodes, Nodes, f64, Nodes); 9] = [
         ("they make a majority", |_| {}, &[2, 3], &[], 2.0, &[0, 2, 3]),
         ("they do not", |_| {}, &[2], &[], 2.0, &[0]),

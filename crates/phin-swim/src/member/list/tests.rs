@@ -16,7 +16,7 @@ fn list() -> MembershipList {
     MembershipList::new(member(0, version(0, 0), MemberState::Alive), 8)
 }
 
-/// What a list's fingerprint and buckets must be, from its members alone.
+/// The expected fingerprint and buckets of a list, computed from its members alone.
 fn from_scratch(list: &MembershipList) -> (u64, [u64; BUCKETS]) {
     let hash = |member: &Member| entry_hash(member.id(), member.version());
     let fingerprint = list.snapshot().live().fold(0, |all, member| all ^ hash(member));

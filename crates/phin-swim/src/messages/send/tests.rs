@@ -14,7 +14,7 @@ fn send(rooms: &mut Rooms, node: u8) -> Result<Ticket, SendRefusal> {
     rooms.sender().send(request(node, b"hello"), ms(1_000))
 }
 
-/// What a member sends: a message with this ticket for this run of node 0.
+/// A message with this ticket from a member to this run of node 0.
 fn sent(ticket: Option<u64>, to: u32) -> SentBody {
     let (topic, body) = ("news".parse().unwrap(), b"hello"[..].into());
     SentBody { ticket: ticket.map(Ticket), from: Generation(7), to: Generation(to), topic, body }
@@ -28,7 +28,7 @@ fn receipt(rooms: &mut Rooms) -> Receipt {
     }
 }
 
-/// What becomes of a member, known in this generation.
+/// A change of a member, known in this generation.
 fn change(rooms: &mut Rooms, node: u8, generation: u32, state: MemberState) {
     let news = News::Record { record: record(node, version(generation, 1)), state };
     rooms.apply(news, crate::Source::Ourselves);
@@ -45,7 +45,7 @@ fn ended(rooms: &mut Rooms) -> Vec<String> {
 #[test]
 fn a_message_ends_with_the_first_answer_of_the_member_that_it_was_sent_to() {
     let (taken, full) = (Answer::Taken, Answer::QueueFull);
-    // Who answers what, and how the message ends.
+    // The node that answers, its answer, and the result of the message.
     let cases = [
         (vec![(1, taken)], "ended #1 taken", 0),
         (vec![(1, full)], "ended #1 queue-full", 0),

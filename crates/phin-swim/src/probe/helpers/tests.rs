@@ -53,7 +53,7 @@ fn cut_off(rooms: &mut Rooms) {
 #[test]
 fn the_observers_that_are_not_silent_themselves_are_asked_so_many_of_them() {
     type Change = fn(&mut Rooms);
-    // What is so; which members may be asked, and how many are.
+    // The situation; which members may be asked, and how many are.
     let cases: [(&str, Change, &[&str], usize); 4] = [
         ("all well", |_| {}, &["n2", "n3", "n4", "n5"], 3),
         ("one is dead", |r| r.put(2, MemberState::Dead, 0), &["n3", "n4", "n5"], 3),
@@ -193,7 +193,7 @@ fn a_nack_shows_that_its_helper_is_there() {
 fn silent_helpers_make_this_node_doubt_itself_unless_others_show_that_it_hears() {
     type Change = fn(&mut Rooms);
     let most_silent: Change = |r| r.silence(&[2, 3, 4, 5]);
-    // What is so; how many count against this node. Five are enough to doubt itself.
+    // The situation; how many count against this node. Five are enough to doubt itself.
     let cases: [(&str, Change, bool); 5] = [
         ("nobody answered", |_| {}, true),
         (

@@ -70,7 +70,7 @@ fn a_ping_by_stream_goes_to_a_member_that_is_known() {
 fn a_subject_is_measured_once_it_is_connected() {
     type Change = fn(&mut Rooms);
     let connect: Change = |r| r.senses.links.connect(id(1), 9);
-    // What is so; whether node 1 is pinged.
+    // The situation; whether node 1 is pinged.
     let cases: [(&str, Change, bool); 4] = [
         ("connected", connect, true),
         ("not connected", |_| {}, false),

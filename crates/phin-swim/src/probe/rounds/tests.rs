@@ -142,7 +142,7 @@ fn when_something_happens_the_period_is_short_at_once_and_calm_counts_anew() {
     assert_eq!(rooms.senses.rounds.quickened_at, at(12_345));
     assert!(timers(&mut rooms).contains(&Timer::Probe(8)), "it is pinged in this round");
     assert_eq!(rooms.senses.rounds.take_due(Round(8)), Some(planned));
-    // Of a period that is short already only the calm is over.
+    // A period that is short already has only its calm ended.
     (0..7).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
     rooms.at(20_000);
     rooms.senses.rounds.quicken(&mut rooms.ctx);

@@ -120,7 +120,7 @@ fn a_branch_that_dies_is_replaced_by_another() {
     }
     net.run(ms(1_000));
     assert_eq!((net.others_than(3, 1..=25), &net.missed[..]), (vec![], &[][..]));
-    // What was mended needs no more requests.
+    // Repaired publications need no more requests.
     let before = net.sum(|stats| stats.publications_requested);
     net.publish(3, "text");
     net.run(ms(500));

@@ -24,7 +24,7 @@ fn arrived(sequence: u64) -> Arrived {
     Arrived { publication: Arc::new(publication), hops: 0 }
 }
 
-/// What is delivered when these arrive, one after the other, and what is missed before it.
+/// The publications delivered when these arrive, one after the other, and those missed before each.
 fn deliver(publisher: &mut Publisher, sequences: &[u64]) -> Vec<(u64, Vec<u64>)> {
     let arrive = |&sequence: &u64| in_numbers(&publisher.arrive(at(0), arrived(sequence), 0));
     sequences.iter().map(arrive).collect()

@@ -29,7 +29,7 @@ impl Rooms {
         id
     }
 
-    /// What the driver was asked for about queries since this was last called.
+    /// The outputs about queries since this was last called.
     fn told(&mut self) -> Vec<String> {
         self.run();
         let outputs = std::mem::take(&mut self.outputs);

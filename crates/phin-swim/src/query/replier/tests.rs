@@ -305,7 +305,7 @@ impl Net {
         self.drain(node);
     }
 
-    /// What became of how many members of the queries of a node, each once.
+    /// The outcomes of the queries of a node, each once, with the number of members.
     fn outcomes_of(&self, node: u8, outcome: &str) -> BTreeSet<u8> {
         let of_node = self.outcomes.iter().filter(|(caller, ..)| *caller == node);
         let members: Vec<_> = of_node

@@ -25,7 +25,7 @@ fn suspicion(node: u8) -> Part {
     Part::Suspect(Claim { subject: id(node), version: version(0, 0), by: id(99) })
 }
 
-/// What all observers of a member find.
+/// The findings of all observers of a member.
 fn verdict(swim: &Swim, node: u8, silence: Silence) -> Part {
     let votes = swim.core.list.rings().observers(id(node)).into_iter().map(|observer| {
         let silent_for = at(TOLD) - at(SILENT);
@@ -141,7 +141,7 @@ fn the_votes_of_a_doubted_verdict_count_beside_an_accusation_of_ones_own() {
     verdict.votes.truncate(observers / 2);
     hear(&mut swim, at(TOLD), &Part::Dead(verdict));
     assert_eq!(state(&swim, node), MemberState::Suspect, "half are no majority");
-    // Of those able to judge the votes alone are a majority by now.
+    // By now the votes alone are a majority of those able to judge.
     let abstainer = abstainer.unwrap();
     swim.core.now(at(TOLD)).detect().handle_abstain(abstainer, id(node), version(0, 0));
     swim.core.run();

@@ -6,7 +6,7 @@ use crate::{
 
 #[test]
 fn a_second_of_the_budget_is_spent_at_once_and_comes_back_in_time() {
-    // What is spent, in parts of a second's budget; after how many milliseconds; whether there is room then.
+    // The cost, in parts of a second's budget; after how many milliseconds; whether there is room then.
     let cases = [
         (0.0, 0, true),
         (0.99, 0, true),
@@ -46,7 +46,7 @@ fn a_page_has_no_more_than_its_limit() {
     let mut payload = Payload::new();
     fill_page(&mut payload, std::iter::repeat_n(&known, 200_000));
     let one = {
-        // What one record takes.
+        // The size of one record.
         let mut payload = Payload::new();
         fill_page(&mut payload, [&known]);
         payload.len()
