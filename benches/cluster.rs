@@ -12,7 +12,7 @@ use phin_swim::{
     Swim, Template,
 };
 
-/// So many benches of steps that differ so much need less precision than one alone.
+/// With this many benches of steps that differ so much, each needs less precision than one alone.
 pub fn quick() -> Criterion {
     Criterion::default()
         .warm_up_time(Duration::from_millis(300))

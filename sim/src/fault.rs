@@ -151,7 +151,7 @@ pub enum Fault {
     Block(NodeId, Duration, Duration, Instant),
 }
 
-/// What an application writes.
+/// The write of an application.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Write {
     /// Keys of its member's data get a new value of so many bytes.

@@ -32,9 +32,9 @@ pub struct Ledger {
     pub grace: Duration,
     /// Live members that a policy declares dead.
     pub evicted: BTreeSet<NodeId>,
-    /// What became known of the data of members.
+    /// The data of members, as it became known.
     pub data: DataLedger,
-    /// What became of the messages to all members.
+    /// The messages to all members, and their deliveries.
     pub messages: MessageLedger,
 }
 

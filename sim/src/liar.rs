@@ -70,7 +70,7 @@ impl Liar {
         SimKeys { node, ..self.keys }.id()
     }
 
-    /// Learns changes of data, sequences and rounds. Who is asked to ping a member claims at once that it answered.
+    /// Learns changes of data, sequences and rounds. If asked to ping a member, it claims at once that it answered.
     fn hear(&mut self, from: Peer, payload: &[u8], actions: &mut Vec<Action>) {
         for part in split(payload) {
             let (all, id) = match part.first() {
@@ -586,7 +586,7 @@ const DEAD: u8 = 2;
 const SILENT: u8 = 1;
 const HUNG: u8 = 2;
 const GONE: u8 = 3;
-/// What an array of MessagePack of up to 15 elements begins with, added to their number.
+/// The first byte of a MessagePack array of up to 15 elements, without their number.
 const FIX_ARRAY: u8 = 0x90;
 /// How many changes of a member's data, and how many of its messages, are kept.
 const MAX_CHANGES: usize = 8;

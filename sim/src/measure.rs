@@ -28,14 +28,14 @@ pub struct Measurement {
     pub kill: Kill,
     /// The longest wait for all members to know of a kill.
     pub patience: Duration,
-    /// What members write meanwhile.
+    /// The writes of members meanwhile.
     pub load: Option<Load>,
 }
 
-/// What members write while hosts die.
+/// The writes of members while hosts die.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// What each writes.
+    /// The write of each.
     pub write: Write,
     /// How often.
     pub every: Duration,

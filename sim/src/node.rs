@@ -84,7 +84,7 @@ pub enum Input<'a> {
     Tag(&'a str),
     /// The application publishes a message to all members.
     Publish {
-        /// What it is about.
+        /// Its topic.
         topic: &'a str,
         /// Its content.
         body: &'a [u8],
@@ -128,7 +128,7 @@ pub enum Action {
     Message(MessageNews),
 }
 
-/// What happened to a message to all members, at one of them.
+/// An event of a message to all members, at one of them.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum MessageNews {
     /// This member published it. A filtered message is not for all members.
@@ -144,7 +144,7 @@ pub enum MessageNews {
     Delivered(MessageLine),
     /// The application of this member is told that the next messages of a publisher are missing.
     Missed {
-        /// Who published them.
+        /// The member that published them.
         from: NodeId,
         /// How many.
         count: u64,
@@ -154,9 +154,9 @@ pub enum MessageNews {
 /// A message to all members, as one member knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct MessageLine {
-    /// Who published it.
+    /// The member that published it.
     pub from: NodeId,
-    /// In which run of its process.
+    /// The run of its process.
     pub generation: Generation,
     /// Its number among the messages of that run, from 1.
     pub sequence: u64,
@@ -171,7 +171,7 @@ pub struct MessageLine {
 /// The data of a member as one member knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct DataLine {
-    /// In which run of its process the owner wrote it.
+    /// The run of the owner's process that wrote it.
     pub generation: Generation,
     /// Which revision it is.
     pub revision: u64,
@@ -325,7 +325,7 @@ pub trait Protocol: Send + Sync {
         format!("{} bytes", payload.len())
     }
 
-    /// What a message carries of data and pings, for counting. Of most protocols that is not known.
+    /// The data and pings that a message carries, for counting. Not known for most protocols.
     fn parts(&self, payload: &[u8]) -> PartBytes {
         let _ = payload;
         PartBytes::default()

@@ -254,7 +254,7 @@ impl PhinProcess {
             if let Some(receipt) = self.unclaimed.pop() {
                 self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
             } else if let Some((token, body)) = self.asked.pop() {
-                // Of two queries that arrive together, one may end before its answer.
+                // If two queries arrive together, one may end before its answer.
                 let _ = self.swim.querying(now).reply(token, QueryAnswer::Reply(body));
             } else {
                 break;
@@ -274,7 +274,7 @@ impl PhinProcess {
         Some(MessageLine { from, generation, sequence, hops, bytes: body.len(), content })
     }
 
-    /// Publishes a message. What is published comes before its delivery here.
+    /// Publishes a message. The publication is recorded before its delivery here.
     fn publish(
         &mut self,
         now: Instant,
@@ -353,7 +353,7 @@ impl Process for PhinProcess {
             // An error changes nothing. The scenario states what it expects.
             Input::Moved(host) => self.swim.move_to(now, vec![host.addr()]),
             Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
-            // What exceeds a limit is refused, and changes nothing.
+            // A write that exceeds a limit is refused, and changes nothing.
             Input::Put { key, value, time_to_live } => {
                 drop(self.swim.put_data(now, key, value, time_to_live));
             }
@@ -432,7 +432,7 @@ fn data_line(data: &MemberData) -> DataLine {
     }
 }
 
-/// What tells one message from another.
+/// The identity of a message.
 pub(crate) fn message_hash(topic: &str, body: &[u8]) -> u64 {
     let mut content = TraceHash::default();
     content.bytes(topic.as_bytes());

@@ -331,8 +331,8 @@ impl Dice {
         vec![(Duration::ZERO, lies), (dies_after, death)]
     }
 
-    /// What applications write meanwhile, in two of three runs: drawn last, so that a seed's other events stay what they are.
-    /// It ends before the calm at the end.
+    /// Writes of applications meanwhile, in two of three runs: drawn last, so that a seed's other events stay what
+    /// they are. They end before the calm at the end.
     fn writes(&mut self, scenario: &Scenario) -> Vec<TimedEvent> {
         if self.one_in(3) {
             return Vec::new();
@@ -360,7 +360,7 @@ impl Dice {
         writes.collect()
     }
 
-    /// What applications publish to all, in two of three runs, drawn after everything else.
+    /// Publications of applications, in two of three runs, drawn after everything else.
     fn messages(&mut self, scenario: &Scenario) -> Vec<TimedEvent> {
         if self.one_in(3) {
             return Vec::new();

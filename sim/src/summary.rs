@@ -34,7 +34,7 @@ pub struct Summary {
     published: Messages,
 }
 
-/// What became of messages to all members.
+/// The messages to all members, and their deliveries.
 #[derive(Clone, Debug, Default)]
 struct Messages {
     published: usize,

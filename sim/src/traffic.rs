@@ -17,11 +17,11 @@ pub struct Traffic {
     /// Packets the network lost.
     pub lost: u64,
     by_node: Vec<(u64, u64)>,
-    /// What messages carried, where that is counted.
+    /// The content of messages, if it is counted.
     pub parts: PartBytes,
 }
 
-/// What messages carried: bytes of payload, or how many there were.
+/// The content of messages: bytes of payload, or their number.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct PartBytes {
     /// Bytes of announcements of data.

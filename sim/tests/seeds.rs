@@ -32,7 +32,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
 const FAULT_REGRESSIONS: &[(u64, &str)] =
     &[(56, "a member that one observer reaches was dead before it was suspect and could refute")];
 
-/// What was drawn later than they were found.
+/// Events that were drawn later than these seeds were found.
 const AVOIDED: &[&str] = &["data", "messages"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! What nodes cost between two moments: traffic and CPU time.
+//! The cost of nodes between two moments: traffic and CPU time.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct Cost {
     pub cpu_ms_per_second: f64,
 }
 
-/// What the nodes of a cluster had cost at a moment.
+/// The total cost of the nodes of a cluster at a moment.
 pub(crate) struct Reading {
     at: u64,
     traffic: Option<(u64, u64)>,

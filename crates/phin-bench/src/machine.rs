@@ -82,7 +82,7 @@ impl Machine {
         self.load_after = load();
     }
 
-    /// What a reader of a report should know of it, as a sentence; `remark` follows the load.
+    /// A sentence on the machine for readers of a report; `remark` follows the load.
     pub(crate) fn describe(&self, remark: &str) -> String {
         let network = match self.own_network {
             true => "",

@@ -33,7 +33,7 @@ pub(crate) struct Answers {
     ended: mpsc::Receiver<()>,
 }
 
-/// What the runs of one program have in common.
+/// State shared by the runs of one program.
 struct Replier {
     program: Program,
     limit: Duration,
@@ -80,7 +80,7 @@ impl Answers {
 }
 
 impl Replier {
-    /// Runs the program with the question as its input. What it writes is the reply.
+    /// Runs the program with the question as its input. Its output is the reply.
     async fn reply(self: Arc<Self>, query: IncomingQuery) -> Result<Vec<u8>, Refused> {
         // Dropped last, when the program is killed.
         let _running = self.running.clone();

@@ -23,7 +23,7 @@ impl Changes {
         Self { cluster: cluster.clone(), subscription, is_isolated: false }
     }
 
-    /// Of changes only those of members that match, before or after.
+    /// Only changes of members that match before or after are reported.
     pub(crate) fn matching(self, filter: Filter) -> Self {
         Self { subscription: self.subscription.matching(filter), ..self }
     }

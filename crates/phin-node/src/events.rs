@@ -27,7 +27,7 @@ pub(crate) struct Line {
     pub(crate) what: What,
 }
 
-/// What a line reports.
+/// The content of a line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum What {
@@ -53,7 +53,7 @@ pub(crate) struct Changed {
     pub(crate) refusal: Option<String>,
 }
 
-/// What is no change of a member; the tag is the field `event`.
+/// Notices that are no change of a member; the tag is the field `event`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
 pub(crate) enum Own {

@@ -1,4 +1,4 @@
-//! What a command is to store or send: its argument, or standard input.
+//! The content that a command stores or sends: its argument, or standard input.
 
 use std::io::{self, Read};
 

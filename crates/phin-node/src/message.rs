@@ -9,7 +9,7 @@ use crate::{
     text::{escaped, printable_option},
 };
 
-/// What a subscriber of topics receives. The tag is the field `event`.
+/// The lines that a subscriber of topics receives. The tag is the field `event`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum MessageEvent {
@@ -83,7 +83,7 @@ pub(crate) struct Delivered {
 }
 
 impl MessageEvent {
-    /// What a subscription reports; `None` if only a later release knows it.
+    /// The line for a notice of a subscription; `None` if only a later release knows it.
     pub(crate) fn of(notice: TopicNotice, members: &Members) -> Option<Self> {
         let brief = |id| BriefMember::new(id, members);
         Some(match notice {
@@ -109,7 +109,7 @@ impl MessageEvent {
         }
     }
 
-    /// What a human-readable line says after the time and the event.
+    /// The human-readable text after the time and the event.
     pub(crate) fn to_text(&self) -> String {
         match self {
             Self::Subscribed { topics, topic_prefixes } => {

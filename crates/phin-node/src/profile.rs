@@ -1,4 +1,4 @@
-//! What members say of themselves, in a line of text: tags and the serving state.
+//! Tags and serving states of members, in a line of text.
 
 use phin::{MemberInfo, ServingState};
 

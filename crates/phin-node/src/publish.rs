@@ -21,7 +21,7 @@ use crate::{
                         phin publish cache/flush users --filter role=web\n  \
                         tar c config | phin publish config -")]
 pub(crate) struct Args {
-    /// What the message is about: 1 to 128 bytes, without spaces and invisible characters
+    /// The topic of the message: 1 to 128 bytes, without spaces and invisible characters
     topic: Topic,
     /// The message, at most 64 KiB; `-` reads it from standard input
     #[arg(allow_negative_numbers = true)]

@@ -27,7 +27,7 @@ use crate::{
                         phin query leader '' --first 1\n  \
                         phin query config/check - --json < config.toml")]
 pub(crate) struct Args {
-    /// What the query is about: 1 to 128 bytes, without spaces and invisible characters
+    /// The topic of the query: 1 to 128 bytes, without spaces and invisible characters
     topic: Topic,
     /// The question, at most 64 KiB; `-` reads it from standard input
     #[arg(allow_negative_numbers = true)]
@@ -114,7 +114,7 @@ fn print(line: &[u8]) -> io::Result<()> {
     stdout.flush()
 }
 
-/// What became of all members.
+/// The outcomes at all members.
 #[derive(Default)]
 struct Tally {
     replies: usize,

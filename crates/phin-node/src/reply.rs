@@ -11,13 +11,13 @@ use crate::{content::Content, events::BriefMember, text::printable};
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum QueryLine {
-    /// What became of one member.
+    /// The outcome at one member.
     Outcome(MemberOutcome),
     /// The last line.
     Ended(Summary),
 }
 
-/// What became of one member that was asked.
+/// The outcome at one member that was asked.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct MemberOutcome {
     pub(crate) member: BriefMember,

@@ -26,7 +26,7 @@ use crate::{
 pub(crate) struct Args {
     /// The member's name, its id, or the first 8 digits of its id or more
     member: String,
-    /// What the message is about: 1 to 128 bytes, without spaces and invisible characters
+    /// The topic of the message: 1 to 128 bytes, without spaces and invisible characters
     topic: Topic,
     /// The message, at most 16 MiB; `-` reads it from standard input
     #[arg(allow_negative_numbers = true)]

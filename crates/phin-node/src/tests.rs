@@ -1,4 +1,4 @@
-//! What holds for the whole command line.
+//! Rules for the whole command line.
 
 use clap::CommandFactory;
 

@@ -1,4 +1,4 @@
-//! What keys are made of and written as: random bytes, derivation, hexadecimal, and texts that hold them.
+//! Random bytes, key derivation, hexadecimal, and texts that contain secrets.
 
 use std::{
     fmt::{self, Write},

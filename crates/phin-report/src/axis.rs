@@ -189,7 +189,7 @@ fn rounded(value: f64) -> f64 {
     (value * digits).round() / digits
 }
 
-/// So many different values can each be written beside an axis.
+/// Up to this many different values are each written beside an axis.
 const MAX_LABELS: usize = 12;
 
 #[cfg(test)]

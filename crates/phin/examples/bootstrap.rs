@@ -99,7 +99,7 @@ async fn watch(nodes: &[Cluster], settle: Duration, time: Duration) -> Result<()
     Ok(())
 }
 
-/// What all nodes have done since their start, and what the process has used.
+/// The counters of all nodes since their start, and the resources that the process has used.
 #[derive(Default)]
 struct Sums {
     messages: u64,

@@ -6,11 +6,11 @@ use phin_swim::{Generation, MemberId, Peer, Record};
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 use tracing::{error, info, warn};
 
-/// Who asks to be let into the cluster: what it says of itself, under its own signature, and where it is seen to be.
+/// A node that asks to be admitted to the cluster: its own signed statement, and the address that it is seen at.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Newcomer {
-    /// Who it is, as its connection proves.
+    /// Its id, as proved by its connection.
     pub id: MemberId,
     /// Its display name, as it says.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct Newcomer {
 /// The application's word on a newcomer: let it in, or the reason why not.
 pub(crate) type Decision = Result<(), String>;
 
-/// What decides, made to be called from any task.
+/// The deciding function, callable from any task.
 #[derive(Clone)]
 pub(crate) struct Hook(Arc<dyn Fn(Newcomer) -> Deciding + Send + Sync>);
 
@@ -101,8 +101,8 @@ impl Decisions {
     }
 }
 
-/// What the newcomer is told; who was refused may ask again. `None` is an answer that did not come in time, and
-/// `Some(None)` a panic.
+/// The answer to the newcomer; a node that was refused may ask again. `None` is an answer that did not come in time,
+/// and `Some(None)` a panic.
 fn conclude(id: MemberId, name: &str, answer: Option<Option<Decision>>) -> Decision {
     match answer {
         Some(Some(Ok(()))) => Ok(()),

@@ -1,4 +1,4 @@
-//! What this node's application answers to queries: one handler for each topic, on tasks of its own.
+//! Answering queries: one handler of this node's application for each topic, on tasks of its own.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ pub struct IncomingQuery {
     pub from: MemberId,
     /// The run of that member's process.
     pub generation: Generation,
-    /// What it is about.
+    /// Its topic.
     pub topic: Topic,
     /// Its content.
     pub body: Arc<[u8]>,
@@ -53,8 +53,8 @@ impl Drop for QueryHandler {
 }
 
 impl Cluster {
-    /// Calls `handle` with each query of a topic, on tasks of the runtime that this is called on, until the result is dropped
-    /// or the node ends. What it returns is the reply, of at most 64 KiB.
+    /// Calls `handle` with each query of a topic, on tasks of the runtime that this is called on, until the result is
+    /// dropped or the node ends. The value that it returns is the reply, of at most 64 KiB.
     ///
     /// At most 64 calls run at once. To further queries the answer is [`Busy`](crate::QueryOutcome::Busy). A call is
     /// cancelled at an `await` when the time of its query is over. A call that panics, or whose reply is too long, is logged and

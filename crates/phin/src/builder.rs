@@ -122,10 +122,10 @@ impl Builder {
     /// Sets the name at which others reach this node, "host" or "host:port", for a node whose address
     /// changes. Without a port, or with port 0, the bound port is used. Replaces an address set before.
     ///
-    /// The name is resolved at the start and then every 10 s. When it resolves to another address, the node
-    /// announces that one. While it does not resolve, the last address stays; at the start it is tried for 10
-    /// s. Of several addresses one is announced, if possible of the family that the node is bound to, for as
-    /// long as the name has it. A loopback address counts only for a node that is bound to one.
+    /// The name is resolved at the start and then every 10 s. When it resolves to another address, the node announces
+    /// that one. While it does not resolve, the last address stays; at the start it is tried for 10 s. If it has
+    /// several addresses, the node announces one of them, if possible of the family that it is bound to, and keeps
+    /// that one for as long as the name has it. A loopback address counts only for a node that is bound to one.
     pub fn advertise_name(mut self, name: impl Into<String>) -> Self {
         self.advertise = Some(Advertise::Name(name.into()));
         self
@@ -148,8 +148,8 @@ impl Builder {
         self
     }
 
-    /// Sets a tag of the node, such as the port of the service beside it. Of several calls for one key the last one
-    /// counts. [`start`](Self::start) fails if the tags exceed a limit ([`Tags`]).
+    /// Sets a tag of the node, such as the port of the service beside it. If called several times for one key, the
+    /// last call counts. [`start`](Self::start) fails if the tags exceed a limit ([`Tags`]).
     ///
     /// ```
     /// # let key = phin::ClusterKey::generate();
@@ -185,8 +185,8 @@ impl Builder {
     /// Sets the protocol settings. Default [`Config::lan`].
     ///
     /// [`max_period`](Self::max_period), [`evict_degraded_after`](Self::evict_degraded_after) and
-    /// [`retention`](Self::retention) take precedence over the fields of the same names, in whatever order the methods are
-    /// called. Of several calls of `config`, `lan`, `wan` and `local` the last one counts.
+    /// [`retention`](Self::retention) take precedence over the fields of the same names, in whatever order the methods
+    /// are called. If several of `config`, `lan`, `wan` and `local` are called, the last call counts.
     ///
     /// ```
     /// # use std::time::Duration;

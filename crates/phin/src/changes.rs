@@ -1,4 +1,4 @@
-//! What an update changed, in words for the log.
+//! The changes of an update, in words for the log.
 
 use phin_swim::{Event, Member};
 

@@ -76,7 +76,7 @@ impl Clock {
     }
 }
 
-/// By how much the two clocks may come apart before the wall clock counts as set.
+/// The difference between the two clocks from which on the wall clock counts as set.
 const MAX_DRIFT: Duration = Duration::from_millis(500);
 /// When the wall clock of a test begins: 2001-09-09, 01:46:40 UTC.
 #[cfg(feature = "testing")]

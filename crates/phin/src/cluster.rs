@@ -36,14 +36,14 @@ use crate::{
 /// cluster instead, call [`leave`](Self::leave) first. A task that only watches the node can hold a
 /// [`WeakCluster`](crate::WeakCluster), which does not keep it running.
 ///
-/// Any future of a handle may be dropped at any time. What it has started then continues or never happens,
-/// and the node stays consistent.
+/// Any future of a handle may be dropped at any time. An operation that it has started then continues or never
+/// happens, and the node stays consistent.
 #[derive(Clone)]
 pub struct Cluster {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What all handles of a node share.
+/// State shared by all handles of a node.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) id: MemberId,

@@ -1,4 +1,4 @@
-//! What others ask of the driver.
+//! Requests to the driver.
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Departure, PhiSubscription, Stats, SubscribePhiError};
 
-/// What a handle, or a task beside the driver, asks of it. Replies nobody waits for any more are dropped.
+/// A request of a handle, or of a task beside the driver. Replies that nobody waits for any more are dropped.
 #[derive(Debug)]
 pub(crate) enum Command {
     Join {
@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Ask(Question),
 }
 
-/// What a handle asks, with the reply to it.
+/// A request of a handle, with the reply to it.
 pub(crate) struct Question(Box<Ask>);
 
 type Ask = dyn FnOnce(&mut dyn Node, Instant) + Send;
@@ -56,7 +56,7 @@ pub(crate) trait Node {
     fn advertise(&mut self, now: Instant, addr: SocketAddr);
 }
 
-/// What happens to a query.
+/// A request about a query.
 #[derive(Debug)]
 pub(crate) enum QueryEvent {
     Outcome(MemberId, QueryOutcome),
@@ -67,7 +67,7 @@ pub(crate) type JoinResult = Result<(), NotJoined>;
 pub(crate) type SendOutcome = Result<(), SendFailure>;
 pub(crate) type WatchPhiResult = Result<PhiSubscription, SubscribePhiError>;
 
-/// What a node that has left does with a join.
+/// The answer to a join of a node that has left.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum AfterLeaving {
     /// It returns: the application asks for it.

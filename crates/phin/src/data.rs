@@ -24,8 +24,8 @@ use crate::{
 /// in each value, and 16 KiB together ([`Config::max_data_bytes`](crate::Config::max_data_bytes)). The data of a member that left,
 /// or was restarted, is gone at once. With a data directory, a restarted node says its own data again.
 ///
-/// There is no compare-and-set, no transaction, and no key that several members write: members may disagree for moments, and for
-/// as long as a network is split. What must be agreed on belongs in a consensus system.
+/// There is no compare-and-set, no transaction, and no key that several members write: members may disagree for
+/// moments, and for as long as a network is split. Values that members must agree on belong in a consensus system.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -133,7 +133,7 @@ pub enum DataNotice {
     Update {
         /// The member whose data it is.
         owner: MemberId,
-        /// What happened.
+        /// The change.
         update: DataUpdate,
     },
     /// The subscriber fell behind by more than the buffer. The current data replaces the changes that it missed.
@@ -175,7 +175,7 @@ impl DataSubscription {
         poll_fn(|context| Pin::new(&mut *self).poll_next(context)).await
     }
 
-    /// What the subscriber is to see of a snapshot.
+    /// The part of a snapshot that the subscriber sees.
     fn select(&mut self, data: &Data) -> Data {
         let members = self.members.borrow().clone();
         let data = data.select(&self.prefix, |owner| matches(&members, &self.filter, owner));

@@ -1,4 +1,4 @@
-//! What a node keeps between its runs: its identity, how often it has started, and the peers it knew.
+//! State that a node keeps between its runs: its identity, how often it has started, and the peers it knew.
 
 use std::{
     fs::{self, DirBuilder, File, TryLockError},
@@ -103,7 +103,7 @@ impl DataDir {
         read_or_set_aside(&self.peers_path(), peers::MAX_FILE_BYTES, peers::decode)
     }
 
-    /// What the last run wrote about itself, as [`peers`](Self::peers).
+    /// The last run's entry about itself, as [`peers`](Self::peers).
     pub(crate) fn data(&self) -> Vec<KeptEntry> {
         read_or_set_aside(&self.data_path(), kept_data::MAX_FILE_BYTES, kept_data::decode)
     }
@@ -136,7 +136,7 @@ impl DataDir {
     }
 }
 
-/// What a file holds that the node can do without: nothing if it cannot be read, and then it is set aside.
+/// The content of a file that the node can do without: nothing if it cannot be read, and then it is set aside.
 fn read_or_set_aside<T: Default>(path: &Path, max_bytes: u64, decode: fn(&[u8]) -> Option<T>) -> T {
     let content = match read_at_most(path, max_bytes) {
         Ok(content) => content,
@@ -163,7 +163,7 @@ pub(crate) fn seal(format: &str, lines: impl Iterator<Item = String>) -> String 
     text + &format!("{checksum:016x}\n")
 }
 
-/// What the lines of a sealed text say, if it is whole and `encode` makes exactly that of it.
+/// The values of the lines of a sealed text, if it is whole and `encode` makes exactly that text of them.
 pub(crate) fn unseal<T>(
     format: &str,
     content: &[u8],

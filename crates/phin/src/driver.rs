@@ -1,8 +1,8 @@
 //! The one task that owns the protocol and the transport's receiver.
 //!
-//! It waits for four things: a message, a command, a host's answer, a deadline. Whatever woke it, it handles
-//! everything received first and fires timers last, so that a reply that has arrived is no miss.
-//! Nothing it does can wait for a subscriber, a dial or a disk.
+//! It waits for four things: a message, a command, a host's answer, a deadline. After any of them, it handles
+//! everything received first and fires timers last, so that a reply that has arrived is no miss. Nothing it does can
+//! wait for a subscriber, a dial or a disk.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -77,22 +77,22 @@ pub(crate) struct Driver<T: Transport> {
     pub(crate) state: State,
 }
 
-/// What the driver remembers between wakes.
+/// The driver's state between wakes.
 #[derive(Debug, Default)]
 pub(crate) struct State {
-    /// Who waits for which member's answer. Those who stopped waiting are swept out at each join.
+    /// The callers that wait for an answer of a member. Those that stopped waiting are removed at each join.
     joining: BTreeMap<MemberId, Vec<oneshot::Sender<JoinResult>>>,
     leaving: Option<Leaving>,
-    /// Who waits for the end of a message; the core ends each, at its deadline at the latest.
+    /// The callers that wait for the end of a message; the core ends each, at its deadline at the latest.
     sending: BTreeMap<Ticket, oneshot::Sender<SendOutcome>>,
-    /// Who reads which query.
+    /// The readers of queries.
     querying: BTreeMap<QueryId, mpsc::Sender<QueryEvent>>,
     /// Messages that arrived with this input, to be delivered after what else it brought.
     arrived: VecDeque<Arrived>,
     /// Until when timers wait for the transport to hand over what arrived during a pause.
     settling: Option<Instant>,
-    /// What the published list looks like; it also changes without an event, when a long dead
-    /// member is forgotten, or one dies that is suppressed.
+    /// The version of the published list; it also changes without an event, when a long dead member is forgotten, or a
+    /// suppressed one dies.
     published: Option<(u64, Fingerprint, usize, usize)>,
     batch: Batch,
     phi_watches: PhiWatches,
@@ -103,7 +103,7 @@ pub(crate) struct State {
     outsiders: Outsiders,
 }
 
-/// What came out of one wake, told when the list that goes with it is published.
+/// Outputs of one wake, reported when the list that goes with them is published.
 #[derive(Debug, Default)]
 struct Batch {
     events: Vec<Event>,
@@ -114,7 +114,7 @@ struct Batch {
     confirmed: Vec<MemberId>,
 }
 
-/// What arrived for the application.
+/// Messages that arrived for the application.
 #[derive(Debug)]
 enum Arrived {
     Message(Message),
@@ -150,7 +150,7 @@ struct Leaving {
     progress: watch::Sender<Departure>,
 }
 
-/// What members' hosts answer; each question is a task of its own.
+/// The answers of members' hosts; each question is a task of its own.
 pub(crate) struct Hosts {
     answered: mpsc::Sender<(MemberId, HostAnswer)>,
     answers: mpsc::Receiver<(MemberId, HostAnswer)>,
@@ -327,7 +327,7 @@ impl<T: Transport> Driver<T> {
                     (None, _) => self.give_up_joining(member_id(peer.id)),
                 }
             }
-            // What a later transport may tell besides.
+            // A notice that only a later transport knows.
             _ => {}
         }
         self.flush_outputs();
@@ -418,7 +418,7 @@ impl<T: Transport> Driver<T> {
             // It was on its way when the application chose an address.
             Command::Moved { .. } if self.following_addr.is_none() => {}
             Command::Moved { addr } => {
-                // What was connected at the old address leads nowhere, and nobody can be told that it ended.
+                // A connection to the old address leads nowhere, and its end cannot be reported to anyone.
                 self.transport.give_up_all();
                 self.status.nat_addr.send_replace(None);
                 self.swim.move_to(now, vec![addr]);
@@ -451,7 +451,7 @@ impl<T: Transport> Driver<T> {
         });
         let waiting = self.state.joining.entry(through.id).or_default();
         waiting.push(reply);
-        // Who asks a member twice at once gets one answer.
+        // Two requests to one member at the same time get one answer.
         if waiting.len() == 1 {
             self.swim.join(now, through);
         }
@@ -541,7 +541,8 @@ impl<T: Transport> Driver<T> {
         self.status.isolated.send_replace(is_isolated);
     }
 
-    /// Hands a message to its subscriptions, and answers it if that is wanted. Whoever reads it finds its sender in the list.
+    /// Hands a message to its subscriptions, and answers it if that is wanted. Its readers find its sender in the
+    /// list.
     fn deliver(&mut self, arrived: Arrived) {
         if !self.state.batch.events.is_empty() {
             self.publish();
@@ -593,7 +594,7 @@ impl<T: Transport> Driver<T> {
         let looks =
             (members.version(), members.fingerprint(), members.len(), members.suppressed_len());
         let is_converged = self.swim.is_converged(self.clock.now());
-        // Whoever reads a list finds it no sooner converged than it is.
+        // Readers of a list find it converged no sooner than it is.
         if !is_converged {
             self.tell_converged(false);
         }
@@ -611,7 +612,7 @@ impl<T: Transport> Driver<T> {
                 }
             }
             self.publisher.publish_snapshot(members);
-            // Whoever hears of another member finds the node joined.
+            // A subscriber that receives an event about another member finds the node joined.
             if !is_alone {
                 self.status.joined.send_if_modified(|joined| !std::mem::replace(joined, true));
             }
@@ -800,7 +801,7 @@ impl<T: Transport> Node for Driver<T> {
 
     fn advertise(&mut self, now: Instant, addr: SocketAddr) {
         self.is_advertise_given = true;
-        // What the application says is the last word on it.
+        // The decision of the application is final.
         if let Some(following) = self.following_addr.take() {
             following.abort();
         }
@@ -827,7 +828,7 @@ const fn send_failure(error: &SendError) -> Option<SendFailure> {
         | SendError::Unreachable(_) => Some(SendFailure::Unreachable),
         SendError::TimedOut => Some(SendFailure::TimedOut),
         SendError::ConnectionLost => None,
-        // What a later transport may tell besides.
+        // A notice that only a later transport knows.
         _ => None,
     }
 }
@@ -835,7 +836,7 @@ const fn send_failure(error: &SendError) -> Option<SendFailure> {
 /// Which members changed their address lately.
 #[derive(Debug, Default)]
 struct Wanderers {
-    /// Of each the address that it has and the one before, the latest change last; at most [`MAX_WANDERERS`].
+    /// The present address of each member and the one before, the latest change last; at most [`MAX_WANDERERS`].
     addrs: Vec<(MemberId, SocketAddr, Option<SocketAddr>)>,
 }
 
@@ -871,7 +872,7 @@ const HOST_ANSWERS: usize = 64;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Being this late is worth a line in the log: others may have noticed, too.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-/// Of how many members the last addresses are remembered; the one whose last event is oldest is forgotten.
+/// The number of members whose last addresses are remembered; the one whose last event is oldest is forgotten.
 const MAX_WANDERERS: usize = 64;
 /// How long after a pause timers wait for what arrived during it.
 const SETTLING_TIME: Duration = Duration::from_millis(10);

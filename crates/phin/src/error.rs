@@ -1,4 +1,4 @@
-//! What can go wrong, by operation.
+//! Errors, by operation.
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 

@@ -16,7 +16,7 @@ use tokio::sync::{
 
 use crate::receiving::Receiving;
 
-/// What counts its changes: each raises the version by one.
+/// The count of its changes: each raises the version by one.
 pub(crate) trait Versioned: Clone + Send + Sync + 'static {
     fn version(&self) -> u64;
 }
@@ -117,11 +117,11 @@ pub(crate) struct Follower<S, E> {
     events_missed: Arc<AtomicU64>,
 }
 
-/// What a subscriber receives next.
+/// The next item for a subscriber.
 pub(crate) enum Next<S, E> {
     First(S),
     Event(E),
-    /// So many changes are replaced by this snapshot, which has them.
+    /// The number of changes that this snapshot replaces.
     Missed(u64, S),
 }
 

@@ -28,13 +28,13 @@ use crate::{
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Joined {
-    /// Who it is.
+    /// Its identity.
     pub through: MemberId,
     /// Where it was reached.
     pub addr: SocketAddr,
 }
 
-/// What is needed to join. It keeps neither the driver nor the node alive.
+/// Everything needed to join. It keeps neither the driver nor the node alive.
 #[derive(Clone)]
 pub(crate) struct Joiner {
     pub(crate) transport: Weak<dyn Dial>,
@@ -92,7 +92,7 @@ impl Joiner {
         let command = Command::Join { through, after_leaving, reply };
         let commands = self.commands.upgrade().ok_or(Stopped)?;
         commands.send(command).await.map_err(|_| Stopped)?;
-        // Whoever waits here must not keep the node alive.
+        // Callers that wait here must not keep the node alive.
         drop(commands);
         let ended = timeout(MAX_ANSWER_TIME, ended).await;
         match ended.map_err(|_| JoinError::TimedOut { addr, limit: MAX_ANSWER_TIME })? {
@@ -148,8 +148,7 @@ pub(crate) fn is_refusal(error: &DialError) -> bool {
     }
 }
 
-/// Of two reasons why a seed did not let this node in, the one that says more: an answer, then
-/// silence.
+/// The more informative of two reasons why a seed did not admit this node: an answer rather than silence.
 fn telling(one: JoinError, other: JoinError) -> JoinError {
     let rank = |error: &JoinError| match error {
         JoinError::Refused { .. } => 3,

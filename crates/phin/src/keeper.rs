@@ -137,7 +137,7 @@ async fn keep_data(
 struct Peers {
     data_dir: Arc<DataDir>,
     failures: Arc<Failures>,
-    /// What the directory has.
+    /// The content of the directory.
     kept: Vec<KnownPeer>,
     unmet: watch::Receiver<Vec<KnownPeer>>,
 }
@@ -150,7 +150,7 @@ impl Peers {
                 None => members.changed().await.is_err(),
                 Some(failing) => ends_within(&mut members, failing.delay).await,
             };
-            // What changes soon after is written along.
+            // Changes that follow soon are written together with this one.
             let has_ended = has_ended || ends_within(&mut members, WRITE_DELAY).await;
             let peers = known_peers(&members.borrow_and_update(), &self.unmet.borrow());
             failing = match self.write(peers).await {

@@ -51,7 +51,7 @@ pub(crate) fn swim_peer(peer: phin_quic::Peer) -> phin_swim::Peer {
     phin_swim::Peer { id: member_id(peer.id), addr: peer.addr }
 }
 
-/// What a host is asked, as the transport says it.
+/// A question to a host, in the transport's type.
 pub(crate) fn host_question(question: Question) -> HostQuestion {
     match question {
         Question::Reachability => HostQuestion::IsThere,
@@ -59,7 +59,7 @@ pub(crate) fn host_question(question: Question) -> HostQuestion {
     }
 }
 
-/// What a host answered, as the protocol says it.
+/// An answer of a host, in the protocol's type.
 pub(crate) fn host_answer(answer: phin_quic::HostAnswer) -> HostAnswer {
     match answer {
         phin_quic::HostAnswer::PortRefused => HostAnswer::PortRefused,
@@ -69,7 +69,7 @@ pub(crate) fn host_answer(answer: phin_quic::HostAnswer) -> HostAnswer {
     }
 }
 
-/// What a failed dial means to the protocol.
+/// The meaning of a failed dial for the protocol.
 pub(crate) fn unreachable(error: &DialError) -> Unreachable {
     match error {
         DialError::Refused { refusal, .. } => not_admitted(refusal),
@@ -83,8 +83,8 @@ pub(crate) fn unreachable(error: &DialError) -> Unreachable {
     }
 }
 
-/// What it means that the process at a member's own address and this one refuse each other. With another key, or in
-/// another cluster, it is not the member. A member whose certificate expired is refused, too.
+/// The meaning of a refusal between this node and the process at a member's own address. A process with another key,
+/// or in another cluster, is not the member. A member whose certificate expired is refused, too.
 fn not_admitted(refusal: &Refusal) -> Unreachable {
     match refusal {
         Refusal::WrongKey | Refusal::OtherCluster => Unreachable::OtherIdentity,
@@ -92,8 +92,7 @@ fn not_admitted(refusal: &Refusal) -> Unreachable {
     }
 }
 
-/// What the end of a connection means to the protocol: only a peer that shuts down, or was started
-/// anew, is gone.
+/// The meaning of a connection's end for the protocol: only a peer that shuts down, or was started anew, is gone.
 pub(crate) fn disconnection(reason: &DisconnectReason) -> Disconnection {
     match reason {
         DisconnectReason::Closed(CloseReason::Shutdown) => Disconnection::Closed,

@@ -140,17 +140,17 @@ pub use subscription::{Notice, Subscription};
 pub use topics::{TopicNotice, TopicSubscription};
 pub use weak::WeakCluster;
 
-/// What the README shows has to compile.
+/// The examples of the README have to compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// What the guide shows has to compile.
+/// The examples of the guide have to compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/embed.md")]
 struct Guide;
 
-/// What the guide shows has to compile, and its tests have to pass.
+/// The examples of the guide have to compile, and its tests have to pass.
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../../docs/guide/test-your-application.md")]
 struct TestingGuide;
@@ -160,12 +160,12 @@ struct TestingGuide;
 #[doc = include_str!("../README.md")]
 struct PackageReadme;
 
-/// What the guide to messages shows has to run.
+/// The examples of the guide to messages have to run.
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../../docs/guide/messages.md")]
 struct MessagesGuide;
 
-/// What the guide to tags shows has to run: it is the example `service`.
+/// The example of the guide to tags has to run: it is the example `service`.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/tags.md")]
 struct TagsGuide;

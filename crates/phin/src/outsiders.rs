@@ -12,7 +12,7 @@ use phin_swim::{Instant, MemberId};
 #[derive(Debug)]
 pub(crate) struct Outsiders {
     total: Budget,
-    /// Of each node, the one that sent the latest message last; at most [`MAX_OUTSIDERS`].
+    /// A budget for each node, the one that sent the latest message last; at most [`MAX_OUTSIDERS`].
     each: Vec<(MemberId, Budget)>,
 }
 
@@ -36,7 +36,7 @@ impl Outsiders {
             self.total.left -= cost;
         }
         if self.each.len() >= MAX_OUTSIDERS {
-            // What was silent for the longest time has most of its budget back.
+            // The node that was silent for the longest time has most of its budget back.
             self.each.remove(0);
         }
         self.each.push((from, own));
@@ -72,13 +72,13 @@ impl Budget {
     }
 }
 
-/// Of one node: a thousand requests to join at once.
+/// The budget of one node: a thousand requests to join at once.
 const EACH: Limit = Limit { burst: 1024 * 1024, per_second: 64 * 1024 };
-/// Of all together: sixteen thousand newcomers at once, then four thousand in a second.
+/// The budget of all together: sixteen thousand newcomers at once, then four thousand in a second.
 const TOTAL: Limit = Limit { burst: 16 * 1024 * 1024, per_second: 4 * 1024 * 1024 };
-/// What the shortest message costs.
+/// The cost of the shortest message.
 const MIN_COST: u64 = 1_024;
-/// Of how many nodes a budget is kept: as many as may be connected, and more.
+/// The number of nodes that have a budget: more than can be connected.
 const MAX_OUTSIDERS: usize = 1_024;
 
 #[cfg(test)]

@@ -16,8 +16,9 @@ pub(crate) struct KnownPeer {
     pub(crate) addrs: Vec<SocketAddr>,
 }
 
-/// Whom to keep: who is in the list, but for those that left, and whom an earlier run knew and this one has not met.
-/// Beyond [`MAX_PEERS`] the dead give way, then those not met, then a choice that is another at each node.
+/// The peers to keep: the members in the list, except those that left, and those that an earlier run knew and this one
+/// has not met. Beyond [`MAX_PEERS`] the dead give way, then those not met, then a choice that differs from node to
+/// node.
 pub(crate) fn known_peers(members: &Members, unmet: &[KnownPeer]) -> Vec<KnownPeer> {
     let me = members.me().id();
     let listed = members.iter().filter(|m| m.id() != me && m.state() != MemberState::Left);

@@ -23,7 +23,7 @@ use crate::{SubscribePhiError, clock::Clock, receiving::Receiving};
 pub struct PhiCrossing {
     /// When this node found it, by the wall clock.
     pub at: SystemTime,
-    /// What phi was then: infinite where the member is declared dead, 0 where nothing is known against it.
+    /// The value of phi then: infinite if the member is declared dead, 0 if there is no evidence against it.
     pub phi: f64,
     /// Whether phi is now at the threshold or above it.
     pub is_above: bool,

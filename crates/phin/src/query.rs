@@ -62,18 +62,18 @@ impl Query {
     }
 }
 
-/// What became of one member that was asked.
+/// The outcome at one member that was asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct QueryReply {
     /// The member.
     pub member: MemberId,
-    /// What became of it: its reply, or why there is none.
+    /// The outcome: its reply, or why there is none.
     pub outcome: QueryOutcome,
 }
 
-/// What became of the members that were asked, in the order in which it became known: a stream that ends with the query. It
-/// does not keep the node running. Dropping it ends the query.
+/// The outcomes at the members that were asked, in the order in which they became known: a stream that ends with the
+/// query. It does not keep the node running. Dropping it ends the query.
 #[derive(Debug)]
 #[must_use = "dropping it ends the query"]
 pub struct Replies {

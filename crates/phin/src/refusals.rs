@@ -49,8 +49,8 @@ impl Refusals {
     }
 }
 
-/// Of how many members a refusal is known. A fault of this node's certificate concerns all members, and then any of
-/// them shows it.
+/// The number of members whose refusal is remembered. A fault of this node's certificate concerns all members, and
+/// then any of them shows it.
 const MAX_REFUSALS: usize = 256;
 
 #[cfg(test)]

@@ -49,14 +49,14 @@ pub enum Outcome {
     },
 }
 
-/// What there is against a member.
+/// The evidence against a member.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Evidence {
     /// The kind of silence that the votes amount to.
     pub silence: Silence,
-    /// What the votes are worth together.
+    /// The phi of the votes together.
     pub phi: f64,
     /// The votes of the observers; empty if this node knows none.
     pub votes: Vec<Vote>,
@@ -74,9 +74,9 @@ pub struct Vote {
     pub silent_since: SystemTime,
     /// How many of its pings were not answered, up to 255.
     pub pings_missed: u8,
-    /// What these are worth together: −log10 of the probability that a live member would be as silent.
+    /// The phi of its missed replies: −log10 of the probability that a live member would be as silent.
     pub phi: f64,
-    /// What the member's host said to it.
+    /// The answer of the member's host to it.
     pub silence: Silence,
 }
 

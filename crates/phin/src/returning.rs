@@ -15,11 +15,11 @@ use crate::{
 
 /// Tries the peers of an earlier run until each was met: found in the list, or found to be another at its address.
 ///
-/// While the node is alone, a few at once, then more, until one lets it in. In company it goes on with the others, but
-/// slowly: when all of a cluster restart together, or while the network is split, its parts may each find only
-/// themselves. Who was not met for as long as the dead are remembered is given up.
+/// While the node is alone, it asks a few at once, then more, until one admits it. Afterwards it goes on with the
+/// others, but slowly: when all of a cluster restart together, or while the network is split, its parts may each find
+/// only themselves. A peer that was not met for as long as the dead are remembered is given up.
 pub(crate) struct Returning {
-    /// Who was not met yet; whoever keeps the known peers reads along.
+    /// The peers that were not met yet; the task that keeps the known peers reads them.
     pub(crate) unmet: watch::Sender<Vec<KnownPeer>>,
     pub(crate) joiner: Joiner,
     pub(crate) company: Company,

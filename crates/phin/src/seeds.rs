@@ -38,7 +38,7 @@ pub(crate) struct Seeding {
 /// A seed as it was given, "host:port".
 pub(crate) type Seed = Arc<str>;
 
-/// What a round found out.
+/// The result of a round.
 #[derive(Debug, Default)]
 struct Round {
     failures: Failures,
@@ -120,7 +120,7 @@ impl Seeding {
     }
 }
 
-/// Who is there besides this node.
+/// The members besides this node.
 #[derive(Clone)]
 pub(crate) struct Company {
     pub(crate) members: watch::Receiver<Members>,

@@ -39,7 +39,7 @@ use crate::{
     transport::{Dial, Quic, Transport},
 };
 
-/// What admits a node to its cluster.
+/// The credentials that admit a node to its cluster.
 #[derive(Clone)]
 pub(crate) enum Admission {
     Key(Keyring),
@@ -53,9 +53,9 @@ pub(crate) enum Advertise {
     Name(String),
 }
 
-/// What a node is given besides its settings: by the system, or by a test in its place.
+/// The inputs of a node besides its settings: those of the system, or a test's in their place.
 pub(crate) struct Surroundings<B> {
-    /// What an earlier run left. `None`: what the data directory has, or nothing.
+    /// The state that an earlier run left. `None`: that in the data directory, if any.
     pub(crate) persisted: Option<Persisted>,
     pub(crate) wall: Wall,
     pub(crate) random: Random,
@@ -220,7 +220,7 @@ pub(crate) fn host_patience(builder: &Builder) -> Duration {
 /// Whether the advertised address changes by itself, and with what.
 enum Follow {
     Nothing,
-    /// What the name resolves to.
+    /// The addresses that the name resolves to.
     Name(AdvertisedName<fn(String) -> Lookup>),
     /// The addresses of this host.
     Host,
@@ -326,12 +326,12 @@ impl std::fmt::Debug for Admission {
     }
 }
 
-/// What lasts from run to run, or is made anew for this one.
+/// State that lasts from run to run, or is made anew for this one.
 pub(crate) struct Persisted {
     pub(crate) identity: Arc<Identity>,
     pub(crate) generation: Generation,
     pub(crate) peers: Vec<KnownPeer>,
-    /// What it wrote about itself.
+    /// Its entry about itself.
     pub(crate) data: Vec<KeptEntry>,
     pub(crate) data_dir: Option<DataDir>,
 }

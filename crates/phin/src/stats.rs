@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What a node counted since its start.
+/// The counters of a node since its start.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -14,7 +14,7 @@ pub struct Stats {
     pub driver: DriverStats,
 }
 
-/// What the driver counted: how promptly it runs, and what it dropped.
+/// The counters of the driver: how promptly it runs, and what it dropped.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DriverStats {

@@ -1,4 +1,4 @@
-//! What the driver tells besides the list: how the node stands now.
+//! The present status of the node, which the driver reports beside the list.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -22,7 +22,7 @@ pub enum Notice {
     Event {
         /// When this node learned of it, in wall-clock time.
         at: SystemTime,
-        /// What changed.
+        /// The change.
         event: Event,
     },
     /// The subscriber fell behind by more than the buffer. The current list replaces the changes that it missed.

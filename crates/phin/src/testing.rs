@@ -106,7 +106,7 @@ enum State {
     Ended,
 }
 
-/// What a node runs in.
+/// The environment of a node.
 enum Process {
     Task(Task),
     Thread(NodeThread),
@@ -359,7 +359,7 @@ impl TestCluster {
     }
 
     /// Cuts the ways between each node of one group and each of the other, in both directions, until they
-    /// [`heal`](Self::heal). Nodes in neither group reach both. What was sent before still arrives.
+    /// [`heal`](Self::heal). Nodes in neither group reach both. Packets sent before still arrive.
     ///
     /// # Panics
     /// A node is in both groups.
@@ -588,7 +588,7 @@ impl Node {
     }
 }
 
-/// What is there, in alphabetical order.
+/// The files there, in alphabetical order.
 fn list(items: impl Iterator<Item = String>) -> String {
     let mut items: Vec<_> = items.collect();
     items.sort();

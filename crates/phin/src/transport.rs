@@ -57,14 +57,14 @@ pub(crate) trait Transport: Send + Sync + 'static {
     fn released(addr: SocketAddr) -> impl Future<Output = ()> + Send;
 }
 
-/// What has arrived. Dropping the future of [`receive`](Self::receive) loses nothing.
+/// The next arrival. Dropping the future of [`receive`](Self::receive) loses nothing.
 pub(crate) trait Receiver: Send + 'static {
     fn receive(&mut self) -> impl Future<Output = Option<Received>> + Send;
 
     fn try_receive(&mut self) -> Option<Received>;
 }
 
-/// What a handle needs of a transport of any kind.
+/// The part of a transport of any kind that a handle needs.
 pub(crate) trait Dial: Send + Sync {
     fn dial(&self, addr: SocketAddr) -> Dialling;
 }

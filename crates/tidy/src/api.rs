@@ -1,4 +1,4 @@
-//! What a crate's public signatures mention, as far as its tokens tell.
+//! The types that a crate's public signatures mention, as far as its tokens show.
 
 use std::collections::BTreeSet;
 
@@ -113,12 +113,11 @@ fn is_import(before: &[Token]) -> bool {
     start.is_some_and(|start| before[start].text == "use")
 }
 
-/// What the path that begins here is called in this file.
+/// The name in this file of the path that begins here.
 fn imported_name(path: &[Token]) -> Option<&str> {
     let end = path.iter().position(|token| matches!(&*token.text, "," | ";" | "}" | "{"))?;
     let name = path[..end].last().map(|token| token.text.as_str())?;
-    // Of a module itself, its parent's name is what is used.
-    // Of braces, each path inside is looked at by itself.
+    // A module itself is used under its parent's name. Each path inside braces is looked at by itself.
     if name == "::" {
         return None;
     }

@@ -26,7 +26,7 @@ pub(super) struct Core {
     /// The last state of each member in its list.
     known: BTreeMap<MemberId, (Version, MemberState)>,
     list_version: u64,
-    /// What the events said of the data of each, and which was known.
+    /// The data of each member according to the events, and according to the snapshot.
     data: BTreeMap<MemberId, BTreeMap<Arc<str>, Arc<[u8]>>>,
     data_version: u64,
     heads: BTreeMap<MemberId, (Generation, Revision)>,

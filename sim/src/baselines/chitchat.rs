@@ -53,7 +53,7 @@ impl Protocol for Chitchat {
     }
 }
 
-/// What is known of one node. Each write is a version.
+/// The known state of one node. Each write is a version.
 #[derive(Clone, Debug, Default)]
 struct State {
     version: u64,
@@ -97,7 +97,7 @@ impl Node {
         digest
     }
 
-    /// What a node with this digest lacks, as far as it fits; it begins with a random node.
+    /// The values that a node with this digest lacks, as far as they fit, beginning with a random node.
     fn delta(&mut self, digest: &BTreeMap<NodeId, u64>, max_bytes: usize) -> Vec<u8> {
         let mut delta = Vec::new();
         let first = NodeId(self.rng.random_range(0..self.states.len() as u32));
@@ -280,5 +280,5 @@ const MAX_BYTES: usize = 65_507;
 const DIGEST_BYTES: usize = 43;
 const DELTA_BYTES: usize = 37;
 const VALUE_BYTES: usize = 21;
-/// What is written of a value here beside it and its key: node, version and both lengths.
+/// The bytes of a value beside it and its key: node, version and both lengths.
 const WRITTEN_BYTES: usize = 17;

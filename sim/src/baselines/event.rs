@@ -51,5 +51,5 @@ impl<'a> Event<'a> {
     }
 }
 
-/// What is written of a header.
+/// The bytes of a header.
 const WRITTEN_BYTES: usize = 18;

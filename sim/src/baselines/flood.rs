@@ -172,7 +172,7 @@ const EVENT: u8 = 0;
 const ALIVE: u8 = 1;
 /// As in phin.
 const RINGS: u32 = 8;
-/// What phin's messages have beside topic and content: identities, numbers and a signature.
+/// The bytes of phin's messages beside topic and content: identities, numbers and a signature.
 const HEADER_BYTES: usize = 110;
 /// Less than a connection stays open without use.
 const KEEP_ALIVE: Duration = secs(10);

@@ -168,5 +168,5 @@ const INTERVAL: Duration = millis(200);
 const FANOUT: usize = 3;
 const RETRANSMIT_MULTIPLIER: u32 = 4;
 const MAX_DATAGRAM: usize = 1_400;
-/// What an event has beside name and content: types, a Lamport time, names of fields.
+/// The bytes of an event beside name and content: types, a Lamport time, names of fields.
 const HEADER_BYTES: usize = 30;

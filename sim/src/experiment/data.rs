@@ -17,7 +17,7 @@ use crate::{
     traffic::PartBytes,
 };
 
-/// What of data is measured.
+/// The case of data to be measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum DataCase {
     /// Single changes of 200 bytes.
@@ -100,7 +100,7 @@ fn change(job: &Job) -> Metrics {
     let per_change = |bytes: u64| vec![bytes as f64 / f64::from(CHANGES) / f64::from(nodes)];
     let wire = (end.0 - idle.0).saturating_sub(idle.0 - begin.0);
     let PartBytes { announced, asked, changes, fingerprints, pings, .. } = end.1 - idle.1;
-    // Of chitchat, parts are not counted.
+    // The parts of chitchat are not counted.
     let counted = |bytes: u64| if pings == 0 { vec![f64::NAN] } else { per_change(bytes) };
     let seconds = measured.as_secs_f64() * f64::from(nodes);
     metrics([

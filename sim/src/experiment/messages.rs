@@ -15,7 +15,7 @@ use crate::{
     traffic::PartBytes,
 };
 
-/// What of messages is measured.
+/// The case of messages to be measured.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum MessageCase {
     /// One member publishes 100 messages, one each 100 ms.
@@ -63,7 +63,7 @@ struct Burst {
     dies: f64,
 }
 
-/// What was sent until a moment.
+/// The traffic until a moment.
 type Spent = (u64, PartBytes);
 
 fn simulation(job: &Job, loss: f64) -> Simulation {
@@ -100,7 +100,7 @@ fn burst(job: &Job, burst: &Burst) -> Metrics {
     let begins = run.now() + lasts;
     let begin = spent_until(&mut run, begins);
     schedule(&mut run, job, burst, begins);
-    // What was published just before has arrived by then.
+    // Messages published just before have arrived by then.
     let first = spent_until(&mut run, begins + (EVERY - millis(1)));
     let half = spent_until(&mut run, begins + (lasts / 2 - millis(1)));
     let end = spent_until(&mut run, begins + (lasts - millis(1)));
@@ -235,7 +235,7 @@ const SPACED_EVERY: Duration = secs(3);
 const WARM_UP: Duration = secs(20);
 /// How long a message is given to reach all.
 const PATIENCE: Duration = secs(15);
-/// What a member may publish in a second.
+/// The limit of a member's publications in a second.
 const LIMIT: u32 = 256;
 /// The largest cluster of which all members publish.
 const MAX_ALL_PUBLISH: u32 = 50;

@@ -21,7 +21,7 @@ pub struct DataLedger {
 /// A revision of a member's data, and how it became known.
 #[derive(Clone, Copy, Debug)]
 pub struct Publication {
-    /// Whose.
+    /// The owner.
     pub owner: NodeId,
     /// When it was published.
     pub at: Instant,

@@ -32,9 +32,9 @@ pub struct Published {
     pub at: Instant,
     /// How many other members ran then.
     pub readers: usize,
-    /// To how many others it was delivered.
+    /// The number of others that received it.
     pub delivered: usize,
-    /// To how many of them within a second.
+    /// The number of others that received it within a second.
     pub within_second: usize,
     /// How long after it was published it was delivered last.
     pub last: Duration,

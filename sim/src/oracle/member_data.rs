@@ -1,4 +1,4 @@
-//! What readers see of a member's data is what its owner published, whole, and never goes back.
+//! Readers see a member's data as its owner published it, whole, and never an earlier revision than before.
 
 use std::collections::BTreeMap;
 
@@ -13,10 +13,10 @@ use crate::{
 #[derive(Debug)]
 pub struct MemberDataSound {
     max_bytes: usize,
-    /// What each owner published, by generation and revision: one content in each run of its process. A process that starts
-    /// with an old copy of its data can repeat a generation, until it learns of that.
+    /// The publications of each owner, by generation and revision: one content in each run of its process. A process
+    /// that starts with an old copy of its data can repeat a generation, until it learns of that.
     published: BTreeMap<(NodeId, u32, u64), BTreeMap<u32, u64>>,
-    /// What each reader, in which run of it, saw last of each owner.
+    /// The last revision of each owner that each reader saw, in each run of the reader.
     seen: BTreeMap<(NodeId, u32, NodeId), (u32, u64)>,
     findings: Findings,
 }

@@ -46,7 +46,7 @@ struct Stream {
     last: u64,
     /// How many it was told to have missed since.
     told: u64,
-    /// What it was told to have missed: the first and the last.
+    /// The range that it was told to have missed: the first and the last.
     missed: Vec<(u64, u64)>,
 }
 

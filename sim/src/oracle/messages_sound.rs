@@ -1,4 +1,4 @@
-//! What is delivered to a member was published as it is, once, in order, and what is missing was reported before.
+//! Messages are delivered as they were published, once, in order, and gaps are reported before.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{
 /// Finds messages that nobody published, that arrive again or too late, and gaps that were not reported.
 #[derive(Debug, Default)]
 pub struct MessagesSound {
-    /// What each member published in each run: more than one content if it used a generation again.
+    /// The publications of each member in each run: more than one content if it used a generation again.
     published: BTreeMap<(NodeId, Generation, u64), Vec<Sent>>,
     /// How far each receiver is, in each run of its process, with each run of a publisher.
     streams: BTreeMap<(NodeId, u32, NodeId), Stream>,

@@ -19,7 +19,7 @@ impl DataReporter {
     }
 }
 
-/// What was written since the last look, and which nodes know it.
+/// The writes since the last look, and the nodes that know them.
 #[derive(Debug, Default)]
 pub(crate) struct DataBoard {
     changes: Watched<State>,
@@ -60,8 +60,8 @@ impl DataBoard {
         });
     }
 
-    /// Waits until every node knows all that was written since the last call, for so long at most, and returns it in the
-    /// order in which it was written. What a node learns of it later does not count.
+    /// Waits, for at most this long, until every node knows all writes since the last call, and returns these in the
+    /// order in which they were made. Nodes that learn of them later do not count.
     pub(crate) async fn spread(&self, within: Duration) -> Vec<Change> {
         let all = |state: &State| {
             let is_known = |written: &Written| written.known.len() == state.nodes;

@@ -126,7 +126,7 @@ impl Bench<'_> {
             }
             self.say(row, &format!("change {number} of {}", self.options.changes));
         }
-        // What follows the last change counts, too, such as acknowledgements.
+        // Traffic after the last change counts, too, such as acknowledgements.
         thread::sleep(MAX_PAUSE);
         spread.cost = self.reading(cluster).since(&before, row.members);
         Ok(spread)

@@ -166,7 +166,7 @@ impl DataReport {
 }
 
 impl DataRow {
-    /// What a single change added to the cost of a node.
+    /// The cost that a single change added at a node.
     fn for_each_change(&self, a_second: fn(&Cost) -> Option<f64>) -> Option<f64> {
         self.single.as_ref()?.for_each_change(self.idle.as_ref()?, a_second)
     }

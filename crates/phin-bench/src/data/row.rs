@@ -56,7 +56,7 @@ impl Spread {
         self.changes - self.all_ms.len()
     }
 
-    /// What a change added to the cost of a node: of so much a second, beyond so much while nothing changed.
+    /// The cost that a change added at a node: the rate during the changes, less the rate while nothing changed.
     pub(crate) fn for_each_change(
         &self,
         idle: &Cost,

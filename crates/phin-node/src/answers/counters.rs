@@ -1,4 +1,4 @@
-//! What a program that answers queries has done, for metrics.
+//! Counters of a program that answers queries, for metrics.
 
 use std::{
     path::PathBuf,

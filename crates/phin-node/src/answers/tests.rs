@@ -20,7 +20,7 @@ fn answers(cluster: &Cluster, script: &str, argument: &str, limit: Duration) -> 
     Answers::start([Answer { topic: topic(), program }], limit, cluster)
 }
 
-/// What the only member answers.
+/// The answer of the only member.
 async fn asked(cluster: &Cluster, question: &[u8], within: Duration) -> QueryOutcome {
     let query = Query::new(&topic(), question).timeout(within);
     cluster.query(query).await.unwrap().next().await.unwrap().outcome

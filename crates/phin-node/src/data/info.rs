@@ -19,7 +19,7 @@ pub(crate) struct DataOf {
     /// The run of the member in which it wrote the data; 0 until it has published any.
     pub(crate) generation: Generation,
     pub(crate) revision: Revision,
-    /// Of all keys and values together.
+    /// The bytes of all keys and values together.
     pub(crate) bytes: usize,
     pub(crate) entries: Vec<Entry>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Line {
     pub(crate) what: What,
 }
 
-/// What a line reports; the tag is the field `event`.
+/// The content of a line; the tag is the field `event`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub(crate) enum What {

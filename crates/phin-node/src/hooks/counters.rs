@@ -1,4 +1,4 @@
-//! What a hook has done, for metrics.
+//! Counters of a hook, for metrics.
 
 use std::{
     path::PathBuf,

@@ -17,8 +17,8 @@ pub(crate) struct Trigger {
     pub(crate) events: Vec<HookEvent>,
     /// The topics whose messages are events, too.
     pub(crate) topics: Vec<Topic>,
-    /// Of the events about members, only those of members that match, before or after; of the messages, only those of senders
-    /// that match when they arrive.
+    /// Restricts events about members to members that match before or after, and messages to senders that match when
+    /// the message arrives.
     pub(crate) filter: Filter,
 }
 
@@ -33,7 +33,7 @@ pub(crate) enum HookEvent {
     Reconnected,
 }
 
-/// What a hook receives next.
+/// The next input of a hook.
 #[derive(Debug, PartialEq)]
 pub(super) enum Arrival {
     /// A line of JSON.
@@ -132,7 +132,7 @@ pub(super) fn events(
     stream::unfold(source, |mut source| async move { Some((source.next().await?, source)) })
 }
 
-/// What a hook receives of one notice about messages.
+/// The input of a hook for one notice about messages.
 fn message_arrival(notice: TopicNotice, trigger: &Trigger, cluster: &Cluster) -> Option<Arrival> {
     let members = cluster.members();
     let matches = |id: MemberId| {
@@ -151,7 +151,7 @@ fn message_arrival(notice: TopicNotice, trigger: &Trigger, cluster: &Cluster) ->
     Some(Arrival::Line(Line::now(What::Messages(told)).to_json()))
 }
 
-/// What a hook receives of one notice.
+/// The input of a hook for one notice.
 fn arrivals(told: Told, trigger: &Trigger, cluster: &Cluster) -> Vec<Arrival> {
     let line = |line: Line| Arrival::Line(line.to_json());
     let notice = match told {

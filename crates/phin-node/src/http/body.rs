@@ -96,7 +96,8 @@ fn late() -> Refusal {
 
 /// The longest body that is no message is a value of member data.
 const MAX_BODY_BYTES: usize = MemberData::MAX_VALUE_BYTES;
-/// What the bodies of all messages under way may have together: as much as messages that wait for an answer.
+/// The most bytes that the bodies of all messages under way have together: as many as messages that wait for an
+/// answer.
 pub(super) const MAX_MESSAGE_BODIES_BYTES: usize = 64 * 1_024 * 1_024;
 /// How long a client may take to send a body.
 const MAX_BODY_TIME: Duration = Duration::from_secs(5);

@@ -37,7 +37,7 @@ struct Subscriber {
     changes: DataSubscription,
     /// The owners that are still to be sent of a snapshot.
     owners: VecDeque<(MemberId, Arc<MemberData>)>,
-    /// What is to be sent before the next owner: the lines of one owner at most.
+    /// Lines to be sent before the next owner: those of one owner at most.
     due: VecDeque<What>,
     _slot: OwnedSemaphorePermit,
 }

@@ -36,14 +36,14 @@ struct Subscriber {
     changes: Option<Changes>,
     messages: Option<TopicSubscription>,
     filter: Filter,
-    /// What the stream begins with, if it has messages.
+    /// The first line of a stream that has messages.
     subscribed: Option<MessageEvent>,
     /// The snapshot to send after a `missed`.
     due: Option<Members>,
     _slot: OwnedSemaphorePermit,
 }
 
-/// What a subscriber wants.
+/// The subscriber's request.
 struct Wanted {
     filter: Filter,
     has_members: bool,
@@ -179,7 +179,7 @@ async fn next_message(messages: &mut Option<TopicSubscription>) -> Option<TopicN
     }
 }
 
-/// What happens now, as an event.
+/// The present moment as an event.
 fn line_event(what: What) -> Option<Event> {
     let line = Line::now(what);
     json_event(line.what.name(), &line)

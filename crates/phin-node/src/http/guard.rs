@@ -168,8 +168,8 @@ fn is_ours(authority: &str) -> bool {
             || unbracketed.unwrap_or(host).parse::<IpAddr>().is_ok())
 }
 
-/// What a web page of another origin can have a browser post without asking first (Fetch Standard, CORS-safelisted
-/// `Content-Type`).
+/// Content types that a web page of another origin can make a browser post without asking first (Fetch Standard,
+/// CORS-safelisted `Content-Type`).
 const FORM_TYPES: [&str; 3] =
     ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 

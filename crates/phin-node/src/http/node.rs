@@ -20,9 +20,9 @@ pub(crate) struct Node {
     pub(super) connections: Arc<Counts>,
     /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
-    /// What each hook has done.
+    /// The counters of each hook.
     pub(super) hooks: Vec<Arc<hooks::Counters>>,
-    /// What each program that answers queries has done.
+    /// The counters of each program that answers queries.
     pub(super) answers: Vec<Arc<answers::Counters>>,
 }
 

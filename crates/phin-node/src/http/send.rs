@@ -57,7 +57,7 @@ pub(super) async fn send(
     Ok(Json(Delivered { delivered, member, topic, bytes }))
 }
 
-/// What the parameters say.
+/// The parameters of the request.
 fn how(query: Option<&str>) -> Result<How, Refusal> {
     let [timeout, generation, datagram] = parameters(query, ["timeout", "generation", "datagram"])?;
     let invalid = |name, text: &str, expected| {

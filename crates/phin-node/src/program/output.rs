@@ -1,4 +1,4 @@
-//! What becomes of the output of a program.
+//! Logging the output of a program.
 
 use std::path::Path;
 
@@ -22,13 +22,13 @@ pub(crate) struct Logged {
     log: Box<dyn FnMut(Logging<'_>) + Send>,
     /// The line in progress.
     line: Vec<u8>,
-    /// What was logged, or is in the line in progress.
+    /// Bytes that were logged, or are in the line in progress.
     lines: usize,
     bytes: usize,
     discarded_bytes: u64,
 }
 
-/// What is logged.
+/// A line to be logged.
 enum Logging<'a> {
     Line(&'a str),
     Discarded { bytes: u64 },
@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    /// What is logged of output that comes in these pieces.
+    /// The lines logged for output that comes in these pieces.
     fn logged(pieces: &[&[u8]]) -> (Vec<String>, u64) {
         let all = Arc::new(Mutex::new((Vec::new(), 0)));
         let seen = Arc::clone(&all);

@@ -114,13 +114,13 @@ fn event(name: &str) -> Result<HookEvent, String> {
     })
 }
 
-/// What an event begins with that is the messages of a topic.
+/// The prefix of an event that stands for the messages of a topic.
 const TOPIC: &str = "topic:";
 const EXPECTED: &str = "expected EVENT[,EVENT]=PROGRAM, such as dead,left=/usr/local/bin/notify, or with a filter, \
                         dead[role=db]=/usr/local/bin/notify";
 const EXPECTED_ANSWER: &str = "expected TOPIC=PROGRAM, such as disk/free=/usr/local/bin/disk-free";
 const DEFAULT_LIMIT: Duration = Duration::from_secs(30);
-/// Of each kind: each has a task, and a queue and perhaps a process, or up to 64 of them.
+/// The limit for each kind: each has a task and a queue, and perhaps a process, or up to 64 of them.
 const MAX_PROGRAMS: usize = 32;
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Drop for Watch {
     }
 }
 
-/// What a line says, without its time.
+/// A line without its time.
 fn brief(line: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let event = text(&line["event"]);

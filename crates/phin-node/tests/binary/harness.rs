@@ -202,7 +202,7 @@ pub(crate) fn ask(node: &Node, method: &str, path: &str, body: &str) -> Answer {
     request(&node.http, &format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()))
 }
 
-/// What a command says to which this node answers.
+/// The output of a command that this node answers.
 pub(crate) fn said(arguments: &[&str], node: &Node) -> String {
     let output = output_of(&[arguments, &["--http", &node.http]].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -147,7 +147,7 @@ async fn bulk_messages_have_limits_of_their_own_and_a_number() {
     }
     lengths.sort_unstable();
     assert_eq!(lengths, [400, 600, 999]);
-    // What was confirmed makes room.
+    // Confirmed messages make room.
     one.until(|stats| stats.streams_failed == 2).await;
 }
 

@@ -46,9 +46,9 @@ pub(crate) struct Scenario {
     loss: f64,
     rng: ChaCha8Rng,
     shown: BTreeSet<String>,
-    /// What ends the present run when it is sent.
+    /// The message that ends the present run when it is sent.
     awaited: Option<String>,
-    /// What happened since the last line, when, and to whom.
+    /// The events since the last line, with time and member.
     news: Vec<(String, Instant, Instant, Vec<usize>)>,
     seen: String,
     bytes: Vec<u8>,
@@ -62,8 +62,7 @@ struct Node {
     swim: Swim,
     process: Process,
     host: Host,
-    /// What its application says to messages.
-    /// What its application answers to queries; `None` if it does so later.
+    /// The application's reaction to messages, and its answers to queries; `None` if it answers later.
     answers: Option<fn(&str) -> QueryAnswer>,
     /// The queries that wait for that.
     asked: Vec<QueryToken>,
@@ -73,7 +72,7 @@ struct Node {
     generation: u32,
     /// Open connections, and to which run of the peer's process.
     connected: BTreeMap<MemberId, u32>,
-    /// What arrived while the process was stopped.
+    /// Messages that arrived while the process was stopped.
     waiting: Vec<Delivery>,
 }
 
@@ -84,7 +83,7 @@ enum Process {
     Killed,
 }
 
-/// What is under way, and between which runs of two processes.
+/// A message under way between runs of two processes.
 #[derive(Clone)]
 struct Delivery {
     from: usize,

@@ -1,4 +1,4 @@
-//! What a script is shown.
+//! The output that a script shows.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
@@ -6,7 +6,7 @@ use phin_swim::{Event, Member, MemberState, Message, Outcome, QueryOutcome, Rout
 
 use super::{Scenario, id, keys, name, script};
 
-/// What a member says of itself since a change, if that is something else.
+/// The tags and serving state of a member since a change, if they differ.
 pub(super) fn said(event: &Event) -> String {
     let before = event.before.as_deref().map(profile).unwrap_or_else(|| profile(&event.member));
     let after = profile(&event.member);
@@ -25,7 +25,7 @@ pub(super) fn message(message: &Message) -> String {
     }
 }
 
-/// What became of a member that was asked.
+/// The outcome at a member that was asked.
 pub(super) fn outcome(outcome: &QueryOutcome) -> String {
     match outcome {
         QueryOutcome::Reply(body) => format!("replied {}", String::from_utf8_lossy(body)),

@@ -42,7 +42,7 @@ impl Release {
         }
     }
 
-    /// What this member of this release understands of a payload.
+    /// The parts of a payload that this member of this release understands.
     pub(crate) fn understood(self, by: usize, payload: &[u8]) -> Vec<u8> {
         let (version, parts) = payload.split_at(1);
         let parts = match self {

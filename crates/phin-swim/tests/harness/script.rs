@@ -13,7 +13,7 @@ pub(crate) struct Rule {
     count: Option<u32>,
 }
 
-/// What the network does to a message.
+/// The treatment of a message by the network.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub(crate) enum Fate {
     Arrives,
@@ -50,7 +50,7 @@ impl Rule {
             && self.count != Some(0)
     }
 
-    /// What becomes of one more such message.
+    /// The treatment of one more such message.
     pub(crate) fn take(&mut self) -> Fate {
         if let Some(count) = &mut self.count {
             *count -= 1;
@@ -96,7 +96,7 @@ pub(crate) fn unreachable(word: &str) -> Unreachable {
     }
 }
 
-/// What an application says to messages.
+/// The reaction of an application to messages.
 pub(crate) fn takes(word: &str) -> Result<(), NotTaken> {
     match word {
         "all" => Ok(()),
@@ -186,7 +186,7 @@ pub(crate) fn nodes(nodes: &[usize]) -> String {
     words.join(" ")
 }
 
-/// What an application answers to queries.
+/// The answer of an application to queries.
 pub(crate) fn answers(word: &str) -> Option<fn(&str) -> QueryAnswer> {
     match word {
         "later" => None,

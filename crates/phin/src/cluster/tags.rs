@@ -1,4 +1,4 @@
-//! What this node says of itself: its tags, and whether it takes work.
+//! Tags and the serving state of this node.
 
 use phin_swim::{ServingState, Tags};
 

@@ -163,7 +163,7 @@ impl Drop for Memory {
     }
 }
 
-/// What arrives at one process.
+/// The packets that arrive at one process.
 #[derive(Debug)]
 pub(crate) struct MemoryReceiver {
     network: Network,

@@ -58,7 +58,7 @@ impl NodeThread {
                     let _ = order.recv();
                 }
             });
-            // Whatever the node was doing ends here, and its socket is closed.
+            // The node's tasks end here, and its socket is closed.
             drop(runtime);
         });
         let cluster =
@@ -213,7 +213,7 @@ impl Transport for Cuttable {
     }
 }
 
-/// What arrives, but for what a cut forbids.
+/// The next arrival, except those that a cut forbids.
 struct CuttableReceiver {
     inner: phin_quic::Receiver,
     way: Way,

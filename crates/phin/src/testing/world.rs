@@ -1,9 +1,9 @@
 //! The network in memory, as a value: the processes that listen, what is on its way to each, and their connections.
 //!
-//! A packet takes [`DELAY`]. What an address says to it is as on a real network: the process there handles it when it
-//! next runs; a host without a process refuses the port; a process that does not know the connection resets it; a host
-//! that is cut off says nothing. As with `phin_quic`, there is one connection for a pair of nodes, a message without one
-//! dials, and of a failed dial the next waits.
+//! A packet takes [`DELAY`]. An address reacts to it as on a real network: the process there handles it when it next
+//! runs; a host without a process refuses the port; a process that does not know the connection resets it; a host that
+//! is cut off does not answer. As with `phin_quic`, there is one connection for a pair of nodes, a message without one
+//! dials, and after a failed dial the next one waits.
 //!
 //! Not simulated: TLS (who is on the network is admitted), limits on peers, idle connections, NAT.
 
@@ -49,9 +49,9 @@ struct Number(u64);
 struct Process {
     number: Number,
     id: PeerId,
-    /// What is on its way, by when it arrives and whence it comes.
+    /// Packets under way, by the time at which they arrive and their source.
     inbox: BTreeMap<(Instant, SocketAddr, Number), Arrival>,
-    /// What was handled and waits for the driver.
+    /// Arrivals that were handled and wait for the driver.
     received: VecDeque<Received>,
     peers: BTreeMap<PeerId, Link>,
     /// Dials to an address where anybody may answer.
@@ -121,7 +121,7 @@ enum Arrival {
     },
 }
 
-/// What one process sends to another on a connection.
+/// A packet from one process to another on a connection.
 #[derive(Clone, Debug)]
 struct Packet {
     connection: Number,
@@ -144,14 +144,14 @@ enum Body {
     Reset,
 }
 
-/// What became of a packet when it was sent.
+/// The result of sending a packet.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Fate {
     OnItsWay,
     Lost,
 }
 
-/// What a process finds when it looks for something received.
+/// The result when a process looks for something received.
 #[derive(Debug)]
 pub(crate) enum Next {
     Received(Received),
@@ -323,7 +323,7 @@ impl World {
         }
     }
 
-    /// What the host at an address answers.
+    /// The answer of the host at an address.
     pub(crate) fn host_answer(
         &self,
         from: SocketAddr,

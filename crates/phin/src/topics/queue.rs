@@ -26,10 +26,10 @@ pub(crate) struct Queue {
     has_ended: bool,
 }
 
-/// What two messages have in common of which the later replaces the earlier.
+/// The key that two messages share if the later replaces the earlier.
 type Key = (MemberId, Topic, Arc<str>);
 
-/// What became of a message.
+/// The result of offering a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Pushed {
     Waits,

@@ -155,7 +155,7 @@ fn a_later_message_of_the_same_member_topic_and_key_replaces_one_that_waits() {
     }
     assert_eq!(read(&mut subscription), "2 4 -1 6");
     assert_eq!(stats(&deliverer), [6, 1, 2, 0]);
-    // What was read is replaced no more.
+    // A message that was read is not replaced any more.
     deliverer.deliver(&state(1, "a", "7"));
     assert_eq!(read(&mut subscription), "7");
 }

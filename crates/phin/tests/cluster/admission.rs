@@ -132,7 +132,7 @@ async fn a_hook_that_waits_holds_up_no_others_and_is_asked_no_more_than_so_many_
     within("a newcomer beyond the limit", busy).await;
     assert_eq!(seed.members().len(), 1);
     gate.add_permits(1);
-    // Who was admitted lets others know at once; who was told to come back does.
+    // A node that was admitted lets others know at once; one that was told to come back does.
     cluster.converged().await;
     assert_eq!((seed.members().live_len(), most.load(Ordering::SeqCst)), (71, 64));
 }
@@ -157,7 +157,7 @@ async fn a_node_that_never_joins_has_a_budget_and_holds_nobody_up() {
     };
     within("the end of its budget", flooded).await;
     let stats = seed.stats().await.unwrap();
-    // What the budget has room for, and some that was refilled.
+    // The number that the budget has room for, and some that was refilled.
     assert!(stats.swim.unknown_versions + stats.swim.malformed_messages >= 5, "{stats:?}");
     let newcomer = nodes.builder("newcomer").start().await.unwrap();
     within("joining", newcomer.join(seed.local_addr())).await.unwrap();

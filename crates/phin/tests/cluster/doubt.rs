@@ -1,4 +1,4 @@
-//! What a node tells of its doubts: phi at any moment, crossings of thresholds, and whether lists agree.
+//! A node reports its doubts: phi at any moment, crossings of thresholds, and whether lists agree.
 
 use std::time::{Duration, SystemTime};
 

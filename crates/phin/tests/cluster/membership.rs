@@ -45,7 +45,7 @@ async fn a_killed_node_is_dead_everywhere() {
     assert!(!survivor.is_isolated());
 }
 
-/// What the host says of a member that is silent, and how much time it is given.
+/// The host's answer about a silent member, and the tolerance.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_ended_one_that_hangs_and_a_host_that_is_off_are_told_apart() {
     type End = fn(&TestCluster, usize);
@@ -86,7 +86,7 @@ async fn a_node_that_resumes_in_time_was_never_dead() {
     assert_eq!(stats.pauses, 1, "it knows that it did not run");
 }
 
-/// What arrived during a pause is handled before the timers that came due in it.
+/// Messages that arrived during a pause are handled before the timers that came due in it.
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_arrived_during_a_pause_is_not_missed() {
     let cluster = TestCluster::start(2).await;

@@ -1,4 +1,4 @@
-//! What a data directory keeps from run to run.
+//! A data directory keeps state from run to run.
 
 use std::fs;
 

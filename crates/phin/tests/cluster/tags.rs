@@ -1,4 +1,4 @@
-//! What members say of themselves: tags and a serving state, changed while nodes run.
+//! Tags and the serving state of members, changed while nodes run.
 
 use std::{error::Error as _, pin::pin, task::Poll};
 
@@ -132,7 +132,7 @@ async fn a_tag_beyond_a_limit_is_refused_where_it_is_set() {
     let half = [("a", None), ("c d", Some("x"))];
     assert!(one.change_tags(half).await.is_err());
     assert_eq!(one.tags().await.unwrap().len(), 2, "none of them was changed");
-    // What one gives up makes room for the other, in whatever order they come.
+    // Room that one gives up is there for the other, in whatever order they come.
     let swap = [("b", Some("x".repeat(127))), ("a", Some("x".to_owned()))];
     assert_eq!(one.change_tags(swap).await.unwrap().get("a"), Some("x"));
 

@@ -1,4 +1,4 @@
-//! What applications see of phin.
+//! The API that applications see.
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::collections::BTreeSet;

@@ -109,7 +109,7 @@ fn two_that_dial_each_other_are_connected_once() {
     assert_eq!(three.run(1, SHORT), ["0 ended: Closed(Dead)"]);
 }
 
-/// What the ends of connections are to the driver is the same as with QUIC: see `closes.txt` of `phin-swim`.
+/// The ends of connections mean the same to the driver as with QUIC: see `closes.txt` of `phin-swim`.
 #[test]
 fn how_a_connection_ends_is_told_as_quic_tells_it() {
     let connected = || {
