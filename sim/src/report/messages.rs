@@ -39,7 +39,7 @@ pub(super) fn report(rows: &[Row]) -> Report {
         ],
     );
     text += &section(
-        "## Cost of bursts\n\nOf the same runs. `First` is the first message of each publisher, of which all tree links are still \
+        "## Cost of bursts\n\nThe costs of the same runs. `First` is the first message of each publisher, of which all tree links are still \
          to be found; `steady` the last fifty.",
         &[MessageCase::One, MessageCase::Ten, MessageCase::Loss, MessageCase::Deaths],
         vec![head(true), hops(), redundancy(), bytes(), controls()],
