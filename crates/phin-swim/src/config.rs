@@ -85,8 +85,8 @@ pub struct Config {
     pub max_publications_per_second: u32,
     /// How many bytes this node publishes in a second; as before. Default 1 MiB; 1 KiB to 1 GiB.
     pub max_published_bytes_per_second: usize,
-    /// The most bytes of publications that are kept for up to 30 s, for members that did not receive them. Beyond it, the
-    /// oldest give way and are counted. Default 16 MiB; at least 64 KiB.
+    /// The most bytes of publications that are kept for up to 30 s, for members that did not receive them. Beyond it,
+    /// the oldest are dropped and counted. Default 16 MiB; at least 64 KiB.
     pub max_recent_publication_bytes: usize,
     /// The most members in the list, dead ones included. Further ones are refused and counted. Default 65,536; 2 to
     /// 1,000,000.

@@ -317,7 +317,7 @@ impl Core {
         }
     }
 
-    /// Where a member is said to be, no process is: that bears out what others say of it.
+    /// No process is at the address of a member: this supports the claims of others that it is dead.
     pub(crate) fn record_gone(&mut self, id: MemberId) {
         self.verdicts().confirm_gone(id);
         self.run();

@@ -4,8 +4,8 @@
 //! only by a complete and verified later one. Members compare the data that they know by a fingerprint on pings and
 //! acks, and repair differences as they repair the list ([`spread`]).
 //!
-//! Data is as ephemeral as its owner: that of a member that left, or whose process was started anew, is gone at once. That of a
-//! dead member stays readable until it returns or is forgotten.
+//! Data is as ephemeral as its owner: that of a member that left, or whose process was restarted, is gone at once.
+//! That of a dead member stays readable until it returns or is forgotten.
 
 pub(crate) mod map;
 pub(crate) mod own;

@@ -1,7 +1,7 @@
 //! Flap damping: a member that dies and returns again and again is suppressed, by a penalty that halves over time.
 //!
-//! Each member decides by what it saw itself. One that is suppressed is in the list and takes part as ever: it is probed,
-//! observes, votes. Only the application is not told of its comings and goings until the penalty has decayed.
+//! Each member decides by its own observations. A suppressed member stays in the list and takes part as before: it is
+//! probed, observes, votes. Only the application receives no notice of its changes until the penalty has decayed.
 
 use std::{collections::BTreeMap, f64::consts::LN_2, time::Duration};
 
@@ -100,14 +100,14 @@ impl Config {
         self.flap_suppress * 2.0
     }
 
-    /// How long a penalty takes to decay to where a member is told of again.
+    /// How long a penalty takes to decay to the threshold of reuse.
     fn suppression_time(&self, penalty: f64) -> Duration {
         self.flap_half_life.mul_f64((ln(penalty / self.flap_reuse) / LN_2).max(0.0))
     }
 }
 
 impl Flaps {
-    /// Counts a member that died, or was started anew before anyone noticed its death.
+    /// Counts a member that died, or was restarted before anyone noticed its death.
     pub(crate) fn react(&mut self, ctx: &mut Ctx, list: &mut MembershipList, of: &Transition) {
         if of.is_unnoticed_restart() || of.is_death() {
             self.record(ctx, list, of.id());

@@ -1,10 +1,10 @@
 //! Forgetting members that died or left: when they were remembered long enough, or as an operator asks.
 //!
-//! A node that forgets a member tells the others. Each node that considers it dead or left forgets it too, and passes that
-//! on. A node out of reach still keeps it, and may send news of it later; so a forgotten member is remembered apart from
-//! the list, for as long again. A node that considers it dead or left is told to forget it; a node that considers it
-//! alive is answered as if it were still in the list. The member itself is not banned: a later record of it, or a
-//! message from it, brings it back.
+//! A node that forgets a member informs the others. Each node that considers it dead or left forgets it too, and
+//! passes that on. A node out of reach still keeps it, and may send news of it later; so a forgotten member is
+//! remembered apart from the list, for as long again. A node that considers it dead or left is asked to forget it; a
+//! node that considers it alive is answered as if it were still in the list. The member itself is not banned: a later
+//! record of it, or a message from it, brings it back.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -39,13 +39,13 @@ pub enum ForgetRefusal {
 /// The members that were forgotten, and when the list is swept next.
 #[derive(Debug)]
 pub(crate) struct Forgotten {
-    /// This node, which says so to others.
+    /// This node, which informs others.
     me: MemberId,
     members: BTreeMap<MemberId, Arc<Member>>,
     /// The same, by when they were forgotten.
     by_age: BTreeSet<(Instant, MemberId)>,
     sweep_at: Option<Instant>,
-    /// Dead members that another one has forgotten before their time; at most [`MAX_REQUESTS`], the first gives way.
+    /// Dead members that another one has forgotten before their time; at most [`MAX_REQUESTS`], the first is dropped.
     requests: VecDeque<Request>,
 }
 

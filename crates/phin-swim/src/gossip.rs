@@ -230,7 +230,7 @@ impl Gossip<'_> {
         self.list.get(id).and_then(|member| Kind::of(member))
     }
 
-    /// The list's present word on a member, or that it was forgotten.
+    /// The list's present entry of a member, or that it was forgotten.
     fn update(&self, id: MemberId) -> Option<Part> {
         let update = self.detector.reports.update(self.ctx.now, self.list, id);
         update.or_else(|| self.forgotten.news_of(id))

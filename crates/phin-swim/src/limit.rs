@@ -61,7 +61,7 @@ impl Tokens {
     }
 }
 
-/// A token bucket for each member: at most [`MAX_SPEAKERS`]; the one used longest ago gives way.
+/// A token bucket for each member: at most [`MAX_SPEAKERS`]; the one used longest ago is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Budgets(BTreeMap<MemberId, Tokens>);
 

@@ -35,7 +35,7 @@ pub(crate) struct LinkState {
     known_alive_at: Option<Instant>,
     /// The last pings to it, if they have no direct reply.
     pub(crate) unanswered: Option<Run>,
-    /// The longest silence that it ended by itself lately, and when that was.
+    /// The longest recent silence that the member ended by itself, and when that was.
     silence: Option<(Duration, Instant)>,
     /// How many pings in a row had no direct reply, whatever others say of the member.
     without_reply: u32,
@@ -81,7 +81,7 @@ pub(crate) struct Run {
     weight: f64,
     pub(crate) phi: f64,
     pub(crate) attempts: u8,
-    /// When others were last told.
+    /// When it was last reported to others.
     pub(crate) told_at: Option<Instant>,
 }
 
@@ -383,7 +383,7 @@ impl Links {
         }
     }
 
-    /// The longest silence that a member ended by itself lately.
+    /// The longest recent silence that a member ended by itself.
     pub(crate) fn longest_silence(&self, now: Instant, id: MemberId) -> Duration {
         let silence = self.links.get(&id).and_then(|link| link.silence);
         let recent = silence.filter(|&(_, ended_at)| now - ended_at < SILENCE_REMEMBERED);
@@ -412,7 +412,7 @@ impl Links {
 const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
 /// How long it is remembered of a member that it was silent for a while.
 const SILENCE_REMEMBERED: Duration = Duration::from_secs(60);
-/// For how long the word of a single other member that a silent member lives counts, if nothing else shows it.
+/// How long a single other member's statement that a silent member lives counts, if nothing else shows it.
 const LONE_WORD_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Instant, Record, ServingState};
 
-/// The identity of a member: 128 bits of the hash of its public key. Every connection proves it anew.
+/// The identity of a member: 128 bits of the hash of its public key. Every connection proves it again.
 ///
 /// It is written as 32 hexadecimal digits, by `Display`, by `Debug` and in JSON, and read from them.
 ///

@@ -1,12 +1,13 @@
 //! Newcomers that only others have heard so far.
 //!
-//! A member takes a newcomer into its list on the word of another member, as nobody can meet everybody who joins. A member
-//! that lies can announce any number that do not exist; these take the places of observers until they are found silent.
-//! So their number is limited, and after many of them died without having been heard, this member pings a newcomer itself
-//! before it takes it in. A newcomer that speaks for itself is always taken in.
+//! A member accepts a newcomer on the word of another member, as nobody can contact everybody who joins. A member that
+//! lies can announce any number that do not exist; these take the places of observers until they are found silent. So
+//! their number is limited, and after many of them died without having been heard, this member pings a newcomer itself
+//! before it accepts it. A newcomer that contacts this member itself is always accepted.
 //!
-//! A newcomer that is gone before it was heard here is a ghost. It leaves the list long before others that are gone, so that
-//! made-up members do not fill it. Nobody is told: a member that did hear it keeps it, redials it, and knows it again.
+//! A newcomer that is gone before it was heard here is a ghost. It leaves the list long before other departed members,
+//! so that invented members do not fill it. Nobody is informed: a member that did receive from it keeps it, redials
+//! it, and recognises it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -24,8 +25,8 @@ use crate::{
 pub(crate) struct Newcomers {
     /// Those in the list.
     unmet: BTreeMap<MemberId, Unmet>,
-    /// Those that were gone before they were heard, in the list or not: at most [`MAX_GHOSTS`], the one gone longest gives
-    /// way, and leaves the list with that.
+    /// Members that were gone before they were heard, in the list or not: at most [`MAX_GHOSTS`]; the one gone longest
+    /// is dropped, also from the list.
     ghosts: BTreeMap<MemberId, Ghost>,
     /// The same, by when they were gone.
     ghosts_by_age: BTreeSet<(Instant, MemberId)>,
@@ -33,8 +34,8 @@ pub(crate) struct Newcomers {
     unlisted_until: Instant,
     /// When the last of them died without having been heard: at most [`MANY`], latest first.
     vanished: VecDeque<Instant>,
-    /// Those that are pinged before they are taken in; at most [`MAX_WAITING`], and [`MAX_WAITING_OF_ONE`] told by one
-    /// member. Further ones are told of again.
+    /// Members that are pinged before they are accepted; at most [`MAX_WAITING`], and [`MAX_WAITING_OF_ONE`] announced
+    /// by one member. Further ones are announced again later.
     waiting: VecDeque<Waiting>,
 }
 
@@ -42,7 +43,7 @@ pub(crate) struct Newcomers {
 struct Unmet {
     /// When it was taken in.
     since: Instant,
-    /// When others last told a later version of it.
+    /// When others last announced a later version of it.
     renewed_at: Option<Instant>,
 }
 
@@ -50,7 +51,7 @@ struct Unmet {
 struct Ghost {
     /// When it was found to be gone.
     gone_at: Instant,
-    /// When others last told a later version of it.
+    /// When others last announced a later version of it.
     renewed_at: Option<Instant>,
 }
 
@@ -67,12 +68,12 @@ impl Newcomers {
         self.ghosts.contains_key(&id)
     }
 
-    /// Whether so many newcomers vanished lately that others' word on them is not enough.
+    /// Whether so many newcomers vanished recently that announcements by others are not enough.
     fn are_many_vanished(&self, now: Instant) -> bool {
         self.vanished.len() >= MANY && self.vanished.back().is_some_and(|&at| now - at < MEMORY)
     }
 
-    /// Takes note of a newcomer taken in on the word of others.
+    /// Notes that a newcomer was accepted on the word of others.
     fn record_told(&mut self, now: Instant, id: MemberId) {
         self.unmet.insert(id, Unmet { since: now, renewed_at: None });
     }
@@ -91,7 +92,7 @@ impl Newcomers {
         }
     }
 
-    /// A member died. Returns the ghost that gives way to it, if one does.
+    /// A member died. Returns the ghost that is dropped for it, if any.
     fn record_death(&mut self, now: Instant, id: MemberId) -> Option<MemberId> {
         let is_ghost = self.is_ghost(id);
         let has_vanished = self.unmet.remove(&id).is_some_and(|unmet| now - unmet.since < MEMORY);
@@ -105,7 +106,7 @@ impl Newcomers {
         self.record_ghost(id, Ghost { gone_at: now, renewed_at: Some(now) })
     }
 
-    /// A member is gone that was not heard. Returns the ghost that gives way to it, if one does.
+    /// A member is gone that was not heard. Returns the ghost that is dropped for it, if any.
     fn record_ghost(&mut self, id: MemberId, ghost: Ghost) -> Option<MemberId> {
         self.remove_ghost(id);
         let is_full = self.ghosts.len() >= MAX_GHOSTS;
@@ -135,8 +136,8 @@ impl Newcomers {
         }
     }
 
-    /// Whether a later version of a member is taken on the word of others. Each one sets the case against it back, so one
-    /// that was never heard is granted few.
+    /// Whether a later version of a member is accepted on the word of others. Each one resets the case against it, so
+    /// few are accepted for a member that was never heard.
     fn takes_version(&mut self, now: Instant, id: MemberId) -> bool {
         let unmet = self.unmet.get_mut(&id).map(|unmet| &mut unmet.renewed_at);
         let renewed_at =
@@ -220,7 +221,7 @@ impl Newcomers {
         is_taken
     }
 
-    /// Whether a later version of a member in the list is taken as another one tells it.
+    /// Whether a later version of a member in the list is accepted as another one announces it.
     fn takes_later(
         &mut self,
         ctx: &mut Ctx,
@@ -253,7 +254,7 @@ impl Newcomers {
         false
     }
 
-    /// Whether a newcomer is taken on the word of others.
+    /// Whether a newcomer is accepted on the word of others.
     fn is_word_enough(&mut self, now: Instant, id: MemberId, live: usize) -> bool {
         !self.is_ghost(id) && !self.are_many_vanished(now) && self.has_room(now, live)
     }
@@ -294,7 +295,7 @@ const MEMORY: Duration = Duration::from_secs(60);
 const MAX_UNMET: usize = 1_024;
 /// A member that lived for this long is no newcomer: its observers would have found it silent.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// How often others may tell a later version of one.
+/// How often others may announce a later version of one.
 const VERSION_INTERVAL: Duration = Duration::from_secs(5);
 /// How many that were gone before they were heard are remembered as such.
 const MAX_GHOSTS: usize = 4_096;
@@ -303,7 +304,7 @@ const GHOST_RETENTION: Duration = Duration::from_secs(600);
 const FIRST_ID: MemberId = MemberId([0; 16]);
 /// How many newcomers are pinged before they are taken in.
 const MAX_WAITING: usize = 64;
-/// How many of them on the word of one member.
+/// How many of them one member may announce.
 const MAX_WAITING_OF_ONE: usize = 8;
 /// How long such a newcomer has to answer.
 const WAITING_TIME: Duration = Duration::from_secs(5);
@@ -390,7 +391,7 @@ mod tests {
         assert!(newcomers.has_room(at(10), 16));
     }
 
-    /// Member 1 tells of a newcomer, which is put into the list if it is taken in.
+    /// Member 1 announces a newcomer, which is put into the list if it is accepted.
     fn tell(newcomers: &mut Newcomers, rooms: &mut Rooms, node: u8, state: MemberState) -> bool {
         let record = record(node, version(0, 0));
         let Rooms { ctx, list, .. } = rooms;
@@ -405,7 +406,7 @@ mod tests {
     #[test]
     fn a_newcomer_gone_before_it_was_heard_leaves_the_list_early() {
         use MemberState::{Alive, Dead, Left};
-        // As what it is told, whether it is heard before it dies, how many members the list may have, after how many
+        // The announced state, whether it is heard before it dies, how many members the list may have, after how many
         // seconds it leaves the list.
         let cases = [
             (Alive, false, 100, Some(600)),

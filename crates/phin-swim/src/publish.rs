@@ -1,10 +1,11 @@
 //! Messages to all members, spread as in Plumtree (Leitão, Pereira, Rodrigues, SRDS 2007) on the rings.
 //!
-//! The publisher signs and numbers each publication. It goes at once to the next members in some rings, which pass it on; each
-//! ring alone reaches all. A member that receives one twice asks the second sender to stop ([`Part::PublicationPrune`]), so
-//! what remains is a tree for each publisher. The other next members learn the number a little later
-//! ([`Part::PublicationNews`]), and ask for what did not come by itself ([`Part::PublicationWant`]); a member that had to ask
-//! more than once makes the one that answers a branch of the tree.
+//! The publisher signs and numbers each publication. It goes at once to the next members in some rings, which pass it
+//! on; each ring alone reaches all. A member that receives one twice asks the second sender to stop
+//! ([`Part::PublicationPrune`]), so a tree for each publisher remains. The other next members learn the number a
+//! little later ([`Part::PublicationNews`]), and ask for publications that were not pushed to them
+//! ([`Part::PublicationWant`]); a member that had to ask more than once makes the one that answers a branch of the
+//! tree.
 //!
 //! [`publisher`] puts the publications of one member into order, [`recent`] keeps them for those that ask; the rules
 //! are in [`broadcast`] and [`repair`].
@@ -81,7 +82,7 @@ impl Publishing {
         }
     }
 
-    /// Follows a change of a member. In another run its numbers begin anew.
+    /// Follows a change of a member. In another run its numbers start again.
     pub(crate) fn react(&mut self, ctx: &Ctx, transition: &Transition, live_len: usize) {
         if live_len <= 2 && !transition.is_me {
             self.alone_at = ctx.now;

@@ -1,10 +1,10 @@
 //! Queries: questions of one application to those of other members, with an outcome for each of them.
 //!
 //! The node that asks fixes which members it expects, each in its present run. It asks up to 16 of them directly
-//! ([`Part::QueryAsk`]); more of them receive the query as a publication. Answers ([`Part::QueryReplies`]) are signed by those
-//! that give them. They go directly to the node that asks where a connection is open, else back along the tree, in batches.
-//! A query ends as soon as each expected member has an outcome: it answered, died, left or was started anew, or the time is
-//! over.
+//! ([`Part::QueryAsk`]); more of them receive the query as a publication. Answers ([`Part::QueryReplies`]) are signed
+//! by those that give them. They go directly to the node that asks if a connection is open, else back along the tree,
+//! in batches. A query ends as soon as each expected member has an outcome: it answered, died, left or was restarted,
+//! or the time is over.
 //!
 //! [`own`] has the queries of this node, [`known`] those that reached it; [`asker`] and [`replier`] have the rules of both
 //! sides.

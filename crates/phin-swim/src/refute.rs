@@ -16,8 +16,8 @@ pub(crate) enum Accusation {
 }
 
 impl Verdicts<'_> {
-    /// Answers a claim against this node. The member that makes it is told by this node itself: it may be the only one
-    /// that this node reaches. A claim about an earlier version was answered before.
+    /// Answers a claim against this node. This node also informs the member that makes it directly: it may be the only
+    /// one that this node reaches. A claim about an earlier version was answered before.
     pub(crate) fn refute(&mut self, source: Source, claim: Claim, accusation: Accusation) {
         let mine = self.list.me().record.clone();
         let answer = match claim.version.cmp(&mine.version()) {

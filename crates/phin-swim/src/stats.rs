@@ -59,7 +59,7 @@ pub struct Stats {
     pub hearsay_ignored: u64,
     /// Members pinged before a verdict of others was accepted, because they had refuted lately.
     pub verdicts_examined: u64,
-    /// Newcomers pinged before they were added, because many others had vanished unheard.
+    /// Newcomers pinged before they were added, because many others had vanished without having been heard.
     pub newcomers_examined: u64,
     /// Members removed from the list early, because they were gone before this node heard them.
     pub ghosts_unlisted: u64,
@@ -111,7 +111,7 @@ pub struct Stats {
     pub publications_repeated: u64,
     /// Requests for publications that did not arrive by themselves.
     pub publications_requested: u64,
-    /// Publications that never arrived; the application was told.
+    /// Publications that never arrived; the application was informed.
     pub publications_missed: u64,
     /// Publications that gave way to later ones before 30 s, because there were too many to keep.
     pub publications_evicted: u64,

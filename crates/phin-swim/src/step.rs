@@ -16,7 +16,7 @@ use crate::{
 pub(crate) enum Step {
     /// Something became known of a member, by this way.
     Apply { news: News, source: Source },
-    /// The application is told of a change of a member.
+    /// A change of a member is reported to the application.
     Announce { change: Change, member: Arc<Member> },
     /// Ping a member.
     Ping { to: Peer, purpose: Purpose },
@@ -58,7 +58,7 @@ pub(crate) enum Step {
     Exchange(Peer),
     /// A page of a member's list was compared; whether it left nothing to ask for.
     TurnPage { of: MemberId, is_last: bool },
-    /// A member that is gone and was never heard here is no longer in the list; nobody is told.
+    /// A member that is gone and was never heard here is removed from the list, without notice.
     Unlist(MemberId),
     /// Plan when members are forgotten next.
     PlanSweep,

@@ -139,7 +139,7 @@ impl Exchanges {
         self.is_review_due = true;
     }
 
-    /// Whether lists that are found to differ are compared now: not before news had time to arrive by itself.
+    /// Whether to compare lists that differ now: not before pending news had time to arrive.
     fn is_comparison_due(&mut self, now: Instant, period: Duration) -> bool {
         let since = *self.differing_since.get_or_insert(now);
         // Where members come and go all the time, the list is never settled.
@@ -273,8 +273,8 @@ impl AntiEntropy<'_> {
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many exchanges that this node has begun may be under way.
 const MAX_EXCHANGES: usize = 4;
-/// How many members that returned from death are remembered until they are pinged: more than are subjects. The first gives
-/// way.
+/// How many members that returned from death are remembered until they are pinged: more than are subjects. The first
+/// is dropped.
 const MAX_RETURNED: usize = 64;
 /// How many lines a summary has before no further bucket is begun: some 4 MB.
 const MAX_SUMMARY_LINES: usize = 131_072;

@@ -30,7 +30,7 @@ pub(crate) enum Timer {
     Push,
     /// A member that was too busy to let us in is asked again.
     JoinRetry(MemberId),
-    /// Members that have not confirmed our departure are told again.
+    /// Members that have not confirmed our departure are notified again.
     LeaveRetry,
     /// The penalty of a member that died too often has decayed.
     Release(MemberId),

@@ -4,7 +4,7 @@
 //! release does not know is skipped and counted, so neighbouring releases form one cluster. A payload of a version
 //! that this release does not speak is dropped whole.
 //!
-//! **Limits.** Every length is checked before its use, nothing is allocated on the word of a header, and a payload is
+//! **Limits.** Every length is checked before its use, nothing is allocated on trust in a header, and a payload is
 //! decoded whole before any part of it has an effect.
 
 pub(crate) mod bytes;

@@ -44,7 +44,7 @@ impl Gate {
         }
     }
 
-    /// Member 1 tells of another one; returns whether that is taken as it comes.
+    /// Member 1 sends the record of another one; returns whether it is accepted at once.
     fn tell(&mut self, node: u8, state: MemberState) -> bool {
         let (Rooms { ctx, list, .. }, source) = (&mut self.rooms, Source::Gossip(peer(1)));
         let record = record(node, version(0, 0));
@@ -219,7 +219,7 @@ fn a_node_in_the_list_is_sent_it_and_one_that_was_not_taken_in_the_reason() {
     assert!(is_first && entries.iter().all(|entry| sent.matches(entry).count() == 1), "{sent}");
 }
 
-/// A gate where member 1 told that member 5 is dead, which nobody here ever heard.
+/// A gate after member 1 reported the death of member 5, which nobody here ever received from.
 fn with_ghost() -> Gate {
     let mut gate = Gate::with(2, Config { ask_application: true, ..Config::lan() });
     assert!(gate.tell(5, MemberState::Dead));

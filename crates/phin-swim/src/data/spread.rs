@@ -230,7 +230,7 @@ impl Replication {
         !is_silent
     }
 
-    /// Whether data that is found to differ is compared now: not before news had time to arrive by itself.
+    /// Whether to compare data that differs now: not before pending announcements had time to arrive.
     fn is_comparison_due(&mut self, now: Instant, period: Duration) -> bool {
         let since = *self.differing_since.get_or_insert(now);
         let is_settled = now - self.last_change >= period / 4 || now - since >= period * 2;

@@ -38,8 +38,8 @@ impl Data {
     /// The key by which members announce their load, as a decimal number of parts of a thousand.
     pub const LOAD: &str = "load";
 
-    /// How busy a member says it is, in parts of a thousand: its key [`LOAD`](Self::LOAD). `None` if it does not say so, or
-    /// says something else than a number up to 1,000.
+    /// The load of a member, in parts of a thousand: its key [`LOAD`](Self::LOAD). `None` if the key is missing, or is
+    /// not a number up to 1,000.
     pub fn load(&self, member: MemberId) -> Option<u16> {
         let text = str::from_utf8(self.get(member, Self::LOAD)?).ok()?;
         text.parse().ok().filter(|&load| load <= 1_000)
@@ -102,11 +102,11 @@ pub enum DataUpdate {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum OwnerGone {
-    /// It is dead. Its data stays readable; if it returns in the same run, each key is reported anew.
+    /// It is dead. Its data stays readable; if it returns in the same run, each key is reported again.
     Dead,
     /// It left.
     Left,
-    /// Its process was started anew.
+    /// Its process was restarted.
     Restarted,
     /// It was removed from the list.
     Forgotten,

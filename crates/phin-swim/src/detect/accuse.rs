@@ -179,7 +179,7 @@ impl Detect<'_> {
         }
     }
 
-    /// An observer tells what it has against a member.
+    /// An observer sends its evidence against a member.
     pub(crate) fn handle_vote(&mut self, from: Peer, body: VoteBody) {
         let VoteBody { subject, version, is_accusation, .. } = body;
         if self.is_settled(from, &body) || self.is_over_budget(from.id, &body) {

@@ -47,7 +47,8 @@ pub(crate) struct Case {
     pub(crate) abstaining: BTreeSet<MemberId>,
     /// The last vote of this node that was sent.
     pub(crate) sent: Option<SentVote>,
-    /// How often the subject refuted unheard by this node: others hear it, so the fault is on this side of the network.
+    /// How many refutations of the subject did not reach this node directly: others receive from it, so the fault is
+    /// on this side of the network.
     pub(crate) refuted: u32,
 }
 
@@ -79,7 +80,7 @@ pub(crate) enum Stage {
     Insisting,
     /// Others were asked to ping it.
     Asked,
-    /// The other observers were told.
+    /// The other observers were informed.
     Accused,
 }
 

@@ -38,7 +38,7 @@ impl LifeSigns<'_> {
         self.void_evidence(id, at, id);
     }
 
-    /// Whether the word of this member that another one lives counts.
+    /// Whether this member's statement that another one lives counts.
     pub(crate) fn takes_word_of(&mut self, id: MemberId, by: MemberId) -> bool {
         let is_taken = self.senses.links.takes_word_of(self.ctx.now, id, by);
         self.ctx.stats.lone_words_ignored += u64::from(!is_taken);
@@ -60,7 +60,7 @@ impl LifeSigns<'_> {
         }
     }
 
-    /// Takes the word of another member that the subject was alive at `until`, if it counts.
+    /// Accepts another member's statement that the subject was alive at `until`, if it counts.
     fn takes_clear(&mut self, from: MemberId, subject: MemberId, until: Instant) -> bool {
         if !self.may_clear(from, subject) {
             self.ctx.stats.unasked_answers += 1;
@@ -82,7 +82,7 @@ impl LifeSigns<'_> {
             || view.voters(subject).contains(&from)
     }
 
-    /// The subject was alive at `until`, by the word of this member: what there is against it from before is void.
+    /// This member states that the subject was alive at `until`: older evidence against it is void.
     pub(crate) fn void_evidence(&mut self, subject: MemberId, until: Instant, by: MemberId) {
         self.senses.links.record_known_alive(subject, until);
         let Some(case) = self.own.cases.get_mut(subject) else {
@@ -125,8 +125,8 @@ impl LifeSigns<'_> {
         }
     }
 
-    /// Others cleared a member. If it is still suspect here, only its own refutation ends that: it is pinged, and told of
-    /// the suspicion when it replies.
+    /// Others cleared a member. If it is still suspect here, only its own refutation ends that: it is pinged, and
+    /// informed of the suspicion when it replies.
     pub(crate) fn ask_to_refute(&mut self, subject: MemberId) {
         let is_suspect = self.list.state(subject) == Some(MemberState::Suspect);
         if is_suspect

@@ -11,7 +11,7 @@ use crate::{Instant, MemberId, limit::make_room};
 pub(crate) struct Contacts {
     heard: BTreeMap<MemberId, Instant>,
     silent: BTreeMap<MemberId, Instant>,
-    /// The members that were told the claim against them.
+    /// The members that were sent the claim against them.
     informed: BTreeMap<MemberId, Instant>,
     /// When we last refuted what others held us for.
     refuted_at: Option<Instant>,
@@ -54,8 +54,8 @@ impl Contacts {
         self.silent.remove(&id);
     }
 
-    /// Whether who holds us for suspect or dead is answered once more at this moment: one message may say it any number of
-    /// times.
+    /// Whether to answer a member that considers this node suspect or dead once more at this moment: one message may
+    /// contain the claim any number of times.
     pub(crate) fn may_answer(&mut self, now: Instant, to: MemberId) -> bool {
         let is_another = self.answered.replace((to, now)) != Some((to, now));
         self.answers = if is_another { 1 } else { self.answers.saturating_add(1) };

@@ -1,10 +1,11 @@
 //! Links that fail while their subject lives, and members that most of their observers cannot reach: *degraded*.
 //!
-//! A link fails when pings on it went without direct reply so long, and so often for what it used to lose, that a path
-//! is cut: worth the threshold together, over several periods, while the subject showed by other ways that it lives. Its
-//! observer says so to the subject's other observers and to the subject, once in each turn through the rings until a ping
-//! is answered directly; an observer that reaches a degraded member passes on to it which ones do not. So the observers of
-//! a member, and the member, know which links to it fail. Nothing is sent while all links work.
+//! A link fails when pings on it have been without direct reply for so long, and so often for its usual loss, that the
+//! path is probably cut: the misses reach the threshold together, over several periods, while the subject showed by
+//! other ways that it lives. Its observer reports this to the subject's other observers and to the subject, once in
+//! each turn through the rings until a ping is answered directly; an observer that reaches a degraded member passes on
+//! to it which ones do not. So the observers of a member, and the member, know which links to it fail. Nothing is sent
+//! while all links work.
 
 use crate::{
     Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Source, Step, Version,
@@ -45,8 +46,8 @@ fn is_followed(view: View<'_>, subject: MemberId, version: Version) -> bool {
     is_current && (subject == view.me() || view.may_observe(view.me(), subject))
 }
 
-/// Whether a member's word on a failing link counts: on its own; to the subject itself, also on that of another, unless
-/// the subject hears this observer, which would say so itself if it got no reply.
+/// Whether a member's report of a failing link counts: on its own link; to the subject itself, also on that of
+/// another, unless the subject receives from this observer, which would itself report it.
 fn counts(view: View<'_>, from: MemberId, subject: MemberId, link: &FailingLink) -> bool {
     let heard_at = view.heard_itself_at(link.observer);
     let is_unheard = heard_at.is_none_or(|heard_at| heard_at < link.since);
@@ -103,7 +104,7 @@ impl Degraded<'_> {
             self.report_link(subject.id);
             self.update_degraded(subject.id);
         }
-        // Those that cannot reach it cannot tell it.
+        // The observers that cannot reach it cannot inform it.
         if self.own.failing.degraded_since(subject.id).is_some() {
             let view = self.view();
             let part = report(view, subject.id, &view.failing_links(subject.id));
@@ -111,7 +112,7 @@ impl Degraded<'_> {
         }
     }
 
-    /// A member's word on links to `subject`: of an observer on its own; to the subject itself, also on those of others.
+    /// A member reports links to `subject`: an observer its own; to the subject itself, also those of others.
     pub(crate) fn handle_failing(
         &mut self,
         from: MemberId,

@@ -34,7 +34,7 @@ pub(crate) struct Failing {
     held_until: Option<Instant>,
 }
 
-/// The links to one run of a member that fail, by the word of their observers.
+/// The failing links to one run of a member, as reported by their observers.
 #[derive(Debug)]
 struct Subject {
     generation: Generation,
@@ -87,7 +87,7 @@ impl Failing {
         known.into_iter().flat_map(|known| known.reported.values())
     }
 
-    /// Takes the word of `from` on links to this run of a member, in place of what it reported of its own link before.
+    /// Replaces the link to this run of a member that `from` reported before.
     pub(crate) fn record(
         &mut self,
         now: Instant,

@@ -40,7 +40,8 @@ struct Lateness {
 }
 
 impl Lateness {
-    /// Adds how late a timer fired. Once the sum within `window` reaches `limit`, returns it and begins anew.
+    /// Adds how late a timer fired. Once the sum within `window` reaches `limit`, returns it and starts again from
+    /// zero.
     fn add(&mut self, now: Instant, lag: Duration, window: Duration, limit: Duration) -> Duration {
         if now - self.since >= window {
             *self = Self { sum: Duration::ZERO, since: now };
@@ -130,9 +131,9 @@ impl LocalHealth {
         self.is_isolated
     }
 
-    /// The timers of this node fire this much later than asked. After a stall all that was received has been handled
-    /// already; what was not answered meanwhile says nothing, and every open question is asked anew. Many short stalls
-    /// within a period count as one of their length together.
+    /// The timers of this node fire this much later than asked. After a stall, everything that was received has been
+    /// handled already; missing answers from that time say nothing, and every open question is asked again. Many short
+    /// stalls within a period count as one of their length together.
     pub(crate) fn record_lag(&mut self, ctx: &mut Ctx, rounds: &mut Rounds, lag: Duration) {
         let (now, tolerance, period) = (ctx.now, ctx.params.pause_tolerance, ctx.params.period);
         let counted = if lag >= MIN_STALL { lag } else { Duration::ZERO };

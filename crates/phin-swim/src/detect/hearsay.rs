@@ -4,8 +4,8 @@
 //! afterwards nobody's word against it is simply believed: a verdict needs a look of our own, and further suspicions are
 //! ignored. So a lie that is repeated harms its victim once, not for as long as it is repeated.
 //!
-//! The records that one member tells are limited too, since each costs a signature check, and so are the pings that it asks
-//! for.
+//! The records that one member sends of others are limited too, since each costs a signature check, and so are the
+//! pings that it asks for.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 /// The members that refuted recently, and the remaining budget of each member.
 #[derive(Debug, Default)]
 pub(crate) struct Hearsay {
-    /// At most [`MAX_REFUTED`]; the one that refuted longest ago gives way.
+    /// At most [`MAX_REFUTED`]; the one that refuted longest ago is dropped.
     refuted: BTreeMap<MemberId, Refutations>,
     /// How many records of each member may still be checked.
     checks: Budgets,
@@ -51,7 +51,7 @@ impl Hearsay {
         refuted.last = now;
     }
 
-    /// Whether a member refuted so lately that a verdict on it needs a look of our own.
+    /// Whether a member refuted so recently that a verdict on it requires a ping by this node.
     pub(crate) fn has_refuted(&self, now: Instant, id: MemberId) -> bool {
         self.refuted.get(&id).is_some_and(|refuted| now - refuted.last < MEMORY)
     }
@@ -73,12 +73,12 @@ impl Hearsay {
         is_due
     }
 
-    /// Takes what one signature check costs from the budget of the member that told the record; `false` if it is spent.
+    /// Charges one signature check to the member that sent the record; `false` if its budget is spent.
     pub(crate) fn may_check(&mut self, now: Instant, teller: MemberId) -> bool {
         self.checks.take(now, teller, CHECKS)
     }
 
-    /// A record that this member told has a wrong signature.
+    /// A record that this member sent has a wrong signature.
     pub(crate) fn record_forgery(&mut self, now: Instant, teller: MemberId) {
         let left = self.checks.left(now, teller, CHECKS);
         *left = (*left - CHECKS_PER_FORGERY).max(0.0);
@@ -95,7 +95,7 @@ impl Hearsay {
     }
 }
 
-/// For how long a refutation speaks against the word of others.
+/// How long a refutation counts against claims of others.
 const MEMORY: Duration = Duration::from_secs(60);
 /// This many suspicions of one member are believed in that time.
 const MAX_SUSPICIONS: u32 = 3;

@@ -17,8 +17,8 @@ pub(crate) fn handle_unreachable(ctx: &mut Ctx, id: MemberId, reason: Unreachabl
     }
 }
 
-/// No process has the port of this member: all silent members that were at its address are gone. A host says so only
-/// now and then (Linux once in a second), while a process that crashes in a loop leaves many identities.
+/// No process has the port of this member: all silent members that were at its address are gone. Hosts limit such
+/// answers (Linux to one in a second), while a process that crashes in a loop leaves many identities.
 pub(crate) fn record_port_free(ctx: &mut Ctx, list: &MembershipList, cases: &Cases, id: MemberId) {
     let addr = list.peer(id).map(|peer| peer.addr);
     for other in cases.subjects() {

@@ -44,7 +44,8 @@ pub(crate) enum Judgement {
 pub(crate) enum Obstacle {
     /// Evidence or time is lacking.
     Evidence,
-    /// A single member says that the subject lives, which no longer counts by itself. It is asked to let the subject refute.
+    /// A single member states that the subject lives, which is no longer enough. It is asked to let the subject
+    /// refute.
     LoneWord,
 }
 
@@ -69,7 +70,7 @@ struct Weighed {
     state: MemberState,
     /// Since when the member is in that state.
     in_state_since: Instant,
-    /// Whether another member says that it lives, which no longer counts by itself.
+    /// Whether another member states that it lives, which is no longer enough.
     is_contested: bool,
 }
 
@@ -212,8 +213,8 @@ impl Weighed {
         }
     }
 
-    /// When the time that the silence is given is over. Members that heard the subject need a moment to say so, also if the
-    /// others speak up late.
+    /// When the tolerance for the silence is over. Members that received from the subject need a moment to report it,
+    /// also if the other votes come late.
     fn time_over_at(&self) -> Instant {
         let due = self.silent_since + self.tolerance;
         match self.others_asked_at {
@@ -229,7 +230,7 @@ impl Weighed {
         // One that refuted is suspected again, but not in the same breath: where some hear it and others do not, the rumour
         // and its refutation would go round without end.
         let due = due.max(self.in_state_since + self.pause / 2);
-        // Those who hear it need a moment to say so.
+        // Members that receive from it need a moment to report it.
         self.accused_at.map_or(due, |accused_at| due.max(accused_at + self.pause / 16))
     }
 }

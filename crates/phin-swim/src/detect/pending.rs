@@ -26,7 +26,8 @@ pub(crate) enum Stage {
     Refutable,
     /// That time was over, and since then the member was asked once more.
     Asked(Instant),
-    /// Since then this node looks for itself, as the word of others is not enough. Until that is over the member is alive.
+    /// Since then this node pings the member itself, as claims of others are not enough. Until that is over the member
+    /// is alive.
     Examined(Instant),
 }
 
@@ -151,7 +152,7 @@ mod tests {
         pending.keep(id(1), version(0), votes(1), Source::Ourselves);
         assert_eq!(pending.ask(at(1), id(1)), Some((at(1), true)));
         assert_eq!(pending.ask(at(2), id(1)), Some((at(1), false)));
-        // A verdict of more votes does not give it that time anew.
+        // A verdict with more votes does not restart that time.
         pending.keep(id(1), version(0), votes(2), Source::Ourselves);
         assert_eq!(pending.ask(at(3), id(1)), Some((at(1), false)));
     }

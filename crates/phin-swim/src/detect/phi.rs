@@ -14,7 +14,7 @@ struct Growing {
     /// The weight of a missing reply on this node's own link, and when the unanswered pings were sent. `None` if no
     /// ping waits.
     unanswered: Option<(LinkEstimator, Vec<Instant>)>,
-    /// The votes of other observers, as they were told.
+    /// The votes of other observers, as they were received.
     told: Evidence,
 }
 
@@ -52,12 +52,12 @@ pub(crate) fn phi(view: View<'_>, id: MemberId) -> Option<f64> {
     }
 }
 
-/// [`phi`] of a live member that this node observes, or that others told of.
+/// [`phi`] of a live member that this node observes, or that others voted on.
 pub(crate) fn phi_of_live(view: View<'_>, id: MemberId) -> f64 {
     Growing::new(view, id).phi(view.now)
 }
 
-/// [`phi`] of each live member of which it is known: those observed, and those that others told of.
+/// [`phi`] of each live member that has one: those observed, and those that others voted on.
 pub(crate) fn phis(view: View<'_>) -> BTreeMap<MemberId, f64> {
     let mut ids = view.subjects();
     ids.extend(view.cases.subjects());

@@ -134,7 +134,7 @@ impl Reports {
         self.0.get(&id)
     }
 
-    /// The list's present word on a member, with the votes behind it where that is dead.
+    /// The list's present entry of a member, with the votes behind it if that is dead.
     pub(crate) fn update(&self, now: Instant, list: &MembershipList, id: MemberId) -> Option<Part> {
         let member = list.get(id)?;
         let claim = Claim { subject: id, version: member.version(), by: list.me().id() };

@@ -156,7 +156,7 @@ impl Verdicts<'_> {
         true
     }
 
-    /// Whether a member was heard so lately that a verdict on it is no news.
+    /// Whether a member was heard so recently that a verdict on it is outdated.
     fn was_heard_lately(&self, subject: MemberId, is_worn_out: bool) -> bool {
         let period = self.ctx.params.period;
         let fresh = if is_worn_out { period * 2 } else { period / 2 };
@@ -192,7 +192,7 @@ impl Verdicts<'_> {
         self.accept_pending(subject);
     }
 
-    /// When a member was last alive, by what this node heard or was told.
+    /// When a member was last alive, by this node's contacts and by statements of others.
     fn alive_at(&self, subject: MemberId) -> Option<Instant> {
         let heard_at = self.own.contacts.heard_at(subject);
         heard_at.max(self.senses.links.known_alive_at(subject))
@@ -229,8 +229,9 @@ impl Verdicts<'_> {
         self.ctx.then(Step::EndPending(subject, version));
     }
 
-    /// Accepts a pending verdict if the member's time to refute is over. Where others have refuted since it became suspect, it
-    /// may live as they do, and not have heard: then this node tells it first, and gives it one period more.
+    /// Accepts a pending verdict if the member's time to refute is over. If other members have refuted since it became
+    /// suspect, it may live as they do and not have received the claim: then this node sends it first, and waits one
+    /// more period.
     pub(crate) fn end_pending(&mut self, subject: MemberId, version: Version) {
         let Some(stage) = self.own.pending.on(subject, version).map(|verdict| verdict.stage) else {
             return;
@@ -252,9 +253,9 @@ impl Verdicts<'_> {
         }
     }
 
-    /// Until when a member that is suspect since then may refute a pending verdict: for two periods, in which it sends to
-    /// somebody that tells it. Its time begins when it was last heard, as it is told the claim then, and not before this
-    /// node trusts itself.
+    /// Until when a member that is suspect since then may refute a pending verdict: for two periods, in which it sends
+    /// to some member that informs it. The time begins when it was last heard, as it is sent the claim then, and not
+    /// before this node trusts itself.
     fn refutable_until(&mut self, subject: MemberId, since: Instant) -> Instant {
         let now = self.ctx.now;
         let informed_at = self.own.contacts.heard_at(subject).unwrap_or(since).max(since);
@@ -302,7 +303,7 @@ impl Verdicts<'_> {
     }
 }
 
-/// How often a member that does nothing but send is told the claim against it in a protocol period.
+/// How often in a protocol period a member that only sends is sent the claim against it.
 const CLAIMS_PER_PERIOD: u32 = 4;
 
 #[cfg(test)]

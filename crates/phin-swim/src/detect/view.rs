@@ -283,7 +283,7 @@ impl<'a> View<'a> {
         links
     }
 
-    /// Whether the word of an observer on its link to a member still counts.
+    /// Whether an observer's report of its link to a member still counts.
     fn counts(self, subject: MemberId, reported: &ReportedLink) -> bool {
         let observer = reported.link.observer;
         self.now - reported.heard_at < self.turn() * MAX_SILENT_TURNS

@@ -58,8 +58,8 @@ fn accusation<'a>(view: View<'a>, subject: MemberId, own_phi: f64) -> Option<&'a
     view.case(subject).filter(|case| own_phi >= ACCUSE_PHI && case.misses.len() >= 2)
 }
 
-/// The votes of others in a pending verdict. They count beside an accusation of this node only: one lost ping and the word of
-/// others would be hearsay.
+/// The votes of others in a pending verdict. They count only beside an accusation of this node: one lost ping and
+/// claims of others would be hearsay.
 fn votes_of_others(
     view: View<'_>,
     pending: &PendingVerdicts,

@@ -77,7 +77,7 @@ fn the_word_of_one_other_member_counts_for_ten_seconds_unless_the_member_shows_i
         Renewed,
     }
     use Shown::{Itself, Renewed, Word};
-    // In each case what happens when: the word of a node, and whether it counts.
+    // For each case, the time of each event: the statement of a node, and whether it counts.
     let cases: [&[(u64, Shown)]; 5] = [
         &[
             (0, Word(2, true)),

@@ -30,7 +30,7 @@ pub struct Members {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Suppression {
     pub(crate) until: Instant,
-    /// Whether the application knows: from then on it is told nothing of the member.
+    /// Whether the application knows: from then on it receives no notice of the member.
     pub(crate) is_told: bool,
 }
 
@@ -245,7 +245,7 @@ impl MembershipList {
         self.suppress(id, Some(Suppression { until, is_told }));
     }
 
-    /// Counts a change that is told to the application, and returns the list's version with it.
+    /// Counts a change that is reported to the application, and returns the list's version with it.
     pub(crate) const fn next_version(&mut self) -> u64 {
         self.snapshot.version += 1;
         self.snapshot.version
@@ -332,8 +332,8 @@ impl MembershipList {
 
     /// Keeps fingerprints, names, rings and the count of live members in step with a change.
     fn account(&mut self, id: MemberId, before: Option<&Member>, after: Option<&Member>) {
-        // The fingerprint is of the living: the dead are forgotten at each member's own time. Buckets are compared only
-        // where lists differ, and then tell of the departed too.
+        // The fingerprint covers live members: the dead are forgotten at each member's own time. Buckets are compared
+        // only if lists differ, and then cover departed members too.
         self.buckets[bucket(id)] ^= full_hash(before) ^ full_hash(after);
         let (before, after) = (live(before), live(after));
         self.snapshot.fingerprint.0 ^= hash(before) ^ hash(after);

@@ -150,7 +150,7 @@ pub struct Record {
     id: MemberId,
     version: Version,
     has_left: bool,
-    /// A hash of the first address, which tells nearly all others from it without a look at them.
+    /// A hash of the first address, which distinguishes nearly all addresses without comparing them.
     addr_hash: u16,
     /// Where in `signed` the name is; the addresses follow it.
     name: Range<u16>,

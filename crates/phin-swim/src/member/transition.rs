@@ -65,7 +65,7 @@ impl Transition {
         self.before.as_ref().is_some_and(|b| b.generation() < self.after.generation())
     }
 
-    /// Whether the member was started anew before anyone noticed its death.
+    /// Whether the member was restarted before anyone noticed its death.
     pub(crate) fn is_unnoticed_restart(&self) -> bool {
         self.is_restart() && self.was_live()
     }

@@ -32,7 +32,7 @@ pub(crate) struct Ping {
     silent_helpers: Vec<MemberId>,
 }
 
-/// How far a helper's word on a ping counts.
+/// How far a helper's answer on a ping counts.
 #[derive(Debug)]
 pub(crate) enum Helped<'a> {
     /// The ping has ended.
@@ -117,7 +117,7 @@ impl Pings {
         Some(ping)
     }
 
-    /// The ping that this member was asked to help with. Nobody else's word on it counts.
+    /// The ping that this member was asked to help with. Answers of others do not count.
     pub(crate) fn helped_by(&mut self, helper: MemberId, sequence: Sequence) -> Helped<'_> {
         match self.pings.get_mut(&sequence) {
             None => Helped::TooLate,

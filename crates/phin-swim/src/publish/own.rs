@@ -14,7 +14,7 @@ use crate::{
 pub(crate) struct Own {
     /// That of the last one.
     sequence: u64,
-    /// When those of late were published; at most [`u16::MAX`].
+    /// When the recent ones were published; at most [`u16::MAX`].
     times: VecDeque<Instant>,
     /// The rates fill these, in number and in bytes. `None` before the first publication.
     left: Option<(Tokens, Tokens)>,
@@ -31,7 +31,7 @@ impl Own {
         Self { sequence: 0, times: VecDeque::new(), left: None }
     }
 
-    /// In another run of this node, numbers begin anew.
+    /// In another run of this node, numbers start again.
     pub(crate) fn restart(&mut self) {
         self.sequence = 0;
         self.times.clear();

@@ -29,7 +29,7 @@ pub(crate) struct Publisher {
     /// Since when something is lacking.
     lacking_since: Option<Instant>,
     asked_at: Option<Instant>,
-    /// How many publications had to be asked for since one came by itself.
+    /// How many publications had to be requested since one was pushed.
     asked_for: u64,
     /// The members that have the highest publication known here.
     holders: BTreeSet<MemberId>,
@@ -156,7 +156,7 @@ impl Publisher {
         }
     }
 
-    /// A publication came by itself.
+    /// A publication was pushed, not requested.
     pub(crate) const fn record_push(&mut self) {
         self.asked_for = 0;
     }

@@ -1,4 +1,4 @@
-//! [`Recent`]: the publications of late, for members that lack them.
+//! [`Recent`]: recent publications, for members that lack them.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -7,7 +7,7 @@ use std::{
 
 use crate::{Instant, MemberId, publish::publisher::Arrived};
 
-/// The publications of late, of all publishers.
+/// Recent publications, of all publishers.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
     publications: BTreeMap<(MemberId, u64), Arrived>,
@@ -17,7 +17,7 @@ pub(crate) struct Recent {
 }
 
 impl Recent {
-    /// Keeps a publication. The oldest give way where all have more than `max_bytes`; returns how many did.
+    /// Keeps a publication. The oldest are dropped while all have more than `max_bytes`; returns how many were.
     pub(crate) fn insert(&mut self, now: Instant, arrived: Arrived, max_bytes: usize) -> u64 {
         let (id, sequence) = (arrived.publication.publisher, arrived.publication.sequence);
         self.bytes += arrived.publication.bytes();

@@ -97,7 +97,7 @@ pub enum QueryOutcome {
     Dead,
     /// It left the cluster.
     Left,
-    /// Its process was started anew, so the one that was asked cannot reply any more.
+    /// Its process was restarted, so the one that was asked cannot reply any more.
     Restarted,
     /// No reply came in time.
     TimedOut,

@@ -50,7 +50,7 @@ pub(crate) enum Turn {
 }
 
 impl Known {
-    /// A query arrived. Returns those that give way to it.
+    /// A query arrived. Returns those that are dropped for it.
     pub(crate) fn insert(
         &mut self,
         key: QueryKey,
@@ -64,7 +64,7 @@ impl Known {
         ended
     }
 
-    /// The query that gives way to this one, if there are too many: the first one of the same member, or the oldest.
+    /// The query that is dropped for this one, if there are too many: the first one of the same member, or the oldest.
     /// Queries of this node stay.
     fn victim(&self, key: QueryKey, me: MemberId) -> Option<QueryKey> {
         let first = QueryKey { generation: Generation(0), id: QueryId(0), ..key };

@@ -45,7 +45,7 @@ impl Word {
     }
 }
 
-/// How many members' fingerprints are kept: many times what two periods bring. The oldest gives way.
+/// How many members' fingerprints are kept: many times as many as arrive in two periods. The oldest is dropped.
 const MAX_WORDS: usize = 64;
 
 #[cfg(test)]

@@ -388,6 +388,7 @@ impl JoinReplyBody {
     }
 }
 
-/// How many parts of a payload may ask or answer; the others tell, and cost their sender about what they cost us. A
-/// join is two bytes and its answer is a whole list, and no release sends more than two such parts together.
+/// How many parts of a payload may ask or answer; the others report, and cost their sender about as much as the
+/// receiver. A join is two bytes and its answer is a whole list, and no release sends more than two such parts
+/// together.
 pub(super) const MAX_ASKING_PARTS: usize = 16;

@@ -413,7 +413,7 @@ impl Part {
         }
     }
 
-    /// Whether it tells of a member, rather than asking or answering.
+    /// Whether it reports on a member, rather than asking or answering.
     pub(crate) const fn is_telling(&self) -> bool {
         matches!(
             self,

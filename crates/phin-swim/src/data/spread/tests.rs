@@ -176,7 +176,7 @@ fn data_of_a_member_that_left_or_started_anew_is_gone_and_that_of_a_dead_one_is_
     for expected in [of(OwnerGone::Left), of(OwnerGone::Restarted), of(OwnerGone::Dead), put] {
         assert!(gone.contains(&&expected), "{expected:?} among {gone:?}");
     }
-    // It returns in the same run: its data is reported anew.
+    // It returns in the same run: its data is reported again.
     net.events.clear();
     net.heal();
     net.run(ms(10_000));
@@ -191,7 +191,7 @@ fn a_process_that_lost_its_data_and_repeats_its_run_replaces_what_others_have() 
         net.put(2, "key", value);
         net.run(ms(200));
     }
-    // It starts anew in the same run, as from an old copy of a disk, and soon enough that nobody misses it.
+    // It restarts in the same run, as from an old copy of a disk, and soon enough that nobody misses it.
     let generation = net.nodes[2].members().me().generation();
     net.nodes[2] = net.start(2, generation.0, &Config::lan());
     net.nodes[2].join(net.now, peer(0));

@@ -329,7 +329,7 @@ fn a_vote_is_sent_again_to_an_accuser_that_asks_again() {
         let votes = rooms.effects().iter().filter(|effect| effect.starts_with(vote)).count();
         assert_eq!(votes, usize::from(is_sent), "{sent_at:?}");
     }
-    // One that accuses itself has told all, and small evidence is kept back.
+    // An accuser has sent all its evidence, and small evidence is withheld.
     for (stage, misses) in [(Stage::Accused, 4), (Stage::Asked, 1)] {
         let mut rooms = accuser(6);
         // On a link that was never measured one miss is worth little.

@@ -101,7 +101,8 @@ fn a_clear_counts_for_the_version_it_names_and_from_those_that_may_know() {
     let observer = observers[0];
     // It observes the subject in a list that has one member less.
     let next = find(&|node| rings.is_near_predecessor(*node, id(1)) && !observers.contains(node));
-    // Which member says so, of which version, whether it was asked; whether the case ends, and whether that is counted.
+    // The member that states it, the version, whether it was asked; whether the case ends, and whether that is
+    // counted.
     let cases = [
         (observer, version(0, 0), false, true, 0),
         (next, version(0, 0), false, true, 0),

@@ -73,13 +73,13 @@ fn a_link_that_fails_is_told_to_the_other_observers_and_the_subject_once_in_a_tu
     fail(&mut rooms, 1, 3_000);
     let report =
         |links| [1, 2, 3, 4].map(|node| format!("to n{node}: failing n1 v0.0 links={links}"));
-    // When the next ping has no reply, and whether that is told. A turn takes 5 s.
+    // When the next ping has no reply, and whether that is reported. A turn takes 5 s.
     for (millis, is_told) in [(10_000, true), (14_900, false), (15_000, true), (15_500, false)] {
         rooms.at(millis).degraded().record_unanswered(id(1), at(millis));
         let expected = if is_told { report("n0").to_vec() } else { vec![] };
         assert_eq!(sorted(rooms.effects()), expected, "{millis}");
     }
-    // An answer ends it, which is told as well.
+    // An answer ends it, which is reported as well.
     rooms.degraded().record_reached(peer(1));
     assert_eq!(sorted(rooms.effects()), report(""));
     assert!(rooms.senses.links.unanswered(id(1)).is_none());
@@ -126,7 +126,7 @@ fn a_word_on_links_counts_of_an_observer_on_its_own_and_to_the_subject_on_those_
         assert_eq!(found, kept, "n{from} of n{subject}");
         assert_eq!(rooms.ctx.stats.unknown_subjects, unknown, "n{from} of n{subject}");
     }
-    // The subject heard that observer since: it would say so itself if it got no reply.
+    // The subject received from that observer since: it would itself report that it gets no reply.
     for (heard_at, kept) in [(9_499, vec![3]), (9_500, vec![])] {
         let mut rooms = Rooms::of(6);
         rooms.detector.contacts.record_heard(id(3), at(heard_at));

@@ -327,7 +327,7 @@ fn a_host_that_has_no_such_process_bears_out_a_verdict_that_is_examined() {
 fn a_member_that_sends_is_told_the_claim_against_it_four_times_in_a_period() {
     use MemberState::{Alive, Dead, Left, Suspect};
     let claim = |word: &str| format!("to n1: {word}");
-    // Its state, when it sends, and what it is told.
+    // Its state, when it sends, and the claim that it receives.
     let cases = [
         (Alive, 10_000, None),
         (Left, 10_001, None),

@@ -64,7 +64,7 @@ fn what_is_derived_stays_in_step_with_every_change() {
 fn equal_lists_have_equal_fingerprints_and_others_do_not() {
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let mut lists = [list(), list()];
-    // The same end by different ways: what counts is what the list says, not how it came to say so.
+    // The same end by different ways: only the content of the list counts, not its history.
     for list in &mut lists {
         (0..500).for_each(|_| change(list, &mut rng));
         for node in 1..60 {

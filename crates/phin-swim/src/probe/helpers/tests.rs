@@ -130,7 +130,7 @@ fn behind_a_failing_link_any_member_may_help() {
 
 #[test]
 fn the_word_of_a_helper_that_was_asked_clears_the_member_and_no_other_word_does() {
-    // Which member says so, of which ping and which run of the target; whether that clears it, what is counted.
+    // The helper that answers, the ping and the run of the target; whether that clears it, and what is counted.
     for (from, sequence, run, clears, [late, unasked]) in [
         (2, SEQUENCE, 0, true, [0, 0]),
         (2, SEQUENCE, 1, true, [0, 0]),

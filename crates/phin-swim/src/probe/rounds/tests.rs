@@ -7,7 +7,7 @@ use crate::{
 
 const PERIOD: u64 = 1_000;
 
-/// A node in round 5 since 10 s, that was told of others' rounds before.
+/// A node in round 5 since 10 s, that received others' rounds before.
 fn rooms(pace: u32) -> Rooms {
     let config = Config { max_period: Some(ms(4_000)), ..Config::lan() };
     let mut rooms = Rooms::with(6, config);

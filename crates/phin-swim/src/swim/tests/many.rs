@@ -3,7 +3,7 @@
 use super::*;
 use crate::wire::decode;
 
-/// When a member fell silent, and when the others say so.
+/// When a member fell silent, and when the others report it.
 const SILENT: u64 = 20_000;
 const TOLD: u64 = 21_000;
 
