@@ -217,14 +217,17 @@ impl Line {
         let (at, event) = (readable(at), what.name());
         let text = match what {
             What::Changed(Changed { event: changed, refusal }) => {
-                let EventInfo { member, version, silence, before, .. } = changed;
+                let EventInfo { member, version, silence, before, degraded, .. } = changed;
                 let silence = silence.map_or(String::new(), |kind| format!(" silence={kind}"));
                 let refusal =
                     refusal.as_ref().map_or(String::new(), |why| format!(" refusal={why:?}"));
+                let degraded = degraded
+                    .as_ref()
+                    .map_or(String::new(), |reason| format!(" reason=\"{reason}\""));
                 let before =
                     before.as_ref().map_or(String::new(), |before| describe_before(before, member));
                 format!(
-                    "{at} {event:8} {} version={version}{silence}{refusal}{before}\n",
+                    "{at} {event:8} {} version={version}{silence}{refusal}{degraded}{before}\n",
                     describe(member)
                 )
             }
@@ -413,6 +416,21 @@ mod tests {
         assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
         let text = String::from_utf8(line.to_text()).unwrap();
         assert!(text.ends_with(" refusal=\"the certificate has expired\"\n"), "{text}");
+    }
+
+    #[test]
+    fn a_degraded_member_has_a_reason() {
+        let mut line = line();
+        let What::Changed(changed) = &mut line.what else { unreachable!() };
+        let observer = changed.event.member.id;
+        let reason =
+            serde_json::json!({ "unreached_by": [observer], "observers": 3, "is_deaf": false });
+        changed.event.degraded = Some(serde_json::from_value(reason).unwrap());
+        let json = String::from_utf8(line.to_json()).unwrap();
+        assert_eq!(serde_json::from_str::<Line>(&json).unwrap(), line);
+        let text = String::from_utf8(line.to_text()).unwrap();
+        let reason = "1 of 3 observers get no direct reply from it";
+        assert!(text.ends_with(&format!(" version=7 reason=\"{reason}\"\n")), "{text}");
     }
 
     #[test]

@@ -290,8 +290,11 @@ impl Core {
             && let Some(change) = damp(&mut self.ctx.stats, &mut self.list, id, change)
         {
             let silence = self.detector.silence_behind(change, id);
+            let is_degraded = change == Change::Degraded;
+            let degraded = is_degraded.then(|| self.degraded().reason(id));
             let version = self.list.next_version();
-            self.ctx.output(Output::Event(Event { version, change, member, before, silence }));
+            let event = Event { version, change, member, before, silence, degraded };
+            self.ctx.output(Output::Event(event));
         }
         if change == Change::Dead {
             self.ctx.output(Output::Disconnect(id));

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    Change, Event, Generation, Incarnation, Member, MemberId, MemberState, Members, Name,
-    ServingState, Silence, Tags,
+    Change, Degradation, Event, Generation, Incarnation, Member, MemberId, MemberState, Members,
+    Name, ServingState, Silence, Tags,
 };
 
 /// A member as plain data, which can be read back: what a [`Member`] is in JSON.
@@ -47,6 +47,9 @@ pub struct EventInfo {
     /// The kind of silence, for a death or a suspicion; left out if it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silence: Option<Silence>,
+    /// For [`Change::Degraded`], the reason; else left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub degraded: Option<Degradation>,
     /// For an update, the member before it; else left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Box<MemberInfo>>,
@@ -55,7 +58,7 @@ pub struct EventInfo {
 impl EventInfo {
     /// A change without an [`Event`], such as a `Joined` for each member of the first list.
     pub const fn new(change: Change, member: MemberInfo, version: u64) -> Self {
-        Self { change, member, version, silence: None, before: None }
+        Self { change, member, version, silence: None, degraded: None, before: None }
     }
 }
 
@@ -76,10 +79,11 @@ impl From<&Member> for MemberInfo {
 
 impl From<&Event> for EventInfo {
     fn from(event: &Event) -> Self {
-        let Event { version, change, ref member, ref before, silence } = *event;
+        let Event { version, change, ref member, ref before, silence, ref degraded } = *event;
         let before = before.as_ref().filter(|_| change == Change::Updated);
         let before = before.map(|before| Box::new(MemberInfo::from(&**before)));
-        Self { change, member: MemberInfo::from(&**member), version, silence, before }
+        let (member, degraded) = (MemberInfo::from(&**member), degraded.clone());
+        Self { change, member, version, silence, degraded, before }
     }
 }
 

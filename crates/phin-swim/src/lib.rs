@@ -81,7 +81,7 @@ mod wire;
 pub use config::{Config, ConfigError};
 pub use data::map::{DataError, MemberData, Revision};
 pub use data::store::{Data, DataEvent, DataUpdate, OwnerGone};
-pub use detect::failing::{FailingLink, Unreached};
+pub use detect::failing::{Degradation, FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
 #[cfg(feature = "serde")]

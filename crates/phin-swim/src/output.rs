@@ -3,8 +3,8 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    DataEvent, Filter, Generation, Member, MemberId, MemberState, Message, QueryId, QueryOutcome,
-    QueryToken, Receipt, Record, SendFailure, Silence, Ticket, Topic,
+    DataEvent, Degradation, Filter, Generation, Member, MemberId, MemberState, Message, QueryId,
+    QueryOutcome, QueryToken, Receipt, Record, SendFailure, Silence, Ticket, Topic,
 };
 
 /// A member with the address at which to dial it.
@@ -175,6 +175,8 @@ pub struct Event {
     pub before: Option<Arc<Member>>,
     /// The kind of silence, for a death or a suspicion, if this node knows it.
     pub silence: Option<Silence>,
+    /// For [`Change::Degraded`], the reason.
+    pub degraded: Option<Degradation>,
 }
 
 impl Event {

@@ -707,7 +707,10 @@ impl<T: Transport> Driver<T> {
             }
             Change::NameConflict => log!(warn, "another live member has this name; both stay"),
             Change::Suspect => log!(warn, "member is suspect"),
-            Change::Degraded => log!(warn, "member is degraded"),
+            Change::Degraded => {
+                let reason = event.degraded.as_ref().map(ToString::to_string);
+                log!(warn, "member is degraded", reason);
+            }
             Change::Recovered => log!(info, "member is no longer degraded"),
             Change::Dead => {
                 let report = self.swim.why(self.clock.now(), id);

@@ -122,8 +122,8 @@ pub use phin_quic::{
     RefusedBy, SecretText, TransportStats, certificates,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Event, Filter,
-    FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
+    Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Degradation, Event,
+    Filter, FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
     JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
     MembersIter, Message, Name, NameError, OwnerGone, PublishError as PublishRefusal,
     QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError, Record, Revision, Route,

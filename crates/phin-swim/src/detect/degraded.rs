@@ -11,7 +11,7 @@ use crate::{
     Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Source, Step, Version,
     detect::{
         detector::Detector,
-        failing::{FailingLink, Unreached},
+        failing::{Degradation, FailingLink, Unreached},
         reports::{Outcome, Report, Silence, Vote},
         view::View,
     },
@@ -55,12 +55,14 @@ fn counts(view: View<'_>, from: MemberId, subject: MemberId, link: &FailingLink)
     is_meant && view.may_observe(link.observer, subject)
 }
 
-/// Whether most of a member's observers do not reach it, by these links.
-fn is_degraded(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> bool {
+/// How many of a member's observers do not reach it, by these links.
+fn degradation(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Degradation {
     let observers = view.list.rings().observers(subject);
-    let alive = observers.into_iter().filter(|&id| view.list.is_alive(id)).count();
-    let is_deaf = subject == view.me() && view.is_deaf();
-    is_deaf || (links.len() >= 2 && links.len() * 2 > alive)
+    Degradation {
+        unreached_by: links.iter().map(|link| link.observer).collect(),
+        observers: observers.into_iter().filter(|&id| view.list.is_alive(id)).count(),
+        is_deaf: subject == view.me() && view.is_deaf(),
+    }
 }
 
 /// The rules for links that fail, with what they work on.
@@ -74,6 +76,12 @@ pub(crate) struct Degraded<'a> {
 impl Degraded<'_> {
     fn view(&self) -> View<'_> {
         View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
+    }
+
+    /// Why a member is degraded.
+    pub(crate) fn reason(&self, subject: MemberId) -> Degradation {
+        let view = self.view();
+        degradation(view, subject, &view.failing_links(subject))
     }
 
     /// A ping to a subject has no direct reply.
@@ -172,7 +180,7 @@ impl Degraded<'_> {
         };
         let view = self.view();
         let links = view.failing_links(subject);
-        let is_degraded = is_degraded(view, subject, &links);
+        let is_degraded = degradation(view, subject, &links).is_most();
         let run = (subject, member.generation());
         if let Some(change) = self.own.failing.update(self.ctx.now, run, &links, is_degraded) {
             self.ctx.then(Step::Announce { change, member });

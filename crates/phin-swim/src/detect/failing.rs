@@ -1,6 +1,9 @@
 //! Failing links, and members that most of their observers do not reach.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{Change, Generation, Instant, MemberId};
 
@@ -24,6 +27,40 @@ pub struct FailingLink {
     pub since: Instant,
     /// How many pings were not answered, up to 255.
     pub attempts: u8,
+}
+
+/// Why a member is degraded, as far as this member knows.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
+#[non_exhaustive]
+pub struct Degradation {
+    /// The observers that get no direct reply from it, in the order of their ids.
+    pub unreached_by: Vec<MemberId>,
+    /// How many of its observers are alive.
+    pub observers: usize,
+    /// Whether the member is this node itself, and gets no direct reply from most of the members that it observes: it does
+    /// not receive, rather than not being received.
+    pub is_deaf: bool,
+}
+
+impl Degradation {
+    /// Whether this is enough: a single failing link is not.
+    pub(crate) fn is_most(&self) -> bool {
+        let unreached = self.unreached_by.len();
+        self.is_deaf || (unreached >= 2 && unreached * 2 > self.observers)
+    }
+}
+
+/// The reason in words, such as `3 of 5 observers get no direct reply from it`.
+impl fmt::Display for Degradation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_deaf {
+            return f
+                .write_str("it gets no direct reply from most of the members that it observes");
+        }
+        let unreached = self.unreached_by.len();
+        write!(f, "{unreached} of {} observers get no direct reply from it", self.observers)
+    }
 }
 
 /// The known failing links, by the member to which they lead.

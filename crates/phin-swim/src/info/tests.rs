@@ -4,7 +4,7 @@ use serde_json::{from_value, json, to_value};
 
 use super::*;
 use crate::{
-    Config, Instant,
+    Config, Degradation, Instant,
     member::{
         list::MembershipList,
         record::tests::{id, record, version},
@@ -40,6 +40,7 @@ fn a_change_has_its_silence_if_that_is_known() {
             member: Arc::clone(&dead),
             before: None,
             silence,
+            degraded: None,
         };
         let json = to_value(&event).unwrap();
         assert_eq!((&json["event"], &json["version"]), (&json!("dead"), &json!(7)));
@@ -47,6 +48,24 @@ fn a_change_has_its_silence_if_that_is_known() {
         assert_eq!(json.get("silence").and_then(|silence| silence.as_str()), expected);
         assert_eq!(from_value::<EventInfo>(json).unwrap(), EventInfo::from(&event));
     }
+}
+
+#[test]
+fn a_degraded_member_has_a_reason() {
+    let (unreached_by, observers) = (vec![id(1), id(2)], 3);
+    let event = Event {
+        version: 7,
+        change: Change::Degraded,
+        member: Arc::new(member(3, MemberState::Alive)),
+        before: None,
+        silence: None,
+        degraded: Some(Degradation { unreached_by, observers, is_deaf: false }),
+    };
+    let json = to_value(&event).unwrap();
+    let ids = [id(1).to_string(), id(2).to_string()];
+    let expected = json!({ "unreached_by": ids, "observers": 3, "is_deaf": false });
+    assert_eq!(json["degraded"], expected);
+    assert_eq!(from_value::<EventInfo>(json).unwrap(), EventInfo::from(&event));
 }
 
 #[test]

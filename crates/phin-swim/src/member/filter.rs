@@ -195,8 +195,8 @@ mod tests {
         for (before, after, expected) in cases {
             let before = before.map(|before| Arc::new(before.clone()));
             let member = Arc::new(after.clone());
-            let (version, change, silence) = (1, Change::Updated, None);
-            let event = Event { version, change, member, before, silence };
+            let (version, change, silence, degraded) = (1, Change::Updated, None, None);
+            let event = Event { version, change, member, before, silence, degraded };
             assert_eq!(event.matches(&filter), expected, "{event:?}");
         }
     }

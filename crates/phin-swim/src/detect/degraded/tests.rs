@@ -151,6 +151,11 @@ fn a_member_to_which_more_than_half_of_the_links_fail_is_degraded() {
         told(&mut rooms, 1, failing);
         rooms.degraded().review_links_of(id(1));
         assert_eq!(rooms.effects(), announced, "{failing:?} of {members}");
+        let reason = rooms.degraded().reason(id(1));
+        let mut unreached_by: Vec<_> = failing.iter().map(|&node| id(node)).collect();
+        unreached_by.sort_unstable();
+        assert_eq!((reason.unreached_by, reason.is_deaf), (unreached_by, false));
+        assert_eq!(reason.observers, usize::from(members) - 1);
         rooms.degraded().review_links_of(id(1));
         assert!(rooms.effects().is_empty(), "once");
         if !announced.is_empty() {
@@ -183,6 +188,7 @@ fn a_node_that_reaches_few_of_its_subjects_is_degraded_itself() {
     told(&mut rooms, 4, &[2]);
     rooms.degraded().review_links();
     assert_eq!(rooms.effects(), ["announce n0 Degraded", "ReviewLinks(n4)"]);
+    assert!(rooms.degraded().reason(id(0)).is_deaf && !rooms.degraded().reason(id(4)).is_deaf);
     for node in [1, 2, 3] {
         rooms.senses.links.get_mut(id(node)).unwrap().unanswered = None;
     }
