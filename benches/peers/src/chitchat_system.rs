@@ -9,7 +9,7 @@ use chitchat::{
     ChitchatConfig, ChitchatHandle, ChitchatId, FailureDetectorConfig, KeyChangeEvent,
     ProtocolVersion, spawn_chitchat, transport::UdpTransport,
 };
-use phin_bench::{DataNode, DataReporter, Node, Spec, Starting, System, Told, Writing};
+use phin_bench::{Calling, DataNode, Node, Reporter, Spec, Starting, System, Told};
 
 /// chitchat with one of two settings.
 #[derive(Clone, Copy)]
@@ -102,17 +102,17 @@ impl Node for Started {
 }
 
 impl DataNode for Started {
-    fn follow(&self, reporter: DataReporter) -> Writing<'_> {
+    fn follow(&self, reporter: Reporter) -> Calling<'_> {
         Box::pin(async move {
             // Called for the node's own changes, too, and while the state is locked, so no reader can be earlier.
             let report =
-                move |event: KeyChangeEvent<'_>| reporter.report(&event.node.node_id, event.value);
+                move |event: KeyChangeEvent<'_>| reporter.value(&event.node.node_id, event.value);
             self.handle.chitchat().lock().await.subscribe_event(KEY, report).forever();
             Ok(())
         })
     }
 
-    fn write(&self, value: String) -> Writing<'_> {
+    fn write(&self, value: String) -> Calling<'_> {
         Box::pin(async move {
             self.handle.chitchat().lock().await.self_node_state().set(KEY, value);
             Ok(())

@@ -1,15 +1,17 @@
-//! phin and other membership systems, measured side by side: the same deaths, changes of data, clocks and counters for
+//! phin and other membership systems, measured side by side: the same deaths, changes of data, messages, clocks and counters for
 //! all.
 //!
 //! ```sh
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- --sizes 8,32 --kills 5 --out docs/benchmarks
 //! cargo run --release --manifest-path benches/peers/Cargo.toml -- data --out docs/benchmarks
+//! cargo run --release --manifest-path benches/peers/Cargo.toml -- messages --out docs/benchmarks
 //! ```
 
 mod chitchat_system;
 mod foca_system;
 mod kinship_system;
 mod memberlist_system;
+mod serf_rpc;
 mod serf_system;
 
 use std::{
@@ -19,8 +21,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use phin_bench::{
-    Common, DataOptions, Launcher, Network, Options, Phin, System, enter, measure, measure_data,
-    serve, spin,
+    DataOptions, Document, Launcher, MessageOptions, Network, Options, Phin, System, enter,
+    measure, measure_data, measure_messages, serve, spin,
 };
 
 use chitchat_system::Chitchat;
@@ -49,6 +51,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Data(Data),
+    Messages(Messages),
 }
 
 /// Change member data, and measure the time until all know and the traffic, of the systems that have member data
@@ -62,6 +65,19 @@ struct Data {
     systems: Vec<String>,
     #[command(flatten)]
     options: DataOptions,
+}
+
+/// Publish messages and ask queries, and measure the times and the traffic, of the systems that have messages
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  phin-peers messages --systems phin,serf --messages 10 --queries 5"
+)]
+struct Messages {
+    /// Which, by name; `all` for all that have messages
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    systems: Vec<String>,
+    #[command(flatten)]
+    options: MessageOptions,
 }
 
 /// All that are here.
@@ -116,6 +132,7 @@ fn measure_as_asked() -> Result<(), String> {
     let cli = Cli::parse();
     match &cli.command {
         Some(Command::Data(data)) => compare_data(data),
+        Some(Command::Messages(messages)) => compare_messages(messages),
         None => compare(&cli),
     }
 }
@@ -139,24 +156,22 @@ fn compare(cli: &Cli) -> Result<(), String> {
         return print(&lines.collect::<String>());
     }
     let (options, network) = (&cli.options, own_network()?);
-    let mut report = measure(&systems, options, &launcher()?, network)?;
-    report.command = command();
-    if let Some(out) = &options.common.out {
-        let written = report.write(out, &options.stem("peers"), options.simulated.as_deref());
-        written.map_err(|error| error.to_string())?;
-    }
-    print_report(&options.common, || report.markdown(), || report.json())
+    let report = measure(&systems, options, &launcher()?, network)?;
+    report.deliver(&options.common, &options.stem("peers"))
 }
 
 fn compare_data(data: &Data) -> Result<(), String> {
     let systems = select(&data.systems, |system| system.data_settings().is_some())?;
     let (options, network) = (&data.options, own_network()?);
-    let mut report = measure_data(&systems, options, &launcher()?, network)?;
-    report.command = command();
-    if let Some(out) = &options.common.out {
-        report.write(out, "peers-data").map_err(|error| error.to_string())?;
-    }
-    print_report(&options.common, || report.markdown(), || report.json())
+    let report = measure_data(&systems, options, &launcher()?, network)?;
+    report.deliver(&options.common, "peers-data")
+}
+
+fn compare_messages(messages: &Messages) -> Result<(), String> {
+    let systems = select(&messages.systems, |system| system.message_settings().is_some())?;
+    let (options, network) = (&messages.options, own_network()?);
+    let report = measure_messages(&systems, options, &launcher()?, network)?;
+    report.deliver(&options.common, "peers-messages")
 }
 
 /// A network for the nodes alone, which this process enters.
@@ -171,23 +186,6 @@ fn own_network() -> Result<Network, String> {
 
 fn launcher() -> Result<Launcher, String> {
     Launcher::new(["child"]).map_err(|error| error.to_string())
-}
-
-/// The command that runs, for its report.
-fn command() -> String {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    format!("phin-peers {}", arguments.join(" "))
-}
-
-fn print_report(
-    options: &Common,
-    markdown: impl FnOnce() -> String,
-    json: impl FnOnce() -> io::Result<String>,
-) -> Result<(), String> {
-    match options.json {
-        true => print(&(json().map_err(|error| error.to_string())? + "\n")),
-        false => print(&markdown()),
-    }
 }
 
 fn print(text: &str) -> Result<(), String> {

@@ -93,7 +93,7 @@ struct Started<T> {
     _node: T,
 }
 
-impl<T: Send> Node for Started<T> {
+impl<T: Send + Sync> Node for Started<T> {
     fn addr(&self) -> SocketAddr {
         self.addr
     }

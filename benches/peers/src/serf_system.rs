@@ -3,13 +3,19 @@
 use std::{
     net::SocketAddr,
     process::{Command as StdCommand, Stdio},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
 };
 
-use phin_bench::{Node, Spec, Starting, System, Told};
+use phin_bench::{Answers, Calling, MessageNode, Node, Reporter, Spec, Starting, System, Told};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
+    sync::oneshot,
+    task::spawn_blocking,
 };
+
+use crate::serf_rpc::Connection;
 
 /// The program `serf`, as it is installed.
 pub(crate) struct Serf;
@@ -34,6 +40,19 @@ impl System for Serf {
         )
     }
 
+    fn message_settings(&self) -> Option<String> {
+        Some(
+            "user events (not coalesced) and queries by its RPC, which is MessagePack over TCP on the loopback and is not \
+             counted as traffic; a stream for each agent takes events and answers queries; the timeout of a query is 16 \
+             gossip intervals times log10(members + 1), rounded up"
+                .to_owned(),
+        )
+    }
+
+    fn control_port(&self) -> Option<u16> {
+        Some(RPC_PORT)
+    }
+
     fn start(&'static self, spec: Spec, told: Told) -> Starting {
         Box::pin(async move {
             let addr = SocketAddr::new(spec.ip, spec.port);
@@ -42,7 +61,7 @@ impl System for Serf {
             command.args([
                 format!("-node={}", spec.name),
                 format!("-bind={addr}"),
-                format!("-rpc-addr={}:7373", spec.ip),
+                format!("-rpc-addr={}:{RPC_PORT}", spec.ip),
             ]);
             command.args(spec.seed.map(|seed| format!("-retry-join={seed}")));
             command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -62,7 +81,8 @@ impl System for Serf {
                     tell(&line, &told);
                 }
             });
-            Ok(Box::new(Started { addr, process }) as Box<dyn Node>)
+            let (name, control) = (spec.name, Arc::default());
+            Ok(Box::new(Started { name, addr, process, control }) as Box<dyn Node>)
         })
     }
 }
@@ -86,8 +106,34 @@ fn version() -> Option<String> {
 }
 
 struct Started {
+    name: String,
     addr: SocketAddr,
     process: Child,
+    /// The connection for events and queries, opened with the first.
+    control: Arc<Mutex<Option<Connection>>>,
+}
+
+impl Started {
+    fn rpc_addr(&self) -> SocketAddr {
+        SocketAddr::new(self.addr.ip(), RPC_PORT)
+    }
+
+    /// Does something by the agent's RPC.
+    async fn call<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Connection) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let (addr, control) = (self.rpc_addr(), Arc::clone(&self.control));
+        let call = move || {
+            let mut control = control.lock().unwrap_or_else(PoisonError::into_inner);
+            let connection = match &mut *control {
+                Some(connection) => connection,
+                none => none.insert(Connection::open(addr)?),
+            };
+            call(connection)
+        };
+        spawn_blocking(call).await.map_err(|error| error.to_string())?
+    }
 }
 
 impl Node for Started {
@@ -98,4 +144,46 @@ impl Node for Started {
     fn process(&self) -> Option<u32> {
         self.process.id()
     }
+
+    fn messages(&self) -> Option<&dyn MessageNode> {
+        Some(self)
+    }
 }
+
+impl MessageNode for Started {
+    fn follow(&self, reporter: Reporter) -> Calling<'_> {
+        Box::pin(async move {
+            let (name, addr) = (self.name.clone(), self.rpc_addr());
+            let (ready, is_ready) = oneshot::channel();
+            thread::spawn(move || {
+                let opened = Connection::open(addr);
+                // It ends with the agent, or with an error before it is ready, which is noticed.
+                let _ = opened.and_then(|connection| {
+                    connection.follow(&name, &reporter, || {
+                        let _ = ready.send(());
+                    })
+                });
+            });
+            is_ready.await.map_err(|_| "serf refused to stream its events".to_owned())?;
+            // The connection for events and queries is opened before anything is measured.
+            self.call(|_| Ok(())).await
+        })
+    }
+
+    fn publish(&self, text: String) -> Calling<'_> {
+        Box::pin(self.call(move |connection| connection.publish(&text)))
+    }
+
+    fn query<'a>(&'a self, text: String, answers: &'a mut Answers) -> Calling<'a> {
+        Box::pin(async move {
+            let query = self.call(move |connection| {
+                let mut answers = Answers::default();
+                connection.query(&text, &mut answers).map(|()| answers)
+            });
+            *answers = query.await?;
+            Ok(())
+        })
+    }
+}
+
+const RPC_PORT: u16 = 7373;

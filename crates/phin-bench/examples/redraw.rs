@@ -1,9 +1,14 @@
 //! Writes the tables and plots of benchmark reports again, from the JSON with their samples:
 //! `cargo run -p phin-bench --example redraw -- docs/benchmarks/nodes-*.json docs/benchmarks/peers-*.json`.
 
-use std::{error::Error, fs, path::Path};
+use std::{
+    error::Error,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use phin_bench::{DataReport, Report};
+use phin_bench::{DataReport, Document, MessageReport, Report};
+use serde::de::DeserializeOwned;
 
 fn main() -> Result<(), Box<dyn Error>> {
     for file in std::env::args().skip(1) {
@@ -12,16 +17,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         let folder = path.parent().ok_or("a file is in a folder")?;
         let name = path.file_stem().and_then(|name| name.to_str()).ok_or("a file has a name")?;
         if name.ends_with("-data") {
-            let report: DataReport =
-                serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
-            report.write(folder, name)?;
+            read::<DataReport>(&file, &text)?.write(folder, name)?;
+        } else if name.ends_with("-messages") {
+            read::<MessageReport>(&file, &text)?.write(folder, name)?;
         } else {
-            let report: Report = serde_json::from_str(&text).map_err(|e| format!("{file}: {e}"))?;
+            let mut report: Report = read(&file, &text)?;
             let mut words = report.command.split(' ').skip_while(|word| *word != "--simulated");
-            report.write(folder, name, words.nth(1).map(Path::new))?;
+            report.simulated = words.nth(1).map(PathBuf::from);
+            report.write(folder, name)?;
         }
         // The samples stay as they were, digit for digit.
         fs::write(path, &text)?;
     }
     Ok(())
+}
+
+fn read<T: DeserializeOwned>(file: &str, text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("{file}: {error}"))
 }

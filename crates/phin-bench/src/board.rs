@@ -103,6 +103,15 @@ impl Board {
         let all = |state: &State| Some(times(state)).filter(|all| all.len() == state.views.len());
         self.lists.wait(within, all).await.unwrap_or_else(|| times(&self.lists.state()))
     }
+
+    /// Waits until one node has declared this member dead, and returns when.
+    pub(crate) async fn known_by(&self, node: &str, member: &str, within: Duration) -> Option<u64> {
+        let since = |state: &State| {
+            let view = state.views.iter().find(|view| view.own_name == node)?;
+            view.dead_since.get(member).copied()
+        };
+        self.lists.wait(within, since).await
+    }
 }
 
 impl State {
@@ -135,6 +144,8 @@ mod tests {
         one.down("3");
         one.down("3");
         assert_eq!(board.known("3", Duration::ZERO).await.len(), 1);
+        assert!(board.known_by("1", "3", Duration::ZERO).await.is_some());
+        assert!(board.known_by("2", "3", Duration::ZERO).await.is_none());
         two.live(&["1", "2", "4"].map(str::to_owned).into());
         assert_eq!(board.known("3", Duration::MAX).await.len(), 2);
         assert_eq!(board.false_deaths(), 0);

@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     sync::Arc,
     thread,
+    time::Duration,
 };
 
 use tokio::{
@@ -14,11 +15,12 @@ use tokio::{
 };
 
 use crate::{
-    Node, Spec, System,
+    Answers, DataNode, MessageNode, Node, Spec, System,
     board::Board,
-    data::DataBoard,
     machine::now,
-    protocol::{Command, Place, Reply},
+    messages::Publishing,
+    protocol::{Asked, Command, Counts, Medium, Place, Reply},
+    spread::SpreadBoard,
 };
 
 /// Runs nodes of this system as standard input says, until it ends.
@@ -60,19 +62,38 @@ pub fn spin() {
 struct Child {
     system: &'static dyn System,
     board: Arc<Board>,
-    data: Arc<DataBoard>,
+    data: Arc<SpreadBoard>,
+    messages: Arc<SpreadBoard>,
+    publishing: Publishing,
     nodes: Vec<Running>,
 }
 
 /// A node that runs.
 struct Running {
     name: String,
-    node: Box<dyn Node>,
+    node: Arc<dyn Node>,
+}
+
+impl Running {
+    fn data(&self) -> Result<&dyn DataNode, String> {
+        self.node.data().ok_or_else(|| format!("{} has no member data", self.name))
+    }
+
+    fn messages(&self) -> Result<&dyn MessageNode, String> {
+        self.node.messages().ok_or_else(|| format!("{} has no messages", self.name))
+    }
 }
 
 impl Child {
     fn new(system: &'static dyn System) -> Self {
-        Self { system, board: Arc::default(), data: Arc::default(), nodes: Vec::new() }
+        Self {
+            system,
+            board: Arc::default(),
+            data: Arc::default(),
+            messages: Arc::default(),
+            publishing: Publishing::default(),
+            nodes: Vec::new(),
+        }
     }
 
     async fn handle(&mut self, command: Command) -> Reply {
@@ -106,9 +127,26 @@ impl Child {
                 }
                 Reply::Connections { counts }
             }
-            Command::Follow => reply(self.follow().await, Reply::Following),
-            Command::Write { node, value } => reply(self.write(node, value).await, Reply::Written),
-            Command::Spread { within } => Reply::Spread { changes: self.data.spread(within).await },
+            Command::Follow { medium } => reply(self.follow(medium).await, |()| Reply::Following),
+            Command::Write { medium, node, text } => {
+                reply(self.write(medium, node, text).await, |()| Reply::Written)
+            }
+            Command::Spread { medium, within } => {
+                let (changes, faults) = self.spread_board(medium).spread(within).await;
+                Reply::Spread { changes, faults }
+            }
+            Command::Query { node, text, doomed, within } => {
+                reply(self.query(node, text, &doomed, within).await, Reply::Asked)
+            }
+            Command::Publish { rate, bytes } => {
+                let nodes = self.nodes.iter().map(|running| Arc::clone(&running.node)).collect();
+                self.publishing.set(nodes, rate, bytes);
+                Reply::Publishing
+            }
+            Command::Messages => {
+                let received = self.messages.received();
+                Reply::Messages(Counts { received, ..self.publishing.counts() })
+            }
         }
     }
 
@@ -124,7 +162,7 @@ impl Child {
             let told = self.board.add(&place.name);
             let name = place.name.clone();
             let start = self.system.start(spec(place, seed), told);
-            let start = async move { start.await.map(|node| Running { name, node }) };
+            let start = async move { start.await.map(|node| Running { name, node: node.into() }) };
             if seed.is_some() {
                 starts.spawn(start);
                 continue;
@@ -140,19 +178,48 @@ impl Child {
         Ok(first.node.addr())
     }
 
-    async fn follow(&self) -> Result<(), String> {
-        for Running { name, node } in &self.nodes {
-            let data = node.data().ok_or_else(|| format!("{name} has no member data"))?;
-            data.follow(self.data.add()).await?;
+    const fn spread_board(&self, medium: Medium) -> &Arc<SpreadBoard> {
+        match medium {
+            Medium::Data => &self.data,
+            Medium::Messages => &self.messages,
+        }
+    }
+
+    async fn follow(&self, medium: Medium) -> Result<(), String> {
+        for running in &self.nodes {
+            let reporter = self.spread_board(medium).add();
+            match medium {
+                Medium::Data => running.data()?.follow(reporter).await?,
+                Medium::Messages => running.messages()?.follow(reporter).await?,
+            }
         }
         Ok(())
     }
 
-    async fn write(&self, node: usize, value: String) -> Result<(), String> {
-        let Running { name, node } = self.nodes.get(node).ok_or("there is no such node")?;
-        let data = node.data().ok_or_else(|| format!("{name} has no member data"))?;
-        self.data.write(name, &value);
-        data.write(value).await
+    async fn write(&self, medium: Medium, node: usize, text: String) -> Result<(), String> {
+        let running = self.nodes.get(node).ok_or("there is no such node")?;
+        self.spread_board(medium).write(&running.name, &text);
+        match medium {
+            Medium::Data => running.data()?.write(text).await,
+            Medium::Messages => running.messages()?.publish(text).await,
+        }
+    }
+
+    async fn query(
+        &self,
+        node: usize,
+        text: String,
+        doomed: &[String],
+        within: Duration,
+    ) -> Result<Asked, String> {
+        let running = self.nodes.get(node).ok_or("there is no such node")?;
+        let (began, mut answers) = (now(), Answers::default());
+        running.messages()?.query(text, &mut answers).await?;
+        let (ended, mut known) = (now(), Vec::new());
+        for member in doomed {
+            known.extend(self.board.known_by(&running.name, member, within).await);
+        }
+        Ok(Asked { began, ended, answers, known })
     }
 
     fn processes(&self) -> Vec<u32> {
@@ -163,9 +230,9 @@ impl Child {
 }
 
 /// The reply to what has been done, or why it failed.
-fn reply(result: Result<(), String>, done: Reply) -> Reply {
+fn reply<T>(result: Result<T, String>, done: impl FnOnce(T) -> Reply) -> Reply {
     match result {
-        Ok(()) => done,
+        Ok(value) => done(value),
         Err(reason) => Reply::Failed { reason },
     }
 }

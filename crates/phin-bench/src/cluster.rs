@@ -11,7 +11,7 @@ use crate::{
     Kill, Launcher, Network,
     children::Child,
     machine::{millis_between, now},
-    protocol::{Command, Place, Reply},
+    protocol::{Command, Medium, Place, Reply},
 };
 
 /// Where clusters run, one after the other.
@@ -56,6 +56,13 @@ pub(crate) struct Death {
     /// How many nodes were there to know.
     pub(crate) witnesses: usize,
     /// How often the member that died had declared a living one dead.
+    pub(crate) false_deaths: u64,
+}
+
+/// A member that was killed.
+pub(crate) struct Killed {
+    pub(crate) at: u64,
+    /// How often it had declared a living one dead.
     pub(crate) false_deaths: u64,
 }
 
@@ -122,6 +129,18 @@ impl Cluster {
         Ok(())
     }
 
+    /// How many nodes have a process each.
+    pub(crate) const fn victims(&self) -> usize {
+        self.victims.len()
+    }
+
+    /// Has the last of the nodes that have a process each report what they learn, and answer queries.
+    pub(crate) fn follow_with_victims(&mut self, count: usize) -> Result<(), String> {
+        let others = self.victims.len().saturating_sub(count);
+        let mut last = self.victims[others..].iter_mut();
+        last.try_for_each(|victim| victim.child.follow(Medium::Messages))
+    }
+
     /// The start of nodes that join it.
     fn join(&self, lab: &Laboratory<'_>, places: Vec<Place>) -> Command {
         let (members, secret) = (self.members, self.secret.clone());
@@ -172,11 +191,28 @@ impl Cluster {
         kill: Kill,
         within: Duration,
     ) -> Result<Death, String> {
+        let names = self.doom(1)?;
+        let killed = self.kill(lab, kill)?;
+        let known_ms = self.known(&names[0], killed.at, within)?;
+        let witnesses = self.together + self.victims.len();
+        Ok(Death { known_ms, witnesses, false_deaths: killed.false_deaths })
+    }
+
+    /// Announces to all that so many of the next victims are about to be killed. Returns their names.
+    pub(crate) fn doom(&mut self, count: usize) -> Result<Vec<String>, String> {
+        let next = self.victims.iter().take(count);
+        let names: Vec<_> = next.map(|victim| victim.place.name.clone()).collect();
+        for name in &names {
+            self.ask_all(&Command::Doom { name: name.clone() })?;
+        }
+        Ok(names)
+    }
+
+    /// Kills the next victim.
+    pub(crate) fn kill(&mut self, lab: &Laboratory<'_>, kill: Kill) -> Result<Killed, String> {
         let mut victim = self.victims.remove(0);
         let false_deaths = victim.child.false_deaths()?;
-        let name = victim.place.name;
-        self.ask_all(&Command::Doom { name: name.clone() })?;
-        let killed = now();
+        let at = now();
         match kill {
             Kill::Process => victim.child.kill(),
             Kill::Silent => {
@@ -184,19 +220,27 @@ impl Cluster {
                 silenced.map_err(|error| error.to_string())?;
             }
         }
-        drop(victim.child);
-        let witnesses = self.together + self.victims.len();
+        Ok(Killed { at, false_deaths })
+    }
+
+    /// Waits until all know of the death of a member, and returns how long each took, in order.
+    pub(crate) fn known(
+        &mut self,
+        name: &str,
+        killed: u64,
+        within: Duration,
+    ) -> Result<Vec<f64>, String> {
         let mut known_ms = Vec::new();
-        for reply in self.ask_all(&Command::Known { name, within })? {
+        for reply in self.ask_all(&Command::Known { name: name.to_owned(), within })? {
             let Reply::Known { at } = reply else { return Err(format!("unexpected: {reply:?}")) };
             known_ms.extend(at.into_iter().map(|at| millis_between(killed, at)));
         }
         known_ms.sort_unstable_by(f64::total_cmp);
-        Ok(Death { known_ms, witnesses, false_deaths })
+        Ok(known_ms)
     }
 
     /// Has all children do the same at once, and waits for all.
-    fn ask_all(&mut self, command: &Command) -> Result<Vec<Reply>, String> {
+    pub(crate) fn ask_all(&mut self, command: &Command) -> Result<Vec<Reply>, String> {
         let victims = self.victims.iter_mut().map(|victim| &mut victim.child);
         let mut children: Vec<_> = std::iter::once(&mut self.survivors).chain(victims).collect();
         children.iter_mut().try_for_each(|child| child.tell(command))?;

@@ -20,7 +20,20 @@ pub struct Cost {
     pub cpu_ms_per_second: f64,
 }
 
-/// The total cost of the nodes of a cluster at a moment.
+impl Cost {
+    /// What each of so many actions added to a cost: of so much a second, beyond so much while nothing happened.
+    pub(crate) fn for_each(
+        &self,
+        actions: usize,
+        idle: &Self,
+        a_second: impl Fn(&Self) -> Option<f64>,
+    ) -> Option<f64> {
+        let added = (a_second(self)? - a_second(idle)?) * self.seconds;
+        (actions > 0).then(|| added / actions as f64)
+    }
+}
+
+/// What the nodes of a cluster had cost at a moment.
 pub(crate) struct Reading {
     at: u64,
     traffic: Option<(u64, u64)>,

@@ -1,10 +1,6 @@
 //! Clusters that are started, watched while nothing happens, and bereaved.
 
-use std::{
-    io::{self, Write},
-    thread,
-    time::Duration,
-};
+use std::{thread, time::Duration};
 
 use rand::RngExt;
 
@@ -13,6 +9,7 @@ use crate::{
     cluster::{Cluster, Laboratory},
     cost::Reading,
     machine::{millis_between, resident_kib},
+    progress::say,
 };
 
 /// Measures all systems at all sizes, one after the other, and tells on standard error how far it is.
@@ -46,6 +43,7 @@ pub fn measure(
         machine,
         settings,
         rows,
+        simulated: options.simulated.clone(),
     })
 }
 
@@ -59,7 +57,7 @@ impl Bench<'_> {
         let mut row = Row { system: system.to_owned(), members, ..Row::default() };
         let measured = self.bootstraps(&mut row).and_then(|()| self.deaths(&mut row));
         if let Err(failure) = measured {
-            self.say(&row, &format!("failed: {failure}"));
+            say(&row.system, row.members, &format!("failed: {failure}"));
             row.failure = Some(failure);
         }
         row
@@ -73,7 +71,11 @@ impl Bench<'_> {
                 Some(at) => row.bootstrap_ms.push(millis_between(cluster.began, at)),
                 None => row.incomplete += 1,
             }
-            self.say(row, &format!("start {number} of {}", self.options.bootstraps));
+            say(
+                &row.system,
+                row.members,
+                &format!("start {number} of {}", self.options.bootstraps),
+            );
         }
         Ok(())
     }
@@ -100,7 +102,7 @@ impl Bench<'_> {
                     busy.push(self.lab.launcher.launch(Launcher::BUSY)?);
                 }
                 row.idle = Some(self.idle(&mut cluster, present, survivors)?);
-                self.say(row, "its cost when calm is known");
+                say(&row.system, row.members, "its cost when calm is known");
             }
             if self.options.kills == 0 {
                 break;
@@ -110,7 +112,7 @@ impl Bench<'_> {
                 thread::sleep(rand::rng().random_range(Duration::ZERO..Duration::from_secs(1)));
                 self.death(&mut cluster, row)?;
                 killed += 1;
-                self.say(row, &format!("death {killed} of {}", self.options.kills));
+                say(&row.system, row.members, &format!("death {killed} of {}", self.options.kills));
             }
             if killed >= self.options.kills {
                 break;
@@ -156,11 +158,5 @@ impl Bench<'_> {
             connections: count.map(|count| connections.iter().sum::<u64>() as f64 / count),
             max_connections: connections.iter().max().map(|&most| most as f64),
         })
-    }
-
-    fn say(&self, row: &Row, what: &str) {
-        let line = format!("{} with {} members: {what}\n", row.system, row.members);
-        // With standard error closed there is nobody to tell.
-        let _ = io::stderr().write_all(line.as_bytes());
     }
 }

@@ -1,6 +1,6 @@
 //! Measures clusters of real nodes on one machine: the time until all live members know of a death, the cost of a
 //! node while nothing happens, the time until a new cluster is complete, and the time and cost of changes of member
-//! data.
+//! data, of messages and of queries.
 //!
 //! The nodes run in child processes, which receive commands over pipes: the survivors share one, and each victim has
 //! its own. They are nodes of phin or of another [`System`], with the same deaths, clocks and counters for all. If
@@ -14,30 +14,38 @@ mod children;
 mod cluster;
 mod cost;
 mod data;
+mod document;
 mod experiment;
 mod machine;
+mod messages;
 mod network;
 mod options;
 mod phin_system;
+mod progress;
 mod protocol;
 mod report;
 mod row;
+mod spread;
 mod watched;
 
 pub use board::Told;
 pub use child::{serve, spin};
 pub use children::Launcher;
 pub use cost::Cost;
-pub use data::{
-    DataNode, DataOptions, DataReport, DataReporter, DataRow, Spread, Writing, measure_data,
-};
+pub use data::{DataNode, DataOptions, DataReport, DataRow, measure_data};
+pub use document::Document;
 pub use experiment::measure;
 pub use machine::{Machine, cpu_millis};
+pub use messages::{
+    Amid, Answers, MessageNode, MessageOptions, MessageReport, MessageRow, Queries, When, holds,
+    measure_messages,
+};
 pub use network::{Network, enter};
 pub use options::{Common, Kill, Options};
 pub use phin_system::Phin;
 pub use report::Report;
 pub use row::{Idle, Row};
+pub use spread::{Faults, Reporter, Spread};
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -58,6 +66,16 @@ pub trait System: Sync {
         None
     }
 
+    /// The same of messages.
+    fn message_settings(&self) -> Option<String> {
+        None
+    }
+
+    /// The TCP port of each node at which this program controls it, if it does. Its traffic is not counted.
+    fn control_port(&self) -> Option<u16> {
+        None
+    }
+
     /// Starts a node, which from then on tells what it learns of others.
     fn start(&'static self, spec: Spec, told: Told) -> Starting;
 }
@@ -65,11 +83,14 @@ pub trait System: Sync {
 /// A node that is about to run, or why it does not.
 pub type Starting = Pin<Box<dyn Future<Output = Result<Box<dyn Node>, String>> + Send>>;
 
+/// A call of a node, or why it failed.
+pub type Calling<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
 /// A count that is asked for.
 pub type Counting<'a> = Pin<Box<dyn Future<Output = Option<u64>> + Send + 'a>>;
 
 /// A running node. Dropping it may end it.
-pub trait Node: Send {
+pub trait Node: Send + Sync {
     /// The address at which others join through it.
     fn addr(&self) -> SocketAddr;
 
@@ -85,6 +106,11 @@ pub trait Node: Send {
 
     /// Its member data, if the system has any.
     fn data(&self) -> Option<&dyn DataNode> {
+        None
+    }
+
+    /// Its messages, if the system has any.
+    fn messages(&self) -> Option<&dyn MessageNode> {
         None
     }
 }

@@ -7,7 +7,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use phin_bench::{
-    Common, DataOptions, Launcher, Options, Phin, System, enter, measure, measure_data, serve, spin,
+    DataOptions, Document, Launcher, MessageOptions, Options, Phin, System, enter, measure,
+    measure_data, measure_messages, serve, spin,
 };
 
 /// Measure what phin does and costs on this machine
@@ -23,6 +24,7 @@ struct Cli {
 enum Command {
     Detect(Box<Detect>),
     Data(Box<Data>),
+    Messages(Box<Messages>),
     Child(Child),
 }
 
@@ -53,6 +55,20 @@ struct Data {
     profile: Profile,
     #[command(flatten)]
     options: DataOptions,
+}
+
+/// Start clusters of real nodes, publish and ask, and time until all have the messages, the replies, and the ends
+///
+/// Also measures what a message and a query add to the traffic of a node, and queries of which some members die. With the
+/// defaults it takes about three minutes.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:\n  phin-bench messages --messages 10 --queries 5 --amid 2\n  \
+    phin-bench messages --sizes 64 --messages 0 --queries 0 --deaths 3 --when meanwhile")]
+struct Messages {
+    #[command(flatten)]
+    profile: Profile,
+    #[command(flatten)]
+    options: MessageOptions,
 }
 
 #[derive(clap::Args)]
@@ -86,6 +102,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Detect(args) => detect(&args),
         Command::Data(args) => data(&args),
+        Command::Messages(args) => messages(&args),
         Command::Child(child) => serve_child(&child),
     };
     match result {
@@ -111,51 +128,24 @@ fn serve_child(child: &Child) -> Result<(), String> {
 fn detect(args: &Detect) -> Result<(), String> {
     let (system, options) = (args.profile.system(), &args.options);
     let network = enter();
-    let mut report = measure(&[system], options, &launcher()?, network)?;
-    report.command = command();
-    if let Some(out) = &options.common.out {
-        let written = report.write(out, &options.stem("nodes"), options.simulated.as_deref());
-        written.map_err(|error| format!("cannot write the report: {error}"))?;
-    }
-    print(&options.common, || report.markdown(), || report.json())
+    let report = measure(&[system], options, &launcher()?, network)?;
+    report.deliver(&options.common, &options.stem("nodes"))
 }
 
 fn data(args: &Data) -> Result<(), String> {
     let (system, options) = (args.profile.system(), &args.options);
     let network = enter();
-    let mut report = measure_data(&[system], options, &launcher()?, network)?;
-    report.command = command();
-    if let Some(out) = &options.common.out {
-        let written = report.write(out, "nodes-data");
-        written.map_err(|error| format!("cannot write the report: {error}"))?;
-    }
-    print(&options.common, || report.markdown(), || report.json())
+    let report = measure_data(&[system], options, &launcher()?, network)?;
+    report.deliver(&options.common, "nodes-data")
+}
+
+fn messages(args: &Messages) -> Result<(), String> {
+    let (system, options) = (args.profile.system(), &args.options);
+    let network = enter();
+    let report = measure_messages(&[system], options, &launcher()?, network)?;
+    report.deliver(&options.common, "nodes-messages")
 }
 
 fn launcher() -> Result<Launcher, String> {
     Launcher::new(["child"]).map_err(|error| format!("cannot find this program: {error}"))
-}
-
-/// The command that runs, for its report.
-fn command() -> String {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    format!("phin-bench {}", arguments.join(" "))
-}
-
-fn print(
-    options: &Common,
-    markdown: impl FnOnce() -> String,
-    json: impl FnOnce() -> io::Result<String>,
-) -> Result<(), String> {
-    let text = match options.json {
-        true => json().map_err(|error| error.to_string())? + "\n",
-        false => markdown(),
-    };
-    match io::stdout().write_all(text.as_bytes()) {
-        // A reader such as `head` stopped reading: no error.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write to standard output: {error}"))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
 }

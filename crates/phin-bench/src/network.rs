@@ -15,6 +15,8 @@ pub enum Network {
     Own {
         /// How many addresses were given so far.
         given: u32,
+        /// Whether nftables counts traffic that is none of the nodes'.
+        excludes: bool,
     },
     /// The loopback, with whatever else uses it; all nodes are at 127.0.0.1.
     Shared {
@@ -28,7 +30,7 @@ pub enum Network {
 pub fn enter() -> Network {
     if std::env::var_os(ENTERED).is_some() {
         return match ip("link set lo up\nroute replace 10.99.0.0/16 dev lo\n") {
-            Ok(()) => Network::Own { given: 0 },
+            Ok(()) => Network::Own { given: 0, excludes: false },
             Err(error) => Network::Shared { reason: error.to_string() },
         };
     }
@@ -64,14 +66,14 @@ impl Network {
 
     /// All nodes are gone: their addresses may be given again.
     pub(crate) const fn clear(&mut self) {
-        if let Self::Own { given } = self {
+        if let Self::Own { given, .. } = self {
             *given = 0;
         }
     }
 
     /// Addresses for further nodes.
     pub(crate) fn addresses(&mut self, count: usize) -> io::Result<Vec<IpAddr>> {
-        let Self::Own { given } = self else {
+        let Self::Own { given, .. } = self else {
             return Ok(vec![Ipv4Addr::LOCALHOST.into(); count]);
         };
         let mut commands = String::new();
@@ -94,14 +96,49 @@ impl Network {
 
     /// Packets and bytes that went over the network so far, headers of IP included; nothing where others use it, too.
     pub(crate) fn traffic(&self) -> Option<(u64, u64)> {
-        if !self.is_own() {
-            return None;
-        }
+        let Self::Own { excludes, .. } = self else { return None };
+        let (packets, bytes) = if *excludes { excluded().ok()? } else { (0, 0) };
         let text = fs::read_to_string("/proc/self/net/dev").ok()?;
         let line = text.lines().find_map(|line| line.trim_start().strip_prefix("lo:"))?;
         let mut numbers = line.split_whitespace().map_while(|word| word.parse().ok());
-        let bytes = numbers.next()?;
-        Some((numbers.next()?, bytes))
+        let all_bytes: u64 = numbers.next()?;
+        let all_packets: u64 = numbers.next()?;
+        Some((all_packets.saturating_sub(packets), all_bytes.saturating_sub(bytes)))
+    }
+
+    /// Does not count, from now on, what is sent from and to this TCP port, by which this program controls nodes. Needs `nft`.
+    pub(crate) fn exclude(&mut self, port: u16) -> io::Result<()> {
+        let Self::Own { excludes, .. } = self else { return Ok(()) };
+        nft(&format!(
+            "table ip phin_bench_excluded {{\ncounter control {{ }}\nchain out {{\ntype filter hook output priority 0\n\
+             tcp sport {port} counter name control\ntcp dport {port} counter name control\n}}\n}}\n"
+        ))?;
+        *excludes = true;
+        Ok(())
+    }
+}
+
+/// Packets and bytes that are none of the nodes'.
+fn excluded() -> io::Result<(u64, u64)> {
+    let text = nft("list counter ip phin_bench_excluded control\n")?;
+    let after = |name| {
+        let mut words = text.split_whitespace().skip_while(move |word| *word != name).skip(1);
+        words.next()?.parse().ok()
+    };
+    let counted = after("packets").zip(after("bytes"));
+    counted.ok_or_else(|| io::Error::other(format!("`nft` printed no counter: {text}")))
+}
+
+/// Runs commands of nftables, and returns what they print.
+fn nft(commands: &str) -> io::Result<String> {
+    let mut nft = Command::new("nft");
+    nft.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut nft = nft.spawn()?;
+    nft.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?.write_all(commands.as_bytes())?;
+    let output = nft.wait_with_output()?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(io::Error::other(format!("`nft` refused:\n{commands}"))),
     }
 }
 

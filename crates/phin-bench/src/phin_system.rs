@@ -1,11 +1,15 @@
 //! phin as one of the systems that are measured.
 
 use phin::{
-    Change, Cluster, ClusterKey, Config, Data, DataNotice, DataSubscription, DataUpdate, MemberId,
-    Notice, Subscription, WeakCluster,
+    Change, Cluster, ClusterKey, Config, Data, DataNotice, DataSubscription, DataUpdate,
+    IncomingQuery, MemberId, Notice, Query, QueryOutcome, QueryReply, Subscription, Topic,
+    TopicNotice, WeakCluster,
 };
 
-use crate::{Counting, DataNode, DataReporter, Node, Spec, Starting, System, Told, Writing};
+use crate::{
+    Answers, Calling, Counting, DataNode, MessageNode, Node, Reporter, Spec, Starting, System,
+    Told, holds,
+};
 
 /// phin with one of its presets.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -59,6 +63,13 @@ impl System for Phin {
         ))
     }
 
+    fn message_settings(&self) -> Option<String> {
+        Some(
+            "messages received by subscribe_topic, queries asked and answered by query and answer"
+                .to_owned(),
+        )
+    }
+
     fn start(&'static self, spec: Spec, told: Told) -> Starting {
         Box::pin(async move {
             let key = spec.secret.parse::<ClusterKey>().map_err(|error| error.to_string())?;
@@ -67,21 +78,25 @@ impl System for Phin {
             let builder = builder.seeds(spec.seed.map(|seed| seed.to_string()));
             let node = builder.start().await.map_err(|error| error.to_string())?;
             tokio::spawn(tell(node.subscribe(), told));
-            Ok(Box::new(Started(node)) as Box<dyn Node>)
+            let topic = TOPIC.parse().map_err(|error: phin::TopicError| error.to_string())?;
+            Ok(Box::new(Started { node, topic }) as Box<dyn Node>)
         })
     }
 }
 
-struct Started(Cluster);
+struct Started {
+    node: Cluster,
+    topic: Topic,
+}
 
 impl Node for Started {
     fn addr(&self) -> std::net::SocketAddr {
-        self.0.local_addr()
+        self.node.local_addr()
     }
 
     fn connections(&self) -> Counting<'_> {
         Box::pin(async {
-            let transport = self.0.stats().await.ok()?.transport;
+            let transport = self.node.stats().await.ok()?.transport;
             Some(transport.connections + transport.connections_draining)
         })
     }
@@ -89,27 +104,85 @@ impl Node for Started {
     fn data(&self) -> Option<&dyn DataNode> {
         Some(self)
     }
+
+    fn messages(&self) -> Option<&dyn MessageNode> {
+        Some(self)
+    }
 }
 
 impl DataNode for Started {
-    fn follow(&self, reporter: DataReporter) -> Writing<'_> {
-        tokio::spawn(follow(self.0.subscribe_data(), self.0.downgrade(), reporter));
+    fn follow(&self, reporter: Reporter) -> Calling<'_> {
+        tokio::spawn(follow(self.node.subscribe_data(), self.node.downgrade(), reporter));
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn write(&self, value: String) -> Writing<'_> {
+    fn write(&self, value: String) -> Calling<'_> {
         Box::pin(
-            async move { self.0.put_data(KEY, value).await.map_err(|error| error.to_string()) },
+            async move { self.node.put_data(KEY, value).await.map_err(|error| error.to_string()) },
         )
     }
 }
 
-async fn follow(mut changes: DataSubscription, node: WeakCluster, reporter: DataReporter) {
+impl MessageNode for Started {
+    fn follow(&self, reporter: Reporter) -> Calling<'_> {
+        let name = self.node.name().to_owned();
+        let answers = self.node.answer(&self.topic, move |query: IncomingQuery| {
+            let is_held = holds(&query.body, &name);
+            async move {
+                if is_held {
+                    std::future::pending::<()>().await;
+                }
+                Ok(query.body)
+            }
+        });
+        let mut messages = self.node.subscribe_topic(&self.topic);
+        tokio::spawn(async move {
+            while let Some(notice) = messages.next().await {
+                match notice {
+                    TopicNotice::Message(message) => reporter.message(&message.body),
+                    TopicNotice::Missed { count, .. } | TopicNotice::Lagged { count } => {
+                        reporter.missed(count);
+                    }
+                    _ => {}
+                }
+            }
+            drop(answers);
+        });
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn publish(&self, text: String) -> Calling<'_> {
+        Box::pin(async move {
+            let published = self.node.publish(&self.topic, text).await;
+            published.map(|_| ()).map_err(|error| error.to_string())
+        })
+    }
+
+    fn query<'a>(&'a self, text: String, answers: &'a mut Answers) -> Calling<'a> {
+        Box::pin(async move {
+            let members = self.node.members();
+            let replies = self.node.query(Query::new(&self.topic, text)).await;
+            let mut replies = replies.map_err(|error| error.to_string())?;
+            while let Some(QueryReply { member, outcome, .. }) = replies.next().await {
+                match outcome {
+                    QueryOutcome::Reply(_) => answers.reply(),
+                    outcome => {
+                        let name = members.get(member).map(|member| member.name());
+                        answers.other(name.unwrap_or_default(), outcome.as_str());
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn follow(mut changes: DataSubscription, node: WeakCluster, reporter: Reporter) {
     let report = |owner: MemberId, value: &[u8]| {
         let Some(node) = node.upgrade() else { return };
         // Data of a member arrives after its record.
         if let Some(owner) = node.members().get(owner) {
-            reporter.report(owner.name(), value);
+            reporter.value(owner.name(), value);
         }
     };
     let report_all = |data: &Data| {
@@ -144,5 +217,7 @@ async fn tell(mut changes: Subscription, told: Told) {
     }
 }
 
+/// The topic of all messages.
+const TOPIC: &str = "bench";
 /// The only key that members write.
 const KEY: &str = "value";

@@ -1,15 +1,16 @@
-//! Reports: JSON with every sample, CSV and a Markdown table of their quantiles, and SVG plots.
+//! The report on deaths and starts, with SVG plots.
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, io, path::PathBuf};
 
-use phin_report::{Axis, Plot, Samples, Series, Style};
+use phin_report::{Axis, Plot, Series, Style};
 use serde::{Deserialize, Serialize};
 
-use crate::{Idle, Machine, Row};
+use crate::{
+    Document, Idle, Machine, Row,
+    document::{
+        Column, csv, ending, failures, finite, number, quantile, table, time, with_interval,
+    },
+};
 
 /// All that one command measured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -26,45 +27,17 @@ pub struct Report {
     pub settings: BTreeMap<String, String>,
     /// The measurements, by system and size.
     pub rows: Vec<Row>,
+    /// The CSV of `phin-sim detect`, whose curves the plots show dashed.
+    #[serde(skip)]
+    pub simulated: Option<PathBuf>,
 }
 
-impl Report {
-    /// Writes the report as `NAME.md`, `.csv`, `.json` and plots `NAME-….svg` into a folder, which is made if it is
-    /// missing. `simulated` is the CSV of `phin-sim detect`, whose curves the plots show dashed.
-    ///
-    /// # Errors
-    /// A file cannot be read or written.
-    pub fn write(
-        &self,
-        out: &Path,
-        name: &str,
-        simulated: Option<&Path>,
-    ) -> io::Result<Vec<PathBuf>> {
-        let simulated = simulated.map(fs::read_to_string).transpose()?;
-        let simulated = simulated.map(|text| Simulated::read(&text)).unwrap_or_default();
-        let mut text = self.markdown();
-        let mut files = Vec::new();
-        for (kind, plot) in self.plots(&simulated) {
-            let file = format!("{name}-{kind}.svg");
-            text += &format!("\n![{}]({file})\n", plot.title);
-            files.push((file, plot.svg().map_err(io::Error::other)?));
-        }
-        files.push((format!("{name}.csv"), self.csv()));
-        files.push((format!("{name}.json"), self.json()? + "\n"));
-        files.push((format!("{name}.md"), text));
-        write_all(out, files)
+impl Document for Report {
+    fn command(&mut self) -> &mut String {
+        &mut self.command
     }
 
-    /// One JSON object with every sample.
-    ///
-    /// # Errors
-    /// None that is known.
-    pub fn json(&self) -> io::Result<String> {
-        serde_json::to_string(self).map_err(io::Error::other)
-    }
-
-    /// A human-readable table, with where and how it was measured.
-    pub fn markdown(&self) -> String {
+    fn markdown(&self) -> String {
         let killed = match &*self.kill {
             "silent" => "their hosts fell silent",
             _ => "their processes were killed on a host that lives",
@@ -76,38 +49,28 @@ impl Report {
              packets and bytes of all protocols as sent, headers of IP counted. *Start*: all nodes at once through \
              one seed, until the last list is complete.\n\n"
         );
-        text += &table(&self.rows);
-        text += &settings_table(&self.settings);
+        text += &table(HEADINGS, self.rows.iter().map(cells));
+        text += &failures(self.rows.iter().map(|row| (&*row.system, row.members, &row.failure)));
         let busy = match self.busy {
             0 => String::new(),
             busy => format!("; {busy} processes did nothing but keep cores busy"),
         };
-        text += &format!("\n{}", self.machine.describe(&busy));
-        text + &format!("Made with `{}`.\n", self.command)
+        text + &ending(&self.settings, &self.machine, &busy, &self.command)
     }
 
-    /// One line for each row.
-    pub fn csv(&self) -> String {
-        let heading: Vec<_> = COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect();
-        let line = |row: &Row| -> Vec<String> {
-            COLUMNS
-                .iter()
-                .map(|(_, value)| (value)(row).map(|v| format!("{v:.3}")).unwrap_or_default())
-                .collect()
-        };
-        let lines = self.rows.iter().map(|row| {
-            let mut cells = vec![row.system.clone(), self.kill.clone(), self.busy.to_string()];
-            cells.extend(line(row));
-            cells
-        });
-        let start =
-            ["system", "kill", "busy"].map(str::to_owned).into_iter().chain(heading).collect();
-        std::iter::once(start)
-            .chain(lines)
-            .map(|cells: Vec<String>| cells.join(",") + "\n")
-            .collect()
+    fn csv(&self) -> String {
+        let first = |row: &Row| vec![row.system.clone(), self.kill.clone(), self.busy.to_string()];
+        csv(&["system", "kill", "busy"], first, COLUMNS, &self.rows)
     }
 
+    fn plots(&self) -> io::Result<Vec<(&'static str, Plot)>> {
+        let simulated = self.simulated.as_ref().map(fs::read_to_string).transpose()?;
+        let simulated = simulated.map(|text| Simulated::read(&text)).unwrap_or_default();
+        Ok(self.draw(&simulated))
+    }
+}
+
+impl Report {
     /// The subtitle of a plot: the number of members, and of deaths or starts.
     fn subtitle(&self, what: Option<(&str, Count)>) -> String {
         let span = |value: &dyn Fn(&Row) -> usize| {
@@ -122,7 +85,7 @@ impl Report {
         format!("{members} real nodes on one machine{}", samples.unwrap_or_default())
     }
 
-    fn plots(&self, simulated: &Simulated) -> Vec<(&'static str, Plot)> {
+    fn draw(&self, simulated: &Simulated) -> Vec<(&'static str, Plot)> {
         let plot = |title: &str, unit, series: Vec<Series>| Plot {
             title: title.to_owned(),
             subtitle: self.subtitle(None),
@@ -219,10 +182,9 @@ impl Simulated {
 
 /// How many samples of some kind a row has.
 type Count = fn(&Row) -> usize;
-type Column = (&'static str, fn(&Row) -> Option<f64>);
 
 /// The columns of CSV after system, kill and busy; a value that is not known is left empty.
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<Row>] = &[
     ("members", |row| Some(row.members as f64)),
     ("deaths", |row| Some(row.first_ms.len() as f64)),
     ("first_p50_ms", |row| finite(quantile(&row.first_ms, 0.5))),
@@ -245,117 +207,54 @@ const COLUMNS: &[Column] = &[
     ("incomplete", |row| Some(row.incomplete as f64)),
 ];
 
-fn table(rows: &[Row]) -> String {
-    let headings = [
-        "system",
-        "members",
-        "deaths",
-        "first, median",
-        "half, median",
-        "all, median",
-        "all, p90",
-        "all, longest",
-        "not known to all",
-        "false deaths",
-        "packets/s",
-        "bytes/s",
-        "CPU ms/s",
-        "resident KiB",
-        "connections, mean",
-        "connections, most",
-        "starts",
-        "start, median",
-        "start, p90",
-        "start, longest",
-        "incomplete",
-    ];
-    let mut text =
-        format!("| {} |\n| --- |{}\n", headings.join(" | "), " ---: |".repeat(headings.len() - 1));
-    for row in rows {
-        let idle = |value: fn(&Idle) -> Option<f64>| row.idle.as_ref().and_then(value);
-        let starts = |share| time(quantile(&row.bootstrap_ms, share));
-        let cells = [
-            row.system.clone(),
-            row.members.to_string(),
-            row.first_ms.len().to_string(),
-            with_interval(&row.first_ms),
-            time(quantile(&row.half_ms, 0.5)),
-            with_interval(&row.all_ms),
-            time(quantile(&row.all_ms, 0.9)),
-            time(quantile(&row.all_ms, 1.0)),
-            row.unnoticed.to_string(),
-            row.false_deaths.to_string(),
-            number(idle(|idle| idle.packets_per_second), 2),
-            number(idle(|idle| idle.bytes_per_second), 0),
-            number(idle(|idle| Some(idle.cpu_ms_per_second)), 3),
-            number(idle(|idle| Some(idle.resident_kib)), 0),
-            number(idle(|idle| idle.connections), 1),
-            number(idle(|idle| idle.max_connections), 0),
-            (row.bootstrap_ms.len() + row.incomplete).to_string(),
-            starts(0.5),
-            starts(0.9),
-            starts(1.0),
-            row.incomplete.to_string(),
-        ];
-        text += &format!("| {} |\n", cells.join(" | "));
-    }
-    for row in rows {
-        if let Some(failure) = &row.failure {
-            text += &format!(
-                "\n{} with {} members was not measured to its end: {failure}\n",
-                row.system, row.members
-            );
-        }
-    }
-    text
-}
+const HEADINGS: &[&str] = &[
+    "system",
+    "members",
+    "deaths",
+    "first, median",
+    "half, median",
+    "all, median",
+    "all, p90",
+    "all, longest",
+    "not known to all",
+    "false deaths",
+    "packets/s",
+    "bytes/s",
+    "CPU ms/s",
+    "resident KiB",
+    "connections, mean",
+    "connections, most",
+    "starts",
+    "start, median",
+    "start, p90",
+    "start, longest",
+    "incomplete",
+];
 
-/// The settings of each system.
-pub(crate) fn settings_table(settings: &BTreeMap<String, String>) -> String {
-    let heading = "\n| system | settings |\n| --- | --- |\n".to_owned();
-    let lines = settings.iter().map(|(system, settings)| format!("| {system} | {settings} |\n"));
-    heading + &lines.collect::<String>()
-}
-
-/// Writes files into a folder, which is made if it is missing.
-pub(crate) fn write_all(out: &Path, files: Vec<(String, String)>) -> io::Result<Vec<PathBuf>> {
-    fs::create_dir_all(out)?;
-    let write = |(file, text)| {
-        let path = out.join(file);
-        fs::write(&path, text).map(|()| path)
-    };
-    files.into_iter().map(write).collect()
-}
-
-/// A value that may be unknown, human-readable.
-pub(crate) fn number(value: Option<f64>, decimals: usize) -> String {
-    value.map_or("–".to_owned(), |value| format!("{value:.decimals$}"))
-}
-
-/// The smallest sample that this share of all is not above; not a number where there is none.
-pub(crate) fn quantile(samples: &[f64], share: f64) -> f64 {
-    Samples::new(samples.to_vec()).quantile(share)
-}
-
-pub(crate) fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
-/// The median with its 95 % confidence interval.
-pub(crate) fn with_interval(samples: &[f64]) -> String {
-    let samples = Samples::new(samples.to_vec());
-    if samples.is_empty() {
-        return "–".to_owned();
-    }
-    let (from, to) = samples.interval(0.5);
-    format!("{} ({:.2}–{:.2})", time(samples.quantile(0.5)), from / 1e3, to / 1e3)
-}
-
-/// Milliseconds, human-readable.
-pub(crate) fn time(millis: f64) -> String {
-    match millis {
-        m if !m.is_finite() => "–".to_owned(),
-        m if m < 1_000.0 => format!("{m:.0} ms"),
-        m => format!("{:.2} s", m / 1e3),
-    }
+fn cells(row: &Row) -> Vec<String> {
+    let idle = |value: fn(&Idle) -> Option<f64>| row.idle.as_ref().and_then(value);
+    let starts = |share| time(quantile(&row.bootstrap_ms, share));
+    vec![
+        row.system.clone(),
+        row.members.to_string(),
+        row.first_ms.len().to_string(),
+        with_interval(&row.first_ms),
+        time(quantile(&row.half_ms, 0.5)),
+        with_interval(&row.all_ms),
+        time(quantile(&row.all_ms, 0.9)),
+        time(quantile(&row.all_ms, 1.0)),
+        row.unnoticed.to_string(),
+        row.false_deaths.to_string(),
+        number(idle(|idle| idle.packets_per_second), 2),
+        number(idle(|idle| idle.bytes_per_second), 0),
+        number(idle(|idle| Some(idle.cpu_ms_per_second)), 3),
+        number(idle(|idle| Some(idle.resident_kib)), 0),
+        number(idle(|idle| idle.connections), 1),
+        number(idle(|idle| idle.max_connections), 0),
+        (row.bootstrap_ms.len() + row.incomplete).to_string(),
+        starts(0.5),
+        starts(0.9),
+        starts(1.0),
+        row.incomplete.to_string(),
+    ]
 }

@@ -1,17 +1,14 @@
-//! The report on member data: JSON with every sample, CSV, and Markdown tables.
+//! The report on member data.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Cost, DataRow, Machine, Spread,
-    report::{finite, number, quantile, settings_table, time, with_interval, write_all},
+    Cost, DataRow, Document, Machine, Spread,
+    document::{
+        Column, csv, ending, failures, finite, number, quantile, table, time, with_interval,
+    },
 };
 
 /// All that one command measured of member data.
@@ -31,30 +28,12 @@ pub struct DataReport {
     pub rows: Vec<DataRow>,
 }
 
-impl DataReport {
-    /// Writes the report as `NAME.md`, `.csv` and `.json` into a folder, which is made if it is missing.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn write(&self, out: &Path, name: &str) -> io::Result<Vec<PathBuf>> {
-        let files = vec![
-            (format!("{name}.csv"), self.csv()),
-            (format!("{name}.json"), self.json()? + "\n"),
-            (format!("{name}.md"), self.markdown()),
-        ];
-        write_all(out, files)
+impl Document for DataReport {
+    fn command(&mut self) -> &mut String {
+        &mut self.command
     }
 
-    /// One JSON object with every sample.
-    ///
-    /// # Errors
-    /// None that is known.
-    pub fn json(&self) -> io::Result<String> {
-        serde_json::to_string(self).map_err(io::Error::other)
-    }
-
-    /// Human-readable tables, with where and how it was measured.
-    pub fn markdown(&self) -> String {
+    fn markdown(&self) -> String {
         let bytes = self.bytes;
         // Whole seconds without their fraction, as a command line has them.
         let every = Duration::try_from_secs_f64(self.every).unwrap_or_default();
@@ -73,18 +52,19 @@ impl DataReport {
             "\n## All members write\n\nEach member changes its value every {every:?}. *Idle*: before, while nothing changed.\n\n"
         );
         text += &self.load_table();
-        for row in &self.rows {
-            if let Some(failure) = &row.failure {
-                text += &format!(
-                    "\n{} with {} members was not measured to its end: {failure}\n",
-                    row.system, row.members
-                );
-            }
-        }
-        text += &settings_table(&self.settings);
-        text + &format!("\n{}Made with `{}`.\n", self.machine.describe(""), self.command)
+        text += &failures(self.rows.iter().map(|row| (&*row.system, row.members, &row.failure)));
+        text + &ending(&self.settings, &self.machine, "", &self.command)
     }
 
+    fn csv(&self) -> String {
+        let first = |row: &DataRow| {
+            vec![row.system.clone(), self.bytes.to_string(), self.every.to_string()]
+        };
+        csv(&["system", "bytes", "every_s"], first, COLUMNS, &self.rows)
+    }
+}
+
+impl DataReport {
     fn single_table(&self) -> String {
         let headings = [
             "system",
@@ -101,8 +81,7 @@ impl DataReport {
             "idle bytes/s",
             "idle packets/s",
         ];
-        let mut text = heading(&headings);
-        for row in &self.rows {
+        let cells = |row: &DataRow| {
             let single = row.single.clone().unwrap_or_default();
             let mut cells = vec![row.system.clone(), row.members.to_string()];
             cells.push(time(row.first_values_ms.unwrap_or(f64::NAN)));
@@ -110,9 +89,9 @@ impl DataReport {
             cells.push(number(row.for_each_change(|cost| cost.bytes_per_second), 0));
             cells.push(number(row.for_each_change(|cost| cost.packets_per_second), 1));
             cells.extend(traffic(row.idle.as_ref()));
-            text += &line(&cells);
-        }
-        text
+            cells
+        };
+        table(&headings, self.rows.iter().map(cells))
     }
 
     fn load_table(&self) -> String {
@@ -134,8 +113,7 @@ impl DataReport {
             "resident KiB",
             "false deaths",
         ];
-        let mut text = heading(&headings);
-        for row in &self.rows {
+        let cells = |row: &DataRow| {
             let cpu = |cost: Option<&Cost>| number(cost.map(|cost| cost.cpu_ms_per_second), 3);
             let loaded = row.loaded.as_ref().map(|loaded| &loaded.cost);
             let mut cells = vec![row.system.clone(), row.members.to_string()];
@@ -144,24 +122,9 @@ impl DataReport {
             cells.extend([loaded, row.idle.as_ref()].map(cpu));
             cells.push(number(row.resident_kib, 0));
             cells.push(row.false_deaths.to_string());
-            text += &line(&cells);
-        }
-        text
-    }
-
-    /// One line for each row.
-    pub fn csv(&self) -> String {
-        let columns = COLUMNS.iter().map(|(name, _)| *name);
-        let heading: Vec<_> = ["system", "bytes", "every_s"].into_iter().chain(columns).collect();
-        let mut text = heading.join(",") + "\n";
-        for row in &self.rows {
-            let mut cells =
-                vec![row.system.clone(), self.bytes.to_string(), self.every.to_string()];
-            let value = |value: Option<f64>| value.map(|v| format!("{v:.3}")).unwrap_or_default();
-            cells.extend(COLUMNS.iter().map(|(_, column)| value(column(row))));
-            text += &(cells.join(",") + "\n");
-        }
-        text
+            cells
+        };
+        table(&headings, self.rows.iter().map(cells))
     }
 }
 
@@ -172,10 +135,8 @@ impl DataRow {
     }
 }
 
-type Column = (&'static str, fn(&DataRow) -> Option<f64>);
-
 /// The columns of CSV after system, bytes and interval; a value that is not known is left empty.
-const COLUMNS: &[Column] = &[
+const COLUMNS: &[Column<DataRow>] = &[
     ("members", |row| Some(row.members as f64)),
     ("first_values_ms", |row| row.first_values_ms),
     ("idle_packets_per_s", |row| row.idle?.packets_per_second),
@@ -214,17 +175,8 @@ fn times(spread: &Spread) -> [String; 6] {
     ]
 }
 
-fn traffic(cost: Option<&Cost>) -> [String; 2] {
+pub(crate) fn traffic(cost: Option<&Cost>) -> [String; 2] {
     let bytes = cost.and_then(|cost| cost.bytes_per_second);
     let packets = cost.and_then(|cost| cost.packets_per_second);
     [number(bytes, 0), number(packets, 2)]
-}
-
-/// The first lines of a table whose columns are numbers, except for the first.
-fn heading(headings: &[&str]) -> String {
-    format!("| {} |\n| --- |{}\n", headings.join(" | "), " ---: |".repeat(headings.len() - 1))
-}
-
-fn line(cells: &[String]) -> String {
-    format!("| {} |\n", cells.join(" | "))
 }

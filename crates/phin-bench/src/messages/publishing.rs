@@ -1,0 +1,67 @@
+//! Nodes of one process that publish without end.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::RngExt;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use crate::{Node, protocol::Counts};
+
+/// What nodes publish, and how much they did.
+#[derive(Debug, Default)]
+pub(crate) struct Publishing {
+    /// Each publishes for a node. Dropping it ends them.
+    tasks: JoinSet<()>,
+    counts: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sent: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Publishing {
+    /// Has these nodes publish so many messages of so many bytes a second each, from now on, instead of what they did.
+    pub(crate) fn set(&mut self, nodes: Vec<Arc<dyn Node>>, rate: f64, bytes: usize) {
+        self.tasks = JoinSet::new();
+        if rate <= 0.0 {
+            return;
+        }
+        for node in nodes {
+            let counts = Arc::clone(&self.counts);
+            self.tasks.spawn(publish(node, Duration::from_secs_f64(1.0 / rate), bytes, counts));
+        }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (sent, refused) = (count(&self.counts.sent), count(&self.counts.refused));
+        Counts { sent, refused, received: 0 }
+    }
+}
+
+async fn publish(node: Arc<dyn Node>, every: Duration, bytes: usize, counts: Arc<Counters>) {
+    let Some(messages) = node.messages() else { return };
+    // Nodes that publish in step would load the machine in bursts.
+    let first = Instant::now() + rand::rng().random_range(Duration::ZERO..every);
+    let mut moments = interval_at(first, every);
+    moments.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        moments.tick().await;
+        let counter = match messages.publish("x".repeat(bytes)).await {
+            Ok(()) => &counts.sent,
+            Err(_) => &counts.refused,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
