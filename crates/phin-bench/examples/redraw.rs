@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use phin_bench::{DataReport, Document, MessageReport, Report};
+use phin_bench::{DataReport, Document, LoadReport, LossReport, MessageReport, Report};
 use serde::de::DeserializeOwned;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -20,6 +20,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             read::<DataReport>(&file, &text)?.write(folder, name)?;
         } else if name.ends_with("-messages") {
             read::<MessageReport>(&file, &text)?.write(folder, name)?;
+        } else if name.ends_with("-loss") {
+            read::<LossReport>(&file, &text)?.write(folder, name)?;
+        } else if name.contains("-load-") {
+            read::<LoadReport>(&file, &text)?.write(folder, name)?;
         } else {
             let mut report: Report = read(&file, &text)?;
             let mut words = report.command.split(' ').skip_while(|word| *word != "--simulated");

@@ -129,6 +129,11 @@ impl Cluster {
         Ok(())
     }
 
+    /// How many nodes live.
+    pub(crate) const fn nodes_present(&self) -> usize {
+        self.together + self.victims.len()
+    }
+
     /// How many nodes have a process each.
     pub(crate) const fn victims(&self) -> usize {
         self.victims.len()
@@ -194,7 +199,7 @@ impl Cluster {
         let names = self.doom(1)?;
         let killed = self.kill(lab, kill)?;
         let known_ms = self.known(&names[0], killed.at, within)?;
-        let witnesses = self.together + self.victims.len();
+        let witnesses = self.nodes_present();
         Ok(Death { known_ms, witnesses, false_deaths: killed.false_deaths })
     }
 

@@ -1,6 +1,6 @@
 //! Measures clusters of real nodes on one machine: the time until all live members know of a death, the cost of a
 //! node while nothing happens, the time until a new cluster is complete, and the time and cost of changes of member
-//! data, of messages and of queries.
+//! data, of messages and of queries, also while packets are lost, and the detection of deaths while all publish.
 //!
 //! The nodes run in child processes, which receive commands over pipes: the survivors share one, and each victim has
 //! its own. They are nodes of phin or of another [`System`], with the same deaths, clocks and counters for all. If
@@ -16,6 +16,8 @@ mod cost;
 mod data;
 mod document;
 mod experiment;
+mod load;
+mod loss;
 mod machine;
 mod messages;
 mod network;
@@ -35,6 +37,8 @@ pub use cost::Cost;
 pub use data::{DataNode, DataOptions, DataReport, DataRow, measure_data};
 pub use document::Document;
 pub use experiment::measure;
+pub use load::{Detection, LoadOptions, LoadReport, LoadRow, Step, measure_load};
+pub use loss::{LossOptions, LossReport, LossRow, measure_loss};
 pub use machine::{Machine, cpu_millis};
 pub use messages::{
     Amid, Answers, MessageNode, MessageOptions, MessageReport, MessageRow, Queries, When, holds,

@@ -67,7 +67,7 @@ impl Machine {
         let model =
             info.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
         Self {
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            cores: cores(),
             processor: model.unwrap_or("unknown").to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string(),
@@ -97,6 +97,11 @@ impl Machine {
             self.cores, self.processor, self.kernel, self.date, self.load_before, self.load_after,
         )
     }
+}
+
+/// Processors that this process may use.
+pub(crate) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn load() -> String {

@@ -7,8 +7,9 @@ use std::{
 
 use clap::{Parser, Subcommand};
 use phin_bench::{
-    DataOptions, Document, Launcher, MessageOptions, Options, Phin, System, enter, measure,
-    measure_data, measure_messages, serve, spin,
+    DataOptions, Document, Launcher, LoadOptions, LossOptions, MessageOptions, Options, Phin,
+    System, enter, measure, measure_data, measure_load, measure_loss, measure_messages, serve,
+    spin,
 };
 
 /// Measure what phin does and costs on this machine
@@ -25,6 +26,8 @@ enum Command {
     Detect(Box<Detect>),
     Data(Box<Data>),
     Messages(Box<Messages>),
+    Load(Box<Load>),
+    Loss(Box<Loss>),
     Child(Child),
 }
 
@@ -71,6 +74,33 @@ struct Messages {
     options: MessageOptions,
 }
 
+/// Start clusters of real nodes, kill members while all publish and while nobody does, and time until the others know
+///
+/// Finds the highest rate of messages that needs no more of this machine than `--cpu` says. With the defaults it takes about
+/// five minutes.
+#[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  phin-bench load --kills 5\n  phin-bench load --sizes 4 --rate 256"
+)]
+struct Load {
+    #[command(flatten)]
+    profile: Profile,
+    #[command(flatten)]
+    options: LoadOptions,
+}
+
+/// Start clusters of real nodes, publish while packets are lost, and time until all have all messages
+///
+/// Needs a separate network namespace (`unshare`, `ip`) and `nft`. With the defaults it takes about a minute.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  phin-bench loss --percent 10 --publishers 4")]
+struct Loss {
+    #[command(flatten)]
+    profile: Profile,
+    #[command(flatten)]
+    options: LossOptions,
+}
+
 #[derive(clap::Args)]
 struct Profile {
     /// The nodes' timings
@@ -103,6 +133,8 @@ fn main() -> ExitCode {
         Command::Detect(args) => detect(&args),
         Command::Data(args) => data(&args),
         Command::Messages(args) => messages(&args),
+        Command::Load(args) => load(&args),
+        Command::Loss(args) => loss(&args),
         Command::Child(child) => serve_child(&child),
     };
     match result {
@@ -144,6 +176,20 @@ fn messages(args: &Messages) -> Result<(), String> {
     let network = enter();
     let report = measure_messages(&[system], options, &launcher()?, network)?;
     report.deliver(&options.common, "nodes-messages")
+}
+
+fn load(args: &Load) -> Result<(), String> {
+    let (system, options) = (args.profile.system(), &args.options);
+    let network = enter();
+    let report = measure_load(&[system], options, &launcher()?, network)?;
+    report.deliver(&options.common, &format!("nodes-load-{}", options.kill.as_str()))
+}
+
+fn loss(args: &Loss) -> Result<(), String> {
+    let (system, options) = (args.profile.system(), &args.options);
+    let network = enter();
+    let report = measure_loss(&[system], options, &launcher()?, network)?;
+    report.deliver(&options.common, "nodes-loss")
 }
 
 fn launcher() -> Result<Launcher, String> {

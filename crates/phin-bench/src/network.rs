@@ -116,11 +116,34 @@ impl Network {
         *excludes = true;
         Ok(())
     }
+
+    /// Loses this percentage of all packets, from now on, where they arrive: a sender does not notice. Needs `nft`.
+    pub(crate) fn lose(&self, percent: u8) -> io::Result<()> {
+        nft(&format!(
+            "table ip phin_bench_loss {{\ncounter arrived {{ }}\ncounter lost {{ }}\n\
+             chain in {{\ntype filter hook input priority 0\ncounter name arrived\n\
+             numgen random mod 100 < {percent} counter name lost drop\n}}\n}}\n"
+        ))?;
+        Ok(())
+    }
+
+    /// Loses no packets any more, and returns the share that was lost.
+    pub(crate) fn heal(&self) -> io::Result<f64> {
+        let [arrived, lost] =
+            [counter("phin_bench_loss", "arrived")?, counter("phin_bench_loss", "lost")?];
+        nft("delete table ip phin_bench_loss\n")?;
+        Ok(lost.0 as f64 / arrived.0.max(1) as f64)
+    }
 }
 
 /// Packets and bytes that are none of the nodes'.
 fn excluded() -> io::Result<(u64, u64)> {
-    let text = nft("list counter ip phin_bench_excluded control\n")?;
+    counter("phin_bench_excluded", "control")
+}
+
+/// Packets and bytes that a counter of nftables has.
+fn counter(table: &str, name: &str) -> io::Result<(u64, u64)> {
+    let text = nft(&format!("list counter ip {table} {name}\n"))?;
     let after = |name| {
         let mut words = text.split_whitespace().skip_while(move |word| *word != name).skip(1);
         words.next()?.parse().ok()

@@ -77,3 +77,12 @@ impl Options {
         format!("{who}-{}{busy}", self.kill.as_str())
     }
 }
+
+/// A time that members wait between what they do.
+pub(crate) fn parse_interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("members cannot write without a pause".to_owned()),
+        Ok(interval) => Ok(interval),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Common;
+use crate::{Common, options::parse_interval};
 
 /// The options of a measurement of member data, and of its report.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,12 +26,4 @@ pub struct DataOptions {
     /// Those of every measurement.
     #[command(flatten)]
     pub common: Common,
-}
-
-fn parse_interval(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("members cannot write without a pause".to_owned()),
-        Ok(interval) => Ok(interval),
-        Err(error) => Err(error.to_string()),
-    }
 }

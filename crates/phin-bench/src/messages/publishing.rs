@@ -3,24 +3,21 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use rand::RngExt;
-use tokio::{
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval_at},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::{Node, protocol::Counts};
 
 /// What nodes publish, and how much they did.
 #[derive(Debug, Default)]
 pub(crate) struct Publishing {
-    /// Each publishes for a node. Dropping it ends them.
-    tasks: JoinSet<()>,
+    /// Whether the tasks that publish go on. They end before their next message, so that all they sent is counted.
+    goes_on: Arc<AtomicBool>,
     counts: Arc<Counters>,
 }
 
@@ -33,13 +30,15 @@ struct Counters {
 impl Publishing {
     /// Has these nodes publish so many messages of so many bytes a second each, from now on, instead of what they did.
     pub(crate) fn set(&mut self, nodes: Vec<Arc<dyn Node>>, rate: f64, bytes: usize) {
-        self.tasks = JoinSet::new();
+        self.goes_on.store(false, Ordering::Relaxed);
         if rate <= 0.0 {
             return;
         }
+        self.goes_on = Arc::new(AtomicBool::new(true));
+        let every = Duration::from_secs_f64(1.0 / rate);
         for node in nodes {
-            let counts = Arc::clone(&self.counts);
-            self.tasks.spawn(publish(node, Duration::from_secs_f64(1.0 / rate), bytes, counts));
+            let (goes_on, counts) = (Arc::clone(&self.goes_on), Arc::clone(&self.counts));
+            tokio::spawn(publish(node, every, bytes, goes_on, counts));
         }
     }
 
@@ -50,7 +49,13 @@ impl Publishing {
     }
 }
 
-async fn publish(node: Arc<dyn Node>, every: Duration, bytes: usize, counts: Arc<Counters>) {
+async fn publish(
+    node: Arc<dyn Node>,
+    every: Duration,
+    bytes: usize,
+    goes_on: Arc<AtomicBool>,
+    counts: Arc<Counters>,
+) {
     let Some(messages) = node.messages() else { return };
     // Nodes that publish in step would load the machine in bursts.
     let first = Instant::now() + rand::rng().random_range(Duration::ZERO..every);
@@ -58,6 +63,9 @@ async fn publish(node: Arc<dyn Node>, every: Duration, bytes: usize, counts: Arc
     moments.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         moments.tick().await;
+        if !goes_on.load(Ordering::Relaxed) {
+            return;
+        }
         let counter = match messages.publish("x".repeat(bytes)).await {
             Ok(()) => &counts.sent,
             Err(_) => &counts.refused,
