@@ -152,6 +152,54 @@ impl Drop for Node {
     }
 }
 
+/// A `phin watch` that follows the messages of the node on its host.
+pub(crate) struct Watch {
+    child: Child,
+    lines: Arc<Record>,
+}
+
+impl Watch {
+    /// Returns once the subscription begins.
+    pub(crate) fn start(host: &Namespace, arguments: &[&str]) -> Self {
+        let mut command = phin();
+        command.args(["watch", "--json", "--http", HTTP]).args(arguments).stdout(Stdio::piped());
+        let mut child = host.run(|| command.spawn()).unwrap();
+        let lines = Record::of(child.stdout.take().unwrap());
+        let watch = Self { child, lines };
+        watch.await_line("subscription", |line| line["event"] == "subscribed");
+        watch
+    }
+
+    /// Waits for a message with this text.
+    pub(crate) fn expect(&self, text: &str) {
+        self.await_line(text, |line| line["text"] == text);
+    }
+
+    fn await_line(&self, what: &str, is_wanted: impl Fn(&Value) -> bool) {
+        let found = self.lines.wait(0, is_wanted);
+        found.unwrap_or_else(|all| panic!("no {what} among:\n{}", lines(&all)));
+    }
+
+    /// Ends it, and returns all that it printed after the subscription began.
+    pub(crate) fn end(&mut self) -> Vec<Value> {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let mut lines = self.lines.lock();
+        while lines.1 {
+            lines = self.lines.changed.wait(lines).unwrap();
+        }
+        lines.0.split_off(1)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // This fails if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Record {
     fn of(from: impl Read + Send + 'static) -> Arc<Self> {
         let record = Arc::new(Self { lines: Mutex::new((Vec::new(), true)), ..Self::default() });
@@ -218,6 +266,6 @@ fn lines(values: &[Value]) -> String {
     values.iter().map(|value| format!("  {value}\n")).collect()
 }
 
-const HTTP: &str = "127.0.0.1:7647";
+pub(crate) const HTTP: &str = "127.0.0.1:7647";
 /// The longest wait. Only a failure takes this long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
