@@ -10,6 +10,7 @@ use crate::{
     cost::Reading,
     machine::{millis_between, resident_kib},
     progress::say,
+    systems,
 };
 
 /// Measures all systems at all sizes, one after the other, and tells on standard error how far it is.
@@ -27,12 +28,7 @@ pub fn measure(
     }
     let mut machine = Machine::this(network.is_own());
     let mut bench = Bench { options, lab: Laboratory { launcher, network } };
-    let mut rows = Vec::new();
-    for system in systems {
-        for &size in &options.sizes {
-            rows.push(bench.row(system.name(), size.into()));
-        }
-    }
+    let rows = systems::rows(systems, &options.sizes, |(system, size)| bench.row(system, size));
     machine.finish();
     let settings = |system: &&'static dyn System| (system.name().to_owned(), system.settings());
     let settings = systems.iter().map(settings).collect();

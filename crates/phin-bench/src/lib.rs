@@ -28,6 +28,7 @@ mod protocol;
 mod report;
 mod row;
 mod spread;
+mod systems;
 mod watched;
 
 pub use board::Told;

@@ -12,6 +12,7 @@ use crate::{
     progress::say,
     protocol::Medium,
     spread::{SpreadBench, schedule, sleep_until},
+    systems,
 };
 
 /// Measures the member data of all systems at all sizes, one after the other, and reports the progress on standard error.
@@ -24,22 +25,12 @@ pub fn measure_data(
     launcher: &Launcher,
     network: Network,
 ) -> Result<DataReport, String> {
-    let settings = |system: &&'static dyn System| {
-        let (name, of_data) = (system.name(), system.data_settings());
-        let of_data = of_data.ok_or_else(|| format!("{name} has no member data"))?;
-        Ok((name.to_owned(), format!("{}; {of_data}", system.settings())))
-    };
-    let settings = systems.iter().map(settings).collect::<Result<_, String>>()?;
+    let settings = systems::settings(systems, "member data", |system| system.data_settings())?;
     let mut machine = Machine::this(network.is_own());
     let spread =
         SpreadBench::new((launcher, network), &options.common, Medium::Data, options.bytes);
     let mut bench = Bench { options, spread };
-    let mut rows = Vec::new();
-    for system in systems {
-        for &size in &options.sizes {
-            rows.push(bench.row(system.name(), size.into()));
-        }
-    }
+    let rows = systems::rows(systems, &options.sizes, |(system, size)| bench.row(system, size));
     machine.finish();
     let (bytes, every) = (options.bytes, options.every.as_secs_f64());
     Ok(DataReport { command: String::new(), bytes, every, machine, settings, rows })

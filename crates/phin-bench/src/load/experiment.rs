@@ -9,6 +9,7 @@ use crate::{
     progress::say,
     protocol::{Command, Counts, Medium, Reply},
     spread::{SpreadBench, pause},
+    systems,
 };
 
 /// Measures all systems at all sizes, one after the other, and reports the progress on standard error.
@@ -21,22 +22,12 @@ pub fn measure_load(
     launcher: &Launcher,
     network: Network,
 ) -> Result<LoadReport, String> {
-    let settings = |system: &&'static dyn System| {
-        let name = system.name();
-        system.message_settings().ok_or_else(|| format!("{name} has no messages"))?;
-        Ok((name.to_owned(), system.settings()))
-    };
-    let settings = systems.iter().map(settings).collect::<Result<_, String>>()?;
+    let settings = systems::settings(systems, "messages", |system| system.message_settings())?;
     let mut machine = Machine::this(network.is_own());
     let spread =
         SpreadBench::new((launcher, network), &options.common, Medium::Messages, options.bytes);
     let mut bench = Bench { options, spread };
-    let mut rows = Vec::new();
-    for system in systems {
-        for &size in &options.sizes {
-            rows.push(bench.row(system.name(), size.into()));
-        }
-    }
+    let rows = systems::rows(systems, &options.sizes, |(system, size)| bench.row(system, size));
     machine.finish();
     let (kill, bytes) = (options.kill.as_str().to_owned(), options.bytes);
     Ok(LoadReport { command: String::new(), kill, bytes, machine, settings, rows })

@@ -9,6 +9,7 @@ use crate::{
     progress::say,
     protocol::Medium,
     spread::{SpreadBench, schedule, sleep_until},
+    systems,
 };
 
 /// Measures all systems at all sizes, one after the other, and reports the progress on standard error.
@@ -24,22 +25,12 @@ pub fn measure_loss(
     if let Network::Shared { reason } = &network {
         return Err(format!("no packets can be lost without a network of its own: {reason}"));
     }
-    let settings = |system: &&'static dyn System| {
-        let name = system.name();
-        system.message_settings().ok_or_else(|| format!("{name} has no messages"))?;
-        Ok((name.to_owned(), system.settings()))
-    };
-    let settings = systems.iter().map(settings).collect::<Result<_, String>>()?;
+    let settings = systems::settings(systems, "messages", |system| system.message_settings())?;
     let mut machine = Machine::this(network.is_own());
     let spread =
         SpreadBench::new((launcher, network), &options.common, Medium::Messages, options.bytes);
     let mut bench = Bench { options, spread };
-    let mut rows = Vec::new();
-    for system in systems {
-        for &size in &options.sizes {
-            rows.push(bench.row(system.name(), size.into()));
-        }
-    }
+    let rows = systems::rows(systems, &options.sizes, |(system, size)| bench.row(system, size));
     machine.finish();
     let LossOptions { percent, publishers, messages, bytes, .. } = *options;
     let every = options.every.as_secs_f64();

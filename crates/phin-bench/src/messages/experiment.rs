@@ -12,6 +12,7 @@ use crate::{
     progress::say,
     protocol::{Asked, Command, Medium, Reply},
     spread::{SpreadBench, pause},
+    systems,
 };
 
 /// Measures the messages of all systems at all sizes, one after the other, and reports the progress on standard error.
@@ -24,12 +25,7 @@ pub fn measure_messages(
     launcher: &Launcher,
     mut network: Network,
 ) -> Result<MessageReport, String> {
-    let settings = |system: &&'static dyn System| {
-        let (name, of_messages) = (system.name(), system.message_settings());
-        let of_messages = of_messages.ok_or_else(|| format!("{name} has no messages"))?;
-        Ok((name.to_owned(), format!("{}; {of_messages}", system.settings())))
-    };
-    let settings = systems.iter().map(settings).collect::<Result<_, String>>()?;
+    let settings = systems::settings(systems, "messages", |system| system.message_settings())?;
     if let Some(port) = systems.iter().find_map(|system| system.control_port()) {
         network.exclude(port).map_err(|error| format!("cannot count packets: {error}"))?;
     }
@@ -37,12 +33,7 @@ pub fn measure_messages(
     let spread =
         SpreadBench::new((launcher, network), &options.common, Medium::Messages, options.bytes);
     let mut bench = Bench { options, spread };
-    let mut rows = Vec::new();
-    for system in systems {
-        for &size in &options.sizes {
-            rows.push(bench.row(system.name(), size.into()));
-        }
-    }
+    let rows = systems::rows(systems, &options.sizes, |(system, size)| bench.row(system, size));
     machine.finish();
     let kill = options.kill.as_str().to_owned();
     let is_meanwhile = options.when == When::Meanwhile;
