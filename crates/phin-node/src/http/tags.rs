@@ -24,7 +24,11 @@ pub(super) async fn get(State(node): State<Node>) -> Answer {
 
 /// `PUT /v1/tags`: replaces all tags.
 pub(super) async fn replace(State(node): State<Node>, body: Body) -> Answer {
-    let tags: Tags = body::json(body).await?;
+    let wanted: BTreeMap<String, String> = body::json(body).await?;
+    let mut tags = Tags::new();
+    for (key, value) in &wanted {
+        tags.set(key, value).map_err(|error| Refusal::invalid(error.to_string()))?;
+    }
     info!("replacing the tags, as asked over HTTP");
     node.cluster.set_tags(tags.clone()).await.map_err(Refusal::stopped)?;
     Ok(Json(tags))

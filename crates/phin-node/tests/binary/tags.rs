@@ -61,6 +61,8 @@ fn tags_over_http_are_replaced_merged_and_set_one_by_one() {
         ("PUT", "/v1/tags/role", "a\nb", "cannot contain '\\n'"),
         ("PUT", "/v1/tags", &*Value::from(many).to_string(), "at most 16 tags"),
         ("PUT", "/v1/tags", "[]", "the body: invalid type"),
+        ("PUT", "/v1/tags", r#"{"weight":"x"}"#, "a number from 0 to 1000, not \"x\""),
+        ("PUT", "/v1/tags/weight", "1001", "a number from 0 to 1000, not \"1001\""),
         ("PATCH", "/v1/tags", r#"{"zone":"b","port":80}"#, "invalid type: integer `80`"),
         ("PATCH", "/v1/tags", r#"{"zone":"b","Port":"80"}"#, "1 to 32 characters"),
     ];

@@ -12,8 +12,8 @@ use crate::{is_printable, wire::error::DecodeError};
 /// A member's tags are known wherever the member is known. They are meant for facts that rarely change: each change is a
 /// new version of the whole record. At most [`Tags::MAX_TAGS`] tags of [`Tags::MAX_BYTES`] bytes together.
 ///
-/// Three keys have a meaning of their own: `role` (one or several roles, separated by commas), `zone` (what fails
-/// together, such as a rack or an availability zone) and `version` (of the application).
+/// Four keys have a meaning of their own: `role` (one or several roles, separated by commas), `zone` (what fails
+/// together, such as a rack or an availability zone), `version` (of the application) and `weight` ([`Tags::WEIGHT`]).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Tags(BTreeMap<String, String>);
 
@@ -26,6 +26,13 @@ impl Tags {
     pub const MAX_KEY_BYTES: usize = 32;
     /// The longest value, in bytes of UTF-8.
     pub const MAX_VALUE_BYTES: usize = 128;
+    /// The key of a member's weight: its share of keys and work, relative to other members. The value is a decimal number from
+    /// 0 to [`Tags::MAX_WEIGHT`]. See [`Member::weight`](crate::Member::weight).
+    pub const WEIGHT: &str = "weight";
+    /// The largest weight.
+    pub const MAX_WEIGHT: u16 = 1_000;
+    /// The weight of a member without this tag.
+    pub const DEFAULT_WEIGHT: u16 = 100;
 
     /// No tags.
     pub const fn new() -> Self {
@@ -37,6 +44,14 @@ impl Tags {
     /// # Errors
     /// The key or the value is not allowed, or the tags exceed a limit with it. Nothing changes then.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), TagError> {
+        if key == Self::WEIGHT && read_weight(value).is_none() {
+            return Err(TagError::Weight { value: value.to_owned() });
+        }
+        self.insert(key, value)
+    }
+
+    /// Sets a tag that another member states. A value that has no meaning here may have one in a later release.
+    pub(crate) fn insert(&mut self, key: &str, value: &str) -> Result<(), TagError> {
         check_key(key)?;
         check_value(value)?;
         let replaced = self.0.get(key).map(|value| key.len() + value.len());
@@ -127,6 +142,12 @@ pub enum TagError {
         /// The first such character.
         character: char,
     },
+    /// The weight is not a decimal number from 0 to [`Tags::MAX_WEIGHT`].
+    #[error("the tag weight is a number from 0 to {}, not {value:?}", Tags::MAX_WEIGHT)]
+    Weight {
+        /// The value given.
+        value: String,
+    },
     /// More than [`Tags::MAX_TAGS`].
     #[error("a member has at most {} tags", Tags::MAX_TAGS)]
     TooMany,
@@ -145,6 +166,13 @@ pub(crate) fn check_key(key: &str) -> Result<(), TagError> {
         true => Ok(()),
         false => Err(TagError::Key { key: key.to_owned() }),
     }
+}
+
+/// The weight that a tag's value states: one to four decimal digits.
+pub(crate) fn read_weight(value: &str) -> Option<u16> {
+    let is_number = (1..=4).contains(&value.len()) && value.bytes().all(|c| c.is_ascii_digit());
+    let weight = Some(value).filter(|_| is_number)?.parse().ok();
+    weight.filter(|&weight| weight <= Tags::MAX_WEIGHT)
 }
 
 fn check_value(value: &str) -> Result<(), TagError> {
@@ -288,8 +316,8 @@ fn decode_tags(bytes: &mut &[u8]) -> Result<Tags, DecodeError> {
     let count = rmp::decode::read_map_len(bytes).map_err(|_| DecodeError::Invalid("tags"))?;
     for _ in 0..count {
         let (key, value) = (read_str(bytes)?, read_str(bytes)?);
-        // A set of tags has exactly one encoding.
-        if key <= last || tags.set(key, value).is_err() {
+        // Of one set of tags there is one encoding.
+        if key <= last || tags.insert(key, value).is_err() {
             return Err(DecodeError::Invalid("tags"));
         }
         last = key;
@@ -366,6 +394,8 @@ mod tests {
                 Err(TagError::Character { character: '\u{202e}' }),
             ),
             ("a".to_owned(), "zwei Wörter, ja".to_owned(), Ok(())),
+            ("weight".to_owned(), "1000".to_owned(), Ok(())),
+            ("weight".to_owned(), "0".to_owned(), Ok(())),
         ];
         for (key, value, expected) in cases {
             let mut tags = tags(&[("zone", "a")]);
@@ -373,6 +403,22 @@ mod tests {
             assert_eq!(tags.set(&key, &value), expected, "{key:?} {value:?}");
             assert_eq!(tags == before, expected.is_err());
         }
+    }
+
+    #[test]
+    fn a_weight_is_a_number_up_to_a_thousand() {
+        for value in ["", "1001", "-1", "+1", "1.5", "0x10", "00001", "\u{662}", "heavy"] {
+            let refused = Err(TagError::Weight { value: value.to_owned() });
+            assert_eq!(Tags::new().set("weight", value), refused, "{value:?}");
+        }
+        // A later release may allow more: the record of such a member is accepted, and its weight is the default.
+        let mut tags = Tags::new();
+        tags.insert("weight", "heavy").unwrap();
+        let profile = Profile { tags, serving: ServingState::Serving };
+        let mut body = Vec::new();
+        profile.encode(&mut body);
+        assert_eq!(Profile::decode(&body).unwrap(), profile);
+        assert_eq!((read_weight("0070"), read_weight("heavy")), (Some(70), None));
     }
 
     #[test]

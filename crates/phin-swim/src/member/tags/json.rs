@@ -26,7 +26,7 @@ impl<'de> Deserialize<'de> for Tags {
             fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Tags, A::Error> {
                 let mut tags = Tags::new();
                 while let Some((key, value)) = map.next_entry::<String, String>()? {
-                    tags.set(&key, &value).map_err(de::Error::custom)?;
+                    tags.insert(&key, &value).map_err(de::Error::custom)?;
                 }
                 Ok(tags)
             }
@@ -77,6 +77,8 @@ mod tests {
         let tags: Tags = serde_json::from_str(json).unwrap();
         assert_eq!((tags.get("role"), tags.len()), (Some("web,db"), 2));
         assert_eq!(serde_json::to_string(&tags).unwrap(), json);
+        // A list is readable whatever its members state.
+        assert!(serde_json::from_str::<Tags>(r#"{"weight":"heavy"}"#).is_ok());
         for json in [
             r#"{"state":"serving"}"#,
             r#"{"state":"draining"}"#,
