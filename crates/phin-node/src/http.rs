@@ -16,6 +16,7 @@ mod lookup;
 mod metrics;
 mod node;
 mod path;
+mod placement;
 mod publish;
 mod queries;
 mod query;
@@ -95,6 +96,7 @@ fn router(node: Node, access: Access) -> Router {
         .route("/v1/members/{member}/forget", post(forget::forget))
         .route("/v1/members/{member}/data", get(data::of_member))
         .route("/v1/members/{member}/data/{*key}", get(data::value_of_member))
+        .route("/v1/placement", get(placement::placement))
         .route("/v1/data", get(data::own))
         .route("/v1/data/watch", get(data_watch::watch))
         .route("/v1/data/{*key}", get(data::own_value).put(data::put).delete(data::delete))
@@ -287,6 +289,7 @@ const PATHS: &[&str] = &[
     "GET /v1/members/{name-or-id}/data",
     "GET /v1/members/{name-or-id}/data/{key}",
     "POST /v1/members/{name-or-id}/forget",
+    "GET /v1/placement?key={key}&n={number}&filter={filter}&spread={tag}",
     "GET /v1/events?filter={filter}&topic={topic}&topic-prefix={prefix}&members={true-or-false}",
     "POST /v1/publish/{topic}?filter={filter}&coalesce={key}",
     "POST /v1/query/{topic}?filter={filter}&timeout={duration}&first={number}&sample={number}",

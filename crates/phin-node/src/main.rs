@@ -19,6 +19,7 @@ mod lines;
 mod logging;
 mod members;
 mod message;
+mod place;
 mod private_file;
 mod probe;
 mod profile;
@@ -60,6 +61,7 @@ enum Command {
     Live(probe::LiveArgs),
     Ready(probe::ReadyArgs),
     Why(why::Args),
+    Place(place::Args),
     Data(data::Args),
     Publish(publish::Args),
     Query(query::Args),
@@ -82,6 +84,7 @@ fn main() -> ExitCode {
         Command::Live(args) => probe::live(&args),
         Command::Ready(args) => probe::ready(&args),
         Command::Why(args) => why::why(&args),
+        Command::Place(args) => place::place(&args),
         Command::Data(args) => data::data(&args),
         Command::Publish(args) => publish::publish(&args),
         Command::Query(args) => query::query(&args),

@@ -23,6 +23,7 @@ use crate::{
     command::{Command, Node, Question},
     feed::Source,
     join::Joiner,
+    random::Random,
     report::Shown,
     status::{IdentityConflict, StatusView},
     subscription::Published,
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) joiner: Joiner,
+    pub(crate) random: Random,
 }
 
 /// The result of leaving.

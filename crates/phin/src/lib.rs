@@ -32,6 +32,8 @@
 //! | say what a node is for | [`Builder::tag`], [`Cluster::set_tag`], [`Tags`] |
 //! | say whether it takes work | [`Cluster::set_serving`], [`ServingState`] |
 //! | share small values | [`Cluster::put_data`], [`Cluster::data`], [`Cluster::subscribe_data`] |
+//! | place keys on members | [`Placement`] |
+//! | choose a member for work | [`Cluster::choose_two`] |
 //! | send messages, to one member or all | [`Cluster::send`], [`Cluster::publish`], [`Cluster::subscribe_topic`], [`Cluster::on_topic`] |
 //! | act on suspicion early | [`Cluster::subscribe_phi`] |
 //! | see why a member is dead | [`Cluster::why`], [`Report`] |
@@ -87,6 +89,7 @@ mod messages;
 mod outsiders;
 mod peers;
 mod phi;
+mod placement;
 mod query;
 mod random;
 mod receiving;
@@ -132,6 +135,7 @@ pub use phin_swim::{
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};
+pub use placement::{Moved, Placement};
 pub use query::{Query, QueryReply, Replies};
 pub use refusals::RefusedHandshake;
 pub use report::{Evidence, FailingLink, MemberRef, Outcome, Report, Unreached, Vote};
@@ -169,3 +173,8 @@ struct MessagesGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/tags.md")]
 struct TagsGuide;
+
+/// What the guide to placement shows has to run.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../../docs/guide/placement.md")]
+struct PlacementGuide;

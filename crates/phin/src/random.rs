@@ -35,6 +35,11 @@ impl Random {
         delay.mul_f64(self.rng().random_range(0.75..1.25))
     }
 
+    /// A number below this one; none is below zero.
+    pub(crate) fn below(&self, end: u64) -> Option<u64> {
+        (end > 0).then(|| self.rng().random_range(0..end))
+    }
+
     pub(crate) fn is_hit(&self, probability: f64) -> bool {
         self.rng().random_bool(probability)
     }

@@ -175,6 +175,7 @@ pub(crate) async fn start_in<T: Transport>(
         stop,
         commands,
         joiner,
+        random: beside.random,
     };
     Ok((Cluster { shared: Arc::new(shared) }, driver))
 }

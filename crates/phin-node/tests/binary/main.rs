@@ -17,6 +17,7 @@ mod leave;
 mod membership;
 mod messages;
 mod output;
+mod placement;
 mod queries;
 mod restart;
 mod settings;

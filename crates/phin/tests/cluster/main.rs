@@ -16,6 +16,7 @@ mod log;
 mod membership;
 mod messages;
 mod nodes;
+mod placement;
 mod publish;
 mod queries;
 mod restart;

@@ -1,0 +1,129 @@
+//! What a member scores for a key: weighted rendezvous hashing in integers, so that every platform and language agrees.
+//!
+//! `docs/reference/placement.md` specifies it byte for byte. A change here moves keys in every cluster.
+
+use std::cmp::Ordering;
+
+use phin_swim::MemberId;
+use twox_hash::XxHash64;
+
+/// How good a member is for a key; the greatest of all members holds the key.
+///
+/// With u = hash / 2⁶⁴, -log(u) / weight is exponentially distributed with the weight as its rate. So each member has the
+/// least of all with a probability of its weight divided by the sum of weights (Efraimidis and Spirakis, 2006).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Score {
+    pub(super) hash: u64,
+    /// -log₂ of the hash / 2⁶⁴, times 2³²: 1 to 2³⁸.
+    pub(super) log: u64,
+    /// 1 to 1,000.
+    weight: u64,
+    id: MemberId,
+}
+
+impl Score {
+    pub(super) fn new(key: KeyHash, id: MemberId, weight: u16) -> Self {
+        let hash = XxHash64::oneshot(key.0, &id.0);
+        Self { hash, log: minus_log2(hash), weight: weight.into(), id }
+    }
+}
+
+impl Ord for Score {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // log / weight < other.log / other.weight, without a division; both products are below 2⁴⁸.
+        let by_share = (other.log * self.weight).cmp(&(self.log * other.weight));
+        by_share.then(self.hash.cmp(&other.hash)).then(other.id.cmp(&self.id))
+    }
+}
+
+impl PartialOrd for Score {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Score {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Score {}
+
+/// The hash of a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct KeyHash(pub(super) u64);
+
+impl KeyHash {
+    pub(super) fn of(key: &[u8]) -> Self {
+        Self(XxHash64::oneshot(0, key))
+    }
+}
+
+/// -log₂(hash / 2⁶⁴) times 2³²: linear between 256 values in each octave, so at most 0.3 % too large.
+fn minus_log2(hash: u64) -> u64 {
+    // Zero has no logarithm.
+    let odd = hash | 1;
+    let octave = u64::from(odd.leading_zeros());
+    let mantissa = odd << octave;
+    let (step, rest) = ((mantissa >> 55) & 0xff, (mantissa >> 23) & 0xffff_ffff);
+    let [low, high] = [LOG2[step as usize], LOG2[step as usize + 1]];
+    ((octave + 1) << 32) - (low + (((high - low) * rest) >> 32))
+}
+
+/// ⌊2³² log₂(1 + i / 256)⌋.
+const LOG2: [u64; 257] = {
+    let mut table = [1 << 32; 257];
+    let mut step = 0;
+    while step < 256 {
+        table[step] = log2_of(256 + step as u64);
+        step += 1;
+    }
+    table
+};
+
+/// ⌊2³² log₂(number / 256)⌋ of a number from 256 to 511, bit by bit: the square of 2ˣ is 2²ˣ.
+const fn log2_of(number: u64) -> u64 {
+    let (mut power, mut log, mut bits) = ((number as u128) << 55, 0, 0);
+    while bits < 32 {
+        power = (power * power) >> 63;
+        let bit = power >> 64;
+        power >>= bit;
+        log = log << 1 | bit as u64;
+        bits += 1;
+    }
+    log
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_the_logarithms() {
+        for (step, found) in LOG2.into_iter().enumerate() {
+            // No value is so close to an integer that a double could round it the wrong way.
+            let expected = (1.0 + step as f64 / 256.0).log2() * 4_294_967_296.0;
+            assert_eq!(found, expected.floor() as u64, "{step}");
+        }
+    }
+
+    #[test]
+    fn the_logarithm_falls_steadily_and_is_nearly_exact() {
+        assert_eq!(minus_log2(u64::MAX), 1);
+        assert_eq!((minus_log2(0), minus_log2(1)), (64 << 32, 64 << 32));
+        assert_eq!(minus_log2(1 << 63), (1 << 32) - 0);
+        let mut hash = u64::MAX;
+        while hash > 1 << 20 {
+            let next = hash - hash / 1_000;
+            assert!(minus_log2(next) > minus_log2(hash), "{hash}");
+            let exact = (64.0 - (next as f64).log2()) * 4_294_967_296.0;
+            let found = minus_log2(next) as f64;
+            assert!(
+                (0.0..0.003).contains(&(found / exact - 1.0 + 1e-6)),
+                "{next}: {found} {exact}"
+            );
+            hash = next;
+        }
+    }
+}
