@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str], Externals)] = &[
     ),
     ("phin-quic", &[], Externals::All),
     ("phin", &["phin-swim", "phin-quic"], Externals::All),
+    ("phin-tower", &["phin"], Externals::AllBut(&["tonic"])),
     ("phin-bench", &["phin", "phin-report"], Externals::All),
     // The installed binary does not link plotting or benchmark code.
     ("phin-node", &["phin"], Externals::AllBut(&["phin-bench", "phin-report", "plotters"])),

@@ -7,7 +7,8 @@ use tidy::{File, Violations, root};
 use crate::cargo::metadata;
 
 /// The crates that are published, each after those that it depends on.
-const PUBLISHED: &[&str] = &["phin-accrual", "phin-swim", "phin-quic", "phin", "phin-node"];
+const PUBLISHED: &[&str] =
+    &["phin-accrual", "phin-swim", "phin-quic", "phin", "phin-tower", "phin-node"];
 
 #[test]
 fn only_what_is_meant_for_others_is_published() {
