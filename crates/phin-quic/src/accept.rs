@@ -6,9 +6,8 @@ use quinn::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
-    connection::Connection,
     gate::{Gate, Source},
-    handshake::Handshakes,
+    handshake::{Accepted, Handshakes},
     peer::canonical,
     stats::{Counters, add},
 };
@@ -72,12 +71,16 @@ impl Acceptor {
     }
 
     /// Completes a handshake. Returns `None` and counts it if there is no connection.
-    pub(crate) async fn complete(&self, admitted: Admitted) -> Option<Connection> {
+    pub(crate) async fn complete(&self, admitted: Admitted) -> Option<Accepted> {
         let Admitted { incoming, source, handshake_slot: _held, connection_slot } = admitted;
         let addr = canonical(incoming.remote_address());
-        let connection = self.handshakes.accept(incoming, connection_slot).await?;
+        let accepted = self.handshakes.accept(incoming, connection_slot).await?;
         self.gate.complete_handshake(source, addr);
-        Some(connection)
+        if let Accepted::Member(_) = accepted {
+            // Watchers have many addresses, each for a moment: they would displace those of members.
+            self.gate.know(addr);
+        }
+        Some(accepted)
     }
 
     /// Asks the client to prove that it receives at its source address (RFC 9000 §8.1.2).

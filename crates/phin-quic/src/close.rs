@@ -54,6 +54,16 @@ impl CloseCode {
     pub(crate) const OWN_IDENTITY: Self = Self(VarInt::from_u32(7));
     pub(crate) const IDENTITY_IN_USE: Self = Self(VarInt::from_u32(8));
     const OTHER: Self = Self(VarInt::from_u32(0));
+    /// To watchers: there is no place.
+    pub(crate) const WATCHERS_FULL: Self = Self(VarInt::from_u32(16));
+    /// To watchers: the node's own list may be out of date.
+    pub(crate) const NOT_READY: Self = Self(VarInt::from_u32(17));
+    /// Between watchers and nodes: what the other side sent cannot be used.
+    pub(crate) const MISUSED: Self = Self(VarInt::from_u32(18));
+    /// To watchers: they do not read.
+    pub(crate) const STALLED: Self = Self(VarInt::from_u32(19));
+    /// From watchers: they want no more.
+    pub(crate) const WATCHED: Self = Self(VarInt::from_u32(20));
 }
 
 impl From<CloseReason> for CloseCode {

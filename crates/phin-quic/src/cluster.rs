@@ -24,8 +24,17 @@ impl ClusterName {
     ///
     /// ALPN is not encrypted, so it contains a hash of the name.
     pub(crate) fn protocol(&self) -> Vec<u8> {
+        self.alpn("phin")
+    }
+
+    /// The ALPN protocol id of watchers, which are no members.
+    pub(crate) fn watch_protocol(&self) -> Vec<u8> {
+        self.alpn("phin-watch")
+    }
+
+    fn alpn(&self, protocol: &str) -> Vec<u8> {
         let hash = digest(&SHA256, self.0.as_bytes());
-        format!("phin/1/{}", hex(&hash.as_ref()[..8])).into_bytes()
+        format!("{protocol}/1/{}", hex(&hash.as_ref()[..8])).into_bytes()
     }
 }
 
@@ -317,5 +326,7 @@ mod tests {
         assert_ne!(protocol("prod"), protocol("test"));
         let text = String::from_utf8(protocol("prod")).unwrap();
         assert!(text.starts_with("phin/1/") && !text.contains("prod") && text.len() == 23);
+        let watch = "prod".parse::<ClusterName>().unwrap().watch_protocol();
+        assert!(watch.starts_with(b"phin-watch/1/") && watch.ends_with(&protocol("prod")[7..]));
     }
 }

@@ -29,6 +29,10 @@ pub struct TransportConfig {
     /// The maximum number of incoming connections, including those in their handshake. Further ones are turned away.
     /// An idle connection costs about 40 kB. Default: 1,024.
     pub max_connections: usize,
+    /// The maximum number of watchers served at once. They have places of their own, so they take none of
+    /// `max_connections` once their handshake is complete. Further ones are refused. Zero serves none. An idle watcher
+    /// costs about 40 kB. Default: 1,024.
+    pub max_watchers: usize,
     /// The maximum number of dials under way. Further ones fail immediately. Default: 256.
     pub max_dials: usize,
     /// The maximum length of a message, sent or received. A longer one that arrives is stopped and counted. Default:
@@ -72,6 +76,7 @@ impl TransportConfig {
             handshake_timeout: Duration::from_secs(3),
             initial_rtt: Duration::from_millis(100),
             max_connections: 1024,
+            max_watchers: 1024,
             max_dials: 256,
             max_stream_bytes: 16 * 1024 * 1024 + 64 * 1024,
             max_streams_per_peer: 8,
@@ -202,6 +207,9 @@ fn check_numbers(config: &TransportConfig) -> Result<(), ConfigError> {
         if number > limit {
             return Err(ConfigError::TooLarge { field, limit: limit.to_string() });
         }
+    }
+    if config.max_watchers > MAX_NUMBER {
+        return Err(ConfigError::TooLarge { field: "max_watchers", limit: MAX_NUMBER.to_string() });
     }
     match config.max_received_stream_bytes < config.max_stream_bytes + STREAM_OVERHEAD {
         true => Err(ConfigError::ReceivedBytesTooFew { overhead: STREAM_OVERHEAD }),

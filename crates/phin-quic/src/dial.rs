@@ -164,7 +164,7 @@ fn is_reached(from: IpAddr, to: SocketAddr) -> bool {
 ///
 /// Needs a connected socket, because the endpoint's own receives no such errors on most systems. A healthy peer
 /// answers the dial before this sends its byte, and otherwise ignores it.
-async fn port_closed(addr: SocketAddr) {
+pub(crate) async fn port_closed(addr: SocketAddr) {
     sleep(PORT_PROBE_DELAY).await;
     match probe_port(addr).await {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}

@@ -114,14 +114,35 @@ pub(crate) fn open_endpoint(
     let mut client = quinn::ClientConfig::new(tls.client);
     client.transport_config(transport).token_store(Arc::new(NoneTokenStore));
 
+    let runtime = Arc::new(TokioRuntime);
+    let config = endpoint_config(identity);
+    let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+/// Opens an endpoint that only dials.
+pub(crate) fn open_client(
+    identity: &Identity,
+    tls: Tls,
+    transport: quinn::TransportConfig,
+    socket: Arc<Socket>,
+) -> io::Result<Endpoint> {
+    let mut client = quinn::ClientConfig::new(tls.client);
+    client.transport_config(Arc::new(transport)).token_store(Arc::new(NoneTokenStore));
+    let runtime = Arc::new(TokioRuntime);
+    let config = endpoint_config(identity);
+    let mut endpoint = Endpoint::new_with_abstract_socket(config, None, socket, runtime)?;
+    endpoint.set_default_client_config(client);
+    Ok(endpoint)
+}
+
+fn endpoint_config(identity: &Identity) -> EndpointConfig {
     let reset_key = hmac::Key::new(hmac::HMAC_SHA256, &*identity.reset_key());
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     config.cid_generator(|| Box::new(RandomIds));
     config.supported_versions(vec![VERSION]);
-    let runtime = Arc::new(TokioRuntime);
-    let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
-    endpoint.set_default_client_config(client);
-    Ok(endpoint)
+    config
 }
 
 fn quic_config(params: &Params) -> quinn::TransportConfig {

@@ -31,7 +31,7 @@ pub(crate) enum Source {
     Unproven,
     /// The client answered a Retry, so it receives at the address (RFC 9000 §8.1.2).
     Proven,
-    /// This node dials the address, or a handshake with it was completed.
+    /// This node dials the address, or a member connected from it.
     Known,
 }
 
@@ -107,7 +107,6 @@ impl Gate {
             Source::Proven => self.state().proven_handshakes.give_back(addr),
             Source::Known => {}
         }
-        self.know(addr);
     }
 
     /// Whether a received packet may pass to QUIC. Counts it if not.

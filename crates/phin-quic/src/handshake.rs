@@ -28,6 +28,7 @@ use crate::{
     secret::random,
     stats::{Counters, add},
     tls,
+    watch::serve::{IncomingWatcher, Places},
 };
 
 /// Completes handshakes.
@@ -40,6 +41,14 @@ pub(crate) struct Handshakes {
     counters: Arc<Counters>,
     refusal_log: RefusalLog,
     next_accepted: AtomicU64,
+    watchers: Arc<Places>,
+}
+
+/// An incoming connection whose handshake is complete.
+pub(crate) enum Accepted {
+    Member(Connection),
+    /// `None` if it proved itself, and was closed and counted nevertheless.
+    Watcher(Option<IncomingWatcher>),
 }
 
 /// The result of a dial.
@@ -55,6 +64,7 @@ impl Handshakes {
         params: Arc<Params>,
         queue: Arc<Queue>,
         counters: Arc<Counters>,
+        watchers: Arc<Places>,
     ) -> Arc<Self> {
         Arc::new(Self {
             own_id,
@@ -64,6 +74,7 @@ impl Handshakes {
             counters,
             refusal_log: RefusalLog::default(),
             next_accepted: AtomicU64::new(0),
+            watchers,
         })
     }
 
@@ -98,11 +109,13 @@ impl Handshakes {
         &self,
         incoming: Incoming,
         slot: OwnedSemaphorePermit,
-    ) -> Option<Connection> {
+    ) -> Option<Accepted> {
         let addr = canonical(incoming.remote_address());
-        let shaken = timeout(self.params.handshake_timeout, self.greet_client(incoming)).await;
-        let (quic, standing) = match shaken {
-            Ok(Ok(shaken)) => shaken,
+        let shaken =
+            timeout(self.params.handshake_timeout, self.greet_client(incoming, slot)).await;
+        let (quic, standing, slot) = match shaken {
+            Ok(Ok(Greeted::Member(quic, standing, slot))) => (quic, standing, slot),
+            Ok(Ok(Greeted::Watcher(watcher))) => return Some(Accepted::Watcher(watcher)),
             Ok(Err(HelloError::Malformed)) => {
                 self.refused(addr, &Refusal::NotPhin, RefusedBy::Us);
                 return None;
@@ -129,20 +142,29 @@ impl Handshakes {
             return None;
         }
         add(&self.counters.connections_accepted, 1);
-        Some(Connection::new(quic, id, standing, self.incoming_of_peer(), Some(slot)))
+        let budget = self.incoming_of_peer();
+        Some(Accepted::Member(Connection::new(quic, id, standing, budget, Some(slot))))
     }
 
-    /// Completes the handshake and sends the hello, which tells the client that it is accepted.
+    /// Completes the handshake and sends the hello, which tells the client that it is accepted. A watcher gives the place
+    /// back as soon as it is known for one.
     async fn greet_client(
         &self,
         incoming: Incoming,
-    ) -> Result<(quinn::Connection, Standing), HelloError> {
-        let quic = incoming.await?;
+        slot: OwnedSemaphorePermit,
+    ) -> Result<Greeted, HelloError> {
+        let mut connecting = incoming.accept()?;
+        let protocol = tls::negotiated(connecting.handshake_data().await?);
+        if protocol.as_ref() == Some(self.watchers.protocol()) {
+            drop(slot);
+            return Ok(Greeted::Watcher(self.watchers.greet(connecting, &self.counters).await?));
+        }
+        let quic = connecting.await?;
         let theirs = Hello::receive(&quic).await?;
         let number = self.next_accepted.fetch_add(1, Ordering::Relaxed);
         let observed = Some(canonical(quic.remote_address()));
         Hello { instance: self.instance, number, observed }.send(&quic).await?;
-        Ok((quic, standing(Initiator::Peer, &theirs, number)))
+        Ok(Greeted::Member(quic, standing(Initiator::Peer, &theirs, number), slot))
     }
 
     /// A peer may hold a quarter of the common budget, but at least one message.
@@ -184,6 +206,12 @@ impl Handshakes {
         self.counters.record_refusal(refusal);
         self.refusal_log.log(addr, refusal, by, std::time::Instant::now());
     }
+}
+
+/// A client that proved what it has to, and said what it is.
+enum Greeted {
+    Member(quinn::Connection, Standing, OwnedSemaphorePermit),
+    Watcher(Option<IncomingWatcher>),
 }
 
 async fn greet_server(

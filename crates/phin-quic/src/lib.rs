@@ -71,6 +71,7 @@ mod stats;
 mod streams;
 mod tls;
 mod transport;
+mod watch;
 
 pub use close::{CloseReason, DisconnectReason};
 pub use cluster::{
@@ -87,6 +88,11 @@ pub use secret::SecretText;
 pub use stats::{RefusalStats, TransportStats};
 pub use tls::{Credentials, CredentialsError};
 pub use transport::Transport;
+pub use watch::{
+    MAX_FRAME_BYTES, WatchError,
+    client::{FrameReceiver, WatchClient},
+    serve::{FrameSender, IncomingWatcher, NotServed, WatchEnd, Watchers},
+};
 
 /// Compiles the example of this crate's README.
 #[cfg(doctest)]

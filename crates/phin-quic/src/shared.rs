@@ -25,7 +25,7 @@ use crate::{
     connection::{Connection, NotSent},
     connections::Connections,
     dial::Dialler,
-    handshake::Dialled,
+    handshake::{Accepted, Dialled},
     identity::PeerId,
     peer::{Peer, canonical},
     pending::{Message, StreamMessage},
@@ -35,6 +35,7 @@ use crate::{
     socket::Socket,
     stats::{Counters, TransportStats, add, count},
     streams::{Outgoing, Undelivered},
+    watch::serve::Places,
 };
 
 /// The parts of a transport.
@@ -50,6 +51,7 @@ pub(crate) struct Shared {
     pub(crate) connections: Arc<Connections>,
     pub(crate) acceptor: Acceptor,
     pub(crate) dialler: Arc<Dialler>,
+    pub(crate) watchers: Arc<Places>,
     pub(crate) path_checks: Semaphore,
     pub(crate) is_closed: AtomicBool,
 }
@@ -83,8 +85,10 @@ impl Shared {
         let Some(admitted) = self.acceptor.admit(incoming) else { return };
         let shared = self.clone();
         self.runtime.spawn(async move {
-            if let Some(connection) = shared.acceptor.complete(admitted).await {
-                shared.register(connection);
+            match shared.acceptor.complete(admitted).await {
+                Some(Accepted::Member(connection)) => shared.register(connection),
+                Some(Accepted::Watcher(Some(watcher))) => shared.watchers.arrived(watcher),
+                Some(Accepted::Watcher(None)) | None => {}
             }
         });
     }
@@ -272,6 +276,7 @@ impl Shared {
     pub(crate) fn stats(&self) -> TransportStats {
         let mut all = self.counters.snapshot();
         self.connections.add_to(&mut all);
+        all.watchers = count(self.watchers.taken());
         all
     }
 

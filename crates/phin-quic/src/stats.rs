@@ -20,6 +20,8 @@ macro_rules! counters {
             pub connections: u64,
             /// Further connections, which lost to another one to the same peer and are ending.
             pub connections_draining: u64,
+            /// Watchers that are served now.
+            pub watchers: u64,
         }
 
         #[derive(Debug, Default)]
@@ -35,6 +37,7 @@ macro_rules! counters {
                     refusals: self.refusals.snapshot(),
                     connections: 0,
                     connections_draining: 0,
+                    watchers: 0,
                 }
             }
         }
@@ -73,6 +76,15 @@ counters! {
     /// Incoming connections turned away beyond
     /// [`TransportConfig::max_connections`](crate::TransportConfig::max_connections).
     connections_turned_away,
+    /// Watchers that were given a place.
+    watchers_accepted,
+    /// Watchers refused beyond [`TransportConfig::max_watchers`](crate::TransportConfig::max_watchers).
+    watchers_refused,
+    /// Watchers closed because they sent something other than one short request in time.
+    watchers_misused,
+    /// Watchers closed because they did not read for
+    /// [`TransportConfig::stream_timeout`](crate::TransportConfig::stream_timeout).
+    watchers_stalled,
     /// Incoming handshakes that did not end in time or broke off.
     handshakes_abandoned,
     /// Connections given up because no reply came, a gateway refused the packets, or this host's address changed.

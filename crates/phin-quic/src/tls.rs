@@ -4,7 +4,7 @@
 
 use std::{fmt, sync::Arc};
 
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::{
     CertificateError as TlsCertificateError, ClientConfig, DigitallySignedStruct,
     DistinguishedName, OtherError, RootCertStore, ServerConfig, SignatureScheme,
@@ -81,18 +81,40 @@ pub enum CredentialsError {
 pub(crate) struct Tls {
     pub(crate) client: Arc<QuicClientConfig>,
     pub(crate) server: Arc<QuicServerConfig>,
+    /// The ALPN id by which a server knows a watcher.
+    pub(crate) watch_protocol: Vec<u8>,
+}
+
+/// Which protocols a transport speaks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Speaks {
+    /// Only that of members.
+    Members,
+    /// That of members, and as a server that of watchers.
+    MembersAndServesWatchers,
+    /// As a client that of watchers. It offers that of members too: a server that serves no watchers then chooses it, and
+    /// can be told from a server of another cluster.
+    Watches,
 }
 
 impl Tls {
     pub(crate) fn new(
         identity: &Identity,
         credentials: &Credentials,
+        speaks: Speaks,
     ) -> Result<Self, CredentialsError> {
         let Resolved { cluster, anchors, chain } = resolve(identity, credentials)?;
         let provider = Arc::new(provider());
         let verifier = Arc::new(Verifier::new(&anchors, &provider)?);
         verifier.check_own(&chain)?;
-        let protocols = vec![cluster.protocol()];
+        let (protocol, watch_protocol) = (cluster.protocol(), cluster.watch_protocol());
+        // A server takes the first of its own that the client offers.
+        let both = vec![watch_protocol.clone(), protocol.clone()];
+        let (client_protocols, server_protocols) = match speaks {
+            Speaks::Members => (vec![protocol.clone()], vec![protocol]),
+            Speaks::MembersAndServesWatchers => (vec![protocol], both),
+            Speaks::Watches => (both, Vec::new()),
+        };
         let rejected = |error: rustls::Error| CredentialsError::Tls { reason: error.to_string() };
         let no_suite = |_| CredentialsError::Tls { reason: "no initial cipher suite".to_owned() };
 
@@ -103,7 +125,7 @@ impl Tls {
             .with_custom_certificate_verifier(verifier.clone())
             .with_client_auth_cert(chain.clone(), identity.tls_key())
             .map_err(rejected)?;
-        client.alpn_protocols.clone_from(&protocols);
+        client.alpn_protocols = client_protocols;
         // No resumption: each handshake checks the certificates.
         client.resumption = Resumption::disabled();
         client.enable_sni = false;
@@ -114,15 +136,21 @@ impl Tls {
             .with_client_cert_verifier(verifier)
             .with_single_cert(chain, identity.tls_key())
             .map_err(rejected)?;
-        server.alpn_protocols = protocols;
+        server.alpn_protocols = server_protocols;
         server.session_storage = Arc::new(NoServerSessionStorage {});
         server.send_tls13_tickets = 0;
 
         Ok(Self {
             client: Arc::new(QuicClientConfig::try_from(client).map_err(no_suite)?),
             server: Arc::new(QuicServerConfig::try_from(server).map_err(no_suite)?),
+            watch_protocol,
         })
     }
+}
+
+/// The protocol that the two sides of a handshake agreed on.
+pub(crate) fn negotiated(data: Box<dyn std::any::Any>) -> Option<Vec<u8>> {
+    data.downcast::<HandshakeData>().ok()?.protocol
 }
 
 /// The key that the peer of an established connection proved.

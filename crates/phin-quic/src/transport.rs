@@ -29,7 +29,8 @@ use crate::{
     shared::{MAX_PATH_CHECKS, Shared},
     socket::Socket,
     stats::{Counters, TransportStats},
-    tls::{Credentials, Tls},
+    tls::{Credentials, Speaks, Tls},
+    watch::serve::{Places, Watchers},
 };
 
 /// The sending half and handle of a transport. Cheap to clone.
@@ -54,7 +55,12 @@ impl Transport {
     ) -> Result<(Self, Receiver), BindError> {
         let runtime = Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         let params = Params::try_from(config)?;
-        let tls = Tls::new(&identity, &credentials)?;
+        let speaks = match params.max_watchers {
+            0 => Speaks::Members,
+            _ => Speaks::MembersAndServesWatchers,
+        };
+        let tls = Tls::new(&identity, &credentials, speaks)?;
+        let watch_protocol = tls.watch_protocol.clone();
         let socket = bind_socket(params.bind)?;
         let failed = |source| bind_failed(params.bind, source);
         let local_addr = socket.local_addr().map_err(failed)?;
@@ -64,7 +70,9 @@ impl Transport {
         let endpoint = open_endpoint(&identity, tls, &params, socket.clone()).map_err(failed)?;
         let queue = Arc::new(Queue::new(params.max_received_datagrams, counters.clone()));
         let (id, params) = (identity.id(), Arc::new(params));
-        let handshakes = Handshakes::new(id, params.clone(), queue.clone(), counters.clone());
+        let watchers = Places::new(watch_protocol, params.clone());
+        let handshakes =
+            Handshakes::new(id, params.clone(), queue.clone(), counters.clone(), watchers.clone());
         let shared = Arc::new(Shared {
             own_id: id,
             local_addr,
@@ -82,6 +90,7 @@ impl Transport {
                 params.max_connections,
             ),
             dialler: Dialler::new(endpoint, handshakes, gate, counters, params.max_dials),
+            watchers,
             path_checks: Semaphore::new(MAX_PATH_CHECKS),
             is_closed: AtomicBool::new(false),
         });
@@ -157,6 +166,13 @@ impl Transport {
         self.shared().close();
         // After that time, waiting longer does not help.
         let _ = timeout(CLOSE_TIMEOUT, self.shared().endpoint.wait_idle()).await;
+    }
+
+    /// Returns the watchers that arrive from now on; `None` if it was called before, or if none are served.
+    ///
+    /// Until it is called, watchers that connect wait.
+    pub fn take_watchers(&self) -> Option<Watchers> {
+        self.shared().watchers.take()
     }
 
     /// Returns the counters since the transport was bound.

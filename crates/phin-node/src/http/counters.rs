@@ -111,6 +111,10 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     transport.connections_dialled: "Connections that this node made",
     transport.connections_superseded: "Connections that lost to another one to the same peer",
     transport.connections_turned_away: "Connections turned away because there were too many",
+    transport.watchers_accepted: "Watchers that were given a place",
+    transport.watchers_refused: "Watchers refused because all places were taken",
+    transport.watchers_misused: "Watchers closed because they did not send one short request and nothing else",
+    transport.watchers_stalled: "Watchers closed because they did not read for 10 s",
     transport.handshakes_abandoned: "Incoming handshakes that did not end in time or broke off",
     transport.ports_refused: "Packets that a host refused because no process has the port",
     transport.paths_lost: "Connections given up because no reply came, a gateway refused the packets, or this host's address changed",
@@ -160,6 +164,7 @@ pub(super) const GAUGES: &[(&str, &str, Count)] = &[
         "Connections that lost to another one and are kept a moment longer",
         |stats| stats.transport.connections_draining,
     ),
+    ("transport_watchers", "Watchers served now", |stats| stats.transport.watchers),
 ];
 
 /// Refused handshakes: the reason and the count.

@@ -123,6 +123,8 @@ fn completed_handshakes_cost_nothing_and_failed_ones_a_budget_of_their_own() {
         assert!(gate.begin_handshake(Source::Proven, other));
         gate.complete_handshake(Source::Proven, other);
     }
+    assert_eq!(gate.source(other, true), Source::Proven, "it may be a watcher's");
+    gate.know(other);
     assert_eq!(gate.source(other, false), Source::Known);
     assert_eq!(gate.source(one, true), Source::Proven);
     assert_eq!(gate.source(one, false), Source::Unproven);

@@ -75,6 +75,33 @@ async fn streams_beyond_the_limit_wait_at_the_peer() {
 }
 
 #[tokio::test]
+async fn a_watcher_that_sends_more_than_its_request_is_closed() {
+    let ca = ca();
+    let node = node(&ca, |_| {});
+    let mut watchers = node.transport.take_watchers().unwrap();
+    for sends_datagram in [false, true] {
+        let (_endpoint, connection) =
+            connect(Intruder::config(&ca), WATCH_PROTOCOL, node.addr()).await;
+        let intruder = Intruder { connection: connection.unwrap(), _endpoint };
+        intruder.send(b"request").await;
+        let watcher = guard(watchers.next()).await.unwrap();
+        assert_eq!(watcher.request(), b"request");
+        let sender = watcher.accept().await.unwrap();
+        match sends_datagram {
+            true => intruder.connection.send_datagram(b"more".as_slice().into()).unwrap(),
+            false => intruder.send(b"more").await,
+        }
+        guard(sender.ended()).await;
+        guard(intruder.connection.closed()).await;
+        assert_eq!(node.stats().watchers_misused, 1 + u64::from(sends_datagram));
+    }
+    // One that never sends a request gives its place back.
+    let (_endpoint, _connection) =
+        connect(Intruder::config(&ca), WATCH_PROTOCOL, node.addr()).await;
+    node.until(|stats| stats.handshakes_abandoned == 1 && stats.watchers == 0).await;
+}
+
+#[tokio::test]
 async fn a_flood_of_datagrams_is_bounded_and_counted() {
     let ca = ca();
     let mut node = node(&ca, |config| config.max_received_datagrams = 10);
@@ -473,3 +500,4 @@ const MAX_FLOOD: usize = 5_000_000;
 const HELLO: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0];
 /// `phin/1/` and the first 16 hexadecimal digits of the SHA-256 of the cluster's name, `test`.
 const PROTOCOL: &[u8] = b"phin/1/9f86d081884c7d65";
+const WATCH_PROTOCOL: &[u8] = b"phin-watch/1/9f86d081884c7d65";

@@ -8,3 +8,4 @@ mod hostile;
 mod log;
 mod messages;
 mod support;
+mod watch;
