@@ -1,7 +1,7 @@
 //! The core under arbitrary bytes, as `sim/fuzz` has them: random ones of fixed seeds, and those that once broke it.
 #![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
-use phin_sim::arbitrary::{payload, script};
+use phin_sim::arbitrary::{frame, payload, script, whole_list};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -39,6 +39,31 @@ fn damaged_payloads_break_nothing() {
     }
 }
 
+/// The frames of a stream, damaged, cut and with another behind them.
+#[test]
+fn damaged_frames_break_nothing() {
+    let frames = whole_list();
+    let whole = frames.concat();
+    frame(&whole);
+    for seed in 0..10_000 {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut bytes = whole.clone();
+        if rng.random() {
+            // Its parts without the welcome, which is out of place after the first.
+            bytes.drain(1..WELCOME_BYTES);
+            bytes.extend_from_within(1..);
+        }
+        for _ in 0..rng.random_range(1..4) {
+            let place = rng.random_range(1..bytes.len());
+            bytes[place] = rng.random();
+        }
+        if rng.random_ratio(1, 4) {
+            bytes.truncate(rng.random_range(..bytes.len()));
+        }
+        run(seed, &bytes, frame);
+    }
+}
+
 /// Says with which bytes it failed, for a regression test here.
 fn run(seed: u64, bytes: &[u8], broken_by: fn(&[u8])) {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -52,3 +77,6 @@ fn bytes_of(hex: &str) -> Vec<u8> {
         digits.map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap());
     bytes.collect()
 }
+
+/// Version, kind, array, id, granted.
+const WELCOME_BYTES: usize = 1 + 1 + 1 + 18 + 2;

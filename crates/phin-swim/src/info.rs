@@ -108,7 +108,7 @@ impl Serialize for Members {
             }
         }
         let mut list = serializer.serialize_struct("Members", 4)?;
-        list.serialize_field("self", &self.me().id())?;
+        list.serialize_field("self", &self.owner().map(|me| me.id()))?;
         list.serialize_field("version", &self.version())?;
         list.serialize_field("fingerprint", &self.fingerprint().to_string())?;
         list.serialize_field("members", &List(self))?;

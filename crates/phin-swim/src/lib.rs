@@ -76,6 +76,7 @@ mod testing;
 mod time;
 mod timers;
 mod warm;
+mod watch;
 mod wire;
 
 pub use config::{Config, ConfigError};
@@ -109,6 +110,9 @@ pub use stats::Stats;
 pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;
+pub use watch::{
+    WATCH_VERSION, WatchRequest, feed::WatchFeed, frame::WatchFrameError, list::WatchedList,
+};
 pub use wire::{Fingerprint, WIRE_VERSION, describe};
 
 /// Compiles the example of this crate's README.

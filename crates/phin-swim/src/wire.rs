@@ -11,7 +11,7 @@ pub(crate) mod bytes;
 mod codec;
 mod describe;
 pub(crate) mod error;
-mod field;
+pub(crate) mod field;
 mod part;
 mod payload;
 
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::describe::describe;
 pub(crate) use self::{
-    codec::decode,
+    codec::{EntryBody, decode},
     error::DecodeError,
     part::{
         Answer, Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part,

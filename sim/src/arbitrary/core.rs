@@ -8,8 +8,8 @@ use std::{
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, QueryId, Revision,
-    Route, Swim, Template, Version,
+    MemberState, Members, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, QueryId,
+    Revision, Route, Swim, Template, Version,
 };
 
 use crate::{keys::SimKeys, node::NodeId};
@@ -69,6 +69,10 @@ impl Core {
             messages,
             queries,
         }
+    }
+
+    pub(super) fn members(&self) -> Members {
+        self.swim.members()
     }
 
     /// Makes it know all members from the start.

@@ -1,8 +1,12 @@
 //! The membership list: everything this node believes about members, its fingerprint, and snapshots of it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Bound, sync::Arc};
 
-use imbl::{OrdMap, ordmap::Values, shared_ptr::DefaultSharedPtr};
+use imbl::{
+    OrdMap,
+    ordmap::{DiffItem, Values},
+    shared_ptr::DefaultSharedPtr,
+};
 use rand::{RngExt, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -16,7 +20,8 @@ use crate::{
 /// common.
 #[derive(Clone)]
 pub struct Members {
-    me: MemberId,
+    /// `None` for the list of a client that is no member.
+    me: Option<MemberId>,
     version: u64,
     fingerprint: Fingerprint,
     live: usize,
@@ -46,8 +51,16 @@ impl Members {
     }
 
     /// This node.
+    ///
+    /// # Panics
+    /// If the list is that of a client that is no member, such as a `phin::Watcher`: see [`owner`](Self::owner).
     pub fn me(&self) -> &Arc<Member> {
-        self.members.get(&self.me).expect("a list contains its owner")
+        self.owner().expect("the list of a node contains it")
+    }
+
+    /// The node whose list this is; `None` if that is a client that is no member, such as a `phin::Watcher`.
+    pub fn owner(&self) -> Option<&Arc<Member>> {
+        self.get(self.me?)
     }
 
     /// The member with this id.
@@ -71,7 +84,7 @@ impl Members {
 
     /// The live members other than this node, in the order of their ids. Suspects are included.
     pub fn others(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.live().filter(|member| member.id() != self.me)
+        self.live().filter(|member| Some(member.id()) != self.me)
     }
 
     /// The members with this display name, in the order of their ids. Names can repeat: two live members may have the same
@@ -119,6 +132,25 @@ impl Members {
         self.suppressed.len()
     }
 
+    /// The members that are suppressed, and until when.
+    pub(crate) fn suppressed(&self) -> impl Iterator<Item = (MemberId, Instant)> {
+        self.suppressed.iter().map(|(&id, suppression)| (id, suppression.until))
+    }
+
+    /// The members after this one, or all, in the order of their ids.
+    pub(crate) fn after(&self, id: Option<MemberId>) -> impl Iterator<Item = &Arc<Member>> {
+        let from = id.map_or(Bound::Unbounded, Bound::Excluded);
+        self.members.range((from, Bound::Unbounded)).map(|(_, member)| member)
+    }
+
+    /// The members that are not the same in another list, in the order of their ids. What the two lists share is not visited.
+    pub(crate) fn changed_since(&self, earlier: &Self) -> impl Iterator<Item = MemberId> {
+        earlier.members.diff(&self.members).map(|item| match item {
+            DiffItem::Add(id, _) | DiffItem::Remove(id, _) => *id,
+            DiffItem::Update { new: (id, _), .. } => *id,
+        })
+    }
+
     pub(crate) fn suppression(&self, id: MemberId) -> Option<Suppression> {
         self.suppressed.get(&id).copied()
     }
@@ -133,7 +165,8 @@ impl Members {
         self.members.len()
     }
 
-    /// Always `false`: a list contains its owner.
+    /// Whether there is no member in the list. A node's list contains the node; that of a client that is no member is empty
+    /// at first.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -191,9 +224,20 @@ pub(crate) struct MembershipList {
 
 impl MembershipList {
     pub(crate) fn new(me: Member, rings: u8) -> Self {
-        let mut list = Self {
+        let mut list = Self::empty(Some(me.id()), rings);
+        list.put(me);
+        list
+    }
+
+    /// The list of a client that is no member.
+    pub(crate) fn without_owner() -> Self {
+        Self::empty(None, 1)
+    }
+
+    fn empty(me: Option<MemberId>, rings: u8) -> Self {
+        Self {
             snapshot: Members {
-                me: me.id(),
+                me,
                 version: 0,
                 fingerprint: Fingerprint(0),
                 live: 0,
@@ -203,14 +247,12 @@ impl MembershipList {
             },
             rings: Rings::new(rings),
             buckets: [0; BUCKETS],
-        };
-        list.put(me);
-        list
+        }
     }
 
     /// The same list as another of its members has it.
     pub(crate) fn owned_by(mut self, me: MemberId) -> Self {
-        self.snapshot.me = me;
+        self.snapshot.me = Some(me);
         self
     }
 
@@ -323,7 +365,7 @@ impl MembershipList {
 
     /// A uniformly random live member other than ourselves.
     pub(crate) fn random_other(&self, rng: &mut ChaCha8Rng) -> Option<MemberId> {
-        let me = self.snapshot.me;
+        let me = self.snapshot.me?;
         if self.rings.are_complete() {
             return self.rings.subjects(me).choose(rng).copied();
         }

@@ -180,7 +180,7 @@ fn change_by_record(known: Option<&Member>, record: &Record, state: MemberState)
 }
 
 /// The change to report of a member that says it is alive, given what was known of it.
-fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
+pub(crate) fn change_of_alive(known: &Member, record: &Record) -> Option<Change> {
     match known.state {
         MemberState::Left => Some(Change::Joined),
         MemberState::Dead | MemberState::Suspect => Some(Change::Alive),

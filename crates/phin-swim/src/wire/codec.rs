@@ -197,8 +197,9 @@ fn read_buckets(input: &mut Input<'_>) -> Result<Box<[u64; BUCKETS]>, DecodeErro
 type Input<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadReader<Cursor<&'a [u8]>>>;
 type Output<'a> = rmp_serde::Serializer<&'a mut Vec<u8>>;
 
+/// A record, and the state that the sender considers its member to be in.
 #[derive(Deserialize, Serialize)]
-struct EntryBody {
+pub(crate) struct EntryBody {
     #[serde(with = "field::state")]
     state: MemberState,
     #[serde(with = "field::record_body")]
@@ -217,7 +218,7 @@ impl From<&Entry> for EntryBody {
 }
 
 impl EntryBody {
-    fn into_entry(self, keys: &dyn Keys) -> Result<Entry, DecodeError> {
+    pub(crate) fn into_entry(self, keys: &dyn Keys) -> Result<Entry, DecodeError> {
         let record = Record::decode(&self.body, Signature(self.signature.0), keys)?;
         if record.has_left() != (self.state == MemberState::Left) {
             return Err(DecodeError::Invalid("state of a record"));

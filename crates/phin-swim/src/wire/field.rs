@@ -61,7 +61,7 @@ pub(super) mod hundredths {
 }
 
 /// A number for each kind of silence.
-pub(super) mod silence {
+pub(crate) mod silence {
     use super::*;
 
     pub(crate) fn serialize<S: Serializer>(silence: &Silence, to: S) -> Result<S::Ok, S::Error> {

@@ -38,6 +38,14 @@ fn every_timer_stands_in_the_protocol() {
     violations.assert_none();
 }
 
+#[test]
+fn every_part_of_a_frame_stands_in_the_protocol() {
+    let mut violations = Violations::default();
+    let frame = "crates/phin-swim/src/watch/frame.rs";
+    compare("## Watchers", frame, "WatchPart", &mut violations);
+    violations.assert_none();
+}
+
 /// Compares the first column of a table with the variants of an enum, both ways; returns the enum's file and the table.
 fn compare(
     heading: &str,
