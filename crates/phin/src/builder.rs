@@ -38,6 +38,7 @@ pub struct Builder {
     pub(crate) closed_port: u16,
     pub(crate) event_buffer: NonZeroUsize,
     pub(crate) message_limits: Limits,
+    pub(crate) watchers: usize,
     pub(crate) hook: Option<Hook>,
 }
 
@@ -60,6 +61,7 @@ impl Default for Builder {
             retention: None,
             event_buffer: EVENT_BUFFER,
             message_limits: Limits::default(),
+            watchers: WATCHERS,
             hook: None,
         }
     }
@@ -275,6 +277,16 @@ impl Builder {
         self
     }
 
+    /// Sets how many watchers ([`Watcher`](crate::Watcher)) this node serves at once. Further ones are refused, and try
+    /// another member. Zero serves none. Default 1,024; at most 1,048,576.
+    ///
+    /// They have places of their own and take none from members. Each costs some 40 kB, and at most 128 KiB more while it
+    /// reads slowly.
+    pub fn watchers(mut self, watchers: usize) -> Self {
+        self.watchers = watchers;
+        self
+    }
+
     /// Sets a hook that decides on each newcomer that joins through this node. `Ok` admits it. An error is
     /// the reason why not; its first [`JoinRefusal::MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS)
     /// characters reach the newcomer as the error of its join. Default: every node that has the key or a
@@ -318,7 +330,9 @@ impl Builder {
     }
 }
 
-const EVENT_BUFFER: NonZeroUsize = NonZeroUsize::new(1_024).expect("it is not zero");
+pub(crate) const EVENT_BUFFER: NonZeroUsize = NonZeroUsize::new(1_024).expect("it is not zero");
+
+const WATCHERS: usize = 1_024;
 
 /// RFC 863; nobody serves it any more.
 const DISCARD_PORT: u16 = 9;

@@ -36,6 +36,14 @@ impl Clock {
         Self { start, start_on_wall, wall }
     }
 
+    /// A clock on which the moments of years before the start can be told.
+    pub(crate) fn with_past(wall: Wall) -> Self {
+        let clock = Self::start(wall);
+        let started = clock.start.checked_sub(PAST).zip(clock.start_on_wall.checked_sub(PAST));
+        let (start, start_on_wall) = started.unwrap_or((clock.start, clock.start_on_wall));
+        Self { start, start_on_wall, wall }
+    }
+
     pub(crate) fn now(&self) -> Instant {
         Instant::START + self.start.elapsed()
     }
@@ -78,6 +86,8 @@ impl Clock {
 
 /// The difference between the two clocks from which on the wall clock counts as set.
 const MAX_DRIFT: Duration = Duration::from_millis(500);
+/// How far back a clock with a past goes.
+const PAST: Duration = Duration::from_secs(10 * 366 * 24 * 3_600);
 /// When the wall clock of a test begins: 2001-09-09, 01:46:40 UTC.
 #[cfg(feature = "testing")]
 const EPOCH: Duration = Duration::from_secs(1_000_000_000);

@@ -144,18 +144,9 @@ impl Cluster {
     /// The node was shut down, and its last list does not satisfy the condition.
     pub async fn wait_until(
         &self,
-        mut condition: impl FnMut(&Members) -> bool,
+        condition: impl FnMut(&Members) -> bool,
     ) -> Result<Members, Stopped> {
-        let mut lists = self.shared.source.watch();
-        loop {
-            // A clone, so that the condition does not run under the lock that the driver publishes with.
-            let members = lists.borrow_and_update().clone();
-            if condition(&members) {
-                return Ok(members);
-            }
-            drop(members);
-            lists.changed().await.map_err(|_| Stopped)?;
-        }
+        self.shared.source.wait_until(condition).await
     }
 
     /// Joins the cluster through a seed: a socket address, or a text "host:port" or "host" (port 7646).

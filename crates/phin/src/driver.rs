@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -49,6 +49,7 @@ use crate::{
     subscription::Published,
     topics::Deliverer,
     transport::{Receiver, Transport},
+    watch_service::WatchCounters,
 };
 
 /// Owns the protocol, runs until it is told to stop or nobody can command it any more.
@@ -66,6 +67,7 @@ pub(crate) struct Driver<T: Transport> {
     pub(crate) data: Publisher<Data, DataEvent>,
     pub(crate) topics: Deliverer,
     pub(crate) answers: Answers,
+    pub(crate) watch_counters: Arc<WatchCounters>,
     pub(crate) status: Status,
     /// Whether the application chose the advertised address: then others may well see another one.
     pub(crate) is_advertise_given: bool,
@@ -756,6 +758,8 @@ impl<T: Transport> Node for Driver<T> {
         driver.events_missed = self.source.events_missed();
         driver.hosts_not_asked = self.transport.hosts_not_asked();
         driver.phi_crossings_missed = self.state.phi_watches.crossings_missed();
+        driver.watcher_resyncs = self.watch_counters.resyncs.load(Ordering::Relaxed);
+        driver.watchers_not_ready = self.watch_counters.not_ready.load(Ordering::Relaxed);
         self.topics.count(&mut driver);
         if let Some(keeper) = &self.keeper {
             keeper.count(&mut driver);

@@ -36,6 +36,9 @@ pub enum StartError {
         /// The seed as given.
         seed: String,
     },
+    /// A watcher was given no address of a member.
+    #[error("no address of a member was given to watch through")]
+    NoSeeds,
     /// The address cannot be bound, or the credentials cannot be used.
     #[error("cannot listen on {addr}")]
     Bind {

@@ -14,7 +14,7 @@ use tokio::sync::{
     watch,
 };
 
-use crate::receiving::Receiving;
+use crate::{Stopped, receiving::Receiving};
 
 /// The count of its changes: each raises the version by one.
 pub(crate) trait Versioned: Clone + Send + Sync + 'static {
@@ -85,6 +85,23 @@ impl<S: Versioned, E: Versioned> Source<S, E> {
         self.snapshot.clone()
     }
 
+    /// Waits until a snapshot satisfies the condition.
+    pub(crate) async fn wait_until(
+        &self,
+        mut condition: impl FnMut(&S) -> bool,
+    ) -> Result<S, Stopped> {
+        let mut snapshots = self.watch();
+        loop {
+            // A clone, so that the condition does not run under the lock that the driver publishes with.
+            let snapshot = snapshots.borrow_and_update().clone();
+            if condition(&snapshot) {
+                return Ok(snapshot);
+            }
+            drop(snapshot);
+            snapshots.changed().await.map_err(|_| Stopped)?;
+        }
+    }
+
     /// How many changes subscribers missed by falling behind.
     pub(crate) fn events_missed(&self) -> u64 {
         self.events_missed.load(Ordering::Relaxed)
@@ -129,6 +146,11 @@ impl<S: Versioned, E: Versioned> Follower<S, E> {
     /// The current snapshot.
     pub(crate) fn snapshot(&self) -> S {
         self.snapshot.borrow().clone()
+    }
+
+    /// The version of the list that the subscriber knows.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Next<S, E>>> {

@@ -39,6 +39,7 @@
 //! | see why a member is dead | [`Cluster::why`], [`Report`] |
 //! | decide on newcomers | [`Builder::admit`] |
 //! | depart | [`Cluster::leave`], then [`Cluster::shutdown`] |
+//! | follow a cluster without being a member | [`Watcher`] |
 //! | watch without keeping the node running | [`Cluster::downgrade`], [`WeakCluster`] |
 //!
 //! # Guarantees
@@ -105,6 +106,8 @@ mod subscription;
 pub mod testing;
 mod topics;
 mod transport;
+mod watch_service;
+mod watcher;
 mod weak;
 
 pub use admission::Newcomer;
@@ -122,7 +125,7 @@ pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
     DialError, Identity, IdentityError, Keyring, KeyringError, PeerId, Refusal, RefusalStats,
-    RefusedBy, SecretText, TransportStats, certificates,
+    RefusedBy, SecretText, TransportStats, WatchError, certificates,
 };
 pub use phin_swim::{
     Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Degradation, Event,
@@ -142,6 +145,9 @@ pub use report::{Evidence, FailingLink, MemberRef, Outcome, Report, Unreached, V
 pub use stats::{DriverStats, Stats};
 pub use subscription::{Notice, Subscription};
 pub use topics::{TopicNotice, TopicSubscription};
+pub use watcher::{
+    NotConnected, WatchFailure, Watcher, WatcherBuilder, WatcherState, WatcherStats,
+};
 pub use weak::WeakCluster;
 
 /// The examples of the README have to compile.
@@ -174,7 +180,7 @@ struct MessagesGuide;
 #[doc = include_str!("../../../docs/guide/tags.md")]
 struct TagsGuide;
 
-/// What the guide to placement shows has to run.
-#[cfg(all(doctest, feature = "testing"))]
-#[doc = include_str!("../../../docs/guide/placement.md")]
-struct PlacementGuide;
+/// What the guide to watchers shows has to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/watch-from-outside.md")]
+struct WatchersGuide;

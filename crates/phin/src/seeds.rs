@@ -257,7 +257,7 @@ fn reason(error: &JoinError) -> String {
 }
 
 /// An error with its causes, on one line.
-fn text(error: &dyn std::error::Error) -> String {
+pub(crate) fn text(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -37,6 +37,7 @@ use crate::{
     status::Status,
     topics::Topics,
     transport::{Dial, Quic, Transport},
+    watch_service::{Readiness, WatchCounters, WatchService},
 };
 
 /// The credentials that admit a node to its cluster.
@@ -137,6 +138,20 @@ pub(crate) async fn start_in<T: Transport>(
     let following_addr = following.as_ref().map(JoinHandle::abort_handle);
     let (returning, unmet) = beside.return_to(peers.clone(), builder.config.retention);
     let seeding = beside.seek(seeds, status.joined.clone());
+    let watch_counters = Arc::<WatchCounters>::default();
+    let service = WatchService {
+        clock,
+        source: source.clone(),
+        readiness: Readiness {
+            joined: view.joined.clone(),
+            isolated: view.isolated.clone(),
+            members: source.watch(),
+            unmet: unmet.clone(),
+        },
+        counters: Arc::clone(&watch_counters),
+    };
+    let watchers = transport.take_watchers();
+    let serving = watchers.map(|watchers| tokio::spawn(service.run(watchers)));
     let keeper = data_dir.map(|dir| Keeper::start(dir, generation, peers, source.watch(), unmet));
     let driver = Driver {
         clock,
@@ -152,10 +167,11 @@ pub(crate) async fn start_in<T: Transport>(
         data: data_publisher,
         topics: topics.deliverer(),
         answers: answers.clone(),
+        watch_counters,
         status,
         is_advertise_given: builder.advertise.is_some(),
         following_addr,
-        seeking: [seeding, following, returning].into_iter().flatten().collect(),
+        seeking: [seeding, following, returning, serving].into_iter().flatten().collect(),
         keeper,
         state: Default::default(),
     };
@@ -205,6 +221,7 @@ pub(crate) fn bind_quic(
 ) -> Result<(Quic, Receiver), StartError> {
     let mut config = TransportConfig::new(builder.bind);
     let idle = between_probes(&builder.config).saturating_mul(2).min(MAX_IDLE_TIMEOUT);
+    config.max_watchers = builder.watchers;
     config.idle_timeout = config.idle_timeout.max(idle);
     let (transport, receiver) =
         phin_quic::Transport::bind(Arc::clone(identity), credentials, config)
@@ -300,7 +317,7 @@ impl Beside {
 }
 
 impl Admission {
-    fn credentials(self, cluster: ClusterName) -> Credentials {
+    pub(crate) fn credentials(self, cluster: ClusterName) -> Credentials {
         match self {
             Self::Key(keys) => Credentials::ClusterKey { cluster, keys },
             Self::Certificates { ca_pem, cert_pem, .. } => {
@@ -310,7 +327,7 @@ impl Admission {
     }
 
     /// The identity that the certificate is for.
-    fn identity(&self) -> Result<Option<Arc<Identity>>, StartError> {
+    pub(crate) fn identity(&self) -> Result<Option<Arc<Identity>>, StartError> {
         match self {
             Self::Key(_) => Ok(None),
             Self::Certificates { key_pem, .. } => Ok(Some(Arc::new(Identity::from_pem(key_pem)?))),
@@ -375,7 +392,7 @@ fn collect_tags(given: &[(String, String)]) -> Result<Tags, TagError> {
 }
 
 /// Seeds of the right form, each once.
-fn parse_seeds(seeds: &[String]) -> Result<Vec<Seed>, StartError> {
+pub(crate) fn parse_seeds(seeds: &[String]) -> Result<Vec<Seed>, StartError> {
     let mut parsed: Vec<Seed> = Vec::with_capacity(seeds.len());
     for seed in seeds {
         let with_port = with_port(seed, DEFAULT_PORT);

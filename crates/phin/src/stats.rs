@@ -50,6 +50,10 @@ pub struct DriverStats {
     pub data_not_kept: u64,
     /// Messages of nodes outside the list that were dropped because these had sent too much lately.
     pub outsiders_dropped: u64,
+    /// Fresh snapshots sent to watchers that had fallen behind, in place of the changes that they missed.
+    pub watcher_resyncs: u64,
+    /// Watchers refused because this node had not joined, was isolated, or had left.
+    pub watchers_not_ready: u64,
     /// Questions to hosts that were not asked, because too many were under way or the host's budget
     /// was spent.
     pub hosts_not_asked: u64,

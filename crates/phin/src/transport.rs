@@ -13,7 +13,7 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{
     CloseReason, DialError, HostAnswer, HostQuestion, HostQuestions, Peer, PeerId, Received,
-    TransportStats,
+    TransportStats, Watchers,
 };
 use tokio::time;
 
@@ -50,6 +50,11 @@ pub(crate) trait Transport: Send + Sync + 'static {
     fn hosts_not_asked(&self) -> u64;
 
     fn stats(&self) -> TransportStats;
+
+    /// Watchers exist only where there are sockets.
+    fn take_watchers(&self) -> Option<Watchers> {
+        None
+    }
 
     fn close(&self) -> impl Future<Output = ()> + Send;
 
@@ -137,6 +142,10 @@ impl Transport for Quic {
 
     fn stats(&self) -> TransportStats {
         self.transport.stats()
+    }
+
+    fn take_watchers(&self) -> Option<Watchers> {
+        self.transport.take_watchers()
     }
 
     async fn close(&self) {

@@ -150,6 +150,8 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.phi_crossings_missed: "Crossings of a phi threshold that slow subscribers did not receive",
     driver.addresses_alternating: "Changes of a member's address back to the previous one: two processes may have its key",
     driver.generations_not_kept: "Generations not written to the data directory, because writing failed",
+    driver.watcher_resyncs: "Fresh lists sent to watchers that had fallen behind",
+    driver.watchers_not_ready: "Watchers refused because this node had not joined, was isolated, or had left",
     driver.hosts_not_asked: "Questions to hosts not asked: too many under way, or the host's budget spent",
     driver.outsiders_dropped: "Messages dropped because their senders, which have the key but are not members, had sent too much lately",
     driver.peers_not_kept: "Failed writes of the known peers to the data directory",

@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{
     CloseReason, DialError, HostAnswer, HostQuestion, Peer, PeerId, Received, TransportStats,
+    Watchers,
 };
 use tokio::{
     runtime,
@@ -198,6 +199,10 @@ impl Transport for Cuttable {
 
     fn hosts_not_asked(&self) -> u64 {
         self.inner.hosts_not_asked()
+    }
+
+    fn take_watchers(&self) -> Option<Watchers> {
+        self.inner.take_watchers()
     }
 
     fn stats(&self) -> TransportStats {

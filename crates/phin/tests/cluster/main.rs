@@ -23,3 +23,4 @@ mod restart;
 mod subscribe;
 mod tags;
 mod test_cluster;
+mod watch;
