@@ -207,6 +207,9 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
         let program = program.value.clone();
         builder = builder.admit(move |newcomer| admit::decide(program.clone(), newcomer));
     }
+    if let Some(watchers) = settings.watchers {
+        builder = builder.watchers(watchers);
+    }
     if let Some(closed_port) = settings.closed_port {
         builder = builder.closed_port(closed_port);
     }

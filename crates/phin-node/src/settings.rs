@@ -15,11 +15,12 @@ mod values;
 use std::{net::SocketAddr, path::PathBuf};
 
 pub(crate) use admission::Admission;
-pub(crate) use flags::Flags;
+pub(crate) use flags::{CredentialFlags, Flags};
 pub(crate) use hooks::Hooks;
 use layers::Layers;
 use place::SettingsError;
 pub(crate) use place::{Place, Placed};
+use table::setting;
 pub(crate) use values::{Advertised, EventFormat, LogFormat};
 
 use crate::{http::Access, program::Program};
@@ -42,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) hooks: Hooks,
     pub(crate) http: Option<Placed<SocketAddr>>,
     pub(crate) http_access: Access,
+    /// How many watchers the node serves, if it is not the default.
+    pub(crate) watchers: Option<usize>,
     pub(crate) config: Placed<phin::Config>,
     /// The closed port of members' hosts, if it is not the default.
     pub(crate) closed_port: Option<u16>,
@@ -62,6 +65,8 @@ impl Settings {
         let bind = values::take_bind(&mut layers)?;
         let mut config = detector::take_config(&mut layers)?;
         let closed_port = detector::take_closed_port(&mut layers, &mut config.value, &bind)?;
+        let watchers = layers.take("watchers", |text| setting("watchers").kind.count(text))?;
+        let watchers = watchers.and_then(|count| usize::try_from(count.value).ok());
         let hooks = Hooks::take(&mut layers, &config.value)?;
         let settings = Self {
             name: layers.take("name", values::member_name)?,
@@ -79,6 +84,7 @@ impl Settings {
             hooks,
             http,
             http_access,
+            watchers,
             config,
             closed_port,
             events: layers.word("events")?.map(|events| values::event_format(events.value)),
@@ -105,6 +111,26 @@ impl Settings {
             }
             (None, Admission::Keys(_)) => None,
         }
+    }
+}
+
+/// The settings of a client that is no member.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) cluster: Option<String>,
+    pub(crate) admission: Admission,
+}
+
+impl Credentials {
+    /// Reads them from the same layers as those of a node, whose other settings it leaves unread.
+    pub(crate) fn resolve(
+        flags: &CredentialFlags,
+        environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+    ) -> Result<Self, SettingsError> {
+        let mut layers = Layers::read(&flags.0, environment)?;
+        let admission = Admission::take(&mut layers)?;
+        let cluster = layers.take("cluster", values::cluster_name)?;
+        Ok(Self { cluster: cluster.map(|cluster| cluster.value), admission })
     }
 }
 

@@ -1,4 +1,7 @@
-//! `phin watch`: follows the membership list of a running node, also across its restarts.
+//! `phin watch`: follows the membership list of a running node, also across its restarts; or that of a cluster, as a client that
+//! is no member.
+
+mod through;
 
 use std::{
     io::{self, BufRead, Read, Write},
@@ -13,17 +16,22 @@ use crate::{
     client::{Client, RequestError, Stream, Target, filtered},
     events::{Line, MemberList, Own, What},
     failure::{Failure, with_causes},
+    settings::CredentialFlags,
 };
 
 /// Print the members that a running node knows, then each change as one line; or the messages of topics
 ///
 /// With --topic or --topic-prefix, print the messages that members publish, and those that they send to this node. Each stream
 /// begins with `subscribed`: a later `subscribed` means that the connection was lost, and that messages before it may be missing.
+///
+/// With --through, no node is needed on this machine: the command connects to a member over QUIC, and to another within a second
+/// if that one is gone. It needs the credentials of the cluster and does not become a member.
 #[derive(clap::Args)]
 #[command(
     after_help = "Examples:\n  phin watch --json | jq -r 'select(.event == \"dead\") | .member.name'\n  \
                   phin watch --filter 'role=web,zone!=b'\n  \
-                  phin watch --topic deploy/started --topic-prefix cache/"
+                  phin watch --topic deploy/started --topic-prefix cache/\n  \
+                  phin watch --through 10.0.0.1,10.0.0.2:7646 --key-file cluster.key"
 )]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -43,6 +51,11 @@ pub(crate) struct Args {
     /// With a topic: changes of members as well
     #[arg(long)]
     members: bool,
+    /// Watch through this member instead of a node's HTTP address; repeat it or separate several with commas
+    #[arg(long, value_name = "HOST[:PORT]", value_delimiter = ',', conflicts_with_all = ["topic", "topic_prefix", "members"])]
+    through: Vec<String>,
+    #[command(flatten)]
+    credentials: CredentialFlags,
 }
 
 /// The part of an event that has arrived.
@@ -60,11 +73,17 @@ enum Ended {
 }
 
 pub(crate) fn watch(args: &Args) -> Result<(), Failure> {
+    if !args.through.is_empty() {
+        return through::watch(args);
+    }
     let client = Client::new(&args.target)?;
-    print_events(&client, &path(args)?, |event| {
-        let line = event.line()?;
-        Ok(if args.json { line.to_json() } else { line.to_text() })
-    })
+    print_events(&client, &path(args)?, |event| Ok(args.shown(&event.line()?)))
+}
+
+impl Args {
+    fn shown(&self, line: &Line) -> Vec<u8> {
+        if self.json { line.to_json() } else { line.to_text() }
+    }
 }
 
 /// The path of the stream.

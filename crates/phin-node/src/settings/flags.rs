@@ -38,6 +38,39 @@ impl FromArgMatches for Flags {
     }
 }
 
+/// The flags of a client that is no member: those of its credentials.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CredentialFlags(pub(super) Flags);
+
+impl Args for CredentialFlags {
+    fn augment_args(command: Command) -> Command {
+        let to_arg = |setting| to_arg(setting).help_heading(CREDENTIALS).requires(THROUGH);
+        command.args(of_credentials().map(to_arg))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for CredentialFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given =
+            of_credentials().filter_map(|setting| Some((setting.name, given(setting, matches)?)));
+        Ok(Self(Flags(given.collect())))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+fn of_credentials() -> impl Iterator<Item = &'static Setting> {
+    let names = ["config", "cluster", "key-file", "ca", "cert", "key"];
+    with_flag().filter(move |setting| names.contains(&setting.name))
+}
+
 fn with_flag() -> impl Iterator<Item = &'static Setting> {
     SETTINGS.iter().filter(|setting| setting.layers != In::Variable)
 }
@@ -85,4 +118,7 @@ fn given(setting: &Setting, matches: &ArgMatches) -> Option<String> {
     }
 }
 
+/// The flag that makes a client of a command.
+const THROUGH: &str = "through";
+const CREDENTIALS: &str = "Credentials with --through, as those of phin run";
 const DETECTOR: &str = "Detector (the defaults fit most clusters)";

@@ -421,6 +421,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "watchers",
+        value: "COUNT",
+        kind: Kind::Count(Range { least: 0, most: 65_536, or: None }),
+        default: "1024",
+        help: "Most watchers, such as `phin watch --through`, that this node serves at once; 0 serves none",
+        details: "Further ones are refused, and try another member. Each costs some 40 kB.",
+        docs: "Further ones try another member: [watch from outside](../guide/watch-from-outside.md)",
+        ..SETTING
+    },
+    Setting {
         name: "profile",
         value: "PROFILE",
         kind: Kind::Word(&["lan", "wan", "local"]),

@@ -97,7 +97,7 @@ fn a_file_can_have_every_setting() {
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
-         http_host = [\"a\"]\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\
+         http_host = [\"a\"]\nwatchers = 64\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\
          max_published_bytes_per_second = \"2MiB\"\nmax_recent_publication_bytes = 65536\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
          on = [\"dead,left=/bin/sh\", \"joined[role=db]=/bin/sh -\"]\nhook_timeout = \"10s\"\n\
          answer = [\"free=/bin/sh\", \"a/b=/bin/sh -\"]\n\
@@ -118,6 +118,7 @@ fn a_file_can_have_every_setting() {
     assert_eq!(settings.http.unwrap().value.port(), 8);
     assert!(settings.http_access.remote_writes && settings.http_access.hosts == ["a"]);
     assert_eq!(settings.admit.unwrap().value.path(), Path::new("/bin/sh"));
+    assert_eq!(settings.watchers, Some(64));
     assert_eq!((settings.hooks.hooks.len(), settings.hooks.limit), (2, Duration::from_secs(10)));
     assert_eq!(settings.hooks.answers.len(), 2);
     assert_eq!(settings.data_dir.unwrap().value, Path::new("d"));

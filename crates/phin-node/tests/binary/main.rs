@@ -23,4 +23,5 @@ mod restart;
 mod settings;
 mod signals;
 mod tags;
+mod watch;
 mod why;
