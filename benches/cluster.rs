@@ -37,7 +37,7 @@ pub fn core(template: &Template) -> Swim {
 /// A member of that cluster.
 pub fn member(number: u32, template: &Template) -> Swim {
     let mut swim = alone(number);
-    swim.start_with(template);
+    template.give_to(&mut swim);
     swim
 }
 

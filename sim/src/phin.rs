@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
     Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Message, Name, NotTaken,
-    Output, PublishRequest, QueryAnswer, QueryToken, Receipt, Route, Swim, Template,
+    Office, Output, PublishRequest, QueryAnswer, QueryToken, Receipt, Route, Swim, Template, Term,
 };
 
 use crate::{
@@ -101,11 +101,11 @@ impl Protocol for Phin {
         let swim = Swim::new(now, me, config, Arc::new(keys), rng_seed);
         let mut swim = swim.expect("the template was made with the same configuration");
         if knowledge == Knowledge::Everyone {
-            swim.start_with(&self.template);
+            self.template.give_to(&mut swim);
         }
         let published = own_data(&swim);
-        let (changed, unclaimed, asked) = Default::default();
-        Box::new(PhinProcess { swim, keys, published, changed, unclaimed, asked })
+        let (changed, unclaimed, asked, unkept) = Default::default();
+        Box::new(PhinProcess { swim, keys, published, changed, unclaimed, asked, unkept })
     }
 
     fn parts(&self, payload: &[u8]) -> PartBytes {
@@ -162,6 +162,8 @@ struct PhinProcess {
     unclaimed: Vec<Receipt>,
     /// Queries that arrived in this input. Each is answered with what it asks.
     asked: Vec<(QueryToken, Arc<[u8]>)>,
+    /// Votes of this input that are to be kept.
+    unkept: Vec<(Office, Term)>,
 }
 
 impl PhinProcess {
@@ -232,10 +234,15 @@ impl PhinProcess {
             Output::MessagesMissed { from, count } => {
                 Action::Message(MessageNews::Missed { from: self.node(from)?, count })
             }
+            Output::KeepPromise { office, term } => {
+                self.unkept.push((office, term));
+                return None;
+            }
             // A simulation has no application to ask.
             Output::SendEnded { .. }
             | Output::QueryOutcome { .. }
             | Output::QueryEnded { .. }
+            | Output::Office(_)
             | Output::Newcomer { .. }
             | Output::JoinEnded { .. }
             | Output::LeaveConfirmed(_)
@@ -253,6 +260,8 @@ impl PhinProcess {
             }
             if let Some(receipt) = self.unclaimed.pop() {
                 self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
+            } else if let Some((office, term)) = self.unkept.pop() {
+                self.swim.leading(now).handle_kept(&office, term);
             } else if let Some((token, body)) = self.asked.pop() {
                 // If two queries arrive together, one may end before its answer.
                 let _ = self.swim.querying(now).reply(token, QueryAnswer::Reply(body));

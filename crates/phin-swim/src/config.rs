@@ -88,6 +88,12 @@ pub struct Config {
     /// The most bytes of publications that are kept for up to 30 s, for members that did not receive them. Beyond it,
     /// the oldest are dropped and counted. Default 16 MiB; at least 64 KiB.
     pub max_recent_publication_bytes: usize,
+    /// How long a voter grants an office to no other member after a request of its holder. After the holder's death, another
+    /// follows about so much later. A shorter lease needs more messages, and pauses of the holder cost it the office sooner:
+    /// after nine tenths of the lease. It should be the same everywhere: voters do not grant leases longer than their own.
+    /// Default 2 s; 1 s to 60 s.
+    #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
+    pub leadership_lease: Duration,
     /// The most members in the list, dead ones included. Further ones are refused and counted. Default 65,536; 2 to
     /// 1,000,000.
     pub max_members: usize,
@@ -132,6 +138,7 @@ impl Config {
             max_publications_per_second: 256,
             max_published_bytes_per_second: 1_024 * 1_024,
             max_recent_publication_bytes: 16 * 1_024 * 1_024,
+            leadership_lease: Duration::from_secs(2),
             max_members: 65_536,
             flap_suppress: 10.0,
             flap_reuse: 3.0,
@@ -246,6 +253,7 @@ impl TryFrom<Config> for Params {
                 config.max_recent_publication_bytes,
                 64 * 1_024..=isize::MAX as usize,
             ),
+            check_duration("leadership_lease", config.leadership_lease, LEASES),
             check_count("max_members", config.max_members, 2..=1_000_000),
         ];
         checks.into_iter().collect::<Result<(), _>>()?;
@@ -255,6 +263,8 @@ impl TryFrom<Config> for Params {
 
 /// The upper bound of the protocol period and the pause tolerance.
 const LONG: Duration = Duration::from_secs(600);
+/// The shortest and the longest lease of an office.
+const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 type Checked = Result<(), ConfigError>;

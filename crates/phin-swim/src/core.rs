@@ -8,8 +8,8 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::{
     Change, Ctx, Event, Fingerprint, Instant, Keys, Member, MemberId, MemberState, MembershipList,
-    News, Output, Params, Part, Peer, Pulse, Purpose, Record, Round, Source, Step, Timer,
-    Transition,
+    News, Output, Params, Part, Peer, Pulse, Purpose, Record, Round, ServingState, Source, Step,
+    Timer, Transition,
     accept::Records,
     admission::{Admission, Undecided},
     ctx::Effect,
@@ -23,6 +23,11 @@ use crate::{
     gossip::{Dissemination, Gossip},
     identity::Identity,
     join::Joins,
+    leadership::{
+        Leadership,
+        candidate::{Ability, Candidate},
+        voter::Vote,
+    },
     leave::Departure,
     member::record::Statement,
     messages::send::{Sender, Sends},
@@ -63,7 +68,8 @@ pub(crate) struct Core {
     pub(crate) publishing: Publishing,
     pub(crate) queries: Queries,
     pub(crate) sends: Sends,
-    /// Outputs that the driver has not taken yet.
+    pub(crate) leadership: Leadership,
+    /// What the driver has yet to do.
     pub(crate) outputs: VecDeque<Output>,
 }
 
@@ -107,6 +113,7 @@ impl Core {
             publishing: Publishing::new(now),
             queries: Queries::default(),
             sends: Sends::new(now),
+            leadership: Leadership::new(now),
             outputs: VecDeque::new(),
         }
     }
@@ -193,6 +200,11 @@ impl Core {
             }
             Step::AskMyself { me, ask } => self.replier().handle_ask(me, *ask),
             Step::OwnReplies { me, replies } => self.asker().handle_replies(me, *replies),
+            Step::OwnVote(answer) => {
+                let me = self.list.me().id();
+                self.candidate().handle_answer(me, &answer);
+            }
+            Step::HolderAnnounced(office) => self.candidate().handle_announcement(&office),
             Step::PlanSweep => self.forgotten.plan_next_sweep(&mut self.ctx, &self.list),
             Step::AnnounceDeparture => self.departure.announce(&mut self.ctx, &self.list),
             Step::ConfirmDeparture(by) => self.departure.confirm(&mut self.ctx, by),
@@ -250,6 +262,7 @@ impl Core {
         self.publishing.react(&self.ctx, transition, live_len);
         self.asker().follow(transition);
         self.replier().follow(transition);
+        self.candidate().react(transition);
         if !transition.is_me && transition.is_arrival() {
             self.broadcast().greet(transition.id());
         }
@@ -342,6 +355,7 @@ impl Core {
         let is_alone = list.snapshot().live_len() == 1 || departure.is_under_way();
         senses.health.check_isolation(ctx, &mut senses.rounds, is_alone);
         newcomers.unlist_ghosts(ctx, list);
+        self.candidate().review();
         // Once in a round is often enough: it takes a link several periods to fail.
         self.degraded().review_links();
         self.run();
@@ -447,6 +461,34 @@ impl Core {
     pub(crate) const fn replier(&mut self) -> Replier<'_> {
         let Self { ctx, list, senses, queries: own, .. } = self;
         Replier { ctx, list, links: &senses.links, own }
+    }
+
+    pub(crate) const fn vote(&mut self) -> Vote<'_> {
+        let Self { ctx, list, leadership, .. } = self;
+        Vote { ctx, list, own: &mut leadership.voter }
+    }
+
+    pub(crate) fn candidate(&mut self) -> Candidate<'_> {
+        let ability = self.ability();
+        let Self { ctx, list, data, leadership: own, .. } = self;
+        Candidate { ctx, list, data, ability, own }
+    }
+
+    /// Whether this node can hold an office.
+    fn ability(&self) -> Ability {
+        let is_cut_off = || {
+            let me = self.list.me().id();
+            self.senses.health.is_isolated() || self.detector.failing.degraded_since(me).is_some()
+        };
+        match self.leadership.candidacies.is_empty() {
+            true => Ability::Able,
+            false if self.departure.is_under_way() => Ability::Left,
+            false if self.identity.profile(&self.list).serving != ServingState::Serving => {
+                Ability::Draining
+            }
+            false if is_cut_off() => Ability::Isolated,
+            false => Ability::Able,
+        }
     }
 
     pub(crate) const fn admission(&mut self) -> Admission<'_> {

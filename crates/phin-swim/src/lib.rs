@@ -50,6 +50,8 @@ mod identity;
 mod info;
 mod inspect;
 mod join;
+mod leadership;
+mod leading;
 mod leave;
 mod limit;
 mod link;
@@ -87,6 +89,11 @@ pub use detect::reports::{Outcome, Report, Silence, Vote};
 pub use forget::ForgetRefusal;
 #[cfg(feature = "serde")]
 pub use info::{EventInfo, MemberInfo};
+pub use leadership::office::{
+    LostReason, Office, OfficeError, OfficeEvent, OfficeRules, OfficeState, Promise, Promises,
+    StandError, Term, Vacancy,
+};
+pub use leading::{Leading, Offices};
 pub use member::filter::{Filter, FilterError};
 pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
@@ -106,7 +113,7 @@ pub use query::{
 };
 pub use querying::Querying;
 pub use sending::Sending;
-pub use stats::Stats;
+pub use stats::{OfficeRefusals, Stats};
 pub use swim::{Local, Swim};
 pub use time::Instant;
 pub use warm::Template;

@@ -3,8 +3,8 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    DataEvent, Degradation, Filter, Generation, Member, MemberId, MemberState, Message, QueryId,
-    QueryOutcome, QueryToken, Receipt, Record, SendFailure, Silence, Ticket, Topic,
+    DataEvent, Filter, Generation, Member, MemberId, MemberState, Message, Office, OfficeEvent,
+    QueryId, QueryOutcome, QueryToken, Receipt, Record, SendFailure, Silence, Term, Ticket, Topic,
 };
 
 /// A member with the address at which to dial it.
@@ -104,6 +104,17 @@ pub enum Output {
         /// The query.
         id: QueryId,
     },
+    /// This node votes for a term of an office. Keep [`Offices::promises`](crate::Offices::promises), so that they survive this process,
+    /// then report that with [`Leading::handle_kept`](crate::Leading::handle_kept): the vote is given then. If they cannot be kept, do
+    /// not report it. A node that keeps nothing between its runs reports it at once.
+    KeepPromise {
+        /// The office.
+        office: Office,
+        /// The term.
+        term: Term,
+    },
+    /// Something happened to an office.
+    Office(OfficeEvent),
     /// A join started by [`Swim::join`](crate::Swim::join) has ended.
     JoinEnded {
         /// The member that was asked.

@@ -149,6 +149,52 @@ pub struct Stats {
     pub query_replies_over_budget: u64,
     /// Answers to this node that exceed, together with those before, what a query takes; dropped.
     pub query_replies_over_limit: u64,
+    /// Requests of candidates for an office, or for longer, those of this node itself included.
+    pub office_asks: u64,
+    /// Requests for new terms of a candidate that asked for too many; dropped.
+    pub office_asks_over_budget: u64,
+    /// Requests for an office that this node granted.
+    pub office_asks_granted: u64,
+    /// Requests for an office that this node refused, by reason.
+    pub office_refusals: OfficeRefusals,
+    /// Offices whose lease is over and that gave way to others, because there were too many.
+    pub offices_forgotten: u64,
+    /// Announcements of offices that are not followed, because there are too many.
+    pub offices_not_followed: u64,
+    /// Answers of members that were not asked for an office, or about terms that are over; dropped.
+    pub office_answers_ignored: u64,
+    /// Releases of terms that this node did not grant; dropped.
+    pub office_releases_ignored: u64,
+    /// Campaigns of this node for an office.
+    pub office_campaigns: u64,
+    /// Offices that this node took.
+    pub offices_taken: u64,
+    /// Offices that this node gave up or lost.
+    pub offices_lost: u64,
+    /// Offices taken that this node could not announce, because its data is full.
+    pub office_announcements_refused: u64,
     /// Answers that this node did not request, and messages from its own id; dropped.
     pub misdirected_messages: u64,
+}
+
+/// Requests for offices that were refused, by reason.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct OfficeRefusals {
+    /// The rules do not name this node as a voter, or it leaves.
+    pub no_voter: u64,
+    /// The candidate is not alive here, or takes no work.
+    pub unfit: u64,
+    /// The lease of another candidate runs.
+    pub held: u64,
+    /// The lease of another candidate runs under other rules, or the lease asked for is too long.
+    pub rules_differ: u64,
+    /// This node was started, or the members changed, too recently.
+    pub not_settled: u64,
+    /// A term as high was granted, or the term is far too high.
+    pub term: u64,
+    /// More voters are known than expected.
+    pub too_many_voters: u64,
+    /// The leases of too many offices run.
+    pub too_many_offices: u64,
 }

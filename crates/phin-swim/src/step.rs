@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    Change, Instant, Member, MemberId, Peer, PublishRequest, Silence, Version,
+    Change, Instant, Member, MemberId, Office, Peer, PublishRequest, Silence, Version,
     member::transition::News,
     publish::publication::Publication,
     query::request::QueryHeader,
-    wire::{Claim, Payload, QueryAsk, QueryReplies, Sequence},
+    wire::{Claim, LeadAnswer, Payload, QueryAsk, QueryReplies, Sequence},
 };
 
 /// A task for another room. Steps are carried out in the order in which they were asked for, each with all that it
@@ -70,6 +70,10 @@ pub(crate) enum Step {
     AskMyself { me: Peer, ask: Box<QueryAsk> },
     /// Answers to a query of this node arrived here, where its own application gave them.
     OwnReplies { me: Peer, replies: Box<QueryReplies> },
+    /// This node votes on a term that it asks for.
+    OwnVote(LeadAnswer),
+    /// A member announced that it holds an office, or no longer does.
+    HolderAnnounced(Office),
     /// Answer a ping, without news.
     AckOnly { to: Peer, channel: Channel, sequence: Sequence },
     /// Announce the departure of this node.

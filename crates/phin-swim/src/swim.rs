@@ -4,14 +4,15 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     Channel, Config, ConfigError, Data, DataError, Disconnection, Fingerprint, ForgetRefusal,
-    Generation, HostAnswer, Incarnation, Instant, Keys, MemberId, Members, Name, Origin, Output,
-    Part, Peer, Purpose, Round, Source, Stats, Timer, Unreachable, Version,
+    Generation, HostAnswer, Incarnation, Instant, Keys, MemberData, MemberId, Members, Name,
+    Origin, Output, Part, Peer, Purpose, Round, Source, Stats, Timer, Unreachable, Version,
     core::Core,
     data::DataRoom,
     detect::host::handle_unreachable,
     flaps::release,
     forget::forget_on_request,
     identity::restate,
+    leading::{Leading, Offices},
     leave::handle_leave,
     member::{record::Statement, tags::Profile},
     probe::redial::{Found, found_instead},
@@ -79,17 +80,17 @@ impl Swim {
 
     /// Handles a datagram. `from` is the identity that the connection has authenticated.
     pub fn handle_datagram(&mut self, now: Instant, from: Peer, payload: &[u8]) {
-        self.begin(now).handle_payload(from, Channel::Datagram, payload);
+        self.core.begin(now).handle_payload(from, Channel::Datagram, payload);
     }
 
     /// Handles the whole content of a stream. `from` is the identity that the connection has authenticated.
     pub fn handle_stream(&mut self, now: Instant, from: Peer, payload: &[u8]) {
-        self.begin(now).handle_payload(from, Channel::Stream, payload);
+        self.core.begin(now).handle_payload(from, Channel::Stream, payload);
     }
 
     /// Notes that a connection to this peer is open. From now on the time of a reply is a round trip, without a handshake.
     pub fn handle_connected(&mut self, now: Instant, peer: Peer) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         core.senses.links.connect(peer.id, core.ctx.params.max_members);
         core.senses.health.hear_anyone(&mut core.ctx);
         core.run();
@@ -99,14 +100,14 @@ impl Swim {
 
     /// Notes that the connection to this member ended.
     pub fn handle_disconnected(&mut self, now: Instant, id: MemberId, reason: Disconnection) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         core.detect().handle_disconnected(id, reason);
         core.run();
     }
 
     /// Notes that no connection to this member could be made.
     pub fn handle_unreachable(&mut self, now: Instant, id: MemberId, reason: Unreachable) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         core.joins.give_up(id);
         core.senses.links.disconnect(id);
         handle_unreachable(&mut core.ctx, id, reason);
@@ -115,7 +116,7 @@ impl Swim {
 
     /// Notes that another member answered at the address of the one that was dialled.
     pub fn handle_other_member(&mut self, now: Instant, sought: MemberId, found: Peer) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         match found_instead(&core.list, sought, found.id) {
             _ if core.departure.is_under_way() => {}
             Found::Unknown => core.ask_to_join(found),
@@ -127,14 +128,14 @@ impl Swim {
 
     /// Handles what a member's host answered to [`Output::AskHost`], or that it refused a packet without being asked.
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         core.detect().handle_host_answer(id, answer);
         core.run();
     }
 
     /// Fires the timers that are due. Handle everything received first: a reply that has arrived is no miss.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         if let Some(due) = core.ctx.timers.next().filter(|&due| due <= now) {
             let Senses { health, rounds, .. } = &mut core.senses;
             health.record_lag(&mut core.ctx, rounds, now - due);
@@ -149,7 +150,7 @@ impl Swim {
     /// Asks a member to admit this node to its cluster. [`Output::JoinEnded`] reports the result; if no answer comes, nothing
     /// does. A node that has left joins again, as a later version of itself.
     pub fn join(&mut self, now: Instant, through: Peer) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         core.ask_to_join(through);
         core.run();
     }
@@ -158,7 +159,7 @@ impl Swim {
     /// reason, of which the first [`MAX_REASON_CHARS`](crate::JoinRefusal::MAX_REASON_CHARS) characters are sent. Does nothing
     /// if it is not waiting.
     pub fn handle_decision(&mut self, now: Instant, id: MemberId, decision: Result<(), String>) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         if let Some((peer, entry)) = core.admission().decide(id, decision) {
             core.records().handle_entry(Source::Gossip(peer), entry);
             core.run();
@@ -170,7 +171,7 @@ impl Swim {
     /// Announces other addresses of this node, the preferred one first. Others dial these from then on. Does nothing if
     /// `addrs` is empty or unchanged.
     pub fn move_to(&mut self, now: Instant, addrs: Vec<SocketAddr>) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         let mine = core.list.me().record.statement();
         if addrs.is_empty() || addrs == mine.addrs {
             return;
@@ -184,8 +185,11 @@ impl Swim {
     /// Changes what this node says of itself beside its addresses, and announces it. The first change is announced at once;
     /// those within a protocol period of it are announced together at its end.
     pub fn describe(&mut self, now: Instant, change: impl FnOnce(&mut Profile)) {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         core.identity.describe(&mut core.ctx, &core.list, change);
+        core.run();
+        // A node that drains gives its offices up now, though others learn that it drains later.
+        core.candidate().review();
         core.run();
     }
 
@@ -195,7 +199,8 @@ impl Swim {
     /// its time to live changes.
     ///
     /// # Errors
-    /// The key, the value or the data is longer than allowed, or there are too many keys. Nothing changes then.
+    /// The key is reserved, the key, the value or the data is longer than allowed, or there are too many keys. Nothing changes
+    /// then.
     pub fn put_data(
         &mut self,
         now: Instant,
@@ -203,7 +208,10 @@ impl Swim {
         value: &[u8],
         time_to_live: Option<Duration>,
     ) -> Result<(), DataError> {
-        let core = self.begin(now);
+        if key.starts_with(MemberData::RESERVED_PREFIX) {
+            return Err(DataError::KeyReserved);
+        }
+        let core = self.core.begin(now);
         let DataRoom { own, store, .. } = &mut core.data;
         let expires_at = time_to_live.map(|time_to_live| now + time_to_live);
         let result = own.put(&mut core.ctx, store, (key, value.into()), expires_at);
@@ -211,9 +219,12 @@ impl Swim {
         result
     }
 
-    /// Deletes a key of this node's data. Returns whether it was there.
+    /// Deletes a key of this node's data. Returns whether it was there. Reserved keys stay.
     pub fn delete_data(&mut self, now: Instant, key: &str) -> bool {
-        let core = self.begin(now);
+        if key.starts_with(MemberData::RESERVED_PREFIX) {
+            return false;
+        }
+        let core = self.core.begin(now);
         let DataRoom { own, store, .. } = &mut core.data;
         let was_there = own.delete(&mut core.ctx, store, key);
         core.run();
@@ -222,19 +233,26 @@ impl Swim {
 
     /// Sends messages to all members or to one, and handles what becomes of them.
     pub fn sending(&mut self, now: Instant) -> Sending<'_> {
-        Sending { core: self.begin(now) }
+        Sending { core: self.core.begin(now) }
     }
 
     /// Asks the applications of members, and handles the answers of this node's own.
     pub fn querying(&mut self, now: Instant) -> Querying<'_> {
-        Querying { core: self.begin(now) }
+        Querying { core: self.core.begin(now) }
+    }
+
+    /// Stands for offices, and handles what is kept of the votes of this node.
+    pub fn leading(&mut self, now: Instant) -> Leading<'_> {
+        Leading { core: self.core.begin(now) }
     }
 
     /// Leaves the cluster. The members that observe this node, and those that it observes, are notified until each has
     /// confirmed ([`Output::LeaveConfirmed`]); this node stops probing. Returns how many are notified. A second call has no
     /// effect.
     pub fn leave(&mut self, now: Instant) -> usize {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
+        core.candidate().leave();
+        core.run();
         let Core { ctx, list, senses, joins, departure, .. } = core;
         let asked = departure.start(ctx, list, &mut senses.pings, joins.asked());
         core.run();
@@ -248,7 +266,7 @@ impl Swim {
     /// # Errors
     /// The member is not in the list, or is alive or suspect.
     pub fn forget(&mut self, now: Instant, id: MemberId) -> Result<(), ForgetRefusal> {
-        let core = self.begin(now);
+        let core = self.core.begin(now);
         let result = forget_on_request(&mut core.ctx, &core.list, id);
         core.run();
         result
@@ -289,7 +307,12 @@ impl Swim {
         self.core.data.own.expires_at(key)
     }
 
-    /// The tags and serving state of this node as last set: they may be ahead of its record for a protocol period.
+    /// What is known of offices, and what this node has promised as a voter.
+    pub const fn offices(&self) -> Offices<'_> {
+        Offices { leadership: &self.core.leadership }
+    }
+
+    /// What this node says of itself, as last set: it may be ahead of its record for a protocol period.
     pub fn profile(&self) -> Profile {
         self.core.identity.profile(&self.core.list)
     }
@@ -298,16 +321,21 @@ impl Swim {
     pub const fn stats(&self) -> &Stats {
         &self.core.ctx.stats
     }
-
-    /// An input begins.
-    fn begin(&mut self, now: Instant) -> &mut Core {
-        debug_assert!(self.core.outputs.is_empty(), "outputs are drained after every input");
-        self.core.ctx.now = now;
-        &mut self.core
-    }
 }
 
 impl Core {
+    /// An input begins.
+    fn begin(&mut self, now: Instant) -> &mut Self {
+        debug_assert!(self.outputs.is_empty(), "outputs are drained after every input");
+        self.ctx.now = now;
+        // Before anything else is done or reported, as the holder may have been stopped for long.
+        if self.leadership.has_lapsed(now) {
+            self.candidate().lapse();
+            self.run();
+        }
+        self
+    }
+
     fn handle_timer(&mut self, timer: Timer) {
         match timer {
             Timer::Period(round) => self.start_round(Round(round)),
@@ -342,6 +370,7 @@ impl Core {
                 self.queries.forget(self.ctx.now, query);
             }
             Timer::Describe => self.identity.restate_profile(&mut self.ctx, &self.list),
+            Timer::Leadership => self.candidate().wake(),
             Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
             Timer::SendDeadline(ticket) => self.sends.expire(&mut self.ctx, ticket),
         }
@@ -488,6 +517,9 @@ impl Core {
             Part::Send(sent) => self.sender().handle_send(from, sent),
             Part::SendAck { ticket, answer } => self.sender().handle_ack(from.id, ticket, answer),
             Part::QueryAsk(ask) => self.replier().handle_ask(from, *ask),
+            Part::LeadAsk(ask) => self.vote().handle_ask(from, *ask),
+            Part::LeadAnswer(answer) => self.candidate().handle_answer(from.id, &answer),
+            Part::LeadRelease(release) => self.candidate().handle_release(from.id, &release),
             Part::QueryReplies(replies) if replies.key.caller == self.list.me().id() => {
                 self.asker().handle_replies(from, *replies);
             }

@@ -54,6 +54,8 @@ pub(crate) enum Timer {
     QueryOver(QueryKey),
     /// Changes of what this node says of itself have waited for each other.
     Describe,
+    /// Something is due for an office that this node stands for.
+    Leadership,
     /// Members that died or left long ago are to be forgotten.
     Sweep,
     /// The answer to this message would come too late.

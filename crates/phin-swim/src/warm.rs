@@ -68,23 +68,21 @@ impl Template {
         Ok(())
     }
 
-    #[cfg(feature = "measured")]
-    pub(crate) const fn list(&self) -> Option<&MembershipList> {
-        self.list.as_ref()
-    }
-}
-
-impl Swim {
-    /// Takes a template's list for its own, without a word to anyone. Does nothing unless this core is in it, as the
-    /// same generation; to be called before any input.
-    pub fn start_with(&mut self, template: &Template) {
-        let me = self.core.list.me();
-        if let Some(list) = &template.list
+    /// Gives a core this list for its own, without a word to anyone. Does nothing unless the core is in it, as the same
+    /// generation; to be called before any input of it.
+    pub fn give_to(&self, swim: &mut Swim) {
+        let me = swim.core.list.me();
+        if let Some(list) = &self.list
             && list.get(me.id()).is_some_and(|member| member.version() == me.version())
         {
             let me = me.id();
-            self.core.list = list.clone().owned_by(me);
-            self.core.data.store = template.data.clone().owned_by(me);
+            swim.core.list = list.clone().owned_by(me);
+            swim.core.data.store = self.data.clone().owned_by(me);
         }
+    }
+
+    #[cfg(feature = "measured")]
+    pub(crate) const fn list(&self) -> Option<&MembershipList> {
+        self.list.as_ref()
     }
 }

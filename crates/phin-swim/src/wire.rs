@@ -24,9 +24,9 @@ pub(crate) use self::{
     codec::{EntryBody, decode},
     error::DecodeError,
     part::{
-        Answer, Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, Part,
-        PublicationLine, PublicationRange, Pulse, QueryAsk, QueryReplies, SentBody, SummaryLine,
-        Tally, Verdict, VoteBody,
+        Answer, Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, LeadAnswer,
+        LeadAsk, LeadRelease, Part, PublicationLine, PublicationRange, Pulse, QueryAsk,
+        QueryReplies, SentBody, SummaryLine, Tally, Verdict, VoteBody,
     },
     payload::Payload,
 };

@@ -8,12 +8,13 @@ use std::{
 };
 
 use phin_quic::{Identity, IdentityError};
-use phin_swim::Generation;
+use phin_swim::{Generation, Promises};
 use tracing::warn;
 
 use crate::{
     StartError,
     kept_data::{self, KeptEntry},
+    kept_promises,
     peers::{self, KnownPeer},
 };
 
@@ -115,6 +116,32 @@ impl DataDir {
 
     pub(crate) fn data_path(&self) -> PathBuf {
         self.path.join(DATA)
+    }
+
+    /// What earlier runs have promised as voters. To lose it could give an office to two members, so a file that cannot be
+    /// read is an error; a damaged one is set aside, as its promises are lost in any case.
+    pub(crate) fn promises(&self) -> Result<Promises, StartError> {
+        let path = self.promises_path();
+        match read_at_most(&path, kept_promises::MAX_FILE_BYTES) {
+            Ok(content) => match kept_promises::decode(&content) {
+                Some(promises) => Ok(promises),
+                None => {
+                    set_aside(&path).map_err(at(&path))?;
+                    Ok(Promises::default())
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Promises::default()),
+            Err(source) => Err(StartError::DataDir { path, source }),
+        }
+    }
+
+    /// Replaces the kept promises, as [`keep_generation`](Self::keep_generation) does.
+    pub(crate) fn keep_promises(&self, promises: &Promises) -> io::Result<()> {
+        self.replace(PROMISES, PROMISES_NEW, &kept_promises::encode(promises))
+    }
+
+    pub(crate) fn promises_path(&self) -> PathBuf {
+        self.path.join(PROMISES)
     }
 
     /// Replaces the kept peers, as [`keep_generation`](Self::keep_generation) does.
@@ -238,6 +265,8 @@ const MAX_GENERATION_BYTES: u64 = 256;
 const GENERATION_NEW: &str = "generation.new";
 const PEERS: &str = "peers";
 const PEERS_NEW: &str = "peers.new";
+const PROMISES: &str = "promises";
+const PROMISES_NEW: &str = "promises.new";
 const DATA: &str = "data";
 const DATA_NEW: &str = "data.new";
 const FORMAT: &str = "phin-generation 1";

@@ -15,9 +15,9 @@ use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, Received, SendError};
 use phin_swim::{
     Change, Data, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant,
-    JoinRefusal, MemberId, MemberState, Members, Message, Output, Peer, QueryError as QueryRefusal,
-    QueryId, QueryRequest, QueryToken, Question, Receipt, SendFailure, SendRefusal, SendRequest,
-    Silence, Swim, Ticket,
+    JoinRefusal, MemberData, MemberId, MemberState, Members, Message, Output, Peer,
+    QueryError as QueryRefusal, QueryId, QueryRequest, QueryToken, Question, Receipt, SendFailure,
+    SendRefusal, SendRequest, Silence, Swim, Ticket,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -37,7 +37,7 @@ use crate::{
         WatchPhiResult,
     },
     feed::{Publisher, Source},
-    keeper::Keeper,
+    keeper::{Keeper, Kept},
     kept_data::KeptEntry,
     keys::{
         disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
@@ -91,6 +91,8 @@ pub(crate) struct State {
     querying: BTreeMap<QueryId, mpsc::Sender<QueryEvent>>,
     /// Messages that arrived with this input, to be delivered after what else it brought.
     arrived: VecDeque<Arrived>,
+    /// Votes that are kept, or need not be.
+    kept: VecDeque<Kept>,
     /// Until when timers wait for the transport to hand over what arrived during a pause.
     settling: Option<Instant>,
     /// The version of the published list; it also changes without an event, when a long dead member is forgotten, or a
@@ -196,6 +198,10 @@ impl<T: Transport> Driver<T> {
                 },
                 Some((id, answer)) = self.hosts.answers.recv() => self.on_host_answer(id, answer),
                 (id, decision) = self.decisions.next() => self.on_decision(id, decision),
+                (office, term) = next_kept(self.keeper.as_mut()) => {
+                    self.state.kept.push_back((office, term));
+                    self.flush_outputs();
+                }
                 () = self.clock.sleep_until(deadline) => {}
             }
             self.measure_lag(deadline);
@@ -471,6 +477,10 @@ impl<T: Transport> Driver<T> {
             while let Some(output) = self.swim.poll_output() {
                 self.carry_out(output);
             }
+            if let Some((office, term)) = self.state.kept.pop_front() {
+                self.swim.leading(self.clock.now()).handle_kept(&office, term);
+                continue;
+            }
             // The answer to a message is an input of its own.
             let Some(arrived) = self.state.arrived.pop_front() else { return };
             self.deliver(arrived);
@@ -519,6 +529,11 @@ impl<T: Transport> Driver<T> {
             Output::Newcomer { from, record } => self.decisions.ask(from, &record),
             Output::Isolated(is_isolated) => self.on_isolated(is_isolated),
             Output::Generation(generation) => self.keep(generation),
+            Output::KeepPromise { office, term } => match &self.keeper {
+                Some(keeper) => keeper.keep_promise((office, term), self.swim.offices().promises()),
+                None => self.state.kept.push_back((office, term)),
+            },
+            Output::Office(event) => debug!(?event, "office"),
             Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
         }
     }
@@ -664,11 +679,14 @@ impl<T: Transport> Driver<T> {
 
     fn own_data(&self, data: &Data) -> Vec<KeptEntry> {
         let own = data.of(self.swim.id()).into_iter().flat_map(|own| own.iter());
-        own.map(|(key, value)| {
-            let expires_at = self.swim.data_expires_at(key).map(|at| self.clock.wall(at));
-            KeptEntry { key: key.to_owned(), value: Arc::clone(value), expires_at }
-        })
-        .collect()
+        // What this node holds it does not hold in its next run.
+        let written = own.filter(|(key, _)| !key.starts_with(MemberData::RESERVED_PREFIX));
+        written
+            .map(|(key, value)| {
+                let expires_at = self.swim.data_expires_at(key).map(|at| self.clock.wall(at));
+                KeptEntry { key: key.to_owned(), value: Arc::clone(value), expires_at }
+            })
+            .collect()
     }
 
     fn tell_converged(&self, is_converged: bool) {
@@ -862,6 +880,14 @@ impl Wanderers {
         };
         self.addrs.push((id, addr, before));
         has_returned
+    }
+}
+
+/// The next vote that was kept; none where nothing is.
+async fn next_kept(keeper: Option<&mut Keeper>) -> Kept {
+    match keeper {
+        Some(keeper) => keeper.kept().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use phin_swim::{Generation, Members};
+use phin_swim::{Generation, Members, Office, Promises, Term};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
     time::timeout,
 };
@@ -28,9 +28,16 @@ use crate::{
 pub(crate) struct Keeper {
     generation: watch::Sender<Generation>,
     data: watch::Sender<Vec<KeptEntry>>,
+    promises: mpsc::Sender<Promised>,
+    kept: mpsc::Receiver<Kept>,
     failures: Arc<Failures>,
-    tasks: [JoinHandle<()>; 3],
+    tasks: [JoinHandle<()>; 4],
 }
+
+/// A promise to be kept, with all others.
+type Promised = (Kept, Promises);
+/// A promise that is kept.
+pub(crate) type Kept = (Office, Term);
 
 /// How often something could not be written.
 #[derive(Debug, Default)]
@@ -38,6 +45,7 @@ struct Failures {
     generations: AtomicU64,
     peers: AtomicU64,
     data: AtomicU64,
+    promises: AtomicU64,
 }
 
 impl Keeper {
@@ -56,14 +64,41 @@ impl Keeper {
         let peers =
             Peers { data_dir: Arc::clone(&data_dir), failures: Arc::clone(&failures), kept, unmet };
         let data_kept = keep_data(Arc::clone(&data_dir), Arc::clone(&failures), written);
+        let (promises, promised) = mpsc::channel(PROMISES);
+        let (done, kept) = mpsc::channel(PROMISES);
+        let writer = PromiseWriter {
+            data_dir: Arc::clone(&data_dir),
+            failures: Arc::clone(&failures),
+            done,
+        };
         let generations = keep_generations(data_dir, Arc::clone(&failures), receiver);
-        let tasks =
-            [tokio::spawn(generations), tokio::spawn(peers.keep(members)), tokio::spawn(data_kept)];
-        Self { generation: newest, data, failures, tasks }
+        let tasks = [
+            tokio::spawn(generations),
+            tokio::spawn(peers.keep(members)),
+            tokio::spawn(data_kept),
+            tokio::spawn(writer.keep(promised)),
+        ];
+        Self { generation: newest, data, promises, kept, failures, tasks }
     }
 
     pub(crate) fn keep(&self, generation: Generation) {
         self.generation.send_replace(generation);
+    }
+
+    /// Keeps a promise; [`kept`](Self::kept) returns it once it is. If too many wait, it is not kept.
+    pub(crate) fn keep_promise(&self, promise: Kept, all: Promises) {
+        if self.promises.try_send((promise, all)).is_err() {
+            self.failures.promises.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The next promise that was kept.
+    pub(crate) async fn kept(&mut self) -> Kept {
+        match self.kept.recv().await {
+            Some(kept) => kept,
+            // The task panicked, which was reported.
+            None => std::future::pending().await,
+        }
     }
 
     pub(crate) fn keep_data(&self, data: Vec<KeptEntry>) {
@@ -77,13 +112,14 @@ impl Keeper {
     pub(crate) fn count(&self, stats: &mut DriverStats) {
         stats.generations_not_kept = self.failures.generations.load(Ordering::Relaxed);
         stats.peers_not_kept = self.failures.peers.load(Ordering::Relaxed);
+        stats.promises_not_kept = self.failures.promises.load(Ordering::Relaxed);
         stats.data_not_kept = self.failures.data.load(Ordering::Relaxed);
     }
 
     /// Ends when the last is written or cannot be, or the disk takes too long. The list's sender must be gone.
     pub(crate) async fn finish(self) {
-        let Self { generation, data, tasks, .. } = self;
-        drop((generation, data));
+        let Self { generation, data, promises, kept, tasks, .. } = self;
+        drop((generation, data, promises, kept));
         let written = async {
             for task in tasks {
                 // An error is a panic in it, which has been reported.
@@ -130,6 +166,44 @@ async fn keep_data(
             let path = data_dir.data_path();
             error!(path = %path.display(), %error, "cannot save this node's data");
         }
+    }
+}
+
+/// The promises' task.
+struct PromiseWriter {
+    data_dir: Arc<DataDir>,
+    failures: Arc<Failures>,
+    done: mpsc::Sender<Kept>,
+}
+
+impl PromiseWriter {
+    /// Writes all promises that wait at once: the last of them has all before it.
+    async fn keep(self, mut promised: mpsc::Receiver<Promised>) {
+        while let Some((promise, mut all)) = promised.recv().await {
+            let mut waiting = vec![promise];
+            while let Ok((promise, later)) = promised.try_recv() {
+                waiting.push(promise);
+                all = later;
+            }
+            let this = Arc::clone(&self.data_dir);
+            match spawn_blocking(move || this.keep_promises(&all)).await {
+                Ok(Ok(())) => {
+                    for kept in waiting {
+                        // An error means that the node ends.
+                        let _ = self.done.send(kept).await;
+                    }
+                }
+                Ok(Err(error)) => self.record(&error),
+                // A panic, which was reported, or the end of the runtime.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn record(&self, error: &io::Error) {
+        self.failures.promises.fetch_add(1, Ordering::Relaxed);
+        let path = self.data_dir.promises_path();
+        error!(path = %path.display(), %error, "cannot save the votes of this node; they are not given");
     }
 }
 
@@ -210,5 +284,7 @@ const WRITE_DELAY: Duration = Duration::from_secs(1);
 const DATA_DELAY: Duration = Duration::from_millis(200);
 const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
+/// How many promises wait to be written, and as many to be read by the driver.
+const PROMISES: usize = 1_024;
 /// How long the end of a node waits for its disk.
 const MAX_CLOSING_TIME: Duration = Duration::from_secs(2);

@@ -85,6 +85,7 @@ mod join;
 mod json;
 mod keeper;
 mod kept_data;
+mod kept_promises;
 mod keys;
 mod messages;
 mod outsiders;

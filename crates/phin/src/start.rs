@@ -7,7 +7,7 @@ use std::{
 use phin_quic::{
     ClusterName, Credentials, HostQuestions, Identity, Keyring, Receiver, TransportConfig,
 };
-use phin_swim::{Config, Generation, Local, Name, Profile, Swim, TagError, Tags};
+use phin_swim::{Config, Generation, Local, Name, Profile, Promises, Swim, TagError, Tags};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
@@ -96,7 +96,7 @@ pub(crate) async fn start_in<T: Transport>(
         Some(persisted) => persisted,
         None => Persisted::open(builder.data_dir.take(), &admission).await?,
     };
-    let Persisted { identity, generation, peers, data, data_dir } = persisted;
+    let Persisted { identity, generation, peers, data, promises, data_dir } = persisted;
     let me = member_id(identity.id());
     let name = match name {
         Some(name) => name,
@@ -113,6 +113,7 @@ pub(crate) async fn start_in<T: Transport>(
     let keys = Arc::new(NodeKeys(identity));
     let config = builder.config.clone();
     let mut swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
+    swim.leading(clock.now()).restore(promises);
     say_again(&mut swim, &clock, &data);
 
     let publisher = Publisher::new(swim.members(), builder.event_buffer);
@@ -351,6 +352,8 @@ pub(crate) struct Persisted {
     pub(crate) peers: Vec<KnownPeer>,
     /// Its entry about itself.
     pub(crate) data: Vec<KeptEntry>,
+    /// What it promised as a voter.
+    pub(crate) promises: Promises,
     pub(crate) data_dir: Option<DataDir>,
 }
 
@@ -360,7 +363,8 @@ impl Persisted {
         let Some(path) = path else {
             let identity = given.unwrap_or_else(|| Arc::new(Identity::generate()));
             let (generation, peers, data) = (Generation(1), Vec::new(), Vec::new());
-            return Ok(Self { identity, generation, peers, data, data_dir: None });
+            let promises = Promises::default();
+            return Ok(Self { identity, generation, peers, data, promises, data_dir: None });
         };
         let opened = spawn_blocking(move || {
             let data_dir = DataDir::open(path)?;
@@ -369,8 +373,8 @@ impl Persisted {
                 None => data_dir.identity()?,
             };
             let generation = data_dir.next_generation()?;
-            let (peers, data) = (data_dir.peers(), data_dir.data());
-            Ok(Self { identity, generation, peers, data, data_dir: Some(data_dir) })
+            let (peers, data, promises) = (data_dir.peers(), data_dir.data(), data_dir.promises()?);
+            Ok(Self { identity, generation, peers, data, promises, data_dir: Some(data_dir) })
         });
         opened.await.expect("opening a data directory does not panic")
     }

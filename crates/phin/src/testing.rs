@@ -50,7 +50,7 @@ use std::{
 };
 
 use phin_quic::{ClusterKey, Identity};
-use phin_swim::{Generation, Member, MemberId, MemberState};
+use phin_swim::{Generation, Member, MemberId, MemberState, Promises};
 use tokio::{
     task::AbortHandle,
     time::{Instant, sleep},
@@ -349,6 +349,7 @@ impl TestCluster {
             generation: Generation(members.me().generation().0 + 1),
             peers: known_peers(&members, &[]),
             data: Vec::new(),
+            promises: Promises::default(),
             data_dir: None,
         };
         let builder = self.settings(node, addr, configure.as_deref());
@@ -482,6 +483,7 @@ impl TestCluster {
             generation: Generation(1),
             peers: Vec::new(),
             data: Vec::new(),
+            promises: Promises::default(),
             data_dir: None,
         };
         let builder = self.settings(number, self.addr(number), configure.as_deref());

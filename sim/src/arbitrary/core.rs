@@ -77,7 +77,7 @@ impl Core {
 
     /// Makes it know all members from the start.
     pub(super) fn know(&mut self, template: &Template) {
-        self.swim.start_with(template);
+        template.give_to(&mut self.swim);
     }
 
     /// Gives it an input, checks the invariants, and returns its outputs.
@@ -182,6 +182,8 @@ impl Core {
             | Output::AskHost { .. }
             | Output::Isolated(_)
             | Output::LeaveConfirmed(_)
+            | Output::KeepPromise { .. }
+            | Output::Office(_)
             | Output::IdentityInUse(_) => {}
         }
     }

@@ -363,6 +363,8 @@ impl<'a> Script<'a> {
             | Output::Query { .. }
             | Output::QueryOutcome { .. }
             | Output::QueryEnded { .. }
+            | Output::KeepPromise { .. }
+            | Output::Office(_)
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }
             | Output::AskHost { .. }

@@ -84,6 +84,17 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.query_replies_forged: "Answers to queries that the named member did not sign; dropped",
     swim.query_replies_over_budget: "Answers to queries from a member that sends or passes on too many; dropped",
     swim.query_replies_over_limit: "Answers that exceed, together with those before, what a query takes; dropped",
+    swim.office_asks: "Requests of candidates for an office, or for longer, those of this node itself included",
+    swim.office_asks_over_budget: "Requests for new terms of an office of a candidate that asked for too many; dropped",
+    swim.office_asks_granted: "Requests for an office that this node granted",
+    swim.offices_forgotten: "Offices whose lease is over and that gave way to others, because there were too many",
+    swim.offices_not_followed: "Announcements of offices that are not followed, because there are too many",
+    swim.office_answers_ignored: "Answers of members that were not asked for an office, or about terms that are over; dropped",
+    swim.office_releases_ignored: "Releases of terms of offices that this node did not grant; dropped",
+    swim.office_campaigns: "Campaigns of this node for an office",
+    swim.offices_taken: "Offices that this node took",
+    swim.offices_lost: "Offices that this node gave up or lost",
+    swim.office_announcements_refused: "Offices taken that this node could not announce, because its data is full",
     swim.misdirected_messages: "Answers that this node did not request, and messages from its own id; dropped",
     swim.publications_sent: "Messages to all members that this node published",
     swim.publications_pushed: "Messages to all members sent without being asked for: those of this node, and those passed on",
@@ -155,6 +166,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     driver.hosts_not_asked: "Questions to hosts not asked: too many under way, or the host's budget spent",
     driver.outsiders_dropped: "Messages dropped because their senders, which have the key but are not members, had sent too much lately",
     driver.peers_not_kept: "Failed writes of the known peers to the data directory",
+    driver.promises_not_kept: "Votes for offices that could not be written to the data directory, so they were not given",
     driver.data_not_kept: "Failed writes of this node's member data to the data directory",
 };
 
@@ -178,6 +190,18 @@ pub(super) const REFUSALS: &[(&str, Count)] = &[
     ("not_phin", |stats| stats.transport.refusals.not_phin),
     ("full", |stats| stats.transport.refusals.full),
     ("other", |stats| stats.transport.refusals.other),
+];
+
+/// Refused requests for offices: the reason and the count.
+pub(super) const OFFICE_REFUSALS: &[(&str, Count)] = &[
+    ("no_voter", |stats| stats.swim.office_refusals.no_voter),
+    ("unfit", |stats| stats.swim.office_refusals.unfit),
+    ("held", |stats| stats.swim.office_refusals.held),
+    ("rules_differ", |stats| stats.swim.office_refusals.rules_differ),
+    ("not_settled", |stats| stats.swim.office_refusals.not_settled),
+    ("term", |stats| stats.swim.office_refusals.term),
+    ("too_many_voters", |stats| stats.swim.office_refusals.too_many_voters),
+    ("too_many_offices", |stats| stats.swim.office_refusals.too_many_offices),
 ];
 
 /// Messages sent reliably: the outcome and the count.

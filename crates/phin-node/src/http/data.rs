@@ -122,9 +122,9 @@ fn time_to_live(text: &str) -> Result<Duration, Refusal> {
 
 fn refused(error: PutDataError) -> Refusal {
     let status = match &error {
-        PutDataError::Refused(DataError::KeyLength { .. } | DataError::KeyCharacter { .. }) => {
-            StatusCode::BAD_REQUEST
-        }
+        PutDataError::Refused(
+            DataError::KeyLength { .. } | DataError::KeyCharacter { .. } | DataError::KeyReserved,
+        ) => StatusCode::BAD_REQUEST,
         PutDataError::Refused(_) => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };

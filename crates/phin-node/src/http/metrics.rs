@@ -16,7 +16,7 @@ use prometheus_client::{
 };
 
 use super::{
-    counters::{COUNTERS, Counter, GAUGES, REFUSALS, SENDS},
+    counters::{COUNTERS, Counter, GAUGES, OFFICE_REFUSALS, REFUSALS, SENDS},
     node::Node,
     refusal::Refusal,
 };
@@ -199,6 +199,13 @@ impl Snapshot {
             encoder.encode_descriptor("swim_sends", help, None, MetricType::Counter)?;
         for (outcome, count) in SENDS {
             let labels = [("outcome", *outcome)];
+            ConstCounter::new(count(&self.stats)).encode(family.encode_family(&labels)?)?;
+        }
+        let help = "Requests for an office that this node refused, by reason";
+        let name = "swim_office_refusals";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (reason, count) in OFFICE_REFUSALS {
+            let labels = [("reason", *reason)];
             ConstCounter::new(count(&self.stats)).encode(family.encode_family(&labels)?)?;
         }
         let help = "HTTP connections closed to make room for others";

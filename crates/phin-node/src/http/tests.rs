@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::{
     Node, Stage,
-    counters::{COUNTERS, GAUGES, REFUSALS, SENDS},
+    counters::{COUNTERS, GAUGES, OFFICE_REFUSALS, REFUSALS, SENDS},
     metrics,
 };
 use crate::{
@@ -35,6 +35,8 @@ async fn every_counter_has_a_metric() {
         .map(|name| name.split_once('_').unwrap().1)
         .chain(REFUSALS.iter().map(|(reason, _)| *reason))
         .chain(SENDS.iter().map(|(outcome, _)| *outcome))
+        .chain(OFFICE_REFUSALS.iter().map(|(reason, _)| *reason))
+        .chain(["office_refusals"])
         // These have names and places of their own.
         .chain(["swim", "transport", "driver", "refusals", "sends", "total_lag", "max_lag"])
         .map(str::to_owned)

@@ -55,6 +55,8 @@ impl MemberData {
     pub const MAX_KEY_BYTES: usize = 128;
     /// The longest value, in bytes.
     pub const MAX_VALUE_BYTES: usize = 8 * 1_024;
+    /// What the keys begin with that phin itself writes.
+    pub const RESERVED_PREFIX: &str = "phin/";
     /// The most bytes that keys and values can have together, whatever the configuration.
     pub const MAX_BYTES: usize = 256 * 1_024;
 
@@ -350,6 +352,9 @@ pub enum DataError {
         /// The first such character.
         character: char,
     },
+    /// The key begins with [`MemberData::RESERVED_PREFIX`].
+    #[error("keys that begin with {} are reserved", MemberData::RESERVED_PREFIX)]
+    KeyReserved,
     /// The value is longer than [`MemberData::MAX_VALUE_BYTES`].
     #[error("a value has at most {} bytes, not {bytes}", MemberData::MAX_VALUE_BYTES)]
     ValueTooLong {

@@ -5,10 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use imbl::OrdMap;
 
 use crate::{
-    Fingerprint, MemberId, Output,
+    Fingerprint, MemberId, Office, Output,
     ctx::Ctx,
     data::map::{Head, MemberData},
     member::list::{bucket, mix},
+    step::Step,
     wire::{BUCKETS, DataLine},
 };
 
@@ -96,6 +97,16 @@ pub enum DataUpdate {
     },
     /// The owner is gone. Its data is no longer there, except after [`OwnerGone::Dead`].
     OwnerGone(OwnerGone),
+}
+
+impl DataUpdate {
+    /// The key that changed, if one did.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key } | Self::Expire { key } => Some(key),
+            Self::OwnerGone(_) => None,
+        }
+    }
 }
 
 /// Why the data of a member is gone, or no longer kept up to date.
@@ -232,6 +243,11 @@ impl Store {
     }
 
     fn report(&mut self, ctx: &mut Ctx, owner: MemberId, update: DataUpdate) {
+        // What this node announces it knows.
+        let announced = update.key().and_then(Office::of_data_key);
+        if let Some(office) = announced.filter(|_| owner != self.me) {
+            ctx.then(Step::HolderAnnounced(office));
+        }
         self.snapshot.version += 1;
         let version = self.snapshot.version;
         ctx.output(Output::Data(DataEvent { version, owner, update }));

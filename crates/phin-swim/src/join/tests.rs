@@ -33,7 +33,7 @@ fn acquainted(members: u32, config: Config) -> Swim {
     let all = (0..members).map(|number| (local(number), TestKeys(number)));
     let template = Template::new(&config, all).unwrap();
     let mut swim = swim(0, config);
-    swim.start_with(&template);
+    template.give_to(&mut swim);
     swim
 }
 

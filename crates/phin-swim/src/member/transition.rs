@@ -88,6 +88,16 @@ impl Transition {
         was_accused && self.is_live() && !self.is_restart()
     }
 
+    /// Whether the members that are counted as voters of an office may be others after it: one came, left or was forgotten, or
+    /// has other tags.
+    pub(crate) fn changes_voters(&self) -> bool {
+        let comes_or_goes = self.is_forgotten() || self.after.state == MemberState::Left;
+        comes_or_goes
+            || self.before.as_ref().is_none_or(|before| {
+                before.state == MemberState::Left || before.tags().ne(self.after.tags())
+            })
+    }
+
     /// Whether the member was dead, and is back.
     pub(crate) fn is_return(&self) -> bool {
         self.state_before() == Some(MemberState::Dead) && self.is_live()

@@ -153,6 +153,7 @@ fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Ve
         Timer::PassReplies(_) => Timer::PassReplies(query),
         Timer::QueryOver(_) => Timer::QueryOver(query),
         Timer::Sweep => Timer::Sweep,
+        Timer::Leadership => Timer::Leadership,
         Timer::SendDeadline(_) => Timer::SendDeadline(crate::Ticket(7)),
     ]
 }

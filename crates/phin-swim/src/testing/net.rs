@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Output, QueryAnswer,
-    QueryOutcome, QueryToken, Route, Stats, Swim,
+    Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Office, OfficeEvent,
+    Output, QueryAnswer, QueryOutcome, QueryToken, Route, Stats, Swim, Term,
     member::record::tests::{TestKeys, addr, id},
     testing::{at, ms, peer},
     wire::{Part, decode},
@@ -35,6 +35,12 @@ pub(crate) struct Net {
     pub(crate) outcomes: Vec<(u8, u64, u8, QueryOutcome)>,
     /// When which queries of which nodes ended.
     pub(crate) ended: Vec<(u8, u64, Instant)>,
+    /// What happened to offices: when, at which node.
+    pub(crate) offices: Vec<(Instant, u8, OfficeEvent)>,
+    /// The promises to be kept.
+    pub(crate) unkept: Vec<(u8, Office, Term)>,
+    /// Whether they are kept, at once.
+    pub(crate) keeps: bool,
     pub(crate) bytes: usize,
 }
 
@@ -57,6 +63,9 @@ impl Net {
             answer: Box::new(|_| None),
             outcomes: Vec::new(),
             ended: Vec::new(),
+            offices: Vec::new(),
+            unkept: Vec::new(),
+            keeps: true,
             bytes: 0,
         };
         (0..nodes).for_each(|_| net.add(0, config));
@@ -87,6 +96,10 @@ impl Net {
     pub(crate) fn drain(&mut self, node: u8) {
         let before = self.asked.len();
         self.take_outputs(node);
+        while let Some((node, office, term)) = self.unkept.pop_if(|_| self.keeps) {
+            self.nodes[usize::from(node)].leading(self.now).handle_kept(&office, term);
+            self.take_outputs(node);
+        }
         for (node, token) in self.asked.split_off(before) {
             match (self.answer)(node) {
                 Some(answer) => {
@@ -124,6 +137,14 @@ impl Net {
                 }
                 Output::QueryOutcome { id, member, outcome } => {
                     self.outcomes.push((node, id.0, number(member), outcome));
+                    continue;
+                }
+                Output::KeepPromise { office, term } => {
+                    self.unkept.push((node, office, term));
+                    continue;
+                }
+                Output::Office(event) => {
+                    self.offices.push((self.now, node, event));
                     continue;
                 }
                 Output::QueryEnded { id } => {

@@ -1,18 +1,20 @@
 //! Parts to bytes and back, and what is checked of a payload that is read. How each field looks is in [`field`].
 
-use std::{borrow::Cow, io::Cursor, sync::Arc};
+use std::{borrow::Cow, io::Cursor, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    BUCKETS, DataChange, DecodeError, Delta, Entry, Part, QueryAsk, QueryReplies, WIRE_VERSION,
+    BUCKETS, DataChange, DecodeError, Delta, Entry, LeadAnswer, LeadAsk, Part, QueryAsk,
+    QueryReplies, Sequence, WIRE_VERSION,
     bytes::{AtMost, Blob, Bytes},
     field::{self, Age, Votes},
 };
 use crate::{
-    Generation, JoinRefusal, Keys, MemberId, MemberState, PublishRequest, QueryAnswer, QueryId,
-    Record, Revision, Signature, Topic,
+    Generation, JoinRefusal, Keys, MemberId, MemberState, Office, OfficeRules, PublishRequest,
+    QueryAnswer, QueryId, Record, Revision, Signature, Term, Topic,
     data::map::Head,
+    leadership::refusal::{Refusal, Why},
     publish::publication::{Publication, check_coalesce},
     query::{
         reply::Reply,
@@ -112,6 +114,9 @@ impl Part {
             Self::PublicationPrune(publisher) => write(out, 32, publisher),
             Self::QueryAsk(ask) => write(out, 33, ask_body(ask)),
             Self::QueryReplies(replies) => write(out, 34, replies_body(replies)),
+            Self::LeadAsk(ask) => write(out, 35, lead_ask_body(ask)),
+            Self::LeadAnswer(answer) => write(out, 36, lead_answer_body(answer)),
+            Self::LeadRelease(release) => write(out, 37, release),
             Self::Send(sent) => write(out, 27, sent),
             Self::SendAck { ticket, answer } => write(out, 28, (ticket, answer)),
         }
@@ -171,6 +176,9 @@ fn decode_part(
         32 => read(input, Part::PublicationPrune),
         33 => AskBody::deserialize(input)?.into_part(),
         34 => RepliesBody::deserialize(input)?.into_part(),
+        35 => LeadAskBody::deserialize(input)?.into_part(),
+        36 => read(input, |body: LeadAnswerBody| Part::LeadAnswer(body.into_answer())),
+        37 => read(input, Part::LeadRelease),
         27 => read(input, Part::Send),
         28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {
@@ -356,6 +364,50 @@ impl ReplyBody {
         let Self(from, generation, code, AtMost(body), signature) = self;
         let (answer, signature) = (QueryAnswer::read(code, body)?, Signature(signature.0));
         Some(Reply { from, generation, answer, signature })
+    }
+}
+
+fn lead_ask_body(ask: &LeadAsk) -> impl Serialize + use<'_> {
+    let LeadAsk { office, term, generation, sequence, lease, rules, size } = ask;
+    let rules = (rules.voters.to_string(), rules.expected, size);
+    (office, term, generation, sequence, Age(*lease), rules)
+}
+
+/// A request for an office as it is read.
+#[derive(Deserialize)]
+struct LeadAskBody(Office, Term, Generation, Sequence, Age, (String, Option<u16>, u16));
+
+impl LeadAskBody {
+    fn into_part(self) -> Result<Part, DecodeError> {
+        let Self(office, term, generation, sequence, Age(lease), (voters, expected, size)) = self;
+        let voters = voters.parse().map_err(|_| DecodeError::Invalid("filter"))?;
+        let rules = OfficeRules::new(voters, expected);
+        let ask = LeadAsk { office, term, generation, sequence, lease, rules, size };
+        Ok(Part::LeadAsk(Box::new(ask)))
+    }
+}
+
+fn lead_answer_body(answer: &LeadAnswer) -> impl Serialize + use<'_> {
+    let LeadAnswer { office, term, sequence, result } = answer;
+    let (code, promised, remaining) = match result {
+        Ok(()) => (0, *term, Duration::ZERO),
+        Err(Refusal { why, promised, remaining }) => (why.code(), *promised, *remaining),
+    };
+    (office, term, sequence, code, promised, Age(remaining))
+}
+
+/// An answer to it as it is read.
+#[derive(Deserialize)]
+struct LeadAnswerBody(Office, Term, Sequence, u8, Term, Age);
+
+impl LeadAnswerBody {
+    fn into_answer(self) -> LeadAnswer {
+        let Self(office, term, sequence, code, promised, Age(remaining)) = self;
+        let result = match code {
+            0 => Ok(()),
+            code => Err(Refusal { why: Why::of_code(code), promised, remaining }),
+        };
+        LeadAnswer { office, term, sequence, result }
     }
 }
 

@@ -1,7 +1,10 @@
 //! Payloads in words, for traces and scenarios.
 
 use super::{Answer, Claim, DataLine, Part, QueryReplies, SentBody, decode};
-use crate::{Keys, MemberId, Ticket, Version, publish::publication::Publication};
+use crate::{
+    Keys, MemberId, Ticket, Version, leadership::refusal::Refusal,
+    publish::publication::Publication,
+};
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
 /// change from release to release.
@@ -111,6 +114,13 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
         }
         Part::QueryAsk(ask) => format!("query-ask {} topic={}", ask.id, ask.topic),
         Part::QueryReplies(replies) => query_replies(replies, name),
+        Part::LeadAsk(ask) => format!("lead-ask {} {}", ask.office, ask.term),
+        Part::LeadAnswer(answer) => {
+            let refused = |refusal: Refusal| format!("refused: {:?}", refusal.why);
+            let result = answer.result.map_or_else(refused, |()| "granted".to_owned());
+            format!("lead-answer {} {} {result}", answer.office, answer.term)
+        }
+        Part::LeadRelease(release) => format!("lead-release {} {}", release.office, release.term),
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
     }

@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
     FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
-    QueryId, Record, Revision, Signature, Silence, Ticket, Topic, Version, Vote,
+    Office, OfficeRules, QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
+    Version, Vote,
     data::map::Head,
+    leadership::refusal::Refusal,
     publish::publication::Publication,
     query::{reply::Reply, request::QueryKey},
 };
@@ -298,6 +300,40 @@ pub(crate) struct QueryReplies {
     pub(crate) replies: Vec<Reply>,
 }
 
+/// A candidate asks for a term of an office, or for longer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LeadAsk {
+    pub(crate) office: Office,
+    pub(crate) term: Term,
+    /// Which run of the candidate's process asks.
+    pub(crate) generation: Generation,
+    /// Ties the answer to it.
+    pub(crate) sequence: Sequence,
+    /// How long the voter is to grant the office to no other.
+    pub(crate) lease: Duration,
+    pub(crate) rules: OfficeRules,
+    /// How many voters the candidate knows.
+    pub(crate) size: u16,
+}
+
+/// What a voter says to that.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LeadAnswer {
+    pub(crate) office: Office,
+    /// The term that was asked for.
+    pub(crate) term: Term,
+    pub(crate) sequence: Sequence,
+    pub(crate) result: Result<(), Refusal>,
+}
+
+/// A candidate gives up a term.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct LeadRelease {
+    pub(crate) office: Office,
+    pub(crate) term: Term,
+    pub(crate) generation: Generation,
+}
+
 /// One part of a payload. The number of each kind stands in `codec` and in `docs/reference/protocol.md`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Part {
@@ -369,6 +405,12 @@ pub(crate) enum Part {
     QueryAsk(Box<QueryAsk>),
     /// These members answer, to you or by way of you.
     QueryReplies(Box<QueryReplies>),
+    /// Grant me this office. (Leases: Gray and Cheriton, SOSP 1989)
+    LeadAsk(Box<LeadAsk>),
+    /// I grant it, or not.
+    LeadAnswer(LeadAnswer),
+    /// I give this office up.
+    LeadRelease(LeadRelease),
 }
 
 impl Part {
@@ -383,6 +425,7 @@ impl Part {
             | Self::DataDelta(_)
             | Self::DataSummary { .. }
             | Self::SendAck { .. }
+            | Self::LeadAnswer(_)
             | Self::LeaveAck { .. }
             | Self::Clear { .. }
             | Self::Abstain { .. } => true,
@@ -408,6 +451,8 @@ impl Part {
             | Self::PublicationPrune(_)
             | Self::Send(_)
             | Self::QueryAsk(_)
+            | Self::LeadAsk(_)
+            | Self::LeadRelease(_)
             // Most members only pass them on.
             | Self::QueryReplies(_) => false,
         }

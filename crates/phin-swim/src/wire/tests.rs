@@ -8,9 +8,10 @@ use super::{
     *,
 };
 use crate::{
-    Generation, JoinRefusal, MemberState, Message, PublishRequest, QueryAnswer, QueryId, Record,
-    Revision, Signature, Silence, Ticket, Topic,
+    Generation, JoinRefusal, MemberState, Message, OfficeRules, PublishRequest, QueryAnswer,
+    QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
     data::map::Head,
+    leadership::refusal::{Refusal, Why},
     member::record::tests::{TestKeys, id, record, version},
     publish::publication::Publication,
     query::{
@@ -134,7 +135,37 @@ pub(crate) fn samples() -> Vec<Part> {
             body: b"body"[..].into(),
         })),
         replies(),
+        Part::LeadAsk(Box::new(LeadAsk {
+            office: "office".parse().unwrap(),
+            term: Term(70_000),
+            generation: Generation(3),
+            sequence,
+            lease: Duration::from_secs(2),
+            rules: OfficeRules::new("role=web".parse().unwrap(), Some(5)),
+            size: 4,
+        })),
+        lead_answer(Ok(())),
+        lead_answer(Err(Refusal {
+            why: Why::Held,
+            promised: Term(70_001),
+            remaining: Duration::from_millis(300),
+        })),
+        lead_answer(Err(Refusal {
+            why: Why::Unknown,
+            promised: Term(0),
+            remaining: Duration::ZERO,
+        })),
+        Part::LeadRelease(LeadRelease {
+            office: "office".parse().unwrap(),
+            term: Term(70_000),
+            generation: Generation(3),
+        }),
     ]
+}
+
+fn lead_answer(result: Result<(), Refusal>) -> Part {
+    let (office, term) = ("office".parse().unwrap(), Term(70_000));
+    Part::LeadAnswer(LeadAnswer { office, term, sequence: Sequence(7), result })
 }
 
 fn query() -> Part {
@@ -220,7 +251,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=34).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=37).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]
@@ -284,7 +315,7 @@ fn what_is_nested_too_deep_is_refused_without_exhausting_the_stack() {
 fn a_claimed_length_is_not_believed() {
     // Arrays, maps, strings, bytes and extensions that claim up to 4 GiB and bring nothing.
     for marker in [0xdd, 0xdf, 0xdb, 0xc6, 0xc9] {
-        for kind in 1..=30 {
+        for kind in 1..=37 {
             for nested in [&[][..], &[0x92], &[0x93, 0x00]] {
                 let claim = [&[kind][..], nested, &[marker, 0xff, 0xff, 0xff, 0xff, 0x01]].concat();
                 assert!(read(&raw(&claim)).is_err(), "kind {kind}, marker {marker:#x}");

@@ -15,8 +15,8 @@ use std::{
 
 use phin_swim::{
     Config, DataUpdate, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
-    NotTaken, Output, Peer, PublishRequest, QueryAnswer, QueryId, QueryRequest, QueryToken,
-    Question, Select, SendRequest, Swim, describe,
+    NotTaken, OfficeRules, Output, Peer, PublishRequest, QueryAnswer, QueryId, QueryRequest,
+    QueryToken, Question, Select, SendRequest, Swim, describe,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -265,6 +265,19 @@ impl Scenario {
             "cancel-query" => {
                 let query = QueryId(arguments[1].parse().unwrap());
                 self.input(node(0), |swim, now| assert!(swim.querying(now).cancel(query)));
+            }
+            "stand" => {
+                let voters = text(line, "voters").unwrap_or_default().parse().unwrap();
+                let expected = text(line, "expected").map(|number| number.parse().unwrap());
+                let (office, rules) = (arguments[1], OfficeRules::new(voters, expected));
+                let (from, mut result) = (node(0), Ok(()));
+                let office = office.parse().unwrap();
+                self.input(from, |swim, now| result = swim.leading(now).stand(office, rules));
+                self.print_refusal(from, result);
+            }
+            "resign" => {
+                let office = arguments[1].parse().unwrap();
+                self.input(node(0), |swim, now| assert!(swim.leading(now).resign(&office)));
             }
             "answers" => self.node(node(0)).answers = script::answers(arguments[1]),
             "reply" => {
@@ -566,6 +579,15 @@ impl Scenario {
             Output::Message(message) => self.show_event(node, print::message(&message)),
             Output::MessagesMissed { from, count } => {
                 self.show_event(node, format!("missed {count} messages of {}", name(from)));
+            }
+            Output::KeepPromise { office, term } => {
+                self.show("promises", format!("{} n{node} promises {office} {term}", self.now));
+                self.input(node, |swim, now| swim.leading(now).handle_kept(&office, term));
+            }
+            Output::Office(event) => {
+                if let Some(text) = print::office(&event) {
+                    self.show("offices", format!("{} n{node} {text}", self.now));
+                }
             }
             Output::LeaveConfirmed(by) => {
                 self.show_event(node, format!("leave confirmed by {}", name(by)));

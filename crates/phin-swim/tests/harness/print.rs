@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use phin_swim::{Event, Member, MemberState, Message, Outcome, QueryOutcome, Route};
+use phin_swim::{Event, Member, MemberState, Message, OfficeEvent, Outcome, QueryOutcome, Route};
 
 use super::{Scenario, id, keys, name, script};
 
@@ -31,6 +31,23 @@ pub(super) fn outcome(outcome: &QueryOutcome) -> String {
         QueryOutcome::Reply(body) => format!("replied {}", String::from_utf8_lossy(body)),
         other => other.as_str().to_owned(),
     }
+}
+
+/// What happened to an office; of renewals nothing is shown.
+pub(super) fn office(event: &OfficeEvent) -> Option<String> {
+    Some(match event {
+        OfficeEvent::Elected { office, token, valid_until } => {
+            format!("holds {office} in term {token} until {valid_until}")
+        }
+        OfficeEvent::Renewed { .. } => return None,
+        OfficeEvent::Lost { office, token, why } => {
+            format!("lost {office} of term {token}: {}", why.as_str())
+        }
+        OfficeEvent::Following { office, member, token } => {
+            format!("follows {} as {office} in term {token}", name(*member))
+        }
+        OfficeEvent::Vacant { office, why } => format!("{office} is vacant: {}", why.as_str()),
+    })
 }
 
 /// The tags of a member and its serving state.

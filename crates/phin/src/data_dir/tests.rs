@@ -159,3 +159,16 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     fs::remove_file(&new).unwrap();
     assert_eq!(data_dir.next_generation().unwrap(), Generation(2));
 }
+
+#[test]
+fn promises_are_kept_and_damaged_ones_set_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = DataDir::open(dir.path().to_owned()).unwrap();
+    assert_eq!(data_dir.promises().unwrap(), Promises::default());
+    let promises = Promises { floor: phin_swim::Term(7), of: Vec::new() };
+    data_dir.keep_promises(&promises).unwrap();
+    assert_eq!(data_dir.promises().unwrap(), promises);
+    fs::write(data_dir.promises_path(), "phin-promises 1\nfloor 8\n0000000000000000\n").unwrap();
+    assert_eq!(data_dir.promises().unwrap(), Promises::default());
+    assert_eq!(names(dir.path()), ["lock", "promises.corrupt-1"]);
+}
