@@ -69,7 +69,7 @@ pub(crate) struct Core {
     pub(crate) queries: Queries,
     pub(crate) sends: Sends,
     pub(crate) leadership: Leadership,
-    /// What the driver has yet to do.
+    /// Outputs that the driver has not taken yet.
     pub(crate) outputs: VecDeque<Output>,
 }
 

@@ -312,7 +312,7 @@ impl Swim {
         Offices { leadership: &self.core.leadership }
     }
 
-    /// What this node says of itself, as last set: it may be ahead of its record for a protocol period.
+    /// The tags and serving state of this node as last set: they may be ahead of its record for a protocol period.
     pub fn profile(&self) -> Profile {
         self.core.identity.profile(&self.core.list)
     }

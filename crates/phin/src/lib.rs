@@ -185,3 +185,8 @@ struct TagsGuide;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/watch-from-outside.md")]
 struct WatchersGuide;
+
+/// The examples of the guide to placement have to run.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../../docs/guide/placement.md")]
+struct PlacementGuide;
