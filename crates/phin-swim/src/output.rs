@@ -3,8 +3,9 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    DataEvent, Filter, Generation, Member, MemberId, MemberState, Message, Office, OfficeEvent,
-    QueryId, QueryOutcome, QueryToken, Receipt, Record, SendFailure, Silence, Term, Ticket, Topic,
+    DataEvent, Degradation, Filter, Generation, Member, MemberId, MemberState, Message, Office,
+    OfficeEvent, QueryId, QueryOutcome, QueryToken, Receipt, Record, SendFailure, Silence, Term,
+    Ticket, Topic,
 };
 
 /// A member with the address at which to dial it.
@@ -186,7 +187,7 @@ pub struct Event {
     pub before: Option<Arc<Member>>,
     /// The kind of silence, for a death or a suspicion, if this node knows it.
     pub silence: Option<Silence>,
-    /// For [`Change::Degraded`], the reason.
+    /// For [`Change::Degraded`], the reason. `None` in the events of a watcher.
     pub degraded: Option<Degradation>,
 }
 

@@ -48,6 +48,11 @@ impl Clock {
         Instant::START + self.start.elapsed()
     }
 
+    /// The moment on tokio's clock.
+    pub(crate) fn instant(&self, at: Instant) -> time::Instant {
+        self.start + at.since_start()
+    }
+
     /// Ends at `deadline`, or never where there is none.
     pub(crate) async fn sleep_until(&self, deadline: Option<Instant>) {
         let deadline = deadline.and_then(|at| self.start.checked_add(at.since_start()));

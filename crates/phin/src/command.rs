@@ -1,14 +1,14 @@
 //! Requests to the driver.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Instant, JoinRefusal, MemberId, Peer, QueryError as QueryRefusal, QueryId, QueryOutcome,
-    QueryRequest, SendFailure, SendRefusal, SendRequest, Swim,
+    Instant, JoinRefusal, MemberId, Office, OfficeRules, Peer, QueryError as QueryRefusal, QueryId,
+    QueryOutcome, QueryRequest, SendFailure, SendRefusal, SendRequest, Swim,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Departure, PhiSubscription, Stats, SubscribePhiError};
+use crate::{Departure, PhiSubscription, StandError, Stats, SubscribePhiError};
 
 /// A request of a handle, or of a task beside the driver. Replies that nobody waits for any more are dropped.
 #[derive(Debug)]
@@ -48,6 +48,15 @@ pub(crate) trait Node {
         now: Instant,
         request: &QueryRequest,
     ) -> Result<(QueryId, mpsc::Receiver<QueryEvent>), QueryRefusal>;
+    /// Stands for an office, until what it returns is dropped.
+    fn stand(
+        &mut self,
+        now: Instant,
+        office: Office,
+        rules: OfficeRules,
+    ) -> Result<Arc<()>, StandError>;
+    /// Stands for an office no longer.
+    fn resign(&mut self, now: Instant, office: &Office);
     /// Begins to leave, or finds the departure that has begun.
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
     /// Sends and publishes what a question changed, so that the caller finds it in the list.

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -15,9 +15,9 @@ use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, Received, SendError};
 use phin_swim::{
     Change, Data, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant,
-    JoinRefusal, MemberData, MemberId, MemberState, Members, Message, Output, Peer,
-    QueryError as QueryRefusal, QueryId, QueryRequest, QueryToken, Question, Receipt, SendFailure,
-    SendRefusal, SendRequest, Silence, Swim, Ticket,
+    JoinRefusal, MemberData, MemberId, MemberState, Members, Message, Office, OfficeEvent,
+    OfficeRules, Output, Peer, QueryError as QueryRefusal, QueryId, QueryRequest, QueryToken,
+    Question, Receipt, SendFailure, SendRefusal, SendRequest, Silence, Swim, Ticket,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -26,7 +26,7 @@ use tokio::{
 use tracing::{debug, error, info, trace, warn};
 
 use crate::{
-    Departure, DriverStats, IncomingQuery, RefusedHandshake, Stats,
+    Departure, DriverStats, IncomingQuery, Leader, RefusedHandshake, StandError, Stats,
     address::is_translated,
     admission::{DECISIONS, Decision, Decisions},
     answers::Answers,
@@ -43,6 +43,7 @@ use crate::{
         disconnection, host_answer, host_question, member_id, peer_id, swim_peer, transport_peer,
         unreachable,
     },
+    leadership,
     outsiders::Outsiders,
     phi::PhiWatches,
     status::{IdentityConflict, Status},
@@ -91,6 +92,8 @@ pub(crate) struct State {
     querying: BTreeMap<QueryId, mpsc::Sender<QueryEvent>>,
     /// Messages that arrived with this input, to be delivered after what else it brought.
     arrived: VecDeque<Arrived>,
+    /// The candidacies of handles: the office is given up once the handle is gone.
+    candidacies: BTreeMap<Office, Weak<()>>,
     /// Votes that are kept, or need not be.
     kept: VecDeque<Kept>,
     /// Until when timers wait for the transport to hand over what arrived during a pause.
@@ -207,6 +210,7 @@ impl<T: Transport> Driver<T> {
             self.measure_lag(deadline);
             self.drain_inputs();
             self.fire_timers();
+            self.sweep_candidacies(self.clock.now());
             self.publish();
             self.publish_phi();
         }
@@ -533,7 +537,7 @@ impl<T: Transport> Driver<T> {
                 Some(keeper) => keeper.keep_promise((office, term), self.swim.offices().promises()),
                 None => self.state.kept.push_back((office, term)),
             },
-            Output::Office(event) => debug!(?event, "office"),
+            Output::Office(event) => self.on_office(&event),
             Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
         }
     }
@@ -677,6 +681,40 @@ impl<T: Transport> Driver<T> {
         }
     }
 
+    /// Publishes what is known of an office now, which may be later than the event.
+    fn on_office(&mut self, event: &OfficeEvent) {
+        let office = event.office();
+        let leader = Leader::new(self.swim.offices().get(office), &self.clock);
+        leadership::publish(&self.status.offices, office, leader);
+        match event {
+            OfficeEvent::Elected { office, token, .. } => {
+                info!(%office, %token, "this node holds an office");
+            }
+            OfficeEvent::Lost { office, token, why } => {
+                let why = why.as_str();
+                warn!(%office, %token, why, "this node no longer holds an office");
+            }
+            OfficeEvent::Following { office, member, token } => {
+                debug!(%office, %member, %token, "another member holds an office");
+            }
+            OfficeEvent::Vacant { office, why } => {
+                let why = why.as_str();
+                debug!(%office, why, "no member is known to hold an office");
+            }
+            OfficeEvent::Renewed { .. } => {}
+        }
+    }
+
+    /// Gives up the offices whose handles are gone.
+    fn sweep_candidacies(&mut self, now: Instant) {
+        let is_gone = |(_, handle): &(&Office, &Weak<()>)| handle.strong_count() == 0;
+        let gone = self.state.candidacies.iter().filter(is_gone);
+        for office in gone.map(|(office, _)| office.clone()).collect::<Vec<_>>() {
+            self.resign(now, &office);
+            self.flush_outputs();
+        }
+    }
+
     fn own_data(&self, data: &Data) -> Vec<KeptEntry> {
         let own = data.of(self.swim.id()).into_iter().flat_map(|own| own.iter());
         // What this node holds it does not hold in its next run.
@@ -812,6 +850,27 @@ impl<T: Transport> Node for Driver<T> {
         let (events, replies) = mpsc::channel(self.swim.members().live_len() + 1);
         self.state.querying.insert(id, events);
         Ok((id, replies))
+    }
+
+    fn stand(
+        &mut self,
+        now: Instant,
+        office: Office,
+        rules: OfficeRules,
+    ) -> Result<Arc<()>, StandError> {
+        self.sweep_candidacies(now);
+        if self.state.candidacies.contains_key(&office) {
+            return Err(StandError::Standing);
+        }
+        self.swim.leading(now).stand(office.clone(), rules)?;
+        let handle = Arc::new(());
+        self.state.candidacies.insert(office, Arc::downgrade(&handle));
+        Ok(handle)
+    }
+
+    fn resign(&mut self, now: Instant, office: &Office) {
+        self.state.candidacies.remove(office);
+        self.swim.leading(now).resign(office);
     }
 
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {

@@ -5,7 +5,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
 use phin_swim::{
     ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PublishError as PublishRefusal,
-    QueryError as QueryRefusal, SendFailure, SendRefusal, TagError,
+    QueryError as QueryRefusal, SendFailure, SendRefusal, StandError as StandRefusal, TagError,
 };
 
 /// Why a node could not start. Nothing of it is left running.
@@ -211,6 +211,21 @@ pub enum QueryError {
     /// A limit is exceeded, or this node has left the cluster.
     #[error(transparent)]
     Refused(#[from] QueryRefusal),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a node does not stand for an office.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StandError {
+    /// Another [`Candidacy`](crate::Candidacy) of this node stands for it.
+    #[error("this node stands for the office already")]
+    Standing,
+    /// The rules exceed a limit, or this node stands for too many offices, or has left the cluster.
+    #[error(transparent)]
+    Refused(#[from] StandRefusal),
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -87,6 +87,7 @@ mod keeper;
 mod kept_data;
 mod kept_promises;
 mod keys;
+mod leadership;
 mod messages;
 mod outsiders;
 mod peers;
@@ -118,9 +119,10 @@ pub use cluster::{Cluster, Departure};
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
     AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, QueryError, SendError,
-    SetTagError, StartError, Stopped, SubscribePhiError,
+    SetTagError, StandError, StartError, Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
+pub use leadership::{Candidacy, Leader, LeaderSubscription, Tenure};
 pub use messages::{Publication, SendOptions, TopicHandler};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
@@ -132,9 +134,10 @@ pub use phin_swim::{
     Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Degradation, Event,
     Filter, FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
     JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Message, Name, NameError, OwnerGone, PublishError as PublishRefusal,
-    QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError, Record, Revision, Route,
-    SendFailure, SendRefusal, ServingState, Silence, TagError, Tags, Topic, TopicError, Version,
+    MembersIter, Message, Name, NameError, Office, OfficeError, OfficeRules, OwnerGone,
+    PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError,
+    Record, Revision, Route, SendFailure, SendRefusal, ServingState, Silence,
+    StandError as StandRefusal, TagError, Tags, Term, Topic, TopicError, Vacancy, Version,
     is_printable,
 };
 #[cfg(feature = "serde")]
@@ -190,3 +193,8 @@ struct WatchersGuide;
 #[cfg(all(doctest, feature = "testing"))]
 #[doc = include_str!("../../../docs/guide/placement.md")]
 struct PlacementGuide;
+
+/// The example of the guide to leadership has to run.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../../../docs/guide/elect-a-leader.md")]
+struct LeadershipGuide;

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::refusals::Refusals;
+use crate::{leadership::Offices, refusals::Refusals};
 
 /// The side of the driver.
 pub(crate) struct Status {
@@ -14,6 +14,8 @@ pub(crate) struct Status {
     pub(crate) identity_conflict: watch::Sender<Option<IdentityConflict>>,
     /// Members whose handshakes with this node are refused.
     pub(crate) refusals: watch::Sender<Refusals>,
+    /// The offices that this node knows, and their holders.
+    pub(crate) offices: watch::Sender<Offices>,
     /// Where a member sees this node behind a NAT, while no address to advertise was given.
     pub(crate) nat_addr: watch::Sender<Option<SocketAddr>>,
 }
@@ -26,6 +28,7 @@ pub(crate) struct StatusView {
     pub(crate) converged: watch::Receiver<bool>,
     pub(crate) identity_conflict: watch::Receiver<Option<IdentityConflict>>,
     pub(crate) refusals: watch::Receiver<Refusals>,
+    pub(crate) offices: watch::Receiver<Offices>,
     pub(crate) nat_addr: watch::Receiver<Option<SocketAddr>>,
 }
 
@@ -37,6 +40,7 @@ impl Status {
             converged: watch::Sender::new(true),
             identity_conflict: watch::Sender::new(None),
             refusals: watch::Sender::new(Refusals::default()),
+            offices: watch::Sender::new(Offices::default()),
             nat_addr: watch::Sender::new(None),
         }
     }
@@ -48,6 +52,7 @@ impl Status {
             converged: self.converged.subscribe(),
             identity_conflict: self.identity_conflict.subscribe(),
             refusals: self.refusals.subscribe(),
+            offices: self.offices.subscribe(),
             nat_addr: self.nat_addr.subscribe(),
         }
     }

@@ -224,6 +224,19 @@ pub enum OfficeEvent {
     },
 }
 
+impl OfficeEvent {
+    /// The office.
+    pub const fn office(&self) -> &Office {
+        match self {
+            Self::Elected { office, .. }
+            | Self::Renewed { office, .. }
+            | Self::Lost { office, .. }
+            | Self::Following { office, .. }
+            | Self::Vacant { office, .. } => office,
+        }
+    }
+}
+
 /// Why a node no longer holds an office.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]

@@ -306,7 +306,9 @@ impl WatchedList {
         silence: Option<Silence>,
     ) {
         let version = self.list.next_version();
-        self.events.push_back((at, Event { version, change, member, before, silence }));
+        // Frames do not have the reason of a degraded member.
+        let event = Event { version, change, member, before, silence, degraded: None };
+        self.events.push_back((at, event));
     }
 }
 

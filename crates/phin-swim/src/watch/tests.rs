@@ -80,7 +80,7 @@ impl Watch {
         };
         let version = self.server.next_version();
         let silence = (change == Change::Dead).then_some(Silence::Gone);
-        let event = Event { version, change, member: after, before, silence };
+        let event = Event { version, change, member: after, before, silence, degraded: None };
         self.feed.push_event(self.now, Duration::from_millis(3), &event);
     }
 

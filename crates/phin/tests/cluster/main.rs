@@ -9,6 +9,7 @@ mod doubt;
 mod forget;
 mod hostile;
 mod join;
+mod leadership;
 mod leave;
 mod lifecycle;
 #[path = "../../../phin-quic/tests/it/log.rs"]
