@@ -11,6 +11,8 @@ pub(crate) enum Failure {
     Runtime(String),
     /// Not all members that were asked replied, and standard error names them: exit code 3.
     Unanswered,
+    /// The program that the command ran exited with this code, which is that of the command.
+    Exited(u8),
     /// The reader of the output stopped reading, as `head` does, which is not an error: exit code 0.
     OutputClosed,
 }
@@ -37,6 +39,7 @@ impl Failure {
             Self::Usage(message) => (message, 2),
             Self::Runtime(message) => (message, 1),
             Self::Unanswered => return ExitCode::from(3),
+            Self::Exited(code) => return ExitCode::from(code),
             Self::OutputClosed => return ExitCode::SUCCESS,
         };
         // If standard error is closed, the message is lost.

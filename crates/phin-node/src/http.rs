@@ -12,6 +12,7 @@ mod data_watch;
 mod events;
 mod forget;
 mod guard;
+mod leaders;
 mod lookup;
 mod metrics;
 mod node;
@@ -107,6 +108,10 @@ fn router(node: Node, access: Access) -> Router {
         .route("/v1/tags", get(tags::get).put(tags::replace).patch(tags::change))
         .route("/v1/tags/{key}", put(tags::set).delete(tags::remove))
         .route("/v1/serving", get(serving::get).put(serving::set))
+        .route("/v1/leaders", get(leaders::all))
+        .route("/v1/leaders/{office}", get(leaders::get))
+        .route("/v1/leaders/{office}/events", get(leaders::events))
+        .route("/v1/leaders/{office}/candidacy", put(leaders::stand).delete(leaders::resign))
         .route("/v1/leave", post(leave))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
@@ -297,6 +302,10 @@ const PATHS: &[&str] = &[
     "GET, PUT, PATCH /v1/tags",
     "PUT, DELETE /v1/tags/{key}",
     "GET, PUT /v1/serving",
+    "GET /v1/leaders",
+    "GET /v1/leaders/{office}",
+    "GET /v1/leaders/{office}/events",
+    "PUT, DELETE /v1/leaders/{office}/candidacy?session={name}",
     "POST /v1/leave",
     "GET /v1/data",
     "GET, PUT, DELETE /v1/data/{key}",

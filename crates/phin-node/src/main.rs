@@ -14,11 +14,14 @@ mod hooks;
 mod http;
 mod input;
 mod key;
+mod lead;
+mod leader;
 mod leave;
 mod lines;
 mod logging;
 mod members;
 mod message;
+mod office;
 mod place;
 mod private_file;
 mod probe;
@@ -67,6 +70,10 @@ enum Command {
     Query(query::Args),
     Send(send::Args),
     Watch(watch::Args),
+    Leader(leader::Args),
+    Lead(lead::Args),
+    LeadGuard(lead::GuardArgs),
+    LeadExec(lead::ExecArgs),
     Tags(tags::Args),
     Drain(serve::DrainArgs),
     Serve(serve::ServeArgs),
@@ -90,6 +97,10 @@ fn main() -> ExitCode {
         Command::Query(args) => query::query(&args),
         Command::Send(args) => send::send(&args),
         Command::Watch(args) => watch::watch(&args),
+        Command::Leader(args) => leader::leader(&args),
+        Command::Lead(args) => lead::lead(&args),
+        Command::LeadGuard(args) => lead::guard(&args),
+        Command::LeadExec(args) => lead::exec(&args),
         Command::Tags(args) => tags::tags(&args),
         Command::Drain(args) => serve::drain(&args),
         Command::Serve(args) => serve::serve(&args),

@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use group::Group;
+pub(crate) use group::Group;
 use output::Captured;
 pub(crate) use output::{Logged, Sink};
 

@@ -6,7 +6,9 @@ use axum::http::StatusCode;
 use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::{body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, refusal::Refusal};
+use super::{
+    body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, leaders::Candidacies, refusal::Refusal,
+};
 use crate::{answers, hooks};
 
 /// The node, as requests see it.
@@ -18,6 +20,8 @@ pub(crate) struct Node {
     /// The room for bodies of messages, in bytes.
     pub(super) message_bodies: Arc<Semaphore>,
     pub(super) connections: Arc<Counts>,
+    /// The programs that stand for offices.
+    pub(super) candidacies: Candidacies,
     /// When the node's certificate expires; `None` if it does not.
     pub(super) certificate_end: Option<SystemTime>,
     /// The counters of each hook.
@@ -46,6 +50,7 @@ impl Node {
             subscribers,
             message_bodies,
             connections,
+            candidacies: Candidacies::default(),
             certificate_end,
             hooks: Vec::new(),
             answers: Vec::new(),

@@ -6,20 +6,20 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process_group, waitpgid};
 use tokio::process::Child;
 
 /// The process group of a program, which is killed on drop.
-pub(super) struct Group {
+pub(crate) struct Group {
     /// `None` once nothing is left to kill.
     id: Option<Pid>,
 }
 
 impl Group {
     /// The group of a child process that leads one.
-    pub(super) fn of(child: &Child) -> Self {
+    pub(crate) fn of(child: &Child) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self { id: id.and_then(Pid::from_raw) }
     }
 
     /// Kills all processes of the group.
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.id = self.id.filter(|id| kill_process_group(*id, Signal::KILL).is_ok());
     }
 }

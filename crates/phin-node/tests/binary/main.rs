@@ -13,6 +13,7 @@ mod harness;
 mod hooks;
 mod http;
 mod keys;
+mod lead;
 mod leave;
 mod membership;
 mod messages;

@@ -1,0 +1,229 @@
+//! `/v1/leaders`: the holders of offices, and programs that stand for one through this node.
+
+use std::{
+    collections::BTreeMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use axum::{
+    Extension, Json,
+    body::Body,
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::{
+        IntoResponse,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures::stream;
+use phin::{Candidacy, Cluster, LeaderSubscription, Office, OfficeRules, StandError};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, sleep_until},
+};
+use tracing::info;
+
+use super::{
+    body,
+    connections::Usage,
+    node::Node,
+    path::{Asked, asked},
+    query::{parameters, parse_filter},
+    refusal::Refusal,
+};
+use crate::{
+    office::{CandidacyRequest, Holder, OfficeChange, OfficeLine},
+    text::rfc3339,
+};
+
+/// The programs that stand for offices, by office.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Candidacies(Arc<Mutex<BTreeMap<Office, Session>>>);
+
+/// A program that stands for an office, for as long as it asks again in time.
+#[derive(Debug)]
+struct Session {
+    name: String,
+    candidacy: Candidacy,
+    rules: OfficeRules,
+    ends_at: Instant,
+}
+
+/// `GET /v1/leaders`
+pub(super) async fn all(State(node): State<Node>) -> Json<Vec<OfficeLine>> {
+    let members = node.cluster.members();
+    let leaders = node.cluster.leaders().into_iter();
+    Json(leaders.map(|(office, leader)| OfficeLine::new(office, leader, &members)).collect())
+}
+
+/// `GET /v1/leaders/{office}`
+pub(super) async fn get(
+    State(node): State<Node>,
+    office: Asked<String>,
+) -> Result<Json<OfficeLine>, Refusal> {
+    Ok(Json(line(&node.cluster, parse(&asked(office)?)?)))
+}
+
+/// `GET /v1/leaders/{office}/events`: an event for the present holder, and one for each change.
+pub(super) async fn events(
+    State(node): State<Node>,
+    Extension(usage): Extension<Usage>,
+    office: Asked<String>,
+) -> Result<impl IntoResponse, Refusal> {
+    let office = parse(&asked(office)?)?;
+    let slot = node.subscriber_slot()?;
+    let leaders = node.cluster.subscribe_leader(&office);
+    usage.goes_on();
+    let reader = Reader { cluster: node.cluster, office, leaders, _slot: slot };
+    let events = stream::unfold(reader, |mut reader| async move {
+        let event = reader.next().await?;
+        Some((Ok::<_, Infallible>(event), reader))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+}
+
+/// `PUT /v1/leaders/{office}/candidacy`: stands for the office, for as long as this is repeated.
+pub(super) async fn stand(
+    State(node): State<Node>,
+    office: Asked<String>,
+    body: Body,
+) -> Result<Json<OfficeLine>, Refusal> {
+    let office = parse(&asked(office)?)?;
+    let request: CandidacyRequest = body::json(body).await?;
+    if request.session.is_empty() || request.session.len() > MAX_SESSION_BYTES {
+        let error = format!("a session has a name of 1 to {MAX_SESSION_BYTES} bytes");
+        return Err(Refusal::invalid(error));
+    }
+    let rules = OfficeRules::new(parse_filter(Some(request.voters))?, request.expected);
+    if !node.candidacies.has(&office, &request.session, &rules)? {
+        let candidacy = node.cluster.stand(&office, rules.clone()).await.map_err(refused)?;
+        info!(%office, session = request.session, "stand for an office, as asked over HTTP");
+        let ends_at = Instant::now() + SESSION_TIME;
+        node.candidacies.start(Session { name: request.session, candidacy, rules, ends_at });
+    }
+    let line = line(&node.cluster, office);
+    node.candidacies.extend(&line);
+    Ok(Json(line))
+}
+
+/// `DELETE /v1/leaders/{office}/candidacy`: gives the office up at once.
+pub(super) async fn resign(
+    State(node): State<Node>,
+    office: Asked<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<OfficeLine>, Refusal> {
+    let office = parse(&asked(office)?)?;
+    let [session] = parameters(query.as_deref(), ["session"])?;
+    let Some(session) = node.candidacies.end(&office, session.as_deref()) else {
+        return Err(Refusal::new(StatusCode::NOT_FOUND, "no such session stands for the office"));
+    };
+    info!(%office, session = session.name, "resign from an office, as asked over HTTP");
+    session.candidacy.resign().await;
+    Ok(Json(line(&node.cluster, office)))
+}
+
+impl Candidacies {
+    /// Whether this session stands for the office.
+    fn has(&self, office: &Office, name: &str, rules: &OfficeRules) -> Result<bool, Refusal> {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.get(office) {
+            Some(known) if known.name != name => {
+                let error = "another program stands for the office through this node";
+                Err(Refusal::new(StatusCode::CONFLICT, error))
+            }
+            Some(known) if known.rules != *rules => {
+                let error = "the session stands for the office by other rules; delete it first";
+                Err(Refusal::new(StatusCode::CONFLICT, error))
+            }
+            Some(_) => Ok(true),
+            None => Ok(false),
+        }
+    }
+
+    /// The program of a session receives this answer. The session lasts for longer than the time that the answer gives it.
+    fn extend(&self, answer: &OfficeLine) {
+        let given = match answer.holder {
+            Holder::Holding { valid_for_ms, .. } => Duration::from_millis(valid_for_ms),
+            Holder::Following { .. } | Holder::Vacant { .. } => Duration::ZERO,
+        };
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sessions.get_mut(&answer.office) {
+            known.ends_at = known.ends_at.max(Instant::now() + given + SESSION_TIME);
+        }
+    }
+
+    /// Keeps a session until it is not renewed in time.
+    fn start(&self, session: Session) {
+        let office = session.candidacy.office().clone();
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.insert(office.clone(), session);
+        drop(sessions);
+        tokio::spawn(self.clone().end_late(office));
+    }
+
+    fn end(&self, office: &Office, name: Option<&str>) -> Option<Session> {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.get(office).filter(|known| name == Some(&*known.name))?;
+        sessions.remove(office)
+    }
+
+    /// Ends a session once it was not renewed in time.
+    async fn end_late(self, office: Office) {
+        loop {
+            let next = {
+                let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                sessions.get(&office).map(|session| session.ends_at)
+            };
+            let Some(ends_at) = next else { return };
+            sleep_until(ends_at).await;
+            let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            if sessions.get(&office).is_some_and(|session| session.ends_at <= Instant::now()) {
+                // Dropping it gives the office up: the program has no more time that it was told of.
+                sessions.remove(&office);
+                info!(%office, "a session ended: its program did not ask again");
+                return;
+            }
+        }
+    }
+}
+
+/// The reader of an office's events.
+struct Reader {
+    cluster: Cluster,
+    office: Office,
+    leaders: LeaderSubscription,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Reader {
+    async fn next(&mut self) -> Option<Event> {
+        let leader = self.leaders.next().await?;
+        let line = OfficeLine::new(self.office.clone(), leader, &self.cluster.members());
+        let change = OfficeChange { at: rfc3339(SystemTime::now()), line };
+        Event::default().event(change.line.holder.name()).json_data(change).ok()
+    }
+}
+
+fn line(cluster: &Cluster, office: Office) -> OfficeLine {
+    let leader = cluster.leader(&office);
+    OfficeLine::new(office, leader, &cluster.members())
+}
+
+fn parse(office: &str) -> Result<Office, Refusal> {
+    office.parse().map_err(|error: phin::OfficeError| Refusal::invalid(error.to_string()))
+}
+
+fn refused(error: StandError) -> Refusal {
+    let status = match error {
+        StandError::Standing => StatusCode::CONFLICT,
+        StandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Refusal::new(status, error.to_string())
+}
+
+/// How long a session lasts after each request, beyond the time for which the answer said that the office is held.
+const SESSION_TIME: Duration = Duration::from_secs(5);
+const MAX_SESSION_BYTES: usize = 64;
