@@ -17,6 +17,8 @@ pub(crate) struct Cluster {
     pub(crate) lan: Lan,
     nodes: Vec<Node>,
     arguments: Vec<String>,
+    /// Where each node keeps its data, if it does.
+    data: Option<tempfile::TempDir>,
 }
 
 /// The number of events of every node at one moment.
@@ -29,6 +31,20 @@ impl Cluster {
     /// # Panics
     /// If this machine cannot, and `NEEDS_NETWORK` is set.
     pub(crate) fn start(family: Family, size: usize, arguments: &[&str]) -> Option<Self> {
+        Self::start_in(None, family, size, arguments)
+    }
+
+    /// The same with a data directory for each node, so that a node that is restarted stays the same member.
+    pub(crate) fn start_with_data(family: Family, size: usize, arguments: &[&str]) -> Option<Self> {
+        Self::start_in(Some(tempfile::tempdir().unwrap()), family, size, arguments)
+    }
+
+    fn start_in(
+        data: Option<tempfile::TempDir>,
+        family: Family,
+        size: usize,
+        arguments: &[&str],
+    ) -> Option<Self> {
         let lan = match Lan::new(family, size) {
             Ok(lan) => lan,
             Err(error) if std::env::var_os(NEEDS_NETWORK).is_some() => {
@@ -43,7 +59,7 @@ impl Cluster {
             }
         };
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut cluster = Self { lan, nodes: Vec::new(), arguments };
+        let mut cluster = Self { lan, nodes: Vec::new(), arguments, data };
         for number in 1..=size {
             let node = cluster.process(number, KEY);
             cluster.nodes.push(node);
@@ -58,6 +74,10 @@ impl Cluster {
         let mut all: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         // Every node has the same list of seeds.
         all.extend(["--join", &seed]);
+        let data = self.data.as_ref().map(|data| data.path().join(format!("n{number}")));
+        if let Some(data) = &data {
+            all.extend(["--data-dir", data.to_str().unwrap()]);
+        }
         Node::start(self.lan.host(number), self.lan.ip(number), &format!("n{number}"), key, &all)
     }
 

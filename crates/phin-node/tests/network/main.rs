@@ -12,6 +12,7 @@ mod floods;
 mod forgeries;
 mod hosts;
 mod lan;
+mod leads;
 mod messages;
 mod namespace;
 mod node;
