@@ -56,7 +56,7 @@ impl Search {
     ) -> Found {
         let mut delay = MIN_DELAY;
         let mut failures = Vec::new();
-        if self.seed_addrs.is_empty() {
+        if members.is_empty() {
             failures = self.resolve().await;
         }
         loop {
@@ -67,8 +67,8 @@ impl Search {
             }
             sleep(self.random.jittered(delay)).await;
             delay = (delay * 2).min(MAX_DELAY);
-            // The names may lead elsewhere by now.
-            failures = self.resolve().await;
+            // The names may lead elsewhere by now. If that takes long, the known addresses come first.
+            failures = timeout(MAX_RESOLVE_TIME, self.resolve()).await.unwrap_or_default();
         }
     }
 
@@ -143,5 +143,7 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(150);
 /// The delay after the first round; it doubles.
 const MIN_DELAY: Duration = Duration::from_millis(100);
 const MAX_DELAY: Duration = Duration::from_secs(5);
+/// How long a later round waits for the names of seeds.
+const MAX_RESOLVE_TIME: Duration = Duration::from_secs(1);
 /// Failures reported of one round.
 const MAX_FAILURES: usize = 16;

@@ -1,4 +1,5 @@
 //! Watchers: what they see, whom they follow, and what they cost.
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
