@@ -9,7 +9,7 @@ use std::{collections::BinaryHeap, iter, sync::Arc};
 use phin_swim::{Filter, Member, Members, ServingState};
 
 use self::{
-    score::{KeyHash, Score},
+    score::{Candidate, KeyHash, Score},
     spread::Zones,
 };
 
@@ -49,8 +49,7 @@ use self::{
 pub struct Placement {
     /// The eligible members, in the order of their ids.
     members: Vec<Arc<Member>>,
-    /// Their weights. A record is text: reading a weight from it for each key would take most of the time.
-    weights: Vec<u16>,
+    candidates: Vec<Candidate>,
     zones: Option<Zones>,
 }
 
@@ -70,10 +69,13 @@ impl Placement {
     /// Prepares the placement over the eligible members of a snapshot for which `filter` holds. Make one after each change of the
     /// list, and use it for many keys.
     pub fn of(members: &Members, filter: &Filter) -> Self {
-        let eligible = members.matching(filter).filter(|member| is_eligible(members, member));
-        let members: Vec<_> = eligible.cloned().collect();
-        let weights = members.iter().map(|member| member.weight()).collect();
-        Self { members, weights, zones: None }
+        let eligible = members
+            .matching(filter)
+            .filter_map(|member| Some((member, eligible_weight(members, member)?)));
+        let (members, candidates) = eligible
+            .map(|(member, weight)| (Arc::clone(member), Candidate::new(member.id(), weight)))
+            .unzip();
+        Self { members, candidates, zones: None }
     }
 
     /// Has [`replicas`](Self::replicas) choose members with different values of this tag, such as `zone`, as far as there are
@@ -102,7 +104,7 @@ impl Placement {
     /// The member that holds a key: the first of its ranking. `None` if no member is eligible.
     pub fn choose(&self, key: impl AsRef<[u8]>) -> Option<&Arc<Member>> {
         let best = self.scores(key.as_ref()).max()?;
-        Some(&self.members[best.1])
+        Some(&self.members[best.index])
     }
 
     /// All eligible members, the best one for the key first. If a member goes away, the others keep their order.
@@ -158,21 +160,22 @@ impl Placement {
     /// The members by their scores, the best first. Nobody reads all of a long ranking, so it is sorted as it is read.
     fn ranking(&self, key: &[u8]) -> impl Iterator<Item = usize> + use<> {
         let mut scores: BinaryHeap<_> = self.scores(key).collect();
-        iter::from_fn(move || scores.pop().map(|(_, index)| index))
+        iter::from_fn(move || scores.pop().map(|score| score.index))
     }
 
-    fn scores(&self, key: &[u8]) -> impl Iterator<Item = (Score, usize)> {
+    fn scores(&self, key: &[u8]) -> impl Iterator<Item = Score> {
         let key = KeyHash::of(key);
-        let members = self.members.iter().zip(&self.weights).enumerate();
-        members.map(move |(index, (member, &weight))| (Score::new(key, member.id(), weight), index))
+        let candidates = self.candidates.iter().enumerate();
+        candidates.map(move |(index, candidate)| candidate.score(key, index))
     }
 }
 
-fn is_eligible(members: &Members, member: &Member) -> bool {
-    member.state().is_live()
+/// The weight of a member that is eligible, whatever its tags; it is not 0.
+fn eligible_weight(members: &Members, member: &Member) -> Option<u16> {
+    let is_eligible = member.state().is_live()
         && member.serving() == ServingState::Serving
-        && member.weight() > 0
-        && members.suppressed_until(member.id()).is_none()
+        && members.suppressed_until(member.id()).is_none();
+    Some(member.weight()).filter(|&weight| is_eligible && weight > 0)
 }
 
 /// The members of `all` that are not among `known`.

@@ -117,8 +117,8 @@ fn the_reference_has_the_scores_and_the_rankings() {
         assert_eq!(text(by_zone.replicas(&key, 3)), row[4], "{row:?}");
     }
     for row in rows("### Scores") {
-        let score =
-            Score::new(KeyHash::of(row[1].trim_matches('"').as_bytes()), of(&listed, &row[2]), 1);
+        let key = KeyHash::of(row[1].trim_matches('"').as_bytes());
+        let score = Candidate::new(of(&listed, &row[2]), 1).score(key, 0);
         assert_eq!([format!("{:016x}", score.hash), score.log.to_string()], row[3..5], "{row:?}");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use phin_swim::{Filter, Member, MemberState};
 
-use super::is_eligible;
+use super::eligible_weight;
 use crate::{Cluster, random::Random};
 
 impl Cluster {
@@ -33,8 +33,8 @@ impl Cluster {
     pub fn choose_two(&self, filter: &Filter) -> Option<Arc<Member>> {
         let (members, data) = (self.members(), self.data());
         let alive = members.matching(filter).filter(|member| member.state() == MemberState::Alive);
-        let eligible: Vec<_> = alive.filter(|member| is_eligible(&members, member)).collect();
-        let weights: Vec<_> = eligible.iter().map(|member| member.weight()).collect();
+        let (eligible, weights): (Vec<_>, Vec<_>) =
+            alive.filter_map(|member| Some((member, eligible_weight(&members, member)?))).unzip();
         let first = draw(&weights, None, &self.shared.random)?;
         let second = draw(&weights, Some(first), &self.shared.random).unwrap_or(first);
         let chosen = match [first, second].map(|drawn| data.load(eligible[drawn].id())) {
