@@ -178,6 +178,19 @@ pub enum Write {
         /// The members that are to receive them; empty for all.
         filter: String,
     },
+    /// The application stands for an office.
+    Stand {
+        /// Its name.
+        office: String,
+        /// The members that vote; empty for all.
+        filter: String,
+        /// How many voters there are, if that is stated.
+        expected: Option<u16>,
+    },
+    /// The application stands for an office no longer.
+    Resign(String),
+    /// The application takes work, or drains.
+    Serve(bool),
 }
 
 /// The part of a member that stops.

@@ -9,9 +9,11 @@ use crate::{
 
 mod data;
 mod messages;
+mod offices;
 
 pub use data::{DataLedger, Publication};
 pub use messages::{MessageLedger, Published};
+pub use offices::{OfficeLedger, OfficeTerm};
 
 /// The records of a run.
 #[derive(Clone, Debug)]
@@ -36,6 +38,8 @@ pub struct Ledger {
     pub data: DataLedger,
     /// The messages to all members, and their deliveries.
     pub messages: MessageLedger,
+    /// Who held which office.
+    pub offices: OfficeLedger,
 }
 
 /// A real death and how it became known.
@@ -102,6 +106,7 @@ impl Default for Ledger {
             evicted: BTreeSet::new(),
             data: DataLedger::default(),
             messages: MessageLedger::default(),
+            offices: OfficeLedger::default(),
         }
     }
 }

@@ -40,12 +40,15 @@ mod truth;
 mod world;
 
 pub use experiment::{
-    Conditions, DataCase, Experiment, Job, MalformedLine, MessageCase, Metrics, Point, SampleLine,
-    run_jobs,
+    Conditions, DataCase, Experiment, Job, MalformedLine, MessageCase, Metrics, Point,
+    SampleLine, run_jobs,
 };
 pub use fault::{Data, Fault, OnePath, Scope, Write};
 pub use latency::Latency;
-pub use ledger::{DataLedger, Death, FalseVerdict, Ledger, MessageLedger, Publication, Published};
+pub use ledger::{
+    DataLedger, Death, FalseVerdict, Ledger, MessageLedger, OfficeLedger, OfficeTerm, Publication,
+    Published,
+};
 pub use lie::{Lie, Lies};
 pub use measure::{Kill, Load, Measured, Measurement};
 pub use network::{Hosts, NetworkConfig, Rule, RuleId};

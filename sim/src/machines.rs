@@ -9,7 +9,7 @@ use crate::{
     asking::{Asking, Quota},
     clock::Clock,
     connection::Connection,
-    node::{Action, Generation, HostId, Instant, NodeId, Peer, Process},
+    node::{Action, Generation, HostId, Instant, NodeId, Peer, Process, Promises},
     packet::Packet,
 };
 
@@ -64,6 +64,8 @@ pub(crate) struct Node {
     /// The actions of the time while it was blocked.
     pub(crate) unsent: Vec<Action>,
     pub(crate) questions: BTreeMap<u64, Asking>,
+    /// The votes on its disk.
+    pub(crate) promises: Promises,
     /// When it is due to be called next, if at all.
     pub(crate) wake_at: Option<Instant>,
 }
@@ -96,6 +98,7 @@ impl Machines {
             held: VecDeque::new(),
             unsent: Vec::new(),
             questions: BTreeMap::new(),
+            promises: Promises::default(),
             wake_at: None,
         });
         NodeId(self.nodes.len() as u32 - 1)

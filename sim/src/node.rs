@@ -1,12 +1,13 @@
 //! The interface of protocols: a [`Process`] takes inputs and returns [`Action`]s, as `phin_swim::Swim` does.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{lie::Lies, traffic::PartBytes};
 
 pub use crate::id::{HostId, NodeId, Peer};
 pub use phin_swim::{
-    Disconnection, Generation, HostAnswer, Incarnation, Instant, Question, Unreachable, Version,
+    Disconnection, Generation, HostAnswer, Incarnation, Instant, Promises, Question, Unreachable,
+    Version,
 };
 
 /// How a message is sent.
@@ -91,6 +92,19 @@ pub enum Input<'a> {
         /// The members that are to receive it; empty for all.
         filter: &'a str,
     },
+    /// The application stands for an office.
+    Stand {
+        /// Its name.
+        office: &'a str,
+        /// The members that vote; empty for all.
+        filter: &'a str,
+        /// How many voters there are, if that is stated.
+        expected: Option<u16>,
+    },
+    /// The application stands for an office no longer.
+    Resign(&'a str),
+    /// The application takes work, or drains.
+    Serve(bool),
 }
 
 /// An output of a process.
@@ -126,6 +140,61 @@ pub enum Action {
     Data(NodeId, Option<DataLine>),
     /// Something happened to a message.
     Message(MessageNews),
+    /// The votes of the member are on its disk from now on.
+    Keep(Promises),
+    /// Something happened to an office.
+    Office(OfficeNews),
+}
+
+/// What happened to an office at a member.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OfficeNews {
+    /// Its name.
+    pub office: Arc<str>,
+    /// What happened.
+    pub what: OfficeChange,
+}
+
+/// What happened to an office at a member.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OfficeChange {
+    /// The member stands for it, and so many voters are expected, if that is stated.
+    Stands(Option<u16>),
+    /// It stands for it no longer.
+    Resigned,
+    /// As a voter it granted a term to this member, and kept that.
+    Granted {
+        /// The term.
+        term: u64,
+        /// The candidate.
+        to: NodeId,
+    },
+    /// It holds the office.
+    Elected {
+        /// The term.
+        term: u64,
+        /// Until when, on its own clock.
+        valid_until: Instant,
+    },
+    /// It holds the office for longer.
+    Renewed {
+        /// Until when, on its own clock.
+        valid_until: Instant,
+    },
+    /// It does not hold the office any more.
+    Lost {
+        /// The term that ended.
+        term: u64,
+    },
+    /// Another member is said to hold it.
+    Following {
+        /// The holder.
+        member: NodeId,
+        /// Its term.
+        term: u64,
+    },
+    /// No member is known to hold it, for this reason.
+    Vacant(&'static str),
 }
 
 /// An event of a message to all members, at one of them.
@@ -282,7 +351,7 @@ pub trait Process: Send {
 }
 
 /// The parameters of a start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Start {
     /// The member.
     pub node: NodeId,
@@ -296,6 +365,8 @@ pub struct Start {
     pub rng_seed: u64,
     /// The members that it knows.
     pub knowledge: Knowledge,
+    /// The votes of its earlier runs that are on its disk.
+    pub promises: Promises,
 }
 
 /// The members that a process knows when it starts.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{
     ledger::Ledger,
     machines::Machines,
-    node::{DataLine, Instant, MessageNews, NodeId, Notice, Process},
+    node::{DataLine, Instant, MessageNews, NodeId, Notice, OfficeNews, Process},
     traffic::Traffic,
     truth::Truth,
 };
@@ -20,6 +20,8 @@ mod member_data;
 mod messages_complete;
 mod messages_sound;
 mod no_return;
+mod offices_held;
+mod offices_sound;
 mod self_alive;
 mod suspicions;
 mod wrongly_dead;
@@ -34,6 +36,8 @@ pub use member_data::MemberDataSound;
 pub use messages_complete::MessagesComplete;
 pub use messages_sound::MessagesSound;
 pub use no_return::NoReturn;
+pub use offices_held::OfficesHeld;
+pub use offices_sound::OfficesSound;
 pub use self_alive::SelfAlive;
 pub use suspicions::Suspicions;
 pub use wrongly_dead::WronglyDead;
@@ -60,6 +64,17 @@ pub trait Oracle: Send {
     /// Sees what happened to a message at a member.
     fn observe_message(&mut self, truth: &Truth, now: Instant, at: NodeId, news: MessageNews) {
         let _ = (truth, now, at, news);
+    }
+
+    /// Sees what happened to an office at a member. If that holds it, it is until this true moment.
+    fn observe_office(
+        &mut self,
+        truth: &Truth,
+        now: Instant,
+        (at, until): (NodeId, Instant),
+        news: &OfficeNews,
+    ) {
+        let _ = (truth, now, at, until, news);
     }
 
     /// Inspects the run from time to time.

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
     Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Message, Name, NotTaken,
-    Office, Output, PublishRequest, QueryAnswer, QueryToken, Receipt, Route, Swim, Template, Term,
+    Office, OfficeEvent, OfficeRules, Output, PublishRequest, QueryAnswer, QueryToken, Receipt,
+    Route, ServingState, Swim, Template, Term,
 };
 
 use crate::{
@@ -13,8 +14,8 @@ use crate::{
     lie::Lies,
     node::{
         Action, Belief, Channel, DataLine, Generation, HostId, Input, Instant, Knowledge, Line,
-        MessageLine, MessageNews, NodeId, Notice, Peer, Process, Protocol, Start, Transport, Usage,
-        secs,
+        MessageLine, MessageNews, NodeId, Notice, OfficeChange, OfficeNews, Peer, Process,
+        Protocol, Start, Transport, Usage, secs,
     },
     protocols::{ProtocolKind, SettingsError},
     settings::ConfigSettings,
@@ -95,11 +96,12 @@ impl Protocol for Phin {
     }
 
     fn start(&self, start: Start) -> Box<dyn Process> {
-        let Start { node, host, generation, now, rng_seed, knowledge } = start;
+        let Start { node, host, generation, now, rng_seed, knowledge, promises } = start;
         let keys = SimKeys { node, seed: self.seed };
         let (config, me) = (self.config.clone(), local(node, host, generation));
         let swim = Swim::new(now, me, config, Arc::new(keys), rng_seed);
         let mut swim = swim.expect("the template was made with the same configuration");
+        swim.leading(now).restore(promises);
         if knowledge == Knowledge::Everyone {
             self.template.give_to(&mut swim);
         }
@@ -238,11 +240,11 @@ impl PhinProcess {
                 self.unkept.push((office, term));
                 return None;
             }
+            Output::Office(event) => Action::Office(self.office_news(event)?),
             // A simulation has no application to ask.
             Output::SendEnded { .. }
             | Output::QueryOutcome { .. }
             | Output::QueryEnded { .. }
-            | Output::Office(_)
             | Output::Newcomer { .. }
             | Output::JoinEnded { .. }
             | Output::LeaveConfirmed(_)
@@ -261,7 +263,7 @@ impl PhinProcess {
             if let Some(receipt) = self.unclaimed.pop() {
                 self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
             } else if let Some((office, term)) = self.unkept.pop() {
-                self.swim.leading(now).handle_kept(&office, term);
+                self.keep(now, &office, term, actions);
             } else if let Some((token, body)) = self.asked.pop() {
                 // If two queries arrive together, one may end before its answer.
                 let _ = self.swim.querying(now).reply(token, QueryAnswer::Reply(body));
@@ -270,6 +272,52 @@ impl PhinProcess {
             }
         }
         self.report_data(actions);
+    }
+
+    /// Keeps the votes of the member on its disk, this one among them.
+    fn keep(&mut self, now: Instant, office: &Office, term: Term, actions: &mut Vec<Action>) {
+        let promises = self.swim.offices().promises();
+        let kept = promises.of.iter().find(|promise| promise.office == *office);
+        if let Some(to) = kept.and_then(|kept| self.node(kept.candidate)) {
+            let what = OfficeChange::Granted { term: term.0, to };
+            actions.push(Action::Office(OfficeNews { office: office.as_str().into(), what }));
+        }
+        actions.push(Action::Keep(promises));
+        self.swim.leading(now).handle_kept(office, term);
+    }
+
+    /// What happened to an office; `None` if its holder is not in the run.
+    fn office_news(&self, event: OfficeEvent) -> Option<OfficeNews> {
+        let (office, what) = match event {
+            OfficeEvent::Elected { office, token, valid_until } => {
+                (office, OfficeChange::Elected { term: token.0, valid_until })
+            }
+            OfficeEvent::Renewed { office, valid_until } => {
+                (office, OfficeChange::Renewed { valid_until })
+            }
+            OfficeEvent::Lost { office, token, .. } => {
+                (office, OfficeChange::Lost { term: token.0 })
+            }
+            OfficeEvent::Following { office, member, token } => {
+                (office, OfficeChange::Following { member: self.node(member)?, term: token.0 })
+            }
+            OfficeEvent::Vacant { office, why } => (office, OfficeChange::Vacant(why.as_str())),
+        };
+        Some(OfficeNews { office: office.as_str().into(), what })
+    }
+
+    /// Stands for an office, unless that is refused.
+    fn stand(
+        &mut self,
+        now: Instant,
+        (name, rules): (&str, OfficeRules),
+        actions: &mut Vec<Action>,
+    ) {
+        let office: Office = name.parse().expect("simulated offices are well formed");
+        let what = OfficeChange::Stands(rules.expected);
+        if self.swim.leading(now).stand(office, rules).is_ok() {
+            actions.push(Action::Office(OfficeNews { office: name.into(), what }));
+        }
     }
 
     /// The message as a line; `None` if its publisher is not in the run.
@@ -373,6 +421,21 @@ impl Process for PhinProcess {
                     self.swim.describe(now, |profile| profile.tags = tags);
                 }
             }
+            Input::Stand { office, filter, expected } => {
+                let voters = filter.parse().expect("scenarios are checked before they run");
+                self.stand(now, (office, OfficeRules::new(voters, expected)), actions);
+            }
+            Input::Resign(name) => {
+                let office: Office = name.parse().expect("simulated offices are well formed");
+                if self.swim.leading(now).resign(&office) {
+                    let what = OfficeChange::Resigned;
+                    actions.push(Action::Office(OfficeNews { office: name.into(), what }));
+                }
+            }
+            Input::Serve(serves) => self.swim.describe(now, |profile| {
+                profile.serving =
+                    if serves { ServingState::Serving } else { ServingState::Draining };
+            }),
             Input::Publish { topic, body, filter } => {
                 self.publish(now, (topic, body, filter), actions);
             }

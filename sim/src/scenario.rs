@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io::Write, time::Duration};
 
-use phin_swim::Filter;
+use phin_swim::{Filter, Office};
 use serde::Deserialize;
 
 use crate::{
@@ -10,7 +10,8 @@ use crate::{
     node::{Belief, Instant, Knowledge, NodeId, millis, secs},
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
-        MessagesComplete, MessagesSound, NoReturn, SelfAlive, Suspicions, WronglyDead,
+        MessagesComplete, MessagesSound, NoReturn, OfficesHeld, OfficesSound, SelfAlive,
+        Suspicions, WronglyDead,
     },
     protocols::{ProtocolKind, SettingsError},
     simulation::{Setup, Simulation},
@@ -160,10 +161,15 @@ impl Scenario {
                 let key = if timed.event.is_once() { "count" } else { "every" };
                 return here(key, format!("a member writes at most {MAX_WRITES} times"));
             }
-            if let Event::Publish { filter, .. } = &timed.event
+            if let Event::Publish { filter, .. } | Event::Stand { filter, .. } = &timed.event
                 && let Err(error) = filter.parse::<Filter>()
             {
                 return here("filter", error.to_string());
+            }
+            if let Event::Stand { office, .. } | Event::Resign { office, .. } = &timed.event
+                && let Err(error) = office.parse::<Office>()
+            {
+                return here("office", error.to_string());
             }
             let all = |event: &TimedEvent| event.event.newcomers(self.nodes);
             ever = self.event.iter().map(all).fold(self.nodes, u32::saturating_add);
@@ -280,6 +286,8 @@ impl Scenario {
         run.watch(Box::new(MessagesSound::default()));
         let within = expect.messages_within.map(|span| span.0);
         run.watch(Box::new(MessagesComplete::new(expect.max_missed, within)));
+        run.watch(Box::new(OfficesSound::default()));
+        run.watch(Box::new(OfficesHeld::new(calm_since)));
         run.watch(Box::new(NoReturn::default()));
         run.watch(Box::new(SelfAlive::default()));
         run.watch(Box::new(Completeness::new(expect.known_within.0, calm_since)));

@@ -10,6 +10,12 @@ pub struct Truth {
     nodes: Vec<TrueNode>,
     separations: Vec<Separation>,
     liars: BTreeSet<NodeId>,
+    /// The members that started without what they had promised.
+    forgetful: BTreeSet<NodeId>,
+    /// The members that drain.
+    draining: BTreeSet<NodeId>,
+    /// When a clock last skipped ahead.
+    jumped_at: Option<Instant>,
     /// The total time that ended processes ran.
     lived: Duration,
 }
@@ -101,6 +107,26 @@ impl Truth {
         })
     }
 
+    /// Whether any member started without what it had promised as a voter.
+    pub fn has_forgetful(&self) -> bool {
+        !self.forgetful.is_empty()
+    }
+
+    /// Whether the application of a member takes no work.
+    pub fn is_draining(&self, id: NodeId) -> bool {
+        self.draining.contains(&id)
+    }
+
+    /// Whether any clock skipped ahead in the time before.
+    pub fn jumped_since(&self, now: Instant, time: Duration) -> bool {
+        self.jumped_at.is_some_and(|at| now - at < time)
+    }
+
+    /// Whether a process of the member exists.
+    pub fn has_process(&self, id: NodeId) -> bool {
+        self.node(id).is_some_and(|node| node.life != Life::Crashed)
+    }
+
     /// The total time that all members have run.
     pub fn lived(&self, now: Instant) -> Duration {
         let running = self.nodes.iter().filter(|node| node.life == Life::Running);
@@ -127,6 +153,7 @@ impl Truth {
         let Some(known) = self.nodes.get_mut(id.index()) else {
             return self.nodes.push(node);
         };
+        self.draining.remove(&id);
         let TrueNode { starts, troubles, trouble_ended, .. } = *known;
         *known = TrueNode { starts: starts + 1, troubles, trouble_ended, ..node };
     }
@@ -169,6 +196,21 @@ impl Truth {
             node.troubles = node.troubles.saturating_sub(1);
             node.trouble_ended = Some(now);
         }
+    }
+
+    pub(crate) fn record_forgetful(&mut self, id: NodeId) {
+        self.forgetful.insert(id);
+    }
+
+    pub(crate) fn set_draining(&mut self, id: NodeId, drains: bool) {
+        match drains {
+            true => _ = self.draining.insert(id),
+            false => _ = self.draining.remove(&id),
+        }
+    }
+
+    pub(crate) const fn record_jump(&mut self, now: Instant) {
+        self.jumped_at = Some(now);
     }
 
     pub(crate) fn record_liar(&mut self, id: NodeId) {

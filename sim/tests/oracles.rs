@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use phin_sim::{
     Action, Belief, DataLine, Fault, Generation, Incarnation, Input, Instant, Knowledge, Line,
-    MessageLine, MessageNews, NetworkConfig, NodeId, Notice, Process, Protocol, ProtocolKind,
-    Setup, Simulation, Start, Transport, Usage, Version, Write, millis,
+    MessageLine, MessageNews, NetworkConfig, NodeId, Notice, OfficeChange, OfficeNews, Process,
+    Protocol, ProtocolKind, RuleId, Scope, Setup, Simulation, Start, Transport, Usage, Version,
+    Write, millis,
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
-        MessagesComplete, MessagesSound, NoReturn, Oracle, SelfAlive, Suspicions, Violation,
-        WronglyDead,
+        MessagesComplete, MessagesSound, NoReturn, OfficesHeld, OfficesSound, Oracle, SelfAlive,
+        Suspicions, Violation, WronglyDead,
     },
     secs,
 };
@@ -63,6 +64,16 @@ enum Bug {
     MissesMessages,
     /// Drops a message, and reports too many.
     MissesTooMany,
+    /// Holds an office of its own accord.
+    TakesOffice,
+    /// Reports an earlier term again.
+    LowersTerms,
+    /// Acts as the holder for longer than the lease.
+    KeepsOffice,
+    /// Does not report first that it lost the office while it was stopped.
+    LosesOfficeLate,
+    /// Grants nothing, and gives up at once what it is granted.
+    DeclinesOffice,
 }
 
 /// phin, with a bug in the first member.
@@ -92,9 +103,9 @@ impl Protocol for Faulty {
     }
 
     fn start(&self, start: Start) -> Box<dyn Process> {
-        let bug = if start.node == NodeId(0) { self.bug } else { Bug::None };
-        let sound = self.sound.start(start);
         let (me, has_told, first_data, held) = (start.node, false, None, None);
+        let bug = if me == NodeId(0) { self.bug } else { Bug::None };
+        let sound = self.sound.start(start);
         Box::new(FaultyProcess { bug, me, has_told, first_data, held, sound })
     }
 }
@@ -155,6 +166,46 @@ impl FaultyProcess {
     }
 }
 
+impl FaultyProcess {
+    fn change_offices(&self, now: Instant, actions: &mut Vec<Action>, is_time: bool) {
+        let office: Arc<str> = "a".into();
+        let news = |what| Action::Office(OfficeNews { office: Arc::clone(&office), what });
+        let elected =
+            |term, lasts| news(OfficeChange::Elected { term, valid_until: now + secs(lasts) });
+        match self.bug {
+            Bug::TakesOffice if is_time => actions.push(elected(900, 2)),
+            Bug::LowersTerms if is_time => actions.push(elected(0, 0)),
+            Bug::KeepsOffice => {
+                for action in actions.iter_mut() {
+                    if let Action::Office(OfficeNews { what, .. }) = action
+                        && let OfficeChange::Elected { valid_until, .. }
+                        | OfficeChange::Renewed { valid_until } = what
+                    {
+                        *valid_until = *valid_until + secs(30);
+                    }
+                }
+                actions.retain(|action| !is_lost(action));
+            }
+            Bug::LosesOfficeLate => {
+                let lost: Vec<_> = actions.extract_if(.., |action| is_lost(action)).collect();
+                actions.extend(lost);
+            }
+            Bug::DeclinesOffice => actions.retain(|action| {
+                !matches!(action, Action::Office(_)) || is_stand(action) || is_lost(action)
+            }),
+            _ => {}
+        }
+    }
+}
+
+fn is_lost(action: &Action) -> bool {
+    matches!(action, Action::Office(OfficeNews { what: OfficeChange::Lost { .. }, .. }))
+}
+
+fn is_stand(action: &Action) -> bool {
+    matches!(action, Action::Office(OfficeNews { what: OfficeChange::Stands(_), .. }))
+}
+
 impl Process for FaultyProcess {
     fn handle(&mut self, now: Instant, input: Input<'_>, actions: &mut Vec<Action>) {
         self.sound.handle(now, input, actions);
@@ -171,6 +222,11 @@ impl Process for FaultyProcess {
             | Bug::InventsRevisions
             | Bug::ShowsDeletedData
             | Bug::TakesTooMuchData => self.change_data(actions),
+            Bug::TakesOffice
+            | Bug::LowersTerms
+            | Bug::KeepsOffice
+            | Bug::LosesOfficeLate
+            | Bug::DeclinesOffice => self.change_offices(now, actions, is_time),
             Bug::RepeatsMessages
             | Bug::SwapsMessages
             | Bug::ForgesMessages
@@ -383,4 +439,54 @@ fn limits_catches_a_flood() {
 #[test]
 fn limits_catches_a_hoard() {
     catches(Bug::Hoards, || Box::new(Limits::new(64, 64, 20.0)));
+}
+
+/// What an oracle finds of an office that the first member holds until it is stopped or cut off from 25 s to 35 s.
+fn office_violations(bug: Bug, is_cut: bool, oracle: Box<dyn Oracle>) -> Vec<Violation> {
+    let (seed, nodes, knowledge) = (1, 5, Knowledge::Everyone);
+    let network = NetworkConfig::lan();
+    let setup = Setup { seed, nodes, knowledge, network, firewalled_every: 0 };
+    let sound = ProtocolKind::Phin.make(seed, nodes);
+    let mut run = Simulation::new(setup, Arc::new(Faulty { bug, sound }));
+    run.watch(oracle);
+    let stand = Write::Stand { office: "a".to_owned(), filter: String::new(), expected: Some(5) };
+    let stand = |who| Fault::Write(who, stand.clone());
+    run.schedule(Instant::START + secs(1), stand(vec![NodeId(0)]));
+    run.schedule(Instant::START + secs(8), stand((1..5).map(NodeId).collect()));
+    let (nodes, lasts) = (vec![NodeId(0)], secs(10));
+    let others = (1..5).map(NodeId).collect();
+    let fault = match is_cut {
+        true => Fault::partition(RuleId(1), &[nodes, others], 5, lasts),
+        false => Fault::Pause { nodes, scope: Scope::Process, lasts },
+    };
+    run.schedule(Instant::START + secs(25), fault);
+    while run.now() < Instant::START + secs(60) {
+        run.run_until(run.now() + secs(1));
+        run.inspect();
+    }
+    run.finish()
+}
+
+#[test]
+fn offices_sound_catches_two_holders_low_terms_no_majority_and_a_late_loss() {
+    let sound = || Box::new(OfficesSound::default());
+    for (bug, is_cut, expected) in [
+        (Bug::TakesOffice, false, "was granted by 0 voters, not 3"),
+        (Bug::LowersTerms, false, "comes after"),
+        (Bug::KeepsOffice, true, "meets term"),
+        (Bug::LosesOfficeLate, false, "has ended, which was not reported first"),
+    ] {
+        let found = office_violations(bug, is_cut, sound());
+        assert!(found.iter().any(|found| found.text.contains(expected)), "{bug:?}: {found:?}");
+    }
+    for is_cut in [false, true] {
+        assert_eq!(office_violations(Bug::None, is_cut, sound()), []);
+    }
+}
+
+#[test]
+fn offices_held_catches_an_office_that_stays_vacant() {
+    let held = || Box::new(OfficesHeld::new(Instant::START + secs(3)));
+    assert!(!office_violations(Bug::DeclinesOffice, false, held()).is_empty());
+    assert_eq!(office_violations(Bug::None, false, held()), []);
 }

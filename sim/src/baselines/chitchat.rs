@@ -191,6 +191,9 @@ impl Process for Node {
             | Input::Moved(_)
             | Input::Delete(_)
             | Input::Tag(_)
+            | Input::Stand { .. }
+            | Input::Resign(_)
+            | Input::Serve(_)
             | Input::Publish { .. }
             | Input::Connected(_)
             | Input::Disconnected(..)

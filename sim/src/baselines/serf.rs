@@ -129,6 +129,9 @@ impl Process for Node {
             | Input::Put { .. }
             | Input::Delete(_)
             | Input::Tag(_)
+            | Input::Stand { .. }
+            | Input::Resign(_)
+            | Input::Serve(_)
             | Input::Connected(_)
             | Input::Disconnected(..)
             | Input::Unreachable(..)

@@ -523,6 +523,9 @@ impl Process for Node {
             | Input::Put { .. }
             | Input::Delete(_)
             | Input::Tag(_)
+            | Input::Stand { .. }
+            | Input::Resign(_)
+            | Input::Serve(_)
             | Input::Publish { .. }
             | Input::Connected(_)
             | Input::Disconnected(..)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     network::NetworkConfig,
-    node::{Knowledge, Protocol, Start, secs},
+    node::{Knowledge, Promises, Protocol, Start, secs},
     phin::Phin,
     simulation::{Setup, Simulation},
 };
@@ -15,7 +15,8 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
     let phin = Phin::new("phin", phin_swim::Config::lan(), 7, 12).unwrap();
     let (node, now) = (NodeId(0), Instant::START);
     let (generation, knowledge) = (Generation(1), Knowledge::Everyone);
-    let start = Start { node, host: HostId(0), generation, now, rng_seed: 1, knowledge };
+    let promises = Promises::default();
+    let start = Start { node, host: HostId(0), generation, now, rng_seed: 1, knowledge, promises };
     let (about, every, lasts) = (vec![NodeId(3)], millis(50), millis(1_000));
     let lies = Lies { lie, about, every, count: 100, lasts };
     let begins = now + millis(1);

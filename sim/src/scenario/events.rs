@@ -80,6 +80,14 @@ pub(crate) enum Event {
     Delete { who: Who, count: u32 },
     /// Members publish messages to all.
     Publish { who: Who, bytes: usize, repeated: Repeated, topics: u32, filter: String },
+    /// Members stand for an office, with so many voters.
+    Stand { who: Who, office: String, filter: String, expected: Option<u16> },
+    /// Members stand for an office no longer.
+    Resign { who: Who, office: String },
+    /// Members take no work.
+    Drain { who: Who },
+    /// Members take work again.
+    Serve { who: Who },
     /// Members change a tag again and again.
     Tag { who: Who, every: Span, lasts: Span },
     /// Members lie about others.
@@ -109,6 +117,7 @@ pub(crate) struct RawEvent {
     data: Option<DataAs>,
     each: Option<Span>,
     every: Option<Span>,
+    expected: Option<u16>,
     filter: Option<String>,
     from: Option<Who>,
     groups: Option<Vec<Who>>,
@@ -116,6 +125,7 @@ pub(crate) struct RawEvent {
     lie: Option<Lie>,
     millionths: Option<i32>,
     noticed_after: Option<Span>,
+    office: Option<String>,
     only_datagrams: Option<bool>,
     open: Option<Span>,
     refuses: Option<bool>,
@@ -163,6 +173,10 @@ pub(crate) enum Kind {
     Write,
     Delete,
     Publish,
+    Stand,
+    Resign,
+    Drain,
+    Serve,
     Tag,
     Lie,
 }
@@ -176,6 +190,8 @@ impl Kind {
             | Self::Move
             | Self::Map
             | Self::Leave
+            | Self::Drain
+            | Self::Serve
             | Self::Stop => (&["who"], &[]),
             Self::Readdress => (&["who"], &["noticed-after"]),
             Self::LoseFlows => (&["who"], &["refuses"]),
@@ -197,6 +213,8 @@ impl Kind {
             Self::Write => (&["who", "bytes", "every", "lasts"], &["count"]),
             Self::Delete => (&["who", "count"], &[]),
             Self::Publish => (&["who", "bytes"], &["count", "every", "lasts", "topics", "filter"]),
+            Self::Stand => (&["who", "office"], &["expected", "filter"]),
+            Self::Resign => (&["who", "office"], &[]),
             Self::Tag => (&["who", "every", "lasts"], &[]),
             Self::Lie => (&["who", "lie", "lasts"], &["about", "every", "count"]),
         }
@@ -305,6 +323,15 @@ impl RawEvent {
                 topics: self.topics.take().unwrap_or(1),
                 filter: self.filter.take().unwrap_or_default(),
             },
+            Kind::Stand => Event::Stand {
+                who: take!(who),
+                office: take!(office),
+                filter: self.filter.take().unwrap_or_default(),
+                expected: self.expected.take(),
+            },
+            Kind::Resign => Event::Resign { who: take!(who), office: take!(office) },
+            Kind::Drain => Event::Drain { who: take!(who) },
+            Kind::Serve => Event::Serve { who: take!(who) },
             Kind::Tag => Event::Tag { who: take!(who), every: take!(every), lasts: take!(lasts) },
             Kind::Lie => {
                 let lie: Lie = take!(lie);
@@ -331,6 +358,7 @@ impl RawEvent {
             ("data", self.data.is_some()),
             ("each", self.each.is_some()),
             ("every", self.every.is_some()),
+            ("expected", self.expected.is_some()),
             ("filter", self.filter.is_some()),
             ("from", self.from.is_some()),
             ("groups", self.groups.is_some()),
@@ -338,6 +366,7 @@ impl RawEvent {
             ("lie", self.lie.is_some()),
             ("millionths", self.millionths.is_some()),
             ("noticed-after", self.noticed_after.is_some()),
+            ("office", self.office.is_some()),
             ("only-datagrams", self.only_datagrams.is_some()),
             ("open", self.open.is_some()),
             ("refuses", self.refuses.is_some()),
@@ -516,6 +545,15 @@ impl Event {
                     }
                 }
             }
+            Self::Stand { who, office, filter, expected } => {
+                let (office, filter, expected) = (office.clone(), filter.clone(), *expected);
+                (now, Fault::Write(who.list(nodes), Write::Stand { office, filter, expected }))
+            }
+            Self::Resign { who, office } => {
+                (now, Fault::Write(who.list(nodes), Write::Resign(office.clone())))
+            }
+            Self::Drain { who } => (now, Fault::Write(who.list(nodes), Write::Serve(false))),
+            Self::Serve { who } => (now, Fault::Write(who.list(nodes), Write::Serve(true))),
             Self::Tag { who, every, lasts } => {
                 return again_and_again(&who.list(nodes), *every, *lasts, |_| Write::Tag);
             }
@@ -551,6 +589,10 @@ impl Event {
             | Self::Write { who, .. }
             | Self::Delete { who, .. }
             | Self::Publish { who, .. }
+            | Self::Stand { who, .. }
+            | Self::Resign { who, .. }
+            | Self::Drain { who }
+            | Self::Serve { who }
             | Self::Tag { who, .. }
             | Self::Stop { who } => vec![("who", who, true)],
             Self::Cut { from, to, .. } | Self::Lose { from, to, .. } => {
@@ -625,6 +667,10 @@ impl Event {
                 | Self::Write { .. }
                 | Self::Delete { .. }
                 | Self::Publish { .. }
+                | Self::Stand { .. }
+                | Self::Resign { .. }
+                | Self::Drain { .. }
+                | Self::Serve { .. }
                 | Self::Tag { .. }
         )
     }
@@ -664,6 +710,10 @@ impl Event {
             | Self::Write { .. }
             | Self::Delete { .. }
             | Self::Publish { .. }
+            | Self::Stand { .. }
+            | Self::Resign { .. }
+            | Self::Drain { .. }
+            | Self::Serve { .. }
             | Self::Tag { .. }
             | Self::Lie { .. } => Duration::ZERO,
         }

@@ -40,6 +40,8 @@ pub struct Expect {
     pub converged: bool,
     /// The time after a fault during which its consequences are excused.
     pub grace: Span,
+    /// Expected holders of offices, between some moments.
+    pub offices: Vec<HeldOffice>,
     /// Expected states of members in the lists of others at some moments.
     pub at: Vec<Held>,
     /// The maximum number of links of a member.
@@ -66,6 +68,25 @@ pub struct Expect {
     pub degraded_only: Option<Who>,
     /// Only these members report themselves as isolated.
     pub isolated_only: Option<Who>,
+}
+
+/// The expected holders of an office.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct HeldOffice {
+    /// The office.
+    pub office: String,
+    /// From when on, by default from the start.
+    #[serde(default)]
+    pub from: Span,
+    /// Until when, by default until the end.
+    pub to: Option<Span>,
+    /// Only these members hold it, one at a time; nobody, if there are none.
+    pub by: Option<Who>,
+    /// So many members hold it one after the other, at most.
+    pub changes: Option<usize>,
+    /// The longest time without a holder, from the first one to the end.
+    pub vacant_for: Option<Span>,
 }
 
 /// The expected state of members in the lists of others at a moment.
@@ -113,6 +134,7 @@ impl Default for Expect {
             known_after: None,
             converged: true,
             grace: Span(secs(5)),
+            offices: Vec::new(),
             at: Vec::new(),
             max_links: 64,
             max_connections: 64,
@@ -258,6 +280,7 @@ impl Expect {
                 fail("no data was published".to_owned());
             }
         }
+        self.check_offices(scenario, run, &mut fail);
         let publishes = |timed: &TimedEvent| matches!(timed.event, Event::Publish { .. });
         if ledger.messages.published.is_empty() && scenario.event.iter().any(publishes) {
             fail("no message was published".to_owned());
@@ -277,6 +300,33 @@ impl Expect {
                 for line in lines.iter().filter(|line| line.version.incarnation.0 > max) {
                     fail(format!("{} is at {:?} with {node}", line.node, line.version));
                 }
+            }
+        }
+    }
+}
+
+impl Expect {
+    fn check_offices(&self, scenario: &Scenario, run: &Simulation, fail: &mut impl FnMut(String)) {
+        let ledger = &run.ledger().offices;
+        for held in &self.offices {
+            let HeldOffice { office, from, to, by, changes, vacant_for } = held;
+            let to = to.map_or(run.now(), |to| Instant::START + to.0);
+            let holders = ledger.holders(office, Instant::START + from.0, to);
+            let found: BTreeSet<_> = holders.iter().copied().collect();
+            let expected = by.as_ref().map(|by| by.of(scenario.nodes));
+            if let Some(expected) = expected
+                && (!found.is_subset(&expected) || found.is_empty() != expected.is_empty())
+            {
+                fail(format!("{office} was held by {}, not {}", names(&found), names(&expected)));
+            }
+            if changes.is_some_and(|most| holders.len() > most) {
+                fail(format!("{office} was held by {} members in turn", holders.len()));
+            }
+            let vacancy = ledger.longest_vacancy(office, run.now());
+            if let Some(Span(most)) = vacant_for
+                && vacancy.is_none_or(|vacancy| vacancy > *most)
+            {
+                fail(format!("{office} was vacant for {vacancy:?}"));
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     lie::Lies,
     machines::{HostState, Node},
     network::{Hosts, Rule},
-    node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, secs},
+    node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, Promises, secs},
     queue::Class,
     truth::Life,
 };
@@ -83,6 +83,7 @@ impl World {
             }
             Fault::Jump(nodes, by) => {
                 let now = self.now;
+                self.truth.record_jump(now);
                 self.change_clocks(nodes, |node| node.clock.jump(now, by));
             }
             Fault::Leave(nodes) => nodes.into_iter().for_each(|node| self.leave(node)),
@@ -210,6 +211,14 @@ impl World {
                 self.last_written += 1;
                 self.input(id, Input::Tag(&self.last_written.to_string()));
             }
+            Write::Stand { office, filter, expected } => {
+                self.input(id, Input::Stand { office, filter, expected: *expected });
+            }
+            Write::Resign(office) => self.input(id, Input::Resign(office)),
+            Write::Serve(serves) => {
+                self.truth.set_draining(id, !serves);
+                self.input(id, Input::Serve(*serves));
+            }
             Write::Publish { count, topic, bytes, filter } => {
                 let topic = format!("t{topic}");
                 for _ in 0..*count {
@@ -291,6 +300,10 @@ impl World {
         };
         if data != Data::Lost {
             self.ledger.record_return(id);
+        }
+        if data == Data::Old {
+            self.machines[id].promises = Promises::default();
+            self.truth.record_forgetful(id);
         }
         self.start_process(id, generation, Knowledge::Itself);
         self.truth.set_former(id, last);

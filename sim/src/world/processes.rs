@@ -3,7 +3,10 @@
 use super::{Event, World};
 use crate::{
     connection::CloseReason,
-    node::{Action, DataLine, Generation, Input, Knowledge, MessageNews, NodeId, Notice, Start},
+    node::{
+        Action, DataLine, Generation, Input, Knowledge, MessageNews, NodeId, Notice, OfficeChange,
+        OfficeNews, Start,
+    },
     queue::Class,
     trace::mix,
 };
@@ -21,7 +24,8 @@ impl World {
         let rng_seed =
             mix(mix(self.seed ^ 0x5eed) ^ (u64::from(id.0) << 32 | u64::from(generation.0)));
         let now = node.clock.local(self.now);
-        let start = Start { node: id, host, generation, now, rng_seed, knowledge };
+        let promises = node.promises.clone();
+        let start = Start { node: id, host, generation, now, rng_seed, knowledge, promises };
         node.process = Some(self.protocol.start(start));
         self.machines[host].occupant = Some(id);
         self.truth.start_life(id, host, generation, self.now);
@@ -91,6 +95,8 @@ impl World {
             }
             Action::Data(owner, line) => self.note_data(id, owner, line),
             Action::Message(news) => self.note_message(id, news),
+            Action::Keep(promises) => self.machines[id].promises = promises,
+            Action::Office(news) => self.note_office(id, &news),
             Action::Generation(generation) => {
                 self.machines[id].generation = generation;
                 self.truth.set_generation(id, generation);
@@ -116,6 +122,29 @@ impl World {
         self.ledger.data.record(&self.truth, self.now, (reader, owner), line);
         for oracle in &mut self.oracles {
             oracle.observe_data(&self.truth, self.now, reader, owner, line);
+        }
+    }
+
+    fn note_office(&mut self, at: NodeId, news: &OfficeNews) {
+        let OfficeNews { office, what } = news;
+        let clock = &self.machines[at].clock;
+        let until = match what {
+            OfficeChange::Elected { valid_until, .. } | OfficeChange::Renewed { valid_until } => {
+                clock.global(*valid_until)
+            }
+            _ => self.now,
+        };
+        let hash = &mut self.trace.hash;
+        hash.word(self.now.since_start().as_nanos() as u64);
+        hash.word(u64::from(at.0));
+        hash.bytes(office.as_bytes());
+        hash.bytes(format!("{what:?}").as_bytes());
+        if !matches!(what, OfficeChange::Renewed { .. }) {
+            self.trace.line(self.now, format_args!("{at} and the office {office}: {what:?}"));
+        }
+        self.ledger.offices.record(&self.truth, self.now, (at, until), news);
+        for oracle in &mut self.oracles {
+            oracle.observe_office(&self.truth, self.now, (at, until), news);
         }
     }
 
@@ -165,6 +194,8 @@ const fn is_sent(action: &Action) -> bool {
         | Action::Degraded(..)
         | Action::Generation(_)
         | Action::Data(..)
-        | Action::Message(_) => false,
+        | Action::Message(_)
+        | Action::Keep(_)
+        | Action::Office(_) => false,
     }
 }
