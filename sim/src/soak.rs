@@ -46,7 +46,7 @@ impl FaultKind {
 }
 
 /// The scenario of a seed, without the kinds of events to avoid (`base`: all but the faults below; `data`: what applications
-/// write; `messages`: what they publish), and with some of these faults.
+/// write; `messages`: what they publish; `offices`: what they stand for), and with some of these faults.
 pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Scenario {
     let mut scenario = base_scenario(seed, avoid);
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0xfa17));
@@ -93,6 +93,11 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
     let messages = dice.messages(&scenario);
     if !avoid.iter().any(|avoided| avoided == "messages") {
         scenario.event.extend(messages);
+    }
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x0ff1ce));
+    let offices = dice.offices(&scenario);
+    if !avoid.iter().any(|avoided| avoided == "offices") {
+        scenario.event.extend(offices);
     }
     scenario
 }
@@ -384,6 +389,39 @@ impl Dice {
             TimedEvent { at: Span(at), event }
         });
         messages.collect()
+    }
+
+    /// The offices that members stand for, in two of three runs, drawn after everything else.
+    fn offices(&mut self, scenario: &Scenario) -> Vec<TimedEvent> {
+        let nodes = scenario.nodes;
+        if self.one_in(3) || nodes > 64 {
+            return Vec::new();
+        }
+        let time = scenario.lasts.0.saturating_sub(CALM);
+        let mut events = Vec::new();
+        for number in 0..self.0.random_range(1..=2_u32) {
+            let office = format!("o{number}");
+            let expected = (!self.one_in(5)).then_some(nodes as u16);
+            let who = match self.one_in(2) {
+                true => Who::these((0..nodes).collect()),
+                false => self.who(nodes, 1),
+            };
+            let filter = String::new();
+            let stand = Event::Stand { who, office: office.clone(), filter, expected };
+            // Those that were started anew stand again, as applications do.
+            let times = [0.02, 0.3, 0.6, 1.0].map(|share| time.mul_f64(share));
+            events.extend(times.map(|at| TimedEvent { at: Span(at), event: stand.clone() }));
+            for _ in 0..self.0.random_range(0..3_u32) {
+                let (at, who) = (Span(self.lasts(time).0), self.who(nodes, 2));
+                let event = match self.0.random_range(0..3) {
+                    0 => Event::Resign { who, office: office.clone() },
+                    1 => Event::Drain { who },
+                    _ => Event::Serve { who },
+                };
+                events.push(TimedEvent { at, event });
+            }
+        }
+        events
     }
 
     /// The first of these members receives only from one or two of its observers, or is heard only by them, or both.

@@ -8,8 +8,8 @@ use std::{
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Members, Message, Name, NotTaken, Output, OwnerGone, Peer, QueryAnswer, QueryId,
-    Revision, Route, Swim, Template, Version,
+    MemberState, Message, Name, NotTaken, Office, OfficeEvent, Output, OwnerGone, Peer,
+    QueryAnswer, QueryId, Revision, Route, Swim, Template, Term, Version,
 };
 
 use crate::{keys::SimKeys, node::NodeId};
@@ -33,6 +33,8 @@ pub(super) struct Core {
     /// The last message of each member, and how many were reported as missed since.
     messages: BTreeMap<MemberId, (Generation, Option<u64>, u64)>,
     queries: Outcomes,
+    /// The last term of this node in each office, and whether it has it.
+    terms: BTreeMap<Office, (Term, bool)>,
 }
 
 /// The outcomes of members in its queries, and the queries that ended.
@@ -55,7 +57,7 @@ impl Core {
         let swim = Swim::new(now, me, Config::clone(config), keys, number as u64);
         let swim = swim.expect("scripts choose among sound configurations");
         let config = Arc::clone(config);
-        let (known, data, heads, messages, queries) = Default::default();
+        let (known, data, heads, messages, queries, terms) = Default::default();
         let (list_version, data_version) = (0, 0);
         Self {
             swim,
@@ -68,6 +70,7 @@ impl Core {
             heads,
             messages,
             queries,
+            terms,
         }
     }
 
@@ -96,6 +99,14 @@ impl Core {
             self.swim.sending(now).handle_receipt(receipt, Err(NotTaken::NoReceiver));
             outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
         }
+        let promised = outputs.iter().filter_map(|output| match output {
+            Output::KeepPromise { office, term } => Some((office.clone(), *term)),
+            _ => None,
+        });
+        for (office, term) in promised.collect::<Vec<_>>() {
+            self.swim.leading(now).handle_kept(&office, term);
+            outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
+        }
         let asked = outputs.iter().filter_map(|output| match output {
             Output::Query { token, .. } => Some(*token),
             _ => None,
@@ -106,7 +117,7 @@ impl Core {
             outputs.extend(std::iter::from_fn(|| self.swim.poll_output()));
         }
         assert!(outputs.len() <= MAX_OUTPUTS, "{} outputs of one input", outputs.len());
-        outputs.iter().for_each(|output| self.check_output(output));
+        outputs.iter().for_each(|output| self.check_output(now, output));
         self.check_list();
         self.check_data();
         outputs
@@ -124,7 +135,7 @@ impl Core {
         self.swim.poll_timeout()
     }
 
-    fn check_output(&mut self, output: &Output) {
+    fn check_output(&mut self, now: Instant, output: &Output) {
         match output {
             Output::Datagram { to, payload } => {
                 assert_ne!(to.id, self.swim.id(), "a member sends nothing to itself");
@@ -173,6 +184,7 @@ impl Core {
                 assert!(*count > 0);
                 self.messages.entry(*from).or_default().2 += count;
             }
+            Output::Office(event) => self.note_office(now, event),
             Output::Disconnect(_)
             | Output::Sent { .. }
             | Output::SendEnded { .. }
@@ -183,8 +195,34 @@ impl Core {
             | Output::Isolated(_)
             | Output::LeaveConfirmed(_)
             | Output::KeepPromise { .. }
-            | Output::Office(_)
             | Output::IdentityInUse(_) => {}
+        }
+    }
+
+    /// Terms of this node rise, each with one beginning and one end, and its lease is never over when it says that it holds it.
+    fn note_office(&mut self, now: Instant, event: &OfficeEvent) {
+        match event {
+            OfficeEvent::Elected { office, token, valid_until } => {
+                assert!(*valid_until > now, "it is over when it begins");
+                let (term, is_open) = self.terms.entry(office.clone()).or_default();
+                assert!(!*is_open && *token > *term, "{token} after {term}");
+                (*term, *is_open) = (*token, true);
+            }
+            OfficeEvent::Renewed { office, valid_until } => {
+                assert!(*valid_until > now, "it is over when it is renewed");
+                assert!(self.terms.get(office).is_some_and(|term| term.1), "it is not held");
+            }
+            OfficeEvent::Lost { office, token, .. } => {
+                let term = self.terms.insert(office.clone(), (*token, false));
+                assert_eq!(term, Some((*token, true)), "it was not held");
+            }
+            OfficeEvent::Following { office, member, .. } => {
+                assert_ne!(*member, self.swim.id());
+                assert!(self.terms.get(office).is_none_or(|term| !term.1), "it is held here");
+            }
+            OfficeEvent::Vacant { office, .. } => {
+                assert!(self.terms.get(office).is_none_or(|term| !term.1), "it is held here");
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Config, Disconnection, HostAnswer, Instant, MemberId, Output, Peer, PublishRequest,
-    QueryRequest, Select, ServingState, Swim, Unreachable,
+    Config, Disconnection, HostAnswer, Instant, MemberId, Office, OfficeRules, Output, Peer,
+    PublishRequest, QueryRequest, Select, ServingState, Swim, Unreachable,
 };
 
 use super::{
@@ -63,7 +63,7 @@ impl<'a> Script<'a> {
     }
 
     fn step(&mut self) {
-        match self.bytes.below(20) {
+        match self.bytes.below(21) {
             0 => self.go_on(),
             1 => self.pass_time(),
             2 => self.deliver_one(),
@@ -83,6 +83,7 @@ impl<'a> Script<'a> {
             16 => self.describe(),
             17 => self.publish(),
             18 => self.ask(),
+            19 => self.stand(),
             _ => self.restart(),
         }
     }
@@ -290,6 +291,19 @@ impl<'a> Script<'a> {
         request.timeout = Duration::from_millis(u64::from(self.bytes.number()) + 10);
         request.select = [Select::All, Select::First(1), Select::Sample(2)][select];
         self.input(member, |swim, now| drop(swim.querying(now).ask(&request)));
+    }
+
+    /// An application stands for an office, or no longer.
+    fn stand(&mut self) {
+        let (member, which) = (self.member(), self.bytes.below(8));
+        let office: Office = ["a", "b"][which % 2].parse().expect("a letter is an office");
+        let expected = [None, Some(1), Some(2), Some(MEMBERS as u16)][self.bytes.below(4)];
+        let filter = ["", "t!=1"][self.bytes.below(2)];
+        let rules = OfficeRules::new(filter.parse().expect("it is well formed"), expected);
+        self.input(member, |swim, now| match which {
+            0 | 1 => _ = swim.leading(now).resign(&office),
+            _ => drop(swim.leading(now).stand(office, rules)),
+        });
     }
 
     /// Ends a process and starts another with its key: as its next run, or with a lost generation.

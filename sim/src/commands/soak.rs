@@ -47,7 +47,7 @@ pub(crate) struct SoakArgs {
 #[derive(clap::Args)]
 struct Draw {
     /// Leave out these kinds of events, such as `partition,deaf`; `base` leaves out all but the --faults, `data` what
-    /// applications write, `messages` what they publish.
+    /// applications write, `messages` what they publish, `offices` what they stand for.
     #[arg(long, value_delimiter = ',')]
     avoid: Vec<String>,
     /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: all].
