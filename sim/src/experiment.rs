@@ -16,6 +16,7 @@ mod bootstrap;
 mod calm;
 mod data;
 mod detection;
+mod leadership;
 mod messages;
 mod partition;
 mod pause;
@@ -50,9 +51,12 @@ pub enum Experiment {
     Data,
     /// Messages to all members.
     Messages,
+    /// Offices that one member holds.
+    Leadership,
 }
 
 pub use data::DataCase;
+pub use leadership::LeaderCase;
 pub use messages::MessageCase;
 
 /// A cluster of the size of the point, on hosts that answer.
@@ -219,6 +223,7 @@ impl Experiment {
             Self::Survivors => "survivors",
             Self::Data => "data",
             Self::Messages => "messages",
+            Self::Leadership => "leadership",
         }
     }
 
@@ -238,6 +243,7 @@ impl Experiment {
             Self::Survivors => survivors::run(job),
             Self::Data => data::run(job),
             Self::Messages => messages::run(job),
+            Self::Leadership => leadership::run(job),
         }
     }
 }

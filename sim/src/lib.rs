@@ -40,7 +40,7 @@ mod truth;
 mod world;
 
 pub use experiment::{
-    Conditions, DataCase, Experiment, Job, MalformedLine, MessageCase, Metrics, Point,
+    Conditions, DataCase, Experiment, Job, LeaderCase, MalformedLine, MessageCase, Metrics, Point,
     SampleLine, run_jobs,
 };
 pub use fault::{Data, Fault, OnePath, Scope, Write};

@@ -14,6 +14,7 @@ mod cells;
 mod data;
 mod detection;
 mod distribution;
+mod leadership;
 mod messages;
 mod others;
 mod plots;
@@ -82,6 +83,7 @@ pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page>
             Experiment::Survivors => survivors::report(&rows),
             Experiment::Data => data::report(&rows),
             Experiment::Messages => messages::report(&rows),
+            Experiment::Leadership => leadership::report(&rows),
         };
         if !is_usual {
             text += &format!("\n{UNUSUAL}\n");
@@ -160,5 +162,6 @@ const fn line_metric(experiment: Experiment) -> &'static str {
         Experiment::Partition => "healed",
         Experiment::Survivors | Experiment::Messages => "all",
         Experiment::Data => "known",
+        Experiment::Leadership => "next",
     }
 }

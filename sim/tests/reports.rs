@@ -1,8 +1,8 @@
 //! Reports are whole, and shares of a sweep give the same as the sweep.
 
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, MessageCase, Point, ProtocolKind, SampleLine, Shard,
-    cores, reports, run_jobs,
+    Conditions, DataCase, Experiment, Job, LeaderCase, MessageCase, Point, ProtocolKind,
+    SampleLine, Shard, cores, reports, run_jobs,
 };
 
 fn written(lines: &[SampleLine], folder: &std::path::Path) -> Vec<String> {
@@ -251,5 +251,28 @@ fn messages_are_compared_with_flooding_and_gossip() {
     let text = &pages.iter().find(|page| page.name == "messages.md").unwrap().text;
     for expected in ["Bursts", "Cost of bursts", "in three ways", "| serf | 24 |"] {
         assert!(text.contains(expected), "{expected}");
+    }
+}
+
+#[test]
+fn an_office_is_followed_up_sooner_if_its_holder_gives_it_up() {
+    let job = |case: LeaderCase| {
+        let point = Point::default().with("n", 3.0).with("case", f64::from(case as u8));
+        let (protocol, experiment) = (ProtocolKind::Phin, Experiment::Leadership);
+        Job { experiment, protocol, point, seed: 1, conditions: Conditions::default() }
+    };
+    let jobs = vec![job(LeaderCase::Killed), job(LeaderCase::Leaves)];
+    let lines = run_jobs(jobs, Shard::WHOLE, cores()).unwrap();
+    let next = |case: LeaderCase| {
+        let is_case = |line: &&SampleLine| line.point.get("case") == f64::from(case as u8);
+        let found = lines.iter().filter(is_case).find(|line| line.metric == "next");
+        found.unwrap_or_else(|| panic!("{case:?}: {lines:?}")).values[0]
+    };
+    assert!((1_400.0..4_000.0).contains(&next(LeaderCase::Killed)), "{lines:?}");
+    assert!(next(LeaderCase::Leaves) < 500.0, "{lines:?}");
+    let pages = reports(&lines, "phin-sim sweep leadership", true);
+    let text = &pages.iter().find(|page| page.name == "leadership.md").unwrap().text;
+    for expected in ["process killed | 3 | 1", "leaves | 3 | 1"] {
+        assert!(text.contains(expected), "{expected}: {text}");
     }
 }

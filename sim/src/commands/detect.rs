@@ -12,8 +12,8 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, Kill, MessageCase, Page, Point, ProtocolKind,
-    SampleLine, Shard, UNUSUAL, cores, illustrate, reports, run_jobs,
+    Conditions, DataCase, Experiment, Job, Kill, LeaderCase, MessageCase, Page, Point,
+    ProtocolKind, SampleLine, Shard, UNUSUAL, cores, illustrate, reports, run_jobs,
 };
 
 use super::{
@@ -46,7 +46,7 @@ pub(crate) struct SweepArgs {
     /// The kind of kill in detection, loss and survivors [default: host; for survivors, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
-    /// What to measure, in data and messages [default: all].
+    /// What to measure, in data, messages and leadership [default: all].
     #[arg(long, value_delimiter = ',', value_parser = case_names())]
     case: Vec<String>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
@@ -367,6 +367,13 @@ fn points(
                 }
             }
         }
+        Experiment::Leadership => {
+            for &case in cases {
+                for n in sizes(&[3, 5, 9, 33]) {
+                    points.push((at(n).with("case", f64::from(case)), runs(100)));
+                }
+            }
+        }
         Experiment::Partition => {
             for n in sizes(&[8, 50, 200]) {
                 for seconds in [10.0, 120.0] {
@@ -414,7 +421,7 @@ fn can_run(experiment: Experiment, protocol: ProtocolKind, point: &Point) -> boo
     match (experiment, protocol) {
         (Experiment::Data, ProtocolKind::Chitchat) => point.count("kills") == 0,
         (Experiment::Messages, ProtocolKind::Flood | ProtocolKind::Serf) => is_single,
-        (Experiment::Data | Experiment::Messages, _) => is_phin,
+        (Experiment::Data | Experiment::Messages | Experiment::Leadership, _) => is_phin,
         _ => !is_mute.contains(&protocol),
     }
 }
@@ -424,6 +431,7 @@ fn cases_of(experiment: Experiment, names: &[String]) -> Result<Vec<u8>, Error> 
     let all: Vec<_> = match experiment {
         Experiment::Data => all_cases::<DataCase>(|case| case as u8),
         Experiment::Messages => all_cases::<MessageCase>(|case| case as u8),
+        Experiment::Leadership => all_cases::<LeaderCase>(|case| case as u8),
         _ if names.is_empty() => return Ok(Vec::new()),
         _ => return Err(format!("{} has no cases: leave out --case", experiment.as_str()).into()),
     };
@@ -447,7 +455,8 @@ fn all_cases<C: ValueEnum>(number: impl Fn(C) -> u8) -> Vec<(String, u8)> {
 fn case_names() -> impl TypedValueParser<Value = String> {
     let of_data = DataCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
     let of_messages = MessageCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    PossibleValuesParser::new(of_data.chain(of_messages))
+    let of_leaders = LeaderCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(of_data.chain(of_messages).chain(of_leaders))
 }
 
 /// How many deaths are measured in one run, where members write meanwhile.

@@ -50,7 +50,7 @@ pub(super) fn figures(experiment: Experiment, cells: &Cells, is_usual: bool) -> 
         Experiment::Partition => vec![partition(&about)],
         Experiment::Calm => vec![calm(&about)],
         Experiment::Survivors => vec![survivors(&about)],
-        Experiment::Data | Experiment::Messages => Vec::new(),
+        Experiment::Data | Experiment::Messages | Experiment::Leadership => Vec::new(),
     }
 }
 
