@@ -142,7 +142,7 @@ impl Candidacies {
         }
     }
 
-    /// The program of a session receives this answer. The session lasts for longer than the time that the answer gives it.
+    /// The program of a session receives this answer. The session lasts for at least the time that the answer gives it.
     fn extend(&self, answer: &OfficeLine) {
         let given = match answer.holder {
             Holder::Holding { valid_for_ms, .. } => Duration::from_millis(valid_for_ms),
@@ -150,7 +150,7 @@ impl Candidacies {
         };
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = sessions.get_mut(&answer.office) {
-            known.ends_at = known.ends_at.max(Instant::now() + given + SESSION_TIME);
+            known.ends_at = known.ends_at.max(Instant::now() + given.max(SESSION_TIME));
         }
     }
 
@@ -224,6 +224,7 @@ fn refused(error: StandError) -> Refusal {
     Refusal::new(status, error.to_string())
 }
 
-/// How long a session lasts after each request, beyond the time for which the answer said that the office is held.
-const SESSION_TIME: Duration = Duration::from_secs(5);
+/// How long a session lasts after each request at least. It never ends before the time for which an answer said that the office
+/// is held: by then the program has stopped.
+const SESSION_TIME: Duration = Duration::from_secs(3);
 const MAX_SESSION_BYTES: usize = 64;
