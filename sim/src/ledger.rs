@@ -38,7 +38,7 @@ pub struct Ledger {
     pub data: DataLedger,
     /// The messages to all members, and their deliveries.
     pub messages: MessageLedger,
-    /// Who held which office.
+    /// The holders of offices.
     pub offices: OfficeLedger,
 }
 

@@ -146,16 +146,16 @@ pub enum Action {
     Office(OfficeNews),
 }
 
-/// What happened to an office at a member.
+/// An event of an office at a member.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct OfficeNews {
     /// Its name.
     pub office: Arc<str>,
-    /// What happened.
+    /// The event.
     pub what: OfficeChange,
 }
 
-/// What happened to an office at a member.
+/// An event of an office at a member.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OfficeChange {
     /// The member stands for it, and so many voters are expected, if that is stated.

@@ -286,7 +286,7 @@ impl PhinProcess {
         self.swim.leading(now).handle_kept(office, term);
     }
 
-    /// What happened to an office; `None` if its holder is not in the run.
+    /// An event of an office; `None` if its holder is not in the run.
     fn office_news(&self, event: OfficeEvent) -> Option<OfficeNews> {
         let (office, what) = match event {
             OfficeEvent::Elected { office, token, valid_until } => {

@@ -441,7 +441,8 @@ fn limits_catches_a_hoard() {
     catches(Bug::Hoards, || Box::new(Limits::new(64, 64, 20.0)));
 }
 
-/// What an oracle finds of an office that the first member holds until it is stopped or cut off from 25 s to 35 s.
+/// The findings of an oracle on an office that the first member holds until it is stopped or cut off from 25 s to 35
+/// s.
 fn office_violations(bug: Bug, is_cut: bool, oracle: Box<dyn Oracle>) -> Vec<Violation> {
     let (seed, nodes, knowledge) = (1, 5, Knowledge::Everyone);
     let network = NetworkConfig::lan();

@@ -177,7 +177,7 @@ struct ReplyHeader {
     error: String,
 }
 
-/// What a stream or a query has. Payloads are text here.
+/// The records of a stream or a query. Payloads are text here.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 struct Record {

@@ -21,7 +21,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// What each of so many actions added to a cost: of so much a second, beyond so much while nothing happened.
+    /// The cost that each of so many actions added: the rate during them, less the rate while nothing happened.
     pub(crate) fn for_each(
         &self,
         actions: usize,
@@ -33,7 +33,7 @@ impl Cost {
     }
 }
 
-/// What the nodes of a cluster had cost at a moment.
+/// The total cost of the nodes of a cluster at a moment.
 pub(crate) struct Reading {
     at: u64,
     traffic: Option<(u64, u64)>,

@@ -1,4 +1,4 @@
-//! What all reports share: their files, their output, and how their numbers are written.
+//! Parts that all reports share: their files, their output, and how their numbers are written.
 
 use std::{
     collections::BTreeMap,

@@ -58,7 +58,7 @@ pub struct LoadRow {
     pub failure: Option<String>,
 }
 
-/// What the machine did while all nodes published so much.
+/// The machine's work while all nodes published so much.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub struct Step {
     /// Messages a second of each node that were asked for.

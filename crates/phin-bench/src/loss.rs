@@ -55,7 +55,7 @@ pub struct LossRow {
     pub deliveries_ms: Vec<f64>,
     /// How many deliveries are missing, of all messages and members.
     pub missing: usize,
-    /// What must not happen to messages.
+    /// Faults of messages that must not occur.
     pub faults: Faults,
     /// How often a node declared a living one dead.
     pub false_deaths: u64,

@@ -36,12 +36,12 @@ pub fn holds(text: &[u8], member: &str) -> bool {
     text.split(u8::is_ascii_whitespace).any(|word| word == member.as_bytes())
 }
 
-/// What became of the members that a query asked.
+/// The outcomes at the members that a query asked.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Answers {
     /// When the reply of each member was there.
     pub(crate) replied: Vec<u64>,
-    /// What the system reported of other members: name and outcome.
+    /// The system's report of other members: name and outcome.
     pub(crate) others: Vec<(String, String)>,
 }
 

@@ -46,7 +46,7 @@ pub(crate) enum Command {
     Messages,
 }
 
-/// What carries texts to all members.
+/// The means by which texts reach all members.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Medium {
     /// The values of member data.

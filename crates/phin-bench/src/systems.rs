@@ -1,4 +1,4 @@
-//! What all measurements of several systems at several sizes do.
+//! The steps that all measurements of several systems at several sizes share.
 
 use std::collections::BTreeMap;
 

@@ -111,7 +111,7 @@ impl<'a> Lead<'a> {
         result
     }
 
-    /// What the program's end means: the exit code, or going on.
+    /// The consequence of the program's end: the exit code, or `None` to go on.
     fn record_exit(&mut self, exited: Exited) -> Result<Option<u8>, Failure> {
         self.running = None;
         Ok(match exited {

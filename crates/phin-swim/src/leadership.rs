@@ -67,7 +67,7 @@ impl Leadership {
         }
     }
 
-    /// What is known of all offices, in the order of their names.
+    /// The state of all offices, in the order of their names.
     pub(crate) fn states(&self) -> impl Iterator<Item = (&Office, OfficeState)> {
         self.followed.offices().map(|office| (office, self.state(office)))
     }

@@ -43,18 +43,18 @@ impl Leading<'_> {
     }
 }
 
-/// What is known of offices, and what this node has promised as a voter ([`Swim::offices`](crate::Swim::offices)).
+/// The known offices, and the promises of this node as a voter ([`Swim::offices`](crate::Swim::offices)).
 pub struct Offices<'a> {
     pub(crate) leadership: &'a Leadership,
 }
 
 impl Offices<'_> {
-    /// What is known of each office that this node stands for or that a member announced, in the order of their names.
+    /// The state of each office that this node stands for or that a member announced, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&Office, OfficeState)> {
         self.leadership.states()
     }
 
-    /// What is known of an office.
+    /// The state of an office.
     pub fn get(&self, office: &Office) -> OfficeState {
         self.leadership.state(office)
     }

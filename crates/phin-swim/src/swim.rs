@@ -307,7 +307,7 @@ impl Swim {
         self.core.data.own.expires_at(key)
     }
 
-    /// What is known of offices, and what this node has promised as a voter.
+    /// The known offices, and the promises of this node as a voter.
     pub const fn offices(&self) -> Offices<'_> {
         Offices { leadership: &self.core.leadership }
     }

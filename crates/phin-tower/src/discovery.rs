@@ -40,7 +40,7 @@ pub struct Discovery<S, M> {
     filter: Filter,
     make: M,
     services: BTreeMap<MemberId, Known>,
-    /// What the balancer is still to be given. It is empty before more is added.
+    /// Changes that the balancer has not taken yet. It is empty before more are added.
     queue: VecDeque<Change<MemberId, Tracked<S>>>,
     drops: Arc<Drops>,
     /// When the first of the services that are out is to be inserted again.
@@ -50,7 +50,7 @@ pub struct Discovery<S, M> {
     state: State,
 }
 
-/// What tells lists apart: version, fingerprint, and number of suppressed members.
+/// The marks of a list: version, fingerprint, and number of suppressed members.
 type Look = (u64, Fingerprint, usize);
 type Asked<T> = Pin<Box<dyn Future<Output = Result<T, Stopped>> + Send>>;
 

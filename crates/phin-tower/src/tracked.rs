@@ -69,7 +69,7 @@ impl Fate {
     }
 }
 
-/// What all services of a discovery report to.
+/// The state to which all services of a discovery report.
 #[derive(Debug, Default)]
 pub(crate) struct Drops {
     has_new: AtomicBool,

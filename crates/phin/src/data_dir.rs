@@ -118,8 +118,8 @@ impl DataDir {
         self.path.join(DATA)
     }
 
-    /// What earlier runs have promised as voters. To lose it could give an office to two members, so a file that cannot be
-    /// read is an error; a damaged one is set aside, as its promises are lost in any case.
+    /// The promises of earlier runs as voters. To lose them could give an office to two members, so a file that cannot
+    /// be read is an error; a damaged one is set aside, as its promises are lost in any case.
     pub(crate) fn promises(&self) -> Result<Promises, StartError> {
         let path = self.promises_path();
         match read_at_most(&path, kept_promises::MAX_FILE_BYTES) {

@@ -717,7 +717,7 @@ impl<T: Transport> Driver<T> {
 
     fn own_data(&self, data: &Data) -> Vec<KeptEntry> {
         let own = data.of(self.swim.id()).into_iter().flat_map(|own| own.iter());
-        // What this node holds it does not hold in its next run.
+        // Offices that this node holds are not held in its next run.
         let written = own.filter(|(key, _)| !key.starts_with(MemberData::RESERVED_PREFIX));
         written
             .map(|(key, value)| {

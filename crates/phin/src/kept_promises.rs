@@ -1,4 +1,4 @@
-//! What this node has promised as a voter, as it keeps it for its next run.
+//! The promises of this node as a voter, as it keeps them for its next run.
 
 use std::time::Duration;
 

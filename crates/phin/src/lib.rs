@@ -184,7 +184,7 @@ struct MessagesGuide;
 #[doc = include_str!("../../../docs/guide/tags.md")]
 struct TagsGuide;
 
-/// What the guide to watchers shows has to compile.
+/// The examples of the guide to watchers have to compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/guide/watch-from-outside.md")]
 struct WatchersGuide;

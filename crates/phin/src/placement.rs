@@ -44,7 +44,7 @@ use self::{
 ///
 /// # Not an agreement
 /// Two nodes whose lists differ can choose different members, for moments, or for as long as a network is split. Suppression is
-/// each node's own judgement and can differ for minutes. What must have one owner at a time needs a consensus system.
+/// each node's own judgement and can differ for minutes. Work that must have one owner at a time needs a [leader](crate::Cluster::stand) or a consensus system.
 #[derive(Clone, Debug)]
 pub struct Placement {
     /// The eligible members, in the order of their ids.
@@ -53,7 +53,7 @@ pub struct Placement {
     zones: Option<Zones>,
 }
 
-/// What changes for one key between two placements.
+/// The change for one key between two placements.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Moved<K> {

@@ -352,7 +352,7 @@ pub(crate) struct Persisted {
     pub(crate) peers: Vec<KnownPeer>,
     /// Its entry about itself.
     pub(crate) data: Vec<KeptEntry>,
-    /// What it promised as a voter.
+    /// Its promises as a voter.
     pub(crate) promises: Promises,
     pub(crate) data_dir: Option<DataDir>,
 }

@@ -46,7 +46,7 @@ pub(crate) struct SweepArgs {
     /// The kind of kill in detection, loss and survivors [default: host; for survivors, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
-    /// What to measure, in data, messages and leadership [default: all].
+    /// The cases to measure, in data, messages and leadership [default: all].
     #[arg(long, value_delimiter = ',', value_parser = case_names())]
     case: Vec<String>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].

@@ -1,4 +1,4 @@
-//! Who held which office, and when.
+//! The holders of offices, and when they held them.
 
 use std::{sync::Arc, time::Duration};
 

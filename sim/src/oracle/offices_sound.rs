@@ -35,7 +35,7 @@ struct Office {
 #[derive(Clone, Copy, Debug)]
 struct Hold {
     term: u64,
-    /// In which run of its process.
+    /// The run of its process.
     run: u32,
     /// Until when it acts as the holder, on a true clock.
     until: Instant,

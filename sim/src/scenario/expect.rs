@@ -83,7 +83,7 @@ pub struct HeldOffice {
     pub to: Option<Span>,
     /// Only these members hold it, one at a time; nobody, if there are none.
     pub by: Option<Who>,
-    /// So many members hold it one after the other, at most.
+    /// At most this many members hold it one after the other.
     pub changes: Option<usize>,
     /// The longest time without a holder, from the first one to the end.
     pub vacant_for: Option<Span>,

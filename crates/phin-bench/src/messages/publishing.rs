@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::{Node, protocol::Counts};
 
-/// What nodes publish, and how much they did.
+/// The publications of nodes, and how many they made.
 #[derive(Debug, Default)]
 pub(crate) struct Publishing {
     /// Whether the tasks that publish go on. They end before their next message, so that all they sent is counted.

@@ -15,7 +15,7 @@ pub struct MessageRow {
     pub idle: Option<Cost>,
     /// Messages to all, one after the other, with pauses.
     pub single: Option<Spread>,
-    /// What must not happen to those messages.
+    /// Faults of those messages that must not occur.
     pub faults: Faults,
     /// Queries that all members answered.
     pub queries: Option<Queries>,

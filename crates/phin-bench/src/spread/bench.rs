@@ -84,7 +84,7 @@ impl<'a> SpreadBench<'a> {
             faults += wrong;
             say(system, members, &format!("change {number} of {count}"));
         }
-        // What follows the last change counts, too, such as acknowledgements.
+        // Traffic after the last change counts, too, such as acknowledgements.
         thread::sleep(MAX_PAUSE);
         spread.cost = self.reading(cluster).since(&before, members);
         Ok((spread, faults))

@@ -27,13 +27,13 @@ impl Reporter {
         });
     }
 
-    /// So many messages did not reach the node's application, and it was informed of that.
+    /// This many messages did not reach the node's application, and it was informed of that.
     pub fn missed(&self, count: u64) {
         self.board.texts.change(|state| state.faults.reported_missing += count);
     }
 }
 
-/// What was written since the last look, and which nodes know it.
+/// The writes since the last look, and the nodes that know them.
 #[derive(Debug, Default)]
 pub(crate) struct SpreadBoard {
     texts: Watched<State>,
@@ -77,8 +77,8 @@ impl SpreadBoard {
         });
     }
 
-    /// Waits until every node knows all that was written since the last call, for so long at most, and returns it in the
-    /// order in which it was written, with what went wrong meanwhile. What a node learns of it later does not count.
+    /// Waits, for at most this long, until every node knows all writes since the last call, and returns these in the
+    /// order in which they were made, with their faults. Nodes that learn of them later do not count.
     pub(crate) async fn spread(&self, within: Duration) -> (Vec<Change>, Faults) {
         let all = |state: &State| {
             let is_known = |written: &Written| written.known.len() == state.nodes;

@@ -19,7 +19,7 @@ pub struct Spread {
     pub cost: Cost,
 }
 
-/// What must not happen to messages, counted at each node.
+/// Faults of messages that must not occur, counted at each node.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Faults {
     /// Messages that an application received again.
@@ -54,7 +54,7 @@ impl Spread {
         self.changes - self.all_ms.len()
     }
 
-    /// What a change added to the cost of a node, beyond what it costs while nothing changes.
+    /// The cost that a change added at a node, beyond the cost while nothing changes.
     pub(crate) fn for_each_change(
         &self,
         idle: &Cost,

@@ -27,7 +27,7 @@ pub(super) struct Standing {
     task: AbortHandle,
 }
 
-/// What the node answered.
+/// The answer of the node.
 pub(super) enum Answer {
     /// It holds the office in this term, until then on the clock of [`now`].
     Holds {

@@ -179,7 +179,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Whatever closed it before had the first word.
+        // A reason that closed it before takes precedence.
         self.quic.close(CloseCode::SHUTDOWN.0, b"");
     }
 }

@@ -175,7 +175,7 @@ async fn a_watcher_that_does_not_read_is_closed() {
     while guard(sender.send(&frame)).await.is_ok() {
         sent += 1;
     }
-    // What one connection takes at both ends.
+    // The resources of one connection at both ends.
     assert!(sent < 8, "{sent} frames");
     assert_eq!(served.node.stats().watchers_stalled, 1);
     let mut read = 0;

@@ -55,7 +55,7 @@ impl MemberData {
     pub const MAX_KEY_BYTES: usize = 128;
     /// The longest value, in bytes.
     pub const MAX_VALUE_BYTES: usize = 8 * 1_024;
-    /// What the keys begin with that phin itself writes.
+    /// The prefix of the keys that phin itself writes.
     pub const RESERVED_PREFIX: &str = "phin/";
     /// The most bytes that keys and values can have together, whatever the configuration.
     pub const MAX_BYTES: usize = 256 * 1_024;

@@ -243,7 +243,7 @@ impl Store {
     }
 
     fn report(&mut self, ctx: &mut Ctx, owner: MemberId, update: DataUpdate) {
-        // What this node announces it knows.
+        // This node knows its own announcements.
         let announced = update.key().and_then(Office::of_data_key);
         if let Some(office) = announced.filter(|_| owner != self.me) {
             ctx.then(Step::HolderAnnounced(office));

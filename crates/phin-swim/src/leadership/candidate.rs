@@ -28,7 +28,7 @@ pub(crate) struct Candidacy {
     electorate: Arc<Electorate>,
     /// The highest term that others told of.
     told: Term,
-    /// What stops it.
+    /// The reason that prevents it.
     obstacle: Option<Vacancy>,
 }
 
@@ -118,7 +118,7 @@ impl Ability {
     }
 }
 
-/// What can become of a ballot.
+/// The prospects of a ballot.
 enum Outlook {
     /// Others have yet to answer.
     Open,
@@ -419,7 +419,7 @@ impl Candidate<'_> {
             && !electorate.is_live(self.list.me().id())
     }
 
-    /// What stops this node from standing for an office at present.
+    /// The reason that prevents this node from standing for an office at present.
     fn obstacle(&self, office: &Office, electorate: &Electorate) -> Option<Vacancy> {
         let rules = self.own.candidacies.get(office).map(Candidacy::rules)?;
         let limit = rules.expected.map_or(OfficeRules::MAX_VOTERS, usize::from);
@@ -645,7 +645,7 @@ impl Electorate {
         others.filter(|voter| ballot.is_open(voter.id)).collect()
     }
 
-    /// What can become of a ballot that has no majority.
+    /// The prospects of a ballot that has no majority.
     fn outlook(&self, ballot: &Ballot, me: MemberId) -> Outlook {
         let own = usize::from(self.is_live(me) && ballot.is_open(me));
         let granted = ballot.granted() + own;
@@ -663,7 +663,7 @@ impl Electorate {
     }
 }
 
-/// What a refusal says of the office, if waiting alone does not help.
+/// The obstacle that a refusal states, if waiting alone does not remove it.
 fn obstacle_by(refusal: &Refusal) -> Option<Vacancy> {
     let obstacles = [
         (Why::RulesDiffer, Vacancy::RulesDiffer),

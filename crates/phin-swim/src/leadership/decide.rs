@@ -36,13 +36,13 @@ impl Held {
     }
 }
 
-/// What a voter sees besides the request.
+/// The voter's view besides the request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
     pub(crate) now: Instant,
-    /// What it granted last.
+    /// The last grant.
     pub(crate) held: Option<&'a Held>,
-    /// What a term must exceed if nothing was granted.
+    /// A term must exceed this if nothing was granted.
     pub(crate) floor: Term,
     pub(crate) candidate: Fitness,
     pub(crate) voter: Standing,
@@ -76,7 +76,7 @@ pub(crate) enum Standing {
     Leaving,
 }
 
-/// What is granted.
+/// The grant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Grant {
     /// A term that was not granted before. It is kept before it is answered.

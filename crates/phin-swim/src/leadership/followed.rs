@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Followed(BTreeMap<Office, Known>);
 
-/// What is known of an office from announcements.
+/// An office as known from announcements.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     holder: Option<(MemberId, Term)>,
@@ -20,7 +20,7 @@ struct Known {
     stands: bool,
     /// Why there was no holder last.
     vacancy: Vacancy,
-    /// What the application was told.
+    /// The state that was reported to the application.
     shown: Option<OfficeState>,
 }
 
@@ -37,7 +37,7 @@ impl Followed {
         self.0.get(office)?.holder
     }
 
-    /// What is known of an office, with what stops this node's candidacy.
+    /// The state of an office, with the obstacle to this node's candidacy.
     pub(crate) fn state(&self, office: &Office, obstacle: Option<Vacancy>) -> OfficeState {
         let known = self.0.get(office);
         match known.and_then(|known| known.holder) {
@@ -121,7 +121,7 @@ impl Followed {
     }
 }
 
-/// What to report of an office in this state; nothing by the one that holds it, which reports that itself.
+/// The event for an office in this state; none at its holder, which reports that itself.
 fn event(office: Office, state: OfficeState) -> Option<OfficeEvent> {
     Some(match state {
         OfficeState::Holding { .. } => return None,

@@ -22,7 +22,7 @@ pub struct Office(Topic);
 impl Office {
     /// The longest name, in bytes.
     pub const MAX_BYTES: usize = 64;
-    /// What the keys of member data begin with by which holders announce themselves. The name of the office follows; the
+    /// The prefix of the keys of member data by which holders announce themselves. The name of the office follows; the
     /// value is the [`Term`] in decimal digits.
     pub const DATA_PREFIX: &str = "phin/leader/";
 
@@ -178,7 +178,7 @@ pub enum StandError {
     Left,
 }
 
-/// What happened to an office.
+/// An event of an office.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum OfficeEvent {
     /// This node holds the office, until that moment at least.
@@ -319,7 +319,7 @@ impl Vacancy {
     }
 }
 
-/// What a node knows of an office.
+/// The state of an office, as a node knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum OfficeState {
     /// This node holds it.

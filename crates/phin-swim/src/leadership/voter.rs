@@ -18,14 +18,14 @@ use crate::{
     wire::{LeadAnswer, LeadAsk, LeadRelease, Sequence},
 };
 
-/// What a voter has granted.
+/// The grants of a voter.
 #[derive(Debug)]
 pub(crate) struct Voter {
     /// From when on it may have granted terms that it knows of.
     started_at: Instant,
     /// When members last came, left, were forgotten or changed what they say of themselves.
     changed_at: Instant,
-    /// What this node said of itself within the last lease, until when; at most [`MAX_PAST`], the oldest gives way.
+    /// The tags that this node had within the last lease, and until when; at most [`MAX_PAST`], the oldest is dropped.
     past: VecDeque<(Instant, Arc<Member>)>,
     /// At most [`MAX_OFFICES`]. The one whose lease ended first gives way.
     offices: BTreeMap<Office, Held>,

@@ -143,7 +143,8 @@ impl Members {
         self.members.range((from, Bound::Unbounded)).map(|(_, member)| member)
     }
 
-    /// The members that are not the same in another list, in the order of their ids. What the two lists share is not visited.
+    /// The members that are not the same in another list, in the order of their ids. Parts that the two lists share
+    /// are not visited.
     pub(crate) fn changed_since(&self, earlier: &Self) -> impl Iterator<Item = MemberId> {
         earlier.members.diff(&self.members).map(|item| match item {
             DiffItem::Add(id, _) | DiffItem::Remove(id, _) => *id,

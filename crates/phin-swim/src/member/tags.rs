@@ -316,7 +316,7 @@ fn decode_tags(bytes: &mut &[u8]) -> Result<Tags, DecodeError> {
     let count = rmp::decode::read_map_len(bytes).map_err(|_| DecodeError::Invalid("tags"))?;
     for _ in 0..count {
         let (key, value) = (read_str(bytes)?, read_str(bytes)?);
-        // Of one set of tags there is one encoding.
+        // A set of tags has exactly one encoding.
         if key <= last || tags.insert(key, value).is_err() {
             return Err(DecodeError::Invalid("tags"));
         }

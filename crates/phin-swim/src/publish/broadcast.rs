@@ -242,7 +242,8 @@ const fn lenient(rate: Rate) -> Rate {
     Rate { at_once: rate.at_once * 4.0, per_second: rate.per_second * 2.0 }
 }
 
-/// To how many subjects publications are pushed at first, plus one for each power of ten of the cluster's size.
+/// The number of subjects to which publications are pushed at first, plus one for each power of ten of the cluster's
+/// size.
 const FANOUT: usize = 3;
 /// How many publications are checked for each member that passes them on.
 const CHECKS: Rate = Rate { at_once: 32_768.0, per_second: 16_384.0 };

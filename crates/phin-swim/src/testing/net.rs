@@ -35,7 +35,7 @@ pub(crate) struct Net {
     pub(crate) outcomes: Vec<(u8, u64, u8, QueryOutcome)>,
     /// When which queries of which nodes ended.
     pub(crate) ended: Vec<(u8, u64, Instant)>,
-    /// What happened to offices: when, at which node.
+    /// The events of offices: when, at which node.
     pub(crate) offices: Vec<(Instant, u8, OfficeEvent)>,
     /// The promises to be kept.
     pub(crate) unkept: Vec<(u8, Office, Term)>,

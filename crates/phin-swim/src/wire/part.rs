@@ -316,7 +316,7 @@ pub(crate) struct LeadAsk {
     pub(crate) size: u16,
 }
 
-/// What a voter says to that.
+/// The answer of a voter.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct LeadAnswer {
     pub(crate) office: Office,

@@ -33,7 +33,7 @@ pub(super) fn outcome(outcome: &QueryOutcome) -> String {
     }
 }
 
-/// What happened to an office; of renewals nothing is shown.
+/// An event of an office; renewals are not shown.
 pub(super) fn office(event: &OfficeEvent) -> Option<String> {
     Some(match event {
         OfficeEvent::Elected { office, token, valid_until } => {

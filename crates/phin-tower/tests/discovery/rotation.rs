@@ -25,7 +25,7 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    /// Of the members with the role `web`, if their port is known.
+    /// The members with the role `web`, if their port is known.
     pub(crate) fn of(cluster: &Cluster) -> Self {
         let made = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&made);

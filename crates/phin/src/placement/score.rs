@@ -1,4 +1,5 @@
-//! What a member scores for a key: weighted rendezvous hashing in integers, so that every platform and language agrees.
+//! The score of a member for a key: weighted rendezvous hashing in integers, so that every platform and language
+//! agrees.
 //!
 //! `docs/reference/placement.md` specifies it byte for byte. A change here moves keys in every cluster.
 
@@ -23,7 +24,7 @@ impl Candidate {
         Self { halves: [half([a, b, c, d, e, f, g, h]), half(rest)], weight: weight.into() }
     }
 
-    /// What the member scores for a key. `index` is its place in the order of ids.
+    /// The score of the member for a key. `index` is its place in the order of ids.
     pub(super) fn score(&self, key: KeyHash, index: usize) -> Score {
         let hash = self.hash(key);
         Score { hash, log: minus_log2(hash), weight: self.weight, index }

@@ -15,9 +15,9 @@ impl Cluster {
     /// [`set_load`](Self::set_load). A member without a load is neither preferred nor avoided: if one of the two has none, the
     /// first is chosen.
     ///
-    /// The least loaded of all members would be a worse choice: all nodes would send their work to the same member until its load
-    /// is known to have risen. Of two random members the better one is nearly as good, and the work stays distributed
-    /// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
+    /// The least loaded of all members would be a worse choice: all nodes would send their work to the same member
+    /// until its load is known to have risen. The better one of two random members is nearly as good, and the work
+    /// stays distributed (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread", start_paused = true)]

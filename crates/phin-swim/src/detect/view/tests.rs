@@ -28,7 +28,7 @@ fn the_observers_that_are_able_to_judge_are_alive_heard_and_do_not_abstain() {
         ("one abstains", |r| _ = r.miss(1, &[]).record_abstaining(id(2)), &[0, 3, 4], &[0, 3, 4]),
         ("one is silent", |r| r.silence(&[2]), &[0, 2, 3, 4], &[0, 3, 4]),
         ("one missed a ping", |r| _ = r.miss(2, &[9_000]), &[0, 2, 3, 4], &[0, 2, 3, 4]),
-        // Of the nodes that were asked to vote and were not heard since, only this node is left.
+        // Only this node is left of those that were asked to vote and were not heard since.
         ("none answers in time", |r| accuse(r, 750), &[0, 2, 3, 4], &[0]),
         ("there is time yet", |r| accuse(r, 749), &[0, 2, 3, 4], &[0, 2, 3, 4]),
     ];

@@ -38,7 +38,7 @@ impl Net {
         held.expect("somebody holds the office") * 10
     }
 
-    /// What happened to the office at a node since this was last called.
+    /// The events of the office at a node since this was last called.
     fn told(&mut self, node: u8) -> Vec<String> {
         let (told, others) = self.offices.drain(..).partition(|(_, at, _)| *at == node);
         self.offices = others;

@@ -7,7 +7,7 @@ use crate::{
 
 const NOW: u64 = 100_000;
 
-/// What candidate 1 asks for in these tests, unless something else is said.
+/// The request of candidate 1 in these tests, unless another is given.
 fn ask() -> LeadAsk {
     LeadAsk {
         office: "o".parse().unwrap(),
@@ -50,7 +50,7 @@ fn decided(ask: &LeadAsk, view: &View<'_>) -> Result<Grant, (Why, u64, u64)> {
 
 type Change = fn(&mut LeadAsk, &mut Held, &mut View<'_>);
 
-/// What is decided of a request like this, where this voter granted that.
+/// The decision on a request like this, if this voter granted that.
 fn changed(before: Option<Held>, change: Change) -> Result<Grant, (Why, u64, u64)> {
     let mut ask = ask();
     let has_held = before.is_some();
