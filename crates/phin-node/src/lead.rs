@@ -131,7 +131,8 @@ impl<'a> Lead<'a> {
             Answer::Failed(
                 error @ (RequestError::NoAnswer { .. }
                 | RequestError::Silent { .. }
-                | RequestError::Refused { status: 503, .. }),
+                // A program before this one has not ended for long.
+                | RequestError::Refused { status: 409 | 503, .. }),
             ) => self.report(with_causes(&error)),
             Answer::Failed(error) => return Err(error.into()),
         }

@@ -151,6 +151,7 @@ fn no_two_programs_run_at_once_whatever_happens_to_their_nodes() {
         let undo = leads.fault(kind, holder);
         let next = leads.holder();
         times.push((began.elapsed(), kind));
+        println!("{round}: fault {kind} at n{holder}, then n{next} after {:?}", began.elapsed());
         undo(&mut leads, holder);
         holder = next;
     }
