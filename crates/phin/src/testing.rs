@@ -28,8 +28,8 @@
 //!
 //! # What makes a test repeatable
 //! Ids, keys and random numbers of the nodes come from a [seed](TestClusterBuilder::seed), which is the same in every
-//! test unless set. Times are those of tokio's clock, [`Notice::Event`](crate::Notice::Event) included. What a test
-//! itself does must not depend on anything else, such as the order of a `HashMap`. Tokio picks at random which branch of a
+//! test unless set. Times are those of tokio's clock, [`Notice::Event`](crate::Notice::Event) included. The test
+//! itself must not depend on anything else, such as the order of a `HashMap`. Tokio picks at random which branch of a
 //! `select!` without `biased` it polls first, and in which order it wakes tasks that wait on one `watch` channel.
 
 mod cuts;

@@ -62,6 +62,47 @@ fn no_path_of_one_machine() {
     violations.assert_none();
 }
 
+#[test]
+fn sentences_of_comments_name_their_subject() {
+    let what = "name the thing: a sentence does not begin with a bare What or Who as its subject";
+    let mut violations = Violations::default();
+    for file in files().into_iter().filter(|file| file.is_rust()) {
+        for (line, text) in comments(&file.text) {
+            let sentences = text.split_inclusive(['.', '?']).map(str::trim_start);
+            let is_bare = |sentence: &str| {
+                let word = sentence.split(' ').next().unwrap_or_default();
+                !sentence.ends_with('?')
+                    && ["What", "Whatever", "Who", "Whoever", "Whom", "Whose"].contains(&word)
+            };
+            if sentences.into_iter().any(is_bare) {
+                violations.add(&file.path, line, what);
+            }
+        }
+    }
+    violations.assert_none();
+}
+
+/// The paragraphs of comments, each as one line, with the number of its first line.
+fn comments(text: &str) -> Vec<(usize, String)> {
+    let mut paragraphs: Vec<(usize, String)> = Vec::new();
+    let mut is_open = false;
+    for (index, line) in text.lines().enumerate() {
+        let comment = line.trim_start().strip_prefix("//");
+        let comment = comment.map(|comment| comment.trim_start_matches(['/', '!']).trim());
+        match comment.filter(|comment| !comment.is_empty()) {
+            Some(comment) if is_open => {
+                let (_, paragraph) = paragraphs.last_mut().expect("one is open");
+                paragraph.push(' ');
+                paragraph.push_str(comment);
+            }
+            Some(comment) => paragraphs.push((index + 1, comment.to_owned())),
+            None => {}
+        }
+        is_open = comment.is_some_and(|comment| !comment.is_empty());
+    }
+    paragraphs
+}
+
 /// Whether this word is a function's, called: neither a method nor a definition.
 fn is_function(source: &Source<'_>, word: &Token) -> bool {
     let before = source.before(word).map(|token| token.text.as_str());
