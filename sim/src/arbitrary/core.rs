@@ -8,7 +8,7 @@ use std::{
 
 use phin_swim::{
     Change, Config, DataEvent, DataUpdate, Event, Generation, Instant, Local, MemberId,
-    MemberState, Message, Name, NotTaken, Office, OfficeEvent, Output, OwnerGone, Peer,
+    MemberState, Members, Message, Name, NotTaken, Office, OfficeEvent, Output, OwnerGone, Peer,
     QueryAnswer, QueryId, Revision, Route, Swim, Template, Term, Version,
 };
 
