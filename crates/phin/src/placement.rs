@@ -103,7 +103,12 @@ impl Placement {
 
     /// The member that holds a key: the first of its ranking. `None` if no member is eligible.
     pub fn choose(&self, key: impl AsRef<[u8]>) -> Option<&Arc<Member>> {
-        let best = self.scores(key.as_ref()).max()?;
+        let key = KeyHash::of(key.as_ref());
+        let mut candidates = self.candidates.iter().enumerate();
+        let (index, first) = candidates.next()?;
+        let best = candidates.fold(first.score(key, index), |best, (index, candidate)| {
+            candidate.score_above(&best, key, index).map_or(best, |score| score.max(best))
+        });
         Some(&self.members[best.index])
     }
 

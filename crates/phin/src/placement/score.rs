@@ -26,7 +26,19 @@ impl Candidate {
 
     /// The score of the member for a key. `index` is its place in the order of ids.
     pub(super) fn score(&self, key: KeyHash, index: usize) -> Score {
+        self.score_of(self.hash(key), index)
+    }
+
+    /// The same, or `None` if it is certainly less than `best`. Of many members, only a few need a logarithm.
+    pub(super) fn score_above(&self, best: &Score, key: KeyHash, index: usize) -> Option<Score> {
         let hash = self.hash(key);
+        // -log₂(u) is at least 1 - u.
+        let least = !hash >> 32;
+        let may_win = least * best.weight <= best.log * self.weight;
+        may_win.then(|| self.score_of(hash, index))
+    }
+
+    fn score_of(&self, hash: u64, index: usize) -> Score {
         Score { hash, log: minus_log2(hash), weight: self.weight, index }
     }
 

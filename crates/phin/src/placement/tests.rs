@@ -114,6 +114,7 @@ fn the_reference_has_the_scores_and_the_rankings() {
         };
         assert_eq!(format!("{:016x}", KeyHash::of(&key).0), row[2], "{row:?}");
         assert_eq!(text(placement.rank(&key).collect()), row[3], "{row:?}");
+        assert_eq!(text(placement.choose(&key).into_iter().collect()), row[3][..1], "{row:?}");
         assert_eq!(text(by_zone.replicas(&key, 3)), row[4], "{row:?}");
     }
     for row in rows("### Scores") {
