@@ -1,5 +1,5 @@
 //! Measures a balancer over ten services on loopback under 200 requests per second: a rolling restart in which each service drains
-//! first, then kills. `cargo run --release -p phin-tower --example rolling_restart`
+//! first, then kills. `cargo run -p phin-tower --example rolling_restart`
 #![expect(clippy::print_stdout, reason = "an example shows what happens")]
 
 use std::{
@@ -120,24 +120,24 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     sleep(Duration::from_secs(1)).await;
 
     let began = Instant::now();
-    for number in 0..SERVICES {
+    for (number, server) in servers.iter_mut().enumerate() {
         cluster.node(number).set_serving(ServingState::Draining).await?;
         // So long that all members know, and that requests under way are done.
         sleep(Duration::from_millis(500) + WORK * 2).await;
-        servers[number].kill().await;
-        servers[number] = Server::start(servers[number].addr).await?;
+        server.kill().await;
+        *server = Server::start(server.addr).await?;
         cluster.restart(number).await;
         sleep(Duration::from_millis(500)).await;
     }
     let (sent, failed) = log.since(began);
     println!("rolling restart of {SERVICES} services: {sent} requests, {} failed", failed.len());
 
-    for number in 0..KILLS {
+    for (number, server) in servers.iter_mut().enumerate().take(KILLS) {
         cluster.converged().await;
         sleep(Duration::from_secs(2)).await;
         let (id, killed) = (cluster.node(number).id(), Instant::now());
         cluster.kill(number);
-        servers[number].kill().await;
+        server.kill().await;
         client
             .wait_until(|members| members.get(id).is_none_or(|m| m.state() != MemberState::Alive))
             .await?;
@@ -149,7 +149,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             "kill {number}: out of rotation after {removed:.0?}; of {sent} requests, {} failed before and {after} after",
             failed.len() - after,
         );
-        servers[number] = Server::start(servers[number].addr).await?;
+        *server = Server::start(server.addr).await?;
         cluster.restart(number).await;
     }
     sending.abort();

@@ -15,9 +15,11 @@ use phin_tower::{ClusterExt, Discovery, Tracked};
 use tokio::time::timeout;
 use tower::discover::Change;
 
+type Make = Box<dyn FnMut(&Member) -> Option<String>>;
+
 /// The services that are inserted, each the name, generation and port of its member.
 pub(crate) struct Rotation {
-    discovery: Discovery<String, Box<dyn FnMut(&Member) -> Option<String>>>,
+    discovery: Discovery<String, Make>,
     services: BTreeMap<MemberId, Tracked<String>>,
     /// How often a service was made.
     made: Arc<Mutex<usize>>,
@@ -29,7 +31,7 @@ impl Rotation {
     pub(crate) fn of(cluster: &Cluster) -> Self {
         let made = Arc::new(Mutex::new(0));
         let counted = Arc::clone(&made);
-        let make: Box<dyn FnMut(&Member) -> Option<String>> = Box::new(move |member: &Member| {
+        let make: Make = Box::new(move |member: &Member| {
             *counted.lock().unwrap() += 1;
             let port = member.tag("port")?;
             Some(format!("{}/{}:{port}", member.name(), member.generation().0))

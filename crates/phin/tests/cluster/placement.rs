@@ -1,4 +1,5 @@
 //! Placement and choices in clusters of nodes in memory: what suspicions, departures, drains and flaps do to them.
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use std::time::Duration;
 
