@@ -2,10 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{
-    node::{Instant, NodeId, OfficeChange, OfficeNews},
-    truth::Truth,
-};
+use crate::node::{Instant, NodeId, OfficeChange, OfficeNews};
 
 /// The records of offices.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +31,6 @@ pub struct OfficeTerm {
 impl OfficeLedger {
     pub(crate) fn record(
         &mut self,
-        _truth: &Truth,
         now: Instant,
         (at, until): (NodeId, Instant),
         OfficeNews { office, what }: &OfficeNews,

@@ -142,7 +142,7 @@ impl World {
         if !matches!(what, OfficeChange::Renewed { .. }) {
             self.trace.line(self.now, format_args!("{at} and the office {office}: {what:?}"));
         }
-        self.ledger.offices.record(&self.truth, self.now, (at, until), news);
+        self.ledger.offices.record(self.now, (at, until), news);
         for oracle in &mut self.oracles {
             oracle.observe_office(&self.truth, self.now, (at, until), news);
         }

@@ -42,7 +42,10 @@ fn view(held: Option<&Held>) -> View<'_> {
     }
 }
 
-fn decided(ask: &LeadAsk, view: &View<'_>) -> Result<Grant, (Why, u64, u64)> {
+/// The grant, or why not, the highest term granted, and how many milliseconds to wait.
+type Decided = Result<Grant, (Why, u64, u64)>;
+
+fn decided(ask: &LeadAsk, view: &View<'_>) -> Decided {
     decide(peer(1).id, ask, view).map_err(|refusal| {
         (refusal.why, refusal.promised.0, u64::try_from(refusal.remaining.as_millis()).unwrap())
     })
@@ -50,8 +53,8 @@ fn decided(ask: &LeadAsk, view: &View<'_>) -> Result<Grant, (Why, u64, u64)> {
 
 type Change = fn(&mut LeadAsk, &mut Held, &mut View<'_>);
 
-/// The decision on a request like this, if this voter granted that.
-fn changed(before: Option<Held>, change: Change) -> Result<Grant, (Why, u64, u64)> {
+/// What is decided of a request like this, where this voter granted that.
+fn changed(before: Option<Held>, change: Change) -> Decided {
     let mut ask = ask();
     let has_held = before.is_some();
     let mut held = before.unwrap_or_else(|| held(9, 0));
@@ -68,7 +71,7 @@ fn each_refusal_has_its_reason() {
     };
     let runs = Some;
     let (new, renewed) = (Ok(Grant::New), Ok(Grant::Renewed));
-    let cases: [(&str, Option<Held>, Change, Result<Grant, (Why, u64, u64)>); 32] = [
+    let cases: [(&str, Option<Held>, Change, Decided); 32] = [
         ("nothing was granted", None, |_, _, _| {}, new),
         ("a lease is over", over(held(2, 7)), |_, _, _| {}, new),
         ("it leaves", None, |_, _, v| v.voter = Standing::Leaving, Err((Why::Leaving, 5, 0))),
