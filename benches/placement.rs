@@ -35,7 +35,7 @@ fn members(count: u32) -> Members {
     let template = Template::new(&Config::lan(), all).expect("a preset is sound");
     let mut swim = Swim::new(Moment::START, local(0), Config::lan(), Arc::new(Stand(0)), 0)
         .expect("a preset is sound");
-    swim.start_with(&template);
+    template.give_to(&mut swim);
     swim.members()
 }
 

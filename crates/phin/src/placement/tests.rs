@@ -44,7 +44,7 @@ fn members<T: AsRef<str>>(all: impl IntoIterator<Item = (MemberId, T)>) -> Membe
     let (me, keys) = (all[0].0.clone(), Arc::new(Stand(all[0].1.0)));
     let template = Template::new(&Config::lan(), all).unwrap();
     let mut swim = Swim::new(Instant::START, me, Config::lan(), keys, 0).unwrap();
-    swim.start_with(&template);
+    template.give_to(&mut swim);
     swim.members()
 }
 

@@ -31,7 +31,7 @@ async fn followed(node: &Cluster, by: &Cluster) -> Leader {
 
 #[tokio::test(start_paused = true)]
 async fn all_learn_who_holds_an_office_and_the_next_term_has_a_higher_token() {
-    let mut cluster = TestCluster::start(3).await;
+    let cluster = TestCluster::start(3).await;
     let mut first = stand(cluster.node(0)).await;
     let tenure = first.elected().await.unwrap();
     assert!(tenure.is_valid() && first.tenure().is_some_and(|now| now.token() == tenure.token()));
