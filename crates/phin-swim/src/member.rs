@@ -11,7 +11,7 @@ use std::{cmp::Ordering, fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Instant, Record, ServingState, Tags, member::tags::read_weight};
+use crate::{Instant, Record, ServingState};
 
 /// The identity of a member: 128 bits of the hash of its public key. Every connection proves it again.
 ///
@@ -189,10 +189,11 @@ impl Member {
         self.tags().find_map(|(known, value)| (known == key).then_some(value))
     }
 
-    /// Its share of keys and work, relative to other members: 0 to [`Tags::MAX_WEIGHT`], and [`Tags::DEFAULT_WEIGHT`] if its
-    /// tag [`Tags::WEIGHT`] is missing or is not such a number.
+    /// Its share of keys and work, relative to other members: 0 to [`Tags::MAX_WEIGHT`](crate::Tags::MAX_WEIGHT), and
+    /// [`Tags::DEFAULT_WEIGHT`](crate::Tags::DEFAULT_WEIGHT) if its tag [`Tags::WEIGHT`](crate::Tags::WEIGHT) is missing or is not
+    /// such a number.
     pub fn weight(&self) -> u16 {
-        self.tag(Tags::WEIGHT).and_then(read_weight).unwrap_or(Tags::DEFAULT_WEIGHT)
+        self.record.weight()
     }
 
     /// Whether it takes work, as it says itself.

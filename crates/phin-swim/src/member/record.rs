@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Generation, Incarnation, MemberId, MemberState, ServingState, Version,
-    member::tags::{Profile, read_serving, read_tags},
+    member::tags::{Profile, Tags, read_serving, read_tags, read_weight},
     wire::{bytes::Bytes, error::DecodeError},
 };
 
@@ -278,6 +278,12 @@ impl Record {
     /// Whether the member takes work, as it says itself.
     pub fn serving(&self) -> ServingState {
         read_serving(self.profile_bytes())
+    }
+
+    /// The weight that its tags state, or the default.
+    pub(crate) fn weight(&self) -> u16 {
+        let stated = self.tags().find_map(|(key, value)| (key == Tags::WEIGHT).then_some(value));
+        stated.and_then(read_weight).unwrap_or(Tags::DEFAULT_WEIGHT)
     }
 
     pub(crate) fn profile(&self) -> Profile {

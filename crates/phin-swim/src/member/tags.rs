@@ -27,7 +27,7 @@ impl Tags {
     /// The longest value, in bytes of UTF-8.
     pub const MAX_VALUE_BYTES: usize = 128;
     /// The key of a member's weight: its share of keys and work, relative to other members. The value is a decimal number from
-    /// 0 to [`Tags::MAX_WEIGHT`]. See [`Member::weight`](crate::Member::weight).
+    /// 0 to [`Tags::MAX_WEIGHT`].
     pub const WEIGHT: &str = "weight";
     /// The largest weight.
     pub const MAX_WEIGHT: u16 = 1_000;
