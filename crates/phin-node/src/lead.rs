@@ -127,14 +127,13 @@ impl<'a> Lead<'a> {
                 self.report(line.to_text());
                 self.end().await;
             }
-            // It can return. The guard ends the program when its time is over.
-            Answer::Failed(
-                error @ (RequestError::NoAnswer { .. }
-                | RequestError::Silent { .. }
-                // A program before this one has not ended for long.
-                | RequestError::Refused { status: 409 | 503, .. }),
-            ) => self.report(with_causes(&error)),
-            Answer::Failed(error) => return Err(error.into()),
+            // The request itself is wrong.
+            Answer::Failed(error @ RequestError::Refused { status: 400..=404, .. }) => {
+                return Err(error.into());
+            }
+            // The node can return, and the session of an earlier program ends (409). The guard ends the program when its
+            // time is over.
+            Answer::Failed(error) => self.report(with_causes(&error)),
         }
         Ok(None)
     }

@@ -18,7 +18,7 @@ use axum::{
     },
 };
 use futures::stream;
-use phin::{Candidacy, Cluster, LeaderSubscription, Office, OfficeRules, StandError};
+use phin::{Candidacy, Cluster, LeaderSubscription, Office, OfficeRules, StandError, StandRefusal};
 use tokio::{
     sync::OwnedSemaphorePermit,
     time::{Instant, sleep_until},
@@ -218,7 +218,9 @@ fn parse(office: &str) -> Result<Office, Refusal> {
 fn refused(error: StandError) -> Refusal {
     let status = match error {
         StandError::Standing => StatusCode::CONFLICT,
-        StandError::Stopped(_) => StatusCode::SERVICE_UNAVAILABLE,
+        StandError::Stopped(_) | StandError::Refused(StandRefusal::Left) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         _ => StatusCode::BAD_REQUEST,
     };
     Refusal::new(status, error.to_string())

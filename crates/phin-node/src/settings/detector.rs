@@ -30,6 +30,9 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     if let Some(retention) = take_duration(layers, "retention", &config)? {
         config.retention = retention;
     }
+    if let Some(lease) = take_duration(layers, "leadership-lease", &config)? {
+        config.leadership_lease = lease;
+    }
     take_user_limits(layers, &mut config)?;
     if let Some(longest) = take_duration(layers, "max-period", &config)? {
         config.max_period = Some(longest);

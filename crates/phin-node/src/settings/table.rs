@@ -488,6 +488,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "leadership-lease",
+        value: "DURATION",
+        kind: durations(Bound::At(Duration::from_secs(1))..=minutes(1)),
+        default: "2s",
+        help: "How long an office is held after a renewal; after its holder's death, another follows about so much later",
+        details: "A shorter one needs more messages, and pauses of the holder cost it the office sooner. Set it alike on all \
+                  nodes: voters grant no lease longer than their own.",
+        docs: "Set it alike on all nodes: [offices](../guide/elect-a-leader.md)",
+        ..SETTING
+    },
+    Setting {
         name: "retention",
         value: "DURATION",
         kind: durations(Bound::Periods(10)..=Bound::At(DAY.saturating_mul(366))),

@@ -98,7 +98,7 @@ fn a_file_can_have_every_setting() {
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
          http_host = [\"a\"]\nwatchers = 64\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\
-         max_published_bytes_per_second = \"2MiB\"\nmax_recent_publication_bytes = 65536\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\n\
+         max_published_bytes_per_second = \"2MiB\"\nmax_recent_publication_bytes = 65536\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\nleadership_lease = \"5s\"\n\
          on = [\"dead,left=/bin/sh\", \"joined[role=db]=/bin/sh -\"]\nhook_timeout = \"10s\"\n\
          answer = [\"free=/bin/sh\", \"a/b=/bin/sh -\"]\n\
          serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
@@ -135,6 +135,7 @@ fn a_file_can_have_every_setting() {
     assert_eq!((config.flap_suppress, config.flap_reuse), (20.0, 1.5));
     assert_eq!(config.flap_half_life, Duration::from_secs(300));
     assert_eq!(config.retention, Duration::from_secs(48 * 3_600));
+    assert_eq!(config.leadership_lease, Duration::from_secs(5));
     assert_eq!(settings.closed_port, Some(10));
     assert_eq!(config.max_data_bytes, 64 * 1_024);
     assert_eq!(config.max_publications_per_second, 9);
