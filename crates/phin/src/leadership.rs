@@ -14,7 +14,7 @@ use futures_core::Stream;
 use phin_swim::{MemberId, Office, OfficeRules, OfficeState, Term, Vacancy};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, sleep_until},
+    time,
 };
 
 use crate::{
@@ -182,7 +182,7 @@ impl Tenure {
 
     /// For how long this node surely holds the office from now on. It grows whenever the term is renewed.
     pub fn valid_for(&self) -> Duration {
-        self.valid_until().saturating_duration_since(Instant::now())
+        self.valid_until().saturating_duration_since(time::Instant::now())
     }
 
     /// Waits until this node no longer holds the office in this term.
@@ -191,18 +191,18 @@ impl Tenure {
         while self.is_valid() {
             tokio::select! {
                 changed = offices.changed() => if changed.is_err() { return },
-                () = sleep_until(self.valid_until()) => {}
+                () = time::sleep_until(self.valid_until()) => {}
             }
         }
     }
 
     /// When the term ends; the past if it has ended.
-    fn valid_until(&self) -> Instant {
+    fn valid_until(&self) -> time::Instant {
         match self.offices.borrow().get(&self.office) {
             Some(Leader::ThisNode { token, valid_until }) if *token == self.token => {
-                Instant::from_std(*valid_until)
+                time::Instant::from_std(*valid_until)
             }
-            _ => Instant::now(),
+            _ => time::Instant::now(),
         }
     }
 }

@@ -10,7 +10,7 @@ use public_api::Builder;
 use tidy::{Violations, root};
 
 /// The libraries that others may depend on.
-const LIBRARIES: &[&str] = &["phin", "phin-accrual", "phin-quic", "phin-swim"];
+const LIBRARIES: &[&str] = &["phin", "phin-accrual", "phin-quic", "phin-swim", "phin-tower"];
 /// The version of rustdoc's JSON that `public-api` reads.
 const FORMAT: &str = "\"format_version\":57";
 

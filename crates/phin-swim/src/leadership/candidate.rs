@@ -28,6 +28,8 @@ pub(crate) struct Candidacy {
     electorate: Arc<Electorate>,
     /// The highest term that others told of.
     told: Term,
+    /// How many campaigns in a row were in vain while no other member held the office; at most [`MAX_TIES`].
+    ties: u32,
     /// The reason that prevents it.
     obstacle: Option<Vacancy>,
 }
@@ -45,7 +47,7 @@ enum State {
 impl Candidacy {
     pub(crate) fn new(rules: OfficeRules, now: Instant) -> Self {
         let (state, electorate) = (State::Waiting { until: now }, Arc::default());
-        Self { rules, state, electorate, told: Term(0), obstacle: None }
+        Self { rules, state, electorate, told: Term(0), ties: 0, obstacle: None }
     }
 
     pub(crate) const fn obstacle(&self) -> Option<Vacancy> {
@@ -268,6 +270,9 @@ impl Candidate<'_> {
     fn follow_office(&mut self, office: &Office, gone: Vacancy) {
         let holder = holder(self.list, &self.data.store, office);
         self.own.followed.set_holder(office, holder, gone);
+        if let (Some(_), Some(candidacy)) = (holder, self.own.candidacies.get_mut(office)) {
+            candidacy.ties = 0;
+        }
     }
 
     /// Another candidate gave a term up, so this one may follow it at once.
@@ -282,7 +287,7 @@ impl Candidate<'_> {
         if !self.own.candidacies.contains_key(office) {
             return;
         }
-        let soon = self.ctx.now + self.random(0.0..1.0);
+        let soon = self.ctx.now + self.random(0.0..1.0) * self.patience(office);
         if let Some(Candidacy { state: State::Waiting { until }, .. }) =
             self.own.candidacies.get_mut(office)
         {
@@ -405,7 +410,7 @@ impl Candidate<'_> {
             return self.campaign(office, electorate);
         }
         let wait = held_until.filter(|_| obstacle.is_none()).map_or(RECHECK, |until| until - now);
-        let until = now + wait + self.random(0.0..1.0);
+        let until = now + wait + self.random(0.0..1.0) * self.patience(office);
         if let Some(candidacy) = self.own.candidacies.get_mut(office) {
             candidacy.obstacle = obstacle;
             candidacy.state = State::Waiting { until };
@@ -501,7 +506,7 @@ impl Candidate<'_> {
             return;
         };
         let (token, office) = (ballot.term, office.clone());
-        candidacy.obstacle = None;
+        (candidacy.obstacle, candidacy.ties) = (None, 0);
         candidacy.state = State::Holding { ballot, again_at, valid_until };
         self.ctx.stats.offices_taken += 1;
         if self.announce(&office, token).is_err() {
@@ -520,7 +525,7 @@ impl Candidate<'_> {
 
     /// No majority granted the term. Voters that did are free for others.
     fn end_campaign(&mut self, office: &Office, electorate: &Electorate) {
-        let (now, tie) = (self.ctx.now, self.random(TIE));
+        let (now, tie) = (self.ctx.now, self.random(TIE) * self.patience(office));
         self.release(office);
         let Some(candidacy) = self.own.candidacies.get_mut(office) else {
             return;
@@ -534,6 +539,7 @@ impl Candidate<'_> {
         // Voters that refuse for another reason wait for the present holder, or for the next try.
         let is_unanswered = ballot.refusals().next().is_none();
         candidacy.obstacle = told.or(is_unanswered.then_some(no_majority));
+        candidacy.ties = (candidacy.ties + 1).min(MAX_TIES);
         candidacy.state = State::Waiting { until: now + wait.min(MAX_WAIT) + tie };
     }
 
@@ -613,6 +619,12 @@ impl Candidate<'_> {
         Peer { id: me.id(), addr: me.addr() }
     }
 
+    /// How many times longer a candidate waits: twice as long after each campaign in vain. Otherwise many candidates would take
+    /// the votes from each other for ever.
+    fn patience(&self, office: &Office) -> u32 {
+        self.own.candidacies.get(office).map_or(1, |candidacy| 1 << candidacy.ties)
+    }
+
     /// A random share of the time of a campaign, so that candidates do not ask at the same time.
     fn random(&mut self, share: std::ops::Range<f64>) -> Duration {
         campaign_time(&self.ctx.params).mul_f64(self.ctx.rng.random_range(share))
@@ -682,6 +694,8 @@ fn campaign_time(params: &crate::Params) -> Duration {
 const CAMPAIGN_ASKS: u32 = 3;
 /// How long a candidate waits after a campaign in vain, as a share of its time.
 const TIE: std::ops::Range<f64> = 0.3..2.0;
+/// After this many campaigns in vain, waits grow no longer: they are sixteen times as long as at first.
+const MAX_TIES: u32 = 4;
 /// How long a candidate waits where nothing tells when it is of use to ask.
 const RECHECK: Duration = Duration::from_secs(1);
 /// The longest wait that a voter can make a candidate wait: the longest lease.

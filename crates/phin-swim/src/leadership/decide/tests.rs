@@ -53,7 +53,7 @@ fn decided(ask: &LeadAsk, view: &View<'_>) -> Decided {
 
 type Change = fn(&mut LeadAsk, &mut Held, &mut View<'_>);
 
-/// What is decided of a request like this, where this voter granted that.
+/// The decision on a request like this, if this voter granted that.
 fn changed(before: Option<Held>, change: Change) -> Decided {
     let mut ask = ask();
     let has_held = before.is_some();
