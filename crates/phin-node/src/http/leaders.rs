@@ -97,15 +97,15 @@ pub(super) async fn stand(
         return Err(Refusal::invalid(error));
     }
     let rules = OfficeRules::new(parse_filter(Some(request.voters))?, request.expected);
-    if !node.candidacies.has(&office, &request.session, &rules)? {
-        let candidacy = node.cluster.stand(&office, rules.clone()).await.map_err(refused)?;
-        info!(%office, session = request.session, "stand for an office, as asked over HTTP");
-        let ends_at = Instant::now() + SESSION_TIME;
-        node.candidacies.start(Session { name: request.session, candidacy, rules, ends_at });
+    let answer = || node.candidacies.answer(&node.cluster, &office, &request.session, &rules);
+    if let Some(line) = answer()? {
+        return Ok(Json(line));
     }
-    let line = line(&node.cluster, office);
-    node.candidacies.extend(&line);
-    Ok(Json(line))
+    let candidacy = node.cluster.stand(&office, rules.clone()).await.map_err(refused)?;
+    info!(%office, session = request.session, "stand for an office, as asked over HTTP");
+    let (name, ends_at) = (request.session.clone(), Instant::now() + SESSION_TIME);
+    node.candidacies.start(Session { name, candidacy, rules: rules.clone(), ends_at });
+    Ok(Json(answer()?.unwrap_or_else(|| line(&node.cluster, office.clone()))))
 }
 
 /// `DELETE /v1/leaders/{office}/candidacy`: gives the office up at once.
@@ -125,32 +125,35 @@ pub(super) async fn resign(
 }
 
 impl Candidacies {
-    /// Whether this session stands for the office.
-    fn has(&self, office: &Office, name: &str, rules: &OfficeRules) -> Result<bool, Refusal> {
-        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match sessions.get(office) {
+    /// The answer to the program of a session, if it stands for the office. The session lasts for at least the time that the
+    /// answer gives the program: under one lock, or it could end in between.
+    fn answer(
+        &self,
+        cluster: &Cluster,
+        office: &Office,
+        name: &str,
+        rules: &OfficeRules,
+    ) -> Result<Option<OfficeLine>, Refusal> {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let conflict = |error| Err(Refusal::new(StatusCode::CONFLICT, error));
+        match sessions.get_mut(office) {
             Some(known) if known.name != name => {
-                let error = "another program stands for the office through this node";
-                Err(Refusal::new(StatusCode::CONFLICT, error))
+                conflict("another program stands for the office through this node")
             }
             Some(known) if known.rules != *rules => {
-                let error = "the session stands for the office by other rules; delete it first";
-                Err(Refusal::new(StatusCode::CONFLICT, error))
+                conflict("the session stands for the office by other rules; delete it first")
             }
-            Some(_) => Ok(true),
-            None => Ok(false),
-        }
-    }
-
-    /// The program of a session receives this answer. The session lasts for at least the time that the answer gives it.
-    fn extend(&self, answer: &OfficeLine) {
-        let given = match answer.holder {
-            Holder::Holding { valid_for_ms, .. } => Duration::from_millis(valid_for_ms),
-            Holder::Following { .. } | Holder::Vacant { .. } => Duration::ZERO,
-        };
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = sessions.get_mut(&answer.office) {
-            known.ends_at = known.ends_at.max(Instant::now() + given.max(SESSION_TIME));
+            Some(known) => {
+                let line = line(cluster, office.clone());
+                let given = match line.holder {
+                    Holder::Holding { valid_for_ms, .. } => Duration::from_millis(valid_for_ms),
+                    Holder::Following { .. } | Holder::Vacant { .. } => Duration::ZERO,
+                };
+                let ends_at = Instant::now() + given.max(SESSION_TIME);
+                known.ends_at = known.ends_at.max(ends_at);
+                Ok(Some(line))
+            }
+            None => Ok(None),
         }
     }
 
