@@ -1,8 +1,8 @@
 //! How a client that is no member follows a membership list: what it asks a member for, the frames that it is sent, and both
 //! ends of that as values.
 //!
-//! A *frame* is a version byte, then parts, as in a payload of members. [`WatchFeed`] writes frames for one watcher,
-//! [`WatchedList`] reads them.
+//! A *frame* is a version byte, then parts, as in a payload of members. [`WatchFeed`](crate::WatchFeed) writes frames for one watcher,
+//! [`WatchedList`](crate::WatchedList) reads them.
 
 pub(crate) mod feed;
 pub(crate) mod frame;
