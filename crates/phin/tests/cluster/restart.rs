@@ -106,8 +106,11 @@ async fn a_disk_that_is_full_later_stops_nobody() {
     within("joining", node.join(&seed)).await.unwrap();
     all_know(&[other.clone(), node.clone()], 2).await;
     node.shutdown().await;
-    fs::remove_file(dir.path().join("generation")).unwrap();
-    // It starts as the same generation once more, and cannot write down the one it then takes.
+    // It starts as the same generation once more, and cannot write down the one it then takes. It does not know its peers any
+    // more, or it could take that too soon.
+    for file in ["generation", "peers"] {
+        fs::remove_file(dir.path().join(file)).unwrap();
+    }
     let node = start().await.unwrap();
     std::os::unix::fs::symlink("/dev/full", dir.path().join("generation.new")).unwrap();
     within("joining", node.join(&seed)).await.unwrap();
