@@ -14,7 +14,7 @@ use futures_core::Stream;
 use phin_swim::{MemberId, Office, OfficeRules, OfficeState, Term, Vacancy};
 use tokio::{
     sync::{mpsc, watch},
-    time,
+    time::{Instant as TokioInstant, sleep_until},
 };
 
 use crate::{
@@ -182,7 +182,7 @@ impl Tenure {
 
     /// For how long this node surely holds the office from now on. It grows whenever the term is renewed.
     pub fn valid_for(&self) -> Duration {
-        self.valid_until().saturating_duration_since(time::Instant::now())
+        self.valid_until().saturating_duration_since(TokioInstant::now())
     }
 
     /// Waits until this node no longer holds the office in this term.
@@ -191,18 +191,18 @@ impl Tenure {
         while self.is_valid() {
             tokio::select! {
                 changed = offices.changed() => if changed.is_err() { return },
-                () = time::sleep_until(self.valid_until()) => {}
+                () = sleep_until(self.valid_until()) => {}
             }
         }
     }
 
     /// When the term ends; the past if it has ended.
-    fn valid_until(&self) -> time::Instant {
+    fn valid_until(&self) -> TokioInstant {
         match self.offices.borrow().get(&self.office) {
             Some(Leader::ThisNode { token, valid_until }) if *token == self.token => {
-                time::Instant::from_std(*valid_until)
+                TokioInstant::from_std(*valid_until)
             }
-            _ => time::Instant::now(),
+            _ => TokioInstant::now(),
         }
     }
 }
