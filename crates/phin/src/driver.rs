@@ -684,8 +684,9 @@ impl<T: Transport> Driver<T> {
     /// Publishes what is known of an office now, which may be later than the event.
     fn on_office(&mut self, event: &OfficeEvent) {
         let office = event.office();
-        let leader = Leader::new(self.swim.offices().get(office), &self.clock);
-        leadership::publish(&self.status.offices, office, leader);
+        let in_core = self.swim.offices();
+        let leader = Leader::new(in_core.get(office), &self.clock);
+        leadership::publish(&self.status.offices, &in_core, office, leader);
         match event {
             OfficeEvent::Elected { office, token, .. } => {
                 info!(%office, %token, "this node holds an office");

@@ -1,7 +1,7 @@
 //! Leadership: an office that at most one member holds at a time.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     future::poll_fn,
     pin::Pin,
@@ -72,10 +72,21 @@ impl Leader {
 /// All offices that a node knows, and who holds them.
 pub(crate) type Offices = BTreeMap<Office, Leader>;
 
-/// Publishes the state of an office. Readers are woken if the holder or the term changes.
-pub(crate) fn publish(offices: &watch::Sender<Offices>, office: &Office, leader: Leader) {
+/// Publishes the state of an office, and forgets those that the core no longer knows: its limit is that of this map, too.
+/// Readers are woken if the holder or the term changes.
+pub(crate) fn publish(
+    offices: &watch::Sender<Offices>,
+    in_core: &phin_swim::Offices<'_>,
+    office: &Office,
+    leader: Leader,
+) {
+    let count = in_core.iter().count();
     offices.send_if_modified(|known| {
         let before = known.insert(office.clone(), leader);
+        if known.len() > count {
+            let names: BTreeSet<_> = in_core.iter().map(|(office, _)| office).collect();
+            known.retain(|other, _| other == office || names.contains(other));
+        }
         before.is_none_or(|before| !before.is_same(&leader))
     });
 }

@@ -21,6 +21,7 @@ use futures::stream;
 use phin::{Candidacy, Cluster, LeaderSubscription, Office, OfficeRules, StandError, StandRefusal};
 use tokio::{
     sync::OwnedSemaphorePermit,
+    task::AbortHandle,
     time::{Instant, sleep_until},
 };
 use tracing::info;
@@ -49,6 +50,17 @@ struct Session {
     candidacy: Candidacy,
     rules: OfficeRules,
     ends_at: Instant,
+    _expiry: Expiry,
+}
+
+/// The task that ends a session, which ends with it: a client that comes and goes leaves none behind.
+#[derive(Debug)]
+struct Expiry(AbortHandle);
+
+impl Drop for Expiry {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// `GET /v1/leaders`
@@ -104,7 +116,15 @@ pub(super) async fn stand(
     let candidacy = node.cluster.stand(&office, rules.clone()).await.map_err(refused)?;
     info!(%office, session = request.session, "stand for an office, as asked over HTTP");
     let (name, ends_at) = (request.session.clone(), Instant::now() + SESSION_TIME);
-    node.candidacies.start(Session { name, candidacy, rules: rules.clone(), ends_at });
+    let expiry = node.candidacies.clone().end_late(office.clone(), ends_at);
+    let expiry = Expiry(tokio::spawn(expiry).abort_handle());
+    node.candidacies.start(Session {
+        name,
+        candidacy,
+        rules: rules.clone(),
+        ends_at,
+        _expiry: expiry,
+    });
     Ok(Json(answer()?.unwrap_or_else(|| line(&node.cluster, office.clone()))))
 }
 
@@ -157,13 +177,10 @@ impl Candidacies {
         }
     }
 
-    /// Keeps a session until it is not renewed in time.
     fn start(&self, session: Session) {
         let office = session.candidacy.office().clone();
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert(office.clone(), session);
-        drop(sessions);
-        tokio::spawn(self.clone().end_late(office));
+        sessions.insert(office, session);
     }
 
     fn end(&self, office: &Office, name: Option<&str>) -> Option<Session> {
@@ -173,16 +190,13 @@ impl Candidacies {
     }
 
     /// Ends a session once it was not renewed in time.
-    async fn end_late(self, office: Office) {
+    async fn end_late(self, office: Office, mut ends_at: Instant) {
         loop {
-            let next = {
-                let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-                sessions.get(&office).map(|session| session.ends_at)
-            };
-            let Some(ends_at) = next else { return };
             sleep_until(ends_at).await;
             let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if sessions.get(&office).is_some_and(|session| session.ends_at <= Instant::now()) {
+            let Some(session) = sessions.get(&office) else { return };
+            ends_at = session.ends_at;
+            if ends_at <= Instant::now() {
                 // Dropping it gives the office up: the program has no more time that it was told of.
                 sessions.remove(&office);
                 info!(%office, "a session ended: its program did not ask again");

@@ -22,7 +22,7 @@ async fn a_join_says_through_whom() {
     let two = nodes.builder("two").start().await.unwrap();
     let joined = within("joining", two.join(one.local_addr())).await.unwrap();
     assert_eq!((joined.through, joined.addr), (one.id(), one.local_addr()));
-    // A node that is told that it joined finds the others in its list.
+    // A node that joined finds the others in its list.
     assert_eq!(two.members().live_len(), 2);
     all_know(&[one, two], 2).await;
 }
