@@ -41,6 +41,8 @@ pub(crate) struct Liar {
 type Pulse = (u32, Generation, u16, u32, Fingerprint, u16);
 /// Phi in hundredths, milliseconds of silence, the kind of silence, unanswered pings.
 type Tally = (u16, u32, u8, u8);
+/// The voter, its generation, the round, the kind of silence, the signature.
+type SignedVote = (MemberId, Generation, u16, u8, Signature);
 
 impl Liar {
     /// Makes a process lie from now on, in a cluster with this number of rings.
@@ -229,7 +231,7 @@ impl Liar {
         let by = observers.get(turn as usize % observers.len().max(1)).copied();
         let by = by.unwrap_or(self.keys.id());
         let mut version = subject.version;
-        if matches!(lie, Lie::Verdict | Lie::Suspect) && turn % 8 == 7 {
+        if matches!(lie, Lie::Verdict | Lie::SignedVerdict | Lie::Suspect) && turn % 8 == 7 {
             version.incarnation.0 += 1;
         }
         let tally = self.tally();
@@ -238,6 +240,20 @@ impl Liar {
                 let voters = observers.iter().filter(|_| turn % 13 != 12);
                 let votes: Vec<(MemberId, Tally)> = voters.map(|&voter| (voter, tally)).collect();
                 part(kind::DEAD, ((id, version, by), votes))
+            }
+            Lie::SignedVerdict => {
+                let liars = self.lies.liars.iter().map(|&node| self.id(node));
+                let voters: Vec<_> = liars.chain(observers.iter().copied()).collect();
+                let votes: Vec<_> = voters.iter().take(MAX_VOTES).map(|&id| (id, tally)).collect();
+                let signed: Vec<_> = votes
+                    .iter()
+                    .map(|&(voter, _)| self.signed(lines, to, (id, version), (voter, tally.2)))
+                    .collect();
+                part(kind::SIGNED_DEAD, (((id, version, by), votes), signed))
+            }
+            Lie::SignedVote => {
+                let signed = self.signed(lines, to, (id, version), (self.keys.id(), tally.2));
+                part(kind::SIGNED_VOTE, ((id, version, turn % 2 == 0, true, tally), signed))
             }
             Lie::Suspect => part(kind::SUSPECT, (id, version, by)),
             Lie::Vote => part(kind::VOTE, (id, version, turn % 2 == 0, true, tally)),
@@ -326,6 +342,35 @@ impl Liar {
             | Lie::MessagePrune
             | Lie::MessageWithheld => return Vec::new(),
         }]
+    }
+
+    /// A signed vote. Liars have the keys of each other, and of nobody else.
+    fn signed(
+        &self,
+        lines: &[Line],
+        to: NodeId,
+        (subject, version): (MemberId, Version),
+        (voter, silence): (MemberId, u8),
+    ) -> SignedVote {
+        let node = self.keys.node_of(voter).filter(|node| self.lies.liars.contains(node));
+        let keys = node.map(|node| SimKeys { node, ..self.keys });
+        let line = lines.iter().find(|line| self.id(line.node) == voter);
+        let generation = line.map_or(Generation(1), |line| line.version.generation);
+        let round = self.pulses.get(&to).map_or(0, |pulse| pulse.2);
+        let statement = [
+            b"phin vote 1\0".as_slice(),
+            &[0; 8],
+            &subject.0,
+            &version.generation.0.to_be_bytes(),
+            &version.incarnation.0.to_be_bytes(),
+            &voter.0,
+            &generation.0.to_be_bytes(),
+            &round.to_be_bytes(),
+            &[silence],
+        ]
+        .concat();
+        let signature = keys.map_or([self.turn as u8; 64], |keys| keys.sign(&statement).0);
+        (voter, generation, round, silence, Signature(signature))
     }
 
     /// Every second time the most credible silence: refused just now, since the member was last heard. Otherwise
@@ -538,6 +583,15 @@ fn write(bytes: &mut Vec<u8>, value: impl Serialize) {
     written.expect("writing to a vector cannot fail");
 }
 
+/// 64 bytes.
+struct Signature([u8; 64]);
+
+impl Serialize for Signature {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
 /// Bytes as one MessagePack `bin`.
 struct Bin<'a>(&'a [u8]);
 
@@ -578,6 +632,8 @@ mod kind {
     pub(super) const PUBLICATION_NEWS: u8 = 30;
     pub(super) const PUBLICATION_WANT: u8 = 31;
     pub(super) const PUBLICATION_PRUNE: u8 = 32;
+    pub(super) const SIGNED_DEAD: u8 = 38;
+    pub(super) const SIGNED_VOTE: u8 = 39;
 }
 
 /// States and kinds of silence on the wire.
@@ -590,6 +646,8 @@ const GONE: u8 = 3;
 const FIX_ARRAY: u8 = 0x90;
 /// How many changes of a member's data, and how many of its messages, are kept.
 const MAX_CHANGES: usize = 8;
+/// Votes of one verdict.
+const MAX_VOTES: usize = 32;
 /// Requests and answers in one payload.
 const MAX_ASKING_PARTS: u32 = 16;
 /// Sequences in one payload that are tried in order.

@@ -12,10 +12,14 @@ use crate::id::NodeId;
 pub enum Lie {
     /// `Dead`, with forged votes of the member's observers.
     Verdict,
+    /// The same, with the signatures of all liars under votes of their own, and others under those of the observers.
+    SignedVerdict,
     /// `Suspect`, with an observer as its source.
     Suspect,
     /// Accusations and votes of its own, of every kind of silence.
     Vote,
+    /// The same, signed.
+    SignedVote,
     /// The member's own record, and a line of a summary, with the state dead.
     List,
     /// `Clear`: the liar claims that it has just heard from the member.
@@ -70,7 +74,7 @@ pub enum Lie {
 
 impl Lie {
     /// Those about members and lists.
-    pub const OF_MEMBERS: [Self; 16] = [
+    pub const OF_MEMBERS: [Self; 18] = [
         Self::Verdict,
         Self::Suspect,
         Self::Vote,
@@ -87,6 +91,8 @@ impl Lie {
         Self::Ask,
         Self::PingReq,
         Self::Answer,
+        Self::SignedVerdict,
+        Self::SignedVote,
     ];
 
     /// Those about data.
@@ -113,8 +119,10 @@ impl Lie {
     pub const fn has_subject(self) -> bool {
         match self {
             Self::Verdict
+            | Self::SignedVerdict
             | Self::Suspect
             | Self::Vote
+            | Self::SignedVote
             | Self::List
             | Self::Clear
             | Self::Ack
@@ -158,7 +166,14 @@ impl Lie {
     pub(crate) const fn is_told_to_subject(self) -> bool {
         !matches!(
             self,
-            Self::Verdict | Self::Suspect | Self::Vote | Self::List | Self::Forget | Self::PingReq
+            Self::Verdict
+                | Self::SignedVerdict
+                | Self::Suspect
+                | Self::Vote
+                | Self::SignedVote
+                | Self::List
+                | Self::Forget
+                | Self::PingReq
         )
     }
 }
@@ -168,6 +183,8 @@ impl Lie {
 pub struct Lies {
     /// The lie.
     pub lie: Lie,
+    /// All members that tell it: they know each other's keys.
+    pub liars: Vec<NodeId>,
     /// The subjects, in turn.
     pub about: Vec<NodeId>,
     /// The interval between lies.

@@ -1,8 +1,8 @@
 //! The values in scenario files and on the command line: durations, sets of members, networks, settings of phin.
 
-use std::{collections::BTreeSet, str::FromStr, time::Duration};
+use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
-use phin_swim::Config;
+use phin_swim::{Config, SignedVotes};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::{latency::Latency, network::NetworkConfig, node::NodeId};
@@ -277,6 +277,9 @@ pub struct ConfigSettings {
     pub rings: Option<u8>,
     /// The phi at which a member is declared dead.
     pub phi_threshold: Option<f64>,
+    /// Whether votes are signed: `off`, `sign` or `require`.
+    #[serde(deserialize_with = "parsed")]
+    pub signed_votes: Option<SignedVotes>,
     /// The time after which a degraded member is evicted.
     pub evict_degraded_after: Option<Span>,
     /// The time for which dead members are remembered.
@@ -315,8 +318,16 @@ impl ConfigSettings {
             config.retention = retention;
         }
         config.rings = self.rings.unwrap_or(config.rings);
+        config.signed_votes = self.signed_votes.unwrap_or(config.signed_votes);
         config.phi_threshold = self.phi_threshold.unwrap_or(config.phi_threshold);
     }
+}
+
+/// A value that is given as a text.
+fn parsed<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    String::deserialize(from)?.parse().map(Some).map_err(D::Error::custom)
 }
 
 const MAX_ZONES: usize = 64;

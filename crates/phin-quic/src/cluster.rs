@@ -32,9 +32,15 @@ impl ClusterName {
         self.alpn("phin-watch")
     }
 
-    fn alpn(&self, protocol: &str) -> Vec<u8> {
+    /// The first 8 bytes of the SHA-256 of the name: what stands for the cluster where its name is too long, or not to be
+    /// shown.
+    pub fn tag(&self) -> [u8; 8] {
         let hash = digest(&SHA256, self.0.as_bytes());
-        format!("{protocol}/1/{}", hex(&hash.as_ref()[..8])).into_bytes()
+        std::array::from_fn(|place| hash.as_ref()[place])
+    }
+
+    fn alpn(&self, protocol: &str) -> Vec<u8> {
+        format!("{protocol}/1/{}", hex(&self.tag())).into_bytes()
     }
 }
 

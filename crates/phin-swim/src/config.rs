@@ -1,6 +1,11 @@
 //! Configuration, checked once by changing its type: [`Config`] has public fields, the core holds `Params`.
 
-use std::{fmt::Display, ops::RangeInclusive, time::Duration};
+use std::{
+    fmt::{self, Display},
+    ops::RangeInclusive,
+    str::FromStr,
+    time::Duration,
+};
 
 use crate::MemberData;
 
@@ -55,6 +60,9 @@ pub struct Config {
     /// without it bring an evicted member back. Default: never; at least the pause tolerance, at most a day.
     #[cfg_attr(feature = "serde", serde(with = "crate::info::duration_or_off"))]
     pub evict_degraded_after: Option<Duration>,
+    /// Whether observers sign their votes, and whether verdicts of others need them. Raise it on all members step by step:
+    /// [`SignedVotes::Sign`] on each before the first [`SignedVotes::Require`]. Default: not.
+    pub signed_votes: SignedVotes,
     /// Whether to ask the hosts of silent members whether their process is there. Default `true`.
     pub ask_hosts: bool,
     /// Whether the application decides on newcomers ([`Output::Newcomer`](crate::Output::Newcomer)). The crate `phin` sets it
@@ -114,6 +122,55 @@ pub struct Config {
     pub retention: Duration,
 }
 
+/// The use of signed votes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Deserialize, serde::Serialize),
+    serde(rename_all = "lowercase")
+)]
+#[non_exhaustive]
+pub enum SignedVotes {
+    /// Votes are not signed, and verdicts of others are accepted on their word, within limits.
+    #[default]
+    Off,
+    /// This node signs its votes, and accepts verdicts of others as before.
+    Sign,
+    /// A verdict of others is accepted at once only with the signed votes of more than half of the observers of its
+    /// subject. Without them, this node looks at the member itself.
+    Require,
+}
+
+impl SignedVotes {
+    /// The name in settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Sign => "sign",
+            Self::Require => "require",
+        }
+    }
+}
+
+impl FromStr for SignedVotes {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let known = [Self::Off, Self::Sign, Self::Require];
+        known.into_iter().find(|known| known.as_str() == text).ok_or_else(|| ConfigError {
+            setting: "signed_votes",
+            value: text.to_owned(),
+            allowed: "off, sign or require".to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for SignedVotes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 impl Config {
     /// Members in one data centre: the default.
     pub const fn lan() -> Self {
@@ -126,6 +183,7 @@ impl Config {
             pause_tolerance: Duration::from_secs(1),
             hang_tolerance: Duration::from_secs(10),
             evict_degraded_after: None,
+            signed_votes: SignedVotes::Off,
             ask_hosts: true,
             ask_application: false,
             indirect_probes: 3,

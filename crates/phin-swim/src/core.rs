@@ -161,6 +161,7 @@ impl Core {
             Step::Heard { id, at } => self.life_signs().record_heard(id, at),
             Step::AskAnew => self.detect().ask_anew(),
             Step::HostSays { id, silence } => {
+                self.detector.pending.record_host(id, silence);
                 self.detect().record_silence(id, silence);
             }
             Step::Gone(id) => self.record_gone(id),

@@ -25,6 +25,7 @@ pub(crate) mod pending;
 pub(crate) mod phi;
 pub(crate) mod reports;
 pub(crate) mod rules;
+pub(crate) mod signed;
 pub(crate) mod tolerance;
 pub(crate) mod verdicts;
 pub(crate) mod view;

@@ -81,7 +81,7 @@ mod warm;
 mod watch;
 mod wire;
 
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, SignedVotes};
 pub use data::map::{DataError, MemberData, Revision};
 pub use data::store::{Data, DataEvent, DataUpdate, OwnerGone};
 pub use detect::failing::{Degradation, FailingLink, Unreached};

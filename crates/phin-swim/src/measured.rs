@@ -50,7 +50,7 @@ pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Mess
         ("indirect ack", Part::IndirectAck { sequence, generation }),
         ("entry", Part::Entry(Entry { state: MemberState::Alive, record })),
         ("suspect", Part::Suspect(claim)),
-        ("dead, five votes", Part::Dead(Verdict { claim, votes: vec![(by, tally); 5] })),
+        ("dead, five votes", Part::Dead(Verdict::unsigned(claim, vec![(by, tally); 5]))),
         ("join", Part::Join),
         ("join reply", Part::JoinReply(Err(JoinRefusal::Full))),
         ("compare", Part::Compare(Box::new([u64::MAX / 3; BUCKETS]))),

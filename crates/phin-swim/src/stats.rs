@@ -53,6 +53,12 @@ pub struct Stats {
     pub unknown_parts: u64,
     /// Records whose signature is not their member's; dropped.
     pub forged_records: u64,
+    /// Votes of this node that it signed, as its own evidence sufficed for a verdict.
+    pub votes_signed: u64,
+    /// Signed votes whose signature is not their voter's; dropped.
+    pub forged_votes: u64,
+    /// Verdicts of others without the signed votes of a majority, where those are required: this node looked for itself.
+    pub verdicts_unsigned: u64,
     /// Records not verified, because their sender had sent too many; dropped.
     pub records_over_budget: u64,
     /// Suspicions and verdicts of others ignored, because the member had refuted several lately.

@@ -478,6 +478,7 @@ impl Core {
                 self.forgotten.handle_forget(&mut self.ctx, &self.list, source, claim);
             }
             Part::Vote(vote) => self.detect().handle_vote(from, vote),
+            Part::SignedVote(vote, signed) => self.detect().handle_signed_vote(from, vote, signed),
             Part::Clear { subject, version, age } => {
                 self.life_signs().handle_clear(from.id, subject, version, age);
             }

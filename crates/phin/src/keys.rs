@@ -3,18 +3,37 @@
 use std::sync::Arc;
 
 use phin_quic::{
-    CloseReason, DialError, DisconnectReason, HostQuestion, Identity, PeerId, Refusal,
+    CloseReason, ClusterName, DialError, DisconnectReason, HostQuestion, Identity, PeerId, Refusal,
 };
 use phin_swim::{
     Disconnection, HostAnswer, Keys, MemberId, PublicKey, Question, Signature, Unreachable,
 };
 
-/// Signs the records of this node with the key that its connections prove.
-pub(crate) struct NodeKeys(pub(crate) Arc<Identity>);
+/// Signs the records and votes of this node with the key that its connections prove.
+pub(crate) struct NodeKeys {
+    identity: Arc<Identity>,
+    cluster_tag: [u8; 8],
+}
+
+impl NodeKeys {
+    /// The keys of a node that does not vote.
+    pub(crate) const fn new(identity: Arc<Identity>) -> Self {
+        Self { identity, cluster_tag: [0; 8] }
+    }
+
+    /// The keys of a node that votes in the cluster of this name.
+    pub(crate) fn voting_in(self, cluster: &ClusterName) -> Self {
+        Self { cluster_tag: cluster.tag(), ..self }
+    }
+}
 
 impl Keys for NodeKeys {
+    fn cluster_tag(&self) -> [u8; 8] {
+        self.cluster_tag
+    }
+
     fn public_key(&self) -> PublicKey {
-        PublicKey(self.0.public_key().0)
+        PublicKey(self.identity.public_key().0)
     }
 
     fn member_id(&self, key: &PublicKey) -> MemberId {
@@ -22,7 +41,7 @@ impl Keys for NodeKeys {
     }
 
     fn sign(&self, message: &[u8]) -> Signature {
-        Signature(self.0.sign(message).0)
+        Signature(self.identity.sign(message).0)
     }
 
     fn verify(&self, key: &PublicKey, message: &[u8], signature: &Signature) -> bool {

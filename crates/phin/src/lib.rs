@@ -136,7 +136,7 @@ pub use phin_swim::{
     JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
     MembersIter, Message, Name, NameError, Office, OfficeError, OfficeRules, OwnerGone,
     PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError,
-    Record, Revision, Route, SendFailure, SendRefusal, ServingState, Silence,
+    Record, Revision, Route, SendFailure, SendRefusal, ServingState, SignedVotes, Silence,
     StandError as StandRefusal, TagError, Tags, Term, Topic, TopicError, Vacancy, Version,
     is_printable,
 };

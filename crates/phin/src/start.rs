@@ -102,6 +102,7 @@ pub(crate) async fn start_in<T: Transport>(
         Some(name) => name,
         None => Name::try_from(&*format!("node-{:.8}", me.to_string()))?,
     };
+    let keys = NodeKeys::new(Arc::clone(&identity)).voting_in(&cluster);
     let (transport, receiver) = bind(&builder, &identity, admission.credentials(cluster))?;
     let transport = Arc::new(transport);
     let bound = transport.local_addr();
@@ -110,7 +111,7 @@ pub(crate) async fn start_in<T: Transport>(
     let local = Local::new(name.clone(), vec![advertised], generation);
     let profile = Profile { tags, serving: builder.serving.clone() };
     let local = Local { profile, ..local };
-    let keys = Arc::new(NodeKeys(identity));
+    let keys = Arc::new(keys);
     let config = builder.config.clone();
     let mut swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
     swim.leading(clock.now()).restore(promises);

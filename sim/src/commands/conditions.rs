@@ -1,6 +1,7 @@
 //! The options for the network and the settings of phin.
 
 use phin_sim::scenario::{ConfigSettings, NetworkKind, NetworkSettings, Share, Span, Zones};
+use phin_swim::SignedVotes;
 
 #[derive(clap::Args)]
 #[command(next_help_heading = "Network")]
@@ -54,6 +55,9 @@ pub(crate) struct ConfigArgs {
     /// Set the phi at which a member is declared dead.
     #[arg(long, value_name = "PHI")]
     phi_threshold: Option<f64>,
+    /// Set whether votes are signed: off, sign or require.
+    #[arg(long, value_name = "MODE")]
+    signed_votes: Option<SignedVotes>,
     /// Declare a member dead after it was degraded for this time.
     #[arg(long, value_name = "TIME")]
     evict_degraded_after: Option<Span>,
@@ -71,6 +75,7 @@ impl ConfigArgs {
         config.hang_tolerance = self.hang_tolerance.or(config.hang_tolerance);
         config.rings = self.rings.or(config.rings);
         config.phi_threshold = self.phi_threshold.or(config.phi_threshold);
+        config.signed_votes = self.signed_votes.or(config.signed_votes);
         config.evict_degraded_after = self.evict_degraded_after.or(config.evict_degraded_after);
         config.retention = self.retention.or(config.retention);
     }

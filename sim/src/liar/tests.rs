@@ -18,7 +18,7 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
     let promises = Promises::default();
     let start = Start { node, host: HostId(0), generation, now, rng_seed: 1, knowledge, promises };
     let (about, every, lasts) = (vec![NodeId(3)], millis(50), millis(1_000));
-    let lies = Lies { lie, about, every, count: 100, lasts };
+    let lies = Lies { lie, liars: vec![NodeId(0)], about, every, count: 100, lasts };
     let begins = now + millis(1);
     let mut liar = phin.lie(phin.start(start), node, lies, begins);
     let mut actions = Vec::new();
@@ -50,6 +50,8 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
 fn every_lie_is_a_message_that_can_be_read() {
     let expected = |lie| match lie {
         Lie::Verdict => &["dead m3 v1.0 by=m", "votes=", "dead m3 v1.1"][..],
+        Lie::SignedVerdict => &["dead m3 v1.0 by=m", "signed=", "dead m3 v1.1"],
+        Lie::SignedVote => &["signed-vote m3 v1.0", "gone", "hung", "silent"],
         Lie::Suspect => &["suspect m3 v1.0 by=m", "suspect m3 v1.1"],
         Lie::Vote => &["accuse m3 v1.0", "vote m3", "gone", "hung", "silent"],
         Lie::List => &["entry m3 v1.0 dead", "summary buckets=1 lines=1"],

@@ -559,8 +559,10 @@ impl Event {
             }
             Self::Lie { who, lie, about, every, count, lasts } => {
                 let (about, every, lasts) = (about.list(nodes), every.0, lasts.0);
-                let lies = Lies { lie: *lie, about, every, count: *count, lasts };
-                (now, Fault::Lie(who.list(nodes), lies))
+                let liars = who.list(nodes);
+                let lies =
+                    Lies { lie: *lie, liars: liars.clone(), about, every, count: *count, lasts };
+                (now, Fault::Lie(liars, lies))
             }
         }]
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phin::Config;
+use phin::{Config, SignedVotes};
 
 use super::{
     layers::Layers,
@@ -47,6 +47,9 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     }
     if let Some(after) = layers.duration("evict-degraded-after", &config)? {
         config.evict_degraded_after = after.value;
+    }
+    if let Some(mode) = layers.take("signed-votes", |text| signed_votes(text))? {
+        config.signed_votes = mode.value;
     }
     take_damping(layers, &mut config)?;
     if let Some(threshold) = layers.number("phi-threshold")?.flatten() {
@@ -132,6 +135,10 @@ fn take_damping(layers: &mut Layers, config: &mut Config) -> Result<(), Settings
         config.flap_half_life = half_life;
     }
     Ok(())
+}
+
+fn signed_votes(word: &str) -> Result<SignedVotes, String> {
+    word.parse().map_err(|_| "expected off, sign or require".into())
 }
 
 fn profile(word: &str) -> Config {

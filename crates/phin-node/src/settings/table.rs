@@ -562,6 +562,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "signed-votes",
+        value: "MODE",
+        kind: Kind::Word(&["off", "sign", "require"]),
+        default: "off",
+        help: "Whether members sign their votes, and whether verdicts of others need signed votes: off, sign or require",
+        details: "Set sign on all nodes before require on the first. With require, no single member can have another declared dead.",
+        docs: "`sign` on all nodes before `require` on the first",
+        is_detector: true,
+        ..SETTING
+    },
+    Setting {
         name: "ask-hosts",
         value: "BOOL",
         kind: Kind::Boolean,

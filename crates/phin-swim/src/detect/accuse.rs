@@ -33,7 +33,8 @@ fn address(
 ) -> Option<Address> {
     if case.stage == Stage::Accused {
         let (now, interval) = (view.now, view.accusation_interval());
-        return again(case, others, |sent| now - sent.at < interval).map(Address::Accusation);
+        return again(case, view.me(), others, |sent| now - sent.at < interval)
+            .map(Address::Accusation);
     }
     if has_accuser(case, view) {
         let is_enough =
@@ -54,6 +55,7 @@ fn has_accuser(case: &Case, view: View<'_>) -> bool {
 /// The members to which an accusation is sent again.
 fn again(
     case: &Case,
+    me: MemberId,
     others: Vec<MemberId>,
     is_recent: impl Fn(&SentVote) -> bool,
 ) -> Option<Vec<MemberId>> {
@@ -62,13 +64,23 @@ fn again(
     if case.silence == Silence::Gone && sent.is_some_and(|sent| sent.silence != Silence::Gone) {
         return Some(others);
     }
-    // Those who have not answered may not have heard.
+    // Those who have not answered may not have heard. Once this node has signed, the others should have, too.
     let is_due = !sent.is_some_and(is_recent);
-    is_due.then(|| others.into_iter().filter(|other| !case.votes.contains_key(other)).collect())
+    let me_signed = case.signed.contains_key(&me);
+    let has_answered = |other: &MemberId| match me_signed {
+        true => case.signed.contains_key(other),
+        false => case.votes.contains_key(other),
+    };
+    is_due.then(|| others.into_iter().filter(|other| !has_answered(other)).collect())
 }
 
 /// The evidence of this node against a member, to be sent.
-fn vote_body(view: View<'_>, subject: MemberId, phi: f64, is_accusation: bool) -> Option<VoteBody> {
+pub(crate) fn vote_body(
+    view: View<'_>,
+    subject: MemberId,
+    phi: f64,
+    is_accusation: bool,
+) -> Option<VoteBody> {
     let case = view.case(subject)?;
     let (observer, silence, attempts) = (view.me(), case.silence, case.attempts());
     let vote = Vote { observer, phi, silent_since: *case.misses.first()?, silence, attempts };
@@ -175,7 +187,10 @@ impl Detect<'_> {
             && phi >= ACCUSE_PHI
             && let Some(body) = vote_body(self.view(), subject, phi, false)
         {
-            self.ctx.send(to, &Part::Vote(body));
+            let signed = case.and_then(|case| case.signed.get(&self.list.me().id()));
+            let part =
+                signed.map_or(Part::Vote(body), |signed| Part::SignedVote(body, signed.clone()));
+            self.ctx.send(to, &part);
         }
     }
 

@@ -8,7 +8,10 @@ use std::{
 
 use crate::{
     Instant, MemberId, Version,
-    detect::reports::{Silence, Vote},
+    detect::{
+        reports::{Silence, Vote},
+        signed::SignedVote,
+    },
 };
 
 /// The subjects that do not answer, or did not answer others: one case for each, at most [`MAX_CASES`].
@@ -31,6 +34,8 @@ pub(crate) struct Case {
     pub(crate) retry: Retry,
     /// The findings of other observers.
     pub(crate) votes: BTreeMap<MemberId, Vote>,
+    /// The signed votes of other observers that have voted, and of this node.
+    pub(crate) signed: BTreeMap<MemberId, SignedVote>,
     /// Whether this node withheld its own judgement, as it may have received nothing.
     pub(crate) is_held: bool,
     /// When this node first asked for votes, since it last asked for none for a while.
@@ -176,6 +181,7 @@ impl Cases {
     pub(crate) fn void_own_misses(&mut self) {
         for case in self.0.values_mut() {
             case.misses.clear();
+            case.signed.retain(|voter, _| case.votes.contains_key(voter));
             case.retry = Retry::None;
             // Its host is asked again as well.
             case.stage = Stage::Watching;
@@ -203,6 +209,7 @@ impl Case {
             host_asked_at: None,
             retry: Retry::None,
             votes: BTreeMap::new(),
+            signed: BTreeMap::new(),
             is_held: false,
             accused_at: None,
             voted_at: None,
@@ -319,6 +326,7 @@ impl Case {
         let has_room = self.abstaining.len() < MAX_ACCUSERS;
         if has_room {
             self.votes.remove(&observer);
+            self.signed.remove(&observer);
             self.abstaining.insert(observer);
         }
         has_room
@@ -330,7 +338,12 @@ impl Case {
         self.misses.retain(|&sent_at| sent_at > until);
         self.votes.retain(|_, vote| vote.silent_since > until);
         self.voted_at = self.voted_at.filter(|_| !self.votes.is_empty());
-        self.misses.len() < misses || self.votes.len() < votes
+        let is_news = self.misses.len() < misses || self.votes.len() < votes;
+        if is_news {
+            // The signature of this node is among those dropped.
+            self.signed.retain(|voter, _| self.votes.contains_key(voter));
+        }
+        is_news
     }
 }
 

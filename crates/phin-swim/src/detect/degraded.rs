@@ -211,7 +211,7 @@ impl Degraded<'_> {
         let votes: Vec<_> = votes.collect();
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(since);
         let (outcome, ended_at) = (Outcome::Dead { votes: votes.into() }, self.ctx.now);
-        self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome });
+        self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome }, Vec::new());
         self.ctx.stats.evictions += 1;
         self.ctx.apply(News::State(subject, MemberState::Dead), Source::Ourselves);
     }

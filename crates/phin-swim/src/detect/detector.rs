@@ -1,7 +1,7 @@
 //! [`Detector`]: the state of detection, and how it follows the changes of members.
 
 use crate::{
-    Change, Instant, MemberId, Transition,
+    Change, Ctx, Instant, MemberId, MembershipList, Transition,
     detect::{
         case::{Case, Cases, Stage},
         contacts::Contacts,
@@ -9,6 +9,7 @@ use crate::{
         hearsay::Hearsay,
         pending::PendingVerdicts,
         reports::{Outcome, Report, Reports, Silence},
+        signed::{Checked, SignedVote, Subject},
     },
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct Detector {
     /// When members beyond the subjects are looked at next, while several are silent.
     pub(crate) next_look: Option<Instant>,
     pub(crate) reports: Reports,
+    /// The signatures of votes that were checked.
+    pub(crate) checked: Checked,
 }
 
 impl Detector {
@@ -57,8 +60,32 @@ impl Detector {
         if let Some(case) = case.filter(is_reported) {
             let began_at = case.misses.first().copied().unwrap_or(case.opened_at);
             let report = Report { version: case.version, began_at, ended_at: now, outcome };
-            self.reports.keep(subject, report);
+            self.reports.keep(subject, report, case.signed.into_values().collect());
         }
+    }
+
+    /// Whether a vote is signed by its voter. Each signature is checked once, within the budget of the member that sent it.
+    pub(crate) fn is_authentic(
+        &mut self,
+        ctx: &mut Ctx,
+        list: &MembershipList,
+        teller: MemberId,
+        (subject, vote): (Subject, &SignedVote),
+    ) -> bool {
+        if let Some(known) = self.checked.known(subject, vote) {
+            return known;
+        }
+        let Some(voter) = list.get(vote.voter).filter(|_| self.hearsay.may_check(ctx.now, teller))
+        else {
+            return false;
+        };
+        let is_authentic = vote.is_authentic(&*ctx.keys, subject, &voter.record.public_key());
+        self.checked.record(subject, vote, is_authentic);
+        if !is_authentic {
+            ctx.stats.forged_votes += 1;
+            self.hearsay.record_forgery(ctx.now, teller);
+        }
+        is_authentic
     }
 
     /// For a death or a suspicion, what kind of silence it was, as far as is known.

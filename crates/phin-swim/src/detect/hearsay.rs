@@ -25,6 +25,8 @@ pub(crate) struct Hearsay {
     requests: Budgets,
     /// How many of its accusations of members that seem well.
     accusations: Budgets,
+    /// How often each member is sent verdicts on it that this node does not believe.
+    notices: Budgets,
 }
 
 /// How often a member refuted within a window.
@@ -89,6 +91,11 @@ impl Hearsay {
         self.accusations.take(now, accuser, ACCUSATIONS)
     }
 
+    /// Whether a member is sent a verdict on it that this node does not believe: others may.
+    pub(crate) fn may_notify(&mut self, now: Instant, subject: MemberId) -> bool {
+        self.notices.take(now, subject, NOTICES)
+    }
+
     /// Whether another ping is sent on behalf of this member.
     pub(crate) fn may_request(&mut self, now: Instant, requester: MemberId) -> bool {
         self.requests.take(now, requester, REQUESTS)
@@ -110,6 +117,8 @@ const CHECKS_PER_FORGERY: f64 = 64.0;
 /// How many pings are sent on behalf of one member. It asks a few helpers, each time others, for each member that is
 /// silent to it.
 const REQUESTS: Rate = Rate { at_once: 32.0, per_second: 4.0 };
+/// How often a member is sent such verdicts: each makes it refute.
+const NOTICES: Rate = Rate { at_once: 1.0, per_second: 0.1 };
 /// How many members are looked at because one member accuses them; a survivor of a mass failure accuses many.
 const ACCUSATIONS: Rate = Rate { at_once: 128.0, per_second: 2.0 };
 

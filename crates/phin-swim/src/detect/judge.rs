@@ -13,6 +13,7 @@ use crate::{
         pending::PendingVerdicts,
         reports::{Outcome, Silence, Vote},
         rules::Detect,
+        signed::{Agreed, conclusion, silence_began},
         tolerance::{Circumstances, stretch},
         view::View,
         weigh::{credible_votes_of_pending, votes_to_judge},
@@ -72,6 +73,8 @@ struct Weighed {
     in_state_since: Instant,
     /// Whether another member states that it lives, which is no longer enough.
     is_contested: bool,
+    /// Whether this node has enough evidence of its own, where it counts for more than the votes of others.
+    has_own_evidence: bool,
 }
 
 /// Decides what the evidence against one member amounts to. Pure: called again whenever any input changes.
@@ -95,7 +98,7 @@ pub(crate) fn judge(view: View<'_>, pending: &PendingVerdicts, subject: MemberId
 
 /// Whether this node may judge a member at all: on misses of its own, while it hears others, and if its own link is not known
 /// to fail where others reach the member.
-fn may_judge(case: &Case, view: View<'_>, subject: MemberId) -> bool {
+pub(crate) fn may_judge(case: &Case, view: View<'_>, subject: MemberId) -> bool {
     let silent_since = case.silent_since();
     let hears_others = silent_since.is_some_and(|since| view.health.last_answer() > since);
     let is_trusted = hears_others && !view.cannot_judge(case.silence);
@@ -140,20 +143,24 @@ fn weigh(
     votes: Vec<Vote>,
     voters: usize,
 ) -> Weighed {
-    let silence = Silence::of(&votes);
     let able = voters.max(votes.len());
+    let (silence, tolerance) = time_given(case, view, subject, (&votes, able));
     let begun = votes.iter().map(|vote| vote.silent_since).min();
     let first = case.silent_since().into_iter().chain(begun).min().unwrap_or(view.now);
     // Others may have missed it for longer; but it lived when it was last known alive here.
     let alive_at = view.links.known_alive_at(subject).or(begun);
-    let silent_since = first.max(alive_at.unwrap_or(first));
+    let silent_since = match view.needs_signatures() {
+        true => silence_began(case, view, subject).unwrap_or(view.now),
+        false => first.max(alive_at.unwrap_or(first)),
+    };
     let member = view.list.get(subject);
     Weighed {
-        tolerance: tolerance(case, view, subject, silence).mul_f64(stretch(votes.len(), able)),
+        tolerance,
         able,
         silence,
         silent_since,
         is_contested: silence != Silence::Gone && view.links.is_contested(subject, silent_since),
+        has_own_evidence: !view.needs_signatures() || conclusion(case, view, subject).is_some(),
         pause: view.params.pause_tolerance,
         threshold: view.params.phi_threshold,
         accused_at: case.accused_at,
@@ -164,9 +171,32 @@ fn weigh(
     }
 }
 
+/// The kind of silence that votes amount to, and how long it is given: longer if fewer than a majority of those able have
+/// voted or, where votes are to be signed, have signed.
+fn time_given(
+    case: &Case,
+    view: View<'_>,
+    subject: MemberId,
+    (votes, able): (&[Vote], usize),
+) -> (Silence, Duration) {
+    let of = |silence| tolerance(case, view, subject, silence);
+    if view.needs_signatures() {
+        let agreed = Agreed::on(case, view, subject);
+        let (silence, tolerance) = agreed.tolerance(case, of);
+        return (silence, tolerance.mul_f64(stretch(agreed.votes, agreed.able)));
+    }
+    let silence = Silence::of(votes);
+    (silence, of(silence).mul_f64(stretch(votes.len(), able)))
+}
+
 /// How long the silence of a member is given with a majority of votes, by what they amount to and what its host says to this
 /// node.
-fn tolerance(case: &Case, view: View<'_>, subject: MemberId, silence: Silence) -> Duration {
+pub(crate) fn tolerance(
+    case: &Case,
+    view: View<'_>,
+    subject: MemberId,
+    silence: Silence,
+) -> Duration {
     let stall = view.links.advertised_stall(subject);
     let pause = view.health.pause_tolerance(view.params, stall);
     let pause = pause * (1 + case.refuted.min(MAX_REFUTED));
@@ -182,7 +212,7 @@ fn decide(now: Instant, weighed: Weighed) -> Judgement {
     let phi = weighed.phi();
     let (suspect_at, is_certain) = (weighed.suspect_at(phi), phi >= weighed.threshold);
     let dead_at = weighed.dead_at(suspect_at);
-    if is_certain && now >= dead_at {
+    if is_certain && weighed.has_own_evidence && now >= dead_at {
         return Judgement::Dead(weighed.votes);
     }
     let is_due = is_certain && now >= weighed.time_over_at();
@@ -244,6 +274,7 @@ fn declare(ctx: &mut Ctx, subject: MemberId, state: MemberState) {
 impl Detect<'_> {
     /// Judges a member as far as the evidence goes, and acts on it. Harmless at any time.
     pub(crate) fn judge(&mut self, subject: MemberId) {
+        self.conclude(subject);
         match judge(self.view(), &self.own.pending, subject) {
             Judgement::None => {}
             Judgement::Withhold => {
@@ -343,6 +374,7 @@ mod tests {
             state: MemberState::Alive,
             in_state_since: at(0),
             is_contested: false,
+            has_own_evidence: true,
         }
     }
 

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Instant, MemberId, Source, Version, detect::reports::Vote};
+use crate::{
+    Instant, MemberId, Silence, Source, Version,
+    detect::{reports::Vote, signed::SignedVote},
+};
 
 /// The pending verdicts: one for each subject, at most [`MAX_PENDING`].
 #[derive(Debug, Default)]
@@ -15,8 +18,29 @@ pub(crate) struct PendingVerdicts(BTreeMap<MemberId, PendingVerdict>);
 pub(crate) struct PendingVerdict {
     pub(crate) version: Version,
     pub(crate) votes: Vec<Vote>,
+    /// The votes among them that are signed, if they are those of a majority.
+    pub(crate) signed: Vec<SignedVote>,
     pub(crate) source: Source,
     pub(crate) stage: Stage,
+    /// What the member's host said to this node since it looks for itself.
+    host: Silence,
+}
+
+impl PendingVerdict {
+    pub(crate) const fn new(
+        version: Version,
+        votes: Vec<Vote>,
+        source: Source,
+        stage: Stage,
+    ) -> Self {
+        let host = Silence::Unknown;
+        Self { version, votes, signed: Vec::new(), source, stage, host }
+    }
+
+    /// The same verdict, signed by a majority.
+    pub(crate) fn signed_by(self, signed: Vec<SignedVote>) -> Self {
+        Self { signed, ..self }
+    }
 }
 
 /// The next stage that a pending verdict waits for.
@@ -60,10 +84,27 @@ impl PendingVerdicts {
         }
     }
 
-    /// Whether another verdict can be examined.
-    pub(crate) fn may_examine(&self) -> bool {
+    /// Whether the verdict on a member is signed by a majority.
+    pub(crate) fn is_signed(&self, id: MemberId) -> bool {
+        self.0.get(&id).is_some_and(|verdict| !verdict.signed.is_empty())
+    }
+
+    /// The answer with the most information of the host of a member that this node looks at.
+    pub(crate) fn host_says(&self, id: MemberId) -> Silence {
+        self.0.get(&id).map_or(Silence::Unknown, |verdict| verdict.host)
+    }
+
+    /// The host of a member answered while this node looks at it.
+    pub(crate) fn record_host(&mut self, id: MemberId, silence: Silence) {
+        if let Some(verdict) = self.0.get_mut(&id) {
+            verdict.host = verdict.host.max(silence);
+        }
+    }
+
+    /// Whether another verdict can be examined, of at most so many at once.
+    pub(crate) fn may_examine(&self, max: usize) -> bool {
         let examined = self.0.values().filter(|v| matches!(v.stage, Stage::Examined(_)));
-        examined.count() < MAX_EXAMINED
+        examined.count() < max
     }
 
     pub(crate) fn insert(&mut self, id: MemberId, verdict: PendingVerdict) {
@@ -82,7 +123,7 @@ impl PendingVerdicts {
         let is_better = known.is_none_or(|known| known.votes.len() < votes.len());
         let stage = known.map_or(Stage::Refutable, |known| known.stage.replaced());
         if is_better {
-            self.insert(id, PendingVerdict { version, votes, source, stage });
+            self.insert(id, PendingVerdict::new(version, votes, source, stage));
         }
     }
 
@@ -104,7 +145,9 @@ impl PendingVerdicts {
 /// How many verdicts can be pending; further ones are heard of again when lists are compared.
 const MAX_PENDING: usize = 4_096;
 /// How many members are looked at together before a verdict on them is accepted.
-const MAX_EXAMINED: usize = 32;
+pub(crate) const MAX_EXAMINED: usize = 32;
+/// The same where verdicts are to be signed, and those on members that died with many others cannot be.
+pub(crate) const MAX_LOOKS: usize = 128;
 
 #[cfg(test)]
 mod tests {
@@ -161,12 +204,12 @@ mod tests {
     fn verdicts_kept_and_examined_have_limits() {
         let mut pending = PendingVerdicts::default();
         for number in 0..MAX_EXAMINED {
-            assert!(pending.may_examine());
+            assert!(pending.may_examine(MAX_EXAMINED));
             let stage = Stage::Examined(Instant::START);
             let (version, votes, source) = (version(0), votes(1), Source::Ourselves);
-            pending.insert(id(number), PendingVerdict { version, votes, source, stage });
+            pending.insert(id(number), PendingVerdict::new(version, votes, source, stage));
         }
-        assert!(!pending.may_examine());
+        assert!(!pending.may_examine(MAX_EXAMINED));
         for number in MAX_EXAMINED..MAX_PENDING {
             pending.keep(id(number), version(0), votes(1), Source::Ourselves);
         }

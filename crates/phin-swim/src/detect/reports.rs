@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     Claim, Entry, Instant, MemberId, MemberState, MembershipList, Part, Tally, Verdict, Version,
-    limit::make_room, wire::MAX_VOTES,
+    detect::signed::SignedVote, limit::make_room, wire::MAX_VOTES,
 };
 
 /// The kind of a member's silence, by what its host says.
@@ -121,17 +121,24 @@ impl Report {
 
 /// The last report on each member, of at most [`MAX_REPORTS`] members.
 #[derive(Debug, Default)]
-pub(crate) struct Reports(BTreeMap<MemberId, Report>);
+pub(crate) struct Reports(BTreeMap<MemberId, Kept>);
+
+/// A report, and the signed votes that show it to others.
+#[derive(Debug)]
+struct Kept {
+    report: Report,
+    signed: Vec<SignedVote>,
+}
 
 impl Reports {
-    pub(crate) fn keep(&mut self, id: MemberId, report: Report) {
+    pub(crate) fn keep(&mut self, id: MemberId, report: Report, signed: Vec<SignedVote>) {
         // The one that ended longest ago is the one least likely asked for.
-        make_room(&mut self.0, id, MAX_REPORTS, |report| report.ended_at);
-        self.0.insert(id, report);
+        make_room(&mut self.0, id, MAX_REPORTS, |kept| kept.report.ended_at);
+        self.0.insert(id, Kept { report, signed });
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&Report> {
-        self.0.get(&id)
+        self.0.get(&id).map(|kept| &kept.report)
     }
 
     /// The list's present entry of a member, with the votes behind it if that is dead.
@@ -147,17 +154,20 @@ impl Reports {
 
     /// A verdict with as many of the votes that it rests on as a message takes.
     fn verdict(&self, now: Instant, claim: Claim) -> Verdict {
-        let votes = self.votes(claim.subject, claim.version);
-        let votes = votes.iter().flat_map(|votes| votes.iter()).take(MAX_VOTES);
+        let Some((votes, signed)) = self.votes(claim.subject, claim.version) else {
+            return Verdict::unsigned(claim, Vec::new());
+        };
+        let votes = votes.iter().take(MAX_VOTES);
         let votes = votes.map(|vote| (vote.observer, Tally::of(vote, now))).collect();
-        Verdict { claim, votes }
+        Verdict { claim, votes, signed: signed.to_vec() }
     }
 
-    /// The votes that a verdict on this version rests on.
-    fn votes(&self, id: MemberId, version: Version) -> Option<Arc<[Vote]>> {
-        match self.0.get(&id).filter(|report| report.version == version).map(|r| &r.outcome) {
-            Some(Outcome::Dead { votes }) => Some(Arc::clone(votes)),
-            Some(Outcome::Open { .. } | Outcome::Cleared { .. }) | None => None,
+    /// The votes that a verdict on this version rests on, and those that are signed.
+    fn votes(&self, id: MemberId, version: Version) -> Option<(&[Vote], &[SignedVote])> {
+        let kept = self.0.get(&id).filter(|kept| kept.report.version == version)?;
+        match &kept.report.outcome {
+            Outcome::Dead { votes } => Some((votes, &kept.signed)),
+            Outcome::Open { .. } | Outcome::Cleared { .. } => None,
         }
     }
 }

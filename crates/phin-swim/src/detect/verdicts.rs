@@ -5,14 +5,18 @@
 //! That is for the members of a part of the network that was split off: what was found out about them on the other side
 //! arrives at the same moment as they themselves do.
 
+use std::time::Duration;
+
 use crate::{
-    Claim, Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Purpose, Source,
-    Step, Timer, Verdict, Version,
+    Claim, Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Purpose,
+    SignedVotes, Silence, Source, Step, Timer, Verdict, Version,
     detect::{
         detector::Detector,
         failing::Eviction,
-        pending::{PendingVerdict, Stage},
+        pending::{MAX_EXAMINED, MAX_LOOKS, PendingVerdict, Stage},
         reports::{Outcome, Report, Vote},
+        signed::{SignedVote, majority},
+        tolerance::Circumstances,
         view::View,
         weigh::{credible_votes, is_borne_out},
     },
@@ -70,7 +74,7 @@ impl Verdicts<'_> {
 
     /// A verdict of others arrives.
     pub(crate) fn handle_dead(&mut self, source: Source, verdict: Verdict) {
-        let Verdict { claim, votes } = verdict;
+        let Verdict { claim, votes, signed } = verdict;
         let Claim { subject, version, .. } = claim;
         if subject == self.list.me().id() {
             return self.ctx.then(Step::RefuteDeath { source, claim });
@@ -81,17 +85,94 @@ impl Verdicts<'_> {
         let now = self.ctx.now;
         let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
         let votes: Vec<_> = votes.collect();
+        if self.ctx.params.signed_votes == SignedVotes::Require {
+            return self.handle_verdict_to_be_signed(source, claim, (votes, signed));
+        }
         let is_accepted = self.is_acceptable(subject, &votes);
         // A member that refuted lately has shown others wrong: their word alone does not do.
         if self.is_looked_into(source, claim, &votes) {
             return;
         }
         if is_accepted {
-            let stage = Stage::Refutable;
-            return self.accept_verdict(subject, PendingVerdict { version, votes, source, stage });
+            let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
+            return self.accept_verdict(subject, verdict.signed_by(signed));
         }
         self.keep_pending(source, claim, votes);
         self.ctx.then(Step::WeighPending(subject));
+    }
+
+    /// A verdict arrives, and signed votes are required: those of a majority are enough, and without them this node looks
+    /// for itself.
+    fn handle_verdict_to_be_signed(
+        &mut self,
+        source: Source,
+        claim: Claim,
+        (votes, signed): (Vec<Vote>, Vec<SignedVote>),
+    ) {
+        let Claim { subject, version, .. } = claim;
+        let is_evicted = self.view().eviction(subject) != Eviction::No;
+        match self.signed_by_majority(source, claim, &votes, &signed) {
+            // It has shown others wrong, so more of them lie or err than the rules allow for.
+            Some(signed) if self.own.hearsay.has_refuted(self.ctx.now, subject) => {
+                self.look_for_oneself(source, claim, (votes, signed));
+            }
+            Some(signed) => {
+                let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
+                self.accept_verdict(subject, verdict.signed_by(signed));
+            }
+            None if is_evicted => {
+                let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
+                self.accept_verdict(subject, verdict);
+            }
+            None => self.look_for_oneself(source, claim, (votes, Vec::new())),
+        }
+    }
+
+    /// The signed votes of a verdict that count, if they are those of more than half of the subject's observers, and nothing
+    /// that this node knows contradicts them. Signatures are checked last.
+    fn signed_by_majority(
+        &mut self,
+        source: Source,
+        claim: Claim,
+        votes: &[Vote],
+        signed: &[SignedVote],
+    ) -> Option<Vec<SignedVote>> {
+        let subject = (claim.subject, claim.version);
+        let view = self.view();
+        let credible = credible_votes(view, claim.subject, votes);
+        let is_credible = |vote: &SignedVote| credible.iter().any(|c| c.observer == vote.voter);
+        let signed: Vec<_> = signed.iter().filter(|vote| is_credible(vote)).cloned().collect();
+        let counted = majority(view, claim.subject, &signed)?;
+        let teller = source.teller().unwrap_or(claim.by);
+        let mut all = counted.iter();
+        all.all(|vote| self.own.is_authentic(self.ctx, self.list, teller, (subject, vote)))
+            .then(|| counted.into_iter().cloned().collect())
+    }
+
+    /// Pings the subject of a verdict that is not signed by enough, unless it was heard lately. It learns of the claim, as
+    /// others may believe it and only the member itself can refute it.
+    fn look_for_oneself(
+        &mut self,
+        source: Source,
+        claim: Claim,
+        (votes, signed): (Vec<Vote>, Vec<SignedVote>),
+    ) {
+        let Claim { subject, version, .. } = claim;
+        if self.own.pending.on(subject, version).is_some() {
+            return;
+        }
+        self.ctx.stats.verdicts_unsigned += u64::from(signed.is_empty());
+        let was_heard = self.was_heard_lately(subject, false);
+        let has_room = self.own.pending.may_examine(MAX_LOOKS);
+        if !was_heard && has_room {
+            self.examine(source, claim, (votes, signed));
+        }
+        self.ctx.stats.verdicts_refused += u64::from(!was_heard && !has_room);
+        if self.own.hearsay.may_notify(self.ctx.now, subject)
+            && let Some(peer) = self.list.peer(subject)
+        {
+            self.ctx.send(peer, &Part::Suspect(claim));
+        }
     }
 
     /// Whether a verdict of these votes is accepted as it comes.
@@ -109,7 +190,9 @@ impl Verdicts<'_> {
         if !is_ours || claim.subject == self.list.me().id() {
             return;
         }
-        if !self.is_looked_into(source, claim, &[]) {
+        if self.ctx.params.signed_votes == SignedVotes::Require {
+            self.look_for_oneself(source, claim, (Vec::new(), Vec::new()));
+        } else if !self.is_looked_into(source, claim, &[]) {
             self.keep_pending(source, claim, Vec::new());
         }
     }
@@ -143,11 +226,11 @@ impl Verdicts<'_> {
         if let Some(known) = self.own.pending.on(subject, claim.version) {
             return matches!(known.stage, Stage::Examined(_));
         }
-        if !self.own.pending.may_examine() {
+        if !self.own.pending.may_examine(MAX_EXAMINED) {
             self.ctx.stats.hearsay_ignored += u64::from(is_worn_out);
             return is_worn_out;
         }
-        self.examine(source, claim, votes.to_vec());
+        self.examine(source, claim, (votes.to_vec(), Vec::new()));
         if !is_worn_out {
             // Others have it dead: it is to refute that, which this member alone cannot do for it.
             let peer = self.list.peer(subject);
@@ -164,32 +247,69 @@ impl Verdicts<'_> {
     }
 
     /// Pings the subject of a verdict before it is accepted.
-    fn examine(&mut self, source: Source, claim: Claim, votes: Vec<Vote>) {
+    fn examine(
+        &mut self,
+        source: Source,
+        claim: Claim,
+        (votes, signed): (Vec<Vote>, Vec<SignedVote>),
+    ) {
         let (now, Claim { subject, version, .. }) = (self.ctx.now, claim);
         let stage = Stage::Examined(now);
-        self.own.pending.insert(subject, PendingVerdict { version, votes, source, stage });
+        let verdict = PendingVerdict::new(version, votes, source, stage);
+        self.own.pending.insert(subject, verdict.signed_by(signed));
         self.ctx.stats.verdicts_examined += 1;
-        if let Some(to) = self.list.peer(subject) {
-            self.ctx.then(Step::Ping { to, purpose: Purpose::Look });
-        }
-        let ends_at = now + self.ctx.params.period;
-        self.ctx.timers.set(ends_at, Timer::Pending(subject, version));
+        self.look_at(subject);
+        let next = self.time_for_look(subject).min(self.ctx.params.period);
+        self.ctx.timers.set(now + next, Timer::Pending(subject, version));
     }
 
     /// This node's own look is over: the verdict is accepted unless the member showed that it lives.
     fn end_look(&mut self, subject: MemberId, version: Version, since: Instant) {
-        let (now, period) = (self.ctx.now, self.ctx.params.period);
+        let now = self.ctx.now;
         if self.alive_at(subject).is_some_and(|at| at >= since) {
             self.own.pending.end(subject);
             return self.own.hearsay.record_refutation(now, subject);
         }
-        let ends_at = since + period;
+        let ends_at = since + self.time_for_look(subject);
         // Missing replies may be the fault of this node.
         if now < ends_at || self.senses.health.is_impaired(now) {
-            let next = ends_at.max(now + period / 2);
+            // One lost ping is not enough where the look takes longer than a period.
+            if self.view().needs_signatures() && self.view().waiting_since(subject).is_none() {
+                self.look_at(subject);
+            }
+            let next = now + self.ctx.params.period / 2;
+            let is_repeated = self.view().needs_signatures() && now < ends_at;
+            let next = if is_repeated { next.min(ends_at) } else { next.max(ends_at) };
             return self.ctx.timers.set(next, Timer::Pending(subject, version));
         }
         self.accept_pending(subject);
+    }
+
+    fn look_at(&mut self, subject: MemberId) {
+        if let Some(to) = self.list.peer(subject) {
+            self.ctx.then(Step::Ping { to, purpose: Purpose::Look });
+        }
+    }
+
+    /// How long a member is silent to this node before it accepts a verdict that it looks into. Where verdicts are to be
+    /// signed, this node has no other evidence: it waits as an observer does that is alone with its own.
+    fn time_for_look(&self, subject: MemberId) -> Duration {
+        let view = self.view();
+        if !view.needs_signatures() || self.own.pending.is_signed(subject) {
+            return self.ctx.params.period;
+        }
+        let stall = self.senses.links.advertised_stall(subject);
+        let pause = self.senses.health.pause_tolerance(&self.ctx.params, stall);
+        let hang = self.senses.health.hang_tolerance(&self.ctx.params).max(pause);
+        match self.own.pending.host_says(subject) {
+            // One refusal can be forged, but not together with a member's silence.
+            Silence::Gone => pause / 2,
+            silence => {
+                let is_most_silent = view.is_most_silent();
+                let found = Circumstances { silence, is_refused: false, is_most_silent };
+                found.tolerance(pause, hang)
+            }
+        }
     }
 
     /// When a member was last alive, by this node's contacts and by statements of others.
@@ -200,14 +320,24 @@ impl Verdicts<'_> {
 
     /// The host of a member says that its process is gone: that bears a verdict out that is being examined.
     pub(crate) fn confirm_gone(&mut self, subject: MemberId) {
-        if self.own.pending.examined_since(subject).is_some() {
-            self.accept_pending(subject);
+        let Some(since) = self.own.pending.examined_since(subject) else {
+            return;
+        };
+        if !self.view().needs_signatures() {
+            return self.accept_pending(subject);
         }
+        self.own.pending.record_host(subject, Silence::Gone);
+        let known = self.list.get(subject).map(|known| known.version());
+        let ends_at = since + self.time_for_look(subject);
+        known.into_iter().for_each(|version| {
+            self.ctx.timers.set(ends_at, Timer::Pending(subject, version));
+        });
     }
 
     fn accept_pending(&mut self, subject: MemberId) {
-        let verdict = self.own.pending.end(subject);
-        verdict.into_iter().for_each(|verdict| self.accept_verdict(subject, verdict));
+        if let Some(verdict) = self.own.pending.end(subject) {
+            self.accept_verdict(subject, verdict);
+        }
     }
 
     /// Makes a member suspect, so that it hears of the verdict, and keeps that until its time to refute is over.
@@ -295,10 +425,11 @@ impl Verdicts<'_> {
     }
 
     fn accept_verdict(&mut self, subject: MemberId, verdict: PendingVerdict) {
-        let (now, PendingVerdict { version, votes, source, .. }) = (self.ctx.now, verdict);
+        let (now, PendingVerdict { version, votes, signed, source, .. }) = (self.ctx.now, verdict);
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
         let outcome = Outcome::Dead { votes: votes.into() };
-        self.own.reports.keep(subject, Report { version, began_at, ended_at: now, outcome });
+        let report = Report { version, began_at, ended_at: now, outcome };
+        self.own.reports.keep(subject, report, signed);
         self.ctx.apply(News::State(subject, MemberState::Dead), source);
     }
 }

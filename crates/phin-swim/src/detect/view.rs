@@ -6,7 +6,7 @@ use std::{f64::consts::LOG10_E, time::Duration};
 use phin_accrual::MAX_LOSS;
 
 use crate::{
-    Ctx, Instant, MemberId, MembershipList, Params,
+    Ctx, Instant, MemberId, MembershipList, Params, SignedVotes,
     detect::{
         case::{Case, Cases},
         contacts::Contacts,
@@ -55,6 +55,11 @@ impl<'a> View<'a> {
 
     pub(crate) fn case(self, subject: MemberId) -> Option<&'a Case> {
         self.cases.get(subject)
+    }
+
+    /// Whether verdicts need signed votes.
+    pub(crate) fn needs_signatures(self) -> bool {
+        self.params.signed_votes == SignedVotes::Require
     }
 
     /// The members that this one observes.

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// This node's own vote on a member, if it has enough against it and may judge it.
-fn own_vote(view: View<'_>, subject: MemberId, own_phi: f64) -> Option<Vote> {
+pub(crate) fn own_vote(view: View<'_>, subject: MemberId, own_phi: f64) -> Option<Vote> {
     let case = view.case(subject).filter(|_| own_phi >= ACCUSE_PHI)?;
     let silent_since = *case.misses.first()?;
     let me = view.me();
@@ -39,6 +39,10 @@ pub(crate) fn votes_to_judge(
     own_phi: f64,
 ) -> Vec<Vote> {
     let votes = valid_votes(view, subject, own_phi);
+    // The votes of a verdict count by their signatures, or not at all.
+    if view.needs_signatures() {
+        return votes;
+    }
     let others = votes_of_others(view, pending, subject, own_phi);
     if others.is_empty() {
         return votes;

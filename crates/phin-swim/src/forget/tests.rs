@@ -167,7 +167,7 @@ fn news_of_a_forgotten_member_is_answered_and_goes_no_further() {
         Part::Entry(Entry { state, record: record(1, version(0, incarnation)) })
     };
     let claim = |incarnation| claim(1, version(0, incarnation), 2);
-    let dead = |incarnation| Part::Dead(Verdict { claim: claim(incarnation), votes: Vec::new() });
+    let dead = |incarnation| Part::Dead(Verdict::unsigned(claim(incarnation), Vec::new()));
     let (shows, has_forgotten) = ("entry n1 v0.3 dead", "forget n1 v0.3 by=n0");
     // The sender and its message; the response; whether the message goes no further.
     let cases = [

@@ -40,6 +40,10 @@ pub trait Keys: Send + Sync {
     fn public_key(&self) -> PublicKey;
     /// The identity that belongs to a public key.
     fn member_id(&self, key: &PublicKey) -> MemberId;
+    /// What tells the cluster of these keys from others that share a key: it is part of what voters sign.
+    fn cluster_tag(&self) -> [u8; 8] {
+        [0; 8]
+    }
     /// Signs with this member's key.
     fn sign(&self, message: &[u8]) -> Signature;
     /// Whether `signature` over `message` was made by the holder of `key`.

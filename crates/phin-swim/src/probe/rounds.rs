@@ -59,6 +59,11 @@ impl Rounds {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) const fn in_round(began_at: Instant, round: Round) -> Self {
+        Self { round, ..Self::new(began_at) }
+    }
+
     pub(crate) const fn round(&self) -> Round {
         self.round
     }

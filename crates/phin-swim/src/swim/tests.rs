@@ -211,7 +211,7 @@ fn a_timer_that_fires_a_second_time_does_nothing() {
     let mut kinds = Vec::new();
     // Members that never answer, of which one is dead elsewhere, have nearly all timers fire in time.
     let claim = Claim { subject: id(5), version: version(0, 0), by: id(2) };
-    let verdict = Verdict { claim, votes: Vec::new() };
+    let verdict = Verdict::unsigned(claim, Vec::new());
     swim.handle_stream(at(20), peer(2), &Payload::of(&Part::Dead(verdict)).into_bytes());
     outputs(&mut swim);
     while let Some(now) = swim.poll_timeout().filter(|&now| now < at(8_000)) {
@@ -269,7 +269,7 @@ fn whoever_holds_us_for_suspect_or_dead_is_told_by_ourselves_that_we_live() {
     // In a list of one the rings lead nowhere, and none of these is in it.
     let mut swim = swim(0, Config::lan());
     let claim = Claim { subject: swim.id(), version: version(0, 0), by: id(7) };
-    let accusations = [Part::Suspect(claim), Part::Dead(Verdict { claim, votes: Vec::new() })];
+    let accusations = [Part::Suspect(claim), Part::Dead(Verdict::unsigned(claim, Vec::new()))];
     for (accusation, (millis, accuser)) in accusations.iter().zip([(10, 7), (20, 8)]) {
         let mut payload = Payload::of(accusation);
         (0..1_000).for_each(|_| payload.push(accusation));
@@ -320,7 +320,7 @@ fn reports_are_kept_for_the_latest_only() {
         outcome: Outcome::Cleared { by: subject(0) },
     };
     for number in 0..5_000 {
-        reports.keep(subject(number), report(at(number.into())));
+        reports.keep(subject(number), report(at(number.into())), Vec::new());
     }
     let kept = (0..5_000).filter(|&number| reports.get(subject(number)).is_some());
     assert_eq!(kept.collect::<Vec<_>>(), (5_000 - 1_024..5_000).collect::<Vec<_>>());
@@ -332,7 +332,7 @@ fn saying_something_a_thousand_times_has_no_more_effect_than_saying_it_once() {
     let claim = Claim { subject, version, by: id(2) };
     let tellings = [
         Part::Suspect(claim),
-        Part::Dead(Verdict { claim, votes: Vec::new() }),
+        Part::Dead(Verdict::unsigned(claim, Vec::new())),
         Part::Entry(Entry { state: MemberState::Dead, record: record(3, version) }),
         Part::Entry(Entry { state: MemberState::Alive, record: record(3, version) }),
     ];

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
     BUCKETS, DataChange, DecodeError, Delta, Entry, LeadAnswer, LeadAsk, Part, QueryAsk,
-    QueryReplies, Sequence, WIRE_VERSION,
+    QueryReplies, Sequence, Verdict, WIRE_VERSION,
     bytes::{AtMost, Blob, Bytes},
     field::{self, Age, Votes},
 };
@@ -87,7 +87,8 @@ impl Part {
             Self::IndirectAck { sequence, generation } => write(out, 5, (sequence, generation)),
             Self::Entry(entry) => write(out, 6, EntryBody::from(entry)),
             Self::Suspect(claim) => write(out, 7, claim),
-            Self::Dead(verdict) => write(out, 8, verdict),
+            Self::Dead(verdict) if verdict.signed.is_empty() => write(out, 8, verdict),
+            Self::Dead(verdict) => write(out, 38, (verdict, &verdict.signed)),
             Self::Join => write(out, 9, ()),
             Self::JoinReply(result) => write(out, 10, JoinReplyBody::from(result)),
             Self::Compare(buckets) => write(out, 11, &buckets[..]),
@@ -96,6 +97,7 @@ impl Part {
             Self::Leave { sequence } => write(out, 14, sequence),
             Self::LeaveAck { sequence } => write(out, 15, sequence),
             Self::Vote(vote) => write(out, 16, vote),
+            Self::SignedVote(vote, signed) => write(out, 39, (vote, signed)),
             Self::Clear { subject, version, age } => write(out, 17, (subject, version, Age(*age))),
             Self::Abstain { subject, version } => write(out, 18, (subject, version)),
             Self::Forget(claim) => write(out, 19, claim),
@@ -179,6 +181,10 @@ fn decode_part(
         35 => LeadAskBody::deserialize(input)?.into_part(),
         36 => read(input, |body: LeadAnswerBody| Part::LeadAnswer(body.into_answer())),
         37 => read(input, Part::LeadRelease),
+        38 => read(input, |(verdict, Votes(signed)): (Verdict, _)| {
+            Part::Dead(Verdict { signed, ..verdict })
+        }),
+        39 => read(input, |(vote, signed)| Part::SignedVote(vote, signed)),
         27 => read(input, Part::Send),
         28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {

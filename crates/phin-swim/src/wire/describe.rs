@@ -1,6 +1,6 @@
 //! Payloads in words, for traces and scenarios.
 
-use super::{Answer, Claim, DataLine, Part, QueryReplies, SentBody, decode};
+use super::{Answer, Claim, DataLine, Part, QueryReplies, SentBody, Verdict, decode};
 use crate::{
     Keys, MemberId, Ticket, Version, leadership::refusal::Refusal,
     publish::publication::Publication,
@@ -33,12 +33,21 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
         }
         Part::Suspect(suspect) => claim("suspect", suspect),
         Part::Dead(verdict) => {
-            format!("{} votes={}", claim("dead", &verdict.claim), verdict.votes.len())
+            let Verdict { votes, signed, .. } = verdict;
+            let counted = format!("{} votes={}", claim("dead", &verdict.claim), votes.len());
+            match signed.len() {
+                0 => counted,
+                signed => format!("{counted} signed={signed}"),
+            }
         }
         Part::Forget(forgotten) => claim("forget", forgotten),
-        Part::Vote(vote) => format!(
+        Part::Vote(vote) | Part::SignedVote(vote, _) => format!(
             "{} {} {} phi={:.1} silent_for={:?} {}",
-            if vote.is_accusation { "accuse" } else { "vote" },
+            match (part, vote.is_accusation) {
+                (Part::SignedVote(..), _) => "signed-vote",
+                (_, true) => "accuse",
+                (_, false) => "vote",
+            },
             name(vote.subject),
             version(vote.version),
             vote.tally.phi,

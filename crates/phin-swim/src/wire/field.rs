@@ -8,7 +8,7 @@ use super::{
     Content, DataChange, MAX_CHANGES, MAX_VOTES,
     bytes::{AtMost, Bytes},
 };
-use crate::{MemberData, MemberId, MemberState, Message, Record, Revision, Silence};
+use crate::{MemberData, MemberId, MemberState, Message, Record, Revision, Signature, Silence};
 
 /// 16 bytes in messages; in readable formats such as JSON, the digits that are shown.
 impl Serialize for MemberId {
@@ -64,13 +64,18 @@ pub(super) mod hundredths {
 pub(crate) mod silence {
     use super::*;
 
-    pub(crate) fn serialize<S: Serializer>(silence: &Silence, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u8(match silence {
+    /// The number that stands for a kind.
+    pub(crate) const fn code(silence: Silence) -> u8 {
+        match silence {
             Silence::Unknown => 0,
             Silence::Silent => 1,
             Silence::Hung => 2,
             Silence::Gone => 3,
-        })
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(silence: &Silence, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u8(code(*silence))
     }
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Silence, D::Error> {
@@ -81,6 +86,22 @@ pub(crate) mod silence {
             3 => Ok(Silence::Gone),
             _ => Err(D::Error::custom("kind of silence")),
         }
+    }
+}
+
+/// A signature as 64 bytes.
+pub(crate) mod signature {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(
+        signature: &Signature,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        Bytes(signature.0).serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Signature, D::Error> {
+        Ok(Signature(Bytes::deserialize(from)?.0))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     Office, OfficeRules, QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
     Version, Vote,
     data::map::Head,
+    detect::signed::SignedVote,
     leadership::refusal::Refusal,
     publish::publication::Publication,
     query::{reply::Reply, request::QueryKey},
@@ -90,6 +91,16 @@ pub(crate) struct Verdict {
     /// At most [`MAX_VOTES`](super::MAX_VOTES), each with its observer.
     #[serde(deserialize_with = "field::votes")]
     pub(crate) votes: Vec<(MemberId, Tally)>,
+    /// Those of them that are signed, at most as many. A verdict without any is another kind of part.
+    #[serde(skip)]
+    pub(crate) signed: Vec<SignedVote>,
+}
+
+impl Verdict {
+    /// A verdict of which no vote is signed.
+    pub(crate) const fn unsigned(claim: Claim, votes: Vec<(MemberId, Tally)>) -> Self {
+        Self { claim, votes, signed: Vec::new() }
+    }
 }
 
 /// A link on which its observer does not reach a member: a [`FailingLink`] with an age in place of its moment.
@@ -369,6 +380,8 @@ pub(crate) enum Part {
     LeaveAck { sequence: Sequence },
     /// I missed replies of a member. (In place of the independent suspicions of Lifeguard §IV.B, with their weight)
     Vote(VoteBody),
+    /// The same, and signed: I would declare it dead.
+    SignedVote(VoteBody, SignedVote),
     /// I heard from the member you doubt, so long ago.
     Clear { subject: MemberId, version: Version, age: Duration },
     /// I am not able to judge that member now. (After Lifeguard's local health, §IV.A)
@@ -429,7 +442,7 @@ impl Part {
             | Self::LeaveAck { .. }
             | Self::Clear { .. }
             | Self::Abstain { .. } => true,
-            Self::Vote(vote) => !vote.is_accusation,
+            Self::Vote(vote) | Self::SignedVote(vote, _) => !vote.is_accusation,
             Self::Ping(_)
             | Self::PingReq { .. }
             | Self::Entry(_)

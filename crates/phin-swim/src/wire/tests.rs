@@ -67,8 +67,8 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::IndirectAck { sequence, generation: Generation(u32::MAX) },
         Part::Entry(Entry { state: MemberState::Suspect, record: record(5, version) }),
         Part::Suspect(claim),
-        Part::Dead(Verdict { claim, votes: vec![(id(3), tally); MAX_VOTES] }),
-        Part::Dead(Verdict { claim, votes: Vec::new() }),
+        Part::Dead(Verdict::unsigned(claim, vec![(id(3), tally); MAX_VOTES])),
+        Part::Dead(Verdict::unsigned(claim, Vec::new())),
         Part::Join,
         Part::JoinReply(Ok(())),
         Part::JoinReply(Err(JoinRefusal::Full)),
@@ -346,7 +346,7 @@ fn what_exceeds_a_limit_is_refused() {
         panic!("there is a verdict")
     };
     let votes = vec![verdict.votes[0]; MAX_VOTES + 1];
-    assert!(read(&Payload::of(&Part::Dead(Verdict { claim, votes })).into_bytes()).is_err());
+    assert!(read(&Payload::of(&Part::Dead(Verdict::unsigned(claim, votes))).into_bytes()).is_err());
 
     let link = FailingLinkBody { observer: id(1), age: Duration::ZERO, attempts: 1 };
     for (count, is_read) in [(MAX_VOTES, true), (MAX_VOTES + 1, false)] {

@@ -7,7 +7,7 @@ use crate::clock::Wall;
 
 /// A list of one, named "n1", and its id.
 fn members() -> (Members, MemberId) {
-    let keys = crate::keys::NodeKeys(Arc::new(phin_quic::Identity::generate()));
+    let keys = crate::keys::NodeKeys::new(Arc::new(phin_quic::Identity::generate()));
     let (name, addr) =
         (Name::try_from("n1").expect("it is a name"), ([127, 0, 0, 1], 7_646).into());
     let local = phin_swim::Local::new(name, vec![addr], Generation(1));

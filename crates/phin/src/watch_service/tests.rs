@@ -25,7 +25,7 @@ struct Node {
 impl Node {
     fn start() -> Self {
         let identity = Arc::new(Identity::generate());
-        let keys = Arc::new(NodeKeys(Arc::clone(&identity)));
+        let keys = Arc::new(NodeKeys::new(Arc::clone(&identity)));
         let local = Local::new("n1".try_into().unwrap(), vec![addr(1)], Generation(1));
         let swim = Swim::new(Instant::START, local, Config::lan(), keys.clone(), 1).unwrap();
         let publisher = Publisher::new(swim.members(), NonZeroUsize::new(16).unwrap());

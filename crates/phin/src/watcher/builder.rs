@@ -116,7 +116,7 @@ impl WatcherBuilder {
         let identity = identity.unwrap_or_else(|| Arc::new(Identity::generate()));
         let client = bind(&identity, &admission.credentials(cluster), self.bind)?;
         let clock = Clock::with_past(Wall::System);
-        let list = WatchedList::new(Arc::new(NodeKeys(identity)), self.max_members);
+        let list = WatchedList::new(Arc::new(NodeKeys::new(identity)), self.max_members);
         let publisher = Publisher::new(list.members(), self.event_buffer);
         let source = publisher.source();
         let (stop, stopped) = watch::channel(false);

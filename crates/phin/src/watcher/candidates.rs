@@ -61,7 +61,7 @@ mod tests {
 
     /// The list of a node that is alone, at this address.
     fn list_of(addr: SocketAddr) -> Members {
-        let keys = Arc::new(NodeKeys(Arc::new(Identity::generate())));
+        let keys = Arc::new(NodeKeys::new(Arc::new(Identity::generate())));
         let local = Local::new("n1".try_into().unwrap(), vec![addr], Generation(1));
         Swim::new(Instant::START, local, Config::lan(), keys, 1).unwrap().members()
     }

@@ -23,7 +23,7 @@ fn claim(node: u8) -> Claim {
 fn verdict(of: &[u8]) -> Verdict {
     let tally = |node| Tally::of(&vote(node, 9_000, Silence::Silent), at(10_000));
     let votes = of.iter().map(|&node| (id(node), tally(node))).collect();
-    Verdict { claim: claim(1), votes }
+    Verdict::unsigned(claim(1), votes)
 }
 
 /// A node that keeps a verdict pending on node 1, suspect since then.
@@ -32,7 +32,7 @@ fn pending(since: u64, stage: Stage) -> Rooms {
     rooms.senses.links.open(id(1), ms(10));
     rooms.put(1, MemberState::Suspect, since);
     let votes = vec![vote(2, 9_000, Silence::Silent)];
-    let verdict = PendingVerdict { version: version(0, 0), votes, source: source(), stage };
+    let verdict = PendingVerdict::new(version(0, 0), votes, source(), stage);
     rooms.detector.pending.insert(id(1), verdict);
     rooms
 }
@@ -84,7 +84,7 @@ fn a_suspicion_counts_for_the_version_known_of_a_member_that_is_alive() {
 fn what_others_claim_of_this_node_is_refuted() {
     let mut rooms = Rooms::of(6);
     rooms.verdicts().handle_suspect(source(), claim(0));
-    rooms.verdicts().handle_dead(source(), Verdict { claim: claim(0), votes: Vec::new() });
+    rooms.verdicts().handle_dead(source(), Verdict::unsigned(claim(0), Vec::new()));
     rooms.verdicts().handle_death_elsewhere(source(), claim(0));
     let found = rooms.effects();
     assert_eq!(found.len(), 2, "{found:?}");

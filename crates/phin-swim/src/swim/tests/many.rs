@@ -32,7 +32,7 @@ fn verdict(swim: &Swim, node: u8, silence: Silence) -> Part {
         (observer, Tally { phi: 6.0, silent_for, silence, attempts: 3 })
     });
     let claim = Claim { subject: id(node), version: version(0, 0), by: id(99) };
-    Part::Dead(Verdict { claim, votes: votes.collect() })
+    Part::Dead(Verdict::unsigned(claim, votes.collect()))
 }
 
 fn state(swim: &Swim, node: u8) -> MemberState {
