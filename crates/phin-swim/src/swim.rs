@@ -477,8 +477,8 @@ impl Core {
             Part::Forget(claim) => {
                 self.forgotten.handle_forget(&mut self.ctx, &self.list, source, claim);
             }
-            Part::Vote(vote) => self.detect().handle_vote(from, vote),
-            Part::SignedVote(vote, signed) => self.detect().handle_signed_vote(from, vote, signed),
+            Part::Vote(vote) => self.detect().handle_vote(from, vote, None),
+            Part::SignedVote(vote, signed) => self.detect().handle_vote(from, vote, Some(signed)),
             Part::Clear { subject, version, age } => {
                 self.life_signs().handle_clear(from.id, subject, version, age);
             }

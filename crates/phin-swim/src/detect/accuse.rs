@@ -10,6 +10,7 @@ use crate::{
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
         reports::{Silence, Vote},
         rules::Detect,
+        signed::SignedVote,
         view::View,
     },
 };
@@ -194,14 +195,15 @@ impl Detect<'_> {
         }
     }
 
-    /// An observer sends its evidence against a member.
-    pub(crate) fn handle_vote(&mut self, from: Peer, body: VoteBody) {
+    /// An observer sends its evidence against a member, signed if that suffices for a verdict.
+    pub(crate) fn handle_vote(&mut self, from: Peer, body: VoteBody, signed: Option<SignedVote>) {
         let VoteBody { subject, version, is_accusation, .. } = body;
         if self.is_settled(from, &body) || self.is_over_budget(from.id, &body) {
             return;
         }
         self.senses.rounds.quicken(self.ctx);
-        if !self.take_vote(from.id, body) {
+        let signed = signed.filter(|signed| signed.voter == from.id);
+        if !self.take_vote(from.id, body, signed) {
             return;
         }
         if self.senses.health.is_impaired(self.ctx.now) {
@@ -272,12 +274,23 @@ impl Detect<'_> {
     }
 
     /// Keeps a vote of an observer, and notes that it collects votes if it accuses. Returns whether the case is open.
-    fn take_vote(&mut self, observer: MemberId, body: VoteBody) -> bool {
+    fn take_vote(
+        &mut self,
+        observer: MemberId,
+        body: VoteBody,
+        signed: Option<SignedVote>,
+    ) -> bool {
         let (now, VoteBody { subject, tally, .. }) = (self.ctx.now, body);
         let view = self.view();
         // A list that is ahead of ours may name other observers, and some members take the places of silent ones.
         let is_observer = body.is_observer && view.may_observe(observer, subject)
             || view.voters(subject).contains(&observer);
+        let signed = signed.filter(|signed| {
+            is_observer && signed.silence == tally.silence && signed.may_count(view, &[observer])
+        });
+        let about = (subject, body.version);
+        let signed = signed
+            .filter(|signed| self.own.is_authentic(self.ctx, self.list, observer, (about, signed)));
         let Some(case) = self.open_case(subject) else {
             return false;
         };
@@ -289,6 +302,7 @@ impl Detect<'_> {
         let vote = tally.vote_of(observer, now);
         let vote = Vote { phi: vote.phi.clamp(0.0, MAX_VOTE_PHI), ..vote };
         let may_have_ended = case.record_vote(now, vote);
+        signed.into_iter().for_each(|signed| _ = case.signed.insert(observer, signed));
         // Votes go to the accusers alone: to all, they would be as many messages as pairs of observers.
         if body.is_accusation {
             case.record_accuser(observer);

@@ -7,6 +7,7 @@ use crate::{
     detect::{
         case::{Case, Retry, Stage},
         judge::ACCUSE_PHI,
+        pending::MAX_HELPED,
         reports::Silence,
         rules::Detect,
         view::View,
@@ -129,7 +130,10 @@ impl Detect<'_> {
 
     /// Looks at a member by every way there is: a verdict waits for it.
     fn ask_everyone(&mut self, subject: MemberId, sequence: Sequence) {
-        self.ask_helpers(subject, sequence);
+        // Helpers have a budget too, and one that refuses looks as if it were this node that is cut off.
+        if !self.view().needs_signatures() || self.own.pending.may_examine(MAX_HELPED) {
+            self.ask_helpers(subject, sequence);
+        }
         self.ctx.then(Step::PingByStream { target: subject, sequence });
         self.ctx.ask_host(self.list.peer(subject), Question::Silence);
     }

@@ -43,7 +43,10 @@ impl Detect<'_> {
     /// The host of a member answered.
     pub(crate) fn handle_host_answer(&mut self, id: MemberId, answer: HostAnswer) {
         let is_refused = answer == HostAnswer::PortRefused;
-        let is_port_taken = self.is_port_taken(id, answer);
+        // Finding that takes a look at the whole list, and only a silent member is judged by it.
+        let is_port_taken = answer == HostAnswer::Answers
+            && self.own.cases.is_open(id)
+            && self.list.is_address_taken(id);
         let Some(link) = self.senses.links.get_mut(id) else {
             if is_refused {
                 self.ctx.then(Step::PortFree(id));
@@ -59,14 +62,6 @@ impl Detect<'_> {
             self.handle_refusal(id);
         }
         self.ctx.then(Step::HostSays { id, silence });
-    }
-
-    /// Whether another process has the port of a member by now. Finding that takes a look at the whole list, and only a
-    /// silent member is judged by it.
-    fn is_port_taken(&self, id: MemberId, answer: HostAnswer) -> bool {
-        answer == HostAnswer::Answers
-            && self.own.cases.is_open(id)
-            && self.list.is_address_taken(id)
     }
 
     fn handle_refusal(&mut self, id: MemberId) {

@@ -183,7 +183,14 @@ fn time_given(
     if view.needs_signatures() {
         let agreed = Agreed::on(case, view, subject);
         let (silence, tolerance) = agreed.tolerance(case, of);
-        return (silence, tolerance.mul_f64(stretch(agreed.votes, agreed.able)));
+        // A refusal that this node saw itself is worth the votes that lack.
+        let stretch = match case.silence {
+            Silence::Gone => 1.0,
+            Silence::Unknown | Silence::Silent | Silence::Hung => {
+                stretch(agreed.votes, agreed.able)
+            }
+        };
+        return (silence, tolerance.mul_f64(stretch));
     }
     let silence = Silence::of(votes);
     (silence, of(silence).mul_f64(stretch(votes.len(), able)))

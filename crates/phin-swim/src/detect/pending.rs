@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use crate::{
     Instant, MemberId, Silence, Source, Version,
-    detect::{reports::Vote, signed::SignedVote},
+    detect::{
+        reports::Vote,
+        signed::{Backing, SignedVote},
+    },
 };
 
 /// The pending verdicts: one for each subject, at most [`MAX_PENDING`].
@@ -18,28 +21,24 @@ pub(crate) struct PendingVerdicts(BTreeMap<MemberId, PendingVerdict>);
 pub(crate) struct PendingVerdict {
     pub(crate) version: Version,
     pub(crate) votes: Vec<Vote>,
-    /// The votes among them that are signed, if they are those of a majority.
+    /// The votes among them that are signed, and what they amount to.
     pub(crate) signed: Vec<SignedVote>,
+    pub(crate) backing: Backing,
     pub(crate) source: Source,
     pub(crate) stage: Stage,
     /// What the member's host said to this node since it looks for itself.
-    host: Silence,
+    pub(crate) host: Silence,
 }
 
 impl PendingVerdict {
-    pub(crate) const fn new(
-        version: Version,
-        votes: Vec<Vote>,
-        source: Source,
-        stage: Stage,
-    ) -> Self {
-        let host = Silence::Unknown;
-        Self { version, votes, signed: Vec::new(), source, stage, host }
+    pub(crate) fn new(version: Version, votes: Vec<Vote>, source: Source, stage: Stage) -> Self {
+        let (signed, backing) = (Vec::new(), Backing::None);
+        Self { version, votes, signed, backing, source, stage, host: Silence::Unknown }
     }
 
-    /// The same verdict, signed by a majority.
-    pub(crate) fn signed_by(self, signed: Vec<SignedVote>) -> Self {
-        Self { signed, ..self }
+    /// The same verdict with these signed votes.
+    pub(crate) fn signed_by(self, signed: Vec<SignedVote>, backing: Backing) -> Self {
+        Self { signed, backing, ..self }
     }
 }
 
@@ -84,14 +83,11 @@ impl PendingVerdicts {
         }
     }
 
-    /// Whether the verdict on a member is signed by a majority.
-    pub(crate) fn is_signed(&self, id: MemberId) -> bool {
-        self.0.get(&id).is_some_and(|verdict| !verdict.signed.is_empty())
-    }
-
-    /// The answer with the most information of the host of a member that this node looks at.
-    pub(crate) fn host_says(&self, id: MemberId) -> Silence {
-        self.0.get(&id).map_or(Silence::Unknown, |verdict| verdict.host)
+    /// For a member that this node looks at: the answer of its host with the most information, and what the signed votes of
+    /// the verdict amount to.
+    pub(crate) fn look_at(&self, id: MemberId) -> (Silence, Backing) {
+        let verdict = self.0.get(&id);
+        verdict.map_or((Silence::Unknown, Backing::None), |verdict| (verdict.host, verdict.backing))
     }
 
     /// The host of a member answered while this node looks at it.
@@ -146,6 +142,8 @@ impl PendingVerdicts {
 const MAX_PENDING: usize = 4_096;
 /// How many members are looked at together before a verdict on them is accepted.
 pub(crate) const MAX_EXAMINED: usize = 32;
+/// While fewer members than this are looked at where verdicts are to be signed, helpers are asked, and each is pinged more often.
+pub(crate) const MAX_HELPED: usize = 8;
 /// The same where verdicts are to be signed, and those on members that died with many others cannot be.
 pub(crate) const MAX_LOOKS: usize = 128;
 

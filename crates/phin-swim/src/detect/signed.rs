@@ -12,15 +12,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Generation, Instant, Keys, MemberId, Part, Peer, PublicKey, Round, Signature, SignedVotes,
-    Silence, Timer, Version, VoteBody,
+    Generation, Instant, Keys, MemberId, Part, PublicKey, Round, Signature, SignedVotes, Silence,
+    Timer, Version, VoteBody,
     detect::{
         accuse::vote_body,
         case::Case,
-        judge::{may_judge, tolerance},
+        judge::{ACCUSE_PHI, may_judge, tolerance},
         rules::Detect,
         view::View,
-        weigh::own_vote,
     },
     wire::field,
 };
@@ -103,9 +102,10 @@ pub(crate) struct Conclusion {
 /// When this node concludes by its own evidence that a member is dead. Others can shorten the silence that it has seen
 /// itself by a quarter of the pause tolerance at most.
 pub(crate) fn conclusion(case: &Case, view: View<'_>, subject: MemberId) -> Option<Conclusion> {
-    own_vote(view, subject, view.own_phi(subject)).filter(|_| may_judge(case, view, subject))?;
     let silence = case.silence;
-    let is_enough = silence == Silence::Gone || case.misses.len() >= 2;
+    let is_enough = view.own_phi(subject) >= ACCUSE_PHI
+        && (silence == Silence::Gone || case.misses.len() >= 2)
+        && may_judge(case, view, subject);
     let at = silence_began(case, view, subject)? + tolerance(case, view, subject, silence);
     is_enough.then_some(Conclusion { at, silence })
 }
@@ -157,19 +157,38 @@ impl Agreed {
     }
 }
 
-/// The votes of a verdict that count here, if they are those of more than half of the subject's observers by this node's
-/// own list: each once, checked without their signatures.
-pub(crate) fn majority<'a>(
+/// The votes of a verdict that count here, their signatures apart, each once; and how many are needed: more than half of the
+/// subject's observers by this node's own list.
+pub(crate) fn countable(
     view: View<'_>,
     subject: MemberId,
-    votes: &'a [SignedVote],
-) -> Option<Vec<&'a SignedVote>> {
+    votes: &[SignedVote],
+) -> (Vec<SignedVote>, usize) {
     let observers = view.list.rings().observers(subject);
+    let needed = observers.len() / 2 + 1;
     let mut seen = BTreeSet::new();
     let counted = votes.iter().filter(|vote| vote.may_count(view, &observers));
-    let counted: Vec<_> = counted.filter(|vote| seen.insert(vote.voter)).collect();
-    let needed = observers.len() / 2 + 1;
-    (counted.len() >= needed).then(|| counted.into_iter().take(needed).collect())
+    let counted = counted.filter(|vote| seen.insert(vote.voter));
+    (counted.cloned().collect(), needed)
+}
+
+/// How many of the observers of a member have signed a verdict on it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Backing {
+    None,
+    /// At least two, and no majority.
+    Several,
+    Majority,
+}
+
+impl Backing {
+    pub(crate) const fn of(signed: usize, is_majority: bool) -> Self {
+        match signed {
+            _ if is_majority => Self::Majority,
+            2.. => Self::Several,
+            _ => Self::None,
+        }
+    }
 }
 
 /// Signatures that were checked, good or bad: each is checked once.
@@ -223,22 +242,6 @@ impl Detect<'_> {
         let part = body.map(|body| Part::SignedVote(body, signed));
         for peer in self.list.peers(collectors) {
             part.iter().for_each(|part| self.ctx.send(peer, part));
-        }
-    }
-
-    /// An observer sends its signed vote.
-    pub(crate) fn handle_signed_vote(&mut self, from: Peer, body: VoteBody, signed: SignedVote) {
-        self.handle_vote(from, body);
-        let subject @ (id, version) = (body.subject, body.version);
-        let has_voted = |case: &Case| case.version == version && case.votes.contains_key(&from.id);
-        let is_taken = signed.voter == from.id
-            && signed.silence == body.tally.silence
-            && self.own.cases.get(id).is_some_and(has_voted)
-            && signed.may_count(self.view(), &[from.id])
-            && self.own.is_authentic(self.ctx, self.list, from.id, (subject, &signed));
-        if is_taken && let Some(case) = self.own.cases.get_mut(id) {
-            case.signed.insert(from.id, signed);
-            self.judge(id);
         }
     }
 }

@@ -13,9 +13,9 @@ use crate::{
     detect::{
         detector::Detector,
         failing::Eviction,
-        pending::{MAX_EXAMINED, MAX_LOOKS, PendingVerdict, Stage},
+        pending::{MAX_EXAMINED, MAX_HELPED, MAX_LOOKS, PendingVerdict, Stage},
         reports::{Outcome, Report, Vote},
-        signed::{SignedVote, majority},
+        signed::{Backing, SignedVote, countable},
         tolerance::Circumstances,
         view::View,
         weigh::{credible_votes, is_borne_out},
@@ -95,7 +95,7 @@ impl Verdicts<'_> {
         }
         if is_accepted {
             let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
-            return self.accept_verdict(subject, verdict.signed_by(signed));
+            return self.accept_verdict(subject, verdict.signed_by(signed, Backing::Majority));
         }
         self.keep_pending(source, claim, votes);
         self.ctx.then(Step::WeighPending(subject));
@@ -111,61 +111,50 @@ impl Verdicts<'_> {
     ) {
         let Claim { subject, version, .. } = claim;
         let is_evicted = self.view().eviction(subject) != Eviction::No;
-        match self.signed_by_majority(source, claim, &votes, &signed) {
-            // It has shown others wrong, so more of them lie or err than the rules allow for.
-            Some(signed) if self.own.hearsay.has_refuted(self.ctx.now, subject) => {
-                self.look_for_oneself(source, claim, (votes, signed));
-            }
-            Some(signed) => {
-                let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
-                self.accept_verdict(subject, verdict.signed_by(signed));
-            }
-            None if is_evicted => {
-                let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
-                self.accept_verdict(subject, verdict);
-            }
-            None => self.look_for_oneself(source, claim, (votes, Vec::new())),
+        let (signed, backing) = self.backing(source, claim, &votes, &signed);
+        let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
+        let verdict = verdict.signed_by(signed, backing);
+        // A member that refuted lately has shown others wrong, so more of them lie or err than the rules allow for.
+        let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, subject);
+        if is_evicted || (backing == Backing::Majority && !has_refuted) {
+            return self.accept_verdict(subject, verdict);
         }
+        self.look_for_oneself(claim, verdict);
     }
 
-    /// The signed votes of a verdict that count, if they are those of more than half of the subject's observers, and nothing
-    /// that this node knows contradicts them. Signatures are checked last.
-    fn signed_by_majority(
+    /// The signed votes of a verdict that count, and what they amount to: a majority only if nothing that this node knows
+    /// contradicts it. Signatures are checked last.
+    fn backing(
         &mut self,
         source: Source,
         claim: Claim,
         votes: &[Vote],
         signed: &[SignedVote],
-    ) -> Option<Vec<SignedVote>> {
+    ) -> (Vec<SignedVote>, Backing) {
         let subject = (claim.subject, claim.version);
         let view = self.view();
         let credible = credible_votes(view, claim.subject, votes);
-        let is_credible = |vote: &SignedVote| credible.iter().any(|c| c.observer == vote.voter);
-        let signed: Vec<_> = signed.iter().filter(|vote| is_credible(vote)).cloned().collect();
-        let counted = majority(view, claim.subject, &signed)?;
+        let (mut counted, needed) = countable(view, claim.subject, signed);
         let teller = source.teller().unwrap_or(claim.by);
-        let mut all = counted.iter();
-        all.all(|vote| self.own.is_authentic(self.ctx, self.list, teller, (subject, vote)))
-            .then(|| counted.into_iter().cloned().collect())
+        counted.retain(|vote| self.own.is_authentic(self.ctx, self.list, teller, (subject, vote)));
+        let is_credible = |vote: &&SignedVote| credible.iter().any(|c| c.observer == vote.voter);
+        let is_majority = counted.iter().filter(is_credible).count() >= needed;
+        let backing = Backing::of(counted.len(), is_majority);
+        (counted, backing)
     }
 
     /// Pings the subject of a verdict that is not signed by enough, unless it was heard lately. It learns of the claim, as
     /// others may believe it and only the member itself can refute it.
-    fn look_for_oneself(
-        &mut self,
-        source: Source,
-        claim: Claim,
-        (votes, signed): (Vec<Vote>, Vec<SignedVote>),
-    ) {
+    fn look_for_oneself(&mut self, claim: Claim, verdict: PendingVerdict) {
         let Claim { subject, version, .. } = claim;
         if self.own.pending.on(subject, version).is_some() {
             return;
         }
-        self.ctx.stats.verdicts_unsigned += u64::from(signed.is_empty());
+        self.ctx.stats.verdicts_unsigned += u64::from(verdict.backing != Backing::Majority);
         let was_heard = self.was_heard_lately(subject, false);
         let has_room = self.own.pending.may_examine(MAX_LOOKS);
         if !was_heard && has_room {
-            self.examine(source, claim, (votes, signed));
+            self.examine(subject, verdict);
         }
         self.ctx.stats.verdicts_refused += u64::from(!was_heard && !has_room);
         if self.own.hearsay.may_notify(self.ctx.now, subject)
@@ -191,7 +180,8 @@ impl Verdicts<'_> {
             return;
         }
         if self.ctx.params.signed_votes == SignedVotes::Require {
-            self.look_for_oneself(source, claim, (Vec::new(), Vec::new()));
+            let verdict = PendingVerdict::new(claim.version, Vec::new(), source, Stage::Refutable);
+            self.look_for_oneself(claim, verdict);
         } else if !self.is_looked_into(source, claim, &[]) {
             self.keep_pending(source, claim, Vec::new());
         }
@@ -230,7 +220,8 @@ impl Verdicts<'_> {
             self.ctx.stats.hearsay_ignored += u64::from(is_worn_out);
             return is_worn_out;
         }
-        self.examine(source, claim, (votes.to_vec(), Vec::new()));
+        let verdict = PendingVerdict::new(claim.version, votes.to_vec(), source, Stage::Refutable);
+        self.examine(subject, verdict);
         if !is_worn_out {
             // Others have it dead: it is to refute that, which this member alone cannot do for it.
             let peer = self.list.peer(subject);
@@ -247,16 +238,10 @@ impl Verdicts<'_> {
     }
 
     /// Pings the subject of a verdict before it is accepted.
-    fn examine(
-        &mut self,
-        source: Source,
-        claim: Claim,
-        (votes, signed): (Vec<Vote>, Vec<SignedVote>),
-    ) {
-        let (now, Claim { subject, version, .. }) = (self.ctx.now, claim);
+    fn examine(&mut self, subject: MemberId, verdict: PendingVerdict) {
+        let (now, version) = (self.ctx.now, verdict.version);
         let stage = Stage::Examined(now);
-        let verdict = PendingVerdict::new(version, votes, source, stage);
-        self.own.pending.insert(subject, verdict.signed_by(signed));
+        self.own.pending.insert(subject, PendingVerdict { stage, ..verdict });
         self.ctx.stats.verdicts_examined += 1;
         self.look_at(subject);
         let next = self.time_for_look(subject).min(self.ctx.params.period);
@@ -272,17 +257,36 @@ impl Verdicts<'_> {
         }
         let ends_at = since + self.time_for_look(subject);
         // Missing replies may be the fault of this node.
-        if now < ends_at || self.senses.health.is_impaired(now) {
+        if now < ends_at || self.may_be_own_fault(subject) {
             // One lost ping is not enough where the look takes longer than a period.
             if self.view().needs_signatures() && self.view().waiting_since(subject).is_none() {
                 self.look_at(subject);
             }
-            let next = now + self.ctx.params.period / 2;
+            let interval = self.ctx.params.period / if self.looks_at_few() { 2 } else { 1 };
+            let next = now + interval;
             let is_repeated = self.view().needs_signatures() && now < ends_at;
             let next = if is_repeated { next.min(ends_at) } else { next.max(ends_at) };
             return self.ctx.timers.set(next, Timer::Pending(subject, version));
         }
         self.accept_pending(subject);
+    }
+
+    /// Whether the silence of a member that this node looks at may be its own fault. Where verdicts are to be signed, the
+    /// answer of the member's host counts beside: after a mass failure, helpers are silent because they are dead.
+    fn may_be_own_fault(&self, subject: MemberId) -> bool {
+        let (now, health) = (self.ctx.now, &self.senses.health);
+        match self.view().needs_signatures() {
+            true => {
+                let (host, _) = self.own.pending.look_at(subject);
+                health.cannot_judge(now, host, self.list.snapshot().live_len())
+            }
+            false => health.is_impaired(now),
+        }
+    }
+
+    /// Whether this node looks at so few members that each is given every chance.
+    fn looks_at_few(&self) -> bool {
+        !self.view().needs_signatures() || self.own.pending.may_examine(MAX_HELPED)
     }
 
     fn look_at(&mut self, subject: MemberId) {
@@ -295,15 +299,18 @@ impl Verdicts<'_> {
     /// signed, this node has no other evidence: it waits as an observer does that is alone with its own.
     fn time_for_look(&self, subject: MemberId) -> Duration {
         let view = self.view();
-        if !view.needs_signatures() || self.own.pending.is_signed(subject) {
+        let (host, backing) = self.own.pending.look_at(subject);
+        if !view.needs_signatures() || backing == Backing::Majority {
             return self.ctx.params.period;
         }
         let stall = self.senses.links.advertised_stall(subject);
         let pause = self.senses.health.pause_tolerance(&self.ctx.params, stall);
         let hang = self.senses.health.hang_tolerance(&self.ctx.params).max(pause);
-        match self.own.pending.host_says(subject) {
+        match host {
             // One refusal can be forged, but not together with a member's silence.
             Silence::Gone => pause / 2,
+            // Two observers know the host, which this node may never have asked.
+            Silence::Unknown | Silence::Silent if backing == Backing::Several => pause,
             silence => {
                 let is_most_silent = view.is_most_silent();
                 let found = Circumstances { silence, is_refused: false, is_most_silent };
@@ -326,12 +333,14 @@ impl Verdicts<'_> {
         if !self.view().needs_signatures() {
             return self.accept_pending(subject);
         }
+        let is_news = self.own.pending.look_at(subject).0 != Silence::Gone;
         self.own.pending.record_host(subject, Silence::Gone);
         let known = self.list.get(subject).map(|known| known.version());
-        let ends_at = since + self.time_for_look(subject);
-        known.into_iter().for_each(|version| {
-            self.ctx.timers.set(ends_at, Timer::Pending(subject, version));
-        });
+        if let Some(version) = known.filter(|_| is_news) {
+            // A timer in the past would count as one that is late.
+            let ends_at = since + self.time_for_look(subject);
+            self.ctx.timers.set(ends_at.max(self.ctx.now), Timer::Pending(subject, version));
+        }
     }
 
     fn accept_pending(&mut self, subject: MemberId) {

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// This node's own vote on a member, if it has enough against it and may judge it.
-pub(crate) fn own_vote(view: View<'_>, subject: MemberId, own_phi: f64) -> Option<Vote> {
+fn own_vote(view: View<'_>, subject: MemberId, own_phi: f64) -> Option<Vote> {
     let case = view.case(subject).filter(|_| own_phi >= ACCUSE_PHI)?;
     let silent_since = *case.misses.first()?;
     let me = view.me();
@@ -111,8 +111,10 @@ pub(crate) fn credible_votes(view: View<'_>, subject: MemberId, votes: &[Vote]) 
         .map(|vote| (vote.observer, *vote))
         .collect();
     let counted: Vec<_> = counted.into_values().collect();
-    // A split silences many at once and refuses no packet.
-    let have_many_fallen = view.contacts.have_many_fallen(began, view.list.rings().len());
+    // A split silences many at once and refuses no packet. A majority that signed is no part of a split that is not this
+    // node's own.
+    let have_many_fallen =
+        !view.needs_signatures() && view.contacts.have_many_fallen(began, view.list.rings().len());
     match have_many_fallen && Silence::of(&counted) != Silence::Gone {
         true => Vec::new(),
         false => counted,

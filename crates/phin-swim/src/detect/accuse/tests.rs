@@ -232,7 +232,7 @@ fn a_voter_that_is_behind_is_told_what_settles_it() {
     ];
     for ((subject, version), told) in cases {
         let body = VoteBody { subject, version, ..body(true, 1_000) };
-        rooms.detect().handle_vote(peer(2), body);
+        rooms.detect().handle_vote(peer(2), body, None);
         assert_eq!(rooms.effects().join("\n"), told);
         assert!(!rooms.detector.cases.is_open(subject), "{told}");
     }
@@ -251,7 +251,7 @@ fn an_accusation_of_a_member_that_seems_well_has_this_node_look_for_itself() {
     ] {
         let mut rooms = Rooms::of(6);
         rooms.detector.contacts.record_heard(id(1), at(heard_at));
-        rooms.detect().handle_vote(peer(2), body(is_accusation, 1_000));
+        rooms.detect().handle_vote(peer(2), body(is_accusation, 1_000), None);
         assert_eq!(rooms.effects().join("\n"), asked_for, "{is_accusation} {heard_at}");
         let case = rooms.detector.cases.get(id(1));
         assert_eq!(case.map_or(0, |case| case.accusers.len()), accusers);
@@ -263,7 +263,7 @@ fn an_accusation_of_a_member_that_seems_well_has_this_node_look_for_itself() {
 fn a_node_that_doubts_itself_abstains_and_keeps_the_vote() {
     let mut rooms = Rooms::of(6);
     rooms.senses.health.record_silent_helpers(8);
-    rooms.detect().handle_vote(peer(2), body(true, 1_000));
+    rooms.detect().handle_vote(peer(2), body(true, 1_000), None);
     assert_eq!(rooms.effects(), ["to n2: abstain n1 v0.0"]);
     assert_eq!(case(&rooms).votes.len(), 1);
 }
@@ -272,9 +272,11 @@ fn a_node_that_doubts_itself_abstains_and_keeps_the_vote() {
 fn one_member_has_others_looked_at_within_its_budget() {
     let mut rooms = Rooms::of(200);
     let accuse = |rooms: &mut Rooms, node: u8, subject: u8| {
-        rooms
-            .detect()
-            .handle_vote(peer(node), VoteBody { subject: id(subject), ..body(true, 1_000) });
+        rooms.detect().handle_vote(
+            peer(node),
+            VoteBody { subject: id(subject), ..body(true, 1_000) },
+            None,
+        );
         rooms.effects().len()
     };
     let pinged: usize = (10..190).map(|subject| accuse(&mut rooms, 2, subject)).sum();
@@ -308,7 +310,7 @@ fn the_vote_of_an_observer_counts_and_no_word_of_another_is_worth_more_than_six(
     for (from, is_observer, phi, kept) in cases {
         rooms.detector.cases.close(id(1));
         let body = VoteBody { is_observer, tally: tally(phi), ..body(true, 1_000) };
-        rooms.detect().handle_vote(peer(from), body);
+        rooms.detect().handle_vote(peer(from), body, None);
         let votes = &case(&rooms).votes;
         assert_eq!(votes.get(&id(from)).map(|vote| vote.phi), kept, "n{from} {is_observer} {phi}");
         assert_eq!(case(&rooms).accusers.len(), votes.len(), "nobody else collects votes");
@@ -325,7 +327,7 @@ fn a_vote_is_sent_again_to_an_accuser_that_asks_again() {
         case.record_accuser(id(2));
         case.sent =
             sent_at.map(|sent_at| SentVote { at: at(sent_at), phi: 9.0, silence: case.silence });
-        rooms.detect().handle_vote(peer(2), body(true, 1_000));
+        rooms.detect().handle_vote(peer(2), body(true, 1_000), None);
         let votes = rooms.effects().iter().filter(|effect| effect.starts_with(vote)).count();
         assert_eq!(votes, usize::from(is_sent), "{sent_at:?}");
     }
@@ -339,7 +341,7 @@ fn a_vote_is_sent_again_to_an_accuser_that_asks_again() {
         case.misses.truncate(misses);
         (case.stage, case.sent) =
             (stage, Some(SentVote { at: at(9_990), phi: 9.0, silence: case.silence }));
-        rooms.detect().handle_vote(peer(2), body(true, 1_000));
+        rooms.detect().handle_vote(peer(2), body(true, 1_000), None);
         assert!(!rooms.effects().iter().any(|effect| effect.starts_with(vote)), "{stage:?}");
     }
 }
@@ -356,7 +358,7 @@ fn a_process_that_hung_is_asked_about_again_once_another_finds_it_gone() {
         let case = rooms.miss(1, &[9_000]);
         (case.silence, case.host_asked_at) = (silence, Some(at(9_990)));
         let tally = Tally { silence: found, ..body(false, 1_000).tally };
-        rooms.detect().handle_vote(peer(2), VoteBody { tally, ..body(false, 1_000) });
+        rooms.detect().handle_vote(peer(2), VoteBody { tally, ..body(false, 1_000) }, None);
         let is_question = |effect: &String| effect == "ask host of n1: Silence";
         assert_eq!(rooms.effects().iter().any(is_question), is_asked, "{silence:?} {found:?}");
     }
@@ -380,6 +382,6 @@ fn a_vote_makes_the_period_as_short_as_it_can_be() {
     let mut rooms = Rooms::with(6, Config { max_period: longest, ..Config::lan() });
     (0..8).for_each(|_| rooms.senses.rounds.slow_down(&rooms.ctx.params));
     assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(2_000));
-    rooms.detect().handle_vote(peer(2), body(true, 1_000));
+    rooms.detect().handle_vote(peer(2), body(true, 1_000), None);
     assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(1_000));
 }

@@ -190,9 +190,9 @@ fn a_look_takes_as_long_as_an_observer_alone_waits() {
         let mut rooms = rooms();
         let unsigned = verdict(&[2, 3, 4], Vec::new());
         rooms.verdicts().handle_dead(Source::Gossip(peer(2)), unsigned);
-        rooms.detector.pending.record_host(id(1), host);
-        if host == Silence::Gone {
-            rooms.verdicts().confirm_gone(id(1));
+        match host {
+            Silence::Gone => rooms.verdicts().confirm_gone(id(1)),
+            _ => rooms.detector.pending.record_host(id(1), host),
         }
         heard_at.into_iter().for_each(|heard| {
             rooms.at(heard);
@@ -282,7 +282,7 @@ fn a_signed_vote_counts_if_its_voter_sent_and_signed_it() {
     ];
     for (vote, silence, is_kept) in cases {
         let mut rooms = rooms();
-        rooms.detect().handle_signed_vote(peer(2), body(silence), vote.clone());
+        rooms.detect().handle_vote(peer(2), body(silence), Some(vote.clone()));
         let case = rooms.detector.cases.get(id(1)).unwrap();
         assert!(case.votes.contains_key(&id(2)), "it is a vote in any case");
         assert_eq!(case.signed.contains_key(&id(2)), is_kept, "{vote:?} {silence:?}");
