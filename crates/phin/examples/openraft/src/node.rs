@@ -54,7 +54,7 @@ pub enum Command {
     Remove(NodeId),
 }
 
-/// What became of a command.
+/// The outcome of a command.
 pub type Outcome = Result<Done, Failure>;
 
 /// A command was carried out.
@@ -94,11 +94,11 @@ pub struct Node {
     leading: Leading,
     client: Client,
     /// They run until the node is dropped.
-    _handlers: [TopicHandler; 2],
+    _handlers: Vec<TopicHandler>,
     _tasks: JoinSet<()>,
 }
 
-/// What a leader needs.
+/// The parts that a leader needs.
 #[derive(Clone)]
 struct Leading {
     node: Cluster,
@@ -152,14 +152,15 @@ impl Node {
         let raft = Raft::new(id, config, client.clone(), log, values.clone()).await?;
         let leading = Leading { node, raft, values };
         let answering = leading.clone();
-        let questions = client.serve(move |_, question| {
+        let mut handlers = vec![answers];
+        handlers.extend(client.serve(move |question| {
             let leading = answering.clone();
             async move { leading.answer(question).await }
-        });
+        }));
         let mut tasks = JoinSet::new();
         tasks.spawn(leading.clone().initialize(client.clone(), first_voters));
         tasks.spawn(leading.clone().admit(client.clone()));
-        Ok(Self { leading, client, _handlers: [answers, questions], _tasks: tasks })
+        Ok(Self { leading, client, _handlers: handlers, _tasks: tasks })
     }
 
     /// Its phin node.
@@ -380,9 +381,11 @@ fn not_changed(error: RaftError<NodeId, ClientWriteError<NodeId, EmptyNode>>) ->
 fn config(snapshot_every: u64) -> Config {
     Config {
         cluster_name: "kv".to_owned(),
-        heartbeat_interval: 300,
-        election_timeout_min: 1_500,
-        election_timeout_max: 3_000,
+        // In milliseconds. A heartbeat is also how long an answer to entries is waited for, so a disk has time to write them.
+        heartbeat_interval: 500,
+        election_timeout_min: 2_000,
+        election_timeout_max: 4_000,
+        install_snapshot_timeout: 5_000,
         // Together shorter than the longest phin message, 16 MiB, also as JSON.
         max_payload_entries: 64,
         snapshot_max_chunk_size: 1_024 * 1_024,

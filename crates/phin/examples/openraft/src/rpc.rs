@@ -99,6 +99,8 @@ struct Shared {
     node: Cluster,
     group: FirstVoters,
     questions: Topic,
+    /// Commands have a topic of their own: many that wait for a majority must not delay the votes that bring one.
+    commands: Topic,
     answers: Topic,
     next: AtomicU64,
     /// Questions without an answer. Each is asked by a call, which removes it when it ends.
@@ -111,9 +113,10 @@ impl Client {
     /// A client of this node. The result handles the answers.
     pub fn new(node: Cluster, group: FirstVoters) -> (Self, TopicHandler) {
         let topic = |name: &str| name.parse().expect("it is a topic");
-        let (questions, answers) = (topic("kv/questions"), topic("kv/answers"));
+        let (questions, commands) = (topic("kv/questions"), topic("kv/commands"));
+        let answers = topic("kv/answers");
         let (next, open, ignored) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
-        let shared = Shared { node, group, questions, answers, next, open, ignored };
+        let shared = Shared { node, group, questions, commands, answers, next, open, ignored };
         let client = Self(Arc::new(shared));
         let receiving = client.clone();
         let handler = client.0.node.on_topic(&client.0.answers, move |message| {
@@ -143,7 +146,10 @@ impl Client {
         let asked_run = run(&self.0.node.members());
         let asked = async {
             let options = SendOptions::default().deadline(patience);
-            let topic = &self.0.questions;
+            let topic = match question {
+                Question::Command(_) => &self.0.commands,
+                _ => &self.0.questions,
+            };
             match self.send(to.0, topic, number, &question, options).await {
                 Ok(()) => select! {
                     answer = answer => answer.map_err(|_| AskError::Unanswered),
@@ -160,17 +166,25 @@ impl Client {
     }
 
     /// Answers questions of nodes with the same first voters by `answer`, until the result is dropped.
-    pub fn serve<H, F>(&self, answer: H) -> TopicHandler
+    pub fn serve<H, F>(&self, answer: H) -> [TopicHandler; 2]
     where
-        H: Fn(NodeId, Question) -> F + Clone + Send + 'static,
+        H: Fn(Question) -> F + Clone + Send + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        [&self.0.questions, &self.0.commands].map(|topic| self.serve_topic(topic, answer.clone()))
+    }
+
+    fn serve_topic<H, F>(&self, topic: &Topic, answer: H) -> TopicHandler
+    where
+        H: Fn(Question) -> F + Clone + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
         let client = self.clone();
-        self.0.node.on_topic(&self.0.questions, move |message| {
+        self.0.node.on_topic(topic, move |message| {
             let (client, answer) = (client.clone(), answer.clone());
             async move {
                 let Some(asked) = client.open_envelope::<Question>(&message) else { return };
-                let answer = answer(NodeId(message.from), asked.content).await;
+                let answer = answer(asked.content).await;
                 // Only the run of the process that asked waits for the answer. If it is lost, that run asks again.
                 let options = SendOptions::default().generation(message.generation);
                 let topic = &client.0.answers;
@@ -187,7 +201,7 @@ impl Client {
         }
     }
 
-    /// What a node of the same cluster sent.
+    /// The content of a message, if its sender was started with the same first voters.
     fn open_envelope<T: for<'de> Deserialize<'de>>(
         &self,
         message: &Message,

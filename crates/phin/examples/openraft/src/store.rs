@@ -209,7 +209,7 @@ pub struct StateMachine {
     values: Arc<RwLock<Values>>,
 }
 
-/// What the applied entries of the log amount to.
+/// The result of the log's entries that were applied.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 struct Values {
     last_applied: Option<LogId<NodeId>>,

@@ -23,7 +23,7 @@ use tokio::{
 };
 
 /// After this time, a test hangs.
-const LONG: Duration = Duration::from_secs(180);
+const LONG: Duration = Duration::from_secs(120);
 const PROGRAM: &str = env!("CARGO_BIN_EXE_phin-openraft");
 
 /// The folder of a cluster: its key, and a folder for each node.
@@ -59,6 +59,15 @@ impl Cluster {
         }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         command
+    }
+
+    /// The error output of a node that does not start.
+    async fn refusal(&self, name: &str, voters: &str) -> String {
+        let mut command = self.command(name, voters, &[]);
+        let output = timeout(LONG, command.stderr(Stdio::piped()).output()).await;
+        let output = output.expect("the node does not start").unwrap();
+        assert!(!output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
     }
 
     async fn start(&self, name: &str, seeds: &[&Node]) -> Node {
@@ -261,6 +270,10 @@ async fn all_nodes_are_killed_and_keep_what_was_acknowledged() {
     for number in 0..100 {
         assert_eq!(third.say(&format!("get {number}")).await, format!("v{number}"));
     }
+    // A node that joins now gets the first writes by a snapshot.
+    let mut fourth = cluster.start("n4", &[&first]).await;
+    fourth.say_until("local 0", "v0").await;
+    fourth.say_until("local 99", "v99").await;
 }
 
 #[tokio::test]
@@ -292,11 +305,10 @@ async fn no_cluster_begins_unless_all_its_voters_want_the_same_one() {
         waited.unwrap();
     }
     // A node keeps to the voters that it was started with.
-    let refused = cluster.command("n3", &cluster.voters, &[]).stderr(Stdio::piped()).output().await;
-    let refused = String::from_utf8(refused.unwrap().stderr).unwrap();
-    assert!(refused.contains("was started with --voters"), "{refused}");
+    let refusal = cluster.refusal("n3", &cluster.voters).await;
+    assert!(refusal.contains("was started with --voters"), "{refusal}");
     // Nor does it start without its log.
     fs::remove_file(cluster.folder("n3").join("raft.redb")).unwrap();
-    let refused = cluster.command("n3", &others, &[]).stderr(Stdio::piped()).output().await;
-    assert!(String::from_utf8(refused.unwrap().stderr).unwrap().contains("raft.redb is missing"));
+    let refusal = cluster.refusal("n3", &others).await;
+    assert!(refusal.contains("raft.redb is missing"), "{refusal}");
 }
