@@ -191,8 +191,8 @@ impl Candidate<'_> {
     pub(crate) fn resign(&mut self, office: &Office) -> bool {
         self.end_term(office, LostReason::Resigned);
         let has_stood = self.own.candidacies.remove(office).is_some();
-        self.own.followed.resign(office);
         self.show(office);
+        self.own.followed.resign(office);
         has_stood
     }
 

@@ -49,13 +49,13 @@ impl Followed {
         }
     }
 
-    /// Remembers an office; `false` if there are too many.
+    /// Remembers an office; `false` if there are too many. There is always room for one that this node stands for.
     pub(crate) fn add(&mut self, ctx: &mut Ctx, office: &Office, stands: bool) -> bool {
         if let Some(known) = self.0.get_mut(office) {
             known.stands |= stands;
             return true;
         }
-        if !stands && !self.make_room() {
+        if !self.make_room() && !stands {
             ctx.stats.offices_not_followed += 1;
             return false;
         }
@@ -73,13 +73,14 @@ impl Followed {
         }
     }
 
-    /// This node no longer stands for an office: what no other member holds is nobody's.
+    /// This node no longer stands for an office. It stays known, as every other one is, unless there are too many.
     pub(crate) fn resign(&mut self, office: &Office) {
-        if let Some(known) = self.0.get_mut(office) {
-            known.stands = false;
-            if known.holder.is_none() {
-                self.0.remove(office);
-            }
+        let Some(known) = self.0.get_mut(office).filter(|known| known.stands) else {
+            return;
+        };
+        known.stands = false;
+        if self.0.len() > MAX_OFFICES {
+            self.0.remove(office);
         }
     }
 
@@ -156,3 +157,47 @@ pub(crate) fn holder(
 
 /// How many offices are followed at most.
 const MAX_OFFICES: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rooms, peer};
+
+    fn offices(of: std::ops::Range<usize>) -> impl Iterator<Item = Office> {
+        of.map(|number| format!("o{number}").parse().unwrap())
+    }
+
+    #[test]
+    fn an_office_that_was_resigned_gives_way_to_others() {
+        let (mut rooms, mut followed) = (Rooms::of(1), Followed::default());
+        for office in offices(0..MAX_OFFICES + 100) {
+            assert!(followed.add(&mut rooms.ctx, &office, true));
+            followed.release(&office);
+            followed.resign(&office);
+            assert_eq!(followed.state(&office, None), OfficeState::Vacant(Vacancy::Released));
+        }
+        assert_eq!((followed.0.len(), rooms.ctx.stats.offices_not_followed), (MAX_OFFICES, 0));
+    }
+
+    #[test]
+    fn beside_held_offices_there_is_room_only_for_those_that_this_node_stands_for() {
+        let (mut rooms, mut followed) = (Rooms::of(2), Followed::default());
+        let held = Some((peer(1).id, Term(1)));
+        for office in offices(0..MAX_OFFICES) {
+            assert!(followed.add(&mut rooms.ctx, &office, false));
+            followed.set_holder(&office, held, Vacancy::Released);
+        }
+        for office in offices(MAX_OFFICES..MAX_OFFICES + 10) {
+            assert!(!followed.add(&mut rooms.ctx, &office, false));
+            assert!(followed.add(&mut rooms.ctx, &office, true));
+            followed.set_holder(&office, held, Vacancy::Released);
+        }
+        assert_eq!(followed.0.len(), MAX_OFFICES + 10);
+        offices(MAX_OFFICES..MAX_OFFICES + 10).for_each(|office| followed.resign(&office));
+        assert_eq!((followed.0.len(), rooms.ctx.stats.offices_not_followed), (MAX_OFFICES, 10));
+        // An office that it does not stand for is not resigned.
+        followed.add(&mut rooms.ctx, &"other".parse().unwrap(), true);
+        offices(0..1).for_each(|office| followed.resign(&office));
+        assert!(followed.contains(&offices(0..1).next().unwrap()));
+    }
+}

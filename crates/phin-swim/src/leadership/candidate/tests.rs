@@ -161,6 +161,31 @@ fn who_resigns_drains_or_leaves_is_followed_within_half_a_second() {
 }
 
 #[test]
+fn all_agree_why_an_office_is_vacant_after_a_resignation() {
+    let mut net = Net::new(3);
+    net.stand(0, rules(3));
+    net.run_until_held(2_000);
+    net.run(ms(1_000));
+    net.nodes[0].leading(net.now).resign(&office());
+    net.drain(0);
+    net.run(ms(1_000));
+    assert_eq!(
+        net.told(0),
+        ["vacant never-held", "elected 1", "lost 1 resigned", "vacant released"]
+    );
+    for swim in &net.nodes {
+        assert_eq!(swim.offices().get(&office()), OfficeState::Vacant(Vacancy::Released));
+    }
+    // A candidate that resigns before anyone held the office has no obstacle any more.
+    let mut net = Net::new(3);
+    net.stand(0, OfficeRules::default());
+    net.run(ms(1_000));
+    net.nodes[0].leading(net.now).resign(&office());
+    net.drain(0);
+    assert_eq!(net.told(0), ["vacant never-held", "vacant not-settled", "vacant never-held"]);
+}
+
+#[test]
 fn a_minority_elects_nobody_and_says_why() {
     let mut net = Net::new(3);
     net.split(&[0]);
