@@ -345,3 +345,35 @@ impl Cluster {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use phin_swim::{Config, Generation, Instant, Local, Swim};
+
+    use super::*;
+    use crate::keys::NodeKeys;
+
+    #[test]
+    fn the_map_of_holders_has_at_most_one_office_more_than_the_core() {
+        let keys = Arc::new(NodeKeys(Arc::new(phin_quic::Identity::generate())));
+        let local =
+            Local::new("n1".try_into().unwrap(), vec![([10, 0, 0, 1], 1).into()], Generation(1));
+        let mut swim = Swim::new(Instant::START, local, Config::lan(), keys, 1).unwrap();
+        for office in ["a", "b"] {
+            let rules = OfficeRules::new("".parse().unwrap(), Some(3));
+            swim.leading(Instant::START).stand(office.parse().unwrap(), rules).unwrap();
+            while swim.poll_output().is_some() {}
+        }
+        let (offices, vacant) =
+            (watch::Sender::new(Offices::default()), Leader::Nobody(Vacancy::Released));
+        // The core knows these no longer when their events are handled.
+        for number in 0..100 {
+            let office = format!("o{number}").parse().unwrap();
+            publish(&offices, &swim.offices(), &office, vacant);
+            assert!(offices.borrow().len() <= 3 && offices.borrow().contains_key(&office));
+        }
+        publish(&offices, &swim.offices(), &"a".parse().unwrap(), vacant);
+        publish(&offices, &swim.offices(), &"b".parse().unwrap(), vacant);
+        assert_eq!(offices.borrow().keys().map(Office::as_str).collect::<Vec<_>>(), ["a", "b"]);
+    }
+}
