@@ -21,15 +21,22 @@ fn placement(criterion: &mut Criterion) {
         group.bench_function("three replicas", |bencher| {
             bencher.iter(|| placement.replicas(black_box("user-17"), 3).len());
         });
+        group.bench_function("the first three of a ranking", |bencher| {
+            bencher.iter(|| placement.rank(black_box("user-17")).take(3).count());
+        });
         let placement = placement.spread_by("zone");
         group.bench_function("three replicas in three zones", |bencher| {
+            bencher.iter(|| placement.replicas(black_box("user-17"), 3).len());
+        });
+        let placement = placement.spread_by("host");
+        group.bench_function("three replicas on three of as many hosts", |bencher| {
             bencher.iter(|| placement.replicas(black_box("user-17"), 3).len());
         });
         group.finish();
     }
 }
 
-/// Members in three zones, with weights that all differ from those of their neighbours.
+/// Members in three zones, each on a host of its own, with weights that all differ from those of their neighbours.
 fn members(count: u32) -> Members {
     let all: Vec<_> = (0..count).map(|number| (local(number), Stand(number))).collect();
     let template = Template::new(&Config::lan(), all).expect("a preset is sound");
@@ -42,8 +49,8 @@ fn members(count: u32) -> Members {
 fn local(number: u32) -> Local {
     let name = Name::try_from(&*format!("n{number}")).expect("a short name");
     let mut local = Local::new(name, vec![(Ipv4Addr::LOCALHOST, 7_646).into()], Generation(1));
-    let weight = (1 + number % 200).to_string();
-    for (key, value) in [("zone", ["a", "b", "c"][number as usize % 3]), ("weight", &weight)] {
+    let (weight, zone) = ((1 + number % 200).to_string(), ["a", "b", "c"][number as usize % 3]);
+    for (key, value) in [("zone", zone), ("weight", &weight), ("host", &number.to_string())] {
         local.profile.tags.set(key, value).expect("the tag is allowed");
     }
     local

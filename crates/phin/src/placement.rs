@@ -10,7 +10,7 @@ use phin_swim::{Filter, Member, Members, ServingState};
 
 use self::{
     score::{Candidate, KeyHash, Score},
-    spread::Zones,
+    spread::{Zones, first_few},
 };
 
 /// Which members hold a key: weighted rendezvous hashing over the members of one snapshot.
@@ -104,12 +104,15 @@ impl Placement {
     /// The member that holds a key: the first of its ranking. `None` if no member is eligible.
     pub fn choose(&self, key: impl AsRef<[u8]>) -> Option<&Arc<Member>> {
         let key = KeyHash::of(key.as_ref());
-        let mut candidates = self.candidates.iter().enumerate();
-        let (index, first) = candidates.next()?;
-        let best = candidates.fold(first.score(key, index), |best, (index, candidate)| {
-            candidate.score_above(&best, key, index).map_or(best, |score| score.max(best))
-        });
-        Some(&self.members[best.index])
+        let mut best = Score::NONE;
+        for (index, candidate) in self.candidates.iter().enumerate() {
+            if let Some(score) =
+                candidate.score_above(&best, key, index).filter(|score| *score > best)
+            {
+                best = score;
+            }
+        }
+        self.members.get(best.index)
     }
 
     /// All eligible members, the best one for the key first. If a member goes away, the others keep their order.
@@ -157,6 +160,8 @@ impl Placement {
 
     fn holders(&self, key: &[u8], n: usize) -> Vec<usize> {
         match &self.zones {
+            Some(zones) if n <= FEW => zones.first_few(&self.candidates, KeyHash::of(key), n),
+            None if n <= FEW => first_few(&self.candidates, KeyHash::of(key), n),
             Some(zones) => zones.spread(self.ranking(key), n).collect(),
             None => self.ranking(key).take(n).collect(),
         }
@@ -188,6 +193,9 @@ fn without(all: &[&Arc<Member>], known: &[&Arc<Member>]) -> Vec<Arc<Member>> {
     let is_known = |member: &Member| known.iter().any(|known| known.id() == member.id());
     all.iter().filter(|member| !is_known(member)).map(|member| Arc::clone(member)).collect()
 }
+
+/// Up to so many replicas are found faster without a ranking of all members.
+const FEW: usize = 16;
 
 #[cfg(test)]
 mod tests;

@@ -67,9 +67,19 @@ pub(super) struct Score {
     pub(super) index: usize,
 }
 
+impl Score {
+    /// Less than the score of any member.
+    pub(super) const NONE: Self = Self { hash: 0, log: 1 << 50, weight: 1, index: usize::MAX };
+
+    /// Whether it is the score of a member.
+    pub(super) const fn is_some(&self) -> bool {
+        self.index != Self::NONE.index
+    }
+}
+
 impl Ord for Score {
     fn cmp(&self, other: &Self) -> Ordering {
-        // log / weight < other.log / other.weight, without a division; both products are below 2⁴⁸.
+        // log / weight < other.log / other.weight, without a division; both products are below 2⁶⁰.
         let by_share = (other.log * self.weight).cmp(&(self.log * other.weight));
         by_share.then(self.hash.cmp(&other.hash)).then(other.index.cmp(&self.index))
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::score::{Candidate, KeyHash, Score};
+
 /// The zone of each member, and how many zones there are.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Zones {
@@ -55,6 +57,74 @@ impl Zones {
         rounds.into_iter().flatten().take(wanted)
     }
 
+    /// The same as [`spread`](Self::spread) of the ranking for a key, without a ranking: only a few scores are kept while all
+    /// members are read once. The time grows with `wanted`, at most with its square.
+    pub(super) fn first_few(
+        &self,
+        candidates: &[Candidate],
+        key: KeyHash,
+        wanted: usize,
+    ) -> Vec<usize> {
+        let wanted = wanted.min(candidates.len());
+        match self.rounds(wanted) {
+            1 => self.first_of_round(candidates, key, wanted),
+            rounds => self.first_of_rounds(candidates, key, wanted, rounds),
+        }
+    }
+
+    /// The best members of the zones in which they are the best. There are at least as many zones as are wanted.
+    fn first_of_round(&self, candidates: &[Candidate], key: KeyHash, wanted: usize) -> Vec<usize> {
+        let last = wanted - 1;
+        let mut best = vec![(Score::NONE, usize::MAX); wanted];
+        for ((index, candidate), &zone) in candidates.iter().enumerate().zip(&self.of) {
+            let Some(score) = candidate.score_above(&best[last].0, key, index) else {
+                continue;
+            };
+            // A zone has one place.
+            let place = best.iter().position(|(_, other)| *other == zone).unwrap_or(last);
+            if score > best[place].0 {
+                best[place] = (score, zone);
+                let higher = best.partition_point(|(other, _)| *other > score);
+                best[higher..=place].rotate_right(1);
+            }
+        }
+        best.into_iter().map(|(score, _)| score.index).collect()
+    }
+
+    /// The best members of each zone by rounds. There are fewer zones than are wanted.
+    fn first_of_rounds(
+        &self,
+        candidates: &[Candidate],
+        key: KeyHash,
+        wanted: usize,
+        rounds: usize,
+    ) -> Vec<usize> {
+        let mut best = vec![Score::NONE; self.count * rounds];
+        for ((index, candidate), zone) in candidates.iter().enumerate().zip(&self.of) {
+            keep_best(&mut best[zone * rounds..][..rounds], candidate, key, index);
+        }
+        let mut first = Vec::with_capacity(self.count * rounds);
+        for round in 0..rounds {
+            let of_round = best.iter().skip(round).step_by(rounds).filter(|score| score.is_some());
+            let mut of_round: Vec<_> = of_round.collect();
+            of_round.sort_unstable_by(|a, b| b.cmp(a));
+            first.extend(of_round.into_iter().map(|score| score.index));
+        }
+        first.truncate(wanted);
+        first
+    }
+
+    /// How many rounds have the first `wanted`.
+    fn rounds(&self, wanted: usize) -> usize {
+        let mut missing = wanted;
+        let needed = self.larger.iter().take_while(|&&zones| {
+            let is_needed = missing > 0;
+            missing = missing.saturating_sub(zones);
+            is_needed
+        });
+        needed.count()
+    }
+
     /// Whether nothing that follows in the ranking changes the first `wanted`.
     fn is_settled(&self, rounds: &[Vec<usize>], wanted: usize) -> bool {
         let mut missing = wanted;
@@ -68,6 +138,28 @@ impl Zones {
             missing -= round.len();
         }
         false
+    }
+}
+
+/// The first `wanted` of all members, as [`Zones::first_few`] of a single zone.
+pub(super) fn first_few(candidates: &[Candidate], key: KeyHash, wanted: usize) -> Vec<usize> {
+    let mut best = vec![Score::NONE; wanted.min(candidates.len())];
+    for (index, candidate) in candidates.iter().enumerate() {
+        keep_best(&mut best, candidate, key, index);
+    }
+    best.into_iter().map(|score| score.index).collect()
+}
+
+/// Puts the score of a member into its place among the best ones, the greatest first, if it is one of them. The least gives way.
+fn keep_best(best: &mut [Score], candidate: &Candidate, key: KeyHash, index: usize) {
+    let score = best.last().and_then(|least| candidate.score_above(least, key, index));
+    let Some(score) = score else {
+        return;
+    };
+    let place = best.partition_point(|other| *other > score);
+    if let Some(after @ [_, ..]) = best.get_mut(place..) {
+        after.rotate_right(1);
+        after[0] = score;
     }
 }
 

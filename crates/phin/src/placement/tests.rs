@@ -213,6 +213,47 @@ fn replicas_are_in_different_zones_as_long_as_there_are_some() {
     }
 }
 
+/// The replicas by the words of the reference.
+fn specified<'a>(placement: &'a Placement, key: &str, n: usize, tag: Option<&str>) -> Vec<&'a str> {
+    let mut before = BTreeMap::new();
+    let ranking = placement.rank(key).map(|member| {
+        let round = before.entry(tag.and_then(|tag| member.tag(tag))).or_insert(0);
+        *round += 1;
+        (*round, member.name())
+    });
+    let mut ranking: Vec<_> = ranking.collect();
+    if tag.is_some() {
+        ranking.sort_by_key(|(round, _)| *round);
+    }
+    ranking.into_iter().take(n).map(|(_, name)| name).collect()
+}
+
+#[test]
+fn replicas_are_those_of_the_reference_however_many() {
+    // How many members are in each zone. The first zone is that of the members without the tag.
+    let layouts: [&[u64]; 6] = [&[], &[1], &[40], &[1, 2, 60], &[9, 9, 9], &[1; 50]];
+    for (layout, sizes) in layouts.into_iter().enumerate() {
+        let zones = sizes.iter().zip(0..).flat_map(|(&size, zone)| (0..size).map(move |_| zone));
+        let all = zones.zip(0..).map(|(zone, number): (u32, u64)| {
+            let weight = 1 + number * 37 % 200;
+            let zone = if zone == 0 { String::new() } else { format!(",zone=z{zone}") };
+            (id(number), format!("weight={weight}{zone}"))
+        });
+        let one = members(all.chain([(id(1_000), "weight=0".to_owned())]));
+        let plain = Placement::of(&one, &Filter::default());
+        let spread = plain.clone().spread_by("zone");
+        for (key, n) in keys().take(60).flat_map(|key| (0..=FEW + 2).map(move |n| (key.clone(), n)))
+        {
+            for (placement, tag) in [(&plain, None), (&spread, Some("zone"))] {
+                let replicas = placement.replicas(&key, n);
+                let found: Vec<_> = replicas.iter().map(|member| member.name()).collect();
+                let expected = specified(placement, &key, n, tag);
+                assert_eq!(found, expected, "{n} for {key} in layout {layout} by {tag:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_change_of_one_member_replaces_at_most_one_replica_also_across_zones() {
     // The last member is the only one of its zone, or one of many.
