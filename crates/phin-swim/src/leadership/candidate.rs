@@ -85,9 +85,9 @@ impl Candidacy {
         }
     }
 
-    /// Another voter tells of a term. One that lies far ahead is approached in steps: it may be a lie.
+    /// Another member tells of a term. One that lies far ahead of what is `known` is approached in steps: it may be a lie.
     fn hear_of(&mut self, term: Term, known: Term) {
-        let most = self.told.max(known).0.saturating_add(MAX_TOLD_STEP);
+        let most = known.0.saturating_add(MAX_TOLD_STEP);
         self.told = self.told.max(Term(term.0.min(most)));
     }
 }
@@ -315,11 +315,14 @@ impl Candidate<'_> {
         else {
             return false;
         };
-        if let Err(refusal) = answer.result {
-            candidacy.hear_of(refusal.promised, known);
+        let is_voter = candidacy.rules.voters.matches(member);
+        let ballot = candidacy.ballot().filter(|_| is_voter);
+        let asked = ballot.and_then(|ballot| ballot.record(from, answer).then_some(ballot.term));
+        if let (Some(asked), Err(refusal)) = (asked, answer.result) {
+            // One step in each campaign, however many answers there are: terms too far ahead would be refused for ever.
+            candidacy.hear_of(refusal.promised, known.max(asked));
         }
-        candidacy.rules.voters.matches(member)
-            && candidacy.ballot().is_some_and(|ballot| ballot.record(from, answer))
+        asked.is_some()
     }
 
     /// Counts the votes: enough of them elect this node, or let it hold the office for longer.
@@ -452,7 +455,7 @@ impl Candidate<'_> {
         let Some(candidacy) = self.own.candidacies.get_mut(office) else {
             return;
         };
-        candidacy.hear_of(announced, promised);
+        candidacy.hear_of(announced, candidacy.told.max(promised));
         let term = Term(candidacy.told.max(promised).0.saturating_add(1));
         candidacy.told = term;
         let lasts = campaign_time(&self.ctx.params);
@@ -533,7 +536,7 @@ impl Candidate<'_> {
         let Some(ballot) = candidacy.ballot() else {
             return;
         };
-        let wait = ballot.refusals().map(|refusal| refusal.remaining).max().unwrap_or_default();
+        let wait = electorate.wait(ballot);
         let no_majority = Vacancy::NoMajority { seen: ballot.granted(), needed: electorate.needed };
         let told = ballot.refusals().find_map(obstacle_by);
         // Voters that refuse for another reason wait for the present holder, or for the next try.
@@ -668,6 +671,17 @@ impl Electorate {
         }
     }
 
+    /// How long the refusals of a ballot make its candidate wait: until the others are a majority. One voter that states a longer
+    /// time, which may be a lie, does not delay it.
+    fn wait(&self, ballot: &Ballot) -> Duration {
+        let mut waits: Vec<_> = ballot.refusals().map(|refusal| refusal.remaining).collect();
+        waits.sort_unstable();
+        let others = self.live.len().saturating_sub(waits.len());
+        let missing = self.needed.saturating_sub(others);
+        let last = missing.min(waits.len()).checked_sub(1);
+        last.map_or(Duration::ZERO, |last| waits[last])
+    }
+
     /// Those that granted nothing that was sent within `age`.
     fn lacking(&self, ballot: &Ballot, now: Instant, age: Duration) -> Vec<Peer> {
         let live = self.live.iter().copied();
@@ -700,7 +714,7 @@ const MAX_TIES: u32 = 4;
 const RECHECK: Duration = Duration::from_secs(1);
 /// The longest wait that a voter can make a candidate wait: the longest lease.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// How far the word of another member raises the next term. A voter that lies cannot exhaust the terms.
+/// How far the word of other members raises the next term in a campaign. A voter that lies cannot exhaust the terms.
 const MAX_TOLD_STEP: u64 = 1 << 16;
 /// The most offices that a node stands for: each holder has a key of member data.
 const MAX_CANDIDACIES: usize = 64;

@@ -263,6 +263,79 @@ fn other_rules_are_refused_while_a_lease_runs() {
     assert_eq!(state, OfficeState::Following { member, token });
 }
 
+/// A candidate among three voters whose requests do not arrive. Node 1 answers each in its place.
+fn lied_to(promised: u64, remaining: Duration, rounds: u32) -> Net {
+    let mut net = Net::new(3);
+    net.is_lost = Box::new(|_, _, payload| {
+        crate::testing::net::is_part(payload, |part| matches!(part, Part::LeadAsk(_)))
+    });
+    net.stand(0, rules(3));
+    for _ in 0..rounds {
+        net.run(ms(10));
+        let core = &mut net.nodes[0].core;
+        let candidacy = core.leadership.candidacies.get_mut(&office()).unwrap();
+        let term = candidacy.ballot().map_or(Term(0), |ballot| ballot.term);
+        let refusal = Refusal { why: Why::Held, promised: Term(promised), remaining };
+        let sequence = core.leadership.sequence;
+        let answer = LeadAnswer { office: office(), term, sequence, result: Err(refusal) };
+        let payload = Payload::of(&Part::LeadAnswer(answer));
+        net.nodes[0].handle_datagram(net.now, peer(1), &payload.into_bytes());
+        net.drain(0);
+    }
+    net
+}
+
+#[test]
+fn a_raised_term_is_believed_once_in_a_campaign() {
+    let net = lied_to(u64::MAX, ms(0), 1_000);
+    let campaigns = net.stats(0).office_campaigns;
+    let told = net.nodes[0].core.leadership.candidacies[&office()].told.0;
+    assert!(campaigns > 2 && told > MAX_TOLD_STEP, "{campaigns} campaigns, {told}");
+    assert!(told <= (campaigns + 1) * (MAX_TOLD_STEP + 1), "{campaigns} campaigns, {told}");
+    // A member that was not asked is not believed at all.
+    let mut net = lied_to(0, ms(0), 0);
+    net.run(ms(1_000));
+    let refusal = Refusal { why: Why::TermTooLow, promised: Term(u64::MAX), remaining: ms(0) };
+    let answer = LeadAnswer {
+        office: office(),
+        term: Term(1),
+        sequence: crate::Sequence(99),
+        result: Err(refusal),
+    };
+    let payload = Payload::of(&Part::LeadAnswer(answer)).into_bytes();
+    net.nodes[0].handle_datagram(net.now, peer(1), &payload);
+    assert!(net.nodes[0].core.leadership.candidacies[&office()].told.0 < 10);
+}
+
+#[test]
+fn a_candidate_waits_for_a_majority_and_not_for_the_longest_lease() {
+    let electorate = Electorate { live: (0..5).map(peer).collect(), alive: 5, size: 5, needed: 3 };
+    // What the voters that refuse say, in milliseconds, and how long their candidate waits.
+    let cases: [(&[u64], u64); 7] = [
+        (&[], 0),
+        (&[60_000], 0),
+        (&[60_000, 60_000], 0),
+        (&[1_000, 1_200, 60_000], 1_000),
+        (&[1_000, 60_000, 1_200, 1_100], 1_100),
+        (&[1_000, 60_000, 1_200, 1_100, 0], 1_100),
+        (&[60_000, 60_000, 60_000, 1_000, 0], 60_000),
+    ];
+    for (waits, expected) in cases {
+        let mut ballot = Ballot::new(Term(1), crate::Generation(0));
+        ballot.record_ask(crate::Sequence(1), crate::testing::at(0));
+        for (node, wait) in (0..).zip(waits) {
+            let refusal = Refusal { why: Why::Held, promised: Term(0), remaining: ms(*wait) };
+            let (office, term, sequence) = (office(), Term(1), crate::Sequence(1));
+            let answer = LeadAnswer { office, term, sequence, result: Err(refusal) };
+            assert!(ballot.record(peer(node).id, &answer));
+        }
+        assert_eq!(electorate.wait(&ballot), ms(expected), "{waits:?}");
+    }
+    // A single liar of three delays nothing for a minute.
+    let net = lied_to(0, ms(60_000), 600);
+    assert!(net.stats(0).office_campaigns > 2);
+}
+
 #[test]
 fn what_cannot_be_stood_for_is_refused_at_the_call() {
     let mut net = Net::new(1);
