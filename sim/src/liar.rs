@@ -2,7 +2,7 @@
 //!
 //! A [`Liar`] wraps a member's process. The member continues to be pinged and to answer. In addition, the liar sends
 //! messages of its own, in the wire format of `docs/reference/protocol.md`. It sends only under its own identity, because
-//! connections are authenticated, and cannot sign records of existing members. It repeats records that they signed,
+//! connections are authenticated, and cannot sign records of other existing members. It repeats records that they signed,
 //! and signs records of members that it makes up.
 
 use std::{collections::BTreeMap, io::Cursor, net::SocketAddr};
@@ -35,8 +35,12 @@ pub(crate) struct Liar {
     changes: BTreeMap<NodeId, Vec<Vec<u8>>>,
     /// The first messages of each member that were received.
     messages: BTreeMap<NodeId, Vec<Vec<u8>>>,
+    /// The last request for an office of each member.
+    asks: BTreeMap<NodeId, OfficeAsk>,
 }
 
+/// A request for an office: its name, the term, and the sequence.
+type OfficeAsk = (String, u64, u32);
 /// The contents of pings and acks: sequence, generation, round, its age, fingerprint, stall.
 type Pulse = (u32, Generation, u16, u32, Fingerprint, u16);
 /// Phi in hundredths, milliseconds of silence, the kind of silence, unanswered pings.
@@ -65,6 +69,7 @@ impl Liar {
             pulses: BTreeMap::new(),
             changes: BTreeMap::new(),
             messages: BTreeMap::new(),
+            asks: BTreeMap::new(),
         }
     }
 
@@ -80,6 +85,10 @@ impl Liar {
                 Some(&kind::DATA_DELTA) => (&mut self.changes, part.get(4..20)),
                 // The kind, an array of five, how it comes, an array of four, and the publisher.
                 Some(&kind::PUBLICATION) => (&mut self.messages, part.get(7..23)),
+                Some(&kind::LEAD_ASK) => {
+                    self.hear_ask(from, part, actions);
+                    continue;
+                }
                 _ => continue,
             };
             let owner = id.and_then(|id| Some(MemberId(id.try_into().ok()?)));
@@ -111,6 +120,47 @@ impl Liar {
         }
     }
 
+    /// Answers a candidate at once, if that is the lie.
+    fn hear_ask(&mut self, from: Peer, part: &[u8], actions: &mut Vec<Action>) {
+        let mut input = rmp_serde::Deserializer::new(&part[1..]);
+        let asked = <(String, u64, Generation, u32, u32, IgnoredAny)>::deserialize(&mut input);
+        if let Ok((office, term, _, sequence, ..)) = asked {
+            self.asks.insert(from.node, (office, term, sequence));
+            actions.extend(self.lead_answer(from.node).map(|part| send(from, vec![part])));
+        }
+    }
+
+    /// A false answer to the last request of a member for an office.
+    fn lead_answer(&self, to: NodeId) -> Option<Vec<u8>> {
+        let (office, term, sequence) = self.asks.get(&to)?;
+        let (answer, promised, wait) = match self.lies.lie {
+            Lie::OfficeVote => (GRANTED, *term, 0),
+            Lie::OfficeRefuse => (HELD, term.saturating_sub(1), u32::MAX),
+            Lie::OfficeToken => (TERM_TOO_LOW, u64::MAX, 0),
+            _ => return None,
+        };
+        Some(part(kind::LEAD_ANSWER, (office, term, sequence, answer, promised, wait)))
+    }
+
+    /// Data of the liar, all of them new, that announce it as the holder of an office.
+    fn claim(&self, lines: &[Line]) -> Vec<u8> {
+        let last = self.asks.values().max_by_key(|(_, term, _)| *term);
+        let (office, term) = last.map_or(("a", 0), |(office, term, _)| (office, *term));
+        let term = if self.turn % 2 == 0 { term + 1 } else { u64::MAX };
+        let (key, value) = (format!("phin/leader/{office}"), term.to_string());
+        let me = lines.iter().find(|line| line.node == self.keys.node);
+        let generation = me.map_or(Generation(1), |me| me.version.generation);
+        // Later than all that its own process publishes.
+        let revision = (1_u64 << 40) + u64::from(self.turn);
+        let entries = [(&*key, revision, Bin(value.as_bytes()))];
+        let mut message = b"phin data 1\0".to_vec();
+        write(&mut message, (self.keys.id(), (generation, revision), entries.as_slice()));
+        let signature = self.keys.sign(&message);
+        let body =
+            (self.keys.id(), generation, 0_u64, revision, entries.as_slice(), Bin(&signature.0));
+        part(kind::DATA_DELTA, body)
+    }
+
     /// Removes parts about the subjects of the lies from the messages of the liar's own process.
     fn censor(&self, action: Action) -> Option<Action> {
         let Action::Send { to, channel, payload } = action else {
@@ -118,9 +168,12 @@ impl Liar {
         };
         let ids: Vec<_> = self.lies.about.iter().map(|&node| self.id(node).0).collect();
         let is_named = |part: &[u8]| part.windows(16).any(|bytes| ids.iter().any(|id| bytes == id));
-        let is_hidden = |part: &[u8]| match self.lies.lie.withholds() {
-            true => part.first() == Some(&kind::PUBLICATION),
-            false => is_named(part),
+        let lie = self.lies.lie;
+        let is_hidden = |part: &[u8]| match part.first() {
+            _ if lie.hides() => is_named(part),
+            Some(&kind::PUBLICATION) => lie.withholds(),
+            Some(&kind::LEAD_ANSWER) => lie.votes(),
+            _ => false,
         };
         let mut kept = vec![phin_swim::WIRE_VERSION];
         for part in split(&payload) {
@@ -218,6 +271,10 @@ impl Liar {
             }
             (Lie::MessagePrune, _) => {
                 lines.iter().map(|line| part(kind::PUBLICATION_PRUNE, self.id(line.node))).collect()
+            }
+            (Lie::OfficeClaim, _) => vec![self.claim(lines)],
+            (Lie::OfficeVote | Lie::OfficeRefuse | Lie::OfficeToken, _) => {
+                self.lead_answer(to).into_iter().collect()
             }
             (lie, Some(subject)) => self.parts_about(lie, lines, to, subject),
             (_, None) => Vec::new(),
@@ -340,7 +397,11 @@ impl Liar {
             | Lie::DataAsk
             | Lie::MessageAsk
             | Lie::MessagePrune
-            | Lie::MessageWithheld => return Vec::new(),
+            | Lie::MessageWithheld
+            | Lie::OfficeClaim
+            | Lie::OfficeVote
+            | Lie::OfficeRefuse
+            | Lie::OfficeToken => return Vec::new(),
         }]
     }
 
@@ -453,7 +514,7 @@ impl Process for Liar {
         let mut own = Vec::new();
         self.member.handle(now, input, &mut own);
         let lie = self.lies.lie;
-        let is_hiding = (lie.hides() || lie.withholds()) && now < self.until;
+        let is_hiding = (lie.hides() || lie.withholds() || lie.votes()) && now < self.until;
         let censored = |action| if is_hiding { self.censor(action) } else { Some(action) };
         actions.extend(own.into_iter().filter_map(censored));
         if now >= self.next_at && now < self.until {
@@ -632,6 +693,8 @@ mod kind {
     pub(super) const PUBLICATION_NEWS: u8 = 30;
     pub(super) const PUBLICATION_WANT: u8 = 31;
     pub(super) const PUBLICATION_PRUNE: u8 = 32;
+    pub(super) const LEAD_ASK: u8 = 35;
+    pub(super) const LEAD_ANSWER: u8 = 36;
     pub(super) const SIGNED_DEAD: u8 = 38;
     pub(super) const SIGNED_VOTE: u8 = 39;
 }
@@ -642,6 +705,10 @@ const DEAD: u8 = 2;
 const SILENT: u8 = 1;
 const HUNG: u8 = 2;
 const GONE: u8 = 3;
+/// Answers to requests for offices.
+const GRANTED: u8 = 0;
+const HELD: u8 = 4;
+const TERM_TOO_LOW: u8 = 7;
 /// The first byte of a MessagePack array of up to 15 elements, without their number.
 const FIX_ARRAY: u8 = 0x90;
 /// How many changes of a member's data, and how many of its messages, are kept.

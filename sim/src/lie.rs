@@ -70,6 +70,14 @@ pub enum Lie {
     MessagePrune,
     /// Messages are announced, and neither passed on nor sent on request.
     MessageWithheld,
+    /// The liar's data announce that it holds an office, in a later term or in the highest.
+    OfficeClaim,
+    /// Every term is granted to every candidate.
+    OfficeVote,
+    /// Every term is refused to every candidate, with the longest wait.
+    OfficeRefuse,
+    /// The same, with the highest term as the last one granted.
+    OfficeToken,
 }
 
 impl Lie {
@@ -115,6 +123,10 @@ impl Lie {
         Self::MessageWithheld,
     ];
 
+    /// Those about offices.
+    pub const OF_OFFICES: [Self; 4] =
+        [Self::OfficeClaim, Self::OfficeVote, Self::OfficeRefuse, Self::OfficeToken];
+
     /// Whether it is about one member at a time.
     pub const fn has_subject(self) -> bool {
         match self {
@@ -147,7 +159,11 @@ impl Lie {
             | Self::DataAsk
             | Self::MessageAsk
             | Self::MessagePrune
-            | Self::MessageWithheld => false,
+            | Self::MessageWithheld
+            | Self::OfficeClaim
+            | Self::OfficeVote
+            | Self::OfficeRefuse
+            | Self::OfficeToken => false,
         }
     }
 
@@ -159,6 +175,11 @@ impl Lie {
     /// Whether the liar passes no messages on.
     pub(crate) const fn withholds(self) -> bool {
         matches!(self, Self::MessageWithheld)
+    }
+
+    /// Whether the liar answers candidates in place of its own process.
+    pub(crate) const fn votes(self) -> bool {
+        matches!(self, Self::OfficeVote | Self::OfficeRefuse | Self::OfficeToken)
     }
 
     /// Whether the lie is sent to its subject too. Otherwise the subject cannot refute before it learns of it from

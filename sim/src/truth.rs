@@ -107,6 +107,11 @@ impl Truth {
         })
     }
 
+    /// The members that lie, or did.
+    pub fn liars(&self) -> impl Iterator<Item = NodeId> {
+        self.liars.iter().copied()
+    }
+
     /// Whether any member started without what it had promised as a voter.
     pub fn has_forgetful(&self) -> bool {
         !self.forgetful.is_empty()

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use phin_sim::{
-    Action, Belief, DataLine, Fault, Generation, Incarnation, Input, Instant, Knowledge, Line,
-    MessageLine, MessageNews, NetworkConfig, NodeId, Notice, OfficeChange, OfficeNews, Process,
-    Protocol, ProtocolKind, RuleId, Scope, Setup, Simulation, Start, Transport, Usage, Version,
-    Write, millis,
+    Action, Belief, DataLine, Fault, Generation, Incarnation, Input, Instant, Knowledge, Lie, Lies,
+    Line, MessageLine, MessageNews, NetworkConfig, NodeId, Notice, OfficeChange, OfficeNews,
+    Process, Protocol, ProtocolKind, RuleId, Scope, Setup, Simulation, Start, Transport, Usage,
+    Version, Write, millis,
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
         MessagesComplete, MessagesSound, NoReturn, OfficesHeld, OfficesSound, Oracle, SelfAlive,
@@ -483,6 +483,36 @@ fn offices_sound_catches_two_holders_low_terms_no_majority_and_a_late_loss() {
     for is_cut in [false, true] {
         assert_eq!(office_violations(Bug::None, is_cut, sound()), []);
     }
+}
+
+/// Two parts of a cluster, in each of which a member stands for an office, and one voter that reaches both and grants each
+/// what it asks for.
+fn with_a_voter_for_both(parts: [std::ops::Range<u32>; 2]) -> Vec<Violation> {
+    let (seed, nodes, knowledge) = (1, parts[1].end, Knowledge::Everyone);
+    let network = NetworkConfig::lan();
+    let setup = Setup { seed, nodes, knowledge, network, firewalled_every: 0 };
+    let mut run = Simulation::new(setup, ProtocolKind::Phin.make(seed, nodes));
+    run.watch(Box::new(OfficesSound::default()));
+    let expected = u16::try_from(nodes).ok();
+    let stand = Write::Stand { office: "a".to_owned(), filter: String::new(), expected };
+    let candidates = parts.iter().map(|part| NodeId(part.start)).collect();
+    run.schedule(Instant::START + secs(30), Fault::Write(candidates, stand));
+    let (about, every, lasts) = (Vec::new(), millis(50), secs(60));
+    let lies = Lies { lie: Lie::OfficeVote, about, every, count: 0, lasts };
+    run.schedule(Instant::START + secs(5), Fault::Lie(vec![NodeId(0)], lies));
+    let parts = parts.map(|part| part.map(NodeId).collect::<Vec<_>>());
+    run.schedule(Instant::START + secs(20), Fault::partition(RuleId(1), &parts, nodes, secs(30)));
+    run.run_until(Instant::START + secs(60));
+    run.finish()
+}
+
+/// Any two majorities of an odd number of voters may share one voter only, those of an even number share two.
+#[test]
+fn one_voter_for_both_elects_two_holders_only_among_an_odd_number_in_two_halves() {
+    let found = with_a_voter_for_both([1..3, 3..5]);
+    assert!(found.iter().any(|found| found.text.contains("meets term")), "{found:?}");
+    assert_eq!(with_a_voter_for_both([1..2, 2..5]), []);
+    assert_eq!(with_a_voter_for_both([1..3, 3..6]), []);
 }
 
 #[test]

@@ -30,9 +30,15 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
     let numbers = (id, Generation(1), 1_u64, 0_u16);
     let publication = (true, 0_u8, numbers, content, None::<()>, Bin(&[0; 64]));
     let parts = [part(kind::DATA_DELTA, body), part(kind::PUBLICATION, publication)];
-    let payload = [vec![phin_swim::WIRE_VERSION], parts.concat()].concat();
-    let (from, channel) = (Peer { node: NodeId(1), host: HostId(1) }, Channel::Datagram);
-    liar.handle(now, Input::Message { from, channel, payload: &payload }, &mut Vec::new());
+    let mut hear = |node: u32, parts: &[Vec<u8>]| {
+        let payload = [vec![phin_swim::WIRE_VERSION], parts.concat()].concat();
+        let (from, channel) = (Peer { node: NodeId(node), host: HostId(node) }, Channel::Datagram);
+        liar.handle(now, Input::Message { from, channel, payload: &payload }, &mut Vec::new());
+    };
+    hear(1, &parts);
+    // Every member has asked it for an office.
+    let ask = ("a", 5_u64, Generation(1), 9_u32, 2_000_u32, ("", Some(12_u16), 12_u16));
+    (1..12).for_each(|node| hear(node, &[part(kind::LEAD_ASK, ask)]));
     for turn in 0..20 {
         let mut liars = Vec::new();
         liar.handle(begins + every * turn, Input::Timeout, &mut liars);
@@ -76,10 +82,15 @@ fn every_lie_is_a_message_that_can_be_read() {
         Lie::MessageAsk => &["publication-want", "graft"],
         Lie::MessagePrune => &["publication-prune m"],
         Lie::MessageWithheld => &[],
+        Lie::OfficeClaim => &["data m0", "changes=1"],
+        Lie::OfficeVote => &["lead-answer a 5 granted"],
+        Lie::OfficeRefuse => &["lead-answer a 5 refused"],
+        Lie::OfficeToken => &["lead-answer a 5 refused"],
     };
     // To withhold a message is to say nothing.
     let of_messages = Lie::OF_MESSAGES.into_iter().filter(|lie| !lie.withholds());
-    for lie in Lie::OF_MEMBERS.into_iter().chain(Lie::OF_DATA).chain(of_messages) {
+    let of_others = Lie::OF_DATA.into_iter().chain(of_messages).chain(Lie::OF_OFFICES);
+    for lie in Lie::OF_MEMBERS.into_iter().chain(of_others) {
         let words = words(lie);
         assert!(words.len() >= 100, "{lie:?}: {} messages", words.len());
         for (to, text) in &words {

@@ -52,7 +52,10 @@ impl Office {
     }
 
     fn elect(&mut self, truth: &Truth, (at, term): (NodeId, u64), until: Instant) -> Vec<String> {
-        let granted = self.granted.get(&(term, at)).map_or(0, BTreeSet::len);
+        // A liar grants whatever it likes.
+        let mut granted: BTreeSet<_> = truth.liars().collect();
+        granted.extend(self.granted.get(&(term, at)).into_iter().flatten());
+        let granted = granted.len();
         let needed = usize::from(self.expected.unwrap_or(1)) / 2 + 1;
         let mut faults = Vec::new();
         if granted < needed {
