@@ -134,6 +134,12 @@ impl Lan {
         self.change(|faults| faults.cuts.extend(others.iter().map(|&other| (other, host))));
     }
 
+    /// Drops all packets of a host. Those to it arrive.
+    pub(crate) fn mute(&self, host: usize) {
+        let others: Vec<usize> = self.hosts().filter(|&other| other != host).collect();
+        self.change(|faults| faults.cuts.extend(others.iter().map(|&other| (host, other))));
+    }
+
     /// Loses this percentage of all packets.
     pub(crate) fn lose(&self, percent: u32) {
         self.change(|faults| faults.loss_percent = percent);

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
 
 mod addresses;
+mod balance;
 mod cluster;
 mod cuts;
 mod floods;
