@@ -141,12 +141,22 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// The takeovers after faults of one kind, or of all, as a row of a table.
+fn row(kind: &str, mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64();
+    let [shortest, median, p90, longest] = [0, 50, 90, 100].map(at);
+    let count = times.len();
+    format!("| {kind} | {count} | {shortest:.2} | {median:.2} | {p90:.2} | {longest:.2} |\n")
+}
+
 #[test]
 fn no_two_programs_run_at_once_whatever_happens_to_their_nodes() {
     let Some(mut leads) = Leads::start() else { return };
     let (rounds, mut seed) = (setting("PHIN_LEAD_ROUNDS", 6), setting("PHIN_LEAD_SEED", 0));
     let mut times = Vec::new();
     let mut holder = leads.holder();
+    let first = leads.token;
     for round in 0..rounds {
         // Each kind in turn by default; a linear congruential generator (Knuth, MMIX) beyond.
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -154,16 +164,30 @@ fn no_two_programs_run_at_once_whatever_happens_to_their_nodes() {
         let began = Instant::now();
         let undo = leads.fault(kind, holder);
         let next = leads.holder();
-        times.push(began.elapsed());
+        times.push((kind, began.elapsed()));
         undo(&mut leads, holder);
         holder = next;
     }
-    times.sort_unstable();
-    let at = |part: usize| times[(times.len() - 1) * part / 100];
-    let [median, p90, longest]: [Duration; 3] = [50, 90, 100].map(at);
-    let found =
-        format!("{rounds} takeovers: median {median:?}, p90 {p90:?}, longest {longest:?}\n");
-    std::io::Write::write_all(&mut std::io::stderr(), found.as_bytes()).unwrap();
     // One that went on late would have said so by now.
     assert!(leads.started.try_iter().all(|(_, token)| token != 0));
+    let of = |wanted: u64| times.iter().filter(move |(kind, _)| *kind == wanted);
+    let mut found = format!("0 overlaps; tokens {first} to {}\n", leads.token);
+    for (number, kind) in (0..).zip(FAULTS) {
+        let times: Vec<_> = of(number).map(|(_, time)| *time).collect();
+        if !times.is_empty() {
+            found += &row(kind, times);
+        }
+    }
+    found += &row("all", times.iter().map(|(_, time)| *time).collect());
+    std::io::Write::write_all(&mut std::io::stderr(), found.as_bytes()).unwrap();
 }
+
+/// What [`Leads::fault`] does to the holder.
+const FAULTS: [&str; 6] = [
+    "`phin lead` killed",
+    "`phin lead` stopped",
+    "node stopped",
+    "node killed",
+    "host cut off",
+    "host cut off together with another",
+];
