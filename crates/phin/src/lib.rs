@@ -109,6 +109,7 @@ pub mod testing;
 mod topics;
 mod transport;
 mod watch_service;
+mod watch_transport;
 mod watcher;
 mod weak;
 

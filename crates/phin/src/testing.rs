@@ -33,6 +33,7 @@
 //! `select!` without `biased` it polls first, and in which order it wakes tasks that wait on one `watch` channel.
 
 mod cuts;
+mod doors;
 mod gate;
 mod memory;
 mod sockets;
@@ -57,19 +58,21 @@ use tokio::{
 };
 
 use crate::{
-    Builder, Cluster, DEFAULT_PORT, StartError,
+    Builder, Cluster, DEFAULT_PORT, StartError, Watcher,
     clock::Wall,
     peers::known_peers,
     random::Random,
     start::{Persisted, Surroundings, host_patience, start_in},
     testing::{
         cuts::Cuts,
+        doors::MemoryWatcher,
         gate::Gate,
         memory::{Memory, Network},
         sockets::NodeThread,
         world::Endpoint,
     },
     transport::{Quic, Transport},
+    watcher::Launch,
 };
 
 /// The nodes of one test, numbered from 0. Dropping it ends all of them.
@@ -300,6 +303,47 @@ impl TestCluster {
         self.start_next(Some(Arc::new(configure))).await
     }
 
+    /// Starts a [`Watcher`], a client that is no member, with the nodes so far as its seeds. This does not wait until it is
+    /// connected. It ends with its last handle.
+    ///
+    /// A partition does not cut it off: it reaches each node that runs. To take a node from it, kill or pause the node, or
+    /// isolate it from all others.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use phin::testing::TestCluster;
+    /// let cluster = TestCluster::start(3).await;
+    /// let watcher = cluster.watcher();
+    /// watcher.connected().await?;
+    /// // It goes on with another node.
+    /// let through = watcher.connected_to();
+    /// let number = (0..3).find(|&number| Some(cluster.node(number).id()) == through);
+    /// cluster.kill(number.ok_or("it is connected to a node")?);
+    /// watcher.wait_until(|members| members.live_len() == 2).await?;
+    /// assert_ne!(watcher.connected_to(), through);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// There is no node. On sockets also if the system has no port left.
+    pub fn watcher(&self) -> Watcher {
+        assert!(!self.nodes.is_empty(), "a watcher needs a node to watch through");
+        let addrs = self.nodes.iter().map(|node| node.cluster.local_addr());
+        let builder = Watcher::builder().seeds(addrs).key(self.key.clone());
+        let Some(network) = &self.network else {
+            return builder
+                .start()
+                .unwrap_or_else(|error| panic!("a watcher cannot start: {error}"));
+        };
+        let random = self.random.fork();
+        let identity = identity(&random);
+        let launch = Launch { wall: Wall::Since(self.began), random, identity };
+        let client = MemoryWatcher { doors: network.doors(), cuts: self.cuts.clone() };
+        builder.start_in(launch, client)
+    }
+
     /// Ends a node as SIGKILL does: it says nothing, and its host refuses further packets.
     pub fn kill(&self, node: usize) {
         *self.get(node).state() = State::Ended;
@@ -475,9 +519,7 @@ impl TestCluster {
     async fn start_next(&mut self, configure: Option<Arc<Configure>>) -> usize {
         let number = self.nodes.len();
         let random = self.random.fork();
-        let mut secret = [0; 32];
-        secret[..8].copy_from_slice(&random.seed().to_le_bytes());
-        let identity = Arc::new(Identity::from_seed(&secret));
+        let identity = identity(&random);
         let persisted = Persisted {
             identity: Arc::clone(&identity),
             generation: Generation(1),
@@ -554,7 +596,8 @@ impl TestCluster {
             random,
             bind: |builder: &Builder, identity: &Arc<Identity>, _| {
                 let (addr, patience) = (builder.bind, host_patience(builder));
-                let bound = network.bind(addr, identity.id(), gate.clone(), patience);
+                let bound =
+                    network.bind(addr, identity.id(), gate.clone(), patience, builder.watchers);
                 bound.map_err(|source| StartError::Bind { addr, source })
             },
         };
@@ -595,6 +638,13 @@ fn list(items: impl Iterator<Item = String>) -> String {
     let mut items: Vec<_> = items.collect();
     items.sort();
     items.join(", ")
+}
+
+/// The next identity that derives from the seed.
+fn identity(random: &Random) -> Arc<Identity> {
+    let mut secret = [0; 32];
+    secret[..8].copy_from_slice(&random.seed().to_le_bytes());
+    Arc::new(Identity::from_seed(&secret))
 }
 
 /// Ends the test, with the error and its causes.

@@ -13,14 +13,17 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{
     CloseReason, DialError, HostAnswer, HostQuestion, HostQuestions, Peer, PeerId, Received,
-    TransportStats, Watchers,
+    TransportStats,
 };
 use tokio::time;
+
+use crate::watch_transport::Watchers;
 
 /// Moves messages to peers, and asks their hosts. Each method promises what the method of that name in
 /// [`phin_quic::Transport`] or [`HostQuestions`] does; none waits for the network but those that return a future.
 pub(crate) trait Transport: Send + Sync + 'static {
     type Receiver: Receiver;
+    type Watchers: Watchers;
 
     fn local_addr(&self) -> SocketAddr;
 
@@ -51,10 +54,7 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     fn stats(&self) -> TransportStats;
 
-    /// Watchers exist only where there are sockets.
-    fn take_watchers(&self) -> Option<Watchers> {
-        None
-    }
+    fn take_watchers(&self) -> Option<Self::Watchers>;
 
     fn close(&self) -> impl Future<Output = ()> + Send;
 
@@ -91,6 +91,7 @@ pub(crate) struct Quic {
 
 impl Transport for Quic {
     type Receiver = phin_quic::Receiver;
+    type Watchers = phin_quic::Watchers;
 
     fn local_addr(&self) -> SocketAddr {
         self.transport.local_addr()
@@ -144,7 +145,7 @@ impl Transport for Quic {
         self.transport.stats()
     }
 
-    fn take_watchers(&self) -> Option<Watchers> {
+    fn take_watchers(&self) -> Option<phin_quic::Watchers> {
         self.transport.take_watchers()
     }
 

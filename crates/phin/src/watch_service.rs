@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use phin_quic::{FrameSender, IncomingWatcher, NotServed, WatchEnd, Watchers};
+use phin_quic::{NotServed, WatchEnd};
 use phin_swim::{MemberState, Members, WatchFeed, WatchRequest};
 use tokio::{
     sync::watch,
@@ -24,6 +24,7 @@ use crate::{
     feed::{Follower, Next, Source},
     peers::KnownPeer,
     subscription::Published,
+    watch_transport::{FrameSender, IncomingWatcher, Watchers},
 };
 
 /// Serves the watchers of a node.
@@ -75,7 +76,7 @@ fn has_left(members: &Members) -> bool {
 }
 
 impl WatchService {
-    pub(crate) async fn run(self, mut watchers: Watchers) {
+    pub(crate) async fn run(self, mut watchers: impl Watchers) {
         // The transport limits how many there are.
         let mut serving = JoinSet::new();
         loop {
@@ -89,7 +90,7 @@ impl WatchService {
         }
     }
 
-    async fn serve(self, watcher: IncomingWatcher) {
+    async fn serve(self, watcher: impl IncomingWatcher) {
         let (id, addr) = (watcher.id(), watcher.addr());
         if WatchRequest::decode(watcher.request()).is_none() {
             return watcher.refuse(NotServed::NotUnderstood);
@@ -114,7 +115,7 @@ impl WatchService {
     }
 
     /// Sends the list and its changes, until the watcher is gone or the node has stopped.
-    async fn feed(&self, frames: &mut FrameSender) -> Result<(), WatchEnd> {
+    async fn feed(&self, frames: &mut impl FrameSender) -> Result<(), WatchEnd> {
         let mut follower = self.source.follow();
         let mut lists = self.source.watch();
         let Some(Next::First(members)) = next(&mut follower).await else { return Ok(()) };

@@ -19,6 +19,8 @@ use phin_quic::WatchError;
 use phin_swim::{MemberId, Members};
 use tokio::sync::watch;
 
+#[cfg(feature = "testing")]
+pub(crate) use self::builder::Launch;
 pub use self::builder::WatcherBuilder;
 use crate::{Moment, Stopped, Subscription, clock::Clock, feed::Source, subscription::Published};
 

@@ -43,6 +43,10 @@ impl Cuts {
             || [one, other].iter().any(|host| state.off.contains(host))
     }
 
+    pub(crate) fn is_off(&self, host: SocketAddr) -> bool {
+        self.state().off.contains(&host)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,6 +21,7 @@ use tokio::{
 use crate::{
     testing::{
         cuts::Cuts,
+        doors::{Arrivals, Doors},
         gate::Gate,
         world::{DELAY, Endpoint, Message, Next, StreamMessage, World},
     },
@@ -29,14 +30,22 @@ use crate::{
 
 /// A network in memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Network(Arc<Mutex<World>>);
+pub(crate) struct Network {
+    world: Arc<Mutex<World>>,
+    doors: Doors,
+}
 
 impl Network {
     pub(crate) fn new(cuts: Cuts) -> Self {
-        Self(Arc::new(Mutex::new(World::new(cuts))))
+        Self { world: Arc::new(Mutex::new(World::new(cuts))), doors: Doors::default() }
     }
 
-    /// Starts a process at an address.
+    /// Where nodes let watchers in.
+    pub(crate) fn doors(&self) -> Doors {
+        self.doors.clone()
+    }
+
+    /// Starts a process at an address, which serves so many watchers.
     ///
     /// # Errors
     /// Another one is there.
@@ -46,6 +55,7 @@ impl Network {
         id: PeerId,
         gate: Gate,
         patience: Duration,
+        watchers: usize,
     ) -> Result<(Memory, MemoryReceiver), BindError> {
         let listening = |world: &mut World| {
             let endpoint = world.listen(addr, id)?;
@@ -53,17 +63,19 @@ impl Network {
         };
         let listening = listening(&mut self.world());
         let (endpoint, ready) = listening.ok_or(BindError::AddressInUse { addr })?;
-        let memory = Memory { network: self.clone(), endpoint, gate, patience };
+        let watchers = Mutex::new(self.doors.open(addr, id, gate.clone(), watchers));
+        let memory = Memory { network: self.clone(), endpoint, gate, patience, watchers };
         Ok((memory, MemoryReceiver { network: self.clone(), endpoint, ready }))
     }
 
     /// Ends a process without a word.
     pub(crate) fn kill(&self, endpoint: Endpoint) {
+        self.doors.shut(endpoint.addr, false);
         self.world().kill(endpoint);
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,6 +87,8 @@ pub(crate) struct Memory {
     gate: Gate,
     /// How long a host may take to answer.
     patience: Duration,
+    /// Those that arrive, until they are taken.
+    watchers: Mutex<Option<Arrivals>>,
 }
 
 impl Memory {
@@ -85,6 +99,7 @@ impl Memory {
 
 impl Transport for Memory {
     type Receiver = MemoryReceiver;
+    type Watchers = Arrivals;
 
     fn local_addr(&self) -> SocketAddr {
         self.endpoint.addr
@@ -146,11 +161,16 @@ impl Transport for Memory {
         0
     }
 
+    fn take_watchers(&self) -> Option<Arrivals> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn stats(&self) -> TransportStats {
         self.network.world().stats(self.endpoint)
     }
 
     async fn close(&self) {
+        self.network.doors.shut(self.endpoint.addr, true);
         self.network.world().close(Instant::now(), self.endpoint);
     }
 

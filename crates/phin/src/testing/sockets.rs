@@ -128,6 +128,7 @@ struct Cuttable {
 
 impl Transport for Cuttable {
     type Receiver = CuttableReceiver;
+    type Watchers = Watchers;
 
     fn local_addr(&self) -> SocketAddr {
         self.inner.local_addr()

@@ -18,7 +18,9 @@ use crate::{
     feed::Publisher,
     keys::NodeKeys,
     random::Random,
+    seeds::Seed,
     start::{Admission, parse_seeds},
+    watch_transport,
 };
 
 /// The settings of a [`Watcher`]. Seeds are required, and [`key`](Self::key) or [`certificates`](Self::certificates).
@@ -111,25 +113,57 @@ impl WatcherBuilder {
         if seeds.is_empty() {
             return Err(StartError::NoSeeds);
         }
-        let admission = self.admission.ok_or(StartError::NoCredentials)?;
+        let admission = self.admission.clone().ok_or(StartError::NoCredentials)?;
         let identity = admission.identity()?;
         let identity = identity.unwrap_or_else(|| Arc::new(Identity::generate()));
         let client = bind(&identity, &admission.credentials(cluster), self.bind)?;
-        let clock = Clock::with_past(Wall::System);
+        let launch = Launch { wall: Wall::System, random: Random::new(rand::random()), identity };
+        Ok(self.launch(launch, seeds, client))
+    }
+
+    /// Starts the watcher's task.
+    fn launch(
+        &self,
+        launch: Launch,
+        seeds: Vec<Seed>,
+        client: impl watch_transport::WatchClient,
+    ) -> Watcher {
+        let Launch { wall, random, identity } = launch;
+        let clock = Clock::with_past(wall);
         let list = WatchedList::new(Arc::new(NodeKeys::new(identity)), self.max_members);
         let publisher = Publisher::new(list.members(), self.event_buffer);
         let source = publisher.source();
         let (stop, stopped) = watch::channel(false);
         let (states, state) = watch::channel(WatcherState::Connecting { failures: Vec::new() });
         let counters = Arc::<Counters>::default();
-        let random = Random::new(rand::random());
         let shared = Shared { clock, source, state, counters: Arc::clone(&counters), stop };
         let search = Search::new(Arc::new(client), seeds, random, Arc::clone(&counters));
         let (heard_at, looks) = (None, None);
         let task = Task { search, list, clock, publisher, states, counters, heard_at, looks };
         tokio::spawn(task.run(stopped));
-        Ok(Watcher { shared: Arc::new(shared) })
+        Watcher { shared: Arc::new(shared) }
     }
+
+    /// Starts a watcher on the network of a test.
+    ///
+    /// # Panics
+    /// A seed is no address.
+    #[cfg(feature = "testing")]
+    pub(crate) fn start_in(
+        self,
+        launch: Launch,
+        client: impl watch_transport::WatchClient,
+    ) -> Watcher {
+        let seeds = parse_seeds(&self.seeds).expect("seeds of a test are addresses");
+        self.launch(launch, seeds, client)
+    }
+}
+
+/// What else a watcher needs to start.
+pub(crate) struct Launch {
+    pub(crate) wall: Wall,
+    pub(crate) random: Random,
+    pub(crate) identity: Arc<Identity>,
 }
 
 /// Binds the socket, for IPv4 alone if no address is given and the system has no IPv6.

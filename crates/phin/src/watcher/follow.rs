@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use phin_quic::{FrameReceiver, WatchError};
+use phin_quic::WatchError;
 use phin_swim::{Fingerprint, Instant, Members, WatchedList};
 use tokio::{
     sync::watch,
@@ -18,11 +18,18 @@ use super::{
     Counters, WatchFailure, WatcherState,
     search::{Found, Search},
 };
-use crate::{clock::Clock, feed::Publisher, keys::member_id, seeds::text, subscription::Published};
+use crate::{
+    clock::Clock,
+    feed::Publisher,
+    keys::member_id,
+    seeds::text,
+    subscription::Published,
+    watch_transport::{FrameReceiver, WatchClient},
+};
 
 /// Owns the list of a watcher.
-pub(super) struct Task {
-    pub(super) search: Search,
+pub(super) struct Task<C> {
+    pub(super) search: Search<C>,
     pub(super) list: WatchedList,
     pub(super) clock: Clock,
     pub(super) publisher: Publisher<Members, Published>,
@@ -34,7 +41,7 @@ pub(super) struct Task {
     pub(super) looks: Option<(u64, Fingerprint, usize, usize)>,
 }
 
-impl Task {
+impl<C: WatchClient> Task<C> {
     /// Runs until it is to stop, or every handle was dropped.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let client = self.search.client();
@@ -69,7 +76,7 @@ impl Task {
     }
 
     /// Follows a member until it is lost, and returns why.
-    async fn follow(&mut self, frames: &mut FrameReceiver, first: Bytes) -> WatchError {
+    async fn follow(&mut self, frames: &mut C::Frames, first: Bytes) -> WatchError {
         self.list.start_stream();
         let mut frame = first;
         loop {
@@ -114,7 +121,7 @@ impl Task {
         self.publisher.publish_changes(changes);
     }
 
-    fn set_connected(&self, frames: &FrameReceiver) {
+    fn set_connected(&self, frames: &C::Frames) {
         let (member, addr) = (member_id(frames.id()), frames.addr());
         let connected = WatcherState::Connected { member, addr };
         if *self.states.borrow() == connected {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use phin_quic::{DialError, FrameReceiver, WatchClient, WatchError};
+use phin_quic::{DialError, WatchError};
 use phin_swim::{Members, WatchRequest};
 use tokio::{
     task::JoinSet,
@@ -15,11 +15,16 @@ use tokio::{
 };
 
 use super::{Counters, WatchFailure, candidates::candidates};
-use crate::{join::resolve, random::Random, seeds::Seed};
+use crate::{
+    join::resolve,
+    random::Random,
+    seeds::Seed,
+    watch_transport::{FrameReceiver, WatchClient},
+};
 
 /// Connects to one address after another until a member sends its list.
-pub(super) struct Search {
-    client: Arc<WatchClient>,
+pub(super) struct Search<C> {
+    client: Arc<C>,
     seeds: Vec<Seed>,
     /// The addresses of the seeds when they were last resolved.
     seed_addrs: Vec<SocketAddr>,
@@ -28,14 +33,14 @@ pub(super) struct Search {
 }
 
 /// A member that has begun to send its list.
-pub(super) struct Found {
-    pub(super) frames: FrameReceiver,
+pub(super) struct Found<F> {
+    pub(super) frames: F,
     pub(super) first: Bytes,
 }
 
-impl Search {
+impl<C: WatchClient> Search<C> {
     pub(super) fn new(
-        client: Arc<WatchClient>,
+        client: Arc<C>,
         seeds: Vec<Seed>,
         random: Random,
         counters: Arc<Counters>,
@@ -43,7 +48,7 @@ impl Search {
         Self { client, seeds, seed_addrs: Vec::new(), random, counters }
     }
 
-    pub(super) fn client(&self) -> Arc<WatchClient> {
+    pub(super) fn client(&self) -> Arc<C> {
         Arc::clone(&self.client)
     }
 
@@ -53,7 +58,7 @@ impl Search {
         members: &Members,
         lost: Option<SocketAddr>,
         mut report: impl FnMut(Vec<WatchFailure>),
-    ) -> Found {
+    ) -> Found<C::Frames> {
         let mut delay = MIN_DELAY;
         let mut failures = Vec::new();
         if members.is_empty() {
@@ -94,7 +99,7 @@ impl Search {
         &self,
         addrs: Vec<SocketAddr>,
         failures: &mut Vec<WatchFailure>,
-    ) -> Option<Found> {
+    ) -> Option<Found<C::Frames>> {
         let mut addrs = addrs.into_iter();
         let mut tries = JoinSet::new();
         loop {
@@ -127,7 +132,10 @@ impl Search {
     }
 }
 
-async fn try_at(client: Arc<WatchClient>, addr: SocketAddr) -> Result<Found, WatchFailure> {
+async fn try_at<C: WatchClient>(
+    client: Arc<C>,
+    addr: SocketAddr,
+) -> Result<Found<C::Frames>, WatchFailure> {
     let found = async {
         let mut frames = client.connect(addr, &WatchRequest::members().encode()).await?;
         let first = frames.next().await?;

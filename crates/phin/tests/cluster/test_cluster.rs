@@ -4,10 +4,14 @@
 use std::{fmt::Write as _, time::Duration};
 
 use phin::{
-    MemberState, Stopped,
+    MemberState, Members, NotConnected, Stopped, WatchError, Watcher, WatcherState,
     testing::{TestCluster, TestClusterBuilder},
 };
-use tokio::{runtime::Builder, task::JoinSet, time::sleep};
+use tokio::{
+    runtime::Builder,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::nodes::{all_hold, within};
 
@@ -193,4 +197,90 @@ async fn a_cluster_that_does_not_converge_says_what_is_missing() {
         builder.configure(move |_, builder| builder.config(config.clone())).start(2).await;
     cluster.pause(1);
     cluster.converged().await;
+}
+
+/// Waits until a watcher is connected to a node other than this one, and returns that node's number.
+async fn watched_through(cluster: &TestCluster, watcher: &Watcher, but: Option<usize>) -> usize {
+    let number = |id| cluster.running().find(|(_, node)| node.id() == id).map(|(number, _)| number);
+    let is_other = |state: &WatcherState| match *state {
+        WatcherState::Connected { member, .. } => number(member).is_some_and(|it| Some(it) != but),
+        _ => false,
+    };
+    let waited = timeout(Duration::from_secs(30), watcher.wait_for_state(is_other)).await;
+    waited.expect("it is connected").unwrap();
+    number(watcher.connected_to().unwrap()).unwrap()
+}
+
+async fn follow_from_outside(mut cluster: TestCluster) {
+    let watcher = cluster.watcher();
+    let mut through = watched_through(&cluster, &watcher, None).await;
+    assert_eq!(watcher.members().live_len(), 4);
+    assert!(cluster.node(through).members().by_name("watcher").next().is_none());
+    cluster.node(through).set_tag("role", "db").await.unwrap();
+    watcher.wait_until(|members| members.live().any(|m| m.tag("role").is_some())).await.unwrap();
+    // The member that it watches through is killed, then stopped, then switched off, and one is shut down.
+    type End = fn(&TestCluster, usize);
+    let ends: [(End, u64); 3] =
+        [(TestCluster::kill, 500), (TestCluster::pause, 1_000), (TestCluster::power_off, 1_000)];
+    for (end, most) in ends {
+        let began = cluster.elapsed();
+        end(&cluster, through);
+        let next = watched_through(&cluster, &watcher, Some(through)).await;
+        let took = cluster.elapsed() - began;
+        assert!(took < Duration::from_millis(most), "{took:?}");
+        let id = cluster.node(through).id();
+        let is_dead = |members: &Members| {
+            members.get(id).is_some_and(|member| member.state() == MemberState::Dead)
+        };
+        watcher.wait_until(is_dead).await.unwrap();
+        cluster.resume(through);
+        cluster.restart(through).await;
+        cluster.converged().await;
+        watcher.wait_until(|members| members.live_len() == 4).await.unwrap();
+        through = next;
+    }
+    cluster.node(through).shutdown().await;
+    let next = watched_through(&cluster, &watcher, Some(through)).await;
+    through = next;
+    // Nobody is left; then two are back. One that met none of its peers would not be ready.
+    (0..4).for_each(|number| cluster.kill(number));
+    let is_stale = |state: &WatcherState| matches!(state, WatcherState::Stale { .. });
+    watcher.wait_for_state(is_stale).await.unwrap();
+    cluster.restart(through).await;
+    cluster.restart((through + 1) % 4).await;
+    watched_through(&cluster, &watcher, None).await;
+    watcher.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_in_memory_goes_on_with_another_node_whatever_happens() {
+    follow_from_outside(TestCluster::start(4).await).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_in_memory_serves_as_many_watchers_as_it_may() {
+    let cluster = TestCluster::builder().configure(|_, node| node.watchers(2)).start(1).await;
+    let watchers = [cluster.watcher(), cluster.watcher(), cluster.watcher()];
+    for watcher in &watchers[..2] {
+        watcher.connected().await.unwrap();
+    }
+    let NotConnected::Failed { failures } = watchers[2].connected().await.unwrap_err() else {
+        panic!("it was not stopped");
+    };
+    assert_eq!(failures[0].error, WatchError::Full);
+    watchers[0].shutdown().await;
+    watched_through(&cluster, &watchers[2], None).await;
+    let cluster = TestCluster::builder().configure(|_, node| node.watchers(0)).start(1).await;
+    let refused = cluster.watcher().connected().await.unwrap_err();
+    assert!(refused.to_string().contains("serves no watchers"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watcher_in_memory_leaves_a_node_that_is_isolated() {
+    let cluster = TestCluster::start(12).await;
+    let watcher = cluster.watcher();
+    let through = watched_through(&cluster, &watcher, None).await;
+    cluster.partition([through], (0..12).filter(|&number| number != through));
+    cluster.node(through).isolated().await.unwrap();
+    watched_through(&cluster, &watcher, Some(through)).await;
 }
