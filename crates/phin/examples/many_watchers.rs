@@ -1,5 +1,5 @@
-//! What many watchers cost the one node that serves them: its memory and CPU time while nothing changes, and how long a change
-//! takes to reach all. The node runs in a process of its own. Linux only.
+//! The cost of many watchers for the one node that serves them: its memory and CPU time while nothing changes, and how long
+//! a change takes to reach all. The node runs in a process of its own. Linux only.
 //!
 //! ```sh
 //! cargo run --release -p phin --example many_watchers -- 1024

@@ -182,7 +182,7 @@ fn no_two_programs_run_at_once_whatever_happens_to_their_nodes() {
     std::io::Write::write_all(&mut std::io::stderr(), found.as_bytes()).unwrap();
 }
 
-/// What [`Leads::fault`] does to the holder.
+/// The faults of [`Leads::fault`], by their kinds.
 const FAULTS: [&str; 6] = [
     "`phin lead` killed",
     "`phin lead` stopped",

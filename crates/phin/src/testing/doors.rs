@@ -28,7 +28,7 @@ use crate::{
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Doors(Arc<Mutex<BTreeMap<SocketAddr, Door>>>);
 
-/// Where one node lets watchers in. Its connections end when it is dropped.
+/// The entrance of watchers to one node. Its connections end when it is dropped.
 #[derive(Debug)]
 struct Door {
     id: PeerId,
@@ -90,7 +90,7 @@ impl Doors {
         Ok(Frames { id: door.id, addr, frames, waiting: None, reason, end, cuts, heard_at })
     }
 
-    /// What pauses the node at an address, if there is one.
+    /// The gate of the node at an address, if there is one.
     fn gate(&self, addr: SocketAddr) -> Option<Gate> {
         self.all().get(&addr).map(|door| door.gate.clone())
     }

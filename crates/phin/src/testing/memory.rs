@@ -40,7 +40,7 @@ impl Network {
         Self { world: Arc::new(Mutex::new(World::new(cuts))), doors: Doors::default() }
     }
 
-    /// Where nodes let watchers in.
+    /// The doors by which nodes let watchers in.
     pub(crate) fn doors(&self) -> Doors {
         self.doors.clone()
     }

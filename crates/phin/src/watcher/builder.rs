@@ -159,7 +159,7 @@ impl WatcherBuilder {
     }
 }
 
-/// What else a watcher needs to start.
+/// The surroundings in which a watcher starts.
 pub(crate) struct Launch {
     pub(crate) wall: Wall,
     pub(crate) random: Random,

@@ -310,7 +310,7 @@ fn a_raised_term_is_believed_once_in_a_campaign() {
 #[test]
 fn a_candidate_waits_for_a_majority_and_not_for_the_longest_lease() {
     let electorate = Electorate { live: (0..5).map(peer).collect(), alive: 5, size: 5, needed: 3 };
-    // What the voters that refuse say, in milliseconds, and how long their candidate waits.
+    // The waits that refusals state, in milliseconds, and how long the candidate waits.
     let cases: [(&[u64], u64); 7] = [
         (&[], 0),
         (&[60_000], 0),
