@@ -498,7 +498,7 @@ fn with_a_voter_for_both(parts: [std::ops::Range<u32>; 2]) -> Vec<Violation> {
     let candidates = parts.iter().map(|part| NodeId(part.start)).collect();
     run.schedule(Instant::START + secs(30), Fault::Write(candidates, stand));
     let (about, every, lasts) = (Vec::new(), millis(50), secs(60));
-    let lies = Lies { lie: Lie::OfficeVote, about, every, count: 0, lasts };
+    let lies = Lies { lie: Lie::OfficeVote, liars: vec![], about, every, count: 0, lasts };
     run.schedule(Instant::START + secs(5), Fault::Lie(vec![NodeId(0)], lies));
     let parts = parts.map(|part| part.map(NodeId).collect::<Vec<_>>());
     run.schedule(Instant::START + secs(20), Fault::partition(RuleId(1), &parts, nodes, secs(30)));

@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn the_map_of_holders_has_at_most_one_office_more_than_the_core() {
-        let keys = Arc::new(NodeKeys(Arc::new(phin_quic::Identity::generate())));
+        let keys = Arc::new(NodeKeys::new(Arc::new(phin_quic::Identity::generate())));
         let local =
             Local::new("n1".try_into().unwrap(), vec![([10, 0, 0, 1], 1).into()], Generation(1));
         let mut swim = Swim::new(Instant::START, local, Config::lan(), keys, 1).unwrap();

@@ -118,6 +118,8 @@ fn check(lan: &Lan, log: &Log, what: &str, cut: Cut) {
     let late: Vec<_> = requests.iter().filter(|r| r.sent > removed).filter(failed).collect();
     let early = requests.iter().find(|r| r.sent > removed && r.sent < healed && r.to == CUT_OFF);
     assert!(late.is_empty() && early.is_none(), "{what}: failed {late:?}, asked {early:?}");
+    let wrong = requests.iter().find(|request| !request.was_alive);
+    assert!(wrong.is_none(), "{what}: {wrong:?} goes to a suspect");
     let took = removed.saturating_duration_since(began);
     let line = format!("{what} is asked last {took:.0?} after the cut; {before} requests fail\n");
     io::Write::write_all(&mut io::stderr(), line.as_bytes()).unwrap();
@@ -128,6 +130,8 @@ fn check(lan: &Lan, log: &Log, what: &str, cut: Cut) {
 struct Request {
     to: usize,
     sent: Instant,
+    /// Whether the client held the member for alive then.
+    was_alive: bool,
     /// Whether it succeeded, once it ended.
     ended: Option<bool>,
 }
@@ -151,9 +155,9 @@ impl Log {
         self.lock().clear();
     }
 
-    fn begin(&self, to: usize) -> Instant {
+    fn begin(&self, to: usize, was_alive: bool) -> Instant {
         let sent = Instant::now();
-        self.lock().push(Request { to, sent, ended: None });
+        self.lock().push(Request { to, sent, was_alive, ended: None });
         sent
     }
 
@@ -233,10 +237,12 @@ async fn ask(client: Client, log: Log, ip: IpAddr, seed: SocketAddr) -> io::Resu
     let builder = phin::Cluster::builder().name("client").key(key).bind((ip, PORT).into());
     let cluster = builder.seeds([seed]).start().await.map_err(io::Error::other)?;
     let filter = "role=web".parse().map_err(io::Error::other)?;
+    let known = cluster.clone();
     let services = cluster.discover(filter, move |member| {
         let addr = SocketAddr::new(member.addr().ip(), member.tag("port")?.parse().ok()?);
         let number = member.name().strip_prefix('n')?.parse().ok()?;
-        Some(Constant::new(Backend::new(client, number, addr, log.clone()), 1))
+        let of = Of { cluster: known.clone(), id: member.id(), number, addr };
+        Some(Constant::new(Backend::new(client, of, log.clone()), 1))
     });
     let mut balance = Balance::new(services);
     let (mut ticks, mut requests) = (interval(REQUEST_INTERVAL), JoinSet::new());
@@ -249,10 +255,24 @@ async fn ask(client: Client, log: Log, ip: IpAddr, seed: SocketAddr) -> io::Resu
     }
 }
 
-/// The service of one member.
-struct Backend {
+/// A member that serves, as a client knows it.
+struct Of {
+    cluster: phin::Cluster,
+    id: phin::MemberId,
     number: usize,
     addr: SocketAddr,
+}
+
+impl Of {
+    fn is_alive(&self) -> bool {
+        let members = self.cluster.members();
+        members.get(self.id).is_some_and(|member| member.state() == phin::MemberState::Alive)
+    }
+}
+
+/// The service of one member.
+struct Backend {
+    of: Of,
     log: Log,
     connection: Connection,
 }
@@ -266,12 +286,12 @@ enum Connection {
 }
 
 impl Backend {
-    fn new(client: Client, number: usize, addr: SocketAddr, log: Log) -> Self {
+    fn new(client: Client, of: Of, log: Log) -> Self {
         let connection = match client {
             Client::TrustsPhin => Connection::Each,
-            Client::Connects => Connection::Opening(Box::pin(open(addr))),
+            Client::Connects => Connection::Opening(Box::pin(open(of.addr))),
         };
-        Self { number, addr, log, connection }
+        Self { of, log, connection }
     }
 }
 
@@ -294,12 +314,12 @@ impl Service<()> for Backend {
     }
 
     fn call(&mut self, (): ()) -> Self::Future {
-        let (log, number, addr) = (self.log.clone(), self.number, self.addr);
+        let (log, number, addr) = (self.log.clone(), self.of.number, self.of.addr);
         let open_one = match &self.connection {
             Connection::Open(stream, has_failed) => Some((stream.clone(), has_failed.clone())),
             Connection::Each | Connection::Opening(_) => None,
         };
-        let sent = log.begin(number);
+        let sent = log.begin(number, self.of.is_alive());
         Box::pin(async move {
             let exchange = async {
                 match &open_one {

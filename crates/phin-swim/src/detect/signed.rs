@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Generation, Instant, Keys, MemberId, Part, PublicKey, Round, Signature, SignedVotes, Silence,
-    Timer, Version, VoteBody,
+    Timer, Version,
     detect::{
         accuse::vote_body,
         case::Case,

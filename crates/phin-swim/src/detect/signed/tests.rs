@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    Claim, Config, Member, MemberState, Source, Verdict,
+    Claim, Config, Member, MemberState, Source, Verdict, VoteBody,
     member::record::tests::{TestKeys, id, record, version},
     testing::{Rooms, at, member, peer, vote},
     wire::Tally,
