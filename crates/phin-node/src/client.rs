@@ -1,23 +1,34 @@
 //! The HTTP client of the commands.
 
-use std::{io::BufReader, net::SocketAddr, time::Duration};
+mod unix;
+
+use std::{env, io::BufReader, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin::{Filter, MemberData, MemberState};
 use serde::{Serialize, de::DeserializeOwned};
-use ureq::{Agent, Body, BodyReader, http::Response};
+use ureq::{
+    Agent, Body, BodyReader, SendBody,
+    config::Config,
+    http::{HeaderValue, Request, Response, header},
+    middleware::{Middleware, MiddlewareNext},
+};
 
 use crate::{
     failure::{Failure, with_causes},
-    http::{LEAVE_DEADLINE, data::STATE_HEADER, send::MAX_SEND_TIMEOUT},
+    http::{Addr, LEAVE_DEADLINE, data::STATE_HEADER, send::MAX_SEND_TIMEOUT},
     text::escaped,
+    token::Tokens,
 };
 
 /// The node that a command sends its request to.
 #[derive(clap::Args)]
 pub(crate) struct Target {
-    /// The node's HTTP address, as `phin run --http` has it
+    /// The node's HTTP address, as `phin run --http` has it; or unix:PATH
     #[arg(long, value_name = "URL", env = "PHIN_HTTP", default_value = "http://127.0.0.1:7647")]
     http: String,
+    /// File with the token of the node (phin run --http-token-file), if it needs one; or the token is in PHIN_HTTP_TOKEN
+    #[arg(long, value_name = "FILE", env = "PHIN_HTTP_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
 }
 
 /// An answer without an end.
@@ -26,8 +37,14 @@ pub(crate) type Stream = BufReader<BodyReader<'static>>;
 /// An HTTP client of one node.
 pub(crate) struct Client {
     agent: Agent,
+    /// The beginning of each URL.
+    origin: String,
+    /// The node in messages.
     base: String,
 }
+
+/// Sends a token with each request.
+struct Authorization(HeaderValue);
 
 /// Why a request failed.
 #[derive(Debug, thiserror::Error)]
@@ -51,34 +68,34 @@ impl From<RequestError> for Failure {
 }
 
 impl Client {
-    /// Creates a client of the node at this URL. The scheme may be omitted.
+    /// Creates a client of the node at this URL, whose scheme may be omitted, or at the socket of `unix:PATH`.
     pub(crate) fn new(target: &Target) -> Result<Self, Failure> {
-        let url = target.http.trim().trim_end_matches('/');
+        let token = target.token()?;
+        let url = target.http.trim();
+        if let Some(path) = Addr::unix_path(url) {
+            let path = path.map_err(|error| Failure::Usage(format!("--http {url:?}: {error}")))?;
+            let base = Addr::Unix(path.clone()).to_string();
+            let agent = Agent::with_parts(config(token)?, unix::ToSocket(path), unix::NoNames);
+            return Ok(Self { agent, origin: "http://localhost".into(), base });
+        }
+        let url = url.trim_end_matches('/');
         let authority = url.strip_prefix("http://").unwrap_or(url);
         let is_authority = ureq::http::uri::Authority::try_from(authority).is_ok();
         if !is_authority || authority.contains('@') {
-            let expected = "expected http://HOST:PORT, such as http://127.0.0.1:7647";
+            let expected = "expected http://HOST:PORT, such as http://127.0.0.1:7647, or unix:PATH";
             return Err(Failure::Usage(format!("--http {:?}: {expected}", target.http)));
         }
-        Ok(Self::of_authority(authority))
+        Self::of_authority(authority, token)
     }
 
-    /// Creates a client of the node at this address.
-    pub(crate) fn at(addr: SocketAddr) -> Self {
-        Self::of_authority(&addr.to_string())
+    /// Creates a client of the node at this address, which needs no token.
+    pub(crate) fn at(addr: SocketAddr) -> Result<Self, Failure> {
+        Self::of_authority(&addr.to_string(), None)
     }
 
-    fn of_authority(authority: &str) -> Self {
-        let config = Agent::config_builder()
-            // No proxy: one from the environment would connect to its own loopback address.
-            .proxy(None)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_recv_response(Some(MAX_ANSWER_TIME))
-            .timeout_per_read(Some(MAX_SILENCE))
-            .build();
-        Self { agent: config.into(), base: format!("http://{authority}") }
+    fn of_authority(authority: &str, token: Option<Tokens>) -> Result<Self, Failure> {
+        let origin = format!("http://{authority}");
+        Ok(Self { agent: config(token)?.into(), base: origin.clone(), origin })
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -86,7 +103,7 @@ impl Client {
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
-        let response = self.agent.get(format!("{}{path}", self.base)).call();
+        let response = self.agent.get(format!("{}{path}", self.origin)).call();
         self.json(self.accepted(response)?)
     }
 
@@ -96,7 +113,7 @@ impl Client {
         path: &str,
         body: &[u8],
     ) -> Result<T, RequestError> {
-        let response = self.agent.put(format!("{}{path}", self.base)).send(body);
+        let response = self.agent.put(format!("{}{path}", self.origin)).send(body);
         self.json(self.accepted(response)?)
     }
 
@@ -106,7 +123,7 @@ impl Client {
         path: &str,
         body: &[u8],
     ) -> Result<T, RequestError> {
-        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = self.agent.post(format!("{}{path}", self.origin));
         let request = request.content_type("application/octet-stream");
         let wait = Some(MAX_SEND_TIMEOUT + MAX_ANSWER_TIME);
         let patient = request.config().timeout_recv_response(wait).timeout_per_read(wait).build();
@@ -121,7 +138,7 @@ impl Client {
         body: &[u8],
         timeout: Duration,
     ) -> Result<Stream, RequestError> {
-        let request = self.agent.post(format!("{}{path}", self.base));
+        let request = self.agent.post(format!("{}{path}", self.origin));
         let request = request.content_type("application/octet-stream");
         let patient = request.config().timeout_per_read(Some(timeout + MAX_ANSWER_TIME)).build();
         let response = patient.send(body);
@@ -129,13 +146,13 @@ impl Client {
     }
 
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
-        let response = self.agent.delete(format!("{}{path}", self.base)).call();
+        let response = self.agent.delete(format!("{}{path}", self.origin)).call();
         self.json(self.accepted(response)?)
     }
 
     /// A value of member data, and the state of its member.
     pub(crate) fn value(&self, path: &str) -> Result<(Vec<u8>, MemberState), RequestError> {
-        let response = self.agent.get(format!("{}{path}", self.base)).call();
+        let response = self.agent.get(format!("{}{path}", self.origin)).call();
         let response = self.accepted(response)?;
         let not_phin = |source| RequestError::NotPhin { base: self.base.clone(), source };
         let state = response.headers().get(STATE_HEADER).and_then(|state| state.to_str().ok());
@@ -147,7 +164,7 @@ impl Client {
     }
 
     pub(crate) fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
-        let response = self.agent.post(format!("{}{path}", self.base)).send_empty();
+        let response = self.agent.post(format!("{}{path}", self.origin)).send_empty();
         self.json(self.accepted(response)?)
     }
 
@@ -156,7 +173,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, RequestError> {
-        let response = self.agent.put(format!("{}{path}", self.base)).send_json(body);
+        let response = self.agent.put(format!("{}{path}", self.origin)).send_json(body);
         self.json(self.accepted(response)?)
     }
 
@@ -165,13 +182,13 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, RequestError> {
-        let response = self.agent.patch(format!("{}{path}", self.base)).send_json(body);
+        let response = self.agent.patch(format!("{}{path}", self.origin)).send_json(body);
         self.json(self.accepted(response)?)
     }
 
     /// Opens a stream without an end. Fails if it is silent for too long.
     pub(crate) fn stream(&self, path: &str) -> Result<Stream, RequestError> {
-        let response = self.agent.get(format!("{}{path}", self.base)).call();
+        let response = self.agent.get(format!("{}{path}", self.origin)).call();
         Ok(BufReader::new(self.accepted(response)?.into_body().into_reader()))
     }
 
@@ -209,6 +226,51 @@ impl Client {
     }
 }
 
+impl Target {
+    /// The token of the flag or its variable, or else of the variable that holds it. No flag holds it: every user of the
+    /// machine can see the command line.
+    fn token(&self) -> Result<Option<Tokens>, Failure> {
+        if let Some(path) = &self.token_file {
+            let failed = |error| Failure::Usage(format!("--token-file: {}", with_causes(&error)));
+            return Tokens::read(path).map(Some).map_err(failed);
+        }
+        let Some(text) = env::var_os(TOKEN_VARIABLE) else {
+            return Ok(None);
+        };
+        let tokens = Tokens::parse(&text.to_string_lossy());
+        tokens.map(Some).map_err(|error| Failure::Usage(format!("{TOKEN_VARIABLE}: {error}")))
+    }
+}
+
+impl Middleware for Authorization {
+    fn handle(
+        &self,
+        mut request: Request<SendBody<'_>>,
+        next: MiddlewareNext<'_>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        request.headers_mut().insert(header::AUTHORIZATION, self.0.clone());
+        next.handle(request)
+    }
+}
+
+fn config(tokens: Option<Tokens>) -> Result<Config, Failure> {
+    let builder = Agent::config_builder()
+        // No proxy: one from the environment would connect to its own loopback address.
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .timeout_connect(Some(Duration::from_secs(5)))
+        .timeout_recv_response(Some(MAX_ANSWER_TIME))
+        .timeout_per_read(Some(MAX_SILENCE));
+    let Some(tokens) = tokens else {
+        return Ok(builder.build());
+    };
+    let value = HeaderValue::try_from(format!("Bearer {}", tokens.first()));
+    let mut value = value.map_err(|error| Failure::runtime("cannot send the token", &error))?;
+    value.set_sensitive(true);
+    Ok(builder.middleware(Authorization(value)).build())
+}
+
 /// The path of a resource of a member, with its name escaped (RFC 3986 §2.1).
 pub(crate) fn member_path(member: &str, what: &str) -> String {
     format!("/v1/members/{}/{what}", in_path(member))
@@ -238,6 +300,8 @@ pub(crate) fn filtered(path: &str, filter: &Filter) -> String {
     }
 }
 
+/// The variable that holds the token itself, for nodes and commands.
+const TOKEN_VARIABLE: &str = "PHIN_HTTP_TOKEN";
 /// The longest wait for an answer. Leaving takes longest.
 const MAX_ANSWER_TIME: Duration = LEAVE_DEADLINE.saturating_mul(2);
 /// The longest silence of a stream: longer than the interval of the comments that keep it alive.

@@ -156,7 +156,7 @@ async fn kill(fleet: &mut Fleet, victim: usize, narrator: &Narrator) -> Result<K
 
 /// Asks the first node for the reason of a death.
 async fn why(fleet: &mut Fleet, victim: usize) -> Result<String, Failure> {
-    let client = Client::at(fleet.http().await?);
+    let client = Client::at(fleet.http().await?)?;
     let victim = &fleet.nodes()[victim];
     // By id, which is unique across restarts and members.
     let asked = victim.me().map_or_else(|| victim.name().to_owned(), |me| me.id.to_string());

@@ -1,7 +1,7 @@
 //! The HTTP interface for operators: members, changes, leaving, probes and metrics.
 //!
-//! It has no authentication. So by default it listens on loopback only, and accepts requests that change state only
-//! from this machine. It refuses requests that a web page of another origin could send through a browser on this
+//! It listens on loopback or on a Unix socket, unless it requires a token. It accepts requests that change state only from
+//! this machine by default. It refuses requests that a web page of another origin could send through a browser on this
 //! machine. Every resource that a client can hold has a limit.
 
 mod body;
@@ -13,6 +13,7 @@ mod events;
 mod forget;
 mod guard;
 mod leaders;
+mod listen;
 mod lookup;
 mod metrics;
 mod node;
@@ -27,7 +28,7 @@ mod serving;
 mod tags;
 mod why;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -48,7 +49,7 @@ use hyper_util::{
 use phin::{Cluster, Departure, ServingState};
 use serde_json::json;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite},
     sync::watch,
     time::{sleep, timeout},
 };
@@ -57,6 +58,8 @@ use tracing::{debug, info, warn};
 use crate::events as lines;
 use connections::{Connections, Usage};
 pub(crate) use guard::Access;
+use listen::Accepted;
+pub(crate) use listen::{Addr, Listener};
 pub(crate) use node::{Node, Stage};
 use refusal::Refusal;
 
@@ -68,10 +71,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Serves requests on `listener` until [`Server::close`].
-    pub(crate) fn start(listener: TcpListener, node: Node, access: Access) -> Self {
+    pub(crate) fn start(listener: Listener, node: Node) -> Self {
         let (closing, closed) = watch::channel(false);
         let connections = Connections::new(Arc::clone(&node.connections));
-        let task = tokio::spawn(accept(listener, router(node, access), connections, closed));
+        let task = tokio::spawn(accept(listener, router(node), connections, closed));
         Self { closing, task }
     }
 
@@ -84,12 +87,8 @@ impl Server {
     }
 }
 
-/// Binds the listener, before the node is visible to others.
-pub(crate) async fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(addr).await
-}
-
-fn router(node: Node, access: Access) -> Router {
+fn router(node: Node) -> Router {
+    let guard = Arc::clone(&node.guard);
     Router::new()
         .route("/", get(index))
         .route("/v1/members", get(members))
@@ -122,7 +121,7 @@ fn router(node: Node, access: Access) -> Router {
         .method_not_allowed_fallback(|| async {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; see the Allow header")
         })
-        .layer(middleware::from_fn_with_state(Arc::new(access), guard::guard))
+        .layer(middleware::from_fn_with_state(guard, guard::guard))
         .layer(middleware::map_response(harden))
         .with_state(node)
 }
@@ -220,7 +219,7 @@ async fn harden(mut response: Response) -> Response {
 }
 
 async fn accept(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     mut connections: Connections,
     mut closing: watch::Receiver<bool>,
@@ -232,8 +231,13 @@ async fn accept(
             () = closed(&mut closing) => break,
         };
         match accepted {
-            Ok((stream, from)) => {
-                let from = guard::From(from);
+            Ok(Accepted::Tcp(stream, from)) => {
+                let from = guard::From::Tcp(from);
+                connections
+                    .start(|usage| serve(stream, from, router.clone(), usage, closing.clone()));
+            }
+            Ok(Accepted::Unix(stream)) => {
+                let from = guard::From::Unix;
                 connections
                     .start(|usage| serve(stream, from, router.clone(), usage, closing.clone()));
             }
@@ -249,7 +253,7 @@ async fn accept(
 }
 
 async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     from: guard::From,
     router: Router,
     usage: Usage,

@@ -40,6 +40,7 @@ mod table;
 mod tags;
 mod text;
 mod text_file;
+mod token;
 mod watch;
 mod why;
 

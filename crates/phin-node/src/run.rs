@@ -13,15 +13,15 @@ use std::{
 };
 
 use phin::{BindError, Cluster, CredentialsError, Departure, StartError};
-use tokio::{net::TcpListener, runtime, sync::watch, time::Instant};
+use tokio::{runtime, sync::watch, time::Instant};
 use tracing::{info, warn};
 
 use crate::{
     changes::Changes,
     failure::{Failure, with_causes},
-    http::{self, LEAVE_DEADLINE, Node, Server, Stage},
+    http::{Addr, LEAVE_DEADLINE, Listener, Node, Server, Stage},
     logging::Log,
-    settings::{Admission, Advertised, Flags, Place, Placed, Settings},
+    settings::{Admission, Advertised, Flags, Http, Place, Settings},
 };
 use output::Output;
 use programs::Programs;
@@ -78,13 +78,15 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
         // The task ends with the runtime.
         tokio::spawn(expiry::warn_before(ends_at));
     }
-    log_start(settings, &cluster, listener.as_ref());
-    let mut programs = Programs::start(settings, &cluster, listener.as_ref());
-    let server = listener.map(|http| {
+    let http_addr = listener.as_ref().map(|(listener, _)| listener.addr().clone());
+    log_start(settings, &cluster, http_addr.as_ref());
+    let mut programs = Programs::start(settings, &cluster, http_addr.as_ref());
+    let server = listener.map(|(listener, http)| {
         let node = Node::new(cluster.clone(), stage.clone())
+            .with_access(http.access.clone())
             .with_certificate_end(certificate_end)
             .with_programs(programs.hook_counters(), programs.answer_counters());
-        Server::start(http, node, settings.http_access.clone())
+        Server::start(listener, node)
     });
     let output = settings.events.map(|format| Output::start(format, Changes::new(&cluster)));
     let deadline = tokio::select! {
@@ -159,17 +161,19 @@ async fn depart(
     }
 }
 
-async fn bind_http(settings: &Settings) -> Result<Option<TcpListener>, Failure> {
-    let Some(Placed { value: addr, place }) = &settings.http else {
+/// Binds the HTTP address, if there is one.
+async fn bind_http(settings: &Settings) -> Result<Option<(Listener, &Http)>, Failure> {
+    let Some(http) = &settings.http else {
         return Ok(None);
     };
-    let listener = http::bind(*addr).await.map_err(|error| {
+    let (addr, place) = (&http.addr.value, &http.addr.place);
+    let listener = Listener::bind(addr).await.map_err(|error| {
         Failure::runtime(format!("{place}: cannot listen on {addr} for HTTP"), &error)
     })?;
-    if settings.http_access.remote_writes {
-        warn!(%addr, "any machine that reaches the HTTP address can make this node leave");
+    if http.access.remote_writes {
+        warn!(%addr, "machines that have the token can make this node leave over unencrypted HTTP");
     }
-    Ok(Some(listener))
+    Ok(Some((listener, http)))
 }
 
 fn cluster_name(settings: &Settings) -> &str {
@@ -273,8 +277,7 @@ fn credential_at_fault<'a>(settings: &'a Settings, error: &CredentialsError) -> 
     }
 }
 
-fn log_start(settings: &Settings, cluster: &Cluster, http: Option<&TcpListener>) {
-    let http = http.and_then(|listener| listener.local_addr().ok());
+fn log_start(settings: &Settings, cluster: &Cluster, http: Option<&Addr>) {
     let http = http.map_or("off".to_owned(), |addr| addr.to_string());
     info!(
         name = cluster.name(),

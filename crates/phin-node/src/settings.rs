@@ -21,9 +21,9 @@ use layers::Layers;
 use place::SettingsError;
 pub(crate) use place::{Place, Placed};
 use table::setting;
-pub(crate) use values::{Advertised, EventFormat, LogFormat};
+pub(crate) use values::{Advertised, EventFormat, Http, LogFormat};
 
-use crate::{http::Access, program::Program};
+use crate::program::Program;
 
 /// All settings of `phin run`.
 #[derive(Debug)]
@@ -41,8 +41,7 @@ pub(crate) struct Settings {
     pub(crate) admit: Option<Placed<Program>>,
     /// The programs that run on events.
     pub(crate) hooks: Hooks,
-    pub(crate) http: Option<Placed<SocketAddr>>,
-    pub(crate) http_access: Access,
+    pub(crate) http: Option<Http>,
     /// How many watchers the node serves, if it is not the default.
     pub(crate) watchers: Option<usize>,
     pub(crate) config: Placed<phin::Config>,
@@ -61,7 +60,7 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let mut layers = Layers::read(flags, environment)?;
         let admission = Admission::take(&mut layers)?;
-        let (http, http_access) = values::take_http(&mut layers)?;
+        let http = values::take_http(&mut layers)?;
         let bind = values::take_bind(&mut layers)?;
         let mut config = detector::take_config(&mut layers)?;
         let closed_port = detector::take_closed_port(&mut layers, &mut config.value, &bind)?;
@@ -83,7 +82,6 @@ impl Settings {
             admit: layers.take("admit", Program::new)?,
             hooks,
             http,
-            http_access,
             watchers,
             config,
             closed_port,

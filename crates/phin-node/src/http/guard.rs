@@ -1,16 +1,22 @@
-//! Refuses requests that a web page of another origin could send through a browser on this machine, and long bodies.
+//! Refuses requests without a token where one is needed, those that a web page of another origin could send through a
+//! browser on this machine, and long bodies.
 //!
-//! The check uses headers that the browser sets and a page cannot change. A page of another origin sends its
+//! With a token, every request but a probe needs it. A page cannot know it, so a request with it may use any host name.
+//!
+//! The other checks use headers that the browser sets and a page cannot change. A page of another origin sends its
 //! `Origin`, or `Sec-Fetch-Site` (W3C Fetch Metadata). A page whose name resolves to this machine (DNS rebinding)
 //! sends that name as `Host`. A form cannot post, because its content types are refused too.
 //!
-//! The operator can allow host names. Probes work under any name, because they reveal only whether the node works,
-//! and so do metrics on an address that other machines can reach. By default, requests that change state are accepted
-//! only from this machine.
+//! The operator can allow host names. Probes work under any name and without a token, because they reveal only whether the
+//! node works. By default, requests that change state are accepted only from this machine.
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -20,39 +26,104 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use tracing::warn;
+
 use super::{body::max_bytes, refusal::Refusal};
+use crate::token::Tokens;
 
 /// The allowed clients and host names.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Access {
+    /// The tokens of which a request needs one; `None` if it needs none.
+    pub(crate) tokens: Option<Tokens>,
     /// Allowed host names, in lower case.
     pub(crate) hosts: Vec<String>,
     /// Whether other machines may send requests that change state.
     pub(crate) remote_writes: bool,
-    /// Whether other machines can reach the address.
-    pub(crate) is_remote: bool,
 }
 
-/// The source address of a request.
+/// The guard of a running server.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    access: RwLock<Arc<Access>>,
+    unauthorized: AtomicU64,
+    last_warned: RwLock<Option<Instant>>,
+}
+
+/// The source of a request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct From(pub(super) SocketAddr);
+pub(super) enum From {
+    Tcp(SocketAddr),
+    /// A process of this machine that can use the Unix socket.
+    Unix,
+}
+
+impl Guard {
+    pub(crate) fn new(access: Access) -> Self {
+        Self { access: RwLock::new(Arc::new(access)), ..Self::default() }
+    }
+
+    /// The number of requests refused because they had no valid token.
+    pub(super) fn unauthorized(&self) -> u64 {
+        self.unauthorized.load(Relaxed)
+    }
+
+    fn access(&self) -> Arc<Access> {
+        Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Counts a refused request, and logs the first of a while.
+    fn record_unauthorized(&self, from: Option<From>) {
+        let refused = self.unauthorized.fetch_add(1, Relaxed) + 1;
+        let mut last = self.last_warned.write().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if last.is_none_or(|last| now.duration_since(last) >= WARN_INTERVAL) {
+            *last = Some(now);
+            let from = from.map_or_else(|| "unknown".to_owned(), |from| from.to_string());
+            warn!(from, refused, "an HTTP request has no valid token; it is refused");
+        }
+    }
+}
+
+impl From {
+    fn is_local(self) -> bool {
+        match self {
+            Self::Tcp(addr) => addr.ip().to_canonical().is_loopback(),
+            Self::Unix => true,
+        }
+    }
+}
+
+impl std::fmt::Display for From {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tcp(addr) => addr.fmt(f),
+            Self::Unix => f.write_str("unix"),
+        }
+    }
+}
 
 /// Passes a request on, or refuses it.
 pub(super) async fn guard(
-    State(access): State<Arc<Access>>,
+    State(guard): State<Arc<Guard>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let from = request.extensions().get().map(|&From(addr)| addr);
+    let from = request.extensions().get().copied();
     let asked = Asked {
         method: request.method(),
         path: request.uri().path(),
         authority: request.uri().authority().map(Authority::as_str),
-        is_local: from.is_some_and(|addr| addr.ip().to_canonical().is_loopback()),
+        is_local: from.is_some_and(From::is_local),
     };
-    match check(&access, &asked, request.headers()) {
+    match check(&guard.access(), &asked, request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(refusal) => {
+            if refusal.status == StatusCode::UNAUTHORIZED {
+                guard.record_unauthorized(from);
+            }
+            refusal.into_response()
+        }
     }
 }
 
@@ -70,19 +141,25 @@ impl Asked<'_> {
         matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
-    /// Whether the request may use any host name.
-    fn is_open(&self, access: &Access) -> bool {
-        let is_probe = matches!(self.path, "/livez" | "/readyz");
-        self.is_read() && (is_probe || (self.path == "/metrics" && access.is_remote))
+    /// Whether the request needs no token and may use any host name.
+    fn is_probe(&self) -> bool {
+        self.is_read() && matches!(self.path, "/livez" | "/readyz")
     }
 }
 
 fn check(access: &Access, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
+    let is_authorized = match &access.tokens {
+        Some(tokens) if !asked.is_probe() => {
+            check_token(tokens, headers)?;
+            true
+        }
+        Some(_) | None => false,
+    };
     let host = only(headers, &header::HOST)?
         .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "the Host header is missing"))?;
     let is_known = |authority: &str| is_ours(authority) || access.is_allowed(authority);
     let is_named_well = is_known(host) && asked.authority.is_none_or(is_known);
-    if !is_named_well && !asked.is_open(access) {
+    if !is_named_well && !is_authorized && !asked.is_probe() {
         return Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "this host name is not allowed; use an IP address or localhost, or allow the name with --http-host",
@@ -127,6 +204,23 @@ impl Access {
     }
 }
 
+/// Requires `Authorization: Bearer TOKEN` (RFC 6750 §2.1).
+fn check_token(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Refusal> {
+    let given = only(headers, &header::AUTHORIZATION)?;
+    let (scheme, token) = given.and_then(|given| given.split_once(' ')).unwrap_or_default();
+    match scheme.eq_ignore_ascii_case("bearer") {
+        true if tokens.admit(token.trim()) => Ok(()),
+        true => Err(Refusal::unauthorized(
+            "Bearer error=\"invalid_token\"",
+            "the token is not one of this node",
+        )),
+        false => Err(Refusal::unauthorized(
+            "Bearer",
+            "this node needs a token: send Authorization: Bearer TOKEN, or give the command --token-file",
+        )),
+    }
+}
+
 /// Refuses a body that is too long before it is read.
 fn check_length(headers: &HeaderMap, max_bytes: usize) -> Result<(), Refusal> {
     let Some(length) = headers.get(header::CONTENT_LENGTH) else {
@@ -168,6 +262,8 @@ fn is_ours(authority: &str) -> bool {
             || unbracketed.unwrap_or(host).parse::<IpAddr>().is_ok())
 }
 
+/// The shortest time between two warnings about missing tokens.
+const WARN_INTERVAL: Duration = Duration::from_secs(60);
 /// Content types that a web page of another origin can make a browser post without asking first (Fetch Standard,
 /// CORS-safelisted `Content-Type`).
 const FORM_TYPES: [&str; 3] =
@@ -202,7 +298,6 @@ mod tests {
     #[test]
     fn names_pass_where_they_are_allowed_and_for_probes() {
         let named = Access { hosts: vec!["phin-0.phin.svc".into()], ..Access::default() };
-        let remote = Access { is_remote: true, ..Access::default() };
         let none = Access::default();
         let cases = [
             (&named, "/v1/members", "phin-0.phin.svc:7647", 200),
@@ -212,8 +307,6 @@ mod tests {
             (&none, "/livez", "any.example", 200),
             (&none, "/readyz", "any.example:1", 200),
             (&none, "/metrics", "any.example", 403),
-            (&remote, "/metrics", "any.example", 200),
-            (&remote, "/v1/members", "any.example", 403),
         ];
         for (access, path, host, expected) in cases {
             let found = status_of(access, &Method::GET, path, true, &[("host", host)]);
@@ -224,7 +317,7 @@ mod tests {
 
     #[test]
     fn other_machines_change_nothing_unless_they_may() {
-        let reads = Access { is_remote: true, ..Access::default() };
+        let reads = Access::default();
         let writes = Access { remote_writes: true, ..reads.clone() };
         for (access, method, is_local, expected) in [
             (&reads, Method::GET, false, 200),
@@ -238,6 +331,51 @@ mod tests {
             let headers = [("host", "10.0.0.1:7647")];
             let found = status_of(access, &method, "/v1/leave", is_local, &headers);
             assert_eq!(found, expected, "{method} {is_local} {access:?}");
+        }
+    }
+
+    #[test]
+    fn everything_but_probes_needs_the_token_if_there_is_one() {
+        let tokens = Some(Tokens::parse("0123456789abcdef fedcba9876543210").unwrap());
+        let access = Access { tokens, ..Access::default() };
+        let found = |method: &Method, path: &str, host: &str, given: &[&str]| {
+            let headers = given.iter().map(|given| ("authorization", *given));
+            let headers: Vec<_> = [("host", host)].into_iter().chain(headers).collect();
+            status_of(&access, method, path, true, &headers)
+        };
+        let of_members = |given: &[&str]| found(&Method::GET, "/v1/members", "localhost", given);
+        for (given, expected) in [
+            (&[][..], 401),
+            (&["Bearer 0123456789abcdef"], 200),
+            (&["bearer  fedcba9876543210"], 200),
+            (&["Bearer 0123456789abcdee"], 401),
+            (&["Bearer"], 401),
+            (&["Basic 0123456789abcdef"], 401),
+            (&["0123456789abcdef"], 401),
+            (&["Bearer 0123456789abcdef", "Bearer 0123456789abcdef"], 400),
+        ] {
+            assert_eq!(of_members(given), expected, "{given:?}");
+        }
+        for path in ["/", "/metrics", "/v1/members", "/v1/leave", "/livez/"] {
+            assert_eq!(found(&Method::GET, path, "localhost", &[]), 401, "{path}");
+        }
+        for path in ["/livez", "/readyz"] {
+            assert_eq!(found(&Method::GET, path, "any.example", &[]), 200, "{path}");
+            assert_eq!(found(&Method::POST, path, "localhost", &[]), 401, "{path}");
+        }
+        // The page of a rebound name does not know the token.
+        let named = found(&Method::GET, "/metrics", "any.example", &["Bearer 0123456789abcdef"]);
+        assert_eq!(named, 200);
+    }
+
+    #[test]
+    fn a_refusal_names_the_scheme() {
+        let access = Access { tokens: Tokens::parse("0123456789abcdef").ok(), ..Access::default() };
+        let asked = Asked { method: &Method::GET, path: "/", authority: None, is_local: true };
+        for (given, expected) in [("", "Bearer"), ("Bearer x", "Bearer error=\"invalid_token\"")] {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, given.parse().unwrap())]);
+            let refused = check(&access, &asked, &headers).unwrap_err().into_response();
+            assert_eq!(refused.headers()[header::WWW_AUTHENTICATE], expected);
         }
     }
 

@@ -34,6 +34,7 @@ pub(super) struct Snapshot {
     is_isolated: bool,
     is_converged: bool,
     http_connections_closed: u64,
+    http_unauthorized: u64,
     certificate_end: Option<SystemTime>,
     hooks: Vec<Arc<hooks::Counters>>,
     answers: Vec<Arc<answers::Counters>>,
@@ -84,6 +85,7 @@ impl Snapshot {
             is_isolated: node.cluster.is_isolated(),
             is_converged: node.cluster.is_converged(),
             http_connections_closed: node.connections.closed_for_others(),
+            http_unauthorized: node.guard.unauthorized(),
             certificate_end: node.certificate_end,
             hooks: node.hooks.clone(),
             answers: node.answers.clone(),
@@ -209,7 +211,9 @@ impl Snapshot {
             ConstCounter::new(count(&self.stats)).encode(family.encode_family(&labels)?)?;
         }
         let help = "HTTP connections closed to make room for others";
-        encode_counter(encoder, "http_connections_closed", help, self.http_connections_closed)
+        encode_counter(encoder, "http_connections_closed", help, self.http_connections_closed)?;
+        let help = "HTTP requests refused because they had no valid token";
+        encode_counter(encoder, "http_unauthorized", help, self.http_unauthorized)
     }
 
     fn encode_hooks(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -7,7 +7,11 @@ use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
-    body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, leaders::Candidacies, refusal::Refusal,
+    body::MAX_MESSAGE_BODIES_BYTES,
+    connections::Counts,
+    guard::{Access, Guard},
+    leaders::Candidacies,
+    refusal::Refusal,
 };
 use crate::{answers, hooks};
 
@@ -20,6 +24,7 @@ pub(crate) struct Node {
     /// The room for bodies of messages, in bytes.
     pub(super) message_bodies: Arc<Semaphore>,
     pub(super) connections: Arc<Counts>,
+    pub(super) guard: Arc<Guard>,
     /// The programs that stand for offices.
     pub(super) candidacies: Candidacies,
     /// When the node's certificate expires; `None` if it does not.
@@ -50,6 +55,7 @@ impl Node {
             subscribers,
             message_bodies,
             connections,
+            guard: Arc::default(),
             candidacies: Candidacies::default(),
             certificate_end,
             hooks: Vec::new(),
@@ -59,6 +65,10 @@ impl Node {
 
     pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
         Self { certificate_end, ..self }
+    }
+
+    pub(crate) fn with_access(self, access: Access) -> Self {
+        Self { guard: Arc::new(Guard::new(access)), ..self }
     }
 
     /// Shows in metrics what the programs of the node have done.

@@ -15,17 +15,25 @@ pub(crate) struct Refusal {
     pub(super) status: StatusCode,
     fields: Map<String, Value>,
     retry_after: Option<Duration>,
+    /// How to authenticate.
+    challenge: Option<&'static str>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         let fields = Map::from_iter([("error".to_owned(), Value::String(error.into()))]);
-        Self { status, fields, retry_after: None }
+        Self { status, fields, retry_after: None, challenge: None }
     }
 
     /// The request says something that cannot be.
     pub(super) fn invalid(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    /// The request has no valid credentials; `challenge` says which (RFC 9110 §11.6.1).
+    pub(super) fn unauthorized(challenge: &'static str, error: impl Into<String>) -> Self {
+        let refusal = Self::new(StatusCode::UNAUTHORIZED, error);
+        Self { challenge: Some(challenge), ..refusal }
     }
 
     /// A further field of the answer.
@@ -56,6 +64,10 @@ impl IntoResponse for Refusal {
             // Whole seconds (RFC 9110 §10.2.3), and never too early.
             let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(challenge) = self.challenge {
+            let challenge = HeaderValue::from_static(challenge);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

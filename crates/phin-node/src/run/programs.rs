@@ -6,12 +6,12 @@ use std::{
 };
 
 use phin::Cluster;
-use tokio::net::TcpListener;
 
 use super::cluster_name;
 use crate::{
     answers::{self, Answer, Answers},
     hooks::{self, Hook, Hooks},
+    http::Addr,
     settings::Settings,
 };
 
@@ -22,20 +22,24 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Starts to run them. They receive the names of the node and its cluster, and its HTTP address.
-    pub(super) fn start(
-        settings: &Settings,
-        cluster: &Cluster,
-        http: Option<&TcpListener>,
-    ) -> Self {
+    /// Starts to run them. They receive the names of the node and its cluster, its HTTP address and the file of its token.
+    pub(super) fn start(settings: &Settings, cluster: &Cluster, http: Option<&Addr>) -> Self {
         let mut variables = vec![
             ("PHIN_NODE", cluster.name().to_owned()),
             ("PHIN_NODE_ID", cluster.id().to_string()),
             ("PHIN_CLUSTER", cluster_name(settings).to_owned()),
         ];
-        if let Some(addr) = http.and_then(|listener| listener.local_addr().ok()) {
-            // Where the commands of this program find the node.
-            variables.push(("PHIN_HTTP", format!("http://{}", from_this_machine(addr))));
+        // Where the commands of these programs find the node.
+        match http {
+            Some(Addr::Tcp(addr)) => {
+                variables.push(("PHIN_HTTP", format!("http://{}", from_this_machine(*addr))));
+            }
+            Some(socket @ Addr::Unix(_)) => variables.push(("PHIN_HTTP", socket.to_string())),
+            None => {}
+        }
+        let token_file = settings.http.as_ref().and_then(|http| http.token_file.as_ref());
+        if let Some(path) = token_file.and_then(|path| path.to_str()) {
+            variables.push(("PHIN_HTTP_TOKEN_FILE", path.to_owned()));
         }
         let limit = settings.hooks.limit;
         let answers = settings.hooks.answers.iter().map(|answer| Answer {

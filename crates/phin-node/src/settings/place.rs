@@ -1,9 +1,9 @@
 //! The places of settings, and the errors of settings.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use super::table::setting;
-use crate::private_file::PrivateFileError;
+use crate::{http::Addr, private_file::PrivateFileError};
 
 /// A value and the place where it was set.
 #[derive(Clone, Debug)]
@@ -70,10 +70,10 @@ pub(crate) enum SettingsError {
     #[error("{place} needs {missing} as well")]
     Incomplete { place: Place, missing: String },
     #[error(
-        "{place} is {addr}, which other machines can reach, and HTTP has no authentication; to let them read \
-         the membership and metrics, set --http-allow-remote as well"
+        "{place} is {addr}, which other machines can reach; to let those that have a token read the membership and \
+         metrics, set --http-token-file (`phin key token` makes one) and --http-allow-remote as well"
     )]
-    RemoteHttp { place: Place, addr: SocketAddr },
+    RemoteHttp { place: Place, addr: Addr },
     #[error(
         "no key or certificate is set; make a key with `phin key new --out cluster.key` and \
          give each node --key-file cluster.key or its content in PHIN_CLUSTER_KEY, or give each \

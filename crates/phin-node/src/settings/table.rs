@@ -392,21 +392,41 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "http",
-        value: "IP:PORT",
+        value: "ADDRESS",
         default: "off; `phin members` expects 127.0.0.1:7647",
-        help: "Address of the HTTP interface",
+        help: "Address of the HTTP interface: IP:PORT; or unix:PATH, a socket that only this user can use",
+        docs: "See [HTTP](../guide/secure.md#protect-the-http-interface)",
+        ..SETTING
+    },
+    Setting {
+        name: "http-token-file",
+        value: "FILE",
+        help: "File with the token that HTTP requests need, readable only by its owner: see `phin key token`",
+        details: "With it, every request except /livez and /readyz must have the header `Authorization: Bearer TOKEN`. The \
+                  commands send it with --token-file or PHIN_HTTP_TOKEN_FILE. The file may hold up to 8 tokens, each of which \
+                  is accepted; commands send the first.",
+        docs: "Up to 8 tokens, the first one for commands. [Mode 600](../explanation/security.md#secrets-and-files)",
+        ..SETTING
+    },
+    Setting {
+        name: "http-token",
+        value: "TOKEN",
+        layers: In::Variable,
+        help: "The token itself, instead of a file",
         ..SETTING
     },
     Setting {
         name: "http-allow-remote",
         kind: Kind::Switch,
-        help: "Allow a non-loopback --http address. The interface has no authentication; other machines can only read",
+        help: "Allow a non-loopback --http address, which needs a token. Other machines can only read",
+        details: "HTTP is not encrypted: who reads the traffic can read the token.",
+        docs: "Needs `--http-token-file`",
         ..SETTING
     },
     Setting {
         name: "http-allow-remote-writes",
         kind: Kind::Switch,
-        help: "Allow requests from other machines that change something, such as /v1/leave. There is no authentication",
+        help: "Allow requests from other machines that change something, such as /v1/leave. They need the token too",
         docs: "Needs `--http-allow-remote`",
         ..SETTING
     },
@@ -416,8 +436,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
         kind: Kind::Texts,
         help: "Host name that HTTP requests may use for this node; repeat it or separate several with commas",
         details: "IP addresses and localhost are always allowed. /livez and /readyz answer under any name, and so does \
-                  /metrics on a non-loopback address.",
-        docs: "A list in the file",
+                  every request with a valid token.",
+        docs: "A list in the file. A request with a valid token may use any name",
         ..SETTING
     },
     Setting {

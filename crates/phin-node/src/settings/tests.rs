@@ -4,9 +4,13 @@ use clap::{Args, FromArgMatches};
 use tempfile::TempDir;
 
 use super::*;
-use crate::settings::table::{In, SETTINGS, Setting};
+use crate::{
+    http::Addr,
+    settings::table::{In, SETTINGS, Setting},
+};
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+const TOKEN: &str = "a-token-of-http-0123456789";
 
 /// Resolves settings from arguments and variables, with a key unless they contain credentials.
 fn resolve(arguments: &[&str], variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
@@ -89,11 +93,12 @@ fn the_defaults_are_safe() {
 fn a_file_can_have_every_setting() {
     let directory = tempfile::tempdir().unwrap();
     let key_file = file(&directory, "cluster.key", KEY);
+    let token_file = file(&directory, "http.token", TOKEN);
     let text = format!(
         "advertise = \"10.0.0.1:7\"\nbind = \"0.0.0.0:7\"\ncluster = \"c\"\ndata_dir = \"d\"\n\
          ask_hosts = true\nclosed_port = 10\nphi_threshold = 9.5\n\
          pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\nevict_degraded_after = \"2m\"\n\
-         events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\n\
+         events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\nhttp_token_file = \"{token_file}\"\n\
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
@@ -115,8 +120,10 @@ fn a_file_can_have_every_setting() {
     assert_eq!(settings.join, ["a:1", "b:2"]);
     assert_eq!(settings.tags.to_string(), "role=web,api,x.y=a,b=c");
     assert_eq!((settings.tags.len(), settings.serving), (2, phin::ServingState::Draining));
-    assert_eq!(settings.http.unwrap().value.port(), 8);
-    assert!(settings.http_access.remote_writes && settings.http_access.hosts == ["a"]);
+    let Http { addr, access, token_file: read } = settings.http.unwrap();
+    assert_eq!(addr.value, Addr::Tcp("0.0.0.0:8".parse().unwrap()));
+    assert!(access.remote_writes && access.hosts == ["a"]);
+    assert!(access.tokens.unwrap().admit(TOKEN) && read.unwrap() == Path::new(&token_file));
     assert_eq!(settings.admit.unwrap().value.path(), Path::new("/bin/sh"));
     assert_eq!(settings.watchers, Some(64));
     assert_eq!((settings.hooks.hooks.len(), settings.hooks.limit), (2, Duration::from_secs(10)));
@@ -373,14 +380,42 @@ fn settings_that_contradict_each_other_are_both_named() {
 }
 
 #[test]
-fn http_that_others_reach_needs_a_word_of_its_own() {
-    let refused = error(&["--http", "[::]:1"], &with_key(&[]));
-    assert!(refused.contains("--http-allow-remote"), "{refused}");
-    assert!(resolve(&["--http", "[::1]:1"], &with_key(&[])).is_ok());
-    let settings = resolve(&["--http", "[::]:1", "--http-allow-remote"], &with_key(&[])).unwrap();
-    assert_eq!(settings.http.unwrap().place.to_string(), "--http");
+fn http_that_others_reach_needs_a_token_and_a_word_of_its_own() {
+    let token = [("PHIN_HTTP_TOKEN", TOKEN)];
+    let remote = ["--http", "[::]:1", "--http-allow-remote"];
+    for (flags, token) in [(&remote[..2], &[][..]), (&remote[..2], &token), (&remote, &[])] {
+        let refused = error(flags, &with_key(token));
+        assert!(refused.starts_with("--http is [::]:1"), "{refused}");
+        assert!(refused.contains("--http-token-file") && refused.contains("--http-allow-remote"));
+    }
+    let settings = resolve(&remote, &with_key(&token)).unwrap();
+    assert_eq!(settings.http.unwrap().addr.place.to_string(), "--http");
+    for local in ["[::1]:1", "unix:/run/n1.sock"] {
+        assert!(resolve(&["--http", local], &with_key(&[])).is_ok(), "{local}");
+    }
     let url = resolve(&[], &with_key(&[("PHIN_HTTP", "http://127.0.0.1:1/")])).unwrap();
-    assert_eq!(url.http.unwrap().value.port(), 1, "clients have it as a URL");
+    let addr = Addr::Tcp("127.0.0.1:1".parse().unwrap());
+    assert_eq!(url.http.unwrap().addr.value, addr, "clients have it as a URL");
+    let socket = resolve(&["--http", "unix:/run/n1.sock"], &with_key(&[])).unwrap().http.unwrap();
+    assert_eq!(socket.addr.value, Addr::Unix("/run/n1.sock".into()));
+}
+
+#[test]
+fn a_token_that_is_none_or_that_others_can_read_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = file(&directory, "http.token", TOKEN);
+    let flags = ["--http", "127.0.0.1:1", "--http-token-file", &path];
+    let access = resolve(&flags, &with_key(&[])).unwrap().http.unwrap().access;
+    assert!(access.tokens.unwrap().admit(TOKEN));
+    let both = error(&flags, &with_key(&[("PHIN_HTTP_TOKEN", TOKEN)]));
+    assert!(both.contains("--http-token-file and PHIN_HTTP_TOKEN contradict"), "{both}");
+    let alone = error(&flags[2..], &with_key(&[]));
+    assert_eq!(alone, "--http-token-file needs --http IP:PORT as well");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let open = error(&flags, &with_key(&[]));
+    assert!(open.contains("--http-token-file") && open.contains("mode 0644"), "{open}");
+    let short = error(&flags[..2], &with_key(&[("PHIN_HTTP_TOKEN", "0123")]));
+    assert!(short.starts_with("PHIN_HTTP_TOKEN: token 1 has 4 characters"), "{short}");
 }
 
 #[test]
@@ -412,11 +447,14 @@ fn a_slip_is_answered_with_what_was_probably_meant() {
 
 #[test]
 fn who_may_use_http_is_said_together_with_its_address() {
-    let access = |flags: &[&str]| resolve(flags, &with_key(&[])).unwrap().http_access;
+    let access = |flags: &[&str]| {
+        let token = [("PHIN_HTTP_TOKEN", TOKEN)];
+        resolve(flags, &with_key(&token)).unwrap().http.unwrap().access
+    };
     let local = access(&["--http", "localhost:1", "--http-host", "A.example.,b"]);
-    assert_eq!((local.hosts, local.is_remote), (vec!["a.example".into(), "b".into()], false));
+    assert_eq!(local.hosts, ["a.example", "b"]);
     let remote = ["--http", "0.0.0.0:1", "--http-allow-remote"];
-    assert!(access(&remote).is_remote && !access(&remote).remote_writes);
+    assert!(!access(&remote).remote_writes);
     let writes = [&remote[..], &["--http-allow-remote-writes"]].concat();
     assert!(access(&writes).remote_writes);
     let alone = error(&[], &with_key(&[("PHIN_HTTP_ALLOW_REMOTE_WRITES", "true")]));

@@ -12,7 +12,11 @@ use super::{
     layers::Layers,
     place::{Place, Placed, SettingsError},
 };
-use crate::http::Access;
+use crate::{
+    failure::with_causes,
+    http::{Access, Addr},
+    token::Tokens,
+};
 
 /// The format of changes on standard output.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -46,11 +50,20 @@ pub(super) fn take_bind(layers: &mut Layers) -> Result<Placed<SocketAddr>, Setti
     Ok(bind.unwrap_or_else(|| Placed { value: DEFAULT_BIND, place: Place::default("bind") }))
 }
 
-/// Takes the HTTP address and its access rules. An address that other machines can reach needs `--http-allow-remote`.
-pub(super) fn take_http(
-    layers: &mut Layers,
-) -> Result<(Option<Placed<SocketAddr>>, Access), SettingsError> {
-    let http = layers.take("http", http_addr)?;
+/// The HTTP interface.
+#[derive(Debug)]
+pub(crate) struct Http {
+    pub(crate) addr: Placed<Addr>,
+    pub(crate) access: Access,
+    /// The file with the tokens, if they come from one.
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// Takes the HTTP address and its access rules. An address that other machines can reach needs a token and
+/// `--http-allow-remote`.
+pub(super) fn take_http(layers: &mut Layers) -> Result<Option<Http>, SettingsError> {
+    let addr = layers.take("http", http_addr)?;
+    let tokens = take_tokens(layers)?;
     let allow_remote = layers.take("http-allow-remote", boolean)?;
     let allow_writes = layers.take("http-allow-remote-writes", boolean)?;
     let hosts = layers.take("http-host", host_names)?;
@@ -63,30 +76,62 @@ pub(super) fn take_http(
     {
         return needs(&writes.place, "--http-allow-remote");
     }
-    let Some(http) = http else {
+    let Some(addr) = addr else {
         let allowed = allow_remote.as_ref().filter(|set| set.value).map(|set| &set.place);
-        return match allowed.or(hosts.as_ref().map(|set| &set.place)) {
+        let token = tokens.as_ref().map(|(tokens, _)| &tokens.place);
+        return match allowed.or(token).or(hosts.as_ref().map(|set| &set.place)) {
             Some(place) => needs(place, "--http IP:PORT"),
-            None => Ok((None, Access::default())),
+            None => Ok(None),
         };
     };
-    let is_remote = !http.value.ip().is_loopback();
-    if is_remote && !is_allowed(&allow_remote) {
-        return Err(match allow_remote {
-            Some(refused) => SettingsError::Contradiction {
-                first: http.place,
-                second: refused.place,
-                why: "other machines reach this address",
-            },
-            None => SettingsError::RemoteHttp { place: http.place, addr: http.value },
-        });
+    if addr.value.is_remote() {
+        match allow_remote {
+            Some(allowed) if !allowed.value => {
+                return Err(SettingsError::Contradiction {
+                    first: addr.place,
+                    second: allowed.place,
+                    why: "other machines reach this address",
+                });
+            }
+            Some(_) if tokens.is_some() => {}
+            Some(_) | None => {
+                return Err(SettingsError::RemoteHttp { place: addr.place, addr: addr.value });
+            }
+        }
     }
+    let (tokens, token_file) = tokens.map_or((None, None), |(tokens, file)| (Some(tokens), file));
     let access = Access {
+        tokens: tokens.map(|tokens| tokens.value),
         hosts: hosts.map_or_else(Vec::new, |hosts| hosts.value),
         remote_writes: is_allowed(&allow_writes),
-        is_remote,
     };
-    Ok((Some(http), access))
+    Ok(Some(Http { addr, access, token_file }))
+}
+
+/// The tokens, and the file that they come from if they do.
+type PlacedTokens = (Placed<Tokens>, Option<PathBuf>);
+
+fn take_tokens(layers: &mut Layers) -> Result<Option<PlacedTokens>, SettingsError> {
+    let file = layers.take_text("http-token-file");
+    let text = layers.take_text("http-token");
+    let secret = |place: &Place, problem| SettingsError::Secret { place: place.clone(), problem };
+    match (file, text) {
+        (Some(file), Some(text)) => Err(SettingsError::Contradiction {
+            first: file.place,
+            second: text.place,
+            why: "both give the token",
+        }),
+        (Some(Placed { value: path, place }), None) => {
+            let path = std::path::absolute(path).map_err(|e| secret(&place, e.to_string()))?;
+            let value = Tokens::read(&path).map_err(|e| secret(&place, with_causes(&e)))?;
+            Ok(Some((Placed { value, place }, Some(path))))
+        }
+        (None, Some(Placed { value: text, place })) => {
+            let value = Tokens::parse(&text).map_err(|e| secret(&place, e.to_string()))?;
+            Ok(Some((Placed { value, place }, None)))
+        }
+        (None, None) => Ok(None),
+    }
 }
 
 /// Parses host names, separated by commas.
@@ -209,11 +254,15 @@ fn socket_addr_or_ip(text: &str, default_port: u16) -> Result<SocketAddr, String
 }
 
 /// Parses an HTTP address, also as a URL: clients read the same variable as a URL, and both accept both forms.
-fn http_addr(text: &str) -> Result<SocketAddr, String> {
+fn http_addr(text: &str) -> Result<Addr, String> {
+    if let Some(path) = Addr::unix_path(text) {
+        return path.map(Addr::Unix);
+    }
     let addr = text.strip_prefix("http://").map_or(text, |rest| rest.trim_end_matches('/'));
     let loopback = addr.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
     let addr = loopback.as_deref().unwrap_or(addr);
-    addr.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7647 or [::1]:7647".into())
+    let expected = "expected IP:PORT, such as 127.0.0.1:7647 or [::1]:7647, or unix:PATH";
+    addr.parse().map(Addr::Tcp).map_err(|_| expected.into())
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {

@@ -24,5 +24,6 @@ mod restart;
 mod settings;
 mod signals;
 mod tags;
+mod tokens;
 mod watch;
 mod why;
