@@ -1,4 +1,4 @@
-//! X.509 certificates: creates a CA, issues certificates for nodes, and describes certificates.
+//! X.509 certificates: creates a CA, issues certificates for nodes, revokes and describes them.
 //!
 //! Only [`Credentials::Certificates`](crate::Credentials::Certificates) needs this module. With a [`ClusterKey`], every
 //! node issues its own certificate.
@@ -13,11 +13,13 @@
 //! # Ok::<(), phin_quic::certificates::CertificateError>(())
 //! ```
 
+mod revocation;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SigningKey, date_time_ymd,
+    Issuer, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SigningKey, date_time_ymd,
 };
 use ring::digest::{SHA256, digest};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
@@ -31,6 +33,9 @@ use crate::{
     identity::{Identity, PeerId, PublicKey},
     secret::{SecretText, hex, random},
 };
+
+pub(crate) use revocation::Revocations;
+pub use revocation::{RevocationListDescription, describe_revocations, revoke};
 
 /// The period in which a certificate is valid.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -88,16 +93,7 @@ pub fn issue(
     validity: Validity,
 ) -> Result<String, CertificateError> {
     let ca_certificate = first_certificate(&ca.certificate_pem)?;
-    let ca_key = KeyPair::from_pem(&ca.key_pem)
-        .map_err(|error| CertificateError::CaKey { reason: error.to_string() })?;
-    let parsed = parse(&ca_certificate)?;
-    if parsed.public_key().raw != ca_key.subject_public_key_info() {
-        let reason = "it is not the key of the CA's certificate".to_owned();
-        return Err(CertificateError::CaKey { reason });
-    }
-    if !parsed.is_ca() {
-        return Err(CertificateError::NotACa);
-    }
+    let ca_key = revocation::ca_key(ca, &parse(&ca_certificate)?)?;
     let issuer = Issuer::from_ca_cert_der(&ca_certificate, ca_key).map_err(not_issued)?;
     let mut params = leaf_params(name);
     set_validity(&mut params, validity)?;
@@ -149,6 +145,24 @@ pub fn describe(pem: &str) -> Result<Vec<CertificateDescription>, CertificateErr
     certificates(pem)?.iter().map(|der| describe_one(der)).collect()
 }
 
+/// Finds the CA that signed the first certificate of a PEM text, and returns its position among those of another PEM text;
+/// `None` if none of them did. Two CAs can have the same name, so the signature decides.
+///
+/// # Errors
+/// If one of the texts contains no certificate, or something else.
+pub fn position_of_issuer(
+    certificate_pem: &str,
+    ca_pem: &str,
+) -> Result<Option<usize>, CertificateError> {
+    let der = first_certificate(certificate_pem)?;
+    let certificate = parse(&der)?;
+    let cas = certificates(ca_pem)?;
+    let has_signed = |ca: &CertificateDer<'_>| {
+        parse(ca).is_ok_and(|ca| revocation::is_signed_by(&certificate, &ca))
+    };
+    Ok(cas.iter().position(has_signed))
+}
+
 /// Why a certificate could not be issued or read.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -168,6 +182,15 @@ pub enum CertificateError {
     /// The CA's certificate is not allowed to sign other certificates.
     #[error("the CA's certificate may not sign other certificates")]
     NotACa,
+    /// The text or the bytes are not a revocation list.
+    #[error("not a revocation list: {reason}")]
+    NotARevocationList {
+        /// The message of the parser.
+        reason: String,
+    },
+    /// A revocation list, or a certificate to revoke, is of another CA.
+    #[error("it was issued by another CA")]
+    OtherIssuer,
     /// The validity ends before it begins, or is outside of the years 1950 to 9999.
     #[error("the validity must end after it begins, within the years 1950 to 9999")]
     Validity,
@@ -259,6 +282,16 @@ fn set_validity(
     params: &mut CertificateParams,
     validity: Validity,
 ) -> Result<(), CertificateError> {
+    let (from, to) = seconds(validity)?;
+    params.not_before = date_time_ymd(1970, 1, 1) + from;
+    params.not_after = date_time_ymd(1970, 1, 1) + to;
+    // A renewed certificate for the same key needs another serial number.
+    params.serial_number = Some(random::<16>().map(|byte| byte & 0x7f).to_vec().into());
+    Ok(())
+}
+
+/// The bounds of the period, in seconds of Unix time.
+fn seconds(validity: Validity) -> Result<(Duration, Duration), CertificateError> {
     let seconds = |moment: SystemTime| {
         let since = moment.duration_since(UNIX_EPOCH).map_err(|_| CertificateError::Validity)?;
         match since.as_secs() {
@@ -267,14 +300,7 @@ fn set_validity(
         }
     };
     let (from, to) = (seconds(validity.not_before)?, seconds(validity.not_after)?);
-    if from > to {
-        return Err(CertificateError::Validity);
-    }
-    params.not_before = date_time_ymd(1970, 1, 1) + from;
-    params.not_after = date_time_ymd(1970, 1, 1) + to;
-    // A renewed certificate for the same key needs another serial number.
-    params.serial_number = Some(random::<16>().map(|byte| byte & 0x7f).to_vec().into());
-    Ok(())
+    if from > to { Err(CertificateError::Validity) } else { Ok((from, to)) }
 }
 
 fn describe_one(der: &[u8]) -> Result<CertificateDescription, CertificateError> {
@@ -295,8 +321,13 @@ fn describe_one(der: &[u8]) -> Result<CertificateDescription, CertificateError> 
         key_algorithm: key.map_or_else(|| oid.to_id_string(), |_| "Ed25519".to_owned()),
         peer_id: key.map(|key| PeerId::of(&key)),
         is_ca: certificate.is_ca(),
-        fingerprint: hex(digest(&SHA256, der).as_ref()),
+        fingerprint: fingerprint(der),
     })
+}
+
+/// The SHA-256 hash of a certificate, in hexadecimal.
+pub(crate) fn fingerprint(der: &[u8]) -> String {
+    hex(digest(&SHA256, der).as_ref())
 }
 
 fn name_text(name: &GeneralName<'_>) -> String {

@@ -16,6 +16,9 @@ pub enum CloseReason {
     Unwanted,
     /// Another connection between the two is used instead.
     Superseded,
+    /// The node accepts the credentials of the peer no longer, with which the connection was made. The peer may have
+    /// others by now.
+    Credentials,
     /// A reason that this release does not know.
     Other,
 }
@@ -53,6 +56,7 @@ impl CloseCode {
     const UNWANTED: Self = Self(VarInt::from_u32(6));
     pub(crate) const OWN_IDENTITY: Self = Self(VarInt::from_u32(7));
     pub(crate) const IDENTITY_IN_USE: Self = Self(VarInt::from_u32(8));
+    pub(crate) const CREDENTIALS: Self = Self(VarInt::from_u32(9));
     const OTHER: Self = Self(VarInt::from_u32(0));
     /// To watchers: there is no place.
     pub(crate) const WATCHERS_FULL: Self = Self(VarInt::from_u32(16));
@@ -74,6 +78,7 @@ impl From<CloseReason> for CloseCode {
             CloseReason::Left => Self::LEFT,
             CloseReason::Unwanted => Self::UNWANTED,
             CloseReason::Superseded => Self::SUPERSEDED,
+            CloseReason::Credentials => Self::CREDENTIALS,
             CloseReason::Other => Self::OTHER,
         }
     }
@@ -105,6 +110,7 @@ impl From<CloseCode> for DisconnectReason {
             CloseReason::Left,
             CloseReason::Unwanted,
             CloseReason::Superseded,
+            CloseReason::Credentials,
         ];
         let known = reasons.into_iter().find(|reason| CloseCode::from(*reason) == code);
         Self::Closed(known.unwrap_or(CloseReason::Other))
@@ -132,6 +138,7 @@ mod tests {
             CloseReason::Left,
             CloseReason::Unwanted,
             CloseReason::Superseded,
+            CloseReason::Credentials,
             CloseReason::Other,
         ] {
             let code = CloseCode::from(reason);

@@ -5,7 +5,10 @@ use std::{fmt, str::FromStr};
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-use crate::secret::{SecretText, derive, hex, random};
+use crate::{
+    certificates,
+    secret::{SecretText, derive, hex, random},
+};
 
 /// The name of a cluster: 1 to 64 ASCII letters, digits, `-`, `_` and `.`.
 ///
@@ -176,8 +179,9 @@ pub enum ClusterKeyError {
 
 /// The cluster keys of a node: its own key, and further keys whose holders it admits.
 ///
-/// Several keys allow a cluster to change its key while it runs. In three rolling restarts, give every node the old
-/// key and the new one, then the new key and the old one, then only the new key. A [`ClusterKey`] converts into a
+/// Several keys allow a cluster to change its key while it runs. In three steps, give every node the old key and the new
+/// one, then the new key and the old one, then only the new key
+/// ([`Transport::replace_credentials`](crate::Transport::replace_credentials)). A [`ClusterKey`] converts into a
 /// ring of one key.
 #[derive(Clone, Debug)]
 pub struct Keyring {
@@ -188,6 +192,14 @@ pub struct Keyring {
 impl Keyring {
     /// The maximum number of keys.
     pub const MAX_KEYS: usize = 8;
+
+    /// A fingerprint of each key, the node's own first: the SHA-256 of the certificate of the CA that its holders share, in
+    /// hexadecimal. It is no secret, and tells one key from another.
+    pub fn fingerprints(&self) -> Vec<String> {
+        self.admitted()
+            .map(|key| certificates::fingerprint(&certificates::cluster_ca(key)))
+            .collect()
+    }
 
     /// This node's own key, whose holders it admits too.
     pub(crate) fn own(&self) -> &ClusterKey {
@@ -293,6 +305,9 @@ mod tests {
         assert_eq!(keyring.own().0, new.0);
         let admitted: Vec<_> = keyring.admitted().map(|key| key.0.clone()).collect();
         assert_eq!(admitted, [new.0.clone(), old.0.clone()]);
+        let fingerprints = keyring.fingerprints();
+        assert_eq!(fingerprints[1..], Keyring::from(old).fingerprints());
+        assert_ne!(fingerprints[0], fingerprints[1]);
     }
 
     #[test]

@@ -282,6 +282,29 @@ impl Connections {
         draining.push(loser);
     }
 
+    /// Closes the connections that are accepted no longer, and returns their number.
+    pub(crate) fn disown(&self, is_accepted: impl Fn(&Connection) -> bool) -> usize {
+        // Collected first, so that no entry is locked while certificates are checked.
+        let mut all = Vec::new();
+        for state in &self.peers {
+            if let PeerState::Connected { connection, draining } = state.value() {
+                all.extend(draining.iter().chain([connection]).cloned());
+            }
+        }
+        all.retain(|connection| !is_accepted(connection));
+        for connection in &all {
+            self.disown_one(connection);
+        }
+        all.len()
+    }
+
+    /// Closes a connection that is accepted no longer. The peer may have other credentials by now, and dial again.
+    pub(crate) fn disown_one(&self, connection: &Arc<Connection>) {
+        add(&self.counters.connections_disowned, 1);
+        connection.close(CloseCode::CREDENTIALS);
+        self.lost(connection, DisconnectReason::Local);
+    }
+
     /// Removes a connection that has ended. Calling it twice is harmless.
     pub(crate) fn lost(&self, lost: &Arc<Connection>, reason: DisconnectReason) {
         if let Entry::Occupied(entry) = self.peers.entry(lost.peer.id) {

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    credentials::InUse,
     gate::Gate,
     handshake::{Dialled, Handshakes},
     identity::PeerId,
@@ -30,6 +31,7 @@ use crate::{
 /// Dials addresses, within limits.
 pub(crate) struct Dialler {
     endpoint: Endpoint,
+    credentials: Arc<InUse>,
     handshakes: Arc<Handshakes>,
     gate: Arc<Gate>,
     counters: Arc<Counters>,
@@ -43,6 +45,7 @@ type SeedDial = watch::Receiver<Option<Result<PeerId, DialError>>>;
 impl Dialler {
     pub(crate) fn new(
         endpoint: Endpoint,
+        credentials: Arc<InUse>,
         handshakes: Arc<Handshakes>,
         gate: Arc<Gate>,
         counters: Arc<Counters>,
@@ -50,7 +53,7 @@ impl Dialler {
     ) -> Arc<Self> {
         let slots = Arc::new(Semaphore::new(max_dials));
         let seed_dials = DashMap::new();
-        Arc::new(Self { endpoint, handshakes, gate, counters, slots, seed_dials })
+        Arc::new(Self { endpoint, credentials, handshakes, gate, counters, slots, seed_dials })
     }
 
     /// Takes a place among the dials under way; `None` if there are too many.
@@ -65,7 +68,7 @@ impl Dialler {
         self.gate.know(canonical(addr));
         let connecting = self
             .endpoint
-            .connect(addr, tls::SERVER_NAME)
+            .connect_with(self.credentials.client(), addr, tls::SERVER_NAME)
             .map_err(|error| DialError::Unreachable { reason: error.to_string() })?;
         self.handshakes.complete_dial(addr, connecting).await
     }

@@ -91,45 +91,55 @@ pub(crate) fn bind_failed(addr: SocketAddr, source: io::Error) -> BindError {
     }
 }
 
-/// Opens the endpoint, which dials and accepts over this socket.
+/// The QUIC settings of the two sides of a handshake.
+pub(crate) struct QuicConfigs {
+    pub(crate) server: quinn::ServerConfig,
+    pub(crate) client: quinn::ClientConfig,
+}
+
+impl QuicConfigs {
+    pub(crate) fn new(tls: &Tls, params: &Params) -> Self {
+        let transport = Arc::new(quic_config(params));
+        let mut tokens = ValidationTokenConfig::default();
+        // Tokens would save a round trip only for clients that had to prove their address.
+        tokens.sent(0);
+        let mut server = quinn::ServerConfig::with_crypto(tls.server.clone());
+        server
+            .transport_config(transport.clone())
+            .validation_token_config(tokens)
+            // A node is reachable at the address that it announces. A peer whose address changes dials again.
+            .migration(false)
+            .max_incoming(MAX_HANDSHAKES)
+            .incoming_buffer_size(MAX_INCOMING_BYTES)
+            .incoming_buffer_size_total(MAX_INCOMING_BYTES_TOTAL);
+        Self { server, client: Self::client(tls, transport) }
+    }
+
+    pub(crate) fn client(tls: &Tls, transport: Arc<quinn::TransportConfig>) -> quinn::ClientConfig {
+        let mut client = quinn::ClientConfig::new(tls.client.clone());
+        client.transport_config(transport).token_store(Arc::new(NoneTokenStore));
+        client
+    }
+}
+
+/// Opens the endpoint, which accepts over this socket. Each dial has its own configuration.
 pub(crate) fn open_endpoint(
     identity: &Identity,
-    tls: Tls,
-    params: &Params,
+    server: quinn::ServerConfig,
     socket: Arc<Socket>,
 ) -> io::Result<Endpoint> {
-    let transport = Arc::new(quic_config(params));
-    let mut tokens = ValidationTokenConfig::default();
-    // Tokens would save a round trip only for clients that had to prove their address.
-    tokens.sent(0);
-    let mut server = quinn::ServerConfig::with_crypto(tls.server);
-    server
-        .transport_config(transport.clone())
-        .validation_token_config(tokens)
-        // A node is reachable at the address that it announces. A peer whose address changes dials again.
-        .migration(false)
-        .max_incoming(MAX_HANDSHAKES)
-        .incoming_buffer_size(MAX_INCOMING_BYTES)
-        .incoming_buffer_size_total(MAX_INCOMING_BYTES_TOTAL);
-    let mut client = quinn::ClientConfig::new(tls.client);
-    client.transport_config(transport).token_store(Arc::new(NoneTokenStore));
-
-    let runtime = Arc::new(TokioRuntime);
-    let config = endpoint_config(identity);
-    let mut endpoint = Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)?;
-    endpoint.set_default_client_config(client);
-    Ok(endpoint)
+    let (config, runtime) = (endpoint_config(identity), Arc::new(TokioRuntime));
+    Endpoint::new_with_abstract_socket(config, Some(server), socket, runtime)
 }
 
 /// Opens an endpoint that only dials.
 pub(crate) fn open_client(
     identity: &Identity,
-    tls: Tls,
+    tls: &Tls,
     transport: quinn::TransportConfig,
     socket: Arc<Socket>,
 ) -> io::Result<Endpoint> {
-    let mut client = quinn::ClientConfig::new(tls.client);
-    client.transport_config(Arc::new(transport)).token_store(Arc::new(NoneTokenStore));
+    let client = QuicConfigs::client(tls, Arc::new(transport));
     let runtime = Arc::new(TokioRuntime);
     let config = endpoint_config(identity);
     let mut endpoint = Endpoint::new_with_abstract_socket(config, None, socket, runtime)?;

@@ -48,6 +48,7 @@ mod cluster;
 mod config;
 mod connection;
 mod connections;
+mod credentials;
 mod dial;
 mod endpoint;
 mod gate;

@@ -31,6 +31,9 @@ pub enum Refusal {
     /// Its certificate or the CA's is not yet valid, or a clock is wrong.
     #[error("the certificate is not yet valid")]
     CertificateNotYetValid,
+    /// Its certificate is in a revocation list.
+    #[error("the certificate is revoked")]
+    CertificateRevoked,
     /// It speaks QUIC but not phin.
     #[error("the peer does not speak phin")]
     NotPhin,
@@ -77,6 +80,7 @@ impl Refusal {
         match u64::from(code) {
             0x130 => Self::WrongKey,
             0x178 => Self::OtherCluster,
+            0x12c => Self::CertificateRevoked,
             0x12d => Self::CertificateExpired,
             0x12e if reason.contains(NOT_YET_VALID) => Self::CertificateNotYetValid,
             0x12e if reason.contains(NOT_ED25519) => {
@@ -96,6 +100,7 @@ impl Refusal {
             Self::NotPhin => 4,
             Self::Full => 5,
             Self::Other(_) => 6,
+            Self::CertificateRevoked => 7,
         }
     }
 }

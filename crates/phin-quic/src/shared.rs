@@ -24,6 +24,7 @@ use crate::{
     config::Params,
     connection::{Connection, NotSent},
     connections::Connections,
+    credentials::InUse,
     dial::Dialler,
     handshake::{Accepted, Dialled},
     identity::PeerId,
@@ -35,6 +36,7 @@ use crate::{
     socket::Socket,
     stats::{Counters, TransportStats, add, count},
     streams::{Outgoing, Undelivered},
+    tls::{Credentials, CredentialsError},
     watch::serve::Places,
 };
 
@@ -45,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) params: Arc<Params>,
     pub(crate) runtime: Handle,
     pub(crate) endpoint: Endpoint,
+    pub(crate) credentials: Arc<InUse>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) inbox: Arc<Inbox>,
@@ -87,7 +90,10 @@ impl Shared {
         self.runtime.spawn(async move {
             match shared.acceptor.complete(admitted).await {
                 Some(Accepted::Member(connection)) => shared.register(connection),
-                Some(Accepted::Watcher(Some(watcher))) => shared.watchers.arrived(watcher),
+                Some(Accepted::Watcher(Some(watcher))) => {
+                    let is_accepted = |quic: &quinn::Connection| shared.credentials.accepts(quic);
+                    shared.watchers.arrived(watcher, is_accepted);
+                }
                 Some(Accepted::Watcher(None)) | None => {}
             }
         });
@@ -267,10 +273,32 @@ impl Shared {
         for message in waiting.into_messages() {
             self.send(connection.peer, message);
         }
+        // The credentials may have been replaced during the handshake, and the connections examined before this one was
+        // among them.
+        if !self.credentials.accepts(&connection.quic) {
+            self.connections.disown_one(&connection);
+        }
         // A close of all connections may have missed one that was established at that moment.
         if self.is_closed() {
             connection.close(CloseCode::SHUTDOWN);
         }
+    }
+
+    /// Uses other credentials from now on, and closes the connections that they do not accept. Returns their number.
+    pub(crate) fn replace_credentials(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<usize, CredentialsError> {
+        let server = self.credentials.replace(credentials)?;
+        self.endpoint.set_server_config(Some(server));
+        if self.is_closed() {
+            // As `close` does, which may have come first.
+            self.endpoint.set_server_config(None);
+        }
+        let members =
+            self.connections.disown(|connection| self.credentials.accepts(&connection.quic));
+        let watchers = self.watchers.disown(|quic| self.credentials.accepts(quic), &self.counters);
+        Ok(members + watchers)
     }
 
     pub(crate) fn stats(&self) -> TransportStats {

@@ -76,6 +76,8 @@ counters! {
     /// Incoming connections turned away beyond
     /// [`TransportConfig::max_connections`](crate::TransportConfig::max_connections).
     connections_turned_away,
+    /// Connections, watchers' included, closed because the peer's certificate was accepted no longer.
+    connections_disowned,
     /// Watchers that were given a place.
     watchers_accepted,
     /// Watchers refused beyond [`TransportConfig::max_watchers`](crate::TransportConfig::max_watchers).
@@ -150,6 +152,8 @@ pub struct RefusalStats {
     pub certificate_expired: u64,
     /// Refused with [`Refusal::CertificateNotYetValid`].
     pub certificate_not_yet_valid: u64,
+    /// Refused with [`Refusal::CertificateRevoked`].
+    pub certificate_revoked: u64,
     /// Refused with [`Refusal::NotPhin`].
     pub not_phin: u64,
     /// Refused with [`Refusal::Full`].
@@ -164,6 +168,7 @@ struct RefusalCounters {
     other_cluster: AtomicU64,
     certificate_expired: AtomicU64,
     certificate_not_yet_valid: AtomicU64,
+    certificate_revoked: AtomicU64,
     not_phin: AtomicU64,
     full: AtomicU64,
     other: AtomicU64,
@@ -176,6 +181,7 @@ impl RefusalCounters {
             other_cluster: self.other_cluster.load(Ordering::Relaxed),
             certificate_expired: self.certificate_expired.load(Ordering::Relaxed),
             certificate_not_yet_valid: self.certificate_not_yet_valid.load(Ordering::Relaxed),
+            certificate_revoked: self.certificate_revoked.load(Ordering::Relaxed),
             not_phin: self.not_phin.load(Ordering::Relaxed),
             full: self.full.load(Ordering::Relaxed),
             other: self.other.load(Ordering::Relaxed),
@@ -209,6 +215,7 @@ impl Counters {
                 Refusal::OtherCluster => &self.refusals.other_cluster,
                 Refusal::CertificateExpired => &self.refusals.certificate_expired,
                 Refusal::CertificateNotYetValid => &self.refusals.certificate_not_yet_valid,
+                Refusal::CertificateRevoked => &self.refusals.certificate_revoked,
                 Refusal::NotPhin => &self.refusals.not_phin,
                 Refusal::Full => &self.refusals.full,
                 Refusal::Other(_) => &self.refusals.other,

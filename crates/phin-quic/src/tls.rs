@@ -2,7 +2,7 @@
 //!
 //! Names in certificates are never compared: a peer is identified by the key that it proved.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use rustls::{
@@ -19,10 +19,10 @@ use rustls::{
         danger::{ClientCertVerified, ClientCertVerifier},
     },
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use crate::{
-    certificates::{self, CertificateError},
+    certificates::{self, CertificateError, Revocations},
     cluster::{ClusterName, Keyring},
     identity::{Identity, PublicKey},
     refusal::{NOT_ED25519, NOT_YET_VALID},
@@ -47,6 +47,9 @@ pub enum Credentials {
         ca_pem: String,
         /// The certificate of this node as PEM, followed by intermediate certificates if there are any.
         cert_chain_pem: String,
+        /// Revocation lists of the CAs as PEM, if there are any. Handshakes refuse the certificates in them. A list is used
+        /// also after the time at which it promises the next one.
+        crl_pem: Option<String>,
     },
 }
 
@@ -69,6 +72,22 @@ pub enum CredentialsError {
     /// The node's certificate was issued by none of the CAs in `ca_pem`, so no other node would admit it.
     #[error("the certificate of this node was issued by none of the CAs given")]
     OtherCa,
+    /// The node's certificate, or its CA's, has expired or is not yet valid. At the start it is accepted with a warning,
+    /// because the clock may be wrong.
+    #[error("the certificate of this node cannot be used now: {reason}")]
+    NotValid {
+        /// The reason.
+        reason: String,
+    },
+    /// One of the revocation lists has the node's own certificate.
+    #[error("the certificate of this node is revoked")]
+    Revoked,
+    /// A revocation list cannot be read, or is of none of the CAs.
+    #[error("the revocation list cannot be used")]
+    RevocationList(#[source] CertificateError),
+    /// They are of a cluster with another name, which cannot change while a node runs.
+    #[error("the credentials are of a cluster with another name")]
+    OtherCluster,
     /// The TLS library does not accept them.
     #[error("TLS does not accept the credentials: {reason}")]
     Tls {
@@ -81,6 +100,9 @@ pub enum CredentialsError {
 pub(crate) struct Tls {
     pub(crate) client: Arc<QuicClientConfig>,
     pub(crate) server: Arc<QuicServerConfig>,
+    pub(crate) verifier: Arc<Verifier>,
+    /// Whether peers would accept the node's own certificate now.
+    pub(crate) own_certificate: Result<(), CredentialsError>,
     /// The ALPN id by which a server knows a watcher.
     pub(crate) watch_protocol: Vec<u8>,
 }
@@ -103,10 +125,13 @@ impl Tls {
         credentials: &Credentials,
         speaks: Speaks,
     ) -> Result<Self, CredentialsError> {
-        let Resolved { cluster, anchors, chain } = resolve(identity, credentials)?;
+        let Resolved { cluster, anchors, chain, revocations } = resolve(identity, credentials)?;
         let provider = Arc::new(provider());
-        let verifier = Arc::new(Verifier::new(&anchors, &provider)?);
-        verifier.check_own(&chain)?;
+        let verifier = Arc::new(Verifier::new(&anchors, &revocations, &provider)?);
+        let own_certificate = match verifier.check_own(&chain) {
+            valid @ (Ok(()) | Err(CredentialsError::NotValid { .. })) => valid,
+            Err(error) => return Err(error),
+        };
         let (protocol, watch_protocol) = (cluster.protocol(), cluster.watch_protocol());
         // A server takes the first of its own that the client offers.
         let both = vec![watch_protocol.clone(), protocol.clone()];
@@ -133,7 +158,7 @@ impl Tls {
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(rejected)?
-            .with_client_cert_verifier(verifier)
+            .with_client_cert_verifier(verifier.clone())
             .with_single_cert(chain, identity.tls_key())
             .map_err(rejected)?;
         server.alpn_protocols = server_protocols;
@@ -143,8 +168,19 @@ impl Tls {
         Ok(Self {
             client: Arc::new(QuicClientConfig::try_from(client).map_err(no_suite)?),
             server: Arc::new(QuicServerConfig::try_from(server).map_err(no_suite)?),
+            verifier,
+            own_certificate,
             watch_protocol,
         })
+    }
+}
+
+impl Tls {
+    /// Warns at the start if peers will refuse the node's own certificate. That is no error, because the clock may be wrong.
+    pub(crate) fn warn_if_not_valid(&self) {
+        if let Err(error) = &self.own_certificate {
+            tracing::warn!(%error, "peers will refuse the certificate of this node");
+        }
     }
 }
 
@@ -163,6 +199,7 @@ struct Resolved<'a> {
     cluster: &'a ClusterName,
     anchors: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
+    revocations: Revocations,
 }
 
 fn resolve<'a>(
@@ -174,8 +211,9 @@ fn resolve<'a>(
             cluster,
             anchors: keys.admitted().map(certificates::cluster_ca).collect(),
             chain: vec![certificates::cluster_leaf(keys.own(), identity)],
+            revocations: Revocations::default(),
         }),
-        Credentials::Certificates { cluster, ca_pem, cert_chain_pem } => {
+        Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem } => {
             let anchors = certificates::certificates(ca_pem).map_err(CredentialsError::Ca)?;
             let chain = certificates::certificates(cert_chain_pem);
             let chain = chain.map_err(CredentialsError::Certificate)?;
@@ -183,7 +221,14 @@ fn resolve<'a>(
             match leaf.map_err(CredentialsError::Certificate)?.flatten() {
                 None => Err(CredentialsError::NotEd25519),
                 Some(key) if key != identity.public_key() => Err(CredentialsError::OtherKey),
-                Some(_) => Ok(Resolved { cluster, anchors, chain }),
+                Some(_) => {
+                    let intermediates = chain.get(1..).unwrap_or_default();
+                    let check = |pem: &String| Revocations::check(pem, &anchors, intermediates);
+                    let revocations = crl_pem.as_ref().map(check).transpose();
+                    let revocations = revocations.map_err(CredentialsError::RevocationList)?;
+                    let revocations = revocations.unwrap_or_default();
+                    Ok(Resolved { cluster, anchors, chain, revocations })
+                }
             }
         }
     }
@@ -202,7 +247,7 @@ fn provider() -> CryptoProvider {
 }
 
 /// Checks the certificate of the far end, for clients and servers.
-struct Verifier {
+pub(crate) struct Verifier {
     anchors: Vec<Anchor>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -212,34 +257,56 @@ struct Anchor {
     not_before: i64,
     not_after: i64,
     roots: Arc<RootCertStore>,
+    /// Checks clients, and revocation.
     clients: Arc<dyn ClientCertVerifier>,
+    has_revocations: bool,
 }
 
 impl Verifier {
     fn new(
         anchors: &[CertificateDer<'static>],
+        revocations: &Revocations,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, CredentialsError> {
-        let anchors: Result<Vec<_>, _> =
-            anchors.iter().map(|anchor| Anchor::new(anchor, provider)).collect();
+        let anchors = anchors.iter().enumerate();
+        let anchors: Result<Vec<_>, _> = anchors
+            .map(|(position, anchor)| Anchor::new(anchor, revocations.below(position), provider))
+            .collect();
         Ok(Self { anchors: anchors?, algorithms: provider.signature_verification_algorithms })
     }
 
-    /// Checks the node's own certificate at the start, as every peer will. An expired one only causes a warning,
-    /// because the clock may be wrong.
+    /// Checks the node's own certificate, as every peer will.
     fn check_own(&self, chain: &[CertificateDer<'static>]) -> Result<(), CredentialsError> {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return Ok(());
         };
-        let unknown = rustls::Error::from(TlsCertificateError::UnknownIssuer);
         match self.verify_client_cert(leaf, intermediates, UnixTime::now()) {
-            Ok(_) => {}
-            Err(error) if error == unknown => return Err(CredentialsError::OtherCa),
-            Err(error) => {
-                tracing::warn!(%error, "peers will refuse the certificate of this node");
+            Ok(_) => Ok(()),
+            Err(rustls::Error::InvalidCertificate(TlsCertificateError::UnknownIssuer)) => {
+                Err(CredentialsError::OtherCa)
             }
+            Err(rustls::Error::InvalidCertificate(TlsCertificateError::Revoked)) => {
+                Err(CredentialsError::Revoked)
+            }
+            Err(error) => Err(CredentialsError::NotValid { reason: not_valid(&error) }),
         }
-        Ok(())
+    }
+
+    /// Whether a connection may go on whose far end proved itself with these certificates. Time does not end it: only a CA
+    /// that admits no longer, or a revocation.
+    pub(crate) fn accepts(&self, chain: &[CertificateDer<'_>]) -> bool {
+        let Some((leaf, intermediates)) = chain.split_first() else {
+            return false;
+        };
+        let Ok((not_before, not_after)) = certificates::unix_validity(leaf) else {
+            return false;
+        };
+        let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
+        let seconds = u64::try_from(now.min(not_after).max(not_before)).unwrap_or(0);
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        self.anchors
+            .iter()
+            .any(|anchor| anchor.clients.verify_client_cert(leaf, intermediates, then).is_ok())
     }
 
     /// Succeeds if the check succeeds with one of the CAs. Among several failures, reports one that says more than
@@ -265,8 +332,10 @@ impl Verifier {
 impl Anchor {
     fn new(
         certificate: &CertificateDer<'static>,
+        revocations: Vec<CertificateRevocationListDer<'static>>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, CredentialsError> {
+        let has_revocations = !revocations.is_empty();
         let rejected = |reason: String| CredentialsError::Tls { reason };
         let (not_before, not_after) =
             certificates::unix_validity(certificate).map_err(CredentialsError::Ca)?;
@@ -275,9 +344,12 @@ impl Anchor {
         let roots = Arc::new(roots);
         let clients = WebPkiClientVerifier::builder_with_provider(roots.clone(), provider.clone())
             .clear_root_hint_subjects()
+            .with_crls(revocations)
+            // Not every CA has a list.
+            .allow_unknown_revocation_status()
             .build()
             .map_err(|error| rejected(error.to_string()))?;
-        Ok(Self { not_before, not_after, roots, clients })
+        Ok(Self { not_before, not_after, roots, clients, has_revocations })
     }
 
     fn check_validity(&self, now: UnixTime) -> Result<(), TlsCertificateError> {
@@ -304,8 +376,24 @@ fn translated(error: rustls::Error) -> TlsCertificateError {
         rustls::Error::InvalidCertificate(
             TlsCertificateError::NotValidYet | TlsCertificateError::NotValidYetContext { .. },
         ) => marked(NOT_YET_VALID),
+        rustls::Error::InvalidCertificate(TlsCertificateError::ExpiredContext { .. }) => {
+            TlsCertificateError::Expired
+        }
         rustls::Error::InvalidCertificate(error) => error,
         _ => TlsCertificateError::BadEncoding,
+    }
+}
+
+/// Why the node's own certificate is not valid, in words.
+fn not_valid(error: &rustls::Error) -> String {
+    match error {
+        rustls::Error::InvalidCertificate(TlsCertificateError::Expired) => {
+            "it or its CA has expired".to_owned()
+        }
+        error if error.to_string().contains(NOT_YET_VALID) => {
+            "it or its CA is not yet valid".to_owned()
+        }
+        error => error.to_string(),
     }
 }
 
@@ -389,7 +477,12 @@ impl ServerCertVerifier for Verifier {
                 intermediates,
                 now,
                 algorithms,
-            )
+            )?;
+            // rustls checks revocation of servers only together with their names. A node is a client too.
+            match anchor.has_revocations {
+                true => anchor.clients.verify_client_cert(end_entity, intermediates, now).map(drop),
+                false => Ok(()),
+            }
         })?;
         Ok(ServerCertVerified::assertion())
     }

@@ -16,8 +16,9 @@ use crate::{
     close::CloseReason,
     config::{Params, TransportConfig},
     connections::Connections,
+    credentials::InUse,
     dial::Dialler,
-    endpoint::{BindError, bind_failed, bind_socket, open_endpoint},
+    endpoint::{BindError, QuicConfigs, bind_failed, bind_socket, open_endpoint},
     gate::Gate,
     handshake::Handshakes,
     identity::{Identity, PeerId},
@@ -29,7 +30,7 @@ use crate::{
     shared::{MAX_PATH_CHECKS, Shared},
     socket::Socket,
     stats::{Counters, TransportStats},
-    tls::{Credentials, Speaks, Tls},
+    tls::{Credentials, CredentialsError, Speaks, Tls},
     watch::serve::{Places, Watchers},
 };
 
@@ -60,6 +61,9 @@ impl Transport {
             _ => Speaks::MembersAndServesWatchers,
         };
         let tls = Tls::new(&identity, &credentials, speaks)?;
+        tls.warn_if_not_valid();
+        let configs = QuicConfigs::new(&tls, &params);
+        let credentials = Arc::new(InUse::new(identity.clone(), speaks, &tls, &configs));
         let watch_protocol = tls.watch_protocol.clone();
         let socket = bind_socket(params.bind)?;
         let failed = |source| bind_failed(params.bind, source);
@@ -67,7 +71,7 @@ impl Transport {
         let counters = Arc::new(Counters::default());
         let gate = Gate::new(counters.clone());
         let socket = Socket::new(socket, gate.clone()).map_err(failed)?;
-        let endpoint = open_endpoint(&identity, tls, &params, socket.clone()).map_err(failed)?;
+        let endpoint = open_endpoint(&identity, configs.server, socket.clone()).map_err(failed)?;
         let queue = Arc::new(Queue::new(params.max_received_datagrams, counters.clone()));
         let (id, params) = (identity.id(), Arc::new(params));
         let watchers = Places::new(watch_protocol, params.clone());
@@ -79,6 +83,7 @@ impl Transport {
             params: params.clone(),
             runtime,
             endpoint: endpoint.clone(),
+            credentials: credentials.clone(),
             queue: queue.clone(),
             counters: counters.clone(),
             inbox: Arc::new(Inbox::new(params.clone(), queue.clone(), counters.clone())),
@@ -89,7 +94,14 @@ impl Transport {
                 counters.clone(),
                 params.max_connections,
             ),
-            dialler: Dialler::new(endpoint, handshakes, gate, counters, params.max_dials),
+            dialler: Dialler::new(
+                endpoint,
+                credentials,
+                handshakes,
+                gate,
+                counters,
+                params.max_dials,
+            ),
             watchers,
             path_checks: Semaphore::new(MAX_PATH_CHECKS),
             is_closed: AtomicBool::new(false),
@@ -173,6 +185,23 @@ impl Transport {
     /// Until it is called, watchers that connect wait.
     pub fn take_watchers(&self) -> Option<Watchers> {
         self.shared().watchers.take()
+    }
+
+    /// Uses other credentials for all handshakes from now on, as client and as server. Closes the connections whose far end
+    /// proved itself with a certificate that they do not accept, and returns their number. All others stay.
+    ///
+    /// A certificate that expires does not end a connection; one of a CA that is not among the new ones, or in a
+    /// revocation list, does. A peer that has other credentials by now dials again. Checking a thousand connections takes
+    /// a tenth of a second, so call it where that delays nothing.
+    ///
+    /// # Errors
+    /// The credentials cannot be used, the node's certificate is not valid now or for another key, or they are of a cluster
+    /// with another name. Then nothing has changed.
+    pub fn replace_credentials(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<usize, CredentialsError> {
+        self.shared().replace_credentials(credentials)
     }
 
     /// Returns the counters since the transport was bound.

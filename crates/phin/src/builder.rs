@@ -11,9 +11,9 @@ use phin_quic::Keyring;
 use phin_swim::{Config, ServingState, Tags};
 
 use crate::{
-    Cluster, Newcomer, StartError,
+    Cluster, Credentials, Newcomer, StartError,
     admission::Hook,
-    start::{Admission, Advertise, start},
+    start::{Advertise, start},
     topics::Limits,
 };
 
@@ -23,7 +23,7 @@ use crate::{
 pub struct Builder {
     pub(crate) name: Option<String>,
     pub(crate) cluster: String,
-    pub(crate) admission: Option<Admission>,
+    pub(crate) credentials: Option<Credentials>,
     pub(crate) bind: SocketAddr,
     pub(crate) advertise: Option<Advertise>,
     pub(crate) seeds: Vec<String>,
@@ -47,7 +47,7 @@ impl Default for Builder {
         Self {
             name: None,
             cluster: "phin".to_owned(),
-            admission: None,
+            credentials: None,
             bind: (Ipv4Addr::LOCALHOST, 0).into(),
             advertise: None,
             seeds: Vec::new(),
@@ -84,25 +84,26 @@ impl Builder {
 
     /// Sets the cluster key: every node that has it is admitted. A [`Keyring`] holds further keys while one
     /// replaces another. Replaces certificates set before.
-    pub fn key(mut self, key: impl Into<Keyring>) -> Self {
-        self.admission = Some(Admission::Key(key.into()));
-        self
+    pub fn key(self, key: impl Into<Keyring>) -> Self {
+        self.credentials(Credentials::key(key))
     }
 
     /// Sets the CA that admits nodes to the cluster, and this node's certificate and private key (Ed25519),
     /// each as PEM. Replaces a key set before. The private key is the node's identity, even if there is a
     /// data directory.
     pub fn certificates(
-        mut self,
+        self,
         ca_pem: impl Into<String>,
         cert_pem: impl Into<String>,
         key_pem: impl Into<String>,
     ) -> Self {
-        self.admission = Some(Admission::Certificates {
-            ca_pem: ca_pem.into(),
-            cert_pem: cert_pem.into(),
-            key_pem: key_pem.into(),
-        });
+        self.credentials(Credentials::certificates(ca_pem, cert_pem, key_pem))
+    }
+
+    /// Sets the credentials, such as certificates with revocation lists. Replaces a key and certificates set before.
+    /// [`Cluster::replace_credentials`] replaces them while the node runs.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
         self
     }
 

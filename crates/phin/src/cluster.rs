@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use phin_quic::ClusterName;
 use phin_swim::{Data, DataEvent, Link, MemberId, Members};
 use tokio::{
     sync::{mpsc, watch},
@@ -17,7 +18,8 @@ use tokio::{
 
 use crate::{
     AdvertiseError, Builder, ForgetError, JoinError, Joined, Moment, PhiSubscription,
-    RefusedHandshake, Report, Stats, Stopped, SubscribePhiError, Subscription, Unreached,
+    RefusedHandshake, Report, SetSeedsError, StartError, Stats, Stopped, SubscribePhiError,
+    Subscription, Unreached,
     answers::Answers,
     clock::Clock,
     command::{Command, Node, Question},
@@ -25,6 +27,8 @@ use crate::{
     join::Joiner,
     random::Random,
     report::Shown,
+    seeds::Seed,
+    start::parse_seeds,
     status::{IdentityConflict, StatusView},
     subscription::Published,
     topics::Topics,
@@ -47,6 +51,7 @@ pub struct Cluster {
 /// State shared by all handles of a node.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
+    pub(crate) cluster: ClusterName,
     pub(crate) id: MemberId,
     pub(crate) local_addr: SocketAddr,
     pub(crate) name: String,
@@ -58,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Sender<bool>,
     pub(crate) commands: mpsc::Sender<Command>,
     pub(crate) joiner: Joiner,
+    pub(crate) seeds: watch::Sender<Vec<Seed>>,
     pub(crate) random: Random,
 }
 
@@ -158,6 +164,26 @@ impl Cluster {
     /// No address admitted this node. The error is that of the last address that gave a reason.
     pub async fn join(&self, seed: impl ToString) -> Result<Joined, JoinError> {
         self.shared.joiner.join(&seed.to_string()).await
+    }
+
+    /// Replaces the addresses at which the node looks for members ([`Builder::seeds`]). The new ones are tried at once; without
+    /// any, the node no longer looks. Members that are known stay.
+    ///
+    /// # Errors
+    /// One of them is not an address or "host:port", and none was replaced; or the node has been shut down.
+    pub async fn set_seeds(
+        &self,
+        seeds: impl IntoIterator<Item: ToString>,
+    ) -> Result<(), SetSeedsError> {
+        let seeds: Vec<_> = seeds.into_iter().map(|seed| seed.to_string()).collect();
+        let parsed = parse_seeds(&seeds).map_err(|error| match error {
+            StartError::Seed { seed } => SetSeedsError::Seed { seed },
+            other => SetSeedsError::Seed { seed: other.to_string() },
+        })?;
+        // The node has to run.
+        self.ask(|_, _| ()).await?;
+        self.shared.seeds.send_replace(parsed);
+        Ok(())
     }
 
     /// Whether this node is in the cluster: a seed has admitted it, another member is known, or it was given

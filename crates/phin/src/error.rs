@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
-use phin_quic::{BindError, ClusterNameError, DialError, IdentityError};
+use phin_quic::{BindError, ClusterNameError, CredentialsError, DialError, IdentityError};
 use phin_swim::{
     ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PublishError as PublishRefusal,
     QueryError as QueryRefusal, SendFailure, SendRefusal, StandError as StandRefusal, TagError,
@@ -253,6 +253,41 @@ pub enum SetTagError {
     /// A tag is not allowed, or the tags would exceed a limit. None was changed.
     #[error(transparent)]
     Tag(#[from] TagError),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a node does not use other credentials. It goes on with those that it has.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplaceCredentialsError {
+    /// The private key cannot be read.
+    #[error("the private key cannot be used")]
+    Identity(#[from] IdentityError),
+    /// The private key is another one. It is the identity of the node, which only a restart changes.
+    #[error(
+        "the private key is not the one with which this node runs; restart it to change its identity"
+    )]
+    OtherIdentity,
+    /// The credentials do not belong together, or would not work now.
+    #[error("the credentials cannot be used")]
+    Credentials(#[from] CredentialsError),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a node does not look for members at other addresses.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SetSeedsError {
+    /// A seed is not an address and not "host:port".
+    #[error("not a seed address: {seed:?}")]
+    Seed {
+        /// The text given.
+        seed: String,
+    },
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

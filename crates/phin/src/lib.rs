@@ -38,6 +38,7 @@
 //! | act on suspicion early | [`Cluster::subscribe_phi`] |
 //! | see why a member is dead | [`Cluster::why`], [`Report`] |
 //! | decide on newcomers | [`Builder::admit`] |
+//! | replace keys and certificates | [`Cluster::replace_credentials`], [`Credentials`] |
 //! | depart | [`Cluster::leave`], then [`Cluster::shutdown`] |
 //! | follow a cluster without being a member | [`Watcher`] |
 //! | watch without keeping the node running | [`Cluster::downgrade`], [`WeakCluster`] |
@@ -75,6 +76,7 @@ mod changes;
 mod clock;
 mod cluster;
 mod command;
+mod credentials;
 mod data;
 mod data_dir;
 mod driver;
@@ -117,10 +119,12 @@ pub use admission::Newcomer;
 pub use answers::{IncomingQuery, QueryHandler, Refused};
 pub use builder::Builder;
 pub use cluster::{Cluster, Departure};
+pub use credentials::Credentials;
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, QueryError, SendError,
-    SetTagError, StandError, StartError, Stopped, SubscribePhiError,
+    AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, QueryError,
+    ReplaceCredentialsError, SendError, SetSeedsError, SetTagError, StandError, StartError,
+    Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
 pub use leadership::{Candidacy, Leader, LeaderSubscription, Tenure};

@@ -25,7 +25,8 @@ use crate::{
 /// to a live member nor to this node. Rounds follow each other quickly at first, then rarely, in large clusters most
 /// rarely.
 pub(crate) struct Seeding {
-    pub(crate) seeds: Vec<Seed>,
+    /// They can change while the node runs.
+    pub(crate) seeds: watch::Receiver<Vec<Seed>>,
     pub(crate) joiner: Joiner,
     pub(crate) company: Company,
     /// Where this node listens.
@@ -56,9 +57,15 @@ impl Seeding {
         let mut failures = Failures::default();
         let mut delay = MIN_DELAY;
         let mut was_alone = true;
+        let mut is_changed = false;
         loop {
-            if self.company.wait_until_staying().await.is_err() {
+            if self.company.wait_until_staying().await.is_err()
+                || self.wait_for_seeds().await.is_err()
+            {
                 return;
+            }
+            if std::mem::take(&mut is_changed) {
+                delay = MIN_DELAY;
             }
             let is_alone = self.company.is_alone();
             if std::mem::replace(&mut was_alone, is_alone) != is_alone {
@@ -80,13 +87,19 @@ impl Seeding {
             if self.sleep(rest).await.is_err() {
                 return;
             }
+            is_changed = self.seeds.has_changed().unwrap_or(false);
         }
+    }
+
+    async fn wait_for_seeds(&mut self) -> Result<(), RecvError> {
+        self.seeds.wait_for(|seeds| !seeds.is_empty()).await.map(drop)
     }
 
     /// Tries every address of every seed, seeds at the same time, the addresses of each in turn.
     async fn try_all(&self) -> Round {
         let mut tries = JoinSet::new();
-        for seed in &self.seeds {
+        let seeds = self.seeds.borrow().clone();
+        for seed in &seeds {
             let this = Try {
                 seed: Arc::clone(seed),
                 joiner: self.joiner.clone(),
@@ -108,16 +121,22 @@ impl Seeding {
         round
     }
 
-    /// Ends early when the node is no longer alone, or has become alone. A member that appeared may be known to no
-    /// seed.
+    /// Ends early when the node is no longer alone, or has become alone, or has other seeds. A member that appeared may be
+    /// known to no seed.
     async fn sleep(&mut self, delay: Duration) -> Result<(), RecvError> {
         let is_alone = self.company.is_alone();
         tokio::select! {
             biased;
             () = sleep(delay) => Ok(()),
             changed = self.company.wait_until(!is_alone) => changed,
+            changed = wait_for_change(&self.seeds) => changed,
         }
     }
+}
+
+/// Waits for a change without marking it as seen.
+async fn wait_for_change(seeds: &watch::Receiver<Vec<Seed>>) -> Result<(), RecvError> {
+    seeds.clone().changed().await
 }
 
 /// The members besides this node.

@@ -5,7 +5,8 @@ use std::{
 };
 
 use phin_quic::{
-    ClusterName, Credentials, HostQuestions, Identity, Keyring, Receiver, TransportConfig,
+    ClusterName, Credentials as TransportCredentials, HostQuestions, Identity, Receiver,
+    TransportConfig,
 };
 use phin_swim::{Config, Generation, Local, Name, Profile, Promises, Swim, TagError, Tags};
 use tokio::{
@@ -15,7 +16,7 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    Builder, Cluster, StartError,
+    Builder, Cluster, Credentials, StartError,
     address::{AddressWatch, advertised},
     admission::Decisions,
     advertised_name::AdvertisedName,
@@ -39,13 +40,6 @@ use crate::{
     transport::{Dial, Quic, Transport},
     watch_service::{Readiness, WatchCounters, WatchService},
 };
-
-/// The credentials that admit a node to its cluster.
-#[derive(Clone)]
-pub(crate) enum Admission {
-    Key(Keyring),
-    Certificates { ca_pem: String, cert_pem: String, key_pem: String },
-}
 
 /// The addresses that this node advertises.
 #[derive(Clone, Debug)]
@@ -81,7 +75,11 @@ pub(crate) async fn start(builder: Builder) -> Result<Cluster, StartError> {
 pub(crate) async fn start_in<T: Transport>(
     mut builder: Builder,
     surroundings: Surroundings<
-        impl FnOnce(&Builder, &Arc<Identity>, Credentials) -> Result<(T, T::Receiver), StartError>,
+        impl FnOnce(
+            &Builder,
+            &Arc<Identity>,
+            TransportCredentials,
+        ) -> Result<(T, T::Receiver), StartError>,
     >,
 ) -> Result<(Cluster, Driver<T>), StartError> {
     let Surroundings { persisted, wall, random, bind } = surroundings;
@@ -90,11 +88,11 @@ pub(crate) async fn start_in<T: Transport>(
     let name = builder.name.as_deref().map(Name::try_from).transpose()?;
     let seeds = parse_seeds(&builder.seeds)?;
     let tags = collect_tags(&builder.tags)?;
-    let admission = builder.admission.take().ok_or(StartError::NoCredentials)?;
+    let credentials = builder.credentials.take().ok_or(StartError::NoCredentials)?;
     // The generation is kept before the node speaks.
     let persisted = match persisted {
         Some(persisted) => persisted,
-        None => Persisted::open(builder.data_dir.take(), &admission).await?,
+        None => Persisted::open(builder.data_dir.take(), &credentials).await?,
     };
     let Persisted { identity, generation, peers, data, promises, data_dir } = persisted;
     let me = member_id(identity.id());
@@ -103,7 +101,7 @@ pub(crate) async fn start_in<T: Transport>(
         None => Name::try_from(&*format!("node-{:.8}", me.to_string()))?,
     };
     let keys = NodeKeys::new(Arc::clone(&identity)).voting_in(&cluster);
-    let (transport, receiver) = bind(&builder, &identity, admission.credentials(cluster))?;
+    let (transport, receiver) = bind(&builder, &identity, credentials.of_cluster(cluster.clone()))?;
     let transport = Arc::new(transport);
     let bound = transport.local_addr();
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
@@ -139,7 +137,8 @@ pub(crate) async fn start_in<T: Transport>(
     let following = beside.follow_address(advertised, follow);
     let following_addr = following.as_ref().map(JoinHandle::abort_handle);
     let (returning, unmet) = beside.return_to(peers.clone(), builder.config.retention);
-    let seeding = beside.seek(seeds, status.joined.clone());
+    let (seeds, given_seeds) = watch::channel(seeds);
+    let seeding = Some(beside.seek(given_seeds, status.joined.clone()));
     let watch_counters = Arc::<WatchCounters>::default();
     let service = WatchService {
         clock,
@@ -182,6 +181,7 @@ pub(crate) async fn start_in<T: Transport>(
     let name = name.to_string();
     let shared = Shared {
         clock,
+        cluster,
         id: me,
         local_addr: bound,
         name,
@@ -193,6 +193,7 @@ pub(crate) async fn start_in<T: Transport>(
         stop,
         commands,
         joiner,
+        seeds,
         random: beside.random,
     };
     Ok((Cluster { shared: Arc::new(shared) }, driver))
@@ -219,7 +220,7 @@ fn say_again(swim: &mut Swim, clock: &Clock, data: &[KeptEntry]) {
 pub(crate) fn bind_quic(
     builder: &Builder,
     identity: &Arc<Identity>,
-    credentials: Credentials,
+    credentials: TransportCredentials,
 ) -> Result<(Quic, Receiver), StartError> {
     let mut config = TransportConfig::new(builder.bind);
     let idle = between_probes(&builder.config).saturating_mul(2).min(MAX_IDLE_TIMEOUT);
@@ -290,14 +291,15 @@ impl Beside {
     }
 
     /// Joins through seeds.
-    fn seek(&self, seeds: Vec<Seed>, joined: watch::Sender<bool>) -> Option<JoinHandle<()>> {
-        if seeds.is_empty() {
-            return None;
-        }
+    fn seek(
+        &self,
+        seeds: watch::Receiver<Vec<Seed>>,
+        joined: watch::Sender<bool>,
+    ) -> JoinHandle<()> {
         let (joiner, company) = (self.joiner.clone(), self.company.clone());
         let (bound, random) = (self.bound, self.random.fork());
         let seeding = Seeding { seeds, joiner, company, bound, joined, random };
-        Some(tokio::spawn(seeding.run()))
+        tokio::spawn(seeding.run())
     }
 
     /// Finds back through the peers of an earlier run. Returns also those not met yet.
@@ -318,34 +320,6 @@ impl Beside {
     }
 }
 
-impl Admission {
-    pub(crate) fn credentials(self, cluster: ClusterName) -> Credentials {
-        match self {
-            Self::Key(keys) => Credentials::ClusterKey { cluster, keys },
-            Self::Certificates { ca_pem, cert_pem, .. } => {
-                Credentials::Certificates { cluster, ca_pem, cert_chain_pem: cert_pem }
-            }
-        }
-    }
-
-    /// The identity that the certificate is for.
-    pub(crate) fn identity(&self) -> Result<Option<Arc<Identity>>, StartError> {
-        match self {
-            Self::Key(_) => Ok(None),
-            Self::Certificates { key_pem, .. } => Ok(Some(Arc::new(Identity::from_pem(key_pem)?))),
-        }
-    }
-}
-
-impl std::fmt::Debug for Admission {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Key(_) => f.write_str("Key(..)"),
-            Self::Certificates { .. } => f.write_str("Certificates(..)"),
-        }
-    }
-}
-
 /// State that lasts from run to run, or is made anew for this one.
 pub(crate) struct Persisted {
     pub(crate) identity: Arc<Identity>,
@@ -359,8 +333,8 @@ pub(crate) struct Persisted {
 }
 
 impl Persisted {
-    async fn open(path: Option<PathBuf>, admission: &Admission) -> Result<Self, StartError> {
-        let given = admission.identity()?;
+    async fn open(path: Option<PathBuf>, credentials: &Credentials) -> Result<Self, StartError> {
+        let given = credentials.identity()?;
         let Some(path) = path else {
             let identity = given.unwrap_or_else(|| Arc::new(Identity::generate()));
             let (generation, peers, data) = (Generation(1), Vec::new(), Vec::new());

@@ -12,8 +12,8 @@ use std::{
 
 use bytes::Bytes;
 use phin_quic::{
-    CloseReason, DialError, HostAnswer, HostQuestion, HostQuestions, Peer, PeerId, Received,
-    TransportStats,
+    CloseReason, Credentials, CredentialsError, DialError, HostAnswer, HostQuestion, HostQuestions,
+    Peer, PeerId, Received, TransportStats,
 };
 use tokio::time;
 
@@ -54,6 +54,11 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     fn stats(&self) -> TransportStats;
 
+    /// Where there are no handshakes, there is nothing to replace.
+    fn replace_credentials(&self, _credentials: &Credentials) -> Result<usize, CredentialsError> {
+        Ok(0)
+    }
+
     fn take_watchers(&self) -> Option<Self::Watchers>;
 
     fn close(&self) -> impl Future<Output = ()> + Send;
@@ -72,6 +77,8 @@ pub(crate) trait Receiver: Send + 'static {
 /// The part of a transport of any kind that a handle needs.
 pub(crate) trait Dial: Send + Sync {
     fn dial(&self, addr: SocketAddr) -> Dialling;
+
+    fn replace_credentials(&self, credentials: &Credentials) -> Result<usize, CredentialsError>;
 }
 
 /// A dial under way.
@@ -80,6 +87,10 @@ pub(crate) type Dialling = Pin<Box<dyn Future<Output = Result<PeerId, DialError>
 impl<T: Transport> Dial for T {
     fn dial(&self, addr: SocketAddr) -> Dialling {
         Box::pin(Transport::dial(self, addr))
+    }
+
+    fn replace_credentials(&self, credentials: &Credentials) -> Result<usize, CredentialsError> {
+        Transport::replace_credentials(self, credentials)
     }
 }
 
@@ -143,6 +154,10 @@ impl Transport for Quic {
 
     fn stats(&self) -> TransportStats {
         self.transport.stats()
+    }
+
+    fn replace_credentials(&self, credentials: &Credentials) -> Result<usize, CredentialsError> {
+        self.transport.replace_credentials(credentials)
     }
 
     fn take_watchers(&self) -> Option<phin_quic::Watchers> {

@@ -21,7 +21,7 @@ fn an_issued_certificate_says_whom_it_is_for() {
 
 #[test]
 fn a_ca_of_another_algorithm_can_issue() {
-    let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
     let certificate = ca_params("ecdsa CA").self_signed(&key).unwrap();
     let ca = CertificateAuthority::new(certificate.pem(), key.serialize_pem().into());
     let node = Identity::generate();

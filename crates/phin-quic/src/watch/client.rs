@@ -47,11 +47,13 @@ impl WatchClient {
     ) -> Result<Self, BindError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BindError::NoRuntime)?;
         let tls = Tls::new(identity, credentials, Speaks::Watches)?;
+        tls.warn_if_not_valid();
         let failed = |source| bind_failed(addr, source);
         let gate = Gate::new(Arc::new(Counters::default()));
         let socket = Socket::new(bind_socket(addr)?, gate).map_err(failed)?;
         let protocol = tls.watch_protocol.clone();
-        let endpoint = open_client(identity, tls, quic_config(), socket.clone()).map_err(failed)?;
+        let endpoint =
+            open_client(identity, &tls, quic_config(), socket.clone()).map_err(failed)?;
         let refused = broadcast::Sender::new(MAX_REFUSALS);
         let reporting = runtime.spawn(report_refusals(socket, refused.clone())).abort_handle();
         Ok(Self { endpoint, protocol, refused, reporting })

@@ -33,6 +33,8 @@ pub(crate) struct Places {
     /// Has room for every watcher that has a place.
     arrived: mpsc::Sender<IncomingWatcher>,
     arrivals: Mutex<Option<Watchers>>,
+    /// Handles of the watchers that have a place, and of some that had one.
+    served: Mutex<Vec<quinn::Connection>>,
 }
 
 impl Places {
@@ -41,7 +43,8 @@ impl Places {
         let (arrived, arrivals) = mpsc::channel(max.max(1));
         let arrivals = Mutex::new((max > 0).then_some(Watchers(arrivals)));
         let places = Arc::new(Semaphore::new(max));
-        Arc::new(Self { protocol, params, places, arrived, arrivals })
+        let served = Mutex::default();
+        Arc::new(Self { protocol, params, places, arrived, arrivals, served })
     }
 
     /// The ALPN id of watchers.
@@ -88,10 +91,44 @@ impl Places {
         Ok(Some(IncomingWatcher { id, request, served }))
     }
 
-    pub(crate) fn arrived(&self, watcher: IncomingWatcher) {
+    pub(crate) fn arrived(
+        &self,
+        watcher: IncomingWatcher,
+        is_accepted: impl Fn(&quinn::Connection) -> bool,
+    ) {
+        let Served { quic, counters, .. } = &watcher.served;
+        {
+            let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+            // As many as there are places.
+            served.retain(|quic| quic.close_reason().is_none());
+            served.push(quic.clone());
+        }
+        // Only now, because the credentials may have been replaced during the handshake.
+        if !is_accepted(quic) {
+            disown(quic, counters);
+        }
         // It is full only for a moment, after a watcher has given its place back: dropping this one closes it.
         let _ = self.arrived.try_send(watcher);
     }
+}
+
+impl Places {
+    /// Closes the watchers that are accepted no longer, and returns their number.
+    pub(crate) fn disown(
+        &self,
+        is_accepted: impl Fn(&quinn::Connection) -> bool,
+        counters: &Counters,
+    ) -> usize {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        served.retain(|quic| quic.close_reason().is_none() && !is_accepted(quic));
+        served.iter().for_each(|quic| disown(quic, counters));
+        served.len()
+    }
+}
+
+fn disown(quic: &quinn::Connection, counters: &Counters) {
+    add(&counters.connections_disowned, 1);
+    quic.close(CloseCode::CREDENTIALS.0, b"");
 }
 
 /// The watchers that arrive at a transport, from [`Transport::take_watchers`](crate::Transport::take_watchers).

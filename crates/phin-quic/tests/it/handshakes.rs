@@ -83,13 +83,13 @@ async fn a_stranger_to_the_server_alone_learns_that_it_was_refused() {
     // The client trusts both CAs, so in its eyes the handshake is complete.
     let (one, two) = (ca(), ca());
     let identity = Identity::generate();
-    let Credentials::Certificates { cluster, ca_pem, cert_chain_pem } =
+    let Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem } =
         certified(&two, &identity, Validity::days(1))
     else {
         unreachable!()
     };
     let ca_pem = ca_pem + &one.certificate_pem;
-    let credentials = Credentials::Certificates { cluster, ca_pem, cert_chain_pem };
+    let credentials = Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem };
     let client = Node::of(identity, &credentials, |_| {});
     let server = certified_node(&one, Validity::days(1));
     let counter = |stats: &TransportStats| stats.refusals.wrong_key;
@@ -139,13 +139,13 @@ async fn a_ca_can_be_replaced_while_both_are_trusted() {
     );
     let both = |own: &CertificateAuthority| {
         let identity = Identity::generate();
-        let Credentials::Certificates { cluster, cert_chain_pem, .. } =
+        let Credentials::Certificates { cluster, cert_chain_pem, crl_pem, .. } =
             certified(own, &identity, Validity::days(1))
         else {
             unreachable!()
         };
         let ca_pem = bundle.certificate_pem.clone();
-        let credentials = Credentials::Certificates { cluster, ca_pem, cert_chain_pem };
+        let credentials = Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem };
         Node::of(identity, &credentials, |_| {})
     };
     let (one, mut two) = (both(&old), both(&new));
@@ -193,6 +193,7 @@ async fn credentials_that_cannot_work_are_refused_at_once() {
         cluster: "test".parse().unwrap(),
         ca_pem: ca_pem.to_owned(),
         cert_chain_pem: cert_chain_pem.to_owned(),
+        crl_pem: None,
     };
     let refused = |credentials: &Credentials| match bind(&one, credentials) {
         Err(BindError::Credentials(error)) => error,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod connections;
+mod credentials;
 mod handshakes;
 mod hostile;
 mod log;

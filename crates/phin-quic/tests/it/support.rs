@@ -164,6 +164,7 @@ pub(crate) fn certified(
         cluster: "test".parse().unwrap(),
         ca_pem: ca.certificate_pem.clone(),
         cert_chain_pem: issue(ca, "node", &identity.public_key(), validity).unwrap(),
+        crl_pem: None,
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use bytes::Bytes;
 use phin_quic::{
-    CloseReason, DialError, HostAnswer, HostQuestion, Peer, PeerId, Received, TransportStats,
-    Watchers,
+    CloseReason, Credentials, CredentialsError, DialError, HostAnswer, HostQuestion, Peer, PeerId,
+    Received, TransportStats, Watchers,
 };
 use tokio::{
     runtime,
@@ -166,6 +166,10 @@ impl Transport for Cuttable {
                 }
             }
         }
+    }
+
+    fn replace_credentials(&self, credentials: &Credentials) -> Result<usize, CredentialsError> {
+        self.inner.replace_credentials(credentials)
     }
 
     fn redial(&self, to: Peer) {

@@ -6,20 +6,22 @@ use std::{
     sync::Arc,
 };
 
-use phin_quic::{BindError, ClusterName, Credentials, Identity, Keyring, WatchClient};
+use phin_quic::{
+    BindError, ClusterName, Credentials as TransportCredentials, Identity, Keyring, WatchClient,
+};
 use phin_swim::{Config, WatchedList};
 use tokio::sync::watch;
 
 use super::{Counters, Shared, Watcher, WatcherState, follow::Task, search::Search};
 use crate::{
-    StartError,
+    Credentials, StartError,
     builder::EVENT_BUFFER,
     clock::{Clock, Wall},
     feed::Publisher,
     keys::NodeKeys,
     random::Random,
     seeds::Seed,
-    start::{Admission, parse_seeds},
+    start::parse_seeds,
     watch_transport,
 };
 
@@ -29,7 +31,7 @@ use crate::{
 pub struct WatcherBuilder {
     seeds: Vec<String>,
     cluster: String,
-    admission: Option<Admission>,
+    credentials: Option<Credentials>,
     bind: Option<SocketAddr>,
     event_buffer: NonZeroUsize,
     max_members: usize,
@@ -40,7 +42,7 @@ impl Default for WatcherBuilder {
         Self {
             seeds: Vec::new(),
             cluster: "phin".to_owned(),
-            admission: None,
+            credentials: None,
             bind: None,
             event_buffer: EVENT_BUFFER,
             max_members: Config::default().max_members,
@@ -63,21 +65,24 @@ impl WatcherBuilder {
     }
 
     /// Sets the cluster key. The watcher then has a new identity at each start. Replaces certificates set before.
-    pub fn key(mut self, key: impl Into<Keyring>) -> Self {
-        self.admission = Some(Admission::Key(key.into()));
-        self
+    pub fn key(self, key: impl Into<Keyring>) -> Self {
+        self.credentials(Credentials::key(key))
     }
 
     /// Sets the CA of the cluster, and a certificate of it with its private key (Ed25519), each as PEM. Give each watcher a
     /// certificate of its own. Replaces a key set before.
     pub fn certificates(
-        mut self,
+        self,
         ca_pem: impl Into<String>,
         cert_pem: impl Into<String>,
         key_pem: impl Into<String>,
     ) -> Self {
-        let (ca_pem, cert_pem, key_pem) = (ca_pem.into(), cert_pem.into(), key_pem.into());
-        self.admission = Some(Admission::Certificates { ca_pem, cert_pem, key_pem });
+        self.credentials(Credentials::certificates(ca_pem, cert_pem, key_pem))
+    }
+
+    /// Sets the credentials, such as certificates with revocation lists. Replaces a key and certificates set before.
+    pub fn credentials(mut self, credentials: Credentials) -> Self {
+        self.credentials = Some(credentials);
         self
     }
 
@@ -113,10 +118,10 @@ impl WatcherBuilder {
         if seeds.is_empty() {
             return Err(StartError::NoSeeds);
         }
-        let admission = self.admission.clone().ok_or(StartError::NoCredentials)?;
-        let identity = admission.identity()?;
+        let credentials = self.credentials.clone().ok_or(StartError::NoCredentials)?;
+        let identity = credentials.identity()?;
         let identity = identity.unwrap_or_else(|| Arc::new(Identity::generate()));
-        let client = bind(&identity, &admission.credentials(cluster), self.bind)?;
+        let client = bind(&identity, &credentials.of_cluster(cluster), self.bind)?;
         let launch = Launch { wall: Wall::System, random: Random::new(rand::random()), identity };
         Ok(self.launch(launch, seeds, client))
     }
@@ -169,7 +174,7 @@ pub(crate) struct Launch {
 /// Binds the socket, for IPv4 alone if no address is given and the system has no IPv6.
 fn bind(
     identity: &Identity,
-    credentials: &Credentials,
+    credentials: &TransportCredentials,
     addr: Option<SocketAddr>,
 ) -> Result<WatchClient, StartError> {
     let bind = |addr| {
