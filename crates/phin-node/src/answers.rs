@@ -25,6 +25,13 @@ pub(crate) struct Answer {
     pub(crate) program: Program,
 }
 
+impl Answer {
+    /// Whether both answer the same queries with the same program.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.topic == other.topic && self.program.is_same(&other.program)
+    }
+}
+
 /// The programs of a running node. Dropping it ends them.
 pub(crate) struct Answers {
     handlers: Vec<QueryHandler>,

@@ -44,7 +44,11 @@ enum Command {
         days: u32,
     },
     /// Issue a certificate for a node: NAME.pem and its private key NAME.key
-    #[command(after_help = "Example:\n  phin cert issue n1 --ca ca/ca.pem --ca-key ca/ca.key")]
+    ///
+    /// The private key is the identity of the node. To renew the certificate of a node, name its private key with --key: then the
+    /// node stays the same member, and can use the certificate without a restart.
+    #[command(after_help = "Examples:\n  phin cert issue n1 --ca ca/ca.pem --ca-key ca/ca.key\n  \
+                            phin cert issue n1 --ca ca/ca.pem --ca-key ca/ca.key --key n1.key --dir new")]
     Issue {
         /// The node's name
         name: String,
@@ -54,9 +58,35 @@ enum Command {
         /// The CA's private key
         #[arg(long, value_name = "FILE", default_value = "ca.key")]
         ca_key: PathBuf,
+        /// The node's private key, if it has one already; then only NAME.pem is written
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
         #[command(flatten)]
         made: Made,
         /// Validity in days, from now
+        #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+    /// Revoke certificates: adds them to the revocation list of their CA, or begins one
+    ///
+    /// Give every node the list as its --crl. Nodes that read it close the connections of the revoked nodes, and refuse them.
+    #[command(
+        after_help = "Example:\n  phin cert revoke n2.pem --ca ca/ca.pem --ca-key ca/ca.key --crl ca/ca.crl"
+    )]
+    Revoke {
+        /// Certificates to revoke (PEM); without any, the list is only signed again, or begun
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// The CA's certificate
+        #[arg(long, value_name = "FILE", default_value = "ca.pem")]
+        ca: PathBuf,
+        /// The CA's private key
+        #[arg(long, value_name = "FILE", default_value = "ca.key")]
+        ca_key: PathBuf,
+        /// The revocation list, which is replaced by one with these certificates too
+        #[arg(long, value_name = "FILE", default_value = "ca.crl")]
+        crl: PathBuf,
+        /// Days until the next list is promised; nodes use this one also after that
         #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
     },
@@ -84,8 +114,11 @@ pub(crate) fn cert(args: &Args) -> Result<(), Failure> {
             let ca = certificates::create_ca(name, Validity::days(*days)).map_err(failed)?;
             write_pair(&made.dir, "ca", &ca.certificate_pem, &ca.key_pem)
         }
-        Command::Issue { name, ca, ca_key, made, days } => {
-            issue(name, (ca, ca_key), made, Validity::days(*days))
+        Command::Issue { name, ca, ca_key, key, made, days } => {
+            issue(name, (ca, ca_key), key.as_deref(), made, Validity::days(*days))
+        }
+        Command::Revoke { files, ca, ca_key, crl, days } => {
+            revoke(files, (ca, ca_key), crl, Validity::days(*days))
         }
         Command::Show { files } => files.iter().try_for_each(|file| show(file)),
     }
@@ -94,6 +127,7 @@ pub(crate) fn cert(args: &Args) -> Result<(), Failure> {
 fn issue(
     name: &str,
     (ca, ca_key): (&Path, &Path),
+    key: Option<&Path>,
     made: &Made,
     validity: Validity,
 ) -> Result<(), Failure> {
@@ -106,16 +140,48 @@ fn issue(
     if name == "ca" {
         return Err(usage(name, "the CA's own files have that name"));
     }
-    let ca_key = private_file::read(ca_key).map_err(failed)?;
-    let (ca_path, ca_pem) = (ca, read(ca)?);
-    let ca = CertificateAuthority::new(ca_pem.clone(), ca_key.into());
-    let identity = Identity::generate();
+    let (ca_path, ca) = (ca, authority(ca, ca_key)?);
+    let identity = match key {
+        Some(path) => Identity::from_pem(&private_file::read(path).map_err(failed)?)
+            .map_err(|error| Failure::runtime(path.display(), &error))?,
+        None => Identity::generate(),
+    };
     let certificate =
         certificates::issue(&ca, member_name.as_str(), &identity.public_key(), validity)
             .map_err(failed)?;
-    write_pair(&made.dir, name, &certificate, &identity.to_pem())?;
-    warn_if_outlived(ca_path, &ca_pem, validity.not_after);
+    match key {
+        Some(_) => write_certificate(&made.dir, name, &certificate)?,
+        None => write_pair(&made.dir, name, &certificate, &identity.to_pem())?,
+    }
+    warn_if_outlived(ca_path, &ca.certificate_pem, validity.not_after);
     Ok(())
+}
+
+fn authority(ca: &Path, ca_key: &Path) -> Result<CertificateAuthority, Failure> {
+    let ca_key = private_file::read(ca_key).map_err(failed)?;
+    Ok(CertificateAuthority::new(read(ca)?, ca_key.into()))
+}
+
+/// Adds certificates to a revocation list, and replaces its file.
+fn revoke(
+    files: &[PathBuf],
+    (ca, ca_key): (&Path, &Path),
+    crl: &Path,
+    validity: Validity,
+) -> Result<(), Failure> {
+    let ca = authority(ca, ca_key)?;
+    let list = if crl.exists() { Some(read(crl)?) } else { None };
+    let certificates = files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let list = certificates::revoke(&ca, list.as_deref(), &certificates.concat(), validity)
+        .map_err(failed)?;
+    let described = certificates::describe_revocations(&list).map_err(failed)?;
+    let revoked: usize = described.iter().map(|list| list.revoked.len()).sum();
+    // A node that reads it at the same time finds the list before or the one after.
+    let temporary = crl.with_added_extension("new");
+    let written = fs::write(&temporary, &list).and_then(|()| fs::rename(&temporary, crl));
+    written.map_err(|error| Failure::runtime(format!("cannot write {}", crl.display()), &error))?;
+    let text = format!("wrote {}: certificates revoked: {revoked}\n", crl.display());
+    Ok(io::stdout().write_all(text.as_bytes())?)
 }
 
 /// Warns if the certificate of the CA expires before the new one, which is then no longer valid either.
@@ -184,6 +250,17 @@ fn write_pair(dir: &Path, name: &str, certificate: &str, key: &str) -> Result<()
     created(&cert_path, public.and_then(|mut file| file.write_all(certificate.as_bytes())))?;
     let text = format!("wrote {} and {}\n", cert_path.display(), key_path.display());
     Ok(io::stdout().write_all(text.as_bytes())?)
+}
+
+/// Writes a certificate whose private key exists.
+fn write_certificate(dir: &Path, name: &str, certificate: &str) -> Result<(), Failure> {
+    fs::create_dir_all(dir)
+        .map_err(|error| Failure::runtime(format!("cannot create {}", dir.display()), &error))?;
+    let path = dir.join(format!("{name}.pem"));
+    fs::File::create_new(&path)
+        .and_then(|mut file| file.write_all(certificate.as_bytes()))
+        .map_err(|error| Failure::not_created(&path, &error))?;
+    Ok(io::stdout().write_all(format!("wrote {}\n", path.display()).as_bytes())?)
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -33,6 +33,13 @@ pub(crate) struct Hook {
     pub(crate) program: Program,
 }
 
+impl Hook {
+    /// Whether both run the same program on the same events.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.trigger == other.trigger && self.program.is_same(&other.program)
+    }
+}
+
 /// The hooks of a running node. Dropping it ends them.
 pub(crate) struct Hooks {
     tasks: JoinSet<()>,
@@ -48,24 +55,29 @@ struct Runner {
 }
 
 impl Hooks {
-    /// Starts with the current list. Each run has at most `limit`.
+    /// Starts with the current list. Each run has at most `limit`. The first hook has this number.
     pub(crate) fn start(
+        first: usize,
         hooks: impl IntoIterator<Item = Hook>,
         limit: Duration,
         cluster: &Cluster,
     ) -> Self {
         let with_source = |Hook { trigger, program }| (program, source::events(trigger, cluster));
-        Self::with_sources(hooks.into_iter().map(with_source), limit)
+        Self::with_sources(first, hooks.into_iter().map(with_source), limit)
     }
 
     /// Starts programs, each with a stream of what it receives.
-    fn with_sources<S>(programs: impl IntoIterator<Item = (Program, S)>, limit: Duration) -> Self
+    fn with_sources<S>(
+        first: usize,
+        programs: impl IntoIterator<Item = (Program, S)>,
+        limit: Duration,
+    ) -> Self
     where
         S: Stream<Item = Vec<Arrival>> + Send + 'static,
     {
         let (closing, closed) = watch::channel(false);
         let (mut tasks, mut counters) = (JoinSet::new(), Vec::new());
-        for (number, (program, source)) in (1..).zip(programs) {
+        for (number, (program, source)) in (first..).zip(programs) {
             let own = Arc::new(Counters::new(number, program.path().to_owned()));
             counters.push(Arc::clone(&own));
             let runner = Runner { program, limit, counters: own };

@@ -23,6 +23,7 @@ mod publish;
 mod queries;
 mod query;
 mod refusal;
+mod reload;
 pub(crate) mod send;
 mod serving;
 mod tags;
@@ -57,7 +58,7 @@ use tracing::{debug, info, warn};
 
 use crate::events as lines;
 use connections::{Connections, Usage};
-pub(crate) use guard::Access;
+pub(crate) use guard::{Access, Guard};
 use listen::Accepted;
 pub(crate) use listen::{Addr, Listener};
 pub(crate) use node::{Node, Stage};
@@ -111,6 +112,7 @@ fn router(node: Node) -> Router {
         .route("/v1/leaders/{office}", get(leaders::get))
         .route("/v1/leaders/{office}/events", get(leaders::events))
         .route("/v1/leaders/{office}/candidacy", put(leaders::stand).delete(leaders::resign))
+        .route("/v1/reload", post(reload::reload))
         .route("/v1/leave", post(leave))
         .route("/livez", get(live))
         .route("/readyz", get(ready))
@@ -310,6 +312,7 @@ const PATHS: &[&str] = &[
     "GET /v1/leaders/{office}",
     "GET /v1/leaders/{office}/events",
     "PUT, DELETE /v1/leaders/{office}/candidacy?session={name}",
+    "POST /v1/reload",
     "POST /v1/leave",
     "GET /v1/data",
     "GET, PUT, DELETE /v1/data/{key}",

@@ -26,6 +26,17 @@ pub(crate) struct Log {
     dropped: Arc<AtomicU64>,
 }
 
+/// Changes which lines are logged, while the process runs.
+#[derive(Clone)]
+pub(crate) struct LogFilter(Arc<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl LogFilter {
+    /// Logs what this setting selects from now on.
+    pub(crate) fn set(&self, setting: &str) {
+        (self.0)(EnvFilter::new(filters(setting)));
+    }
+}
+
 /// One line in progress, because tracing writes it in pieces.
 pub(crate) struct LogLine {
     log: Log,
@@ -34,18 +45,30 @@ pub(crate) struct LogLine {
 
 impl Log {
     /// Sets up logging for the whole process.
-    pub(crate) fn start(settings: &Settings) -> Self {
+    pub(crate) fn start(settings: &Settings) -> (Self, LogFilter) {
         let (lines, format) = (Lines::start(io::stderr()), settings.log_format);
         let log = Self { lines, format, dropped: Arc::default() };
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filters(&settings.log)))
             .with_writer(log.clone());
         // This fails if there is a subscriber already, which then logs.
-        let _ = match format {
-            LogFormat::Json => builder.json().try_init(),
-            LogFormat::Text => builder.with_ansi(is_colourful(&io::stderr())).try_init(),
+        let filter: LogFilter = match format {
+            LogFormat::Json => {
+                let builder = builder.json().with_filter_reloading();
+                let handle = builder.reload_handle();
+                let _ = builder.try_init();
+                // Reloading fails only without a subscriber.
+                LogFilter(Arc::new(move |filter| drop(handle.reload(filter))))
+            }
+            LogFormat::Text => {
+                let builder = builder.with_ansi(is_colourful(&io::stderr()));
+                let builder = builder.with_filter_reloading();
+                let handle = builder.reload_handle();
+                let _ = builder.try_init();
+                LogFilter(Arc::new(move |filter| drop(handle.reload(filter))))
+            }
         };
-        log
+        (log, filter)
     }
 
     /// Writes the queued lines, as far as the reader takes them without delay.

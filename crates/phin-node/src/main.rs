@@ -29,6 +29,7 @@ mod profile;
 mod program;
 mod publish;
 mod query;
+mod reload;
 mod reply;
 mod run;
 mod send;
@@ -78,6 +79,7 @@ enum Command {
     Tags(tags::Args),
     Drain(serve::DrainArgs),
     Serve(serve::ServeArgs),
+    Reload(reload::Args),
     Leave(leave::Args),
     Forget(forget::Args),
     Key(key::Args),
@@ -105,6 +107,7 @@ fn main() -> ExitCode {
         Command::Tags(args) => tags::tags(&args),
         Command::Drain(args) => serve::drain(&args),
         Command::Serve(args) => serve::serve(&args),
+        Command::Reload(args) => reload::reload(&args),
         Command::Leave(args) => leave::leave(&args),
         Command::Forget(args) => forget::forget(&args),
         Command::Key(args) => key::key(&args),

@@ -94,6 +94,11 @@ impl Program {
         self
     }
 
+    /// Whether both are the same program with the same arguments.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (&self.path, &self.arguments) == (&other.path, &other.arguments)
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

@@ -2,37 +2,53 @@
 
 mod admit;
 mod expiry;
+mod keys;
 mod output;
 mod programs;
+mod reload;
 mod signals;
 
 use std::{
     io::{self, Read},
+    sync::{Arc, PoisonError, RwLock},
     thread,
     time::Duration,
 };
 
 use phin::{BindError, Cluster, CredentialsError, Departure, StartError};
-use tokio::{runtime, sync::watch, time::Instant};
+use tokio::{
+    runtime,
+    sync::{Mutex, watch},
+    time::Instant,
+};
 use tracing::{info, warn};
 
 use crate::{
     changes::Changes,
     failure::{Failure, with_causes},
-    http::{Addr, LEAVE_DEADLINE, Listener, Node, Server, Stage},
-    logging::Log,
-    settings::{Admission, Advertised, Flags, Http, Place, Settings},
+    http::{Addr, Guard, LEAVE_DEADLINE, Listener, Node, Server, Stage},
+    logging::{Log, LogFilter},
+    program::Program,
+    settings::{Admission, Advertised, Flags, Place, Settings},
 };
+pub(crate) use expiry::Expiry;
+use keys::Keys;
+pub(crate) use keys::{Accepted, KEYS_TOPIC, KeyReport, RESERVED_TOPICS};
 use output::Output;
+pub(crate) use programs::ProgramCounters;
 use programs::Programs;
+use reload::Parts;
+pub(crate) use reload::{Reloaded, Reloader, Scope};
 pub(crate) use signals::Signals;
+use signals::Wanted;
 
 /// Run a node of a cluster
 ///
 /// Each setting is a flag, an environment variable, or a key of the --config file, in this order of precedence:
 /// `--data-dir` is `PHIN_DATA_DIR` in the environment and `data_dir` in the file. The key itself can be given as
-/// `PHIN_CLUSTER_KEY`. On SIGTERM, Ctrl-C, or SIGHUP (the terminal closes) the node leaves the cluster. A second
-/// SIGTERM or Ctrl-C, more than a second later, ends it at once.
+/// `PHIN_CLUSTER_KEY`. On SIGTERM, Ctrl-C, or when its terminal closes, the node leaves the cluster. A second SIGTERM or
+/// Ctrl-C, more than a second later, ends it at once. On SIGHUP, if its standard input is no terminal, it reads the file and
+/// its credentials again, as on `phin reload`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLE)]
 pub(crate) struct Args {
@@ -46,26 +62,27 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let settings = Settings::resolve(&args.flags, std::env::vars_os())
         .map_err(|error| Failure::Usage(with_causes(&error)))?;
-    let log = Log::start(&settings);
+    let (log, log_filter) = Log::start(&settings);
     if args.exit_with_stdin {
         thread::spawn(exit_with_stdin);
     }
     // Two threads, so that requests of operators never delay a probe.
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::runtime("cannot start the runtime", &error))?;
-    let result = runtime.block_on(run_node(&settings));
+    let result = runtime.block_on(run_node(settings, &args.flags, log_filter));
     // Name resolution, or a reader that does not read, must not delay the exit.
     runtime.shutdown_background();
     log.flush();
     result
 }
 
-async fn run_node(settings: &Settings) -> Result<(), Failure> {
+async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
-    let listener = bind_http(settings).await?;
+    let listener = bind_http(&settings).await?;
+    let admit = settings.admit.as_ref().map(|admit| Arc::new(RwLock::new(admit.value.clone())));
     let cluster = tokio::select! {
         biased;
-        started = start(settings) => started?,
+        started = start(&settings, admit.clone()) => started?,
         // A file system may delay the start. No other node knows this one yet, so it need not leave.
         signal = signals.next() => {
             info!(signal, "stopped by a signal before the node started");
@@ -73,24 +90,41 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
         }
     };
     let (stage, mut stages) = watch::channel(Stage::Member);
-    let certificate_end = expiry::ends_at(&settings.admission);
-    if let Some(ends_at) = certificate_end {
-        // The task ends with the runtime.
-        tokio::spawn(expiry::warn_before(ends_at));
-    }
-    let http_addr = listener.as_ref().map(|(listener, _)| listener.addr().clone());
-    log_start(settings, &cluster, http_addr.as_ref());
-    let mut programs = Programs::start(settings, &cluster, http_addr.as_ref());
-    let server = listener.map(|(listener, http)| {
+    let expiry = Arc::new(Expiry::of(&settings.admission));
+    // The tasks here end with the runtime.
+    tokio::spawn({
+        let expiry = Arc::clone(&expiry);
+        async move { expiry.warn().await }
+    });
+    let http_addr = listener.as_ref().map(|listener| listener.addr().clone());
+    log_start(&settings, &cluster, http_addr.as_ref());
+    let programs = Programs::start(&settings, &cluster, http_addr.as_ref());
+    let counters = programs.counters();
+    let programs = Arc::new(Mutex::new(programs));
+    let access = settings.http.as_ref().map(|http| http.access.clone()).unwrap_or_default();
+    let guard = Arc::new(Guard::new(access));
+    let events = settings.events;
+    let parts = Parts {
+        guard: Arc::clone(&guard),
+        programs: Arc::clone(&programs),
+        log,
+        admit,
+        expiry: Arc::clone(&expiry),
+        keys: Keys::answer(&cluster, &settings.admission),
+    };
+    let reloader = Arc::new(Reloader::new(flags.clone(), cluster.clone(), parts, settings));
+    tokio::spawn(reload::watch_files(Arc::clone(&reloader)));
+    let server = listener.map(|listener| {
         let node = Node::new(cluster.clone(), stage.clone())
-            .with_access(http.access.clone())
-            .with_certificate_end(certificate_end)
-            .with_programs(programs.hook_counters(), programs.answer_counters());
+            .with_guard(guard)
+            .with_expiry(expiry)
+            .with_programs(counters)
+            .with_reloader(Arc::clone(&reloader));
         Server::start(listener, node)
     });
-    let output = settings.events.map(|format| Output::start(format, Changes::new(&cluster)));
+    let output = events.map(|format| Output::start(format, Changes::new(&cluster)));
     let deadline = tokio::select! {
-        signal = signals.next() => {
+        signal = wanted(&mut signals, &reloader) => {
             info!(signal, "leaving the cluster");
             stage.send_replace(Stage::Leaving);
             LEAVE_DEADLINE
@@ -98,12 +132,25 @@ async fn run_node(settings: &Settings) -> Result<(), Failure> {
         // The request over HTTP has already waited for confirmations.
         _ = stages.wait_for(|stage| *stage == Stage::Left) => Duration::ZERO,
         () = ended(&cluster) => {
-            programs.kill().await;
+            programs.lock().await.kill().await;
             return Err(Failure::Runtime("the node stopped unexpectedly".into()));
         }
     };
     let departure = depart(&cluster, deadline, server, output);
+    let mut programs = programs.lock().await;
     end(departure, &mut programs, &mut signals).await
+}
+
+/// Reloads at each SIGHUP that asks for it, and returns the name of the signal to leave.
+async fn wanted(signals: &mut Signals, reloader: &Arc<Reloader>) -> &'static str {
+    loop {
+        match signals.next_wanted().await {
+            Wanted::Leave(signal) => return signal,
+            Wanted::Reload => {
+                let _ = reloader.reload(Scope::Everything, "SIGHUP").await;
+            }
+        }
+    }
 }
 
 /// Leaves the cluster and ends the programs, at once if there is a second signal.
@@ -162,7 +209,7 @@ async fn depart(
 }
 
 /// Binds the HTTP address, if there is one.
-async fn bind_http(settings: &Settings) -> Result<Option<(Listener, &Http)>, Failure> {
+async fn bind_http(settings: &Settings) -> Result<Option<Listener>, Failure> {
     let Some(http) = &settings.http else {
         return Ok(None);
     };
@@ -173,28 +220,24 @@ async fn bind_http(settings: &Settings) -> Result<Option<(Listener, &Http)>, Fai
     if http.access.remote_writes {
         warn!(%addr, "machines that have the token can make this node leave over unencrypted HTTP");
     }
-    Ok(Some((listener, http)))
+    Ok(Some(listener))
 }
 
 fn cluster_name(settings: &Settings) -> &str {
     settings.cluster.as_ref().map_or("phin", |cluster| cluster.value.as_str())
 }
 
-async fn start(settings: &Settings) -> Result<Cluster, Failure> {
+async fn start(
+    settings: &Settings,
+    admit: Option<Arc<RwLock<Program>>>,
+) -> Result<Cluster, Failure> {
     let mut builder = Cluster::builder()
         .bind(settings.bind.value)
         .seeds(settings.join.clone())
         .tags(settings.tags.clone())
         .serving(settings.serving.clone())
-        .config(settings.config.value.clone());
-    builder = match &settings.admission {
-        Admission::Keys(keys) => builder.key(keys.clone()),
-        Admission::Certificates(pem) => builder.certificates(
-            pem.ca.value.clone(),
-            pem.cert.value.clone(),
-            pem.key.value.clone(),
-        ),
-    };
+        .config(settings.config.value.clone())
+        .credentials(settings.admission.credentials());
     if let Some(name) = settings.name() {
         builder = builder.name(name);
     }
@@ -207,9 +250,11 @@ async fn start(settings: &Settings) -> Result<Cluster, Failure> {
             Advertised::Name(name) => builder.advertise_name(name),
         };
     }
-    if let Some(program) = &settings.admit {
-        let program = program.value.clone();
-        builder = builder.admit(move |newcomer| admit::decide(program.clone(), newcomer));
+    if let Some(program) = admit {
+        builder = builder.admit(move |newcomer| {
+            let program = program.read().unwrap_or_else(PoisonError::into_inner).clone();
+            admit::decide(program, newcomer)
+        });
     }
     if let Some(watchers) = settings.watchers {
         builder = builder.watchers(watchers);
@@ -272,7 +317,9 @@ fn credential_at_fault<'a>(settings: &'a Settings, error: &CredentialsError) -> 
         CredentialsError::Certificate(_)
         | CredentialsError::NotEd25519
         | CredentialsError::OtherKey
+        | CredentialsError::Revoked
         | CredentialsError::OtherCa => Some(&pem.cert.place),
+        CredentialsError::RevocationList(_) => pem.crl.as_ref().map(|crl| &crl.place),
         _ => None,
     }
 }

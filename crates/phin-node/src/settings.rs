@@ -5,6 +5,7 @@
 
 mod admission;
 mod detector;
+mod fingerprint;
 mod flags;
 mod hooks;
 mod layers;
@@ -15,6 +16,7 @@ mod values;
 use std::{net::SocketAddr, path::PathBuf};
 
 pub(crate) use admission::Admission;
+pub(crate) use fingerprint::{CREDENTIAL_FILES, Fingerprints};
 pub(crate) use flags::{CredentialFlags, Flags};
 pub(crate) use hooks::Hooks;
 use layers::Layers;
@@ -48,6 +50,9 @@ pub(crate) struct Settings {
     /// The closed port of members' hosts, if it is not the default.
     pub(crate) closed_port: Option<u16>,
     pub(crate) events: Option<EventFormat>,
+    /// Whether files with credentials are watched.
+    pub(crate) watch_files: bool,
+    pub(crate) fingerprints: Fingerprints,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
 }
@@ -59,6 +64,7 @@ impl Settings {
         environment: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
     ) -> Result<Self, SettingsError> {
         let mut layers = Layers::read(flags, environment)?;
+        let fingerprints = Fingerprints::take(layers.texts());
         let admission = Admission::take(&mut layers)?;
         let http = values::take_http(&mut layers)?;
         let bind = values::take_bind(&mut layers)?;
@@ -86,6 +92,10 @@ impl Settings {
             config,
             closed_port,
             events: layers.word("events")?.map(|events| values::event_format(events.value)),
+            watch_files: layers
+                .take("watch-files", values::boolean)?
+                .is_none_or(|watch| watch.value),
+            fingerprints,
             log: layers.take("log", values::log_filter)?.map_or("info".into(), |log| log.value),
             log_format: layers
                 .word("log-format")?
@@ -97,6 +107,17 @@ impl Settings {
 }
 
 impl Settings {
+    /// Takes over the values of these settings, which are in effect now.
+    pub(crate) fn take_over(&mut self, read: Self, applied: &[&'static str]) {
+        self.fingerprints.take_over(&read.fingerprints, applied);
+        if applied.contains(&"tags") {
+            self.tags = read.tags;
+        }
+        if applied.contains(&"watch-files") {
+            self.watch_files = read.watch_files;
+        }
+    }
+
     /// The name of the node: the setting, or else the common name of its certificate.
     pub(crate) fn name(&self) -> Option<String> {
         match (&self.name, &self.admission) {
@@ -110,6 +131,11 @@ impl Settings {
             (None, Admission::Keys(_)) => None,
         }
     }
+}
+
+/// The flag or variable of a setting.
+pub(crate) fn flag(name: &str) -> String {
+    setting(name).flag()
 }
 
 /// The settings of a client that is no member.

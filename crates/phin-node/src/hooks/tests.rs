@@ -27,7 +27,7 @@ impl Bench {
         let program = shell(script, &[&gate, &held, file.to_str().unwrap()]);
         let (events, mut arriving) = mpsc::unbounded_channel();
         let source = stream::poll_fn(move |context| arriving.poll_recv(context));
-        let hooks = Hooks::with_sources([(program, source)], PATIENCE);
+        let hooks = Hooks::with_sources(1, [(program, source)], PATIENCE);
         Self { events, hooks, directory }
     }
 
@@ -136,7 +136,7 @@ async fn each_kind_of_failure_is_counted_and_the_next_events_come() {
     let program = Program::new(&path).unwrap();
     fs::remove_file(path).unwrap();
     let source = stream::iter([vec![Arrival::Line(b"0\n".to_vec())]]).chain(stream::pending());
-    bench.hooks = Hooks::with_sources([(program, source)], PATIENCE);
+    bench.hooks = Hooks::with_sources(1, [(program, source)], PATIENCE);
     bench.until(|counts| counts.not_run == 1).await;
 }
 

@@ -68,6 +68,11 @@ impl Guard {
         self.unauthorized.load(Relaxed)
     }
 
+    /// Replaces the rules for the requests that come from now on.
+    pub(crate) fn set(&self, access: Access) {
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(access);
+    }
+
     fn access(&self) -> Arc<Access> {
         Arc::clone(&self.access.read().unwrap_or_else(PoisonError::into_inner))
     }

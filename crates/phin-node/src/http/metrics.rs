@@ -86,9 +86,9 @@ impl Snapshot {
             is_converged: node.cluster.is_converged(),
             http_connections_closed: node.connections.closed_for_others(),
             http_unauthorized: node.guard.unauthorized(),
-            certificate_end: node.certificate_end,
-            hooks: node.hooks.clone(),
-            answers: node.answers.clone(),
+            certificate_end: node.expiry.as_ref().and_then(|expiry| expiry.ends_at()),
+            hooks: node.programs.hooks(),
+            answers: node.programs.answers(),
         })
     }
 

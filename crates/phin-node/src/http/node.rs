@@ -1,19 +1,16 @@
 //! The state behind the answers.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use axum::http::StatusCode;
 use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
-    body::MAX_MESSAGE_BODIES_BYTES,
-    connections::Counts,
-    guard::{Access, Guard},
-    leaders::Candidacies,
+    body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, guard::Guard, leaders::Candidacies,
     refusal::Refusal,
 };
-use crate::{answers, hooks};
+use crate::run::{Expiry, ProgramCounters, Reloader};
 
 /// The node, as requests see it.
 #[derive(Clone)]
@@ -27,12 +24,11 @@ pub(crate) struct Node {
     pub(super) guard: Arc<Guard>,
     /// The programs that stand for offices.
     pub(super) candidacies: Candidacies,
-    /// When the node's certificate expires; `None` if it does not.
-    pub(super) certificate_end: Option<SystemTime>,
-    /// The counters of each hook.
-    pub(super) hooks: Vec<Arc<hooks::Counters>>,
-    /// The counters of each program that answers queries.
-    pub(super) answers: Vec<Arc<answers::Counters>>,
+    /// When the node's certificate expires.
+    pub(super) expiry: Option<Arc<Expiry>>,
+    /// The counters of the programs that the node runs.
+    pub(super) programs: Arc<ProgramCounters>,
+    pub(super) reloader: Option<Arc<Reloader>>,
 }
 
 /// The stages of a departure.
@@ -48,7 +44,7 @@ impl Node {
     pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
         let message_bodies = Arc::new(Semaphore::new(MAX_MESSAGE_BODIES_BYTES));
-        let (connections, certificate_end) = (Arc::default(), None);
+        let connections = Arc::default();
         Self {
             cluster,
             stage,
@@ -57,27 +53,27 @@ impl Node {
             connections,
             guard: Arc::default(),
             candidacies: Candidacies::default(),
-            certificate_end,
-            hooks: Vec::new(),
-            answers: Vec::new(),
+            expiry: None,
+            programs: Arc::default(),
+            reloader: None,
         }
     }
 
-    pub(crate) fn with_certificate_end(self, certificate_end: Option<SystemTime>) -> Self {
-        Self { certificate_end, ..self }
+    pub(crate) fn with_expiry(self, expiry: Arc<Expiry>) -> Self {
+        Self { expiry: Some(expiry), ..self }
     }
 
-    pub(crate) fn with_access(self, access: Access) -> Self {
-        Self { guard: Arc::new(Guard::new(access)), ..self }
+    pub(crate) fn with_guard(self, guard: Arc<Guard>) -> Self {
+        Self { guard, ..self }
+    }
+
+    pub(crate) fn with_reloader(self, reloader: Arc<Reloader>) -> Self {
+        Self { reloader: Some(reloader), ..self }
     }
 
     /// Shows in metrics what the programs of the node have done.
-    pub(crate) fn with_programs(
-        self,
-        hooks: Vec<Arc<hooks::Counters>>,
-        answers: Vec<Arc<answers::Counters>>,
-    ) -> Self {
-        Self { hooks, answers, ..self }
+    pub(crate) fn with_programs(self, programs: Arc<ProgramCounters>) -> Self {
+        Self { programs, ..self }
     }
 
     /// A place among the subscribers, for as long as it is held.

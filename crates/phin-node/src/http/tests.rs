@@ -9,6 +9,7 @@ use crate::{
     answers::{Answer, Answers},
     hooks::{Hook, HookEvent, Hooks, Trigger},
     program::Program,
+    run::ProgramCounters,
 };
 
 async fn cluster() -> phin::Cluster {
@@ -54,12 +55,12 @@ async fn metrics_follow_the_conventions() {
     let (events, topics) = (vec![HookEvent::Isolated], Vec::new());
     let trigger = Trigger { events, topics, filter: phin::Filter::default() };
     let hook = Hook { trigger, program: Program::new("/bin/sh").unwrap() };
-    let hooks = Hooks::start([hook], Duration::from_secs(1), &cluster);
+    let hooks = Hooks::start(1, [hook], Duration::from_secs(1), &cluster);
     let node = Node::new(cluster, tokio::sync::watch::channel(Stage::Member).0);
     let answer =
         Answer { topic: "free".parse().unwrap(), program: Program::new("/bin/sh").unwrap() };
     let answers = Answers::start([answer], Duration::from_secs(1), &node.cluster);
-    let node = node.with_programs(hooks.counters(), answers.counters());
+    let node = node.with_programs(ProgramCounters::of(hooks.counters(), answers.counters()));
     let text = metrics::text_of(metrics::Snapshot::of(&node).await.unwrap()).unwrap();
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("phin_members{state=\"alive\"} 1"), "{text}");

@@ -3,13 +3,49 @@
 use std::time::{Duration, SystemTime};
 
 use phin::certificates;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::timeout};
 use tracing::{error, warn};
 
 use crate::{settings::Admission, text::rfc3339};
 
-/// When the node's certificate or its CA expires. `None` with a cluster key, whose certificates do not expire.
-pub(crate) fn ends_at(admission: &Admission) -> Option<SystemTime> {
+/// When the credentials of the node expire, which changes when they are replaced.
+#[derive(Debug)]
+pub(crate) struct Expiry(watch::Sender<Option<SystemTime>>);
+
+impl Expiry {
+    pub(crate) fn of(admission: &Admission) -> Self {
+        Self(watch::Sender::new(ends_at(admission)))
+    }
+
+    pub(super) fn set(&self, admission: &Admission) {
+        self.0.send_replace(ends_at(admission));
+    }
+
+    /// When the node's certificate or its CA expires. `None` with a cluster key, whose certificates do not expire.
+    pub(crate) fn ends_at(&self) -> Option<SystemTime> {
+        *self.0.borrow()
+    }
+
+    /// Logs warnings 30, 7 and 1 days before the certificate expires, and an error when it has expired.
+    pub(super) async fn warn(&self) {
+        let mut ends = self.0.subscribe();
+        let mut warned = 0;
+        loop {
+            // By the wall clock, which may be adjusted.
+            let ends_at = *ends.borrow();
+            warned = ends_at.map_or(0, |ends_at| warn_if_due(ends_at, warned));
+            if let Ok(changed) = timeout(LOOK_INTERVAL, ends.changed()).await {
+                warned = 0;
+                if changed.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// When the node's certificate or its CA expires, whichever is first.
+fn ends_at(admission: &Admission) -> Option<SystemTime> {
     let Admission::Certificates(pem) = admission else {
         return None;
     };
@@ -21,31 +57,25 @@ pub(crate) fn ends_at(admission: &Admission) -> Option<SystemTime> {
     Some(issuer_ends.map_or(own_end, |issuer_end| own_end.min(issuer_end)))
 }
 
-/// Logs warnings 30, 7 and 1 days before the certificate expires, and an error when it has expired.
-pub(crate) async fn warn_before(ends_at: SystemTime) {
-    let mut warned = 0;
-    loop {
-        // By the wall clock, which may be adjusted.
-        let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
-        let passed = warnings_due(left);
-        if passed > warned {
-            let (valid_until, days) = (rfc3339(ends_at), left.as_secs() / DAY.as_secs());
-            if left.is_zero() {
-                error!(
-                    valid_until,
-                    "this node's certificate has expired; other members refuse new connections"
-                );
-            } else {
-                warn!(
-                    valid_until,
-                    days,
-                    "this node's certificate expires soon; issue a new one and restart the node"
-                );
-            }
+/// Logs a warning if one is due that was not logged, and returns the number of those that were due.
+fn warn_if_due(ends_at: SystemTime, warned: usize) -> usize {
+    let left = ends_at.duration_since(SystemTime::now()).unwrap_or_default();
+    let due = warnings_due(left);
+    if due > warned {
+        let (valid_until, days) = (rfc3339(ends_at), left.as_secs() / DAY.as_secs());
+        if left.is_zero() {
+            error!(
+                valid_until,
+                "this node's certificate has expired; other members refuse new connections"
+            );
+        } else {
+            warn!(
+                valid_until,
+                days, "this node's certificate expires soon; issue a new one and replace its file"
+            );
         }
-        warned = passed;
-        sleep(LOOK_INTERVAL).await;
     }
+    due
 }
 
 /// The number of warnings due when a certificate is valid for this time.

@@ -1,6 +1,10 @@
-//! Signals that make the node leave.
+//! Signals that make the node leave, or read its settings again.
 
-use std::{fs, future::pending};
+use std::{
+    fs,
+    future::pending,
+    io::{self, IsTerminal},
+};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,6 +17,16 @@ pub(crate) struct Signals {
     interrupt: Signal,
     /// `None` if SIGHUP was ignored at the start, as under `nohup`, or if that is unknown.
     hangup: Option<Signal>,
+    /// Whether SIGHUP can mean that the terminal closes.
+    has_terminal: bool,
+}
+
+/// The request of a signal to a node.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Wanted {
+    Leave(&'static str),
+    /// SIGHUP to a process without a terminal.
+    Reload,
 }
 
 impl Signals {
@@ -26,12 +40,13 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: hangup.then(|| listen(SignalKind::hangup())).transpose()?,
+            has_terminal: io::stdin().is_terminal(),
         })
     }
 
     /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
-        let Self { terminate, interrupt, hangup } = self;
+        let Self { terminate, interrupt, hangup, .. } = self;
         let hung_up = async {
             match hangup {
                 Some(hangup) => received(hangup).await,
@@ -41,6 +56,14 @@ impl Signals {
         tokio::select! {
             name = insistent(terminate, interrupt) => name,
             () = hung_up => "SIGHUP",
+        }
+    }
+
+    /// The same for a node, which reads its settings again on SIGHUP if it has no terminal that closes.
+    pub(super) async fn next_wanted(&mut self) -> Wanted {
+        match self.next().await {
+            "SIGHUP" if !self.has_terminal => Wanted::Reload,
+            signal => Wanted::Leave(signal),
         }
     }
 

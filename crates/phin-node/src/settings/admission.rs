@@ -20,11 +20,13 @@ pub(crate) enum Admission {
     Certificates(Certificates),
 }
 
-/// Three PEM texts and the places of their settings. `Debug` shows no text, because one is a secret.
+/// PEM texts and the places of their settings. `Debug` shows no text, because one is a secret.
 pub(crate) struct Certificates {
     pub(crate) ca: Placed<String>,
     pub(crate) cert: Placed<String>,
     pub(crate) key: Placed<String>,
+    /// Revocation lists.
+    pub(crate) crl: Option<Placed<String>>,
 }
 
 impl Admission {
@@ -32,6 +34,13 @@ impl Admission {
         let key_file = layers.take_text("key-file");
         let cluster_key = layers.take_text("cluster-key");
         let files = ["ca", "cert", "key"].map(|key| layers.take_text(key));
+        let crl = layers.take_text("crl");
+        if let Some(crl) = crl.as_ref().filter(|_| files[0].is_none()) {
+            return Err(SettingsError::Incomplete {
+                place: crl.place.clone(),
+                missing: "--ca, --cert and --key".into(),
+            });
+        }
         let first_file = files.iter().flatten().next().map(|file| file.place.clone());
         let first_key = key_file.as_ref().or(cluster_key.as_ref()).map(|key| key.place.clone());
         if let (Some(first), Some(second)) = (first_key, &first_file) {
@@ -46,8 +55,25 @@ impl Admission {
             }),
             (Some(file), None, _) => Ok(Self::Keys(read_key_file(&file)?)),
             (None, Some(key), _) => Ok(Self::Keys(parse_keys(&key.value, &key.place, "")?)),
-            (None, None, Some(given)) => read_certificates(files, given).map(Self::Certificates),
+            (None, None, Some(given)) => {
+                read_certificates(files, crl, given).map(Self::Certificates)
+            }
             (None, None, None) => Err(SettingsError::NoAdmission),
+        }
+    }
+
+    /// The same for the crate.
+    pub(crate) fn credentials(&self) -> phin::Credentials {
+        match self {
+            Self::Keys(keys) => phin::Credentials::key(keys.clone()),
+            Self::Certificates(Certificates { ca, cert, key, crl }) => {
+                let [ca, cert, key] = [ca, cert, key].map(|pem| pem.value.as_str());
+                let credentials = phin::Credentials::certificates(ca, cert, key);
+                match crl {
+                    Some(crl) => credentials.revocations(crl.value.as_str()),
+                    None => credentials,
+                }
+            }
         }
     }
 }
@@ -72,6 +98,7 @@ fn parse_keys(text: &str, place: &Place, file: &str) -> Result<Keyring, Settings
 
 fn read_certificates(
     files: [Option<Placed<String>>; 3],
+    crl: Option<Placed<String>>,
     given: Place,
 ) -> Result<Certificates, SettingsError> {
     let [Some(ca), Some(cert), Some(key)] = &files else {
@@ -86,6 +113,10 @@ fn read_certificates(
         ca: placed(ca, read_public(ca)?),
         cert: placed(cert, read_public(cert)?),
         key: placed(key, read_private_key(key)?),
+        crl: match crl {
+            Some(crl) => Some(placed(&crl, read_public(&crl)?)),
+            None => None,
+        },
     })
 }
 

@@ -67,7 +67,7 @@ impl FromArgMatches for CredentialFlags {
 }
 
 fn of_credentials() -> impl Iterator<Item = &'static Setting> {
-    let names = ["config", "cluster", "key-file", "ca", "cert", "key"];
+    let names = ["config", "cluster", "key-file", "ca", "cert", "key", "crl"];
     with_flag().filter(move |setting| names.contains(&setting.name))
 }
 

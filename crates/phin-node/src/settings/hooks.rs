@@ -12,6 +12,7 @@ use crate::{
     answers::Answer,
     hooks::{Hook, HookEvent, Trigger},
     program::Program,
+    run::RESERVED_TOPICS,
 };
 
 /// The programs of a node.
@@ -63,6 +64,9 @@ fn programs<T>(
 /// Parses `TOPIC=PROGRAM`.
 fn answer(text: &str) -> Result<Answer, String> {
     let (topic, program) = text.split_once('=').ok_or_else(|| EXPECTED_ANSWER.to_owned())?;
+    if topic.trim().starts_with(RESERVED_TOPICS) {
+        return Err(format!("nodes answer topics that begin with {RESERVED_TOPICS} by themselves"));
+    }
     Ok(Answer { topic: self::topic(topic.trim())?, program: Program::parse(program)? })
 }
 
@@ -180,6 +184,7 @@ mod tests {
         assert_eq!(answer("disk/free = /bin/sh a=b").unwrap().topic.as_str(), "disk/free");
         for (text, expected) in [
             ("/bin/sh", "expected TOPIC=PROGRAM"),
+            ("phin/keys=/bin/sh", "nodes answer topics that begin with phin/"),
             ("=/bin/sh", "the topic \"\": a topic has 1 to 128 bytes"),
             ("disk/free=", "expected the path of a program"),
             ("disk/free=/no/such/program", "/no/such/program: No such file"),

@@ -54,6 +54,11 @@ impl Layers {
         }
     }
 
+    /// The settings that are given, as text.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().map(|(name, given)| (*name, given.value.as_str()))
+    }
+
     /// Takes a setting as text.
     pub(crate) fn take_text(&mut self, name: &'static str) -> Option<Placed<String>> {
         debug_assert_eq!(setting(name).name, name);

@@ -382,6 +382,25 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "crl",
+        value: "FILE",
+        help: "Revocation lists of the CAs (PEM): the certificates in them are refused; see `phin cert revoke`",
+        details: "A list is used also after the time at which it promises the next one.",
+        docs: "Needs `--ca`",
+        ..SETTING
+    },
+    Setting {
+        name: "watch-files",
+        value: "BOOL",
+        kind: Kind::Boolean,
+        default: "true",
+        help: "Whether to use keys, certificates, revocation lists and tokens again when their files change",
+        details: "The files are looked at every 2 s, and read when all of them have stayed the same for as long. If they do not \
+                  belong together, nothing changes, and the log says why. `phin reload` reads them at once.",
+        docs: "See [reload](#reload)",
+        ..SETTING
+    },
+    Setting {
         name: "admit",
         value: "PROGRAM",
         help: "Program that decides on each newcomer: exit code 0 admits it; otherwise its first line of output is the reason",

@@ -105,11 +105,11 @@ fn a_file_can_have_every_setting() {
          http_host = [\"a\"]\nwatchers = 64\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\
          max_published_bytes_per_second = \"2MiB\"\nmax_recent_publication_bytes = 65536\nflap_suppress = 20\nflap_reuse = 1.5\nflap_half_life = \"5m\"\nleadership_lease = \"5s\"\n\
          on = [\"dead,left=/bin/sh\", \"joined[role=db]=/bin/sh -\"]\nhook_timeout = \"10s\"\n\
-         answer = [\"free=/bin/sh\", \"a/b=/bin/sh -\"]\n\
+         answer = [\"free=/bin/sh\", \"a/b=/bin/sh -\"]\nwatch_files = false\n\
          serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
     );
     // A certificate replaces the key.
-    let others = ["ca", "cert", "key"];
+    let others = ["ca", "cert", "key", "crl"];
     let in_file = SETTINGS.iter().filter(|setting| setting.layers == In::All);
     for setting in in_file.filter(|setting| !others.contains(&setting.name)) {
         let line = format!("{} = ", setting.file_key());
@@ -128,6 +128,7 @@ fn a_file_can_have_every_setting() {
     assert_eq!(settings.watchers, Some(64));
     assert_eq!((settings.hooks.hooks.len(), settings.hooks.limit), (2, Duration::from_secs(10)));
     assert_eq!(settings.hooks.answers.len(), 2);
+    assert!(!settings.watch_files);
     assert_eq!(settings.data_dir.unwrap().value, Path::new("d"));
     assert_eq!(settings.events, Some(EventFormat::Text));
     assert_eq!(settings.log_format, LogFormat::Json);
@@ -371,6 +372,8 @@ fn settings_that_contradict_each_other_are_both_named() {
     assert!(refused.contains("--http and PHIN_HTTP_ALLOW_REMOTE contradict"), "{refused}");
     assert_eq!(error(&["--ca", "ca.pem"], &[]), "--ca needs --cert and --key as well");
     assert_eq!(error(&["--key", "k", "--ca", "c"], &[]), "--ca needs --cert as well");
+    let lists = error(&["--crl", "c"], &with_key(&[]));
+    assert_eq!(lists, "--crl needs --ca, --cert and --key as well");
     let asked = error(&["--closed-port", "7"], &with_key(&[("PHIN_ASK_HOSTS", "false")]));
     assert!(asked.contains("--closed-port and PHIN_ASK_HOSTS contradict"), "{asked}");
     let open = error(&["--closed-port", "7", "--bind", "127.0.0.1:7"], &with_key(&[]));

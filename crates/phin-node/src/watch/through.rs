@@ -15,7 +15,7 @@ use super::{Args, exit_with_reader, note};
 use crate::{
     events::{Changed, Line, Own, What},
     failure::{Failure, with_causes},
-    settings::{Admission, Credentials},
+    settings::Credentials,
     text::rfc3339,
 };
 
@@ -50,12 +50,7 @@ async fn follow(args: &Args, credentials: Credentials) -> Result<(), Failure> {
 fn builder(credentials: Credentials) -> WatcherBuilder {
     let Credentials { cluster, admission } = credentials;
     let builder = Watcher::builder();
-    let builder = match admission {
-        Admission::Keys(keys) => builder.key(keys),
-        Admission::Certificates(pem) => {
-            builder.certificates(pem.ca.value, pem.cert.value, pem.key.value)
-        }
-    };
+    let builder = builder.credentials(admission.credentials());
     match cluster {
         Some(cluster) => builder.cluster(cluster),
         None => builder,

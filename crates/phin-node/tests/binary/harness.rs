@@ -146,6 +146,11 @@ impl Node {
         request(&self.http, &format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.http))
     }
 
+    /// The events that have arrived and were not read.
+    pub(crate) fn so_far(&self) -> Vec<Value> {
+        self.events.try_iter().collect()
+    }
+
     /// The remaining events once it has ended.
     pub(crate) fn rest(&self) -> Vec<Value> {
         self.events.iter().collect()

@@ -20,6 +20,7 @@ mod messages;
 mod output;
 mod placement;
 mod queries;
+mod reload;
 mod restart;
 mod settings;
 mod signals;

@@ -13,8 +13,7 @@ use crate::harness::{KEY, Node, run};
 
 #[test]
 fn each_signal_makes_it_leave() {
-    let hangup = (!hangups_are_ignored()).then_some(Signal::HUP);
-    for signal in [Signal::TERM, Signal::INT].into_iter().chain(hangup) {
+    for signal in [Signal::TERM, Signal::INT] {
         let n1 = Node::start(&["--name", "n1"]);
         let mut n2 = Node::join("n2", &n1);
         n1.event_of("joined", "n2");
@@ -106,7 +105,7 @@ fn a_hangup_while_leaving_hurries_nobody() {
     if hangups_are_ignored() {
         return;
     }
-    for first in [Signal::TERM, Signal::HUP] {
+    for first in [Signal::TERM, Signal::INT] {
         let n1 = Node::start(&["--name", "n1"]);
         let mut n2 = Node::join("n2", &n1);
         n2.event_of("joined", "n1");
@@ -118,6 +117,29 @@ fn a_hangup_while_leaving_hurries_nobody() {
         assert_eq!(n2.wait().code(), Some(0));
         assert_eq!(n2.rest().last().unwrap()["event"], "departed");
     }
+}
+
+/// A terminal sends SIGHUP when it closes. Without one, an operator or a service manager asks to reload.
+#[test]
+fn a_hangup_reloads_or_with_a_terminal_leaves() {
+    if hangups_are_ignored() {
+        return;
+    }
+    let mut n1 = Node::start(&["--name", "n1"]);
+    n1.signal(Signal::HUP);
+    assert_eq!(n1.log("reloaded the settings")["asked_by"], "SIGHUP");
+    n1.signal(Signal::TERM);
+    assert_eq!(n1.wait().code(), Some(0));
+
+    let terminal = rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR).unwrap();
+    rustix::pty::unlockpt(&terminal).unwrap();
+    let name = rustix::pty::ptsname(&terminal, Vec::new()).unwrap();
+    let stdin = fs::File::open(name.to_str().unwrap()).unwrap();
+    let mut command = run(&["--name", "n2"]);
+    let mut n2 = Node::spawn(command.env("PHIN_CLUSTER_KEY", KEY).stdin(stdin));
+    n2.signal(Signal::HUP);
+    assert_eq!(n2.log("leaving the cluster")["signal"], "SIGHUP");
+    assert_eq!(n2.wait().code(), Some(0));
 }
 
 #[test]
