@@ -1,5 +1,7 @@
 //! `phin key`: the shared secrets of a cluster.
 
+mod status;
+
 use std::{
     io::{self, Write},
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -10,9 +12,9 @@ use clap::Subcommand;
 
 use crate::{failure::Failure, private_file};
 
-/// Create the key that admits nodes to a cluster, or a token for HTTP
+/// Create the key that admits nodes to a cluster, or a token for HTTP; show which member accepts which key
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  phin key new --out cluster.key")]
+#[command(after_help = "Examples:\n  phin key new --out cluster.key\n  phin key status")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -41,10 +43,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    Status(status::Args),
 }
 
 pub(crate) fn key(args: &Args) -> Result<(), Failure> {
-    let (Command::New { out } | Command::Token { out }) = &args.command;
+    let out = match &args.command {
+        Command::New { out } | Command::Token { out } => out,
+        Command::Status(args) => return status::status(args),
+    };
     // Both are 32 random bytes.
     let line = format!("{}\n", phin::ClusterKey::generate().to_text().as_str());
     let Some(path) = out else {

@@ -88,7 +88,7 @@ fn path(args: &Args) -> String {
 }
 
 /// The next line of the answer. The answer ends with a summary.
-fn next_line(lines: &mut Stream) -> Result<QueryLine, Failure> {
+pub(crate) fn next_line(lines: &mut Stream) -> Result<QueryLine, Failure> {
     let mut line = Vec::new();
     let read = lines.take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
     read.map_err(|error| Failure::runtime(BROKEN_OFF, &error))?;

@@ -1,0 +1,162 @@
+//! `phin key status`: which member accepts which cluster key or CA.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    time::Duration,
+};
+
+use serde::Serialize;
+
+use crate::{
+    client::{Client, Target, in_path},
+    content::Content,
+    failure::Failure,
+    query::next_line,
+    reply::{MemberOutcome, QueryLine},
+    run::{Accepted, KEYS_TOPIC, KeyReport},
+    table,
+    text::escaped,
+};
+
+/// Show which member accepts which cluster key or CA, and which one still lacks one
+///
+/// Each key and CA has a fingerprint, of which the table shows the beginning. OWN is the one by which others admit the member.
+/// While a key or a CA is replaced, go on to the next step when all members accept the same. The exit code is 3 if a member did
+/// not reply.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  phin key status --http http://127.0.0.1:7647")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    target: Target,
+    /// Print one JSON object per member
+    #[arg(long)]
+    json: bool,
+}
+
+/// The answer of one member, if there is one.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: String,
+    /// `reply`, or why there is none.
+    outcome: String,
+    #[serde(flatten)]
+    report: Option<KeyReport>,
+}
+
+pub(crate) fn status(args: &Args) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let path = format!("/v1/query/{}?timeout=5s", in_path(KEYS_TOPIC));
+    let mut lines = client.post_stream(&path, b"", TIMEOUT)?;
+    let mut rows = Vec::new();
+    while let QueryLine::Outcome(outcome) = next_line(&mut lines)? {
+        rows.push(Row::of(outcome));
+    }
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    let text = if args.json { json(&rows) } else { shown(&rows) };
+    io::stdout().write_all(text.as_bytes())?;
+    match rows.iter().all(|row| row.report.is_some()) {
+        true => Ok(()),
+        false => Err(Failure::Unanswered),
+    }
+}
+
+impl Row {
+    fn of(outcome: MemberOutcome) -> Self {
+        let reply = match outcome.reply.as_ref().map(|reply| &reply.content) {
+            Some(Content::Text(text)) => serde_json::from_str(text).ok(),
+            Some(Content::Base64(_)) | None => None,
+        };
+        let outcome_text = match (&reply, &outcome.reply) {
+            (None, Some(_)) => "the reply is not from phin".to_owned(),
+            _ => outcome.outcome,
+        };
+        Self { name: outcome.member.label().to_string(), outcome: outcome_text, report: reply }
+    }
+}
+
+fn json(rows: &[Row]) -> String {
+    let line = |row: &Row| serde_json::to_string(row).expect("it is plain data") + "\n";
+    rows.iter().map(line).collect()
+}
+
+/// A table of the members, and a line for each key or CA that not all of them accept.
+fn shown(rows: &[Row]) -> String {
+    let mut table = table::new(&["NAME", "OWN", "ACCEPTS", "EXPIRES", "REVOKED"]);
+    for Row { name, outcome, report } in rows {
+        let Some(KeyReport { own, accepts, expires, revoked }) = report else {
+            table.add_row([name.as_str(), &format!("({outcome})"), "", "", ""]);
+            continue;
+        };
+        let accepts: Vec<_> = accepts.iter().map(|ca| short(&ca.fingerprint)).collect();
+        let own = own.as_deref().map_or("-".to_owned(), short);
+        let expires = expires.as_deref().map_or("never".to_owned(), escaped);
+        table.add_row([name, &own, &accepts.join(" "), &expires, &revoked.to_string()]);
+    }
+    let mut text = table::text(&table);
+    for (fingerprint, accepted) in of_any(rows) {
+        let lacks = |row: &&Row| row.report.as_ref().is_some_and(|r| !accepts(r, fingerprint));
+        let lacking: Vec<_> = rows.iter().filter(lacks).map(|row| row.name.as_str()).collect();
+        let what = accepted.name.as_deref().map_or("cluster key".to_owned(), escaped);
+        let expires = accepted.expires.as_deref().map(escaped);
+        let expires = expires.map_or(String::new(), |expires| format!(", until {expires}"));
+        let by = match lacking.is_empty() {
+            true => "accepted by all members that replied".to_owned(),
+            false => format!("not accepted by {}", lacking.join(", ")),
+        };
+        text.push_str(&format!("{} ({what}{expires}): {by}\n", short(fingerprint)));
+    }
+    text
+}
+
+/// The keys and CAs that some member accepts.
+fn of_any(rows: &[Row]) -> BTreeMap<&str, &Accepted> {
+    let reports = rows.iter().filter_map(|row| row.report.as_ref());
+    let all = reports.flat_map(|report| &report.accepts);
+    all.map(|accepted| (accepted.fingerprint.as_str(), accepted)).collect()
+}
+
+fn accepts(report: &KeyReport, fingerprint: &str) -> bool {
+    report.accepts.iter().any(|accepted| accepted.fingerprint == fingerprint)
+}
+
+/// The beginning of a fingerprint, which tells apart the few that a cluster has.
+fn short(fingerprint: &str) -> String {
+    escaped(&fingerprint.chars().take(8).collect::<String>())
+}
+
+/// As in the path of the query.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(name: &str, own: &str, accepts: &[&str]) -> Row {
+        let accepted = |fingerprint: &&str| Accepted {
+            fingerprint: (*fingerprint).to_owned(),
+            name: None,
+            expires: None,
+        };
+        let accepts = accepts.iter().map(accepted).collect();
+        let own = Some(own.to_owned());
+        let report = KeyReport { own, accepts, expires: None, revoked: 0 };
+        Row { name: name.into(), outcome: "reply".into(), report: Some(report) }
+    }
+
+    #[test]
+    fn members_that_lack_a_key_are_named() {
+        let (old, new) = ("aaaaaaaa11", "bbbbbbbb22");
+        let silent = Row { name: "n4".into(), outcome: "timed-out".into(), report: None };
+        let rows = [
+            row("n1", old, &[old, new]),
+            row("n2", old, &[old]),
+            row("n3", new, &[new, old]),
+            silent,
+        ];
+        let text = shown(&rows);
+        assert!(text.contains("aaaaaaaa (cluster key): accepted by all members that replied\n"));
+        assert!(text.contains("bbbbbbbb (cluster key): not accepted by n2\n"), "{text}");
+        assert!(text.contains("(timed-out)"), "{text}");
+    }
+}
