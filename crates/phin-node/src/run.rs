@@ -18,7 +18,7 @@ use std::{
 use phin::{BindError, Cluster, CredentialsError, Departure, StartError};
 use tokio::{
     runtime,
-    sync::{Mutex, watch},
+    sync::{Mutex, Notify, watch},
     time::Instant,
 };
 use tracing::{info, warn};
@@ -114,6 +114,8 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     };
     let reloader = Arc::new(Reloader::new(flags.clone(), cluster.clone(), parts, settings));
     tokio::spawn(reload::watch_files(Arc::clone(&reloader)));
+    let hangups = Arc::new(Notify::new());
+    tokio::spawn(reload_at(Arc::clone(&hangups), Arc::clone(&reloader)));
     let server = listener.map(|listener| {
         let node = Node::new(cluster.clone(), stage.clone())
             .with_guard(guard)
@@ -124,7 +126,7 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     });
     let output = events.map(|format| Output::start(format, Changes::new(&cluster)));
     let deadline = tokio::select! {
-        signal = wanted(&mut signals, &reloader) => {
+        signal = wanted(&mut signals, &hangups) => {
             info!(signal, "leaving the cluster");
             stage.send_replace(Stage::Leaving);
             LEAVE_DEADLINE
@@ -141,15 +143,22 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     end(departure, &mut programs, &mut signals).await
 }
 
-/// Reloads at each SIGHUP that asks for it, and returns the name of the signal to leave.
-async fn wanted(signals: &mut Signals, reloader: &Arc<Reloader>) -> &'static str {
+/// Asks for a reload at each SIGHUP that wants one, and returns the name of the signal to leave.
+async fn wanted(signals: &mut Signals, hangups: &Notify) -> &'static str {
     loop {
         match signals.next_wanted().await {
             Wanted::Leave(signal) => return signal,
-            Wanted::Reload => {
-                let _ = reloader.reload(Scope::Everything, "SIGHUP").await;
-            }
+            // Not waited for: a file system that does not answer must not delay a departure.
+            Wanted::Reload => hangups.notify_one(),
         }
+    }
+}
+
+/// Reloads when asked. Requests during a reload are one.
+async fn reload_at(hangups: Arc<Notify>, reloader: Arc<Reloader>) {
+    loop {
+        hangups.notified().await;
+        let _ = reloader.reload(Scope::Everything, "SIGHUP").await;
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::{error, info};
 use super::{expiry::Expiry, keys::Keys, programs::Programs};
 use crate::{
     failure::with_causes,
-    http::Guard,
+    http::{Access, Guard},
     logging::LogFilter,
     program::Program,
     settings::{CREDENTIAL_FILES, Flags, Settings, flag},
@@ -131,7 +131,7 @@ impl Reloader {
             let set = self.cluster.set_seeds(&read.join).await;
             set.map_err(|error| refused(with_causes(&error)))?;
         }
-        self.apply(&running, &read, &changed).await;
+        self.apply(&mut running, &read, &changed).await;
         let is_applied = |name: &&str| self.can_apply(name, &running, &read);
         let (applied, needs_restart): (Vec<_>, Vec<_>) = changed.into_iter().partition(is_applied);
         let flags = |names: &[&str]| names.iter().map(|name| flag(name)).collect();
@@ -141,11 +141,12 @@ impl Reloader {
     }
 
     /// Applies what cannot fail.
-    async fn apply(&self, running: &Settings, read: &Settings, changed: &[&'static str]) {
+    async fn apply(&self, running: &mut Settings, read: &Settings, changed: &[&'static str]) {
         let any = |names: &[&str]| changed.iter().any(|name| names.contains(name));
-        if any(HTTP)
-            && let (Some(_), Some(http)) = (&running.http, &read.http)
+        if let Some(access) = access_to_apply(running, read)
+            && let Some(http) = &mut running.http
         {
+            take_over_access(&mut http.access, access, changed);
             self.parts.guard.set(http.access.clone());
         }
         if any(&["log"]) {
@@ -164,8 +165,7 @@ impl Reloader {
     /// Whether a setting can take effect now.
     fn can_apply(&self, name: &str, running: &Settings, read: &Settings) -> bool {
         match name {
-            // Without HTTP there is nothing to protect, and with an address that others reach a token stays.
-            name if HTTP.contains(&name) => running.http.is_some() && read.http.is_some(),
+            name if HTTP.contains(&name) => access_to_apply(running, read).is_some(),
             // Whether newcomers are decided on is fixed.
             "admit" => self.parts.admit.is_some() && read.admit.is_some(),
             name => {
@@ -203,6 +203,26 @@ impl Reloader {
             }
         }
         Ok(changes)
+    }
+}
+
+/// The rules of access to HTTP, if they are for the address at which the node listens. Those for another one might need no
+/// token.
+fn access_to_apply<'a>(running: &Settings, read: &'a Settings) -> Option<&'a Access> {
+    let (running, read) = (running.http.as_ref()?, read.http.as_ref()?);
+    (running.addr.value == read.addr.value).then_some(&read.access)
+}
+
+/// Takes over the rules whose settings have changed.
+fn take_over_access(access: &mut Access, read: &Access, changed: &[&'static str]) {
+    if changed.contains(&"http-token-file") {
+        access.tokens.clone_from(&read.tokens);
+    }
+    if changed.contains(&"http-host") {
+        access.hosts.clone_from(&read.hosts);
+    }
+    if changed.contains(&"http-allow-remote-writes") {
+        access.remote_writes = read.remote_writes;
     }
 }
 

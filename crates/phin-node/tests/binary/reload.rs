@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
     path::PathBuf,
+    process::Stdio,
     thread,
     time::{Duration, Instant},
 };
@@ -90,8 +91,9 @@ fn five(arguments: impl Fn(&str) -> Vec<String>) -> Vec<Node> {
             own.extend(["--join".to_owned(), first.addr.clone()]);
         }
         let own: Vec<&str> = own.iter().map(String::as_str).collect();
-        // Files are not watched, so that each step is this test's.
-        let fixed = ["--name", &name, "--watch-files", "false"];
+        // Files are not watched, so that each step is this test's. A member that is cut off reaches this threshold too; one whose
+        // process waits for a busy processor does not.
+        let fixed = ["--name", &name, "--watch-files", "false", "--phi-threshold", "20"];
         nodes.push(Node::spawn(&mut run(&[&fixed, &own[..]].concat())));
     }
     for node in &nodes {
@@ -150,11 +152,30 @@ fn a_cluster_key_is_replaced_under_probing_without_a_suspicion() {
         files.write(&format!("n{number}.key"), old);
     }
     let nodes = five(|name| vec!["--key-file".into(), files.name(&format!("{name}.key"))]);
+    let statuses = |node: &Node| -> Vec<Value> {
+        let text = said(&["key", "status", "--json"], node);
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let own = |status: &Value| status["own"].as_str().unwrap().to_owned();
+    let old_key = own(&statuses(&nodes[0])[0]);
     for keys in [format!("{old}\n{new}"), format!("{new}\n{old}"), new.clone()] {
         for (node, number) in nodes.iter().zip(1..) {
             files.write(&format!("n{number}.key"), &keys);
             assert_eq!(reload(node)["applied"], json!(["--key-file"]));
             probe_on(&[node], 3);
+            if keys.starts_with(old) && number == 2 {
+                let shown = said(&["key", "status"], &nodes[4]);
+                let lacking = "(cluster key): not accepted by n3, n4, n5\n";
+                assert!(shown.contains(lacking) && shown.contains("accepted by all"), "{shown}");
+            }
+        }
+        let statuses = statuses(&nodes[0]);
+        assert_eq!(statuses.len(), 5);
+        for status in &statuses {
+            assert_eq!(own(status) == old_key, keys.starts_with(old), "{status}");
+            let accepts = status["accepts"].as_array().unwrap().len();
+            assert_eq!(accepts, keys.lines().count(), "{status}");
+            assert!(!status.to_string().contains(&old[..8]), "{status}");
         }
         probe_on(&nodes.iter().collect::<Vec<_>>(), 12);
     }
@@ -388,6 +409,26 @@ fn credentials_are_read_again_when_a_volume_is_swapped() {
     assert!(refused["reason"].as_str().unwrap().contains("64 hexadecimal digits"), "{refused}");
     swap("one");
     node.log("reloaded the settings");
+}
+
+/// Rules for another address, which may need no token, do not hold for the one at which the node listens.
+#[test]
+fn a_token_stays_with_its_address() {
+    let files = Files::new();
+    let token = files.write("http.token", "0123456789abcdef");
+    let start = format!("http = \"127.0.0.1:0\"\nhttp_token_file = \"{token}\"\n");
+    let config = files.write("phin.toml", &start);
+    let common = ["run", "--exit-with-stdin", "--events", "json", "--log-format", "json"];
+    let mut command =
+        phin(&[&common[..], &["--bind", "127.0.0.1:0", "--config", &config]].concat());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let node = Node::spawn(command.env("PHIN_CLUSTER_KEY", KEY));
+    files.write("phin.toml", "http = \"127.0.0.1:1\"\n");
+    let reload = ["reload", "--http", &node.http, "--token-file", &token];
+    let reloaded = output_of(&reload);
+    let text = String::from_utf8(reloaded.stdout).unwrap();
+    assert_eq!(text, "needs a restart: --http --http-token-file\n");
+    assert_eq!(node.get("/v1/members").status, 401);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod addresses;
 mod admission;
+mod credentials;
 mod data;
 mod doubt;
 mod forget;
