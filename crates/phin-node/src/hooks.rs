@@ -134,10 +134,10 @@ impl Runner {
         let (hook, program) = (self.counters.number, self.program.path().display());
         if queue.len() > 0 {
             let events = queue.len();
-            info!(hook, %program, events, "the node stops; a hook does not receive its last events");
+            info!(hook, %program, events, "a hook ends and does not receive its last events");
         }
         if !run.is_terminated() && timeout(MAX_CLOSING_TIME, run).await.is_err() {
-            warn!(hook, %program, "the node stops; the program of a hook is killed");
+            warn!(hook, %program, "a hook ends and its program is killed");
         }
     }
 

@@ -13,7 +13,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -47,7 +47,7 @@ pub(crate) struct Access {
 pub(crate) struct Guard {
     access: RwLock<Arc<Access>>,
     unauthorized: AtomicU64,
-    last_warned: RwLock<Option<Instant>>,
+    last_warned: Mutex<Option<Instant>>,
 }
 
 /// The source of a request.
@@ -80,7 +80,7 @@ impl Guard {
     /// Counts a refused request, and logs the first of a while.
     fn record_unauthorized(&self, from: Option<From>) {
         let refused = self.unauthorized.fetch_add(1, Relaxed) + 1;
-        let mut last = self.last_warned.write().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_warned.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if last.is_none_or(|last| now.duration_since(last) >= WARN_INTERVAL) {
             *last = Some(now);

@@ -438,7 +438,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "http-allow-remote",
         kind: Kind::Switch,
         help: "Allow a non-loopback --http address, which needs a token. Other machines can only read",
-        details: "HTTP is not encrypted: who reads the traffic can read the token.",
+        details: "HTTP is not encrypted: anyone who can read the traffic has the token.",
         docs: "Needs `--http-token-file`",
         ..SETTING
     },
