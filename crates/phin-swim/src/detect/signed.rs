@@ -21,7 +21,7 @@ use crate::{
         rules::Detect,
         view::View,
     },
-    wire::field,
+    wire::{Payload, field},
 };
 
 /// The word of one observer: "I would declare this member dead".
@@ -239,9 +239,11 @@ impl Detect<'_> {
         if let Some(case) = self.own.cases.get_mut(subject) {
             case.signed.insert(me, signed.clone());
         }
+        // A lost signature would cost the cluster more time than one stream costs this node.
         let part = body.map(|body| Part::SignedVote(body, signed));
-        for peer in self.list.peers(collectors) {
-            part.iter().for_each(|part| self.ctx.send(peer, part));
+        let payload = part.map(|part| Payload::of(&part));
+        for to in self.list.peers(collectors) {
+            payload.iter().for_each(|payload| self.ctx.send_stream(to, payload.clone()));
         }
     }
 }

@@ -257,7 +257,8 @@ fn a_node_signs_once_its_own_evidence_suffices_for_a_verdict() {
         case.record_vote(at(9_900), vote(2, 9_000, Silence::Silent));
         rooms.detect().conclude(id(1));
         let effects = rooms.effects();
-        let is_sent = effects.iter().any(|effect| effect.starts_with("to n2: signed-vote n1"));
+        let is_sent =
+            effects.iter().any(|effect| effect.starts_with("by stream to n2: signed-vote n1"));
         assert_eq!(is_sent, signs, "{mode} at {now} {misses:?}: {effects:?}");
         // It is not signed again.
         rooms.detect().conclude(id(1));
