@@ -11,6 +11,7 @@ use crate::{
     Generation, JoinRefusal, MemberState, Message, OfficeRules, PublishRequest, QueryAnswer,
     QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
     data::map::Head,
+    detect::signed::SignedVote,
     leadership::refusal::{Refusal, Why},
     member::record::tests::{TestKeys, id, record, version},
     publish::publication::Publication,
@@ -69,6 +70,8 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::Suspect(claim),
         Part::Dead(Verdict::unsigned(claim, vec![(id(3), tally); MAX_VOTES])),
         Part::Dead(Verdict::unsigned(claim, Vec::new())),
+        Part::Dead(signed_verdict(vec![signed_vote(); MAX_VOTES])),
+        Part::Dead(signed_verdict(vec![signed_vote()])),
         Part::Join,
         Part::JoinReply(Ok(())),
         Part::JoinReply(Err(JoinRefusal::Full)),
@@ -82,6 +85,7 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::Leave { sequence },
         Part::LeaveAck { sequence },
         Part::Vote(VoteBody { subject, version, is_accusation, is_observer, tally }),
+        Part::SignedVote(signed_vote_body(), signed_vote()),
         Part::Clear { subject, version, age: Duration::from_millis(20) },
         Part::Abstain { subject, version },
         Part::Forget(claim),
@@ -161,6 +165,25 @@ pub(crate) fn samples() -> Vec<Part> {
             generation: Generation(3),
         }),
     ]
+}
+
+fn signed_vote() -> SignedVote {
+    let (voter, generation, round) = (id(3), Generation(70_000), Round(300));
+    let (silence, signature) = (Silence::Gone, Signature([8; 64]));
+    SignedVote { voter, generation, round, silence, signature }
+}
+
+fn signed_vote_body() -> VoteBody {
+    let silent_for = Duration::from_millis(1_500);
+    let tally = Tally { phi: 4.25, silent_for, silence: Silence::Gone, attempts: 3 };
+    let (is_accusation, is_observer) = (false, true);
+    VoteBody { subject: id(2), version: version(1, 300), is_accusation, is_observer, tally }
+}
+
+/// A verdict on as many votes as there may be, with these signed.
+fn signed_verdict(signed: Vec<SignedVote>) -> Verdict {
+    let claim = Claim { subject: id(2), version: version(1, 300), by: id(3) };
+    Verdict { claim, votes: vec![(id(3), signed_vote_body().tally); MAX_VOTES], signed }
 }
 
 fn lead_answer(result: Result<(), Refusal>) -> Part {
@@ -251,7 +274,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=37).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=39).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]
@@ -301,6 +324,24 @@ fn a_part_of_an_unknown_kind_is_skipped_and_counted_whatever_its_body() {
     assert_eq!(decoded.parts, [Part::Nack { sequence: Sequence(1) }, Part::Join]);
 }
 
+/// The kinds of signed verdicts and votes are new ones, so earlier releases skip them and read the rest.
+#[test]
+fn a_signed_kind_is_skipped_by_a_release_that_does_not_know_it() {
+    for part in [
+        Part::Dead(signed_verdict(vec![signed_vote()])),
+        Part::SignedVote(signed_vote_body(), signed_vote()),
+    ] {
+        let mut payload = Payload::of(&Part::Nack { sequence: Sequence(1) }).into_bytes();
+        let kind = payload.len();
+        part.encode(&mut payload);
+        Part::Join.encode(&mut payload);
+        payload[kind] = 127;
+        let decoded = read(&payload).unwrap();
+        assert_eq!(decoded.unknown_parts, 1);
+        assert_eq!(decoded.parts, [Part::Nack { sequence: Sequence(1) }, Part::Join]);
+    }
+}
+
 #[test]
 fn what_is_nested_too_deep_is_refused_without_exhausting_the_stack() {
     for opening in [&[0x91][..], &[0x81, 0xc0], &[0xdd, 0, 0, 0, 1], &[0xdf, 0, 0, 0, 1, 0xc0]] {
@@ -315,7 +356,7 @@ fn what_is_nested_too_deep_is_refused_without_exhausting_the_stack() {
 fn a_claimed_length_is_not_believed() {
     // Arrays, maps, strings, bytes and extensions that claim up to 4 GiB and bring nothing.
     for marker in [0xdd, 0xdf, 0xdb, 0xc6, 0xc9] {
-        for kind in 1..=37 {
+        for kind in 1..=39 {
             for nested in [&[][..], &[0x92], &[0x93, 0x00]] {
                 let claim = [&[kind][..], nested, &[marker, 0xff, 0xff, 0xff, 0xff, 0x01]].concat();
                 assert!(read(&raw(&claim)).is_err(), "kind {kind}, marker {marker:#x}");
@@ -347,6 +388,15 @@ fn what_exceeds_a_limit_is_refused() {
     };
     let votes = vec![verdict.votes[0]; MAX_VOTES + 1];
     assert!(read(&Payload::of(&Part::Dead(Verdict::unsigned(claim, votes))).into_bytes()).is_err());
+
+    for (count, is_read) in [(MAX_VOTES, true), (MAX_VOTES + 1, false)] {
+        let signed = Part::Dead(signed_verdict(vec![signed_vote(); count]));
+        assert_eq!(read(&Payload::of(&signed).into_bytes()).is_ok(), is_read, "{count} signed");
+        let mut verdict = signed_verdict(vec![signed_vote()]);
+        verdict.votes.resize(count, verdict.votes[0]);
+        let payload = Payload::of(&Part::Dead(verdict)).into_bytes();
+        assert_eq!(read(&payload).is_ok(), is_read, "{count} votes, of which one is signed");
+    }
 
     let link = FailingLinkBody { observer: id(1), age: Duration::ZERO, attempts: 1 };
     for (count, is_read) in [(MAX_VOTES, true), (MAX_VOTES + 1, false)] {
@@ -394,6 +444,34 @@ fn what_cannot_be_is_refused() {
     assert!(read(&raw(&[4, 0xcf, 0, 0, 0, 1, 0, 0, 0, 0])).is_err());
     assert!(read(&raw(&[4, 0xff])).is_err());
     assert!(read(&raw(&[4, 0xcb, 0, 0, 0, 0, 0, 0, 0, 0])).is_err());
+
+    // A signature that is too short or too long, a kind of silence and a round that do not exist, a vote that lacks its
+    // signature or has more than that, and none: in a signed vote, and in a verdict.
+    let body = [&[0x95][..], &member, &[0x92, 0, 0, 0xc2, 0xc3, 0x94, 0, 0, 3, 1]].concat();
+    let verdict = [&[0x92, 0x93][..], &member, &[0x92, 0, 0], &member, &[0x90]].concat();
+    let signed = |fields: u8, round: &[u8], silence: u8, signature: &[u8]| {
+        [&[0x90 + fields][..], &member, &[0], round, &[silence], signature].concat()
+    };
+    let signature = |length: u8| [&[0xc4, length][..], &vec![8; length.into()]].concat();
+    for (signed, is_read) in [
+        (signed(5, &[9], 3, &signature(64)), true),
+        (signed(5, &[9], 3, &signature(63)), false),
+        (signed(5, &[9], 3, &signature(65)), false),
+        (signed(5, &[9], 3, &signature(0)), false),
+        (signed(5, &[9], 3, &[0xc0]), false),
+        (signed(5, &[9], 4, &signature(64)), false),
+        (signed(5, &[0xce, 0, 1, 0, 0], 3, &signature(64)), false),
+        (signed(5, &[0xff], 3, &signature(64)), false),
+        (signed(4, &[9], 3, &[]), false),
+        (signed(6, &[9], 3, &[&signature(64)[..], &[0]].concat()), false),
+        (vec![0xc0], false),
+        (vec![0x90], false),
+    ] {
+        let vote = [&[39, 0x92][..], &body, &signed].concat();
+        assert_eq!(read(&raw(&vote)).is_ok(), is_read, "vote {signed:x?}");
+        let verdict = [&[38, 0x92][..], &verdict, &[0x91], &signed].concat();
+        assert_eq!(read(&raw(&verdict)).is_ok(), is_read, "verdict {signed:x?}");
+    }
 
     let left = Entry { state: MemberState::Left, record: record(5, version(0, 0)) };
     assert!(read(&Payload::of(&Part::Entry(left)).into_bytes()).is_err(), "it has not left");
