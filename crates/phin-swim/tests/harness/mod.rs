@@ -373,6 +373,7 @@ impl Scenario {
             "hosts" => self.default_host = host(value),
             "pause_tolerance" => self.config.pause_tolerance = duration(value),
             "hang_tolerance" => self.config.hang_tolerance = duration(value),
+            "signed_votes" => self.config.signed_votes = value.parse().unwrap(),
             "evict_degraded_after" => self.config.evict_degraded_after = Some(duration(value)),
             "phi_threshold" => self.config.phi_threshold = value.parse().unwrap(),
             "retention" => self.config.retention = duration(value),
