@@ -48,7 +48,8 @@ pub(crate) fn failure_of(command: &mut Command, code: i32) -> String {
 pub(crate) struct Node {
     child: Child,
     _stdin: Option<ChildStdin>,
-    events: Receiver<Value>,
+    /// Those that were not awaited before.
+    pub(crate) events: Receiver<Value>,
     logs: Receiver<Value>,
     /// Log lines that arrived before an awaited one.
     passed_over: RefCell<Vec<Value>>,
