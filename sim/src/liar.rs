@@ -146,7 +146,7 @@ impl Liar {
     fn claim(&self, lines: &[Line]) -> Vec<u8> {
         let last = self.asks.values().max_by_key(|(_, term, _)| *term);
         let (office, term) = last.map_or(("a", 0), |(office, term, _)| (office, *term));
-        let term = if self.turn % 2 == 0 { term + 1 } else { u64::MAX };
+        let term = if self.turn.is_multiple_of(2) { term + 1 } else { u64::MAX };
         let (key, value) = (format!("phin/leader/{office}"), term.to_string());
         let me = lines.iter().find(|line| line.node == self.keys.node);
         let generation = me.map_or(Generation(1), |me| me.version.generation);

@@ -17,7 +17,7 @@ pub(crate) enum Admission {
     /// Cluster keys: every node that knows one is admitted.
     Keys(Keyring),
     /// The certificate of the CA, and the certificate and private key of the node.
-    Certificates(Certificates),
+    Certificates(Box<Certificates>),
 }
 
 /// PEM texts and the places of their settings. `Debug` shows no text, because one is a secret.
@@ -56,7 +56,7 @@ impl Admission {
             (Some(file), None, _) => Ok(Self::Keys(read_key_file(&file)?)),
             (None, Some(key), _) => Ok(Self::Keys(parse_keys(&key.value, &key.place, "")?)),
             (None, None, Some(given)) => {
-                read_certificates(files, crl, given).map(Self::Certificates)
+                read_certificates(files, crl, given).map(|pem| Self::Certificates(Box::new(pem)))
             }
             (None, None, None) => Err(SettingsError::NoAdmission),
         }
@@ -66,7 +66,8 @@ impl Admission {
     pub(crate) fn credentials(&self) -> phin::Credentials {
         match self {
             Self::Keys(keys) => phin::Credentials::key(keys.clone()),
-            Self::Certificates(Certificates { ca, cert, key, crl }) => {
+            Self::Certificates(pem) => {
+                let Certificates { ca, cert, key, crl } = &**pem;
                 let [ca, cert, key] = [ca, cert, key].map(|pem| pem.value.as_str());
                 let credentials = phin::Credentials::certificates(ca, cert, key);
                 match crl {

@@ -48,7 +48,7 @@ pub(super) fn take_config(layers: &mut Layers) -> Result<Placed<Config>, Setting
     if let Some(after) = layers.duration("evict-degraded-after", &config)? {
         config.evict_degraded_after = after.value;
     }
-    if let Some(mode) = layers.take("signed-votes", |text| signed_votes(text))? {
+    if let Some(mode) = layers.take("signed-votes", signed_votes)? {
         config.signed_votes = mode.value;
     }
     take_damping(layers, &mut config)?;

@@ -96,7 +96,7 @@ fn a_file_can_have_every_setting() {
     let token_file = file(&directory, "http.token", TOKEN);
     let text = format!(
         "advertise = \"10.0.0.1:7\"\nbind = \"0.0.0.0:7\"\ncluster = \"c\"\ndata_dir = \"d\"\n\
-         ask_hosts = true\nclosed_port = 10\nphi_threshold = 9.5\n\
+         ask_hosts = true\nclosed_port = 10\nphi_threshold = 9.5\nsigned_votes = \"require\"\n\
          pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\nevict_degraded_after = \"2m\"\n\
          events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\nhttp_token_file = \"{token_file}\"\n\
          join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
@@ -136,6 +136,7 @@ fn a_file_can_have_every_setting() {
     assert_eq!(config.period, Duration::from_millis(20));
     assert!(config.prior_round_trip <= Duration::from_millis(10), "it fits into the period");
     assert_eq!(config.pause_tolerance, Duration::from_secs(2));
+    assert_eq!(config.signed_votes, phin::SignedVotes::Require);
     assert_eq!(config.hang_tolerance, Duration::from_secs(20));
     assert_eq!(config.max_period, Some(Duration::from_millis(160)));
     assert_eq!(config.evict_degraded_after, Some(Duration::from_secs(120)));

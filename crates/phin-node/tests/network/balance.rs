@@ -67,7 +67,7 @@ fn a_service_that_is_cut_off_one_way_leaves_rotation_until_the_cut_heals() {
         let log = Log::default();
         with_client(&cluster.lan, client, &log, || {
             all.iter().for_each(|(what, cut)| {
-                check(&cluster.lan, &log, &format!("{client:?}: a service that {what}"), *cut)
+                check(&cluster.lan, &log, &format!("{client:?}: a service that {what}"), *cut);
             });
         });
     }

@@ -1,4 +1,5 @@
 //! Credentials and seeds that are replaced while nodes run.
+#![expect(clippy::unwrap_used, reason = "what helps a test may fail as a test does")]
 
 use phin::{
     Cluster, ClusterKey, Credentials, CredentialsError, Identity, Keyring, MemberState,
