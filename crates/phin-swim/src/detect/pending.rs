@@ -26,7 +26,7 @@ pub(crate) struct PendingVerdict {
     pub(crate) backing: Backing,
     pub(crate) source: Source,
     pub(crate) stage: Stage,
-    /// What the member's host said to this node since it looks for itself.
+    /// The answer of the member's host since this node looks for itself.
     pub(crate) host: Silence,
 }
 

@@ -40,7 +40,7 @@ pub trait Keys: Send + Sync {
     fn public_key(&self) -> PublicKey;
     /// The identity that belongs to a public key.
     fn member_id(&self, key: &PublicKey) -> MemberId;
-    /// What tells the cluster of these keys from others that share a key: it is part of what voters sign.
+    /// The bytes that tell the cluster of these keys from others that share a key. They are part of signed votes.
     fn cluster_tag(&self) -> [u8; 8] {
         [0; 8]
     }

@@ -178,7 +178,7 @@ fn a_death_in_the_list_of_another_is_looked_into() {
 
 #[test]
 fn a_look_takes_as_long_as_an_observer_alone_waits() {
-    // What the member's host says, when it was heard, and when the verdict is accepted: the look begins at 10 s.
+    // The answer of the member's host, when the member was heard, and when the verdict is accepted: the look begins at 10 s.
     let cases = [
         (Silence::Unknown, None, Some(13_000)),
         (Silence::Silent, None, Some(11_000)),
@@ -306,7 +306,7 @@ fn a_sign_of_life_voids_signed_votes() {
 #[test]
 fn the_time_given_depends_on_who_signed_and_not_on_who_says_so() {
     use Silence::{Gone, Hung, Silent, Unknown};
-    // What the host says to this node, the kinds of silence that others signed; the kind found and the seconds given. There
+    // The answer of the host to this node, the kinds of silence that others signed; the kind found and the seconds given. There
     // are five observers.
     let cases = [
         (Silent, vec![], (Silent, 1_000), 1),
