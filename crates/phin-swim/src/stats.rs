@@ -59,7 +59,7 @@ pub struct Stats {
     pub forged_votes: u64,
     /// Verdicts of others without the signed votes of a majority, where those are required: this node looked for itself.
     pub verdicts_unsigned: u64,
-    /// Records not verified, because their sender had sent too many; dropped.
+    /// Records and signed votes not verified, because their sender had sent too many; dropped.
     pub records_over_budget: u64,
     /// Suspicions and verdicts of others ignored, because the member had refuted several lately.
     pub hearsay_ignored: u64,

@@ -48,7 +48,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.unknown_versions: "Messages of a wire version that this release does not speak; dropped",
     swim.unknown_parts: "Parts of a message of a kind that this release does not know; skipped",
     swim.forged_records: "Records whose signature is not their member's; dropped",
-    swim.records_over_budget: "Records not verified, because their sender had sent too many; dropped",
+    swim.records_over_budget: "Records and signed votes not verified, because their sender had sent too many; dropped",
     swim.votes_signed: "Votes of this node that it signed, as its own evidence sufficed for a verdict",
     swim.forged_votes: "Signed votes whose signature is not their voter's; dropped",
     swim.verdicts_unsigned: "Verdicts of others without the signed votes of a majority, where those are required: this node looked for itself",

@@ -56,7 +56,7 @@ fn a_service_that_is_cut_off_one_way_leaves_rotation_until_the_cut_heals() {
     let arguments = ["--tag", "role=web", "--tag", &format!("port={SERVICE_PORT}")];
     let Some(mut cluster) = Cluster::start(Family::V4, SERVICES, &arguments) else { return };
     cluster.lan.add_host().unwrap();
-    let cuts: [(&str, Cut); 2] = [("answers nobody", mute), ("hears nobody", deafen)];
+    let cuts: [(&str, Cut); 2] = [("sends nothing", mute), ("receives nothing", deafen)];
     let cuts_of_client: [(&str, Cut); 2] =
         [("is not heard by the client", unheard), ("hears all but the client", unheard_of)];
     for (client, all) in [

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    MemberId, Part, Peer, Tally, Version, VoteBody,
+    MemberId, Part, Peer, SignedVotes, Tally, Version, VoteBody,
     detect::{
         case::{Case, SentVote, Stage},
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
@@ -286,7 +286,10 @@ impl Detect<'_> {
         let is_observer = body.is_observer && view.may_observe(observer, subject)
             || view.voters(subject).contains(&observer);
         let signed = signed.filter(|signed| {
-            is_observer && signed.silence == tally.silence && signed.may_count(view, &[observer])
+            view.params.signed_votes != SignedVotes::Off
+                && is_observer
+                && signed.silence == tally.silence
+                && signed.may_count(view, &[observer])
         });
         let about = (subject, body.version);
         let signed = signed

@@ -75,10 +75,13 @@ impl Detector {
         if let Some(known) = self.checked.known(subject, vote) {
             return known;
         }
-        let Some(voter) = list.get(vote.voter).filter(|_| self.hearsay.may_check(ctx.now, teller))
-        else {
+        let Some(voter) = list.get(vote.voter) else {
             return false;
         };
+        if !self.hearsay.may_check(ctx.now, teller) {
+            ctx.stats.records_over_budget += 1;
+            return false;
+        }
         let is_authentic = vote.is_authentic(&*ctx.keys, subject, &voter.record.public_key());
         self.checked.record(subject, vote, is_authentic);
         if !is_authentic {

@@ -86,7 +86,7 @@ impl Verdicts<'_> {
         let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
         let votes: Vec<_> = votes.collect();
         if self.ctx.params.signed_votes == SignedVotes::Require {
-            return self.handle_verdict_to_be_signed(source, claim, (votes, signed));
+            return self.weigh_signed_verdict(source, claim, (votes, signed));
         }
         let is_accepted = self.is_acceptable(subject, &votes);
         // A member that refuted lately has shown others wrong: their word alone does not do.
@@ -95,7 +95,8 @@ impl Verdicts<'_> {
         }
         if is_accepted {
             let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
-            return self.accept_verdict(subject, verdict.signed_by(signed, Backing::Majority));
+            // They are passed on unchecked: members that require signatures check them.
+            return self.accept_verdict(subject, verdict.signed_by(signed, Backing::None));
         }
         self.keep_pending(source, claim, votes);
         self.ctx.then(Step::WeighPending(subject));
@@ -103,7 +104,7 @@ impl Verdicts<'_> {
 
     /// A verdict arrives, and signed votes are required: those of a majority are enough, and without them this node looks
     /// for itself.
-    fn handle_verdict_to_be_signed(
+    fn weigh_signed_verdict(
         &mut self,
         source: Source,
         claim: Claim,

@@ -291,6 +291,18 @@ fn a_signed_vote_counts_if_its_voter_sent_and_signed_it() {
 }
 
 #[test]
+fn signatures_are_checked_only_where_votes_are_signed() {
+    for (mode, checked) in [(SignedVotes::Off, 0), (SignedVotes::Sign, 1)] {
+        let mut rooms = of(6, mode);
+        let tally = Tally::of(&vote(2, 9_000, Silence::Silent), at(10_000));
+        let (subject, version) = about(1);
+        let body = VoteBody { subject, version, is_accusation: false, is_observer: true, tally };
+        rooms.detect().handle_vote(peer(2), body, Some(signed(2)));
+        assert_eq!(rooms.detector.checked.0.len(), checked, "{mode}");
+    }
+}
+
+#[test]
 fn a_sign_of_life_voids_signed_votes() {
     let mut rooms = rooms();
     let case = rooms.miss(1, &[9_000, 9_300]);

@@ -106,7 +106,7 @@ struct Leading {
     values: StateMachine,
 }
 
-/// A node of the Raft cluster, for people.
+/// A Raft node as `kv status` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Status {
     /// Its id.
