@@ -106,7 +106,7 @@ struct Leading {
     values: StateMachine,
 }
 
-/// A Raft node as `kv status` shows it.
+/// A Raft node as the command `nodes` shows it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Status {
     /// Its id.
