@@ -116,8 +116,22 @@ impl Liar {
                     actions.push(send(from, vec![ack]));
                 }
             }
+            Ok(kind::PROVING_PING_REQ) if matches!(self.lies.lie, Lie::Ack | Lie::Clear) => {
+                let asked = <(Option<u32>, MemberId, MemberId)>::deserialize(&mut input).ok();
+                let proof = asked.and_then(|(_, id, nonce)| self.forged_proof((id, nonce)));
+                actions.extend(proof.map(|proof| send(from, vec![proof])));
+            }
             _ => {}
         }
+    }
+
+    /// The proof of life that the liar is asked for, signed with its own key.
+    fn forged_proof(&self, (subject, nonce): (MemberId, MemberId)) -> Option<Vec<u8>> {
+        let lines = self.member.lines();
+        let known = lines.iter().find(|line| self.id(line.node) == subject)?;
+        let signature = self.keys.sign(&nonce.0);
+        let body = (subject, known.version.generation, nonce, Bin(&signature.0));
+        Some(part(kind::PROOF, body))
     }
 
     /// Answers a candidate at once, if that is the lie.
@@ -697,6 +711,8 @@ mod kind {
     pub(super) const LEAD_ANSWER: u8 = 36;
     pub(super) const SIGNED_DEAD: u8 = 38;
     pub(super) const SIGNED_VOTE: u8 = 39;
+    pub(super) const PROVING_PING_REQ: u8 = 40;
+    pub(super) const PROOF: u8 = 41;
 }
 
 /// States and kinds of silence on the wire.

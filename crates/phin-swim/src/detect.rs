@@ -23,6 +23,7 @@ pub(crate) mod judge;
 pub(crate) mod look;
 pub(crate) mod pending;
 pub(crate) mod phi;
+pub(crate) mod proof;
 pub(crate) mod reports;
 pub(crate) mod rules;
 pub(crate) mod signed;

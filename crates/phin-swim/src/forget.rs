@@ -91,14 +91,13 @@ pub(crate) fn forget_on_request(
     list: &MembershipList,
     id: MemberId,
 ) -> Result<(), ForgetRefusal> {
-    let state = list.state(id).ok_or(ForgetRefusal::Unknown)?;
-    if id == list.me().id() {
-        return Err(ForgetRefusal::ThisNode);
+    match list.state(id) {
+        None => return Err(ForgetRefusal::Unknown),
+        Some(_) if id == list.me().id() => return Err(ForgetRefusal::ThisNode),
+        Some(MemberState::Alive) => return Err(ForgetRefusal::Live { is_suspect: false }),
+        Some(MemberState::Suspect) => return Err(ForgetRefusal::Live { is_suspect: true }),
+        Some(MemberState::Dead | MemberState::Left) => remove(ctx, id, Source::Ourselves),
     }
-    if state.is_live() {
-        return Err(ForgetRefusal::Live { is_suspect: state == MemberState::Suspect });
-    }
-    remove(ctx, id, Source::Ourselves);
     Ok(())
 }
 

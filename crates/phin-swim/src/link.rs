@@ -353,6 +353,14 @@ impl Links {
         is_taken
     }
 
+    /// Another member says that this one lives, and has not shown it.
+    pub(crate) fn record_unproved(&mut self, now: Instant, id: MemberId, by: MemberId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            let asked_at = link.lone_word.and_then(|word| word.asked_at);
+            link.lone_word = Some(LoneWord { by, since: now, ignored_at: Some(now), asked_at });
+        }
+    }
+
     /// Whether another member's word that this one lives was ignored since then.
     pub(crate) fn is_contested(&self, id: MemberId, since: Instant) -> bool {
         let word = self.links.get(&id).and_then(|link| link.lone_word);

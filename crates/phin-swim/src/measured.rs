@@ -45,7 +45,7 @@ pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Mess
     let parts = [
         ("ping", Part::Ping(pulse(core, sequence, generation))),
         ("ack", Part::Ack(pulse(core, sequence, generation))),
-        ("ping-req", Part::PingReq { sequence, target }),
+        ("ping-req", Part::PingReq { sequence: Some(sequence), target, nonce: None }),
         ("nack", Part::Nack { sequence }),
         ("indirect ack", Part::IndirectAck { sequence, generation }),
         ("entry", Part::Entry(Entry { state: MemberState::Alive, record })),

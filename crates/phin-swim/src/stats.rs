@@ -57,6 +57,15 @@ pub struct Stats {
     pub votes_signed: u64,
     /// Signed votes whose signature is not their voter's; dropped.
     pub forged_votes: u64,
+    /// Proofs of life that this node asked for: statements of others that a silent member lives need them where votes must
+    /// be signed.
+    pub proofs_asked: u64,
+    /// Proofs of life that this node signed for others.
+    pub proofs_signed: u64,
+    /// Requests for proofs of life that exceed the budget of their sender; dropped.
+    pub challenges_refused: u64,
+    /// Proofs of life whose signature is not their subject's; dropped.
+    pub forged_proofs: u64,
     /// Verdicts of others without the signed votes of a majority, where those are required: this node looked for itself.
     pub verdicts_unsigned: u64,
     /// Records and signed votes not verified, because their sender had sent too many; dropped.

@@ -111,7 +111,7 @@ pub(crate) enum Purpose {
     /// A look at a member that others declare dead, though it refuted lately.
     Look,
     /// Another member asked for it.
-    Relay { requester: Peer, sequence: Sequence },
+    Relay { requester: Peer, sequence: Option<Sequence> },
 }
 
 impl Purpose {

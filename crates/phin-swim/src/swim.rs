@@ -459,8 +459,8 @@ impl Core {
                 self.run();
                 self.anti_entropy().handle_fingerprint(from, pulse.fingerprint);
             }
-            Part::PingReq { sequence, target } => {
-                self.probe().handle_ping_req(from, sequence, target);
+            Part::PingReq { sequence, target, nonce } => {
+                self.probe().handle_ping_req(from, sequence, (target, nonce));
             }
             Part::Nack { sequence } => self.detect().handle_nack(from.id, sequence),
             Part::IndirectAck { sequence, generation } => {
@@ -479,8 +479,10 @@ impl Core {
             }
             Part::Vote(vote) => self.detect().handle_vote(from, vote, None),
             Part::SignedVote(vote, signed) => self.detect().handle_vote(from, vote, Some(signed)),
+            Part::Challenge(nonce) => self.life_signs().handle_challenge(from, nonce),
+            Part::Proof(proof) => self.life_signs().handle_proof(from.id, proof),
             Part::Clear { subject, version, age } => {
-                self.life_signs().handle_clear(from.id, subject, version, age);
+                self.life_signs().handle_clear(from, subject, version, age);
             }
             Part::Abstain { subject, version } => {
                 self.detect().handle_abstain(from.id, subject, version);

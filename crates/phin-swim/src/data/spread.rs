@@ -353,10 +353,14 @@ impl Replicate<'_> {
         if self.own_data.is_dirty() && lines.iter().any(|line| line.owner == self.store.me()) {
             self.publish();
         }
-        let payload = page(self.store, &lines[..lines.len().min(MAX_LINES)]);
-        if !payload.is_empty() {
-            self.own.budget.spend(self.ctx.now, payload.len().max(MIN_COST_BYTES));
-            self.ctx.send_fitting(from, payload);
+        let page = page(self.store, &lines[..lines.len().min(MAX_LINES)]);
+        self.send_page(from, page);
+    }
+
+    fn send_page(&mut self, to: Peer, page: Payload) {
+        if !page.is_empty() {
+            self.own.budget.spend(self.ctx.now, page.len().max(MIN_COST_BYTES));
+            self.ctx.send_fitting(to, page);
         }
     }
 

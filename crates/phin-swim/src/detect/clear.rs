@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Ctx, Instant, MemberId, MemberState, MembershipList, Part, Purpose, Step, Version,
+    Ctx, Instant, MemberId, MemberState, MembershipList, Part, Peer, Purpose, Step, Version,
     detect::{case::Stage, detector::Detector, reports::Outcome, view::View},
     newcomers::Newcomers,
     senses::Senses,
@@ -48,30 +48,37 @@ impl LifeSigns<'_> {
     /// A member heard from one that this node suspects: whatever this node has against it from before that is void.
     pub(crate) fn handle_clear(
         &mut self,
-        from: MemberId,
+        from: Peer,
         subject: MemberId,
         version: Version,
         age: Duration,
     ) {
         let until = self.ctx.now.saturating_sub(age);
         let is_current = self.list.get(subject).is_some_and(|known| known.version() == version);
-        if is_current && (from == subject || self.takes_clear(from, subject, until)) {
-            self.void_evidence(subject, until, from);
+        if is_current && (from.id == subject || self.takes_clear(from, subject, until)) {
+            self.void_evidence(subject, until, from.id);
         }
     }
 
     /// Accepts another member's statement that the subject was alive at `until`, if it counts.
-    fn takes_clear(&mut self, from: MemberId, subject: MemberId, until: Instant) -> bool {
-        if !self.may_clear(from, subject) {
-            self.ctx.stats.unasked_answers += 1;
+    fn takes_clear(&mut self, from: Peer, subject: MemberId, until: Instant) -> bool {
+        let may_clear = self.may_clear(from.id, subject);
+        self.ctx.stats.unasked_answers += u64::from(!may_clear);
+        if may_clear && self.needs_proof() {
+            self.doubt(from, subject, until);
             return false;
         }
-        let is_taken = self.takes_word_of(subject, from);
+        let is_taken = may_clear && self.takes_word_of(subject, from.id);
         if is_taken {
             self.senses.pings.record_lost(&mut self.senses.links, subject, until);
-            self.senses.links.record_reached_by(subject, from);
+            self.senses.links.record_reached_by(subject, from.id);
         }
         is_taken
+    }
+
+    /// Whether the statement of another member that this one lives needs the signature of this one.
+    pub(crate) fn needs_proof(&self) -> bool {
+        self.view().needs_signatures()
     }
 
     /// Whether a member may say that this one lives: if it observes it, or was asked what it knows.

@@ -8,6 +8,7 @@ use crate::{
         failing::Failing,
         hearsay::Hearsay,
         pending::PendingVerdicts,
+        proof::Proofs,
         reports::{Outcome, Report, Reports, Silence},
         signed::{Checked, SignedVote, Subject},
     },
@@ -26,6 +27,7 @@ pub(crate) struct Detector {
     pub(crate) reports: Reports,
     /// The signatures of votes that were checked.
     pub(crate) checked: Checked,
+    pub(crate) proofs: Proofs,
 }
 
 impl Detector {

@@ -23,6 +23,8 @@ pub(crate) struct Hearsay {
     checks: Budgets,
     /// How many ping-reqs of each member may still be carried out.
     requests: Budgets,
+    /// How many proofs of life may still be signed for it.
+    challenges: Budgets,
     /// How many of its accusations of members that seem well.
     accusations: Budgets,
     /// How often each member is sent verdicts on it that this node does not believe.
@@ -96,6 +98,11 @@ impl Hearsay {
         self.notices.take(now, subject, NOTICES)
     }
 
+    /// Whether another proof of life is signed for this member.
+    pub(crate) fn may_challenge(&mut self, now: Instant, requester: MemberId) -> bool {
+        self.challenges.take(now, requester, CHALLENGES)
+    }
+
     /// Whether another ping is sent on behalf of this member.
     pub(crate) fn may_request(&mut self, now: Instant, requester: MemberId) -> bool {
         self.requests.take(now, requester, REQUESTS)
@@ -117,6 +124,8 @@ const CHECKS_PER_FORGERY: f64 = 64.0;
 /// How many pings are sent on behalf of one member. It asks a few helpers, each time others, for each member that is
 /// silent to it.
 const REQUESTS: Rate = Rate { at_once: 32.0, per_second: 4.0 };
+/// How many proofs of life are signed for one member: one costs about 20 µs.
+const CHALLENGES: Rate = Rate { at_once: 64.0, per_second: 16.0 };
 /// How often a member is sent such verdicts: each makes it refute.
 const NOTICES: Rate = Rate { at_once: 1.0, per_second: 0.1 };
 /// How many members are looked at because one member accuses them; a survivor of a mass failure accuses many.

@@ -336,8 +336,15 @@ impl Verdicts<'_> {
         }
         let is_news = self.own.pending.look_at(subject).0 != Silence::Gone;
         self.own.pending.record_host(subject, Silence::Gone);
+        if is_news {
+            self.end_look_of_gone(subject, since);
+        }
+    }
+
+    /// The look at a member that began then ends sooner, as its process is gone.
+    fn end_look_of_gone(&mut self, subject: MemberId, since: Instant) {
         let known = self.list.get(subject).map(|known| known.version());
-        if let Some(version) = known.filter(|_| is_news) {
+        if let Some(version) = known {
             // A timer in the past would count as one that is late.
             let ends_at = since + self.time_for_look(subject);
             self.ctx.timers.set(ends_at.max(self.ctx.now), Timer::Pending(subject, version));

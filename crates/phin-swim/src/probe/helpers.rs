@@ -3,7 +3,7 @@
 use rand::seq::SliceRandom;
 
 use crate::{
-    Ctx, Generation, MemberId, MembershipList, Part, Sequence, Stats, Timer,
+    Ctx, Generation, Instant, MemberId, MembershipList, Part, Peer, Sequence, Stats, Timer,
     detect::{clear::LifeSigns, rules::Detect, view::View},
     probe::pings::{Helped, Ping, Pings},
 };
@@ -13,7 +13,7 @@ impl Detect<'_> {
     /// it is known to fail, any member may help, and the one that reached it last is asked first.
     pub(crate) fn ask_helpers(&mut self, target: MemberId, sequence: Sequence) {
         let helpers = self.choose_helpers(target);
-        let helpers = self.list.peers(helpers);
+        let needs_proof = self.view().needs_signatures();
         if let Some(ping) = self.senses.pings.get_mut(sequence) {
             ping.record_helpers(helpers.iter().map(|helper| helper.id).collect());
             let patience = self.ctx.params.period;
@@ -21,11 +21,12 @@ impl Detect<'_> {
         }
         for helper in helpers {
             self.ctx.stats.ping_reqs_sent += 1;
-            self.ctx.send(helper, &Part::PingReq { sequence, target });
+            let nonce = needs_proof.then(|| self.own.proofs.ask(self.ctx, helper.id, target));
+            self.ctx.send(helper, &Part::PingReq { sequence: Some(sequence), target, nonce });
         }
     }
 
-    fn choose_helpers(&mut self, target: MemberId) -> Vec<MemberId> {
+    fn choose_helpers(&mut self, target: MemberId) -> Vec<Peer> {
         let is_cut_off = self.view().own_failing_link(target).is_some();
         let mut helpers = self.list.rings().observers(target);
         if is_cut_off {
@@ -37,7 +38,7 @@ impl Detect<'_> {
         let last = last.filter(|&id| is_cut_off && self.list.is_alive(id));
         last.into_iter().for_each(|last| put_first(&mut helpers, last));
         helpers.truncate(self.ctx.params.indirect_probes.into());
-        helpers
+        self.list.peers(helpers)
     }
 
     /// A helper is there, but could not reach the member either.
@@ -81,18 +82,31 @@ impl LifeSigns<'_> {
         generation: Generation,
     ) {
         let ping = helped_ping(&mut self.senses.pings, &mut self.ctx.stats, from, sequence);
-        let Some(&mut Ping { target, sent_at, .. }) = ping else {
-            return;
-        };
-        if !self.list.is_current(target, generation) || !self.takes_word_of(target, from) {
-            return;
+        let reached = ping.map(|ping| (ping.target, ping.sent_at));
+        if let Some((target, at)) = reached.filter(|&(id, _)| self.list.is_current(id, generation))
+        {
+            self.hear_of(from, sequence, (target, at));
         }
-        self.senses.health.forgive_silent_helper();
-        self.senses.pings.forgive_helpers(sequence);
-        self.senses.links.record_reached_by(target, from);
-        self.senses.pings.record_lost(&mut self.senses.links, target, sent_at);
+    }
+
+    /// A helper says that it reached this member. Where votes are to be signed, the signature of the member follows.
+    fn hear_of(&mut self, by: MemberId, sequence: Sequence, (target, at): (MemberId, Instant)) {
+        let needs_proof = self.needs_proof();
+        if needs_proof || self.takes_word_of(target, by) {
+            self.senses.health.forgive_silent_helper();
+            self.senses.pings.forgive_helpers(sequence);
+            if !needs_proof {
+                self.record_reached(target, by, at);
+            }
+        }
+    }
+
+    /// Another member reached this one, which lived at `at`.
+    pub(crate) fn record_reached(&mut self, target: MemberId, by: MemberId, at: Instant) {
+        self.senses.links.record_reached_by(target, by);
+        self.senses.pings.record_lost(&mut self.senses.links, target, at);
         let was_open = self.own.cases.is_open(target);
-        self.record_alive(target, sent_at);
+        self.record_alive(target, at);
         if was_open && !self.own.cases.is_open(target) {
             self.ask_to_refute(target);
         }

@@ -189,7 +189,7 @@ mod tests {
     }
 
     fn relay() -> Purpose {
-        Purpose::Relay { requester: peer(9), sequence: Sequence(1) }
+        Purpose::Relay { requester: peer(9), sequence: Some(Sequence(1)) }
     }
 
     /// Pings 1 and 2 of node 1, ping 3 of node 2, and ping 4 of node 1 for another.

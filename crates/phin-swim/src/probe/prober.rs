@@ -6,7 +6,9 @@ use phin_accrual::LinkEstimator;
 
 use crate::{
     Channel, Ctx, Generation, MemberId, MembershipList, Miss, Part, Payload, Peer, Pulse, Purpose,
-    Question, Sequence, Step, Timer, detect::detector::Detector, probe::pings::Ping,
+    Question, Sequence, Step, Timer,
+    detect::{detector::Detector, proof::Nonce},
+    probe::pings::Ping,
     senses::Senses,
 };
 
@@ -20,6 +22,11 @@ pub(crate) struct Prober<'a> {
 
 impl Prober<'_> {
     pub(crate) fn ping(&mut self, to: Peer, purpose: Purpose) {
+        self.challenge(to, purpose, None);
+    }
+
+    /// Pings a member, and has it sign this number.
+    fn challenge(&mut self, to: Peer, purpose: Purpose, nonce: Option<Nonce>) {
         let (now, period) = (self.ctx.now, self.ctx.params.period);
         let sequence = self.senses.pings.next_sequence();
         let is_sample = self.senses.links.is_connected(to.id);
@@ -30,7 +37,8 @@ impl Prober<'_> {
         self.ctx.timers.set(now + timeout, Timer::ProbeTimeout(sequence));
         self.ctx.timers.set(now + self.probe_lifetime(), Timer::ProbeEnd(sequence));
         self.ctx.stats.pings_sent += 1;
-        let payload = Payload::of(&Part::Ping(self.pulse(sequence)));
+        let mut payload = Payload::of(&Part::Ping(self.pulse(sequence)));
+        nonce.into_iter().for_each(|nonce| payload.push(&Part::Challenge(nonce)));
         self.ctx.then(Step::SendWithNews { to, channel: Channel::Datagram, payload });
     }
 
@@ -77,20 +85,37 @@ impl Prober<'_> {
         self.ctx.send_by(channel, to, payload);
     }
 
-    /// Another member asks this one to ping `target` for it.
-    pub(crate) fn handle_ping_req(&mut self, from: Peer, sequence: Sequence, target: MemberId) {
+    /// Another member asks this one to ping `target` for it, and perhaps to have it sign a number.
+    pub(crate) fn handle_ping_req(
+        &mut self,
+        from: Peer,
+        sequence: Option<Sequence>,
+        (target, nonce): (MemberId, Option<Nonce>),
+    ) {
         let is_full = self.senses.pings.relays() >= MAX_RELAYS;
         if is_full || !self.own.hearsay.may_request(self.ctx.now, from.id) {
             self.ctx.stats.relays_refused += 1;
             return;
         }
         match self.list.peer(target).filter(|_| target != self.list.me().id()) {
-            Some(target) => self.ping(target, Purpose::Relay { requester: from, sequence }),
+            Some(target) => self.relay(from, sequence, (target, nonce)),
             None => {
                 self.ctx.stats.unknown_subjects += 1;
-                self.ctx.send(from, &Part::Nack { sequence });
+                let nack = sequence.map(|sequence| Part::Nack { sequence });
+                nack.into_iter().for_each(|nack| self.ctx.send(from, &nack));
             }
         }
+    }
+
+    /// Pings a member for another one.
+    fn relay(
+        &mut self,
+        requester: Peer,
+        sequence: Option<Sequence>,
+        (target, nonce): (Peer, Option<Nonce>),
+    ) {
+        nonce.into_iter().for_each(|nonce| self.own.proofs.relay(requester, target.id, nonce));
+        self.challenge(target, Purpose::Relay { requester, sequence }, nonce);
     }
 
     /// An ack arrived: ends the ping that it answers, if there is one.
@@ -140,10 +165,10 @@ impl Prober<'_> {
             Purpose::Retry => self.own.cases.end_retry(from.id),
             // Two parts that found each other differ in more than what refutations will repair.
             Purpose::Redial => self.ctx.then(Step::Exchange(from)),
-            Purpose::Relay { requester, sequence } => {
+            Purpose::Relay { requester, sequence: Some(sequence) } => {
                 self.ctx.send(requester, &Part::IndirectAck { sequence, generation });
             }
-            Purpose::Probe | Purpose::Look => {}
+            Purpose::Relay { .. } | Purpose::Probe | Purpose::Look => {}
         }
     }
 
@@ -159,7 +184,7 @@ impl Prober<'_> {
             self.senses.links.record_no_reply(subject);
             self.ctx.then(Step::Unanswered { subject, sent_at });
         }
-        if let Purpose::Relay { requester, sequence } = purpose {
+        if let Purpose::Relay { requester, sequence: Some(sequence) } = purpose {
             self.ctx.send(requester, &Part::Nack { sequence });
         }
         self.ctx.then(Step::Missed(Miss { subject, sequence, sent_at, purpose }));

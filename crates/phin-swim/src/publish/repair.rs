@@ -183,11 +183,16 @@ impl Broadcast<'_> {
         let ranges = &ranges[..ranges.len().min(MAX_LINES)];
         ranges.iter().filter(|range| range.is_graft).for_each(|range| self.graft(from, range));
         let payload = self.page(ranges);
-        let cost = payload.len().max(MIN_COST_BYTES);
+        self.send_page(from, payload);
+    }
+
+    /// Sends a page, and charges it to the member that asked.
+    fn send_page(&mut self, to: Peer, page: Payload) {
+        let cost = page.len().max(MIN_COST_BYTES);
         self.own.budget.spend(self.ctx.now, cost);
-        *self.own.answers.left(self.ctx.now, from.id, ANSWERS) -= cost as f64;
-        if !payload.is_empty() {
-            self.ctx.send_stream(from, payload);
+        *self.own.answers.left(self.ctx.now, to.id, ANSWERS) -= cost as f64;
+        if !page.is_empty() {
+            self.ctx.send_stream(to, page);
         }
     }
 

@@ -82,7 +82,10 @@ impl Part {
         match self {
             Self::Ping(pulse) => write(out, 1, pulse),
             Self::Ack(pulse) => write(out, 2, pulse),
-            Self::PingReq { sequence, target } => write(out, 3, (sequence, target)),
+            Self::PingReq { sequence: Some(sequence), target, nonce: None } => {
+                write(out, 3, (sequence, target))
+            }
+            Self::PingReq { sequence, target, nonce } => write(out, 40, (sequence, target, nonce)),
             Self::Nack { sequence } => write(out, 4, sequence),
             Self::IndirectAck { sequence, generation } => write(out, 5, (sequence, generation)),
             Self::Entry(entry) => write(out, 6, EntryBody::from(entry)),
@@ -98,6 +101,8 @@ impl Part {
             Self::LeaveAck { sequence } => write(out, 15, sequence),
             Self::Vote(vote) => write(out, 16, vote),
             Self::SignedVote(vote, signed) => write(out, 39, (vote, signed)),
+            Self::Challenge(nonce) => write(out, 42, nonce),
+            Self::Proof(proof) => write(out, 41, proof),
             Self::Clear { subject, version, age } => write(out, 17, (subject, version, Age(*age))),
             Self::Abstain { subject, version } => write(out, 18, (subject, version)),
             Self::Forget(claim) => write(out, 19, claim),
@@ -144,7 +149,11 @@ fn decode_part(
     let part = match kind {
         1 => read(input, Part::Ping),
         2 => read(input, Part::Ack),
-        3 => read(input, |(sequence, target)| Part::PingReq { sequence, target }),
+        3 => read(input, |(sequence, target)| Part::PingReq {
+            sequence: Some(sequence),
+            target,
+            nonce: None,
+        }),
         4 => read(input, |sequence| Part::Nack { sequence }),
         5 => read(input, |(sequence, generation)| Part::IndirectAck { sequence, generation }),
         6 => EntryBody::deserialize(input)?.into_entry(keys).map(Part::Entry),
@@ -185,6 +194,13 @@ fn decode_part(
             Part::Dead(Verdict { signed, ..verdict })
         }),
         39 => read(input, |(vote, signed)| Part::SignedVote(vote, signed)),
+        40 => read(input, |(sequence, target, nonce)| Part::PingReq {
+            sequence,
+            target,
+            nonce: Some(nonce),
+        }),
+        42 => read(input, Part::Challenge),
+        41 => read(input, Part::Proof),
         27 => read(input, Part::Send),
         28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {

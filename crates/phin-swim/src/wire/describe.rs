@@ -22,11 +22,16 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
     match part {
         Part::Ping(pulse) => format!("ping seq={}", pulse.sequence.0),
         Part::Ack(pulse) => format!("ack seq={}", pulse.sequence.0),
-        Part::PingReq { sequence, target } => {
-            format!("ping-req seq={} target={}", sequence.0, name(*target))
+        Part::PingReq { sequence, target, nonce } => {
+            let sequence =
+                sequence.map_or_else(String::new, |sequence| format!(" seq={}", sequence.0));
+            let proof = if nonce.is_some() { " with proof" } else { "" };
+            format!("ping-req{sequence} target={}{proof}", name(*target))
         }
         Part::Nack { sequence } => format!("nack seq={}", sequence.0),
         Part::IndirectAck { sequence, .. } => format!("indirect-ack seq={}", sequence.0),
+        Part::Challenge(_) => "challenge".to_owned(),
+        Part::Proof(proof) => format!("proof {}", name(proof.subject)),
         Part::Entry(entry) => {
             let (id, known) = (entry.record.id(), version(entry.record.version()));
             format!("entry {} {known} {}", name(id), entry.state)

@@ -13,7 +13,10 @@ use crate::{
     Office, OfficeRules, QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
     Version, Vote,
     data::map::Head,
-    detect::signed::SignedVote,
+    detect::{
+        proof::{Nonce, Proof},
+        signed::SignedVote,
+    },
     leadership::refusal::Refusal,
     publish::publication::Publication,
     query::{reply::Reply, request::QueryKey},
@@ -352,12 +355,17 @@ pub(crate) enum Part {
     Ping(Pulse),
     /// The answer to a ping, with its sequence. (SWIM §3.1, `ack`)
     Ack(Pulse),
-    /// Ping `target` for me. (SWIM §3.1, `ping-req`)
-    PingReq { sequence: Sequence, target: MemberId },
+    /// Ping `target` for me. (SWIM §3.1, `ping-req`) With a number, have it sign that too; the ping that this is about
+    /// then need not be given.
+    PingReq { sequence: Option<Sequence>, target: MemberId, nonce: Option<Nonce> },
     /// `target` did not answer me either, but I am here. (Lifeguard §IV.A, LHA-Probe)
     Nack { sequence: Sequence },
     /// `target` answered me, as this generation: the ack that a helper passes on. (SWIM §3.1)
     IndirectAck { sequence: Sequence, generation: Generation },
+    /// Sign this number. It comes with a ping, for the member that asked for that.
+    Challenge(Nonce),
+    /// A member signed the number of a [`Part::Challenge`], to show that it lives.
+    Proof(Proof),
     /// A member's signed record: SWIM's `Alive` (§4.2) and its news of joins and departures (§3.2).
     Entry(Entry),
     /// A member is suspected. (SWIM §4.2, `Suspect`)
@@ -441,10 +449,12 @@ impl Part {
             | Self::LeadAnswer(_)
             | Self::LeaveAck { .. }
             | Self::Clear { .. }
+            | Self::Proof(_)
             | Self::Abstain { .. } => true,
             Self::Vote(vote) | Self::SignedVote(vote, _) => !vote.is_accusation,
             Self::Ping(_)
             | Self::PingReq { .. }
+            | Self::Challenge(_)
             | Self::Entry(_)
             | Self::Suspect(_)
             | Self::Dead(_)

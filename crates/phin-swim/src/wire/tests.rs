@@ -11,7 +11,10 @@ use crate::{
     Generation, JoinRefusal, MemberState, Message, OfficeRules, PublishRequest, QueryAnswer,
     QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
     data::map::Head,
-    detect::signed::SignedVote,
+    detect::{
+        proof::{Nonce, Proof},
+        signed::SignedVote,
+    },
     leadership::refusal::{Refusal, Why},
     member::record::tests::{TestKeys, id, record, version},
     publish::publication::Publication,
@@ -63,7 +66,9 @@ pub(crate) fn samples() -> Vec<Part> {
     vec![
         Part::Ping(pulse),
         Part::Ack(pulse),
-        Part::PingReq { sequence, target: id(9) },
+        Part::PingReq { sequence: Some(sequence), target: id(9), nonce: None },
+        Part::PingReq { sequence: Some(sequence), target: id(9), nonce: Some(Nonce([7; 16])) },
+        Part::PingReq { sequence: None, target: id(9), nonce: Some(Nonce([7; 16])) },
         Part::Nack { sequence },
         Part::IndirectAck { sequence, generation: Generation(u32::MAX) },
         Part::Entry(Entry { state: MemberState::Suspect, record: record(5, version) }),
@@ -88,6 +93,13 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::SignedVote(signed_vote_body(), signed_vote()),
         Part::Clear { subject, version, age: Duration::from_millis(20) },
         Part::Abstain { subject, version },
+        Part::Challenge(Nonce([7; 16])),
+        Part::Proof(Proof {
+            subject,
+            generation: Generation(3),
+            nonce: Nonce([7; 16]),
+            signature: Signature([8; 64]),
+        }),
         Part::Forget(claim),
         Part::Failing {
             subject,
@@ -274,7 +286,7 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=39).collect::<Vec<_>>(), "a new kind has a sample");
+    assert_eq!(kinds, (1..=42).collect::<Vec<_>>(), "a new kind has a sample");
 }
 
 #[test]

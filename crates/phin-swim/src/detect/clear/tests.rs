@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Config, Silence,
-    member::record::tests::{id, version},
+    member::record::tests::{addr, id, version},
     testing::{Rooms, at, ms, peer, vote},
 };
 
@@ -74,7 +74,7 @@ fn a_clear_of_another_goes_on_from_an_accuser_that_it_surprises_and_from_nobody_
         [(accused, None, vec![3, 4]), (later, Some((1, 0)), vec![]), (watching, None, vec![])]
     {
         let mut rooms = with(5, &against);
-        rooms.life_signs().handle_clear(id(2), id(1), version(0, 0), ms(500));
+        rooms.life_signs().handle_clear(peer(2), id(1), version(0, 0), ms(500));
         assert_eq!(left(&rooms), expected, "{:?}", against.misses);
         let clear = |node| format!("to n{node}: clear n1 v0.0 age=500ms");
         let mut found = rooms.effects();
@@ -117,7 +117,7 @@ fn a_clear_counts_for_the_version_it_names_and_from_those_that_may_know() {
         if was_asked {
             rooms.detector.cases.get_mut(id(1)).unwrap().record_asked(from);
         }
-        rooms.life_signs().handle_clear(from, id(1), version, ms(500));
+        rooms.life_signs().handle_clear(Peer { id: from, addr: addr(2) }, id(1), version, ms(500));
         assert_eq!(left(&rooms).is_none(), ends, "{from} {version:?} {was_asked}");
         assert_eq!(rooms.ctx.stats.unasked_answers, unasked, "{from} {version:?} {was_asked}");
     }
@@ -137,7 +137,7 @@ fn the_word_of_one_member_alone_counts_for_a_while_only() {
         (20_002, 2, true),
     ] {
         rooms.at(millis).miss(1, &[millis - 600]);
-        rooms.life_signs().handle_clear(id(from), id(1), version(0, 0), ms(500));
+        rooms.life_signs().handle_clear(peer(from), id(1), version(0, 0), ms(500));
         assert_eq!(left(&rooms).is_none(), counts, "n{from} at {millis} ms");
         rooms.detector.cases.close(id(1));
     }
@@ -160,7 +160,7 @@ fn a_suspect_that_others_cleared_is_pinged_so_that_it_refutes() {
             rooms.at(9_900).probe().ping(peer(1), Purpose::Probe);
             rooms.effects();
         }
-        rooms.at(10_000).life_signs().handle_clear(id(by), id(1), version(0, 0), ms(500));
+        rooms.at(10_000).life_signs().handle_clear(peer(by), id(1), version(0, 0), ms(500));
         assert_eq!(rooms.effects(), expected, "{state} by n{by}, pinged: {is_pinged}");
     }
 }
@@ -182,7 +182,7 @@ fn what_was_overdue_when_another_heard_the_member_was_lost_on_the_link() {
         rooms.senses.pings.mark_overdue(crate::wire::Sequence(1));
         let loss = |rooms: &Rooms| rooms.senses.links.get(id(1)).unwrap().estimator.loss();
         let before = loss(&rooms);
-        rooms.at(10_000).life_signs().handle_clear(id(by), id(1), version(0, 0), ms(500));
+        rooms.at(10_000).life_signs().handle_clear(peer(by), id(1), version(0, 0), ms(500));
         assert_eq!(loss(&rooms) > before, is_loss, "n{by}");
     }
 }

@@ -8,7 +8,7 @@ use crate::{
 const FIRST: Sequence = Sequence(1);
 
 fn relay() -> Purpose {
-    Purpose::Relay { requester: peer(2), sequence: Sequence(70) }
+    Purpose::Relay { requester: peer(2), sequence: Some(Sequence(70)) }
 }
 
 /// A node that has sent one ping to node 1, at 10 s.
@@ -115,7 +115,7 @@ fn a_ping_req_is_carried_out_refused_or_answered_that_the_target_is_unknown() {
     for (target, sent, unknown) in
         [(id(1), "to n1, with news: ping seq=1", 0), (id(77), nack, 1), (id(0), nack, 2)]
     {
-        rooms.probe().handle_ping_req(peer(2), Sequence(70), target);
+        rooms.probe().handle_ping_req(peer(2), Some(Sequence(70)), (target, None));
         assert_eq!(rooms.effects(), [sent]);
         assert_eq!(rooms.ctx.stats.unknown_subjects, unknown);
     }
@@ -126,7 +126,9 @@ fn a_ping_req_is_carried_out_refused_or_answered_that_the_target_is_unknown() {
 fn pings_for_others_have_a_limit_in_all_and_for_each_member() {
     let mut rooms = Rooms::of(6);
     let ask = |rooms: &mut Rooms, from: u8, times: usize| {
-        (0..times).for_each(|_| rooms.probe().handle_ping_req(peer(from), Sequence(70), id(1)));
+        (0..times).for_each(|_| {
+            rooms.probe().handle_ping_req(peer(from), Some(Sequence(70)), (id(1), None))
+        });
         (rooms.senses.pings.relays(), rooms.ctx.stats.relays_refused)
     };
     assert_eq!(ask(&mut rooms, 2, 40), (32, 8), "the budget of one member");
