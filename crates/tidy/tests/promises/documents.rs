@@ -1,8 +1,11 @@
 //! The tables of `docs/reference/protocol.md` say what the enums say.
 
+use std::collections::BTreeSet;
+
 use tidy::{File, Source, Violations, files, root, table};
 
 const PROTOCOL: &str = "docs/reference/protocol.md";
+const SECURITY: &str = "docs/explanation/security.md";
 
 #[test]
 fn every_message_stands_in_the_protocol_with_its_kind() {
@@ -78,6 +81,44 @@ fn compare(
         }
     }
     (file, rows)
+}
+
+/// Each claim on what an attacker can do names tests or scenarios, and these exist.
+#[test]
+fn every_claim_about_an_attacker_is_shown_by_a_test() {
+    let mut violations = Violations::default();
+    let files = files();
+    let tests: BTreeSet<_> = files.iter().filter(|file| file.is_rust()).flat_map(tests).collect();
+    let is_scenario = |name| root().join(format!("sim/scenarios/{name}.toml")).exists();
+    let page = File::read(SECURITY).unwrap_or_else(|| panic!("{SECURITY}: is gone"));
+    let lines = page.text.lines().enumerate();
+    let lines = lines.skip_while(|(_, line)| *line != "## Who can do what").skip(1);
+    let rows = lines.take_while(|(_, line)| !line.starts_with("## "));
+    let claims: Vec<_> = rows.filter(|(_, line)| line.starts_with('|')).collect();
+    assert!(claims.len() > 20, "{SECURITY}: has no claims under `## Who can do what`");
+    for (at, claim) in claims {
+        let shown_by = claim.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default();
+        let names: Vec<_> = shown_by.split('`').skip(1).step_by(2).collect();
+        let is_head = shown_by.trim() == "Shown by" || shown_by.starts_with("--");
+        if names.is_empty() && !is_head {
+            violations.add(SECURITY, at + 1, "name a test or scenario that shows this");
+        }
+        for name in names {
+            if !tests.contains(name) && !is_scenario(name) {
+                violations.add(SECURITY, at + 1, &format!("`{name}` is no test and no scenario"));
+            }
+        }
+    }
+    violations.assert_none();
+}
+
+/// The functions of a file that are marked as tests.
+fn tests(file: &File) -> impl Iterator<Item = &str> {
+    let after_mark = file.text.split("test]").chain(file.text.split("test(")).skip(1);
+    after_mark.filter_map(|rest| {
+        let (_, rest) = rest.split_once("fn ")?;
+        rest.split_once('(').map(|(name, _)| name)
+    })
 }
 
 /// A link leads to a file, and to a heading of it.

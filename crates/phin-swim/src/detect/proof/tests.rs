@@ -45,7 +45,7 @@ fn a_signature_covers_everything_that_a_proof_says() {
 
 #[test]
 fn the_word_of_another_clears_a_member_once_the_member_has_signed() {
-    // Who signs, in which run, whether it signs the number of this node; from whom the proof comes, and whether it counts.
+    // The signer and its run, whether it signs the number of this node, the sender of the proof, and whether it counts.
     let cases = [
         (1, 0, true, 2, true),
         (2, 0, true, 2, false),
@@ -64,7 +64,7 @@ fn the_word_of_another_clears_a_member_once_the_member_has_signed() {
         rooms.at(10_100).life_signs().handle_proof(id(from), proof);
         assert_eq!(!is_suspected(&rooms), counts, "n{signer} in run {run}, from n{from}");
         if counts {
-            // What is missed after the question is not covered by the answer.
+            // The answer covers no miss after the question.
             assert_eq!(rooms.senses.links.known_alive_at(id(1)), Some(at(10_000)));
             assert_eq!(rooms.senses.links.reached_by(id(1)), Some(id(2)));
             rooms.miss(1, &[9_900]);
