@@ -14,10 +14,13 @@ mod harness;
 mod liar;
 #[path = "../examples/liar/lie.rs"]
 mod lie;
+#[path = "lies/measure.rs"]
+#[expect(dead_code, reason = "the measurement of floods uses the rest")]
+mod measure;
 
 use std::{
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use phin_report::Samples;
@@ -28,6 +31,7 @@ use serde_json::Value;
 use crate::{
     cluster::{Cluster, SIZE},
     lie::Lie,
+    measure::{cpu_time, known_after, moment},
 };
 
 fn main() {
@@ -84,7 +88,7 @@ fn trial(lie: Option<Lie>, mode: SignedVotes, lasts: Duration) -> String {
 
     let at = SystemTime::now();
     cluster.node(KILLED).signal(Signal::KILL);
-    let known = known_after(&cluster, &cluster.all_but(&[KILLED]), at);
+    let known = known_after(&cluster, KILLED, &cluster.all_but(&[KILLED]), at);
     let millis = Samples::of_millis(known.iter().copied());
     let cells = [
         lie.map_or("none", Lie::as_str).to_owned(),
@@ -117,40 +121,6 @@ fn dead_for(events: &[Value], victim: usize, since: SystemTime, until: SystemTim
         }
     }
     sum + dead_since.map_or(Duration::ZERO, |at| until.duration_since(at).unwrap_or_default())
-}
-
-/// When each of these knows of a death, as far as they know in time.
-fn known_after(cluster: &Cluster, by: &[usize], at: SystemTime) -> Vec<Duration> {
-    let name = format!("n{KILLED}");
-    let is_it = |event: &Value| event["event"] == "dead" && event["member"]["name"] == *name;
-    let knows = |&number: &usize| {
-        let events = cluster.events(number);
-        let event = events.iter().find(|event| is_it(event) && moment(event) >= at)?;
-        moment(event).duration_since(at).ok()
-    };
-    let start = Instant::now();
-    loop {
-        let known: Vec<_> = by.iter().filter_map(knows).collect();
-        if known.len() == by.len() || start.elapsed() > MAX_WAIT {
-            return known;
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
-/// The processor time of a process so far.
-fn cpu_time(pid: rustix::process::Pid) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-    let fields: Vec<_> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-    let ticks = |field: usize| fields[field].parse::<u64>().unwrap();
-    // Fields 14 and 15 of proc(5), in hundredths of a second.
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
-}
-
-/// The time of an event by the clock of this machine.
-fn moment(event: &Value) -> SystemTime {
-    let at: jiff::Timestamp = event["at"].as_str().unwrap().parse().unwrap();
-    at.into()
 }
 
 const VICTIM: usize = 2;

@@ -29,13 +29,25 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if !addr.ip().is_loopback() {
         return Err("only nodes on this machine can be flooded".into());
     }
-    let cluster = cluster.first().map_or("phin", String::as_str).to_owned();
-    let per_second = per_second.parse::<u32>()?.clamp(1, MAX_PER_SECOND);
+    let cluster = cluster.first().map_or("phin", String::as_str);
     let end = Instant::now() + Duration::from_secs(seconds.parse::<u64>()?.min(MAX_SECONDS));
+    flood(addr, kind, sources, per_second.parse()?, end, cluster).await
+}
+
+/// Floods this address until then.
+pub(crate) async fn flood(
+    addr: SocketAddr,
+    kind: &str,
+    sources: &str,
+    per_second: u32,
+    end: Instant,
+    cluster: &str,
+) -> Result<(), Box<dyn Error>> {
+    let per_second = per_second.clamp(1, MAX_PER_SECOND);
     if kind == "handshake" {
-        return handshakes(addr, &cluster, sources.parse::<usize>()?.min(MAX_SOURCES), end).await;
+        return handshakes(addr, cluster, sources.parse::<usize>()?.min(MAX_SOURCES), end).await;
     }
-    let packets = packets(kind, &cluster).await?;
+    let packets = packets(kind, cluster).await?;
     let (sockets, sent) = (sockets(sources)?, Instant::now());
     let (mut count, mut refused) = (0_u32, 0_u32);
     while Instant::now() < end {

@@ -67,7 +67,7 @@ pub(crate) async fn run(
                 Ok(()) => liar.obey(orders.borrow_and_update().clone()),
                 Err(_) => break,
             },
-            _ = turns.tick() => liar.tell(),
+            _ = turns.tick() => liar.take_turn(),
             () = time::sleep_until(deadline) => {}
         }
         liar.settle();
@@ -140,6 +140,11 @@ impl Liar {
     fn obey(&mut self, order: Order) {
         self.order = order;
         self.turn = 0;
+    }
+
+    fn take_turn(&mut self) {
+        let is_flood = self.order.as_ref().is_some_and(|(lie, _)| Lie::OF_COST.contains(lie));
+        (0..if is_flood { FLOOD } else { 1 }).for_each(|_| self.tell());
     }
 
     /// Sends the lie of this turn to all members but its victim, which would refute it.
@@ -328,6 +333,8 @@ fn transport_peer(peer: Peer) -> phin_quic::Peer {
     phin_quic::Peer { id: PeerId::from_bytes(peer.id.0), addr: peer.addr }
 }
 
+/// Where the lie is a flood of requests, so many payloads go to each member in a turn.
+const FLOOD: usize = 10;
 /// A liar draws nothing that others may not guess.
 const RNG_SEED: u64 = 1;
 /// The longest sleep without a timer of the core.

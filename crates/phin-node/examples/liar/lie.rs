@@ -27,6 +27,10 @@ pub(crate) enum Lie {
     Abstain,
     /// `Forget`, of the highest version and of the present one.
     Forget,
+    /// Requests for whole lists: joins, comparisons, summaries and records in turn.
+    Requests,
+    /// As many requests to ping the victim as fit into a payload.
+    PingRequests,
 }
 
 impl Lie {
@@ -43,6 +47,9 @@ impl Lie {
     /// The lies that claim that the victim lives, or that nothing is known of it.
     pub(crate) const OF_LIFE: [Self; 2] = [Self::Clear, Self::Abstain];
 
+    /// No lies, but requests that cost others time.
+    pub(crate) const OF_COST: [Self; 2] = [Self::Requests, Self::PingRequests];
+
     /// The name on the command line.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -55,6 +62,8 @@ impl Lie {
             Self::Clear => "clear",
             Self::Abstain => "abstain",
             Self::Forget => "forget",
+            Self::Requests => "requests",
+            Self::PingRequests => "ping-requests",
         }
     }
 }
@@ -63,7 +72,7 @@ impl FromStr for Lie {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let mut all = Self::OF_DEATH.into_iter().chain(Self::OF_LIFE);
+        let mut all = Self::OF_DEATH.into_iter().chain(Self::OF_LIFE).chain(Self::OF_COST);
         all.find(|lie| lie.as_str() == text).ok_or_else(|| format!("there is no lie `{text}`"))
     }
 }
@@ -138,6 +147,19 @@ impl Knowledge<'_> {
                 };
                 let version = if turn % 2 == 0 { highest } else { version };
                 part(kind::FORGET, (id, version, self.members.me().id()))
+            }
+            Lie::Requests => match turn % 4 {
+                0 => part(kind::JOIN, ()),
+                1 => part(kind::COMPARE, vec![u64::from(turn); 64]),
+                2 => part(kind::SUMMARY, (u64::MAX, Vec::<u8>::new())),
+                _ => {
+                    let ids = self.members.live().map(|member| member.id());
+                    part(kind::WANT, ids.collect::<Vec<_>>())
+                }
+            },
+            Lie::PingRequests => {
+                let numbers = (0..MAX_ASKING_PARTS).map(|number| turn.wrapping_mul(16) + number);
+                numbers.flat_map(|sequence| part(kind::PING_REQ, (sequence, id))).collect()
             }
         })
     }
@@ -274,10 +296,14 @@ impl<'de> Deserialize<'de> for Blob {
 mod kind {
     pub(super) const PING: u8 = 1;
     pub(super) const ACK: u8 = 2;
+    pub(super) const PING_REQ: u8 = 3;
     pub(super) const ENTRY: u8 = 6;
     pub(super) const SUSPECT: u8 = 7;
     pub(super) const DEAD: u8 = 8;
+    pub(super) const JOIN: u8 = 9;
+    pub(super) const COMPARE: u8 = 11;
     pub(super) const SUMMARY: u8 = 12;
+    pub(super) const WANT: u8 = 13;
     pub(super) const VOTE: u8 = 16;
     pub(super) const CLEAR: u8 = 17;
     pub(super) const ABSTAIN: u8 = 18;
@@ -288,6 +314,8 @@ mod kind {
     pub(super) const UNKNOWN: u8 = 120;
 }
 
+/// Requests in a payload, and the mark beside them.
+const MAX_ASKING_PARTS: u32 = 15;
 /// A state and kinds of silence on the wire.
 const DEAD: u8 = 2;
 const SILENT: u8 = 1;

@@ -5,7 +5,7 @@
 //!
 //! - `ADDR`: the UDP address of a member to join through, on loopback.
 //! - `LIE`: `verdict`, `signed-verdict`, `suspect`, `vote`, `signed-vote`, `list` or `forget` (the victim is dead), `clear` or
-//!   `abstain` (it lives).
+//!   `abstain` (it lives), `requests` or `ping-requests` (no lies, but work for others).
 //! - `VICTIM`: the name of a member.
 //! - `SECONDS`: how long it lies; a lie each 50 ms.
 //! - `PROFILE`: `local`, `lan` or `wan`, as the members have it; `lan` by default.
