@@ -110,7 +110,7 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
         log,
         admit,
         expiry: Arc::clone(&expiry),
-        keys: Keys::answer(&cluster, &settings.admission),
+        keys: Keys::answer(&cluster, &settings.admission, settings.config.value.signed_votes),
     };
     let reloader = Arc::new(Reloader::new(flags.clone(), cluster.clone(), parts, settings));
     tokio::spawn(reload::watch_files(Arc::clone(&reloader)));

@@ -1,4 +1,4 @@
-//! `phin key status`: which member accepts which cluster key or CA.
+//! `phin key status`: which member accepts which cluster key or CA, and which signs its votes.
 
 use std::{
     collections::BTreeMap,
@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use phin::SignedVotes;
 use serde::Serialize;
 
 use crate::{
@@ -22,8 +23,8 @@ use crate::{
 /// Show which member accepts which cluster key or CA, and which one still lacks one
 ///
 /// Each key and CA has a fingerprint, of which the table shows the beginning. OWN is the one by which others admit the member.
-/// While a key or a CA is replaced, go on to the next step when all members accept the same. The exit code is 3 if a member did
-/// not reply.
+/// While a key or a CA is replaced, go on to the next step when all members accept the same. VOTES is the member's setting
+/// `--signed-votes`. The exit code is 3 if a member did not reply.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin key status --http http://127.0.0.1:7647")]
 pub(crate) struct Args {
@@ -82,16 +83,17 @@ fn json(rows: &[Row]) -> String {
 
 /// A table of the members, and a line for each key or CA that not all of them accept.
 fn shown(rows: &[Row]) -> String {
-    let mut table = table::new(&["NAME", "OWN", "ACCEPTS", "EXPIRES", "REVOKED"]);
+    let mut table = table::new(&["NAME", "OWN", "ACCEPTS", "EXPIRES", "REVOKED", "VOTES"]);
     for Row { name, outcome, report } in rows {
-        let Some(KeyReport { own, accepts, expires, revoked }) = report else {
-            table.add_row([name.as_str(), &format!("({outcome})"), "", "", ""]);
+        let Some(KeyReport { own, accepts, expires, revoked, signed_votes }) = report else {
+            table.add_row([name.as_str(), &format!("({outcome})"), "", "", "", ""]);
             continue;
         };
         let accepts: Vec<_> = accepts.iter().map(|ca| short(&ca.fingerprint)).collect();
         let own = own.as_deref().map_or("-".to_owned(), short);
         let expires = expires.as_deref().map_or("never".to_owned(), escaped);
-        table.add_row([name, &own, &accepts.join(" "), &expires, &revoked.to_string()]);
+        let (revoked, votes) = (revoked.to_string(), signed_votes.as_str());
+        table.add_row([name, &own, &accepts.join(" "), &expires, &revoked, votes]);
     }
     let mut text = table::text(&table);
     for (fingerprint, accepted) in of_any(rows) {
@@ -106,7 +108,21 @@ fn shown(rows: &[Row]) -> String {
         };
         text.push_str(&format!("{} ({what}{expires}): {by}\n", short(fingerprint)));
     }
-    text
+    text + &unsigned(rows)
+}
+
+/// A line that names the members that sign no votes, if others do.
+fn unsigned(rows: &[Row]) -> String {
+    let replied = rows.iter().filter_map(|row| Some((&row.name, row.report.as_ref()?)));
+    let signs = |report: &KeyReport| report.signed_votes != SignedVotes::Off;
+    let (signing, lacking): (Vec<_>, Vec<_>) = replied.partition(|(_, report)| signs(report));
+    match lacking[..] {
+        [_, ..] if !signing.is_empty() => {
+            let names: Vec<_> = lacking.iter().map(|(name, _)| name.as_str()).collect();
+            format!("votes: not signed by {}\n", names.join(", "))
+        }
+        _ => String::new(),
+    }
 }
 
 /// The keys and CAs that some member accepts.
@@ -140,7 +156,8 @@ mod tests {
         };
         let accepts = accepts.iter().map(accepted).collect();
         let own = Some(own.to_owned());
-        let report = KeyReport { own, accepts, expires: None, revoked: 0 };
+        let signed_votes = SignedVotes::Off;
+        let report = KeyReport { own, accepts, expires: None, revoked: 0, signed_votes };
         Row { name: name.into(), outcome: "reply".into(), report: Some(report) }
     }
 
@@ -158,5 +175,28 @@ mod tests {
         assert!(text.contains("aaaaaaaa (cluster key): accepted by all members that replied\n"));
         assert!(text.contains("bbbbbbbb (cluster key): not accepted by n2\n"), "{text}");
         assert!(text.contains("(timed-out)"), "{text}");
+    }
+
+    #[test]
+    fn members_that_sign_no_votes_are_named_if_others_do() {
+        use SignedVotes::{Off, Require, Sign};
+        let line = "votes: not signed by n2\n";
+        for (votes, expected) in
+            [([Off, Off], None), ([Sign, Require], None), ([Require, Off], Some(line))]
+        {
+            let names = ["n1", "n2"].into_iter().zip(votes);
+            let rows = names.map(|(name, votes)| {
+                let mut row = row(name, "aaaaaaaa11", &["aaaaaaaa11"]);
+                row.report.as_mut().unwrap().signed_votes = votes;
+                row
+            });
+            let text = shown(&rows.collect::<Vec<_>>());
+            assert_eq!(text.contains("votes:"), expected.is_some(), "{votes:?}: {text}");
+            assert!(text.ends_with(expected.unwrap_or_default()), "{votes:?}: {text}");
+        }
+        // An earlier release says nothing of votes, and signs none.
+        let earlier = r#"{"own":null,"accepts":[],"expires":null,"revoked":0}"#;
+        let report: KeyReport = serde_json::from_str(earlier).unwrap();
+        assert_eq!(report.signed_votes, Off);
     }
 }

@@ -1,8 +1,8 @@
-//! Answers which keys and CAs this node accepts, for `phin key status`.
+//! Answers which keys and CAs this node accepts, and whether it signs its votes, for `phin key status`.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use phin::{Cluster, QueryHandler, Topic, certificates};
+use phin::{Cluster, QueryHandler, SignedVotes, Topic, certificates};
 use serde::{Deserialize, Serialize};
 
 use crate::{settings::Admission, text::rfc3339};
@@ -18,6 +18,9 @@ pub(crate) struct KeyReport {
     pub(crate) expires: Option<String>,
     /// How many certificates are revoked for this node.
     pub(crate) revoked: usize,
+    /// Whether this node signs its votes. Nodes that cannot do so do not say.
+    #[serde(default)]
+    pub(crate) signed_votes: SignedVotes,
 }
 
 /// A cluster key or CA that admits nodes.
@@ -33,13 +36,18 @@ pub(crate) struct Accepted {
 
 /// Answers with the report of this node, which changes when its credentials do.
 pub(crate) struct Keys {
+    signed_votes: SignedVotes,
     report: Arc<RwLock<Vec<u8>>>,
     _handler: QueryHandler,
 }
 
 impl Keys {
-    pub(super) fn answer(cluster: &Cluster, admission: &Admission) -> Self {
-        let report = Arc::new(RwLock::new(KeyReport::of(admission).to_json()));
+    pub(super) fn answer(
+        cluster: &Cluster,
+        admission: &Admission,
+        signed_votes: SignedVotes,
+    ) -> Self {
+        let report = Arc::new(RwLock::new(KeyReport::of(admission, signed_votes).to_json()));
         let topic: Topic = KEYS_TOPIC.parse().expect("it is a topic");
         let _handler = cluster.answer(&topic, {
             let report = Arc::clone(&report);
@@ -48,24 +56,24 @@ impl Keys {
                 async move { Ok(report) }
             }
         });
-        Self { report, _handler }
+        Self { signed_votes, report, _handler }
     }
 
     pub(super) fn set(&self, admission: &Admission) {
-        let report = KeyReport::of(admission).to_json();
+        let report = KeyReport::of(admission, self.signed_votes).to_json();
         *self.report.write().unwrap_or_else(PoisonError::into_inner) = report;
     }
 }
 
 impl KeyReport {
     /// Describes credentials. A text that cannot be read counts as empty: the start has refused it.
-    fn of(admission: &Admission) -> Self {
+    fn of(admission: &Admission, signed_votes: SignedVotes) -> Self {
         match admission {
             Admission::Keys(keys) => {
                 let accepted = |fingerprint| Accepted { fingerprint, name: None, expires: None };
                 let accepts: Vec<_> = keys.fingerprints().into_iter().map(accepted).collect();
                 let own = accepts.first().map(|own| own.fingerprint.clone());
-                Self { own, accepts, ..Self::default() }
+                Self { own, accepts, signed_votes, ..Self::default() }
             }
             Admission::Certificates(pem) => {
                 let (ca, cert) = (&pem.ca.value, &pem.cert.value);
@@ -88,6 +96,7 @@ impl KeyReport {
                     expires: described(cert).first().map(|own| rfc3339(own.validity.not_after)),
                     revoked: lists.iter().flatten().map(|list| list.revoked.len()).sum(),
                     accepts,
+                    signed_votes,
                 }
             }
         }
