@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Instant, Link, MemberId, MemberState, Outcome, Report, Swim, Unreached,
+    Instant, Link, MemberId, MemberState, Neighbours, Outcome, Report, Swim, Unreached,
     detect::{
         case::Stage,
         degraded::unreached,
@@ -27,6 +27,13 @@ impl Swim {
                 loss: link.estimator.loss(),
             })
             .collect()
+    }
+
+    /// The members that observe a live member, and those that it observes, by this node's list. Empty for a member that is not
+    /// live or unknown: it is on no ring.
+    pub fn neighbours(&self, id: MemberId) -> Neighbours {
+        let list = &self.core.list;
+        list.live(id).map(|_| list.rings().neighbours_of(id)).unwrap_or_default()
     }
 
     /// The last suspicion of a member, from its first missed reply to its end, and the votes that led to a verdict.

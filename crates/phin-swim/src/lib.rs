@@ -97,6 +97,7 @@ pub use leading::{Leading, Offices};
 pub use member::filter::{Filter, FilterError};
 pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
+pub use member::rings::{Neighbour, Neighbours};
 pub use member::tags::{Profile, Reason, ReasonError, ServingState, TagError, Tags};
 pub use member::{Generation, Incarnation, Member, MemberId, MemberIdError, MemberState, Version};
 pub use messages::{

@@ -10,7 +10,7 @@ use std::{
 };
 
 use phin_quic::ClusterName;
-use phin_swim::{Data, DataEvent, Link, MemberId, Members};
+use phin_swim::{Data, DataEvent, Link, MemberId, Members, Neighbours};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -292,6 +292,15 @@ impl Cluster {
     /// The node has been shut down.
     pub async fn links(&self) -> Result<Vec<Link>, Stopped> {
         self.ask(|node, now| node.swim().links(now)).await
+    }
+
+    /// The members that observe a live member, and those that it observes, by this node's list. Empty for a member that is not
+    /// live or not in the list.
+    ///
+    /// # Errors
+    /// The node has been shut down.
+    pub async fn neighbours(&self, id: MemberId) -> Result<Neighbours, Stopped> {
+        self.ask(move |node, _| node.swim().neighbours(id)).await
     }
 
     /// The live members that some of their observers do not reach, with the failing links.

@@ -139,10 +139,10 @@ pub use phin_swim::{
     Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Degradation, Event,
     Filter, FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
     JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Message, Name, NameError, Office, OfficeError, OfficeRules, OwnerGone,
-    PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError,
-    Record, Revision, Route, SendFailure, SendRefusal, ServingState, SignedVotes, Silence,
-    StandError as StandRefusal, TagError, Tags, Term, Topic, TopicError, Vacancy, Version,
+    MembersIter, Message, Name, NameError, Neighbour, Neighbours, Office, OfficeError, OfficeRules,
+    OwnerGone, PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason,
+    ReasonError, Record, Revision, Route, SendFailure, SendRefusal, ServingState, SignedVotes,
+    Silence, StandError as StandRefusal, TagError, Tags, Term, Topic, TopicError, Vacancy, Version,
     is_printable,
 };
 #[cfg(feature = "serde")]

@@ -13,6 +13,27 @@ use imbl::OrdMap;
 
 use crate::MemberId;
 
+/// The members next to one on the rings: see [`Swim::neighbours`](crate::Swim::neighbours).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Neighbours {
+    /// The members that observe it, each once, in the order of the rings.
+    pub observers: Vec<Neighbour>,
+    /// The members that it observes, each once, in the order of the rings.
+    pub subjects: Vec<Neighbour>,
+}
+
+/// A member next to another one on the rings.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Neighbour {
+    /// The member.
+    pub id: MemberId,
+    /// The rings on which it is next, counted from 0. Empty if there are at most K + 1 live members: then all observe all,
+    /// and no ring decides.
+    pub rings: Vec<u8>,
+}
+
 /// The live members in K orders. Clones share what they have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Rings {
@@ -75,6 +96,22 @@ impl Rings {
     /// The members that observe `id`: each once, in the order of the rings.
     pub(crate) fn observers(&self, id: MemberId) -> Vec<MemberId> {
         self.neighbours(id, Self::predecessor)
+    }
+
+    /// Both, with the rings on which each is next.
+    pub(crate) fn neighbours_of(&self, id: MemberId) -> Neighbours {
+        let found = |ids: Vec<MemberId>, next: fn(&Self, usize, MemberId) -> Option<MemberId>| {
+            let rings_of = |other| {
+                let rings = 0..if self.are_complete() { 0 } else { self.rings.len() };
+                let rings = rings.filter(|&ring| next(self, ring, id) == Some(other));
+                rings.filter_map(|ring| u8::try_from(ring).ok()).collect()
+            };
+            ids.into_iter().map(|id| Neighbour { id, rings: rings_of(id) }).collect()
+        };
+        Neighbours {
+            observers: found(self.observers(id), Self::predecessor),
+            subjects: found(self.subjects(id), Self::successor),
+        }
     }
 
     /// Whether `observer` observes `subject`, or would if one member between them were gone: lists that differ by a
@@ -273,6 +310,31 @@ mod tests {
                 assert!(subjects.len() <= (n - 1).min(8), "{n} members");
                 assert!(subjects.iter().all(|&subject| rings.observers(subject).contains(&id)));
                 assert!(!subjects.contains(&id));
+            }
+        }
+    }
+
+    #[test]
+    fn each_ring_has_one_observer_and_one_subject() {
+        for n in [1, 2, 9, 10, 12, 300] {
+            let ids = members(n);
+            let rings = rings(&ids);
+            for &id in &ids {
+                let Neighbours { observers, subjects } = rings.neighbours_of(id);
+                let ids = |all: &[Neighbour]| all.iter().map(|one| one.id).collect::<Vec<_>>();
+                assert_eq!(ids(&observers), rings.observers(id));
+                assert_eq!(ids(&subjects), rings.subjects(id));
+                let expected: Vec<u8> = if n <= 9 { Vec::new() } else { (0..8).collect() };
+                for all in [&observers, &subjects] {
+                    let mut found: Vec<u8> = all.iter().flat_map(|one| one.rings.clone()).collect();
+                    found.sort_unstable();
+                    assert_eq!(found, expected, "{n} members");
+                }
+                for observer in &observers {
+                    let seen = rings.neighbours_of(observer.id).subjects;
+                    let seen = seen.iter().find(|seen| seen.id == id).unwrap();
+                    assert_eq!(seen.rings, observer.rings);
+                }
             }
         }
     }

@@ -19,6 +19,12 @@ async fn nodes_that_start_together_find_each_other() {
     }
     let links = within("links", cluster.node(0).links()).await.unwrap();
     assert!(links.len() < COUNT, "a node observes some members, never all");
+    let neighbours = cluster.node(0).neighbours(cluster.node(0).id()).await.unwrap();
+    let mut subjects: Vec<_> = neighbours.subjects.iter().map(|subject| subject.id).collect();
+    let mut linked: Vec<_> = links.iter().map(|link| link.id).collect();
+    subjects.sort_unstable();
+    linked.sort_unstable();
+    assert_eq!(subjects, linked);
 }
 
 #[tokio::test(start_paused = true)]
@@ -38,6 +44,8 @@ async fn a_killed_node_is_dead_everywhere() {
         }
     };
     let event = within("the event", told).await;
+    let neighbours = survivor.neighbours(victim.id()).await.unwrap();
+    assert_eq!(neighbours, phin::Neighbours::default(), "the dead are on no ring");
     assert_eq!((event.member.id(), event.member.name()), (victim.id(), "node-4"));
     let report = within("the reason", survivor.why(victim.id())).await.unwrap();
     let report = report.expect("there is one");
