@@ -4,6 +4,7 @@
 //! this machine by default. It refuses requests that a web page of another origin could send through a browser on this
 //! machine. Every resource that a client can hold has a limit.
 
+mod about;
 mod body;
 mod connections;
 mod counters;
@@ -13,6 +14,7 @@ mod events;
 mod forget;
 mod guard;
 mod leaders;
+mod links;
 mod listen;
 mod lookup;
 mod metrics;
@@ -22,8 +24,10 @@ mod placement;
 mod publish;
 mod queries;
 mod query;
+mod readiness;
 mod refusal;
 mod reload;
+mod rings;
 pub(crate) mod send;
 mod serving;
 mod tags;
@@ -47,7 +51,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use phin::{Cluster, Departure, ServingState};
+use phin::Departure;
 use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -57,6 +61,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::events as lines;
+pub(crate) use about::About;
 use connections::{Connections, Usage};
 pub(crate) use guard::{Access, Guard};
 use listen::Accepted;
@@ -92,7 +97,10 @@ fn router(node: Node) -> Router {
     let guard = Arc::clone(&node.guard);
     Router::new()
         .route("/", get(index))
+        .route("/v1/node", get(about::about))
+        .route("/v1/links", get(links::links))
         .route("/v1/members", get(members))
+        .route("/v1/members/{member}/rings", get(rings::rings))
         .route("/v1/members/{member}/why", get(why::why))
         .route("/v1/members/{member}/forget", post(forget::forget))
         .route("/v1/members/{member}/data", get(data::of_member))
@@ -114,8 +122,8 @@ fn router(node: Node) -> Router {
         .route("/v1/leaders/{office}/candidacy", put(leaders::stand).delete(leaders::resign))
         .route("/v1/reload", post(reload::reload))
         .route("/v1/leave", post(leave))
-        .route("/livez", get(live))
-        .route("/readyz", get(ready))
+        .route("/livez", get(readiness::live))
+        .route("/readyz", get(readiness::ready))
         .route("/metrics", get(metrics::metrics))
         .fallback(|| async {
             Refusal::new(StatusCode::NOT_FOUND, "no such path; GET / lists the paths")
@@ -160,55 +168,6 @@ async fn leave(State(node): State<Node>) -> Result<Json<Departure>, Refusal> {
     let departure = departure.await.map_err(|error| unavailable(error.to_string()))?;
     let departure = departure.map_err(|error| unavailable(error.to_string()))?;
     Ok(Json(departure))
-}
-
-/// Answers if the process and its driver task respond.
-async fn live(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refusal> {
-    match timeout(MAX_DRIVER_ANSWER, node.cluster.stats()).await {
-        Ok(Ok(_)) => Ok(Json(json!({ "status": "alive" }))),
-        Ok(Err(stopped)) => Err(Refusal::stopped(stopped)),
-        Err(_) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the node does not respond")),
-    }
-}
-
-async fn ready(State(node): State<Node>) -> Result<Json<serde_json::Value>, Refusal> {
-    let not_ready = |error| Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error));
-    let unreached = |error: &str| not_ready(format!("{error}{}", nat_hint(&node.cluster)));
-    if *node.stage.borrow() != Stage::Member {
-        return not_ready("the node is leaving".into());
-    }
-    match node.cluster.serving().await.map_err(Refusal::stopped)? {
-        ServingState::Serving => {}
-        ServingState::Draining => return not_ready("the node is draining".into()),
-        ServingState::NotServing(reason) => {
-            return not_ready(format!("the node does not serve: {}", reason.as_str()));
-        }
-    }
-    if !node.cluster.is_joined() {
-        return unreached("the node has not joined through any seed yet");
-    }
-    if node.cluster.is_isolated() {
-        return unreached("the node is isolated: it receives nothing from any member");
-    }
-    if let Some(addr) = node.cluster.identity_conflict() {
-        return not_ready(format!("another process runs with this node's key (seen at {addr})"));
-    }
-    let links = node.cluster.unreached().await.map_err(Refusal::stopped)?;
-    let own = links.iter().find(|unreached| unreached.id == node.cluster.id());
-    if own.is_some_and(|own| own.degraded_since.is_some()) {
-        return unreached("the node is degraded: most of its observers do not reach it");
-    }
-    Ok(Json(json!({ "status": "ready" })))
-}
-
-/// A hint at the probable cause for a node behind a NAT that others do not reach.
-fn nat_hint(cluster: &Cluster) -> String {
-    cluster.nat_addr().map_or(String::new(), |seen| {
-        let advertised = cluster.advertised();
-        format!(
-            "; it is behind a NAT: it advertises {advertised}, members see {seen}; set --advertise"
-        )
-    })
 }
 
 /// Adds headers that forbid caching, content sniffing and embedding.
@@ -295,7 +254,10 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
 
 /// Every path, with its method.
 const PATHS: &[&str] = &[
+    "GET /v1/node",
+    "GET /v1/links",
     "GET /v1/members?filter={filter}",
+    "GET /v1/members/{name-or-id}/rings",
     "GET /v1/members/{name-or-id}/why",
     "GET /v1/members/{name-or-id}/data",
     "GET /v1/members/{name-or-id}/data/{key}",
@@ -327,8 +289,6 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 64;
 /// The time that a departure may take before the node stops anyway.
 pub(crate) const LEAVE_DEADLINE: Duration = Duration::from_secs(3);
-/// The time that the driver has to answer before it counts as stuck.
-const MAX_DRIVER_ANSWER: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

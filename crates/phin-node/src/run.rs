@@ -26,7 +26,7 @@ use tracing::{info, warn};
 use crate::{
     changes::Changes,
     failure::{Failure, with_causes},
-    http::{Addr, Guard, LEAVE_DEADLINE, Listener, Node, Server, Stage},
+    http::{About, Addr, Guard, LEAVE_DEADLINE, Listener, Node, Server, Stage},
     logging::{Log, LogFilter},
     program::Program,
     settings::{Admission, Advertised, Flags, Place, Settings},
@@ -104,6 +104,10 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     let access = settings.http.as_ref().map(|http| http.access.clone()).unwrap_or_default();
     let guard = Arc::new(Guard::new(access));
     let events = settings.events;
+    let about = About {
+        cluster: cluster_name(&settings).to_owned(),
+        config: settings.config.value.clone(),
+    };
     let parts = Parts {
         guard: Arc::clone(&guard),
         programs: Arc::clone(&programs),
@@ -117,7 +121,7 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     let hangups = Arc::new(Notify::new());
     tokio::spawn(reload_at(Arc::clone(&hangups), Arc::clone(&reloader)));
     let server = listener.map(|listener| {
-        let node = Node::new(cluster.clone(), stage.clone())
+        let node = Node::new(cluster.clone(), about, stage.clone())
             .with_guard(guard)
             .with_expiry(expiry)
             .with_programs(counters)

@@ -7,8 +7,8 @@ use phin::Cluster;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
-    body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, guard::Guard, leaders::Candidacies,
-    refusal::Refusal,
+    about::About, body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, guard::Guard,
+    leaders::Candidacies, refusal::Refusal,
 };
 use crate::run::{Expiry, ProgramCounters, Reloader};
 
@@ -16,6 +16,7 @@ use crate::run::{Expiry, ProgramCounters, Reloader};
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(super) cluster: Cluster,
+    pub(super) about: Arc<About>,
     pub(super) stage: watch::Sender<Stage>,
     subscribers: Arc<Semaphore>,
     /// The room for bodies of messages, in bytes.
@@ -41,12 +42,13 @@ pub(crate) enum Stage {
 }
 
 impl Node {
-    pub(crate) fn new(cluster: Cluster, stage: watch::Sender<Stage>) -> Self {
+    pub(crate) fn new(cluster: Cluster, about: About, stage: watch::Sender<Stage>) -> Self {
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
         let message_bodies = Arc::new(Semaphore::new(MAX_MESSAGE_BODIES_BYTES));
         let connections = Arc::default();
         Self {
             cluster,
+            about: Arc::new(about),
             stage,
             subscribers,
             message_bodies,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{
-    Node, Stage,
+    About, Node, Stage,
     counters::{COUNTERS, GAUGES, OFFICE_REFUSALS, REFUSALS, SENDS},
     metrics,
 };
@@ -56,7 +56,8 @@ async fn metrics_follow_the_conventions() {
     let trigger = Trigger { events, topics, filter: phin::Filter::default() };
     let hook = Hook { trigger, program: Program::new("/bin/sh").unwrap() };
     let hooks = Hooks::start(1, [hook], Duration::from_secs(1), &cluster);
-    let node = Node::new(cluster, tokio::sync::watch::channel(Stage::Member).0);
+    let about = About { cluster: "phin".into(), config: phin::Config::local() };
+    let node = Node::new(cluster, about, tokio::sync::watch::channel(Stage::Member).0);
     let answer =
         Answer { topic: "free".parse().unwrap(), program: Program::new("/bin/sh").unwrap() };
     let answers = Answers::start([answer], Duration::from_secs(1), &node.cluster);

@@ -2,9 +2,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::harness::{Node, connect, head, request};
+use crate::harness::{Node, ask, connect, head, request, text};
 
 fn post(node: &Node, headers: &str) -> crate::harness::Answer {
     let raw = format!("POST /v1/leave HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", node.http);
@@ -47,6 +47,35 @@ fn members_tell_what_is_known_of_each() {
     assert_eq!(shown["state"], "alive");
     assert!(shown["since"].as_str().unwrap().ends_with('Z'));
     assert!(shown.get("phi").is_some() && shown.get("rtt_ms").is_some());
+}
+
+#[test]
+fn the_node_and_its_links_and_rings_are_told() {
+    let n1 = Node::start(&["--name", "n1", "--cluster", "orders"]);
+    let n2 = Node::start(&["--name", "n2", "--cluster", "orders", "--join", &n1.addr]);
+    n1.event_of("joined", "n2");
+    n2.event_of("joined", "n1");
+    let about = n1.get("/v1/node").json();
+    assert_eq!((&about["name"], &about["cluster"]), (&"n1".into(), &"orders".into()));
+    assert_eq!((&about["ready"], &about["not_ready"]), (&true.into(), &Value::Null));
+    assert_eq!(about["settings"]["phi_threshold"], 8.0);
+    assert_eq!(about["settings"]["period_ms"], 200);
+    assert!(text(&about["started_at"]) < text(&about["now"]), "{about}");
+    let links = n1.get("/v1/links").json();
+    assert_eq!(links["links"][0]["member"]["name"], "n2");
+    assert_eq!(links["links"][0]["observed"], true);
+    let rings = n1.get("/v1/members/n2/rings").json();
+    assert_eq!((&rings["rings"], &rings["live"]), (&8.into(), &2.into()));
+    assert_eq!(rings["observers"], rings["subjects"]);
+    assert_eq!(rings["observers"][0]["name"], "n1");
+    assert_eq!(rings["observers"][0]["rings"], json!([]));
+    assert_eq!(n1.get("/v1/members/n3/rings").status, 404);
+    assert_eq!(ask(&n1, "PUT", "/v1/serving", "{\"state\":\"draining\"}").status, 200);
+    let about = n1.get("/v1/node").json();
+    assert_eq!(
+        (&about["ready"], &about["not_ready"]),
+        (&false.into(), &"the node is draining".into())
+    );
 }
 
 #[test]
