@@ -1,4 +1,4 @@
-//! The HTTP interface for operators: members, changes, leaving, probes and metrics.
+//! The HTTP interface for operators: members, changes, leaving, probes, metrics, and a web page.
 //!
 //! It listens on loopback or on a Unix socket, unless it requires a token. It accepts requests that change state only from
 //! this machine by default. It refuses requests that a web page of another origin could send through a browser on this
@@ -19,6 +19,7 @@ mod listen;
 mod lookup;
 mod metrics;
 mod node;
+mod page;
 mod path;
 mod placement;
 mod publish;
@@ -38,7 +39,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     extract::{RawQuery, State},
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post, put},
@@ -136,9 +137,14 @@ fn router(node: Node) -> Router {
         .with_state(node)
 }
 
-/// Lists the paths.
-async fn index() -> Json<serde_json::Value> {
-    Json(json!({ "paths": PATHS }))
+/// The web page for browsers; a list of the paths for others.
+async fn index(headers: HeaderMap) -> Response {
+    let mut response = match page::is_wanted(&headers) {
+        true => page::page(&headers),
+        false => Json(json!({ "paths": PATHS })).into_response(),
+    };
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
+    response
 }
 
 async fn members(
@@ -170,12 +176,12 @@ async fn leave(State(node): State<Node>) -> Result<Json<Departure>, Refusal> {
     Ok(Json(departure))
 }
 
-/// Adds headers that forbid caching, content sniffing and embedding.
+/// Adds headers that forbid caching, content sniffing and embedding. The page has a rule of its own for caching.
 async fn harden(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert("cross-origin-resource-policy", HeaderValue::from_static("same-origin"));
+    headers.insert(CORP, HeaderValue::from_static("same-origin"));
     response
 }
 
@@ -252,6 +258,8 @@ async fn closed(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
+/// Forbids pages of other origins to embed an answer (Fetch Standard).
+const CORP: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// Every path, with its method.
 const PATHS: &[&str] = &[
     "GET /v1/node",

@@ -1,7 +1,8 @@
 //! Refuses requests without a token where one is needed, those that a web page of another origin could send through a
 //! browser on this machine, and long bodies.
 //!
-//! With a token, every request but a probe needs it. A page cannot know it, so a request with it may use any host name.
+//! With a token, every request needs it but a probe, and `GET /`: the web page and the list of paths have no data. A page of
+//! another origin cannot know it, so a request with it may use any host name.
 //!
 //! The other checks use headers that the browser sets and a page cannot change. A page of another origin sends its
 //! `Origin`, or `Sec-Fetch-Site` (W3C Fetch Metadata). A page whose name resolves to this machine (DNS rebinding)
@@ -146,15 +147,27 @@ impl Asked<'_> {
         matches!(*self.method, Method::GET | Method::HEAD | Method::OPTIONS)
     }
 
-    /// Whether the request needs no token and may use any host name.
+    /// Whether the request may use any host name, and needs no token.
     fn is_probe(&self) -> bool {
         self.is_read() && matches!(self.path, "/livez" | "/readyz")
+    }
+
+    /// Whether the answer is the web page or the list of paths, the same at every node. A name must be allowed all the same: a
+    /// page that asks for the token under a name of somebody else could be made to give it away.
+    fn is_page(&self) -> bool {
+        self.is_read() && self.path == "/"
+    }
+
+    /// A token that is there is checked for the page too: with it, the request may use any host name.
+    fn needs_token(&self, headers: &HeaderMap) -> bool {
+        let is_open = self.is_page() && !headers.contains_key(header::AUTHORIZATION);
+        !self.is_probe() && !is_open
     }
 }
 
 fn check(access: &Access, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), Refusal> {
     let is_authorized = match &access.tokens {
-        Some(tokens) if !asked.is_probe() => {
+        Some(tokens) if asked.needs_token(headers) => {
             check_token(tokens, headers)?;
             true
         }
@@ -181,7 +194,8 @@ fn check(access: &Access, asked: &Asked<'_>, headers: &HeaderMap) -> Result<(), 
         return Err(cross_origin());
     }
     let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
-    if site.is_some_and(|site| site != b"same-origin" && site != b"none") {
+    let is_link = asked.is_page() && is_navigation(headers);
+    if site.is_some_and(|site| site != b"same-origin" && site != b"none") && !is_link {
         return Err(cross_origin());
     }
     let is_form = headers.get(header::CONTENT_TYPE).is_some_and(|content| {
@@ -224,6 +238,12 @@ fn check_token(tokens: &Tokens, headers: &HeaderMap) -> Result<(), Refusal> {
             "this node needs a token: send Authorization: Bearer TOKEN, or give the command --token-file",
         )),
     }
+}
+
+/// Whether a person follows a link, and the answer becomes a page of its own: no other page can read it.
+fn is_navigation(headers: &HeaderMap) -> bool {
+    let is = |name: &str, value: &[u8]| headers.get(name).is_some_and(|found| found == value);
+    is("sec-fetch-mode", b"navigate") && is("sec-fetch-dest", b"document")
 }
 
 /// Refuses a body that is too long before it is read.
@@ -361,8 +381,18 @@ mod tests {
         ] {
             assert_eq!(of_members(given), expected, "{given:?}");
         }
-        for path in ["/", "/metrics", "/v1/members", "/v1/leave", "/livez/"] {
+        for path in ["//", "/metrics", "/v1/members", "/v1/leave", "/livez/"] {
             assert_eq!(found(&Method::GET, path, "localhost", &[]), 401, "{path}");
+        }
+        let right = ["Bearer 0123456789abcdef"];
+        for (method, host, given, expected) in [
+            (Method::GET, "localhost", &[][..], 200),
+            (Method::GET, "any.example", &[], 403),
+            (Method::GET, "any.example", &right, 200),
+            (Method::GET, "localhost", &["Bearer x"], 401),
+            (Method::POST, "localhost", &[], 401),
+        ] {
+            assert_eq!(found(&method, "/", host, given), expected, "{method} {host} {given:?}");
         }
         for path in ["/livez", "/readyz"] {
             assert_eq!(found(&Method::GET, path, "any.example", &[]), 200, "{path}");
@@ -376,7 +406,8 @@ mod tests {
     #[test]
     fn a_refusal_names_the_scheme() {
         let access = Access { tokens: Tokens::parse("0123456789abcdef").ok(), ..Access::default() };
-        let asked = Asked { method: &Method::GET, path: "/", authority: None, is_local: true };
+        let asked =
+            Asked { method: &Method::GET, path: "/metrics", authority: None, is_local: true };
         for (given, expected) in [("", "Bearer"), ("Bearer x", "Bearer error=\"invalid_token\"")] {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, given.parse().unwrap())]);
             let refused = check(&access, &asked, &headers).unwrap_err().into_response();
@@ -418,6 +449,29 @@ mod tests {
                 let headers = [("host", "127.0.0.1:1"), ("sec-fetch-site", site)];
                 assert_eq!(status(method.clone(), &headers), 403, "{method} {site}");
             }
+        }
+    }
+
+    #[test]
+    fn a_link_leads_to_the_page_and_to_nothing_else() {
+        let access = Access::default();
+        let followed = |path: &str, mode: &str, dest: &str| {
+            let headers = [
+                ("host", "127.0.0.1:1"),
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+            ];
+            status_of(&access, &Method::GET, path, true, &headers)
+        };
+        assert_eq!(followed("/", "navigate", "document"), 200);
+        for (path, mode, dest) in [
+            ("/v1/members", "navigate", "document"),
+            ("/", "navigate", "iframe"),
+            ("/", "no-cors", "script"),
+            ("/", "cors", "empty"),
+        ] {
+            assert_eq!(followed(path, mode, dest), 403, "{path} {mode} {dest}");
         }
     }
 

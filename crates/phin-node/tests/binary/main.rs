@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
 
 mod admission;
+mod browser;
 mod certificates;
 mod commands;
 mod conflicts;
@@ -18,6 +19,7 @@ mod leave;
 mod membership;
 mod messages;
 mod output;
+mod page;
 mod placement;
 mod queries;
 mod reload;
