@@ -131,6 +131,25 @@ impl LinkEstimator {
         (self.samples > 0).then(|| Duration::from_secs_f64(exp(self.mean)))
     }
 
+    /// Returns the round trip that this fraction of replies does not exceed, as estimated from the samples; `None` before
+    /// the first sample. Use it to show a link: it has neither [`TIMER_JITTER`] nor [`MIN_LOG_DEVIATION`], which
+    /// [`late_after`](Self::late_after) adds for safety. Returns zero for a quantile of 0 or less, and
+    /// [`MAX_ROUND_TRIP`] for 1 or more, or if it is not a number.
+    pub fn round_trip_quantile(&self, quantile: f64) -> Option<Duration> {
+        if self.samples == 0 {
+            return None;
+        }
+        if quantile <= 0.0 {
+            return Some(Duration::ZERO);
+        }
+        if quantile.is_nan() || quantile >= 1.0 {
+            return Some(MAX_ROUND_TRIP);
+        }
+        let deviations = upper_quantile(1.0 - quantile);
+        let seconds = exp(self.mean + deviations * self.variance.sqrt());
+        Some(Duration::from_secs_f64(seconds.min(MAX_ROUND_TRIP.as_secs_f64())))
+    }
+
     /// Returns the weight of a reply that is missing after this wait, as a phi. It starts at 0 and never falls. It is
     /// at most [`MAX_WEIGHT`] and at most `−log10 loss`, where a loss above [`MAX_LOSS`] counts as [`MAX_LOSS`].
     pub fn weight(&self, waited: Duration) -> f64 {

@@ -12,12 +12,14 @@ mod failure;
 mod forget;
 mod hooks;
 mod http;
+mod info;
 mod input;
 mod key;
 mod lead;
 mod leader;
 mod leave;
 mod lines;
+mod links;
 mod logging;
 mod members;
 mod message;
@@ -31,6 +33,8 @@ mod publish;
 mod query;
 mod reload;
 mod reply;
+mod rings;
+mod rtt;
 mod run;
 mod send;
 mod serve;
@@ -65,7 +69,9 @@ enum Command {
     Members(members::Args),
     Live(probe::LiveArgs),
     Ready(probe::ReadyArgs),
+    Info(info::Args),
     Why(why::Args),
+    Rtt(rtt::Args),
     Place(place::Args),
     Data(data::Args),
     Publish(publish::Args),
@@ -93,7 +99,9 @@ fn main() -> ExitCode {
         Command::Members(args) => members::members(&args),
         Command::Live(args) => probe::live(&args),
         Command::Ready(args) => probe::ready(&args),
+        Command::Info(args) => info::info(&args),
         Command::Why(args) => why::why(&args),
+        Command::Rtt(args) => rtt::rtt(&args),
         Command::Place(args) => place::place(&args),
         Command::Data(args) => data::data(&args),
         Command::Publish(args) => publish::publish(&args),

@@ -107,6 +107,8 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     let about = About {
         cluster: cluster_name(&settings).to_owned(),
         config: settings.config.value.clone(),
+        http: http_addr.map_or_else(String::new, |addr| addr.to_string()),
+        data_dir: settings.data_dir.as_ref().map(|data_dir| data_dir.value.clone()),
     };
     let parts = Parts {
         guard: Arc::clone(&guard),

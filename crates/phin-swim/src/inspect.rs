@@ -24,6 +24,8 @@ impl Swim {
                 id,
                 phi: phi_of_live(view, id),
                 round_trip: link.estimator.round_trip(),
+                round_trip_p99: link.estimator.round_trip_quantile(0.99),
+                samples: link.estimator.samples(),
                 loss: link.estimator.loss(),
             })
             .collect()

@@ -48,6 +48,10 @@ pub struct Link {
     pub phi: f64,
     /// The typical round trip; `None` before the first reply.
     pub round_trip: Option<Duration>,
+    /// The round trip that one reply in a hundred exceeds, as estimated from the measured ones; `None` before the first reply.
+    pub round_trip_p99: Option<Duration>,
+    /// How many round trips were measured. The last few tens count most.
+    pub samples: u32,
     /// The estimated probability that a ping or its reply is lost.
     pub loss: f64,
 }

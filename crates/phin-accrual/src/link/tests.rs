@@ -55,6 +55,24 @@ fn a_new_link_is_trusted_little() {
 }
 
 #[test]
+fn quantiles_are_those_of_the_samples() {
+    let mut lcg = Lcg::new(7);
+    let link = measured(10 * MILLISECOND, 0.1, &mut lcg);
+    let at = |quantile| link.round_trip_quantile(quantile).unwrap().as_secs_f64() * 1e3;
+    let median = link.round_trip().unwrap().as_secs_f64() * 1e3;
+    assert!((at(0.5) / median - 1.0).abs() < 1e-6, "{} {median}", at(0.5));
+    // One in a hundred is 2.33 deviations above the typical one. A link that is steadier than `late_after` assumes is
+    // shown as steady as it is.
+    assert!((11.5..14.0).contains(&at(0.99)), "{}", at(0.99));
+    assert!(link.late_after(0.99) > 18 * MILLISECOND);
+    assert_eq!((at(-1.0), at(0.0)), (0.0, 0.0));
+    for quantile in [1.0, 2.0, f64::NAN] {
+        assert_eq!(link.round_trip_quantile(quantile), Some(MAX_ROUND_TRIP));
+    }
+    assert_eq!(LinkEstimator::new(PRIOR).round_trip_quantile(0.5), None);
+}
+
+#[test]
 fn the_first_sample_replaces_the_guess() {
     let mut link = LinkEstimator::new(PRIOR);
     link.record_reply(3 * MILLISECOND);

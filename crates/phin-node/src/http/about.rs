@@ -1,16 +1,18 @@
 //! `GET /v1/node`: what this node is, and the settings that explain its evidence.
 
 use std::{
-    net::SocketAddr,
+    path::PathBuf,
     time::{Duration, SystemTime},
 };
 
 use axum::{Json, extract::State};
-use phin::{Config, MemberId, Moment};
-use serde::Serialize;
+use phin::{Config, MemberState, Moment};
 
 use super::{node::Node, readiness::obstacle, refusal::Refusal};
-use crate::text::rfc3339;
+use crate::{
+    info::{CredentialInfo, CredentialKind, DetectorSettings, MemberCounts, NodeInfo},
+    text::rfc3339,
+};
 
 /// The settings of the node that its answers show.
 #[derive(Clone, Debug)]
@@ -18,66 +20,67 @@ pub(crate) struct About {
     /// The name of the cluster.
     pub(crate) cluster: String,
     pub(crate) config: Config,
+    /// The address of the HTTP interface.
+    pub(crate) http: String,
+    pub(crate) data_dir: Option<PathBuf>,
 }
 
-/// The answer of `/v1/node`.
-#[derive(Debug, Serialize)]
-pub(super) struct ThisNode {
-    id: MemberId,
-    name: String,
-    /// The release of the program.
-    version: &'static str,
-    cluster: String,
-    /// The address to which the node is bound.
-    addr: SocketAddr,
-    /// The address that it announces.
-    advertised: SocketAddr,
-    started_at: String,
-    /// The node's clock now.
-    now: String,
-    ready: bool,
-    /// Why the node is not ready, as `/readyz` says it; else `null`.
-    not_ready: Option<String>,
-    isolated: bool,
-    converged: bool,
-    settings: Settings,
-}
-
-/// The settings of the detector.
-#[derive(Debug, Serialize)]
-struct Settings {
-    period_ms: u64,
-    rings: u8,
-    phi_threshold: f64,
-    pause_tolerance_ms: u64,
-    hang_tolerance_ms: u64,
-}
-
-pub(super) async fn about(State(node): State<Node>) -> Result<Json<ThisNode>, Refusal> {
+pub(super) async fn about(State(node): State<Node>) -> Result<Json<NodeInfo>, Refusal> {
     let not_ready = obstacle(&node).await?;
-    let Node { cluster, about, .. } = &node;
-    let config = &about.config;
-    Ok(Json(ThisNode {
-        id: cluster.id(),
-        name: cluster.name().to_owned(),
-        version: env!("CARGO_PKG_VERSION"),
+    let Node { cluster, about, expiry, .. } = &node;
+    let members = cluster.members();
+    let me = members.me();
+    let count = |state| members.iter().filter(|member| member.state() == state).count();
+    let started_at = cluster.wall_clock(Moment::START);
+    let now = SystemTime::now();
+    // Only certificates expire.
+    let expires = expiry.as_ref().and_then(|expiry| expiry.ends_at());
+    let kind = expires.map_or(CredentialKind::Key, |_| CredentialKind::Certificate);
+    Ok(Json(NodeInfo {
+        id: me.id(),
+        name: me.name().to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: about.cluster.clone(),
+        generation: me.generation(),
+        incarnation: me.incarnation(),
+        state: me.state(),
+        serving: me.serving(),
         addr: cluster.local_addr(),
         advertised: cluster.advertised(),
-        started_at: rfc3339(cluster.wall_clock(Moment::START)),
-        now: rfc3339(SystemTime::now()),
+        nat_addr: cluster.nat_addr(),
+        http: about.http.clone(),
+        data_dir: about.data_dir.as_ref().map(|path| path.display().to_string()),
+        started_at: rfc3339(started_at),
+        now: rfc3339(now),
+        uptime_ms: millis(now.duration_since(started_at).unwrap_or_default()),
         ready: not_ready.is_none(),
         not_ready,
         isolated: cluster.is_isolated(),
         converged: cluster.is_converged(),
-        settings: Settings {
-            period_ms: millis(config.period),
-            rings: config.rings,
-            phi_threshold: config.phi_threshold,
-            pause_tolerance_ms: millis(config.pause_tolerance),
-            hang_tolerance_ms: millis(config.hang_tolerance),
+        members: MemberCounts {
+            alive: count(MemberState::Alive),
+            suspect: count(MemberState::Suspect),
+            dead: count(MemberState::Dead),
+            left: count(MemberState::Left),
         },
+        list_version: members.version(),
+        fingerprint: members.fingerprint().to_string(),
+        credentials: CredentialInfo { kind, expires: expires.map(rfc3339) },
+        settings: settings(&about.config),
     }))
+}
+
+fn settings(config: &Config) -> DetectorSettings {
+    DetectorSettings {
+        period_ms: millis(config.period),
+        rings: config.rings,
+        phi_threshold: config.phi_threshold,
+        pause_tolerance_ms: millis(config.pause_tolerance),
+        hang_tolerance_ms: millis(config.hang_tolerance),
+        indirect_probes: config.indirect_probes,
+        signed_votes: config.signed_votes.to_string(),
+        retention_ms: millis(config.retention),
+    }
 }
 
 /// Whole milliseconds, as settings are given in; no setting is as long as the greatest number.

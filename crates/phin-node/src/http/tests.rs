@@ -56,7 +56,12 @@ async fn metrics_follow_the_conventions() {
     let trigger = Trigger { events, topics, filter: phin::Filter::default() };
     let hook = Hook { trigger, program: Program::new("/bin/sh").unwrap() };
     let hooks = Hooks::start(1, [hook], Duration::from_secs(1), &cluster);
-    let about = About { cluster: "phin".into(), config: phin::Config::local() };
+    let about = About {
+        cluster: "phin".into(),
+        config: phin::Config::default(),
+        http: "127.0.0.1:7647".into(),
+        data_dir: None,
+    };
     let node = Node::new(cluster, about, tokio::sync::watch::channel(Stage::Member).0);
     let answer =
         Answer { topic: "free".parse().unwrap(), program: Program::new("/bin/sh").unwrap() };

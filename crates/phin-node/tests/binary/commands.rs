@@ -93,7 +93,14 @@ fn watch_ends_when_its_reader_has_gone_though_nothing_happens() {
 fn a_node_that_is_not_there_is_said_to_be() {
     // No process listens on the port of a closed listener.
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for command in [&["members"][..], &["watch"], &["leave"], &["why", "n1"]] {
+    for command in [
+        &["members"][..],
+        &["watch"],
+        &["leave"],
+        &["why", "n1"],
+        &["info"],
+        &["rtt"],
+    ] {
         let error = failure_of(phin(command).args(["--http", &addr.to_string()]), 1);
         assert!(error.contains(&addr.to_string()) && error.contains("does not answer"), "{error}");
     }

@@ -27,8 +27,10 @@ fn shown(output: Output) -> String {
 }
 
 /// Every command that asks a node, with arguments that it needs.
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 24] = [
     &["members"],
+    &["info"],
+    &["rtt"],
     &["live"],
     &["ready"],
     &["why", "n1"],

@@ -25,6 +25,10 @@ async fn nodes_that_start_together_find_each_other() {
     subjects.sort_unstable();
     linked.sort_unstable();
     assert_eq!(subjects, linked);
+    for link in links {
+        assert_eq!(link.round_trip.is_some(), link.samples > 0, "{link:?}");
+        assert!(link.round_trip <= link.round_trip_p99, "{link:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
