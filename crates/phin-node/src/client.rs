@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The node that a command sends its request to.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Target {
     /// The node's HTTP address, as `phin run --http` has it; or unix:PATH
     #[arg(long, value_name = "URL", env = "PHIN_HTTP", default_value = "http://127.0.0.1:7647")]

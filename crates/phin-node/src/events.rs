@@ -216,20 +216,10 @@ impl Line {
         let Self { at, what } = self;
         let (at, event) = (readable(at), what.name());
         let text = match what {
-            What::Changed(Changed { event: changed, refusal }) => {
-                let EventInfo { member, version, silence, before, degraded, .. } = changed;
-                let silence = silence.map_or(String::new(), |kind| format!(" silence={kind}"));
-                let refusal =
-                    refusal.as_ref().map_or(String::new(), |why| format!(" refusal={why:?}"));
-                let degraded = degraded
-                    .as_ref()
-                    .map_or(String::new(), |reason| format!(" reason=\"{reason}\""));
-                let before =
-                    before.as_ref().map_or(String::new(), |before| describe_before(before, member));
-                format!(
-                    "{at} {event:8} {} version={version}{silence}{refusal}{degraded}{before}\n",
-                    describe(member)
-                )
+            What::Changed(changed) => {
+                let EventInfo { member, version, .. } = &changed.event;
+                let (member, details) = (describe(member), changed.details());
+                format!("{at} {event:8} {member} version={version}{details}\n")
             }
             What::Own(Own::Missed { events }) => {
                 format!("{at} {event:8} {events} changes, because the reader was too slow\n")
@@ -254,6 +244,20 @@ impl Line {
             }
         };
         text.into_bytes()
+    }
+}
+
+impl Changed {
+    /// The fields beside the member, each after a space: the kind of silence, reasons, and what was before.
+    pub(crate) fn details(&self) -> String {
+        let Self { event: EventInfo { member, silence, before, degraded, .. }, refusal } = self;
+        let silence = silence.map_or(String::new(), |kind| format!(" silence={kind}"));
+        let refusal = refusal.as_ref().map_or(String::new(), |why| format!(" refusal={why:?}"));
+        let degraded = degraded.as_ref();
+        let degraded = degraded.map_or(String::new(), |reason| format!(" reason=\"{reason}\""));
+        let before =
+            before.as_ref().map_or(String::new(), |before| describe_before(before, member));
+        format!("{silence}{refusal}{degraded}{before}")
     }
 }
 

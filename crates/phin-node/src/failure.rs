@@ -33,6 +33,14 @@ impl Failure {
         }
     }
 
+    /// The message, if there is one.
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Usage(message) | Self::Runtime(message) => message,
+            Self::Unanswered | Self::Exited(_) | Self::OutputClosed => "",
+        }
+    }
+
     /// Prints the message and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (message, code) = match self {

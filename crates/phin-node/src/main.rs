@@ -46,6 +46,7 @@ mod tags;
 mod text;
 mod text_file;
 mod token;
+mod top;
 mod watch;
 mod why;
 
@@ -67,6 +68,7 @@ enum Command {
     Demo(demo::Args),
     Run(Box<run::Args>),
     Members(members::Args),
+    Top(top::Args),
     Live(probe::LiveArgs),
     Ready(probe::ReadyArgs),
     Info(info::Args),
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Run(args) => run::run(&args),
         Command::Members(args) => members::members(&args),
+        Command::Top(args) => top::top(&args),
         Command::Live(args) => probe::live(&args),
         Command::Ready(args) => probe::ready(&args),
         Command::Info(args) => info::info(&args),

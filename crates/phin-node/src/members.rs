@@ -105,21 +105,26 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
 
 /// Removes the members that died or left and whose name a live or later member has. Returns their number.
 fn hide_earlier(list: &mut MemberList) -> usize {
+    let before = list.members.len();
+    let mut are_earlier = earlier_runs(&list.members).into_iter();
+    list.members.retain(|_| !are_earlier.next().expect("there is one for each member"));
+    before - list.members.len()
+}
+
+/// For each member, whether it died or left, and a live or later member has its name.
+pub(crate) fn earlier_runs(members: &[DetailedMember]) -> Vec<bool> {
     // For each name, keep the live members, or else the one that died or left last.
     let rank = |member: &DetailedMember| {
         let is_live = member.member.state.is_live();
         // Texts of times in one format sort by time.
         (is_live, if is_live { String::new() } else { member.since.clone() })
     };
-    let mut latest = BTreeMap::new();
-    for member in &list.members {
-        let name = member.member.name.clone();
-        let latest = latest.entry(name).or_insert_with(|| rank(member));
-        *latest = rank(member).max(latest.clone());
+    let mut latest = BTreeMap::<_, (bool, String)>::new();
+    for member in members {
+        let latest = latest.entry(member.member.name.as_str()).or_default();
+        *latest = rank(member).max(std::mem::take(latest));
     }
-    let before = list.members.len();
-    list.members.retain(|member| rank(member) == latest[&member.member.name]);
-    before - list.members.len()
+    members.iter().map(|member| rank(member) != latest[member.member.name.as_str()]).collect()
 }
 
 /// Why live members do not serve, a line for each.

@@ -44,6 +44,9 @@ pub(crate) struct Why {
     pub(crate) others: Vec<MemberInfo>,
 }
 
+/// Creates the table of the votes.
+type NewTable = fn(&[&str]) -> comfy_table::Table;
+
 /// A handshake that one side refused.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Refused {
@@ -79,9 +82,18 @@ impl Why {
         }
     }
 
-    /// The human-readable answer.
+    /// The human-readable answer, for standard output.
     pub(crate) fn to_text(&self) -> String {
-        let mut text = self.own_text();
+        self.text_with(table::new)
+    }
+
+    /// The same without colours.
+    pub(crate) fn to_plain_text(&self) -> String {
+        self.text_with(table::plain)
+    }
+
+    fn text_with(&self, new_table: NewTable) -> String {
+        let mut text = self.own_text(new_table);
         if !self.others.is_empty() {
             let shown = self.others.iter().map(|other| {
                 format!("{} {} ({})", other.name, short(&other.id.to_string()), other.state)
@@ -92,7 +104,7 @@ impl Why {
         text
     }
 
-    fn own_text(&self) -> String {
+    fn own_text(&self, new_table: NewTable) -> String {
         let MemberInfo { id, name, state, .. } = &self.member;
         let (id, since) = (short(&id.to_string()), readable(&self.since));
         let mut text = match state {
@@ -152,7 +164,7 @@ impl Why {
         if is_verdict && !is_dead {
             text.push_str("It was declared dead before, and has returned since. ");
         }
-        text.push_str(&report_text(suspicion, self.member.id, self.refused.is_some()));
+        text.push_str(&report_text(suspicion, self.member.id, self.refused.is_some(), new_table));
         text
     }
 }
@@ -176,7 +188,7 @@ impl Refused {
 }
 
 /// A suspicion of the member with this id.
-fn report_text(report: &Report, id: MemberId, is_refused: bool) -> String {
+fn report_text(report: &Report, id: MemberId, is_refused: bool, new_table: NewTable) -> String {
     let began_at = readable_time(report.began_at);
     let ended_at = report.ended_at.map_or("now".into(), readable_time);
     let silent = seconds(report.silent_for);
@@ -193,13 +205,13 @@ fn report_text(report: &Report, id: MemberId, is_refused: bool) -> String {
         Outcome::Dead(evidence) => format!(
             "It did not answer from {began_at} on. {}Declared dead {silent} later, at {ended_at}. {}",
             explanation(evidence, is_refused),
-            evidence_text(evidence)
+            evidence_text(evidence, new_table)
         ),
         Outcome::Open(evidence) => format!(
             "It has not answered since {began_at}, {silent} ago. {}\
              No verdict yet: one answer to anyone clears it. {}",
             explanation(evidence, is_refused),
-            evidence_text(evidence)
+            evidence_text(evidence, new_table)
         ),
         _ => "Its last suspicion ended in a way that this release does not know.\n".to_owned(),
     }
@@ -229,12 +241,11 @@ pub(crate) fn explanation(evidence: &Evidence, is_refused: bool) -> String {
     format!("{silence}: {meaning}.\n")
 }
 
-fn evidence_text(evidence: &Evidence) -> String {
+fn evidence_text(evidence: &Evidence, new_table: NewTable) -> String {
     if evidence.votes.is_empty() {
         return "No observer's vote is known here.\n".to_owned();
     }
-    let mut shown =
-        table::new(&["OBSERVER", "ID", "MISSED SINCE", "PINGS", "PHI", "ITS HOST SAYS"]);
+    let mut shown = new_table(&["OBSERVER", "ID", "MISSED SINCE", "PINGS", "PHI", "ITS HOST SAYS"]);
     for vote in &evidence.votes {
         shown.add_row(vec![
             vote.observer.name.as_ref().map_or_else(|| "-".into(), ToString::to_string),

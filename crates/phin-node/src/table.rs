@@ -6,6 +6,15 @@ use comfy_table::{Attribute, Cell, Color, Table, presets};
 
 use crate::text::is_colourful;
 
+/// Creates a table with these columns, without lines and colours.
+pub(crate) fn plain(columns: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.force_no_tty();
+    table.set_header(columns.iter().map(Cell::new));
+    table
+}
+
 /// Creates a table with these columns for standard output.
 pub(crate) fn new(columns: &[&str]) -> Table {
     let mut table = Table::new();

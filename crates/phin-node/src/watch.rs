@@ -61,8 +61,15 @@ pub(crate) struct Args {
 /// The part of an event that has arrived.
 #[derive(Default)]
 pub(crate) struct Arriving {
-    name: String,
+    pub(crate) name: String,
     pub(crate) data: String,
+}
+
+/// The events of a stream.
+pub(crate) struct Events<S> {
+    stream: S,
+    arriving: Arriving,
+    line: Vec<u8>,
 }
 
 /// Why a stream ended.
@@ -118,7 +125,7 @@ pub(crate) fn print_events(
     thread::spawn(exit_with_reader);
     let mut stream = client.stream(path)?;
     loop {
-        match follow(&mut stream, &shown) {
+        match follow(stream, &shown) {
             Ended::Failed(failure) => return Err(failure),
             Ended::Lost => note(&format!("lost {}; trying again", client.base())),
         }
@@ -146,21 +153,10 @@ fn reconnect(client: &Client, path: &str) -> Result<Stream, Failure> {
 }
 
 fn follow(
-    stream: &mut impl BufRead,
+    stream: impl BufRead,
     shown: impl Fn(Arriving) -> Result<Vec<u8>, serde_json::Error>,
 ) -> Ended {
-    let mut arriving = Arriving::default();
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        match stream.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
-            Ok(_) if line.ends_with(b"\n") => {}
-            Ok(_) | Err(_) => return Ended::Lost,
-        }
-        let text = String::from_utf8_lossy(&line);
-        let Some(event) = arriving.take_line(text.trim_end_matches(['\r', '\n'])) else {
-            continue;
-        };
+    for event in Events::of(stream) {
         let shown = match shown(event) {
             Ok(shown) => shown,
             Err(error) => {
@@ -171,6 +167,33 @@ fn follow(
         let mut stdout = io::stdout();
         if let Err(error) = stdout.write_all(&shown).and_then(|()| stdout.flush()) {
             return Ended::Failed(error.into());
+        }
+    }
+    Ended::Lost
+}
+
+impl<S: BufRead> Events<S> {
+    pub(crate) fn of(stream: S) -> Self {
+        Self { stream, arriving: Arriving::default(), line: Vec::new() }
+    }
+}
+
+/// Ends when the stream is lost.
+impl<S: BufRead> Iterator for Events<S> {
+    type Item = Arriving;
+
+    fn next(&mut self) -> Option<Arriving> {
+        loop {
+            self.line.clear();
+            let line = self.stream.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut self.line);
+            if line.is_err() || !self.line.ends_with(b"\n") {
+                return None;
+            }
+            let text = String::from_utf8_lossy(&self.line);
+            let event = self.arriving.take_line(text.trim_end_matches(['\r', '\n']));
+            if event.is_some() {
+                return event;
+            }
         }
     }
 }
@@ -224,9 +247,9 @@ fn note(text: &str) {
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
-const PATH: &str = "/v1/events";
-const MIN_DELAY: Duration = Duration::from_millis(200);
-const MAX_DELAY: Duration = Duration::from_secs(5);
+pub(crate) const PATH: &str = "/v1/events";
+pub(crate) const MIN_DELAY: Duration = Duration::from_millis(200);
+pub(crate) const MAX_DELAY: Duration = Duration::from_secs(5);
 /// The longest line: a snapshot of a full list.
 const MAX_LINE_BYTES: u64 = 128 * 1024 * 1024;
 

@@ -98,6 +98,7 @@ fn a_node_that_is_not_there_is_said_to_be() {
         &["watch"],
         &["leave"],
         &["why", "n1"],
+        &["top", "--once"],
         &["info"],
         &["rtt"],
     ] {

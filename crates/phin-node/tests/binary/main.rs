@@ -30,5 +30,6 @@ mod settings;
 mod signals;
 mod tags;
 mod tokens;
+mod top;
 mod watch;
 mod why;

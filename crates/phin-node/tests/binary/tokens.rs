@@ -27,8 +27,9 @@ fn shown(output: Output) -> String {
 }
 
 /// Every command that asks a node, with arguments that it needs.
-const COMMANDS: [&[&str]; 24] = [
+const COMMANDS: [&[&str]; 25] = [
     &["members"],
+    &["top", "--once"],
     &["info"],
     &["rtt"],
     &["live"],

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    Member,
+    Member, Tags,
     member::tags::{TagError, check_key},
 };
 
@@ -43,6 +43,11 @@ impl Filter {
     /// Whether it holds for this member.
     pub fn matches(&self, member: &Member) -> bool {
         self.0.iter().all(|term| term.matches(member.tag(&term.key)))
+    }
+
+    /// Whether it holds for a member with these tags.
+    pub fn matches_tags(&self, tags: &Tags) -> bool {
+        self.0.iter().all(|term| term.matches(tags.get(&term.key)))
     }
 
     /// Whether it is empty, and so holds for all members.
@@ -176,8 +181,10 @@ mod tests {
             ("disk=ssd", &[("disk", "hdd,ssd")], false),
         ];
         for (filter, tags, expected) in cases {
-            let found = filter.parse::<Filter>().unwrap().matches(&member(tags));
-            assert_eq!(found, *expected, "{filter} {tags:?}");
+            let (filter, member) = (filter.parse::<Filter>().unwrap(), member(tags));
+            assert_eq!(filter.matches(&member), *expected, "{filter} {tags:?}");
+            let tags = member.record.profile().tags;
+            assert_eq!(filter.matches_tags(&tags), *expected, "{filter} {tags}");
         }
     }
 
