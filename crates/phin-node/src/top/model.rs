@@ -319,11 +319,14 @@ impl Model {
         let at = rfc3339(self.now.wall);
         self.contact.answered_at = Some(self.now.clock);
         if self.contact.failing.take().is_some() {
+            // Changes may have been missed.
+            self.listed_at = None;
             self.log.note(&at, "connected", format!("{} answers again", self.options.base));
         }
         let has_restarted =
             self.node.as_ref().is_some_and(|before| before.started_at != node.started_at);
         if has_restarted {
+            self.listed_at = None;
             self.log.note(&at, "restarted", "the node has started again".into());
         }
         self.node = Some(node);

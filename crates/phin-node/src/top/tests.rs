@@ -368,6 +368,16 @@ fn the_list_is_requested_only_where_its_changes_are_missing() {
     assert_eq!(model.update(at(62), short()), []);
     model.update(at(62), Message::StreamLost("gone".into()));
     assert_eq!(model.update(at(63), short()), [Effect::Refresh]);
+    model.update(at(64), Message::Snapshot(Box::new(list(&troubled()))));
+    assert_eq!(model.update(at(64), short()), []);
+    // A node that was away has missed changes, and one that restarted has another list.
+    model.update(at(65), Message::NoAnswer("gone".into()));
+    assert_eq!(model.update(at(65), short()), [Effect::Refresh]);
+    model.update(at(66), Message::Snapshot(Box::new(list(&troubled()))));
+    let links = LinkList { links: Vec::new() };
+    let node = NodeInfo { started_at: ago(1), ..node() };
+    let restarted = Message::Answer(Box::new(Answer { node, links, list: None }));
+    assert_eq!(model.update(at(66), restarted), [Effect::Refresh]);
 }
 
 #[test]

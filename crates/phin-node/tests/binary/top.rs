@@ -106,14 +106,17 @@ impl Top {
     /// spaces between words.
     fn sees(&mut self, text: &str) {
         let began = Instant::now();
-        while !self.seen.contains(text) {
+        let end = loop {
+            if let Some(at) = self.seen.find(text) {
+                break at + text.len();
+            }
             let left = PATIENCE.saturating_sub(began.elapsed());
             match self.output.recv_timeout(left) {
                 Ok(bytes) => self.seen.push_str(&String::from_utf8_lossy(&bytes)),
                 Err(error) => panic!("{error} while waiting for {text:?}; seen: {:?}", self.seen),
             }
-        }
-        self.seen.clear();
+        };
+        self.seen.drain(..end);
     }
 
     fn types(&self, keys: &str) {
@@ -191,7 +194,10 @@ fn the_screen_is_drawn_again_after_a_stop() {
 
 #[test]
 fn changes_are_followed_and_so_is_a_node_that_restarts() {
-    let mut n1 = Node::start(&["--name", "n1"]);
+    let directory = tempfile::tempdir().unwrap();
+    // With a directory it returns as the same member.
+    let arguments = ["--name", "n1", "--data-dir", directory.path().to_str().unwrap()];
+    let mut n1 = Node::start(&arguments);
     let mut top = Top::start(&["--http", &n1.http]);
     top.sees("alive");
     let _n2 = Node::join("n2", &n1);
@@ -202,7 +208,7 @@ fn changes_are_followed_and_so_is_a_node_that_restarts() {
     top.types("?");
     top.sees("Keys");
     top.types("\u{1b}");
-    let _again = Node::start_at(&n1.http, &["--name", "n1"]);
+    let _again = Node::start_at(&n1.http, &arguments);
     top.sees("answers");
     top.types("w");
     top.sees("suspected");
