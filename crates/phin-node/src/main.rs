@@ -40,6 +40,7 @@ mod send;
 mod serve;
 mod settings;
 mod slips;
+mod supervisor;
 mod suspicion;
 mod table;
 mod tags;

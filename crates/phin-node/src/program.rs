@@ -24,6 +24,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
+use crate::supervisor::VARIABLES;
 pub(crate) use group::Group;
 use output::Captured;
 pub(crate) use output::{Logged, Sink};
@@ -159,6 +160,9 @@ impl Program {
             if name.to_string_lossy().starts_with("PHIN_") {
                 command.env_remove(name);
             }
+        }
+        for name in VARIABLES {
+            command.env_remove(name);
         }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command

@@ -7,6 +7,7 @@ mod output;
 mod programs;
 mod reload;
 mod signals;
+mod supervision;
 
 use std::{
     io::{self, Read},
@@ -30,6 +31,7 @@ use crate::{
     logging::{Log, LogFilter},
     program::Program,
     settings::{Admission, Advertised, Flags, Place, Settings},
+    supervisor::Supervisor,
 };
 pub(crate) use expiry::Expiry;
 use keys::Keys;
@@ -78,6 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    let supervisor = Arc::new(Supervisor::from_env());
     let listener = bind_http(&settings).await?;
     let admit = settings.admit.as_ref().map(|admit| Arc::new(RwLock::new(admit.value.clone())));
     let cluster = tokio::select! {
@@ -117,6 +120,7 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
         admit,
         expiry: Arc::clone(&expiry),
         keys: Keys::answer(&cluster, &settings.admission, settings.config.value.signed_votes),
+        supervisor: Arc::clone(&supervisor),
     };
     let reloader = Arc::new(Reloader::new(flags.clone(), cluster.clone(), parts, settings));
     tokio::spawn(reload::watch_files(Arc::clone(&reloader)));
@@ -131,14 +135,17 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
         Server::start(listener, node)
     });
     let output = events.map(|format| Output::start(format, Changes::new(&cluster)));
+    let reports = supervision::report(Arc::clone(&supervisor), cluster.clone(), stage.subscribe());
+    tokio::spawn(reports);
     let deadline = tokio::select! {
         signal = wanted(&mut signals, &hangups) => {
             info!(signal, "leaving the cluster");
             stage.send_replace(Stage::Leaving);
+            supervision::stopping(&supervisor).await;
             LEAVE_DEADLINE
         }
         // The request over HTTP has already waited for confirmations.
-        _ = stages.wait_for(|stage| *stage == Stage::Left) => Duration::ZERO,
+        () = left(&mut stages, &supervisor) => Duration::ZERO,
         () = ended(&cluster) => {
             programs.lock().await.kill().await;
             return Err(Failure::Runtime("the node stopped unexpectedly".into()));
@@ -147,6 +154,14 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     let departure = depart(&cluster, deadline, server, output);
     let mut programs = programs.lock().await;
     end(departure, &mut programs, &mut signals).await
+}
+
+/// Waits until the node has left at the request of an operator.
+async fn left(stages: &mut watch::Receiver<Stage>, supervisor: &Supervisor) {
+    // The sender lives as long as the node.
+    let _ = stages.wait_for(|stage| *stage != Stage::Member).await;
+    supervision::stopping(supervisor).await;
+    let _ = stages.wait_for(|stage| *stage == Stage::Left).await;
 }
 
 /// Asks for a reload at each SIGHUP that wants one, and returns the name of the signal to leave.

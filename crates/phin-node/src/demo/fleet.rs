@@ -22,6 +22,7 @@ use tokio::{
 use crate::{
     events::{Changed, Line, What},
     failure::Failure,
+    supervisor::VARIABLES,
 };
 
 /// All processes, in the order of their start.
@@ -116,6 +117,9 @@ impl Fleet {
             if variable.to_string_lossy().starts_with("PHIN_") {
                 command.env_remove(variable);
             }
+        }
+        for variable in VARIABLES {
+            command.env_remove(variable);
         }
         // Other users can see command lines, but not environments.
         command.env("PHIN_CLUSTER_KEY", self.key.to_text().as_str());

@@ -21,6 +21,7 @@ use tokio::{
 };
 
 use super::guard::now;
+use crate::supervisor::VARIABLES;
 
 /// A program that runs for one term. Dropping it kills the program.
 pub(super) struct Guarded {
@@ -56,6 +57,9 @@ impl Guarded {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["lead-guard", "--until", &until.to_string()]);
         command.args(["--grace", &grace.as_millis().to_string(), "--"]).args(program);
+        for name in VARIABLES {
+            command.env_remove(name);
+        }
         command.env("PHIN_OFFICE", office.as_str()).env("PHIN_TOKEN", token.to_string());
         // In a group of its own: what stops the group of this process does not stop the guard.
         let guard = command.stdin(Stdio::from(OwnedFd::from(theirs))).process_group(0).spawn()?;

@@ -21,6 +21,7 @@ use crate::{
     logging::LogFilter,
     program::Program,
     settings::{CREDENTIAL_FILES, Flags, Settings, flag},
+    supervisor::Supervisor,
 };
 
 /// The outcome of a reload.
@@ -66,6 +67,7 @@ pub(crate) struct Parts {
     pub(crate) admit: Option<Arc<RwLock<Program>>>,
     pub(crate) expiry: Arc<Expiry>,
     pub(crate) keys: Keys,
+    pub(crate) supervisor: Arc<Supervisor>,
 }
 
 impl Reloader {
@@ -100,6 +102,17 @@ impl Reloader {
 
     async fn reload_now(&self, scope: Scope) -> Result<Reloaded, NotReloaded> {
         let mut running = self.running.lock().await;
+        self.parts.supervisor.reloading().await;
+        let result = self.reload_to(&mut running, scope).await;
+        self.parts.supervisor.reloaded().await;
+        result
+    }
+
+    async fn reload_to(
+        &self,
+        running: &mut Settings,
+        scope: Scope,
+    ) -> Result<Reloaded, NotReloaded> {
         let flags = self.flags.clone();
         // Files may be slow.
         let read = spawn_blocking(move || Settings::resolve(&flags, env::vars_os())).await;
@@ -131,8 +144,8 @@ impl Reloader {
             let set = self.cluster.set_seeds(&read.join).await;
             set.map_err(|error| refused(with_causes(&error)))?;
         }
-        self.apply(&mut running, &read, &changed).await;
-        let is_applied = |name: &&str| self.can_apply(name, &running, &read);
+        self.apply(running, &read, &changed).await;
+        let is_applied = |name: &&str| self.can_apply(name, running, &read);
         let (applied, needs_restart): (Vec<_>, Vec<_>) = changed.into_iter().partition(is_applied);
         let flags = |names: &[&str]| names.iter().map(|name| flag(name)).collect();
         (reloaded.applied, reloaded.needs_restart) = (flags(&applied), flags(&needs_restart));

@@ -28,6 +28,8 @@ mod restart;
 mod rtt;
 mod settings;
 mod signals;
+mod supervisor;
+mod systemd;
 mod tags;
 mod tokens;
 mod top;
