@@ -47,14 +47,8 @@ impl Cluster {
     ) -> Option<Self> {
         let lan = match Lan::new(family, size) {
             Ok(lan) => lan,
-            Err(error) if std::env::var_os(NEEDS_NETWORK).is_some() => {
-                panic!("{NEEDS_NETWORK} is set, but: {error}")
-            }
             Err(error) => {
-                let name = std::thread::current().name().unwrap_or("?").to_owned();
-                // Directly to standard error, because the output of a passing test is not shown.
-                let line = format!("{name}: SKIPPED, for it needs root, ip and nft: {error}\n");
-                let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+                skip(&error);
                 return None;
             }
         };
@@ -197,6 +191,23 @@ impl Cluster {
             }
         }
     }
+}
+
+/// Prints that the test is skipped because this machine lacks what it needs.
+///
+/// # Panics
+/// If `NEEDS_NETWORK` is set.
+pub(crate) fn skip(missing: &dyn std::fmt::Display) {
+    assert!(std::env::var_os(NEEDS_NETWORK).is_none(), "{NEEDS_NETWORK} is set, but: {missing}");
+    note_skipped(&format!("it needs root, ip and nft: {missing}"));
+}
+
+/// Prints that the test is skipped.
+pub(crate) fn note_skipped(reason: &str) {
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    // Directly to standard error, because the output of a passing test is not shown.
+    let line = format!("{name}: SKIPPED, for {reason}\n");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
 }
 
 /// Set if these tests must run and not be skipped.

@@ -8,6 +8,7 @@
 mod addresses;
 mod balance;
 mod cluster;
+mod container;
 mod cuts;
 mod floods;
 mod forgeries;
