@@ -19,3 +19,4 @@ mod messages;
 mod namespace;
 mod node;
 mod paths;
+mod pods;

@@ -50,14 +50,17 @@ impl Node {
         command
             .args(["run", "--exit-with-stdin", "--events", "json", "--log-format", "json"])
             .args(["--name", name, "--http", HTTP])
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+            .args(arguments);
         if !arguments.contains(&"--bind") {
             command.args(["--bind", &bind]);
         }
         command.env("PHIN_CLUSTER_KEY", key);
+        Self::spawn(host, name, command)
+    }
+
+    /// Starts a command that becomes a node with events and logs in JSON, and waits until it runs.
+    pub(crate) fn spawn(host: &Namespace, name: &str, mut command: Command) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = host.run(|| command.spawn()).unwrap();
         let events = Record::of(child.stdout.take().unwrap());
         let logs = Record::of(child.stderr.take().unwrap());
@@ -79,6 +82,20 @@ impl Node {
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
         self.child.wait().unwrap()
+    }
+
+    /// Waits for its end, or kills it after this time.
+    pub(crate) fn wait_at_most(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return Some(status);
+            }
+            // tidy: allow sleep: between two looks, as there is no wait with a limit
+            thread::sleep(Duration::from_millis(20));
+        }
+        self.kill();
+        None
     }
 
     /// The number of events so far.
@@ -132,15 +149,7 @@ impl Node {
 
     /// Sends an HTTP request, and returns the status and the body.
     pub(crate) fn get(&self, host: &Namespace, path: &str) -> (u16, String) {
-        let mut stream = host.run(|| TcpStream::connect(HTTP)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {HTTP}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        (status.unwrap_or(0), body.to_owned())
+        get(host.run(|| TcpStream::connect(HTTP)).unwrap(), HTTP, path, None)
     }
 }
 
@@ -150,6 +159,24 @@ impl Drop for Node {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Sends an HTTP request, with a token if it needs one, and returns the status and the body.
+pub(crate) fn get(
+    mut stream: TcpStream,
+    host: &str,
+    path: &str,
+    token: Option<&str>,
+) -> (u16, String) {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{token}\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or(0), body.to_owned())
 }
 
 /// A `phin watch` that follows the messages of the node on its host.
