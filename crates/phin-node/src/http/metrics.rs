@@ -1,6 +1,11 @@
 //! `GET /metrics`: counters, members by state, and links, in the OpenMetrics text that Prometheus reads.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     extract::State,
@@ -14,6 +19,7 @@ use prometheus_client::{
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
     registry::{Registry, Unit},
 };
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{
     counters::{COUNTERS, Counter, GAUGES, OFFICE_REFUSALS, REFUSALS, SENDS},
@@ -63,6 +69,7 @@ impl Collector for Snapshot {
         self.encode_counters(&mut encoder)?;
         self.encode_transport(&mut encoder)?;
         self.encode_lag(&mut encoder)?;
+        encode_process(&mut encoder)?;
         if !self.hooks.is_empty() {
             self.encode_hooks(&mut encoder)?;
         }
@@ -290,6 +297,14 @@ impl Snapshot {
         let help = "Longest time by which the node woke after a deadline";
         encode_gauges(encoder, "driver_max_lag", help, unit, [([], driver.max_lag.as_secs_f64())])
     }
+}
+
+fn encode_process(encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let help = "CPU time of the process, in user and kernel mode";
+    let time = Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default();
+    let (unit, kind) = (Some(&Unit::Seconds), MetricType::Counter);
+    let counter = ConstCounter::new(time.as_secs_f64());
+    counter.encode(encoder.encode_descriptor("process_cpu", help, unit, kind)?)
 }
 
 fn encode_counter(
