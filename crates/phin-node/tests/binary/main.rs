@@ -7,6 +7,7 @@ mod browser;
 mod certificates;
 mod commands;
 mod conflicts;
+mod dashboards;
 mod data;
 mod demo;
 mod forget;
