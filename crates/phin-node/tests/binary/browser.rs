@@ -208,11 +208,14 @@ fn chromium() -> Option<PathBuf> {
 const PROGRAMS: [&str; 4] =
     ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 /// It shows pages of this machine, and asks nobody for anything else.
-const FLAGS: [&str; 11] = [
+const FLAGS: [&str; 13] = [
     "--headless=new",
     "--remote-debugging-pipe",
     "--no-sandbox",
     "--disable-gpu",
+    // Ten tabs in one process, which is not put behind others: on a busy machine it would starve.
+    "--process-per-site",
+    "--disable-renderer-backgrounding",
     "--disable-dev-shm-usage",
     "--no-first-run",
     "--hide-scrollbars",

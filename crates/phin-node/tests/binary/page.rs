@@ -4,14 +4,14 @@
 
 mod many;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::{
     browser::{Browser, Tab},
-    harness::{Node, ask, request},
+    harness::{Node, ask, phin, request},
 };
 use many::Many;
 
@@ -168,12 +168,12 @@ fn ten_tabs_share_one_stream() {
         browser.until(tab, "showing the death of n3", &shows("n3", "dead"));
     }
     let silent = tabs.remove(the_leader(&mut browser, &tabs));
-    browser.value(&silent, "channel.close(), leading.abort()");
+    browser.value(&silent, "channel.close(), post = () => {}, leading.abort()");
     let _n4 = Node::join("n4", &n1);
     for tab in &tabs {
         browser.until(tab, "showing n4", &shows("n4", "alive"));
         // Nobody read the stream when it joined.
-        let told = "['n4', '1 change was not seen'].some(text => $('events').textContent.includes(text))";
+        let told = "/n4|not seen/.test($('events').textContent)";
         browser.until(tab, "listing the change", told);
     }
     the_leader(&mut browser, &tabs);
@@ -231,8 +231,10 @@ fn the_page_says_that_its_node_is_gone_and_goes_on_with_the_next() {
         "being live",
         "$('banner').hidden && !document.body.classList.contains('stale')",
     );
-    let unexpected: Vec<_> =
-        browser.problems().iter().filter(|problem| !problem.contains("net::ERR_")).collect();
+    // The next node does not know the members of the one before.
+    let expected = ["net::ERR_", "status of 404"];
+    let is_expected = |problem: &&String| expected.iter().any(|text| problem.contains(text));
+    let unexpected: Vec<_> = browser.problems().iter().filter(|one| !is_expected(one)).collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
 }
 
@@ -279,7 +281,7 @@ fn five_thousand_members_take_few_rows() {
     browser.until(&tab, "drawing rings", "document.querySelectorAll('#ring .dot').length > 8");
     assert_eq!(browser.problems(), [""; 0]);
     if is_updating() {
-        browser.shape(&tab, (1_180, 680), "dark");
+        browser.shape(&tab, (1_020, 580), "dark");
         keep(&mut browser, &tab, "web-page-5000.png");
     }
 }
@@ -300,29 +302,23 @@ fn pictures_of_a_dying_member() {
         Node::start(&arguments)
     };
     let first = start("api-1", "a", None);
-    let others = [
-        ("api-2", "b"),
-        ("db-1", "a"),
-        ("db-2", "b"),
-        ("web-1", "a"),
-        ("web-2", "b"),
-        ("web-3", "c"),
-    ];
+    let others = [("api-2", "b"), ("db-1", "a"), ("db-2", "b"), ("web-1", "a"), ("web-2", "b")];
     let mut others = others.map(|(name, zone)| start(name, zone, Some(&first)));
     assert_eq!(ask(&others[0], "PUT", "/v1/serving", "{\"state\":\"draining\"}").status, 200);
     assert_eq!(ask(&others[2], "PUT", "/v1/data/postgres/primary", "10.0.0.4:5432").status, 200);
-    assert_eq!(ask(&others[2], "PUT", "/v1/data/load", "412").status, 200);
-    let candidacy = "{\"session\":\"picture\"}";
-    assert_eq!(ask(&first, "PUT", "/v1/leaders/scheduler/candidacy", candidacy).status, 200);
     let tab = browser.open(&url(&first));
-    browser.shape(&tab, (1_180, 720), "light");
-    browser.until(&tab, "showing all", &alive(7));
+    browser.shape(&tab, (1_020, 740), "light");
+    browser.until(&tab, "showing all", &alive(6));
+    let _late = start("web-3", "c", Some(&first));
+    browser.until(&tab, "showing the last", &alive(7));
     browser.value(&tab, &format!("{}.click()", row("db-2")));
     browser.until(&tab, "showing data", "$('data-list').textContent.includes('postgres')");
-    // As long as the chart needs to show a calm minute's end.
-    browser.until(&tab, "a chart", "(phis.get(selected) ?? []).length > 12");
+    let mut lead = phin(&["lead", "scheduler", "--http", &first.http, "--", "/bin/sleep", "600"]);
+    let mut lead = lead.stderr(Stdio::null()).spawn().unwrap();
+    browser.until(&tab, "showing the office", "$('offices').textContent.includes('held by')");
+    browser.until(&tab, "a chart", "(phis.get(selected) ?? []).length > 15");
     others[2].stop();
-    browser.until(&tab, "showing phi", "parseFloat($('gauge-phi').textContent.slice(4)) > 12");
+    browser.until(&tab, "a while of silence", "why.suspicion.silent_ms > 3000");
     keep(&mut browser, &tab, "web-page.png");
     browser.shape(&tab, (360, 720), "dark");
     browser.value(&tab, "scrollTo(0, 0)");
@@ -330,6 +326,8 @@ fn pictures_of_a_dying_member() {
     others[2].signal(Signal::KILL);
     others[2].wait();
     browser.until(&tab, "saying why", "$('why-text').textContent.includes('Declared dead')");
+    kill_process(Pid::from_child(&lead), Signal::TERM).unwrap();
+    lead.wait().unwrap();
 }
 
 fn is_updating() -> bool {

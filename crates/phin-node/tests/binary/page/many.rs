@@ -140,7 +140,8 @@ fn member(index: u32) -> Value {
         let _ = write!(
             id,
             "{:08x}",
-            index.wrapping_mul(2_654_435_761).rotate_left(part * 7) ^ part.wrapping_mul(0x9e37_79b9)
+            index.wrapping_mul(2_654_435_761).rotate_left(part * 7)
+                ^ part.wrapping_mul(0x9e37_79b9)
         );
     }
     let role = ["web", "api", "db", "cache"][index as usize % 4];
