@@ -19,6 +19,8 @@ pub enum CloseReason {
     /// The node accepts the credentials of the peer no longer, with which the connection was made. The peer may have
     /// others by now.
     Credentials,
+    /// The peer is expelled ([`Transport::set_expelled`](crate::Transport::set_expelled)).
+    Expelled,
     /// A reason that this release does not know.
     Other,
 }
@@ -57,6 +59,8 @@ impl CloseCode {
     pub(crate) const OWN_IDENTITY: Self = Self(VarInt::from_u32(7));
     pub(crate) const IDENTITY_IN_USE: Self = Self(VarInt::from_u32(8));
     pub(crate) const CREDENTIALS: Self = Self(VarInt::from_u32(9));
+    /// The reason in words is the statement by which the peer is expelled.
+    pub(crate) const EXPELLED: Self = Self(VarInt::from_u32(10));
     const OTHER: Self = Self(VarInt::from_u32(0));
     /// To watchers: there is no place.
     pub(crate) const WATCHERS_FULL: Self = Self(VarInt::from_u32(16));
@@ -79,6 +83,7 @@ impl From<CloseReason> for CloseCode {
             CloseReason::Unwanted => Self::UNWANTED,
             CloseReason::Superseded => Self::SUPERSEDED,
             CloseReason::Credentials => Self::CREDENTIALS,
+            CloseReason::Expelled => Self::EXPELLED,
             CloseReason::Other => Self::OTHER,
         }
     }
@@ -111,6 +116,7 @@ impl From<CloseCode> for DisconnectReason {
             CloseReason::Unwanted,
             CloseReason::Superseded,
             CloseReason::Credentials,
+            CloseReason::Expelled,
         ];
         let known = reasons.into_iter().find(|reason| CloseCode::from(*reason) == code);
         Self::Closed(known.unwrap_or(CloseReason::Other))
@@ -139,6 +145,7 @@ mod tests {
             CloseReason::Unwanted,
             CloseReason::Superseded,
             CloseReason::Credentials,
+            CloseReason::Expelled,
             CloseReason::Other,
         ] {
             let code = CloseCode::from(reason);

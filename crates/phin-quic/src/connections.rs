@@ -364,6 +364,21 @@ impl Connections {
         }
     }
 
+    /// Closes the connections and the dial to a peer that is expelled. Returns the number of the former.
+    pub(crate) fn expel(&self, id: PeerId, statement: &[u8]) -> usize {
+        let mut closed = 0;
+        if let Some(state) = self.peers.get(&id)
+            && let PeerState::Connected { connection, draining } = state.value()
+        {
+            for connection in draining.iter().chain([connection]) {
+                connection.quic.close(CloseCode::EXPELLED.0, statement);
+                closed += 1;
+            }
+        }
+        self.close_peer(id, CloseReason::Expelled);
+        closed
+    }
+
     /// Reports a refused port to the receiver: the process that had it has ended.
     pub(crate) fn port_refused(&self, refusal: PortRefusal) {
         let PortRefusal::Of(addr) = refusal else {
@@ -405,7 +420,7 @@ impl Connections {
         all.connections_draining = count(draining_connections);
     }
 
-    fn fail_message(&self, peer: Peer, message: Message, error: DialError) {
+    pub(crate) fn fail_message(&self, peer: Peer, message: Message, error: DialError) {
         match message {
             Message::Datagram(_) => add(&self.counters.datagrams_dropped_unreachable, 1),
             Message::Stream(stream) => {

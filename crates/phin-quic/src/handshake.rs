@@ -19,6 +19,7 @@ use crate::{
     close::CloseCode,
     config::{Params, STREAM_OVERHEAD},
     connection::Connection,
+    expelled::{Expelled, statement_in},
     hello::{Hello, HelloError},
     identity::PeerId,
     peer::canonical,
@@ -42,6 +43,7 @@ pub(crate) struct Handshakes {
     refusal_log: RefusalLog,
     next_accepted: AtomicU64,
     watchers: Arc<Places>,
+    expelled: Arc<Expelled>,
 }
 
 /// An incoming connection whose handshake is complete.
@@ -65,6 +67,7 @@ impl Handshakes {
         queue: Arc<Queue>,
         counters: Arc<Counters>,
         watchers: Arc<Places>,
+        expelled: Arc<Expelled>,
     ) -> Arc<Self> {
         Arc::new(Self {
             own_id,
@@ -75,6 +78,7 @@ impl Handshakes {
             refusal_log: RefusalLog::default(),
             next_accepted: AtomicU64::new(0),
             watchers,
+            expelled,
         })
     }
 
@@ -85,7 +89,8 @@ impl Handshakes {
         connecting: Connecting,
     ) -> Result<Dialled, DialError> {
         let hello = Hello { instance: self.instance, number: 0, observed: None };
-        let shaken = timeout(self.params.handshake_timeout, greet_server(connecting, hello)).await;
+        let greeted = self.greet_server(connecting, hello);
+        let shaken = timeout(self.params.handshake_timeout, greeted).await;
         let (quic, theirs) = match shaken {
             Ok(Ok(shaken)) => shaken,
             Ok(Err(error)) => return Err(self.dial_refused(addr, error)),
@@ -120,7 +125,12 @@ impl Handshakes {
                 self.refused(addr, &Refusal::NotPhin, RefusedBy::Us);
                 return None;
             }
+            Ok(Err(HelloError::Expelled)) => {
+                self.refused(addr, &Refusal::Expelled, RefusedBy::Us);
+                return None;
+            }
             Ok(Err(HelloError::Connection(error))) => {
+                self.report_expulsion(addr, &error);
                 match Refusal::from_connection_error(&error) {
                     Some((refusal, by)) => self.refused(addr, &refusal, by),
                     None => add(&self.counters.handshakes_abandoned, 1),
@@ -160,6 +170,9 @@ impl Handshakes {
             return Ok(Greeted::Watcher(self.watchers.greet(connecting, &self.counters).await?));
         }
         let quic = connecting.await?;
+        if self.expelled.refuse(&quic) {
+            return Err(HelloError::Expelled);
+        }
         let theirs = Hello::receive(&quic).await?;
         let number = self.next_accepted.fetch_add(1, Ordering::Relaxed);
         let observed = Some(canonical(quic.remote_address()));
@@ -175,7 +188,13 @@ impl Handshakes {
 
     fn dial_refused(&self, addr: SocketAddr, error: HelloError) -> DialError {
         let error = match error {
-            HelloError::Connection(error) => DialError::from_connection_error(&error),
+            HelloError::Connection(error) => {
+                self.report_expulsion(addr, &error);
+                DialError::from_connection_error(&error)
+            }
+            HelloError::Expelled => {
+                DialError::Refused { refusal: Refusal::Expelled, by: RefusedBy::Us }
+            }
             HelloError::Malformed => {
                 DialError::Refused { refusal: Refusal::NotPhin, by: RefusedBy::Us }
             }
@@ -201,6 +220,28 @@ impl Handshakes {
         DialError::IdentityInUse
     }
 
+    /// Completes the handshake, and waits for the hello, which shows that the server accepts this node.
+    async fn greet_server(
+        &self,
+        connecting: Connecting,
+        hello: Hello,
+    ) -> Result<(quinn::Connection, Hello), HelloError> {
+        let quic = connecting.await?;
+        if self.expelled.refuse(&quic) {
+            return Err(HelloError::Expelled);
+        }
+        hello.send(&quic).await?;
+        let theirs = Hello::receive(&quic).await?;
+        Ok((quic, theirs))
+    }
+
+    /// The far end may have refused this node because it is expelled.
+    fn report_expulsion(&self, addr: SocketAddr, error: &quinn::ConnectionError) {
+        if let Some(statement) = statement_in(error) {
+            self.queue.push_event(Received::Expelled { addr, statement });
+        }
+    }
+
     /// Counts and logs a refusal.
     fn refused(&self, addr: SocketAddr, refusal: &Refusal, by: RefusedBy) {
         self.counters.record_refusal(refusal);
@@ -212,16 +253,6 @@ impl Handshakes {
 enum Greeted {
     Member(quinn::Connection, Standing, OwnedSemaphorePermit),
     Watcher(Option<IncomingWatcher>),
-}
-
-async fn greet_server(
-    connecting: Connecting,
-    hello: Hello,
-) -> Result<(quinn::Connection, Hello), HelloError> {
-    let quic = connecting.await?;
-    hello.send(&quic).await?;
-    let theirs = Hello::receive(&quic).await?;
-    Ok((quic, theirs))
 }
 
 /// The standing of a new connection, by which [`precedence`](crate::precedence) compares it with others.

@@ -30,6 +30,8 @@ pub(crate) enum HelloError {
     Connection(ConnectionError),
     /// The message is not a hello.
     Malformed,
+    /// The other side is expelled, so this one closed the connection.
+    Expelled,
 }
 
 impl From<ConnectionError> for HelloError {

@@ -51,6 +51,7 @@ mod connections;
 mod credentials;
 mod dial;
 mod endpoint;
+mod expelled;
 mod gate;
 mod handshake;
 mod hello;

@@ -79,6 +79,14 @@ pub enum Received {
         /// The address of that process.
         addr: SocketAddr,
     },
+    /// A peer refused this node, or ended a connection, because this node is expelled. The peer may be wrong, or lie: check the
+    /// statement.
+    Expelled {
+        /// The address of the peer.
+        addr: SocketAddr,
+        /// The statement, as that peer was given it ([`Transport::set_expelled`](crate::Transport::set_expelled)).
+        statement: Bytes,
+    },
     /// A stream may not have reached the peer.
     SendFailed {
         /// The intended peer.

@@ -12,8 +12,9 @@ use crate::{
     config::Params,
     connection::{Connection, OpenStream},
     connections::Connections,
+    expelled::statement_in,
     peer::Peer,
-    queue::Queue,
+    queue::{Queue, Received},
     stats::{Counters, add, count},
     streams::{self, Unreceived},
 };
@@ -103,6 +104,10 @@ pub(crate) async fn run(
     // Report all messages before the end of the connection, so that a peer that leaves and then closes counts as left.
     while let Ok(payload) = connection.quic.read_datagram().await {
         take(payload);
+    }
+    if let Some(statement) = statement_in(&error) {
+        let addr = connection.peer.addr;
+        inbox.queue.push_event(Received::Expelled { addr, statement });
     }
     connections.lost(&connection, DisconnectReason::of(&error));
     let stats = connection.quic.stats();

@@ -12,6 +12,7 @@ use quinn::{ConnectionError, TransportErrorCode};
 
 use crate::{
     close::{CloseCode, readable},
+    expelled::statement_in,
     identity::PeerId,
 };
 
@@ -34,6 +35,9 @@ pub enum Refusal {
     /// Its certificate is in a revocation list.
     #[error("the certificate is revoked")]
     CertificateRevoked,
+    /// It is expelled from the cluster.
+    #[error("expelled from the cluster")]
+    Expelled,
     /// It speaks QUIC but not phin.
     #[error("the peer does not speak phin")]
     NotPhin,
@@ -63,6 +67,9 @@ impl Refusal {
                 Some((Self::from_code(close.error_code, &reason), RefusedBy::Peer))
             }
             ConnectionError::VersionMismatch => Some((Self::NotPhin, RefusedBy::Us)),
+            error @ ConnectionError::ApplicationClosed(_) if statement_in(error).is_some() => {
+                Some((Self::Expelled, RefusedBy::Peer))
+            }
             ConnectionError::ApplicationClosed(_)
             | ConnectionError::Reset
             | ConnectionError::TimedOut
@@ -101,6 +108,7 @@ impl Refusal {
             Self::Full => 5,
             Self::Other(_) => 6,
             Self::CertificateRevoked => 7,
+            Self::Expelled => 8,
         }
     }
 }

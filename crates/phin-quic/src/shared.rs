@@ -1,6 +1,7 @@
 //! The state that the tasks of a transport share, and the cooperation of its parts.
 
 use std::{
+    collections::HashMap,
     future::Future,
     net::SocketAddr,
     sync::{
@@ -10,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use quinn::{Endpoint, Incoming};
 use tokio::{
     runtime::Handle,
@@ -26,13 +28,14 @@ use crate::{
     connections::Connections,
     credentials::InUse,
     dial::Dialler,
+    expelled::Expelled,
     handshake::{Accepted, Dialled},
     identity::PeerId,
     peer::{Peer, canonical},
     pending::{Message, StreamMessage},
     queue::{Queue, Received, SendError},
     receive::{self, Inbox},
-    refusal::DialError,
+    refusal::{DialError, Refusal, RefusedBy},
     socket::Socket,
     stats::{Counters, TransportStats, add, count},
     streams::{Outgoing, Undelivered},
@@ -55,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) acceptor: Acceptor,
     pub(crate) dialler: Arc<Dialler>,
     pub(crate) watchers: Arc<Places>,
+    pub(crate) expelled: Arc<Expelled>,
     pub(crate) path_checks: Semaphore,
     pub(crate) is_closed: AtomicBool,
 }
@@ -104,6 +108,10 @@ impl Shared {
         if self.is_closed() {
             add(&self.counters.dropped_after_close, 1);
             return;
+        }
+        if self.expelled.statement_for(to.id).is_some() {
+            let (refusal, by) = (Refusal::Expelled, RefusedBy::Us);
+            return self.connections.fail_message(to, message, DialError::Refused { refusal, by });
         }
         // If the connection turns out to be lost, the second round dials.
         for _ in 0..2 {
@@ -278,6 +286,10 @@ impl Shared {
         if !self.credentials.accepts(&connection.quic) {
             self.connections.disown_one(&connection);
         }
+        // The same of a peer that was expelled meanwhile.
+        if let Some(statement) = self.expelled.statement_for(connection.peer.id) {
+            self.connections.expel(connection.peer.id, &statement);
+        }
         // A close of all connections may have missed one that was established at that moment.
         if self.is_closed() {
             connection.close(CloseCode::SHUTDOWN);
@@ -299,6 +311,13 @@ impl Shared {
             self.connections.disown(|connection| self.credentials.accepts(&connection.quic));
         let watchers = self.watchers.disown(|quic| self.credentials.accepts(quic), &self.counters);
         Ok(members + watchers)
+    }
+
+    /// Refuses these peers from now on, and no others, and closes their connections. Returns the number of the latter.
+    pub(crate) fn set_expelled(&self, expelled: HashMap<PeerId, Bytes>) -> usize {
+        self.expelled.replace(expelled.clone());
+        let members = expelled.iter().map(|(id, statement)| self.connections.expel(*id, statement));
+        members.sum::<usize>() + self.watchers.expel()
     }
 
     pub(crate) fn stats(&self) -> TransportStats {

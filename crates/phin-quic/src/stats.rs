@@ -154,6 +154,8 @@ pub struct RefusalStats {
     pub certificate_not_yet_valid: u64,
     /// Refused with [`Refusal::CertificateRevoked`].
     pub certificate_revoked: u64,
+    /// Refused with [`Refusal::Expelled`].
+    pub expelled: u64,
     /// Refused with [`Refusal::NotPhin`].
     pub not_phin: u64,
     /// Refused with [`Refusal::Full`].
@@ -169,6 +171,7 @@ struct RefusalCounters {
     certificate_expired: AtomicU64,
     certificate_not_yet_valid: AtomicU64,
     certificate_revoked: AtomicU64,
+    expelled: AtomicU64,
     not_phin: AtomicU64,
     full: AtomicU64,
     other: AtomicU64,
@@ -182,6 +185,7 @@ impl RefusalCounters {
             certificate_expired: self.certificate_expired.load(Ordering::Relaxed),
             certificate_not_yet_valid: self.certificate_not_yet_valid.load(Ordering::Relaxed),
             certificate_revoked: self.certificate_revoked.load(Ordering::Relaxed),
+            expelled: self.expelled.load(Ordering::Relaxed),
             not_phin: self.not_phin.load(Ordering::Relaxed),
             full: self.full.load(Ordering::Relaxed),
             other: self.other.load(Ordering::Relaxed),
@@ -216,6 +220,7 @@ impl Counters {
                 Refusal::CertificateExpired => &self.refusals.certificate_expired,
                 Refusal::CertificateNotYetValid => &self.refusals.certificate_not_yet_valid,
                 Refusal::CertificateRevoked => &self.refusals.certificate_revoked,
+                Refusal::Expelled => &self.refusals.expelled,
                 Refusal::NotPhin => &self.refusals.not_phin,
                 Refusal::Full => &self.refusals.full,
                 Refusal::Other(_) => &self.refusals.other,

@@ -1,6 +1,7 @@
 //! The handle of a transport.
 
 use std::{
+    collections::HashMap,
     fmt,
     future::Future,
     net::SocketAddr,
@@ -19,6 +20,7 @@ use crate::{
     credentials::InUse,
     dial::Dialler,
     endpoint::{BindError, QuicConfigs, bind_failed, bind_socket, open_endpoint},
+    expelled::Expelled,
     gate::Gate,
     handshake::Handshakes,
     identity::{Identity, PeerId},
@@ -74,9 +76,16 @@ impl Transport {
         let endpoint = open_endpoint(&identity, configs.server, socket.clone()).map_err(failed)?;
         let queue = Arc::new(Queue::new(params.max_received_datagrams, counters.clone()));
         let (id, params) = (identity.id(), Arc::new(params));
-        let watchers = Places::new(watch_protocol, params.clone());
-        let handshakes =
-            Handshakes::new(id, params.clone(), queue.clone(), counters.clone(), watchers.clone());
+        let expelled = Arc::<Expelled>::default();
+        let watchers = Places::new(watch_protocol, params.clone(), expelled.clone());
+        let handshakes = Handshakes::new(
+            id,
+            params.clone(),
+            queue.clone(),
+            counters.clone(),
+            watchers.clone(),
+            expelled.clone(),
+        );
         let shared = Arc::new(Shared {
             own_id: id,
             local_addr,
@@ -103,6 +112,7 @@ impl Transport {
                 params.max_dials,
             ),
             watchers,
+            expelled,
             path_checks: Semaphore::new(MAX_PATH_CHECKS),
             is_closed: AtomicBool::new(false),
         });
@@ -202,6 +212,18 @@ impl Transport {
         credentials: &Credentials,
     ) -> Result<usize, CredentialsError> {
         self.shared().replace_credentials(credentials)
+    }
+
+    /// Refuses these peers from now on, whatever they prove, and no others. Closes their connections, those of watchers
+    /// among them, and returns the number of the connections closed.
+    ///
+    /// Each is told its statement, of which some 1,000 bytes arrive: it is
+    /// [`Received::Expelled`](crate::Received::Expelled) there. Handshakes with them end with [`Refusal::Expelled`] on both sides.
+    /// Messages to them fail. The table is checked at each message and handshake; the caller limits its length.
+    ///
+    /// [`Refusal::Expelled`]: crate::Refusal::Expelled
+    pub fn set_expelled(&self, expelled: HashMap<PeerId, Bytes>) -> usize {
+        self.shared().set_expelled(expelled)
     }
 
     /// Returns the counters since the transport was bound.

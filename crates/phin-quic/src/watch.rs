@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use quinn::ConnectionError;
 
-use crate::{close::CloseCode, refusal::DialError};
+use crate::{close::CloseCode, expelled::statement_in, refusal::DialError};
 
 /// Why a watcher has no stream of frames, or no longer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -58,6 +58,9 @@ impl WatchError {
     /// Why a connection ended that was established.
     fn of_ended(error: &ConnectionError) -> Self {
         match error {
+            error if statement_in(error).is_some() => {
+                Self::Dial(DialError::from_connection_error(error))
+            }
             ConnectionError::ApplicationClosed(close) => Self::of_code(CloseCode(close.error_code)),
             ConnectionError::TimedOut
             | ConnectionError::Reset

@@ -17,6 +17,7 @@ use super::{MAX_FRAME_BYTES, MAX_REQUEST_BYTES};
 use crate::{
     close::CloseCode,
     config::Params,
+    expelled::Expelled,
     hello::HelloError,
     identity::PeerId,
     peer::canonical,
@@ -29,6 +30,7 @@ use crate::{
 pub(crate) struct Places {
     protocol: Vec<u8>,
     params: Arc<Params>,
+    expelled: Arc<Expelled>,
     places: Arc<Semaphore>,
     /// Has room for every watcher that has a place.
     arrived: mpsc::Sender<IncomingWatcher>,
@@ -38,13 +40,17 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    pub(crate) fn new(protocol: Vec<u8>, params: Arc<Params>) -> Arc<Self> {
+    pub(crate) fn new(
+        protocol: Vec<u8>,
+        params: Arc<Params>,
+        expelled: Arc<Expelled>,
+    ) -> Arc<Self> {
         let max = params.max_watchers;
         let (arrived, arrivals) = mpsc::channel(max.max(1));
         let arrivals = Mutex::new((max > 0).then_some(Watchers(arrivals)));
         let places = Arc::new(Semaphore::new(max));
         let served = Mutex::default();
-        Arc::new(Self { protocol, params, places, arrived, arrivals, served })
+        Arc::new(Self { protocol, params, expelled, places, arrived, arrivals, served })
     }
 
     /// The ALPN id of watchers.
@@ -70,6 +76,9 @@ impl Places {
     ) -> Result<Option<IncomingWatcher>, HelloError> {
         // Only one that has proved itself learns that there is no place.
         let quic = connecting.await?;
+        if self.expelled.refuse(&quic) {
+            return Err(HelloError::Expelled);
+        }
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             add(&counters.watchers_refused, 1);
             quic.close(CloseCode::WATCHERS_FULL.0, b"");
@@ -107,6 +116,7 @@ impl Places {
         if !is_accepted(quic) {
             disown(quic, counters);
         }
+        self.expelled.refuse(quic);
         // It is full only for a moment, after a watcher has given its place back: dropping this one closes it.
         let _ = self.arrived.try_send(watcher);
     }
@@ -122,6 +132,15 @@ impl Places {
         let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
         served.retain(|quic| quic.close_reason().is_none() && !is_accepted(quic));
         served.iter().for_each(|quic| disown(quic, counters));
+        served.len()
+    }
+}
+
+impl Places {
+    /// Closes the watchers that are expelled, and returns their number.
+    pub(crate) fn expel(&self) -> usize {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        served.retain(|quic| quic.close_reason().is_none() && self.expelled.refuse(quic));
         served.len()
     }
 }

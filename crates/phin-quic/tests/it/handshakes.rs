@@ -1,14 +1,17 @@
 //! Handshakes: which nodes are admitted, and the reasons that both sides learn.
 
 use std::{
+    collections::HashMap,
     net::UdpSocket,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use phin_quic::{
-    BindError, ClusterKey, Credentials, CredentialsError, DialError, Identity, Peer, Received,
-    Refusal, RefusedBy, Transport, TransportStats,
+    BindError, CloseReason, ClusterKey, Credentials, CredentialsError, DialError, DisconnectReason,
+    Identity, Peer, Received, Refusal, RefusedBy, SendError, Transport, TransportStats,
+    WatchClient, WatchError,
     certificates::{CertificateAuthority, Validity, create_ca},
 };
 
@@ -426,4 +429,69 @@ async fn translate(front: UdpSocket, back: UdpSocket, server: std::net::SocketAd
             }
         }
     }
+}
+
+fn told(received: &Received) -> Option<Bytes> {
+    match received {
+        Received::Expelled { statement, .. } => Some(statement.clone()),
+        _ => None,
+    }
+}
+
+#[tokio::test]
+async fn an_expelled_node_is_cut_off_refused_by_either_side_and_told_why() {
+    let credentials = cluster();
+    let (one, mut two, mut expelled) =
+        (Node::new(&credentials), Node::new(&credentials), Node::new(&credentials));
+    assert_eq!(guard(two.transport.dial(one.addr())).await, Ok(one.id));
+    assert_eq!(guard(expelled.transport.dial(one.addr())).await, Ok(one.id));
+    one.until(|stats| stats.connections == 2).await;
+    let statement = Bytes::from(vec![7; 200]);
+    let table = HashMap::from([(expelled.id, statement.clone())]);
+    assert_eq!(one.transport.set_expelled(table), 1);
+    assert_eq!(expelled.expect(told).await, statement);
+    let closed = DisconnectReason::Closed(CloseReason::Expelled);
+    assert_eq!(expelled.disconnected().await, closed);
+
+    let by = |by| DialError::Refused { refusal: Refusal::Expelled, by };
+    let refused = guard(expelled.transport.dial(one.addr())).await.unwrap_err();
+    assert_eq!(refused, by(RefusedBy::Peer));
+    assert_eq!(expelled.expect(told).await, statement);
+    let dialled = guard(one.transport.dial(expelled.addr())).await.unwrap_err();
+    assert_eq!(dialled, by(RefusedBy::Us));
+    assert_eq!(expelled.expect(told).await, statement);
+    one.until(|stats| stats.refusals.expelled == 2).await;
+    // Nothing is sent to it, and the others stay.
+    one.transport.send_stream(expelled.peer(), "text".into());
+    let mut one = one;
+    assert_eq!(one.send_failed().await, SendError::Unreachable(by(RefusedBy::Us)));
+    one.transport.send_stream(two.peer(), "text".into());
+    assert_eq!(two.message().await, b"text");
+    assert_eq!(one.stats().connections, 1);
+
+    one.transport.set_expelled(HashMap::new());
+    assert_eq!(guard(expelled.transport.dial(one.addr())).await, Ok(one.id));
+}
+
+#[tokio::test]
+async fn an_expelled_watcher_is_refused() {
+    let ca = ca();
+    let identity = Identity::generate();
+    let credentials = certified(&ca, &identity, Validity::days(1));
+    let node = {
+        let identity = Identity::generate();
+        let credentials = certified(&ca, &identity, Validity::days(1));
+        Node::of(identity, &credentials, |config| config.max_watchers = 1)
+    };
+    let table = HashMap::from([(identity.id(), Bytes::from_static(b"statement"))]);
+    node.transport.set_expelled(table);
+    let client = WatchClient::bind(&identity, &credentials, "127.0.0.1:0".parse().unwrap());
+    let client = client.unwrap();
+    let failed = match guard(client.connect(node.addr(), b"request")).await {
+        Ok(mut frames) => guard(frames.next()).await.unwrap_err(),
+        Err(error) => error,
+    };
+    let (refusal, by) = (Refusal::Expelled, RefusedBy::Peer);
+    assert_eq!(failed, WatchError::Dial(DialError::Refused { refusal, by }));
+    node.until(|stats| stats.refusals.expelled == 1).await;
 }
