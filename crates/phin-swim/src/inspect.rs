@@ -73,11 +73,6 @@ impl Swim {
         unreached(self.core.view(now))
     }
 
-    /// Whether this node abstains from judging others for now: it stalled, is isolated, or its helpers sent not even nacks.
-    pub fn is_impaired(&self, now: Instant) -> bool {
-        self.core.senses.health.is_impaired(now)
-    }
-
     /// Whether the members that this node exchanges pings with list the same live members in the same versions.
     ///
     /// Counted are the members from which a ping or an ack came since the own list last changed, in the last two periods. There

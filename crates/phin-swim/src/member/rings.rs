@@ -141,13 +141,7 @@ impl Rings {
         if self.are_complete() {
             return self.others(id);
         }
-        let mut found = Vec::with_capacity(self.rings.len());
-        for member in (0..self.rings.len()).filter_map(|ring| next(self, ring, id)) {
-            if !found.contains(&member) {
-                found.push(member);
-            }
-        }
-        found
+        without_repetitions((0..self.rings.len()).filter_map(|ring| next(self, ring, id)))
     }
 
     fn others(&self, id: MemberId) -> Vec<MemberId> {
@@ -278,6 +272,17 @@ impl Ids {
     fn get(&self, index: u32) -> MemberId {
         self.blocks[index as usize / BLOCK][index as usize % BLOCK]
     }
+}
+
+/// The same members in their order, each once. There are few.
+fn without_repetitions(members: impl Iterator<Item = MemberId>) -> Vec<MemberId> {
+    let mut found = Vec::with_capacity(members.size_hint().1.unwrap_or_default());
+    for member in members {
+        if !found.contains(&member) {
+            found.push(member);
+        }
+    }
+    found
 }
 
 #[cfg(test)]

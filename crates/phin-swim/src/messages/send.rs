@@ -222,13 +222,19 @@ impl Sends {
 
     /// Whether another message of so many bytes may wait for an answer of this member.
     fn check_room(&self, to: MemberId, bytes: usize) -> Result<(), SendRefusal> {
-        let to_it = || self.waiting.values().filter(move |waiting| waiting.to == to);
-        let (all, of_it) = (self.waiting.len(), to_it().count());
-        if let Some(max) = reached([(all, MAX_SENDS), (of_it, MAX_SENDS_TO_ONE)]) {
-            return Err(SendRefusal::TooMany { max });
+        let to_it = self.waiting.values().filter(|waiting| waiting.to == to);
+        let (all, of_it) = (self.waiting.len(), to_it.count());
+        match reached([(all, MAX_SENDS), (of_it, MAX_SENDS_TO_ONE)]) {
+            Some(max) => Err(SendRefusal::TooMany { max }),
+            None => self.check_bytes(to, bytes),
         }
+    }
+
+    /// The same for the bytes of a message alone.
+    fn check_bytes(&self, to: MemberId, bytes: usize) -> Result<(), SendRefusal> {
+        let to_it = self.waiting.values().filter(|waiting| waiting.to == to);
         let all = bytes + self.waiting.values().map(|waiting| waiting.bytes).sum::<usize>();
-        let of_it = bytes + to_it().map(|waiting| waiting.bytes).sum::<usize>();
+        let of_it = bytes + to_it.map(|waiting| waiting.bytes).sum::<usize>();
         // The longest message may have just so many bytes.
         let bytes = [(all, MAX_SEND_BYTES + 1), (of_it, MAX_SEND_BYTES_TO_ONE + 1)];
         match reached(bytes) {

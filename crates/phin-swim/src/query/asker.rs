@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::seq::SliceRandom;
 
 use crate::{
-    Generation, MemberId, MemberState, Output, Peer, QueryId, QueryOutcome, Select,
+    Filter, Generation, MemberId, MemberState, Output, Peer, QueryId, QueryOutcome, Select,
     ctx::Ctx,
     limit::Rate,
     member::{list::MembershipList, transition::Transition},
@@ -39,15 +39,20 @@ impl Asker<'_> {
         if self.own.own.len() >= MAX_QUERIES {
             return Err(QueryError::TooMany);
         }
-        let live = self.list.snapshot().live();
-        let matching = live.filter(|member| request.filter.matches(member));
-        let mut all: Vec<_> = matching.map(|member| (member.id(), member.generation())).collect();
+        let mut all = self.matching(&request.filter);
         Ok(match request.select {
             Select::Sample(many) => {
                 all.partial_shuffle(&mut self.ctx.rng, many).0.iter().copied().collect()
             }
             Select::All | Select::First(_) => all.into_iter().collect(),
         })
+    }
+
+    /// The live members that this filter selects, each with its generation.
+    fn matching(&self, filter: &Filter) -> Vec<(MemberId, Generation)> {
+        let live = self.list.snapshot().live();
+        let matching = live.filter(|member| filter.matches(member));
+        matching.map(|member| (member.id(), member.generation())).collect()
     }
 
     /// Asks these members: a few directly, more along the tree of what this node publishes.

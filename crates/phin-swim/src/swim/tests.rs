@@ -241,7 +241,7 @@ fn timers_that_fire_an_hour_late_are_this_nodes_own_fault() {
     let sent = outputs(&mut swim);
     assert!(!sent.iter().any(|output| matches!(output, Output::Event(_))), "{sent:?}");
     assert_eq!(swim.members().live_len(), 12);
-    assert!(swim.is_impaired(at(3_600_000)));
+    assert!(swim.core.senses.health.is_impaired(at(3_600_000)));
 }
 
 #[test]
@@ -298,7 +298,10 @@ fn a_stall_is_remembered_for_a_while_and_lengthens_the_tolerance() {
     );
     lag(&mut swim, at(1_000), Duration::from_millis(2_500));
     outputs(&mut swim);
-    assert!(swim.is_impaired(at(1_499)) && !swim.is_impaired(at(1_500)));
+    assert!(
+        swim.core.senses.health.is_impaired(at(1_499))
+            && !swim.core.senses.health.is_impaired(at(1_500))
+    );
     assert_eq!(pause_tolerance(&swim), Duration::from_secs(5));
     lag(&mut swim, at(31_000), Duration::from_millis(30));
     assert_eq!(pause_tolerance(&swim), Duration::from_secs(5), "of the window before");
