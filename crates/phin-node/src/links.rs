@@ -10,7 +10,7 @@ pub(crate) struct LinkList {
     pub(crate) links: Vec<KnownLink>,
 }
 
-/// What a node knows of its link to one live member, or of other links to it.
+/// The link of a node to one live member, or the evidence of others about that member.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct KnownLink {
     pub(crate) member: BriefMember,

@@ -1,4 +1,4 @@
-//! What the screen shows, and how messages change it. It has no clock: each message comes with the time.
+//! The state of the screen, and how messages change it. It has no clock: each message comes with the time.
 
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ pub(crate) struct Now {
     pub(crate) wall: SystemTime,
 }
 
-/// What the command line chose.
+/// The choices of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// The node in messages.
@@ -62,7 +62,7 @@ pub(crate) enum Message {
     Tick,
 }
 
-/// What is to be done after a message.
+/// The things to do after a message.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Effect {
     Quit,
@@ -73,7 +73,7 @@ pub(crate) enum Effect {
     Ask(Question),
 }
 
-/// What fills the screen.
+/// The content of the screen.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum View {
     Members,
@@ -87,7 +87,7 @@ pub(crate) enum View {
     },
 }
 
-/// What the panel below the members shows.
+/// The content of the panel below the members.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Panel {
     Events,
@@ -234,7 +234,7 @@ impl Model {
         &self.options
     }
 
-    /// What the node said of itself last.
+    /// The last description of the node by itself.
     pub(crate) const fn node(&self) -> Option<&NodeInfo> {
         self.node.as_ref()
     }

@@ -1,4 +1,4 @@
-//! What is wrong with a member, and the orders of members.
+//! The troubles of members, and the orders of members.
 
 use std::{
     cmp::Ordering,

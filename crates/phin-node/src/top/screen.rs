@@ -246,7 +246,7 @@ fn node_line(model: &Model, theme: Theme) -> Vec<Span<'static>> {
     let up = compact(Duration::from_millis(node.uptime_ms));
     let (cluster, version) = (escaped(&node.cluster), escaped(&node.version));
     let base = escaped(&model.options().base);
-    spans.push(Span::raw(format!("  cluster {cluster}  up {up}  {base}  phin {version}")));
+    spans.push(Span::raw(format!("  cluster {cluster}  up {up}  phin {version}  {base}")));
     spans
 }
 
@@ -255,7 +255,7 @@ fn contact(model: &Model, theme: Theme) -> Span<'static> {
     let late = model.options().interval * 3 + Duration::from_secs(5);
     match (model.failing(), model.age()) {
         (Some((since, _)), _) => {
-            Span::styled(format!("NO ANSWER for {}", seconds(since)), theme.alarm())
+            Span::styled(format!("NO DATA for {}", seconds(since)), theme.alarm())
         }
         (None, Some(age)) if age > late => {
             Span::styled(format!("data {} old", seconds(age)), theme.warning())
@@ -563,7 +563,8 @@ fn seconds(time: Duration) -> String {
     }
 }
 
-const KEYS: &str = "q quit  ? help  enter why  / name  f filter  s sort  r reverse  a all runs  e events  m member";
+const KEYS: &str =
+    "q quit  ? help  enter why  / name  f filter  s sort  r reverse  a all  m member";
 /// The lines of the header while the node answers.
 const HEADER: usize = 3;
 /// Lines for members beside a panel, even if there are fewer: the panel stays where it is while the first ones come and go.

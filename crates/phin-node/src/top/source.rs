@@ -23,7 +23,7 @@ use crate::{
     watch::{Arriving, Events, MAX_DELAY, MIN_DELAY, PATH},
 };
 
-/// What the node says of itself, of its links, and of all members.
+/// The node itself, its links, and all members, as it describes them.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
     pub(crate) node: NodeInfo,

@@ -323,13 +323,13 @@ fn a_node_that_does_not_answer_is_named_with_the_age_of_the_list() {
     model.update(at(2), Message::NoAnswer(error.into()));
     model.update(at(2), Message::StreamLost(error.into()));
     model.update(at(14), Message::NoAnswer(error.into()));
-    assert_drawn("no-answer-80x24", &model, 80, 24);
+    assert_drawn("no-data-80x24", &model, 80, 24);
 
     let node = NodeInfo { started_at: ago(1), ..node() };
     model.update(at(15), answer(node, &troubled()));
     model.update(at(15), Message::Snapshot(Box::new(list(&troubled()))));
     let text = text_of(&drawn(&model, 80, 24, true));
-    assert!(!text.contains("NO ANSWER") && !text.contains("not followed"), "{text}");
+    assert!(!text.contains("NO DATA") && !text.contains("not followed"), "{text}");
     assert!(
         text.contains("answers again") && text.contains("the node has started again"),
         "{text}"

@@ -204,7 +204,7 @@ fn changes_are_followed_and_so_is_a_node_that_restarts() {
     top.sees("joined");
     n1.signal(Signal::KILL);
     n1.wait();
-    top.sees("ANSWER");
+    top.sees("DATA");
     top.types("?");
     top.sees("Keys");
     top.types("\u{1b}");
