@@ -4,6 +4,7 @@ mod answers;
 mod cert;
 mod changes;
 mod client;
+mod completions;
 mod content;
 mod data;
 mod demo;
@@ -93,6 +94,7 @@ enum Command {
     Forget(forget::Args),
     Key(key::Args),
     Cert(cert::Args),
+    Completions(completions::Args),
 }
 
 fn main() -> ExitCode {
@@ -124,6 +126,7 @@ fn main() -> ExitCode {
         Command::Forget(args) => forget::forget(&args),
         Command::Key(args) => key::key(&args),
         Command::Cert(args) => cert::cert(&args),
+        Command::Completions(args) => completions::completions(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
