@@ -16,6 +16,7 @@ mod guard;
 mod leaders;
 mod links;
 mod listen;
+mod log;
 mod lookup;
 mod metrics;
 mod node;
@@ -67,6 +68,7 @@ use connections::{Connections, Usage};
 pub(crate) use guard::{Access, Guard};
 use listen::Accepted;
 pub(crate) use listen::{Addr, Listener};
+pub(crate) use log::parse_for;
 pub(crate) use node::{Node, Stage};
 use refusal::Refusal;
 
@@ -121,6 +123,8 @@ fn router(node: Node) -> Router {
         .route("/v1/leaders/{office}", get(leaders::get))
         .route("/v1/leaders/{office}/events", get(leaders::events))
         .route("/v1/leaders/{office}/candidacy", put(leaders::stand).delete(leaders::resign))
+        .route("/v1/log", get(log::get).put(log::set).delete(log::reset))
+        .route("/v1/log/recent", get(log::recent))
         .route("/v1/reload", post(reload::reload))
         .route("/v1/leave", post(leave))
         .route("/livez", get(readiness::live))
@@ -282,6 +286,9 @@ const PATHS: &[&str] = &[
     "GET /v1/leaders/{office}",
     "GET /v1/leaders/{office}/events",
     "PUT, DELETE /v1/leaders/{office}/candidacy?session={name}",
+    "GET, DELETE /v1/log",
+    "PUT /v1/log?for={duration}",
+    "GET /v1/log/recent",
     "POST /v1/reload",
     "POST /v1/leave",
     "GET /v1/data",

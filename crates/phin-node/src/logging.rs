@@ -1,9 +1,13 @@
 //! Logs to standard error. Lines that do not fit the queue are dropped and counted, so a missing reader blocks nothing.
+//! The last ones are kept.
+
+mod filter;
+mod recent;
 
 use std::{
     io::{self, Write},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -17,6 +21,9 @@ use crate::{
     settings::{LogFormat, Settings},
     text::{is_colourful, rfc3339},
 };
+use filter::filters;
+pub(crate) use filter::{DEFAULT_FOR, LogFilter, LogStatus, MAX_FOR, MIN_FOR};
+use recent::RecentLines;
 
 /// The log writer. It is flushed when the node ends.
 #[derive(Clone)]
@@ -24,17 +31,7 @@ pub(crate) struct Log {
     lines: Lines,
     format: LogFormat,
     dropped: Arc<AtomicU64>,
-}
-
-/// Changes which lines are logged, while the process runs.
-#[derive(Clone)]
-pub(crate) struct LogFilter(Arc<dyn Fn(EnvFilter) + Send + Sync>);
-
-impl LogFilter {
-    /// Logs what this setting selects from now on.
-    pub(crate) fn set(&self, setting: &str) {
-        (self.0)(EnvFilter::new(filters(setting)));
-    }
+    recent: Arc<Mutex<RecentLines>>,
 }
 
 /// One line in progress, because tracing writes it in pieces.
@@ -47,7 +44,8 @@ impl Log {
     /// Sets up logging for the whole process.
     pub(crate) fn start(settings: &Settings) -> (Self, LogFilter) {
         let (lines, format) = (Lines::start(io::stderr()), settings.log_format);
-        let log = Self { lines, format, dropped: Arc::default() };
+        let (dropped, recent) = (Arc::default(), Arc::default());
+        let log = Self { lines, format, dropped, recent };
         let builder = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::new(filters(&settings.log)))
             .with_writer(log.clone());
@@ -58,17 +56,22 @@ impl Log {
                 let handle = builder.reload_handle();
                 let _ = builder.try_init();
                 // Reloading fails only without a subscriber.
-                LogFilter(Arc::new(move |filter| drop(handle.reload(filter))))
+                LogFilter::new(&settings.log, move |filter| drop(handle.reload(filter)))
             }
             LogFormat::Text => {
                 let builder = builder.with_ansi(is_colourful(&io::stderr()));
                 let builder = builder.with_filter_reloading();
                 let handle = builder.reload_handle();
                 let _ = builder.try_init();
-                LogFilter(Arc::new(move |filter| drop(handle.reload(filter))))
+                LogFilter::new(&settings.log, move |filter| drop(handle.reload(filter)))
             }
         };
         (log, filter)
+    }
+
+    /// The last lines, also those that were dropped because nobody read them.
+    pub(crate) fn recent_lines(&self) -> String {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner).to_text()
     }
 
     /// Writes the queued lines, as far as the reader takes them without delay.
@@ -76,19 +79,6 @@ impl Log {
         let _ = self.lines.flush(Duration::from_millis(500));
     }
 }
-
-/// The filters for a setting. Dependencies log only errors, unless the setting asks for more: their warnings are
-/// about single packets and connections, whose effects phin reports and counts. A filter in the setting that names a
-/// dependency comes later and takes precedence.
-fn filters(setting: &str) -> String {
-    match setting {
-        "debug" | "trace" | "off" => setting.to_owned(),
-        _ => DEPENDENCIES.map(|name| format!("{name}=error,")).concat() + setting,
-    }
-}
-
-/// The dependencies that log.
-const DEPENDENCIES: [&str; 6] = ["h2", "hyper", "quinn", "quinn_proto", "quinn_udp", "rustls"];
 
 impl<'a> MakeWriter<'a> for Log {
     type Writer = LogLine;
@@ -111,6 +101,7 @@ impl Write for LogLine {
 
 impl Drop for LogLine {
     fn drop(&mut self) {
+        self.log.recent.lock().unwrap_or_else(PoisonError::into_inner).push(&self.text);
         let dropped = self.log.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             let notice = notice(self.log.format, dropped, SystemTime::now());
@@ -148,16 +139,5 @@ mod tests {
         assert_eq!(value["fields"]["dropped"], 7);
         assert_eq!(value["timestamp"], "1970-01-01T00:00:00.000000Z");
         assert!(notice(LogFormat::Text, 7, at).contains("7 log lines dropped"));
-    }
-
-    #[test]
-    fn dependencies_log_errors_only_unless_more_is_asked_for() {
-        let shown = |setting: &str| EnvFilter::new(filters(setting)).to_string();
-        for setting in ["info", "warn", "info,phin_swim=debug"] {
-            assert!(shown(setting).contains("quinn=error"), "{}", shown(setting));
-        }
-        assert_eq!(shown("debug"), "debug");
-        let asked = shown("info,quinn=debug");
-        assert!(asked.contains("quinn=debug") && !asked.contains("quinn=error"), "{asked}");
     }
 }

@@ -21,6 +21,7 @@ mod leader;
 mod leave;
 mod lines;
 mod links;
+mod log;
 mod logging;
 mod members;
 mod message;
@@ -89,6 +90,7 @@ enum Command {
     Tags(tags::Args),
     Drain(serve::DrainArgs),
     Serve(serve::ServeArgs),
+    Log(log::Args),
     Reload(reload::Args),
     Leave(leave::Args),
     Forget(forget::Args),
@@ -121,6 +123,7 @@ fn main() -> ExitCode {
         Command::Tags(args) => tags::tags(&args),
         Command::Drain(args) => serve::drain(&args),
         Command::Serve(args) => serve::serve(&args),
+        Command::Log(args) => log::log(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Leave(args) => leave::leave(&args),
         Command::Forget(args) => forget::forget(&args),

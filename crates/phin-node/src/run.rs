@@ -71,14 +71,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     // Two threads, so that requests of operators never delay a probe.
     let runtime = runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::runtime("cannot start the runtime", &error))?;
-    let result = runtime.block_on(run_node(settings, &args.flags, log_filter));
+    let result = runtime.block_on(run_node(settings, &args.flags, (&log, log_filter)));
     // Name resolution, or a reader that does not read, must not delay the exit.
     runtime.shutdown_background();
     log.flush();
     result
 }
 
-async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(), Failure> {
+async fn run_node(
+    settings: Settings,
+    flags: &Flags,
+    (log, log_filter): (&Log, LogFilter),
+) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let supervisor = Arc::new(Supervisor::from_env());
     let listener = bind_http(&settings).await?;
@@ -116,7 +120,7 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
     let parts = Parts {
         guard: Arc::clone(&guard),
         programs: Arc::clone(&programs),
-        log,
+        log: log_filter.clone(),
         admit,
         expiry: Arc::clone(&expiry),
         keys: Keys::answer(&cluster, &settings.admission, settings.config.value.signed_votes),
@@ -131,6 +135,7 @@ async fn run_node(settings: Settings, flags: &Flags, log: LogFilter) -> Result<(
             .with_guard(guard)
             .with_expiry(expiry)
             .with_programs(counters)
+            .with_log(log.clone(), log_filter)
             .with_reloader(Arc::clone(&reloader));
         Server::start(listener, node)
     });

@@ -23,7 +23,7 @@ use layers::Layers;
 use place::SettingsError;
 pub(crate) use place::{Place, Placed};
 use table::setting;
-pub(crate) use values::{Advertised, EventFormat, Http, LogFormat};
+pub(crate) use values::{Advertised, EventFormat, Http, LogFormat, log_filter};
 
 use crate::program::Program;
 

@@ -10,7 +10,10 @@ use super::{
     about::About, body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, guard::Guard,
     leaders::Candidacies, refusal::Refusal,
 };
-use crate::run::{Expiry, ProgramCounters, Reloader};
+use crate::{
+    logging::{Log, LogFilter},
+    run::{Expiry, ProgramCounters, Reloader},
+};
 
 /// The node, as requests see it.
 #[derive(Clone)]
@@ -30,6 +33,8 @@ pub(crate) struct Node {
     /// The counters of the programs that the node runs.
     pub(super) programs: Arc<ProgramCounters>,
     pub(super) reloader: Option<Arc<Reloader>>,
+    /// The log of the process, and what selects its lines.
+    pub(super) log: Option<(Log, LogFilter)>,
 }
 
 /// The stages of a departure.
@@ -58,6 +63,7 @@ impl Node {
             expiry: None,
             programs: Arc::default(),
             reloader: None,
+            log: None,
         }
     }
 
@@ -71,6 +77,10 @@ impl Node {
 
     pub(crate) fn with_reloader(self, reloader: Arc<Reloader>) -> Self {
         Self { reloader: Some(reloader), ..self }
+    }
+
+    pub(crate) fn with_log(self, log: Log, filter: LogFilter) -> Self {
+        Self { log: Some((log, filter)), ..self }
     }
 
     /// Shows in metrics what the programs of the node have done.

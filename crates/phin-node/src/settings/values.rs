@@ -199,7 +199,7 @@ pub(super) fn log_format(word: &str) -> LogFormat {
     if word == "json" { LogFormat::Json } else { LogFormat::Text }
 }
 
-pub(super) fn log_filter(text: &str) -> Result<String, String> {
+pub(crate) fn log_filter(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
     let expected = "expected error, warn, info, debug, trace, off, or filters such as \
                     info,phin_swim=debug";

@@ -18,6 +18,7 @@ mod info;
 mod keys;
 mod lead;
 mod leave;
+mod logs;
 mod membership;
 mod messages;
 mod output;
