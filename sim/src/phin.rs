@@ -245,6 +245,7 @@ impl PhinProcess {
             Output::SendEnded { .. }
             | Output::QueryOutcome { .. }
             | Output::QueryEnded { .. }
+            | Output::Pinged { .. }
             | Output::Newcomer { .. }
             | Output::JoinEnded { .. }
             | Output::LeaveConfirmed(_)

@@ -22,6 +22,7 @@ mod metrics;
 mod node;
 mod page;
 mod path;
+mod ping;
 mod placement;
 mod publish;
 mod queries;
@@ -70,6 +71,7 @@ use listen::Accepted;
 pub(crate) use listen::{Addr, Listener};
 pub(crate) use log::parse_for;
 pub(crate) use node::{Node, Stage};
+pub(crate) use ping::parse_ping_timeout;
 use refusal::Refusal;
 
 /// A running server.
@@ -105,6 +107,7 @@ fn router(node: Node) -> Router {
         .route("/v1/members", get(members))
         .route("/v1/members/{member}/rings", get(rings::rings))
         .route("/v1/members/{member}/why", get(why::why))
+        .route("/v1/members/{member}/ping", post(ping::ping))
         .route("/v1/members/{member}/forget", post(forget::forget))
         .route("/v1/members/{member}/data", get(data::of_member))
         .route("/v1/members/{member}/data/{*key}", get(data::value_of_member))
@@ -273,6 +276,7 @@ const PATHS: &[&str] = &[
     "GET /v1/members/{name-or-id}/why",
     "GET /v1/members/{name-or-id}/data",
     "GET /v1/members/{name-or-id}/data/{key}",
+    "POST /v1/members/{name-or-id}/ping?timeout={duration}",
     "POST /v1/members/{name-or-id}/forget",
     "GET /v1/placement?key={key}&n={number}&filter={filter}&spread={tag}",
     "GET /v1/events?filter={filter}&topic={topic}&topic-prefix={prefix}&members={true-or-false}",

@@ -26,6 +26,7 @@ mod logging;
 mod members;
 mod message;
 mod office;
+mod ping;
 mod place;
 mod private_file;
 mod probe;
@@ -77,6 +78,7 @@ enum Command {
     Info(info::Args),
     Why(why::Args),
     Rtt(rtt::Args),
+    Ping(ping::Args),
     Place(place::Args),
     Data(data::Args),
     Publish(publish::Args),
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::info(&args),
         Command::Why(args) => why::why(&args),
         Command::Rtt(args) => rtt::rtt(&args),
+        Command::Ping(args) => ping::ping(&args),
         Command::Place(args) => place::place(&args),
         Command::Data(args) => data::data(&args),
         Command::Publish(args) => publish::publish(&args),

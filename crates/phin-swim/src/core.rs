@@ -33,6 +33,7 @@ use crate::{
     messages::send::{Sender, Sends},
     newcomers::Newcomers,
     probe::{
+        paths::PathPings,
         prober::Prober,
         redial::{choose, is_review_due},
     },
@@ -69,6 +70,7 @@ pub(crate) struct Core {
     pub(crate) queries: Queries,
     pub(crate) sends: Sends,
     pub(crate) leadership: Leadership,
+    pub(crate) path_pings: PathPings,
     /// Outputs that the driver has not taken yet.
     pub(crate) outputs: VecDeque<Output>,
 }
@@ -114,6 +116,7 @@ impl Core {
             queries: Queries::default(),
             sends: Sends::new(now),
             leadership: Leadership::new(now),
+            path_pings: PathPings::new(now),
             outputs: VecDeque::new(),
         }
     }

@@ -61,6 +61,7 @@ pub mod measured;
 mod member;
 mod messages;
 mod newcomers;
+mod operating;
 mod output;
 mod probe;
 mod publish;
@@ -105,8 +106,12 @@ pub use messages::{
     send::{NotTaken, Receipt, SendFailure, SendRefusal, SendRequest, SendStats},
     topic::{Topic, TopicError},
 };
+pub use operating::Operating;
 pub use output::{Change, Event, HostAnswer, JoinRefusal, Output, Peer, Question};
-pub use probe::{Disconnection, Link, Unreachable};
+pub use probe::{
+    Disconnection, Link, Unreachable,
+    paths::{PathPing, PingId, PingOutcome, PingPath, PingRefusal, PingStarted},
+};
 pub use publish::publication::{PublishError, PublishRequest};
 pub use query::{
     answer::{QueryAnswer, QueryOutcome, QueryToken, ReplyError},

@@ -4,8 +4,8 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
     DataEvent, Degradation, Filter, Generation, Member, MemberId, MemberState, Message, Office,
-    OfficeEvent, QueryId, QueryOutcome, QueryToken, Receipt, Record, SendFailure, Silence, Term,
-    Ticket, Topic,
+    OfficeEvent, PathPing, PingId, QueryId, QueryOutcome, QueryToken, Receipt, Record, SendFailure,
+    Silence, Term, Ticket, Topic,
 };
 
 /// A member with the address at which to dial it.
@@ -104,6 +104,13 @@ pub enum Output {
     QueryEnded {
         /// The query.
         id: QueryId,
+    },
+    /// A ping for an operator is over ([`Operating::ping`](crate::Operating::ping)).
+    Pinged {
+        /// The ping.
+        id: PingId,
+        /// Each path, and the outcome by it: the direct ones first.
+        paths: Vec<PathPing>,
     },
     /// This node votes for a term of an office. Keep [`Offices::promises`](crate::Offices::promises), so that they survive this process,
     /// then report that with [`Leading::handle_kept`](crate::Leading::handle_kept): the vote is given then. If they cannot be kept, do

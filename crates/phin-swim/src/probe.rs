@@ -1,6 +1,7 @@
 //! Probing: ping, ping-req through helpers, ack and nack (SWIM §3.1), and whose turn it is.
 
 pub(crate) mod helpers;
+pub(crate) mod paths;
 pub(crate) mod pings;
 pub(crate) mod prober;
 pub(crate) mod redial;

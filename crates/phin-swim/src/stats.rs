@@ -14,6 +14,10 @@ pub struct Stats {
     pub ping_reqs_sent: u64,
     /// Helpers that sent not even a nack, while the subject stayed silent.
     pub nacks_missed: u64,
+    /// Pings for operators, by all paths.
+    pub operator_pings: u64,
+    /// Pings for operators that were refused, because there were too many just now.
+    pub operator_pings_refused: u64,
     /// Acks that arrived after their ping had ended.
     pub late_acks: u64,
     /// Answers about other members from members that were not asked; dropped.

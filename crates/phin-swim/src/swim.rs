@@ -110,6 +110,7 @@ impl Swim {
         let core = self.core.begin(now);
         core.joins.give_up(id);
         core.senses.links.disconnect(id);
+        core.path_pings.record_unreachable(&mut core.ctx, id, reason);
         handle_unreachable(&mut core.ctx, id, reason);
         core.run();
     }
@@ -325,7 +326,7 @@ impl Swim {
 
 impl Core {
     /// An input begins.
-    fn begin(&mut self, now: Instant) -> &mut Self {
+    pub(crate) fn begin(&mut self, now: Instant) -> &mut Self {
         debug_assert!(self.outputs.is_empty(), "outputs are drained after every input");
         self.ctx.now = now;
         // Before anything else is done or reported, as the holder may have been stopped for long.
@@ -373,6 +374,7 @@ impl Core {
             Timer::Leadership => self.candidate().wake(),
             Timer::Sweep => self.forgotten.sweep(&mut self.ctx, &self.list),
             Timer::SendDeadline(ticket) => self.sends.expire(&mut self.ctx, ticket),
+            Timer::PingEnd(id) => self.path_pings.end(&mut self.ctx, id),
         }
     }
 
@@ -446,6 +448,9 @@ impl Core {
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
         if part.is_telling() && self.forgotten.stops(&mut self.ctx, &mut self.budget, from, &part) {
+            return self.run();
+        }
+        if self.path_pings.take_answer(&mut self.ctx, from.id, &part) {
             return self.run();
         }
         match part {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Instant, MemberId, Ticket, Version, query::request::QueryKey, wire::Sequence};
+use crate::{Instant, MemberId, PingId, Ticket, Version, query::request::QueryKey, wire::Sequence};
 
 /// The purpose of a deadline; each variant says when it fires.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -60,6 +60,8 @@ pub(crate) enum Timer {
     Sweep,
     /// The answer to this message would come too late.
     SendDeadline(Ticket),
+    /// What this ping for an operator has not found yet comes too late.
+    PingEnd(PingId),
 }
 
 /// Deadlines in order; those of one moment in the order of `T`.

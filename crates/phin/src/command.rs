@@ -3,8 +3,9 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Instant, JoinRefusal, MemberId, Office, OfficeRules, Peer, QueryError as QueryRefusal, QueryId,
-    QueryOutcome, QueryRequest, SendFailure, SendRefusal, SendRequest, Swim,
+    HostAnswer, Instant, JoinRefusal, MemberId, Office, OfficeRules, PathPing, Peer, PingRefusal,
+    QueryError as QueryRefusal, QueryId, QueryOutcome, QueryRequest, SendFailure, SendRefusal,
+    SendRequest, Swim,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -48,6 +49,13 @@ pub(crate) trait Node {
         now: Instant,
         request: &QueryRequest,
     ) -> Result<(QueryId, mpsc::Receiver<QueryEvent>), QueryRefusal>;
+    /// Pings a member by all paths; the outcomes arrive in the channels.
+    fn ping(
+        &mut self,
+        now: Instant,
+        member: MemberId,
+        timeout: Duration,
+    ) -> Result<PingAnswers, PingRefusal>;
     /// Stands for an office, until what it returns is dropped.
     fn stand(
         &mut self,
@@ -70,6 +78,14 @@ pub(crate) trait Node {
 pub(crate) enum QueryEvent {
     Outcome(MemberId, QueryOutcome),
     Ended,
+}
+
+/// The outcomes of a ping by all paths.
+#[derive(Debug)]
+pub(crate) struct PingAnswers {
+    pub(crate) paths: oneshot::Receiver<Vec<PathPing>>,
+    /// The answer of the member's host, and after how long; `None` if it is not asked.
+    pub(crate) host: Option<oneshot::Receiver<(HostAnswer, Duration)>>,
 }
 
 pub(crate) type JoinResult = Result<(), NotJoined>;

@@ -16,8 +16,9 @@ use phin_quic::{CloseReason, DialError, Received, SendError};
 use phin_swim::{
     Change, Data, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant,
     JoinRefusal, MemberData, MemberId, MemberState, Members, Message, Office, OfficeEvent,
-    OfficeRules, Output, Peer, QueryError as QueryRefusal, QueryId, QueryRequest, QueryToken,
-    Question, Receipt, SendFailure, SendRefusal, SendRequest, Silence, Swim, Ticket,
+    OfficeRules, Operating, Output, PathPing, Peer, PingId, PingRefusal, PingStarted,
+    QueryError as QueryRefusal, QueryId, QueryRequest, QueryToken, Question, Receipt, SendFailure,
+    SendRefusal, SendRequest, Silence, Swim, Ticket,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -33,8 +34,8 @@ use crate::{
     changes::changes,
     clock::Clock,
     command::{
-        AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, QueryEvent, SendOutcome,
-        WatchPhiResult,
+        AfterLeaving, COMMANDS, Command, JoinResult, Node, NotJoined, PingAnswers, QueryEvent,
+        SendOutcome, WatchPhiResult,
     },
     feed::{Publisher, Source},
     keeper::{Keeper, Kept},
@@ -90,6 +91,8 @@ pub(crate) struct State {
     sending: BTreeMap<Ticket, oneshot::Sender<SendOutcome>>,
     /// The readers of queries.
     querying: BTreeMap<QueryId, mpsc::Sender<QueryEvent>>,
+    /// The callers that wait for the outcomes of a ping; the core ends each, after its timeout at the latest.
+    pinging: BTreeMap<PingId, oneshot::Sender<Vec<PathPing>>>,
     /// Messages that arrived with this input, to be delivered after what else it brought.
     arrived: VecDeque<Arrived>,
     /// The candidacies of handles: the office is given up once the handle is gone.
@@ -117,6 +120,7 @@ struct Batch {
     data: Vec<DataEvent>,
     joins: Vec<(MemberId, Result<(), JoinRefusal>)>,
     sends: Vec<(Ticket, SendOutcome)>,
+    pings: Vec<(PingId, Vec<PathPing>)>,
     queries: Vec<(QueryId, QueryEvent)>,
     confirmed: Vec<MemberId>,
 }
@@ -527,6 +531,7 @@ impl<T: Transport> Driver<T> {
             }
             Output::QueryEnded { id } => batch.queries.push((id, QueryEvent::Ended)),
             Output::SendEnded { ticket, result } => batch.sends.push((ticket, result)),
+            Output::Pinged { id, paths } => batch.pings.push((id, paths)),
             Output::JoinEnded { through, result } => batch.joins.push((through, result)),
             Output::LeaveConfirmed(id) => batch.confirmed.push(id),
             Output::AskHost { to, question } => self.hosts.ask(&*self.transport, to, question),
@@ -651,6 +656,11 @@ impl<T: Transport> Driver<T> {
             if let Some(reply) = self.state.sending.remove(&ticket) {
                 // An error means that nobody waits any more.
                 let _ = reply.send(result);
+            }
+        }
+        for (id, paths) in batch.pings {
+            if let Some(reply) = self.state.pinging.remove(&id) {
+                let _ = reply.send(paths);
             }
         }
         self.state.tell_queries(batch.queries);
@@ -851,6 +861,30 @@ impl<T: Transport> Node for Driver<T> {
         let (events, replies) = mpsc::channel(self.swim.members().live_len() + 1);
         self.state.querying.insert(id, events);
         Ok((id, replies))
+    }
+
+    fn ping(
+        &mut self,
+        now: Instant,
+        member: MemberId,
+        timeout: Duration,
+    ) -> Result<PingAnswers, PingRefusal> {
+        let PingStarted { id, host, .. } =
+            Operating::of(&mut self.swim, now).ping(member, timeout)?;
+        let (reply, paths) = oneshot::channel();
+        self.state.pinging.insert(id, reply);
+        let host = host.map(|host| {
+            let asked = self.transport.ask_host(host.addr, host_question(Question::Silence));
+            // The core does not hear of it: an operator's question is no evidence.
+            let (reply, answer) = oneshot::channel();
+            tokio::spawn(async move {
+                let began = tokio::time::Instant::now();
+                let answer = host_answer(asked.await);
+                let _ = reply.send((answer, began.elapsed()));
+            });
+            answer
+        });
+        Ok(PingAnswers { paths, host })
     }
 
     fn stand(

@@ -4,8 +4,9 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin_quic::{BindError, ClusterNameError, CredentialsError, DialError, IdentityError};
 use phin_swim::{
-    ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PublishError as PublishRefusal,
-    QueryError as QueryRefusal, SendFailure, SendRefusal, StandError as StandRefusal, TagError,
+    ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PingRefusal,
+    PublishError as PublishRefusal, QueryError as QueryRefusal, SendFailure, SendRefusal,
+    StandError as StandRefusal, TagError,
 };
 
 /// Why a node could not start. Nothing of it is left running.
@@ -211,6 +212,18 @@ pub enum QueryError {
     /// A limit is exceeded, or this node has left the cluster.
     #[error(transparent)]
     Refused(#[from] QueryRefusal),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a member was not pinged.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PingError {
+    /// The member is unknown or this node itself, or a limit is exceeded.
+    #[error(transparent)]
+    Refused(#[from] PingRefusal),
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -94,6 +94,7 @@ mod messages;
 mod outsiders;
 mod peers;
 mod phi;
+mod ping;
 mod placement;
 mod query;
 mod random;
@@ -122,7 +123,7 @@ pub use cluster::{Cluster, Departure};
 pub use credentials::Credentials;
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, PublishError, PutDataError, QueryError,
+    AdvertiseError, ForgetError, JoinError, PingError, PublishError, PutDataError, QueryError,
     ReplaceCredentialsError, SendError, SetSeedsError, SetTagError, StandError, StartError,
     Stopped, SubscribePhiError,
 };
@@ -137,16 +138,18 @@ pub use phin_quic::{
 };
 pub use phin_swim::{
     Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Degradation, Event,
-    Filter, FilterError, Fingerprint, ForgetRefusal, Generation, Incarnation, Instant as Moment,
-    JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Message, Name, NameError, Neighbour, Neighbours, Office, OfficeError, OfficeRules,
-    OwnerGone, PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason,
-    ReasonError, Record, Revision, Route, SendFailure, SendRefusal, ServingState, SignedVotes,
-    Silence, StandError as StandRefusal, TagError, Tags, Term, Topic, TopicError, Vacancy, Version,
-    is_printable,
+    Filter, FilterError, Fingerprint, ForgetRefusal, Generation, HostAnswer, Incarnation,
+    Instant as Moment, JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState,
+    Members, MembersIter, Message, Name, NameError, Neighbour, Neighbours, Office, OfficeError,
+    OfficeRules, OwnerGone, PathPing, PingOutcome, PingPath, PingRefusal,
+    PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError,
+    Record, Revision, Route, SendFailure, SendRefusal, ServingState, SignedVotes, Silence,
+    StandError as StandRefusal, TagError, Tags, Term, Topic, TopicError, Unreachable, Vacancy,
+    Version, is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};
+pub use ping::PingReport;
 pub use placement::{Moved, Placement};
 pub use query::{Query, QueryReply, Replies};
 pub use refusals::RefusedHandshake;

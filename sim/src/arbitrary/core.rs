@@ -195,6 +195,7 @@ impl Core {
             | Output::Isolated(_)
             | Output::LeaveConfirmed(_)
             | Output::KeepPromise { .. }
+            | Output::Pinged { .. }
             | Output::IdentityInUse(_) => {}
         }
     }

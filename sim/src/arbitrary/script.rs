@@ -377,6 +377,7 @@ impl<'a> Script<'a> {
             | Output::Query { .. }
             | Output::QueryOutcome { .. }
             | Output::QueryEnded { .. }
+            | Output::Pinged { .. }
             | Output::KeepPromise { .. }
             | Output::Office(_)
             | Output::JoinEnded { .. }

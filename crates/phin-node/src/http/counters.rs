@@ -29,6 +29,8 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.pings_missed: "Pings whose reply did not come within the probe timeout",
     swim.ping_reqs_sent: "Ping-reqs sent to helpers",
     swim.nacks_missed: "Helpers that sent not even a nack, while the subject stayed silent",
+    swim.operator_pings: "Pings of a member by all paths, for operators",
+    swim.operator_pings_refused: "Pings for operators that were refused, because there were too many just now",
     swim.late_acks: "Acks that arrived after their ping had ended",
     swim.unasked_answers: "Answers about other members from members that were not asked; dropped",
     swim.lone_words_ignored: "Claims that a silent member is alive, ignored because one member alone repeated them for too long",

@@ -23,6 +23,7 @@ mod membership;
 mod messages;
 mod output;
 mod page;
+mod pings;
 mod placement;
 mod queries;
 mod reload;

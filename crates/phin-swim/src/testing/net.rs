@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Config, DataUpdate, Generation, Instant, Local, MemberId, Message, Name, Office, OfficeEvent,
-    Output, QueryAnswer, QueryOutcome, QueryToken, Route, Stats, Swim, Term,
+    Output, PathPing, QueryAnswer, QueryOutcome, QueryToken, Route, Stats, Swim, Term,
     member::record::tests::{TestKeys, addr, id},
     testing::{at, ms, peer},
     wire::{Part, decode},
@@ -35,6 +35,8 @@ pub(crate) struct Net {
     pub(crate) outcomes: Vec<(u8, u64, u8, QueryOutcome)>,
     /// When which queries of which nodes ended.
     pub(crate) ended: Vec<(u8, u64, Instant)>,
+    /// The outcomes of pings for operators, and the nodes that sent them.
+    pub(crate) pinged: Vec<(u8, Vec<PathPing>)>,
     /// The events of offices: when, at which node.
     pub(crate) offices: Vec<(Instant, u8, OfficeEvent)>,
     /// The promises to be kept.
@@ -63,6 +65,7 @@ impl Net {
             answer: Box::new(|_| None),
             outcomes: Vec::new(),
             ended: Vec::new(),
+            pinged: Vec::new(),
             offices: Vec::new(),
             unkept: Vec::new(),
             keeps: true,
@@ -145,6 +148,10 @@ impl Net {
                 }
                 Output::Office(event) => {
                     self.offices.push((self.now, node, event));
+                    continue;
+                }
+                Output::Pinged { paths, .. } => {
+                    self.pinged.push((node, paths));
                     continue;
                 }
                 Output::QueryEnded { id } => {

@@ -533,6 +533,9 @@ impl Scenario {
                 let (member, what) = (name(member), print::outcome(&outcome));
                 self.show("query", format!("{} n{node}: query {id} {member} {what}", self.now));
             }
+            Output::Pinged { paths, .. } => {
+                self.show("ping", format!("{} n{node}: pinged by {} paths", self.now, paths.len()));
+            }
             Output::QueryEnded { id } => {
                 self.show("query", format!("{} n{node}: query {id} ended", self.now));
             }

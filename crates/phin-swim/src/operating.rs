@@ -1,0 +1,51 @@
+//! [`Operating`]: what an operator does with a node.
+
+use std::time::Duration;
+
+use crate::{
+    Instant, MemberId, PingRefusal, PingStarted, Swim,
+    core::Core,
+    probe::{
+        paths::{MAX_TIMEOUT, MIN_TIMEOUT, ping_all},
+        prober::Prober,
+    },
+};
+
+/// Does with a node what an operator asks for, at one moment.
+pub struct Operating<'a> {
+    core: &'a mut Core,
+}
+
+impl<'a> Operating<'a> {
+    /// The shortest time that answers to a ping are waited for.
+    pub const MIN_PING_TIMEOUT: Duration = MIN_TIMEOUT;
+    /// The longest one.
+    pub const MAX_PING_TIMEOUT: Duration = MAX_TIMEOUT;
+
+    /// What an operator does with this node.
+    pub fn of(swim: &'a mut Swim, now: Instant) -> Self {
+        Self { core: swim.core.begin(now) }
+    }
+
+    /// Pings a member by each path once: by datagram, by stream, and through up to eight other members, those that observe it
+    /// first. [`Output::Pinged`](crate::Output::Pinged) reports the outcomes, as soon as there is one for each path, and after
+    /// `timeout` at the latest.
+    ///
+    /// The member may be dead or have left. A missing answer is no evidence against it; an answer is a sign of life.
+    ///
+    /// # Errors
+    /// The member is unknown or this node itself, the timeout is out of bounds, or this node pinged for operators too often.
+    pub fn ping(self, member: MemberId, timeout: Duration) -> Result<PingStarted, PingRefusal> {
+        let Core { ctx, list, senses, detector: own, path_pings, .. } = &mut *self.core;
+        let mut prober = Prober { ctx, list, senses, own };
+        let started = ping_all(&mut prober, path_pings, member, timeout);
+        self.core.run();
+        started
+    }
+}
+
+impl std::fmt::Debug for Operating<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Operating").finish_non_exhaustive()
+    }
+}
