@@ -145,6 +145,18 @@ impl Client {
         Ok(BufReader::new(self.accepted(response)?.into_body().into_reader()))
     }
 
+    /// A text of at most the length of other answers.
+    pub(crate) fn text(&self, path: &str) -> Result<String, RequestError> {
+        let response = self.agent.get(format!("{}{path}", self.origin)).call();
+        let mut body = self.accepted(response)?.into_body();
+        let text = body.with_config().limit(MAX_ANSWER_BYTES).read_to_string();
+        let not_phin = |error: ureq::Error| RequestError::NotPhin {
+            base: self.base.clone(),
+            source: error.into(),
+        };
+        text.map_err(not_phin)
+    }
+
     pub(crate) fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, RequestError> {
         let response = self.agent.delete(format!("{}{path}", self.origin)).call();
         self.json(self.accepted(response)?)

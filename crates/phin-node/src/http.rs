@@ -10,6 +10,7 @@ mod connections;
 mod counters;
 pub(crate) mod data;
 mod data_watch;
+mod diagnostics;
 mod events;
 mod forget;
 mod guard;
@@ -126,6 +127,7 @@ fn router(node: Node) -> Router {
         .route("/v1/leaders/{office}", get(leaders::get))
         .route("/v1/leaders/{office}/events", get(leaders::events))
         .route("/v1/leaders/{office}/candidacy", put(leaders::stand).delete(leaders::resign))
+        .route("/v1/diagnostics", get(diagnostics::diagnostics))
         .route("/v1/log", get(log::get).put(log::set).delete(log::reset))
         .route("/v1/log/recent", get(log::recent))
         .route("/v1/reload", post(reload::reload))
@@ -290,6 +292,7 @@ const PATHS: &[&str] = &[
     "GET /v1/leaders/{office}",
     "GET /v1/leaders/{office}/events",
     "PUT, DELETE /v1/leaders/{office}/candidacy?session={name}",
+    "GET /v1/diagnostics",
     "GET, DELETE /v1/log",
     "PUT /v1/log?for={duration}",
     "GET /v1/log/recent",

@@ -7,7 +7,9 @@ mod client;
 mod completions;
 mod content;
 mod data;
+mod debug;
 mod demo;
+mod diagnostics;
 mod events;
 mod failure;
 mod forget;
@@ -45,6 +47,7 @@ mod settings;
 mod slips;
 mod supervisor;
 mod suspicion;
+mod system;
 mod table;
 mod tags;
 mod text;
@@ -93,6 +96,7 @@ enum Command {
     Drain(serve::DrainArgs),
     Serve(serve::ServeArgs),
     Log(log::Args),
+    Debug(debug::Args),
     Reload(reload::Args),
     Leave(leave::Args),
     Forget(forget::Args),
@@ -127,6 +131,7 @@ fn main() -> ExitCode {
         Command::Drain(args) => serve::drain(&args),
         Command::Serve(args) => serve::serve(&args),
         Command::Log(args) => log::log(&args),
+        Command::Debug(args) => debug::debug(&args),
         Command::Reload(args) => reload::reload(&args),
         Command::Leave(args) => leave::leave(&args),
         Command::Forget(args) => forget::forget(&args),

@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 use crate::{
     changes::Changes,
+    diagnostics::RecentEvents,
     failure::{Failure, with_causes},
     http::{About, Addr, Guard, LEAVE_DEADLINE, Listener, Node, Server, Stage},
     logging::{Log, LogFilter},
@@ -136,6 +137,7 @@ async fn run_node(
             .with_expiry(expiry)
             .with_programs(counters)
             .with_log(log.clone(), log_filter)
+            .with_recent_events(RecentEvents::of(&cluster))
             .with_reloader(Arc::clone(&reloader));
         Server::start(listener, node)
     });

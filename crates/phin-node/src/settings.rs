@@ -13,7 +13,7 @@ mod place;
 mod table;
 mod values;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 pub(crate) use admission::Admission;
 pub(crate) use fingerprint::{CREDENTIAL_FILES, Fingerprints};
@@ -22,7 +22,7 @@ pub(crate) use hooks::Hooks;
 use layers::Layers;
 use place::SettingsError;
 pub(crate) use place::{Place, Placed};
-use table::setting;
+use table::{In, setting};
 pub(crate) use values::{Advertised, EventFormat, Http, LogFormat, log_filter};
 
 use crate::program::Program;
@@ -53,6 +53,8 @@ pub(crate) struct Settings {
     /// Whether files with credentials are watched.
     pub(crate) watch_files: bool,
     pub(crate) fingerprints: Fingerprints,
+    /// Those that are given, as text, without secrets.
+    pub(crate) shown: BTreeMap<&'static str, String>,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
 }
@@ -65,6 +67,8 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let mut layers = Layers::read(flags, environment)?;
         let fingerprints = Fingerprints::take(layers.texts());
+        let shown = layers.texts().filter_map(|(name, text)| Some((name, shown(name, text)?)));
+        let shown = shown.collect();
         let admission = Admission::take(&mut layers)?;
         let http = values::take_http(&mut layers)?;
         let bind = values::take_bind(&mut layers)?;
@@ -96,6 +100,7 @@ impl Settings {
                 .take("watch-files", values::boolean)?
                 .is_none_or(|watch| watch.value),
             fingerprints,
+            shown,
             log: layers.take("log", values::log_filter)?.map_or("info".into(), |log| log.value),
             log_format: layers
                 .word("log-format")?
@@ -110,6 +115,12 @@ impl Settings {
     /// Takes over the values of these settings, which are in effect now.
     pub(crate) fn take_over(&mut self, read: Self, applied: &[&'static str]) {
         self.fingerprints.take_over(&read.fingerprints, applied);
+        for &name in applied {
+            match read.shown.get(name) {
+                Some(text) => self.shown.insert(name, text.clone()),
+                None => self.shown.remove(name),
+            };
+        }
         if applied.contains(&"tags") {
             self.tags = read.tags;
         }
@@ -131,6 +142,21 @@ impl Settings {
             (None, Admission::Keys(_)) => None,
         }
     }
+}
+
+/// A setting as others may see it: `None` for a secret. Programs are shown without their arguments, which may be secrets.
+fn shown(name: &str, text: &str) -> Option<String> {
+    if setting(name).layers == In::Variable {
+        return None;
+    }
+    if !["on", "answer", "admit"].contains(&name) {
+        return Some(text.to_owned());
+    }
+    let programs = text.lines().map(|line| match line.split_once(' ') {
+        Some((program, _)) => format!("{program} (arguments left out)"),
+        None => line.to_owned(),
+    });
+    Some(programs.collect::<Vec<_>>().join("\n"))
 }
 
 /// The flag or variable of a setting.

@@ -11,6 +11,7 @@ use super::{
     leaders::Candidacies, refusal::Refusal,
 };
 use crate::{
+    diagnostics::RecentEvents,
     logging::{Log, LogFilter},
     run::{Expiry, ProgramCounters, Reloader},
 };
@@ -35,6 +36,7 @@ pub(crate) struct Node {
     pub(super) reloader: Option<Arc<Reloader>>,
     /// The log of the process, and what selects its lines.
     pub(super) log: Option<(Log, LogFilter)>,
+    pub(super) recent_events: RecentEvents,
 }
 
 /// The stages of a departure.
@@ -64,6 +66,7 @@ impl Node {
             programs: Arc::default(),
             reloader: None,
             log: None,
+            recent_events: RecentEvents::default(),
         }
     }
 
@@ -81,6 +84,10 @@ impl Node {
 
     pub(crate) fn with_log(self, log: Log, filter: LogFilter) -> Self {
         Self { log: Some((log, filter)), ..self }
+    }
+
+    pub(crate) fn with_recent_events(self, recent_events: RecentEvents) -> Self {
+        Self { recent_events, ..self }
     }
 
     /// Shows in metrics what the programs of the node have done.

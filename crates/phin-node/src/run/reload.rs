@@ -75,6 +75,14 @@ impl Reloader {
         Self { flags, cluster, parts, running: Mutex::new(running) }
     }
 
+    /// The settings that are in effect, without secrets, and those of the protocol with their defaults.
+    pub(crate) async fn shown(&self) -> (BTreeMap<String, String>, serde_json::Value) {
+        let running = self.running.lock().await;
+        let shown = running.shown.iter().map(|(name, text)| ((*name).to_owned(), text.clone()));
+        let config = serde_json::to_value(&running.config.value);
+        (shown.collect(), config.expect("a configuration is plain data"))
+    }
+
     /// Reloads, and logs the outcome. It goes on if the future is dropped.
     pub(crate) async fn reload(
         self: &Arc<Self>,

@@ -4,6 +4,7 @@
 
 mod admission;
 mod browser;
+mod bundles;
 mod certificates;
 mod commands;
 mod conflicts;
