@@ -70,10 +70,10 @@ fn a_reload_replaces_a_temporary_filter_only_if_it_changes_the_setting() {
     fs::write(&config, "log = \"info\"\n").unwrap();
     let node = Node::start(&["--name", "n1", "--config", config.to_str().unwrap()]);
     said(&["log", "debug"], &node);
-    fs::write(&config, "log = \"info\"\njoin = []\n").unwrap();
+    fs::write(&config, "log = \"info\"\nwatch_files = false\n").unwrap();
     said(&["reload"], &node);
     assert_eq!(status(&node), json!(["debug", "info", true]));
-    fs::write(&config, "log = \"info,phin_quic=debug\"\njoin = []\n").unwrap();
+    fs::write(&config, "log = \"info,phin_quic=debug\"\nwatch_files = false\n").unwrap();
     assert_eq!(said(&["reload"], &node), "applied: --log\n");
     assert_eq!(status(&node), json!(["info,phin_quic=debug", "info,phin_quic=debug", false]));
 }
