@@ -130,6 +130,10 @@ impl Swim {
     /// Handles what a member's host answered to [`Output::AskHost`], or that it refused a packet without being asked.
     pub fn handle_host_answer(&mut self, now: Instant, id: MemberId, answer: HostAnswer) {
         let core = self.core.begin(now);
+        if answer == HostAnswer::PortRefused {
+            let Core { ctx, path_pings, .. } = &mut *core;
+            path_pings.record_unreachable(ctx, id, Unreachable::Refused);
+        }
         core.detect().handle_host_answer(id, answer);
         core.run();
     }

