@@ -286,7 +286,7 @@ fn ask_helper(prober: &mut Prober<'_>, helper: Peer, target: MemberId) -> Try {
     let sequence = prober.senses.pings.next_sequence();
     let is_connected = prober.senses.links.is_connected(helper.id);
     prober.ctx.stats.ping_reqs_sent += 1;
-    prober.ctx.send(helper, &Part::PingReq { sequence, target });
+    prober.ctx.send(helper, &Part::PingReq { sequence: Some(sequence), target, nonce: None });
     Try { sequence, path: PingPath::Helper(helper.id), is_connected, outcome: None }
 }
 

@@ -117,7 +117,7 @@ fn only_those_that_were_asked_answer() {
         (fourth, indirect_ack(3)),
         (third, indirect_ack(4)),
         (third, Part::Nack { sequence: Sequence(4) }),
-        (1, Part::PingReq { sequence: Sequence(1), target: id(2) }),
+        (1, Part::PingReq { sequence: Some(Sequence(1)), target: id(2), nonce: None }),
     ];
     for (from, part) in others {
         assert!(!rooms.answer(from, &part), "{from} {part:?}");
