@@ -66,7 +66,8 @@ impl List {
             }
             match path.as_str() {
                 "/" => {
-                    to.write_all(format!("{}{}", self.page.head, self.page.body).as_bytes()).ok()?
+                    to.write_all(format!("{}{}", self.page.head, self.page.body).as_bytes())
+                        .ok()?;
                 }
                 "/v1/events" => {
                     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
