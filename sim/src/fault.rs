@@ -96,6 +96,15 @@ pub enum Fault {
         /// The members to forget.
         nodes: Vec<NodeId>,
     },
+    /// An administrator hands statements about members to others.
+    Administer {
+        /// What they say.
+        what: Administration,
+        /// The members that are asked.
+        by: Vec<NodeId>,
+        /// The members that the statements are about.
+        nodes: Vec<NodeId>,
+    },
     /// Members that left come back.
     Rejoin {
         /// The members.
@@ -149,6 +158,17 @@ pub enum Fault {
     Unstall(NodeId),
     /// A slow member is blocked again.
     Block(NodeId, Duration, Duration, Instant),
+}
+
+/// What an administrator states of a member.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Administration {
+    /// It is expelled.
+    Expel,
+    /// It may return.
+    Readmit,
+    /// The statement that expelled it first, once more.
+    Replay,
 }
 
 /// The write of an application.

@@ -22,6 +22,11 @@ impl SimKeys {
         MemberId(id.to_be_bytes())
     }
 
+    /// The keys of the run's administrator, which no member has.
+    pub(crate) const fn admin(self) -> Self {
+        Self { node: NodeId(u32::MAX), ..self }
+    }
+
     /// The member with this id, if there is one in the run.
     pub(crate) fn node_of(self, id: MemberId) -> Option<NodeId> {
         let id_bits = u128::from_be_bytes(id.0);

@@ -7,7 +7,10 @@
 
 use std::{collections::BTreeMap, io::Cursor, net::SocketAddr};
 
-use phin_swim::{Fingerprint, Generation, Incarnation, Keys, MemberId, Version};
+use phin_swim::{
+    AdminKeyId, AdminStatement, Fingerprint, Generation, Incarnation, Keys, MemberId, Standing,
+    Version,
+};
 use serde::{Deserialize, Serialize, Serializer, de::IgnoredAny};
 
 use crate::{
@@ -347,6 +350,14 @@ impl Liar {
                 };
                 let version = if turn % 2 == 0 { highest } else { version };
                 part(kind::FORGET, (id, version, self.keys.id()))
+            }
+            Lie::Expulsion => {
+                let at = u64::MAX - u64::from(turn);
+                let keys = self.keys;
+                let forged = AdminStatement::new(keys.cluster_tag(), id, Standing::Expelled, at);
+                let mut forged = forged.sign(&keys);
+                forged.key = AdminKeyId::of(&keys, &keys.admin().public_key());
+                [&[kind::EXPULSION][..], &forged.to_bytes()].concat()
             }
             Lie::Failing => {
                 let links = observers.iter().map(|&observer| (observer, 600_000_u32, u8::MAX));
@@ -713,6 +724,7 @@ mod kind {
     pub(super) const SIGNED_VOTE: u8 = 39;
     pub(super) const PROVING_PING_REQ: u8 = 40;
     pub(super) const PROOF: u8 = 41;
+    pub(super) const EXPULSION: u8 = 44;
 }
 
 /// States and kinds of silence on the wire.

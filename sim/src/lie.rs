@@ -78,6 +78,8 @@ pub enum Lie {
     OfficeRefuse,
     /// The same, with the highest term as the last one granted.
     OfficeToken,
+    /// Statements that the member is expelled, in the name of the administrator.
+    Expulsion,
 }
 
 impl Lie {
@@ -127,6 +129,9 @@ impl Lie {
     pub const OF_OFFICES: [Self; 4] =
         [Self::OfficeClaim, Self::OfficeVote, Self::OfficeRefuse, Self::OfficeToken];
 
+    /// Those about what an administrator states.
+    pub const OF_ADMINISTRATORS: [Self; 1] = [Self::Expulsion];
+
     /// Whether it is about one member at a time.
     pub const fn has_subject(self) -> bool {
         match self {
@@ -148,7 +153,8 @@ impl Lie {
             | Self::DataNews
             | Self::MessageForged
             | Self::MessageReplayed
-            | Self::MessageNews => true,
+            | Self::MessageNews
+            | Self::Expulsion => true,
             Self::Members
             | Self::Stall
             | Self::Round

@@ -66,6 +66,8 @@ pub(crate) struct Node {
     pub(crate) questions: BTreeMap<u64, Asking>,
     /// The votes on its disk.
     pub(crate) promises: Promises,
+    /// The statements of the administrator on its disk.
+    pub(crate) statements: Vec<Vec<u8>>,
     /// When it is due to be called next, if at all.
     pub(crate) wake_at: Option<Instant>,
 }
@@ -99,6 +101,7 @@ impl Machines {
             unsent: Vec::new(),
             questions: BTreeMap::new(),
             promises: Promises::default(),
+            statements: Vec::new(),
             wake_at: None,
         });
         NodeId(self.nodes.len() as u32 - 1)

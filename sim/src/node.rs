@@ -68,6 +68,8 @@ pub enum Input<'a> {
     Leave,
     /// The application asks to forget this member.
     Forget(NodeId),
+    /// An operator hands over a statement of the administrator.
+    Administer(&'a [u8]),
     /// The member has noticed its new address.
     Moved(HostId),
     /// The application sets a key of the member's data.
@@ -142,6 +144,8 @@ pub enum Action {
     Message(MessageNews),
     /// The votes of the member are on its disk from now on.
     Keep(Promises),
+    /// The statements of the administrator are on its disk from now on.
+    KeepStatements(Vec<Vec<u8>>),
     /// Something happened to an office.
     Office(OfficeNews),
 }
@@ -367,6 +371,8 @@ pub struct Start {
     pub knowledge: Knowledge,
     /// The votes of its earlier runs that are on its disk.
     pub promises: Promises,
+    /// The statements of the administrator that are on its disk.
+    pub statements: Vec<Vec<u8>>,
 }
 
 /// The members that a process knows when it starts.
@@ -404,6 +410,13 @@ pub trait Protocol: Send + Sync {
 
     /// Starts a process.
     fn start(&self, start: Start) -> Box<dyn Process>;
+
+    /// Signs that a member is expelled, or that it may return, so many milliseconds after the start. Most protocols have no
+    /// administrator.
+    fn statement(&self, subject: NodeId, is_expelled: bool, at: u64) -> Option<Vec<u8>> {
+        let _ = (subject, is_expelled, at);
+        None
+    }
 
     /// The running members that probe this one. In most protocols these are all.
     fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {

@@ -3,9 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use phin_swim::{
-    Change, Config, ConfigError, Local, MemberData, MemberId, MemberState, Message, Name, NotTaken,
-    Office, OfficeEvent, OfficeRules, Output, PublishRequest, QueryAnswer, QueryToken, Receipt,
-    Route, ServingState, Swim, Template, Term,
+    AdminStatement, Change, Config, ConfigError, Expelling, Keys, Local, MemberData, MemberId,
+    MemberState, Message, Name, NotTaken, Office, OfficeEvent, OfficeRules, Output, PublishRequest,
+    QueryAnswer, QueryToken, Receipt, Route, ServingState, Standing, Swim, Template, Term,
 };
 
 use crate::{
@@ -96,15 +96,16 @@ impl Protocol for Phin {
     }
 
     fn start(&self, start: Start) -> Box<dyn Process> {
-        let Start { node, host, generation, now, rng_seed, knowledge, promises } = start;
+        let Start { node, host, generation, now, rng_seed, knowledge, .. } = start;
         let keys = SimKeys { node, seed: self.seed };
         let (config, me) = (self.config.clone(), local(node, host, generation));
         let swim = Swim::new(now, me, config, Arc::new(keys), rng_seed);
         let mut swim = swim.expect("the template was made with the same configuration");
-        swim.leading(now).restore(promises);
+        swim.leading(now).restore(start.promises);
         if knowledge == Knowledge::Everyone {
             self.template.give_to(&mut swim);
         }
+        restore_statements(&mut swim, now, keys.admin(), &start.statements);
         let published = own_data(&swim);
         let (changed, unclaimed, asked, unkept) = Default::default();
         Box::new(PhinProcess { swim, keys, published, changed, unclaimed, asked, unkept })
@@ -134,6 +135,13 @@ impl Protocol for Phin {
         bytes
     }
 
+    fn statement(&self, subject: NodeId, is_expelled: bool, at: u64) -> Option<Vec<u8>> {
+        let keys = SimKeys { node: subject, seed: self.seed };
+        let standing = if is_expelled { Standing::Expelled } else { Standing::Readmitted };
+        let statement = AdminStatement::new(keys.cluster_tag(), keys.id(), standing, at);
+        Some(statement.sign(&keys.admin()).to_bytes())
+    }
+
     fn observers(&self, running: &[NodeId], subject: NodeId) -> Vec<NodeId> {
         let keys = SimKeys { node: subject, seed: self.seed };
         let running = running.iter().copied();
@@ -151,6 +159,17 @@ impl Protocol for Phin {
         let keys = SimKeys { node, seed: self.seed };
         Box::new(Liar::new(process, keys, self.config.rings, lies, now))
     }
+}
+
+/// Gives a member the key of the administrator, and the statements on its disk.
+fn restore_statements(swim: &mut Swim, now: Instant, admin: SimKeys, statements: &[Vec<u8>]) {
+    let mut expelling = Expelling::of(swim, now);
+    expelling.set_admin_keys(&[admin.public_key()]);
+    let statements = statements.iter().map(|bytes| AdminStatement::from_bytes(bytes));
+    let statements = statements.map(|read| read.expect("the disk is sound"));
+    expelling.restore(statements.collect());
+    // They are about members that nobody has seen in the list yet.
+    while swim.poll_output().is_some() {}
 }
 
 struct PhinProcess {
@@ -235,6 +254,10 @@ impl PhinProcess {
             }
             Output::MessagesMissed { from, count } => {
                 Action::Message(MessageNews::Missed { from: self.node(from)?, count })
+            }
+            Output::Expulsion(_) => {
+                let statements = Expelling::statements(&self.swim);
+                Action::KeepStatements(statements.map(|kept| kept.to_bytes()).collect())
             }
             Output::KeepPromise { office, term } => {
                 self.unkept.push((office, term));
@@ -410,6 +433,12 @@ impl Process for PhinProcess {
             }
             // An error changes nothing. The scenario states what it expects.
             Input::Moved(host) => self.swim.move_to(now, vec![host.addr()]),
+            Input::Administer(statement) => {
+                if let Some(statement) = AdminStatement::from_bytes(statement) {
+                    // A statement that is superseded is refused.
+                    let _ = Expelling::of(&mut self.swim, now).state(statement);
+                }
+            }
             Input::Forget(node) => drop(self.swim.forget(now, self.member_id(node))),
             // A write that exceeds a limit is refused, and changes nothing.
             Input::Put { key, value, time_to_live } => {

@@ -50,6 +50,8 @@ pub enum Life {
     Crashed,
     /// It was asked to leave. Its process may still run.
     Left,
+    /// An administrator expelled it. Its process may still run.
+    Expelled,
 }
 
 /// Two sides that cannot communicate, or could not.
@@ -79,6 +81,11 @@ impl Truth {
     /// Whether it runs and did not leave.
     pub fn is_running(&self, id: NodeId) -> bool {
         self.node(id).is_some_and(|node| node.life == Life::Running)
+    }
+
+    /// Whether the member runs, if it ever did.
+    pub fn life(&self, id: NodeId) -> Option<Life> {
+        self.node(id).map(|node| node.life)
     }
 
     /// Whether the member lies or has lied. Nothing is guaranteed for a liar.

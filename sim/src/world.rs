@@ -3,7 +3,7 @@
 //! The files below have the rules, one group each. They call each other: a process that receives a message sends
 //! others, and the end of a connection at the request of a process is reported to that process immediately.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -45,6 +45,8 @@ pub(crate) struct World {
     protocol: Arc<dyn Protocol>,
     last_connection: ConnectionId,
     last_question: u64,
+    /// The members that were ever expelled: the statement that did it first, and whether they still are.
+    expelled: BTreeMap<NodeId, (Vec<u8>, bool)>,
     /// How many values were written: each is another one.
     last_written: u64,
     /// Whether what messages carry is counted.
@@ -86,6 +88,7 @@ impl World {
             protocol,
             last_connection: ConnectionId(0),
             last_question: 0,
+            expelled: BTreeMap::new(),
             last_written: 0,
             counts_parts: false,
         }
@@ -131,6 +134,10 @@ impl World {
             Event::Unblock(id) => self.unblock(id),
             Event::Fault(fault) => self.apply(*fault),
         }
+    }
+
+    fn is_expelled(&self, id: NodeId) -> bool {
+        self.expelled.get(&id).is_some_and(|(_, is_expelled)| *is_expelled)
     }
 
     fn say(&mut self, text: std::fmt::Arguments<'_>) {

@@ -117,6 +117,17 @@ impl Client {
         self.json(self.accepted(response)?)
     }
 
+    /// Posts JSON.
+    pub(crate) fn post_json<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &[u8],
+    ) -> Result<T, RequestError> {
+        let request = self.agent.post(format!("{}{path}", self.origin));
+        let response = request.content_type("application/json").send(body);
+        self.json(self.accepted(response)?)
+    }
+
     /// Posts these bytes as they are. The answer may take as long as that of another member.
     pub(crate) fn post_bytes<T: DeserializeOwned>(
         &self,

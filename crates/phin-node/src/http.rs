@@ -12,6 +12,7 @@ pub(crate) mod data;
 mod data_watch;
 mod diagnostics;
 mod events;
+mod expel;
 mod forget;
 mod guard;
 mod leaders;
@@ -130,6 +131,7 @@ fn router(node: Node) -> Router {
         .route("/v1/diagnostics", get(diagnostics::diagnostics))
         .route("/v1/log", get(log::get).put(log::set).delete(log::reset))
         .route("/v1/log/recent", get(log::recent))
+        .route("/v1/expel", get(expel::list).post(expel::state))
         .route("/v1/reload", post(reload::reload))
         .route("/v1/leave", post(leave))
         .route("/livez", get(readiness::live))
@@ -296,6 +298,7 @@ const PATHS: &[&str] = &[
     "GET, DELETE /v1/log",
     "PUT /v1/log?for={duration}",
     "GET /v1/log/recent",
+    "GET, POST /v1/expel",
     "POST /v1/reload",
     "POST /v1/leave",
     "GET /v1/data",

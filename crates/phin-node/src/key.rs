@@ -3,16 +3,18 @@
 mod status;
 
 use std::{
+    fs::File,
     io::{self, Write},
     os::{fd::AsFd, unix::fs::MetadataExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::Subcommand;
+use phin::AdminKey;
 
 use crate::{failure::Failure, private_file};
 
-/// Create the key that admits nodes to a cluster, or a token for HTTP; show which member accepts which key
+/// Create the key that admits nodes to a cluster, an admin key, or a token for HTTP; show which member accepts which key
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin key new --out cluster.key\n  phin key status")]
 pub(crate) struct Args {
@@ -43,12 +45,25 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
+    /// Create an admin key, with which `phin expel` signs: a private file, and beside it FILE.pub with the public key
+    ///
+    /// Keep the private key off the nodes. Give each node the public key (phin run --admin-key). To replace a key, give the nodes both
+    /// public keys, sign the expulsions that are to stay with the new one, and then remove the old one.
+    #[command(after_help = "Example:\n  phin key admin --out admin.key\n  \
+                            phin run --key-file cluster.key --admin-key admin.key.pub\n  \
+                            phin expel n3 --admin-key-file admin.key")]
+    Admin {
+        /// Write the private key (PEM) to this new file, readable only by its owner, and the public key to FILE.pub
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     Status(status::Args),
 }
 
 pub(crate) fn key(args: &Args) -> Result<(), Failure> {
     let out = match &args.command {
         Command::New { out } | Command::Token { out } => out,
+        Command::Admin { out } => return admin(out),
         Command::Status(args) => return status::status(args),
     };
     // Both are 32 random bytes.
@@ -59,6 +74,20 @@ pub(crate) fn key(args: &Args) -> Result<(), Failure> {
         return Ok(());
     };
     private_file::create(path, line.as_bytes()).map_err(|error| Failure::not_created(path, &error))
+}
+
+/// Creates an admin key, and prints its public half.
+fn admin(out: &Path) -> Result<(), Failure> {
+    let (key, public_path) = (AdminKey::generate(), out.with_added_extension("pub"));
+    if public_path.exists() {
+        return Err(Failure::not_created(&public_path, &io::ErrorKind::AlreadyExists.into()));
+    }
+    private_file::create(out, key.to_pem().as_bytes())
+        .map_err(|error| Failure::not_created(out, &error))?;
+    let public = format!("{}\n", key.public_key());
+    let written = File::create_new(&public_path).and_then(|mut f| f.write_all(public.as_bytes()));
+    written.map_err(|error| Failure::not_created(&public_path, &error))?;
+    Ok(io::stdout().write_all(public.as_bytes())?)
 }
 
 /// Warns if standard output is a file that others can read, as shells create them: `phin run` would refuse it.

@@ -1,5 +1,6 @@
 //! `phin`: a node of a cluster, and the commands of an operator.
 
+mod admin_key;
 mod answers;
 mod cert;
 mod changes;
@@ -11,6 +12,7 @@ mod debug;
 mod demo;
 mod diagnostics;
 mod events;
+mod expel;
 mod failure;
 mod forget;
 mod hooks;
@@ -100,6 +102,8 @@ enum Command {
     Reload(reload::Args),
     Leave(leave::Args),
     Forget(forget::Args),
+    Expel(expel::ExpelArgs),
+    Readmit(expel::ReadmitArgs),
     Key(key::Args),
     Cert(cert::Args),
     Completions(completions::Args),
@@ -135,6 +139,8 @@ fn main() -> ExitCode {
         Command::Reload(args) => reload::reload(&args),
         Command::Leave(args) => leave::leave(&args),
         Command::Forget(args) => forget::forget(&args),
+        Command::Expel(args) => expel::expel(&args),
+        Command::Readmit(args) => expel::readmit(&args),
         Command::Key(args) => key::key(&args),
         Command::Cert(args) => cert::cert(&args),
         Command::Completions(args) => completions::completions(&args),

@@ -274,7 +274,7 @@ async fn start(
         .tags(settings.tags.clone())
         .serving(settings.serving.clone())
         .config(settings.config.value.clone())
-        .credentials(settings.admission.credentials());
+        .credentials(settings.credentials());
     if let Some(name) = settings.name() {
         builder = builder.name(name);
     }

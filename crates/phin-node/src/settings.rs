@@ -25,7 +25,7 @@ pub(crate) use place::{Place, Placed};
 use table::{In, setting};
 pub(crate) use values::{Advertised, EventFormat, Http, LogFormat, log_filter};
 
-use crate::program::Program;
+use crate::{admin_key, program::Program};
 
 /// All settings of `phin run`.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) serving: phin::ServingState,
     pub(crate) data_dir: Option<Placed<PathBuf>>,
     pub(crate) admission: Admission,
+    /// The public admin keys, whose statements expel members.
+    pub(crate) admin_keys: Vec<phin::AdminPublicKey>,
     /// The program that decides on newcomers.
     pub(crate) admit: Option<Placed<Program>>,
     /// The programs that run on events.
@@ -89,6 +91,9 @@ impl Settings {
                 .map_or_else(Default::default, |serving| values::serving(serving.value)),
             data_dir: layers.take("data-dir", values::data_dir)?,
             admission,
+            admin_keys: layers
+                .take("admin-key", admin_key::read_public)?
+                .map_or_else(Vec::new, |keys| keys.value),
             admit: layers.take("admit", Program::new)?,
             hooks,
             http,
@@ -112,6 +117,11 @@ impl Settings {
 }
 
 impl Settings {
+    /// The credentials for the crate.
+    pub(crate) fn credentials(&self) -> phin::Credentials {
+        self.admission.credentials().admin_keys(self.admin_keys.iter().copied())
+    }
+
     /// Takes over the values of these settings, which are in effect now.
     pub(crate) fn take_over(&mut self, read: Self, applied: &[&'static str]) {
         self.fingerprints.take_over(&read.fingerprints, applied);

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use crate::{
     Channel, Ctx, Entry, JoinRefusal, MemberId, MemberState, MembershipList, Output, Part, Payload,
     Peer, Record, Step,
+    expel::Expulsions,
     join::Joins,
     leave::Departure,
     newcomers::Newcomers,
@@ -35,6 +36,7 @@ pub(crate) struct Admission<'a> {
     pub(crate) joins: &'a Joins,
     pub(crate) departure: &'a Departure,
     pub(crate) newcomers: &'a Newcomers,
+    pub(crate) expulsions: &'a Expulsions,
     pub(crate) budget: &'a mut ListBudget,
     pub(crate) own: &'a mut Undecided,
 }
@@ -146,6 +148,8 @@ impl Admission<'_> {
             return self.refuse(from, refusal);
         }
         let mut payload = Payload::of(&Part::JoinReply(Ok(())));
+        // Before the list, so that the newcomer takes nothing from an expelled member.
+        self.expulsions.push_all(&mut payload);
         payload.push(&self.list.own_entry());
         let me = self.list.me().id();
         // A member that nobody here ever received from would stay longer in a new list than in this one.

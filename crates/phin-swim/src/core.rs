@@ -18,6 +18,7 @@ use crate::{
         clear::LifeSigns, degraded::Degraded, detector::Detector, host::record_port_free,
         look::last_contact, rules::Detect, verdicts::Verdicts, view::View,
     },
+    expel::{Expel, Expulsions},
     flaps::{Flaps, MAX_SUSPICIONS, damp},
     forget::Forgotten,
     gossip::{Dissemination, Gossip},
@@ -57,6 +58,7 @@ pub(crate) struct Core {
     pub(crate) dissemination: Dissemination,
     pub(crate) exchanges: Exchanges,
     pub(crate) forgotten: Forgotten,
+    pub(crate) expulsions: Expulsions,
     pub(crate) budget: ListBudget,
     pub(crate) joins: Joins,
     pub(crate) undecided: Undecided,
@@ -103,6 +105,7 @@ impl Core {
             dissemination,
             exchanges: Exchanges::default(),
             forgotten,
+            expulsions: Expulsions::default(),
             budget: ListBudget::new(now),
             joins: Joins::default(),
             undecided: Undecided::default(),
@@ -153,6 +156,7 @@ impl Core {
                 if fingerprint != Fingerprint(0) {
                     payload.push(&Part::DataFingerprint(fingerprint));
                 }
+                self.expulsions.fingerprint_part().iter().for_each(|part| payload.push(part));
                 self.gossip().piggyback(&mut payload, to.id);
                 self.ctx.send_by(channel, to, payload);
             }
@@ -192,7 +196,11 @@ impl Core {
             Step::AckOnly { to, channel, sequence } => {
                 self.probe().ack_only(to, channel, sequence);
             }
-            Step::Unlist(id) => self.unlist(id),
+            Step::Unlist(id) => self.unlist(id, News::Forgotten(id)),
+            Step::Expel(id) => {
+                self.apply(News::State(id, MemberState::Dead), Source::Ourselves);
+                self.unlist(id, News::Expelled(id));
+            }
             Step::PublishQuery { content, header } => {
                 self.broadcast().spread(content, Some(header));
             }
@@ -236,13 +244,15 @@ impl Core {
         }
     }
 
-    /// A member that is gone and was never heard here leaves the list. That is no news: others may have heard it.
-    fn unlist(&mut self, id: MemberId) {
+    /// A member that is gone and was never heard here leaves the list, or one that is expelled. That is no news: others may
+    /// have heard the former, and find the latter out by themselves.
+    fn unlist(&mut self, id: MemberId, news: News) {
         if self.list.live(id).is_some() {
             return;
         }
-        if let Some(transition) = self.list.apply(self.ctx.now, News::Forgotten(id)) {
-            self.ctx.stats.ghosts_unlisted += 1;
+        if let Some(transition) = self.list.apply(self.ctx.now, news) {
+            let is_ghost = transition.change == Some(Change::Forgotten);
+            self.ctx.stats.ghosts_unlisted += u64::from(is_ghost);
             self.dissemination.withdraw(id);
             self.announce_all(&transition);
         }
@@ -359,6 +369,7 @@ impl Core {
         let is_alone = list.snapshot().live_len() == 1 || departure.is_under_way();
         senses.health.check_isolation(ctx, &mut senses.rounds, is_alone);
         newcomers.unlist_ghosts(ctx, list);
+        self.expel().expire();
         self.candidate().review();
         // Once in a round is often enough: it takes a link several periods to fail.
         self.degraded().review_links();
@@ -487,6 +498,7 @@ impl Core {
         match self.leadership.candidacies.is_empty() {
             true => Ability::Able,
             false if self.departure.is_under_way() => Ability::Left,
+            false if self.expulsions.is_expelled(self.list.me().id()) => Ability::Left,
             false if self.identity.profile(&self.list).serving != ServingState::Serving => {
                 Ability::Draining
             }
@@ -496,8 +508,14 @@ impl Core {
     }
 
     pub(crate) const fn admission(&mut self) -> Admission<'_> {
-        let Self { ctx, list, joins, departure, newcomers, budget, undecided: own, .. } = self;
-        Admission { ctx, list, joins, departure, newcomers, budget, own }
+        let Self { ctx, list, joins, departure, newcomers, expulsions, .. } = self;
+        let (budget, own) = (&mut self.budget, &mut self.undecided);
+        Admission { ctx, list, joins, departure, newcomers, expulsions, budget, own }
+    }
+
+    pub(crate) const fn expel(&mut self) -> Expel<'_> {
+        let Self { ctx, list, detector, budget, expulsions: own, .. } = self;
+        Expel { ctx, list, hearsay: &mut detector.hearsay, budget, own }
     }
 
     /// The input of the rules of detection at this moment.

@@ -68,7 +68,7 @@ impl Flaps {
                 true
             }
             (Change::Alive, Some(last)) => !std::mem::take(&mut last.is_hidden),
-            (Change::Dead | Change::Left | Change::Forgotten, _) => {
+            (Change::Dead | Change::Left | Change::Forgotten | Change::Expelled, _) => {
                 self.suspicions.remove(&id);
                 true
             }

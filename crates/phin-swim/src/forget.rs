@@ -346,7 +346,7 @@ fn remove(ctx: &mut Ctx, id: MemberId, source: Source) {
 }
 
 /// The member that a message is about, in which version and state.
-fn subject_of(part: &Part) -> Option<(MemberId, Version, MemberState)> {
+pub(crate) fn subject_of(part: &Part) -> Option<(MemberId, Version, MemberState)> {
     match part {
         Part::Entry(Entry { state, record }) => Some((record.id(), record.version(), *state)),
         Part::Suspect(claim) => Some((claim.subject, claim.version, MemberState::Suspect)),

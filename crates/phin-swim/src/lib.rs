@@ -42,6 +42,8 @@ mod core;
 mod ctx;
 mod data;
 mod detect;
+mod expel;
+mod expelling;
 mod flaps;
 mod forget;
 mod gossip;
@@ -87,6 +89,11 @@ pub use data::map::{DataError, MemberData, Revision};
 pub use data::store::{Data, DataEvent, DataUpdate, OwnerGone};
 pub use detect::failing::{Degradation, FailingLink, Unreached};
 pub use detect::reports::{Outcome, Report, Silence, Vote};
+pub use expel::{
+    ExpelRefusal, ExpulsionEvent,
+    statement::{AdminKeyId, AdminStatement, Standing},
+};
+pub use expelling::Expelling;
 pub use forget::ForgetRefusal;
 #[cfg(feature = "serde")]
 pub use info::{EventInfo, MemberInfo};

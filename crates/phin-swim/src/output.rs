@@ -3,9 +3,9 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use crate::{
-    DataEvent, Degradation, Filter, Generation, Member, MemberId, MemberState, Message, Office,
-    OfficeEvent, PathPing, PingId, QueryId, QueryOutcome, QueryToken, Receipt, Record, SendFailure,
-    Silence, Term, Ticket, Topic,
+    DataEvent, Degradation, ExpulsionEvent, Filter, Generation, Member, MemberId, MemberState,
+    Message, Office, OfficeEvent, PathPing, PingId, QueryId, QueryOutcome, QueryToken, Receipt,
+    Record, SendFailure, Silence, Term, Ticket, Topic,
 };
 
 /// A member with the address at which to dial it.
@@ -123,6 +123,10 @@ pub enum Output {
     },
     /// Something happened to an office.
     Office(OfficeEvent),
+    /// A statement of an administrator took effect, or ended. Keep all statements
+    /// ([`Expelling::statements`](crate::Expelling::statements)) for the next run, close the connections to members that are
+    /// expelled, and accept none of them.
+    Expulsion(ExpulsionEvent),
     /// A join started by [`Swim::join`](crate::Swim::join) has ended.
     JoinEnded {
         /// The member that was asked.
@@ -240,6 +244,8 @@ pub enum Change {
     Degraded,
     /// Most of its observers reach it again.
     Recovered,
+    /// An administrator expelled it, and it was removed from the list. If it was live, [`Dead`](Self::Dead) came before.
+    Expelled,
 }
 
 impl Change {
@@ -267,6 +273,7 @@ impl Change {
             Self::Suppressed => "suppressed",
             Self::Degraded => "degraded",
             Self::Recovered => "recovered",
+            Self::Expelled => "expelled",
         }
     }
 }

@@ -192,6 +192,20 @@ pub struct Stats {
     pub offices_lost: u64,
     /// Offices taken that this node could not announce, because its data is full.
     pub office_announcements_refused: u64,
+    /// Statements of administrators that took effect here.
+    pub expulsions_taken: u64,
+    /// Statements of administrators for other clusters, or signed with keys that are not admin keys here; dropped.
+    pub expulsions_foreign: u64,
+    /// Statements in the name of an administrator who did not sign them; dropped.
+    pub expulsions_forged: u64,
+    /// Statements of administrators refused, because there are too many.
+    pub expulsions_refused: u64,
+    /// Statements of administrators not verified, because their sender had sent too many; dropped.
+    pub expulsions_over_budget: u64,
+    /// Messages of members that are expelled; dropped.
+    pub expelled_messages: u64,
+    /// News about members that are expelled; dropped.
+    pub expelled_news: u64,
     /// Answers that this node did not request, and messages from its own id; dropped.
     pub misdirected_messages: u64,
 }

@@ -60,6 +60,8 @@ pub(crate) enum Step {
     TurnPage { of: MemberId, is_last: bool },
     /// A member that is gone and was never heard here is removed from the list, without notice.
     Unlist(MemberId),
+    /// A member is expelled: it is dead from now on, and then removed from the list, without a word to others.
+    Expel(MemberId),
     /// Plan when members are forgotten next.
     PlanSweep,
     /// A query of this node is to be published.

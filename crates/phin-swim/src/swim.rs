@@ -399,6 +399,10 @@ impl Core {
             return;
         }
         self.ctx.stats.unknown_parts += decoded.unknown_parts;
+        if self.expulsions.is_expelled(from.id) {
+            self.expel().answer(from, &decoded.parts);
+            return self.run();
+        }
         let is_join = decoded.parts.iter().any(|part| matches!(part, Part::Join));
         if !is_join && self.admission().is_unadmitted(from.id) {
             for part in &decoded.parts {
@@ -451,6 +455,9 @@ impl Core {
 
     pub(crate) fn handle_part(&mut self, origin: Origin, part: Part) {
         let Origin { peer: from, channel, source } = origin;
+        if self.expulsions.stops(&mut self.ctx.stats, self.list.me().id(), &part) {
+            return;
+        }
         if part.is_telling() && self.forgotten.stops(&mut self.ctx, &mut self.budget, from, &part) {
             return self.run();
         }
@@ -536,6 +543,12 @@ impl Core {
                 self.asker().handle_replies(from, *replies);
             }
             Part::QueryReplies(replies) => self.replier().handle_replies(from, *replies),
+            Part::Expulsion(statement) => {
+                // What is refused is counted.
+                let _ = self.expel().handle_statement(Some(from), statement);
+            }
+            Part::ExpulsionsFingerprint(theirs) => self.expel().handle_fingerprint(from, theirs),
+            Part::ExpulsionsWant(known) => self.expel().handle_want(from, &known),
             Part::Leave { sequence } => handle_leave(&mut self.ctx, &self.list, from, sequence),
             Part::LeaveAck { sequence } => {
                 self.departure.handle_leave_ack(&mut self.ctx, from.id, sequence);

@@ -3,13 +3,16 @@
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use phin_swim::{
-    HostAnswer, Instant, JoinRefusal, MemberId, Office, OfficeRules, PathPing, Peer, PingRefusal,
-    QueryError as QueryRefusal, QueryId, QueryOutcome, QueryRequest, SendFailure, SendRefusal,
-    SendRequest, Swim,
+    AdminStatement, HostAnswer, Instant, JoinRefusal, MemberId, Office, OfficeRules, PathPing,
+    Peer, PingRefusal, QueryError as QueryRefusal, QueryId, QueryOutcome, QueryRequest,
+    SendFailure, SendRefusal, SendRequest, Swim,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{Departure, PhiSubscription, StandError, Stats, SubscribePhiError};
+use crate::{
+    AdminPublicKey, Departure, PhiSubscription, StandError, Stats, SubscribePhiError,
+    admin::ExpelResult,
+};
 
 /// A request of a handle, or of a task beside the driver. Replies that nobody waits for any more are dropped.
 #[derive(Debug)]
@@ -65,6 +68,10 @@ pub(crate) trait Node {
     ) -> Result<Arc<()>, StandError>;
     /// Stands for an office no longer.
     fn resign(&mut self, now: Instant, office: &Office);
+    /// Takes a statement of an administrator. Returns what tells when it is kept, if it is.
+    fn expel(&mut self, now: Instant, statement: AdminStatement) -> ExpelResult;
+    /// Follows the statements of these keys, and no others.
+    fn set_admin_keys(&mut self, now: Instant, keys: &[AdminPublicKey]);
     /// Begins to leave, or finds the departure that has begun.
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
     /// Sends and publishes what a question changed, so that the caller finds it in the list.

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use phin_quic::{ClusterName, Identity, IdentityError, Keyring, PeerId};
 use tokio::task::spawn_blocking;
 
-use crate::{Cluster, ReplaceCredentialsError, Stopped};
+use crate::{AdminPublicKey, Cluster, ReplaceCredentialsError, Stopped};
 
 /// The credentials that admit a node to its cluster, and by which it admits others.
 ///
@@ -18,7 +18,10 @@ use crate::{Cluster, ReplaceCredentialsError, Stopped};
 /// # let _ = (of_a_key, of_a_ca);
 /// ```
 #[derive(Clone)]
-pub struct Credentials(Kind);
+pub struct Credentials {
+    kind: Kind,
+    admins: Vec<AdminPublicKey>,
+}
 
 #[derive(Clone)]
 enum Kind {
@@ -29,7 +32,7 @@ enum Kind {
 impl Credentials {
     /// A cluster key, whose holders are admitted; with a [`Keyring`] those of further keys too.
     pub fn key(keys: impl Into<Keyring>) -> Self {
-        Self(Kind::Key(keys.into()))
+        Self { kind: Kind::Key(keys.into()), admins: Vec::new() }
     }
 
     /// The CAs whose certificates are admitted, and the certificate and private key (Ed25519) of this node, each as PEM.
@@ -39,29 +42,43 @@ impl Credentials {
         key_pem: impl Into<String>,
     ) -> Self {
         let (ca_pem, cert_pem, key_pem) = (ca_pem.into(), cert_pem.into(), key_pem.into());
-        Self(Kind::Certificates { ca_pem, cert_pem, key_pem, crl_pem: None })
+        let kind = Kind::Certificates { ca_pem, cert_pem, key_pem, crl_pem: None };
+        Self { kind, admins: Vec::new() }
     }
 
     /// Adds revocation lists of the CAs as PEM: the certificates in them are refused. A list is used also after the time at
     /// which it promises the next one. Without effect for a cluster key.
     #[must_use]
     pub fn revocations(mut self, lists_pem: impl Into<String>) -> Self {
-        if let Kind::Certificates { crl_pem, .. } = &mut self.0 {
+        if let Kind::Certificates { crl_pem, .. } = &mut self.kind {
             *crl_pem = Some(lists_pem.into());
         }
         self
     }
 
+    /// Sets the keys of the administrators that can expel members ([`Cluster::expel`]). Several replace one another without a
+    /// gap. Statements of a key that is not among them have no effect, and those that a node has end when it is removed: sign
+    /// them again with the new key first.
+    #[must_use]
+    pub fn admin_keys(mut self, keys: impl IntoIterator<Item = AdminPublicKey>) -> Self {
+        self.admins = keys.into_iter().collect();
+        self
+    }
+
+    pub(crate) fn admins(&self) -> &[AdminPublicKey] {
+        &self.admins
+    }
+
     /// The identity that the certificate is for; `None` for a cluster key.
     pub(crate) fn identity(&self) -> Result<Option<Arc<Identity>>, IdentityError> {
-        match &self.0 {
+        match &self.kind {
             Kind::Key(_) => Ok(None),
             Kind::Certificates { key_pem, .. } => Ok(Some(Arc::new(Identity::from_pem(key_pem)?))),
         }
     }
 
     pub(crate) fn of_cluster(self, cluster: ClusterName) -> phin_quic::Credentials {
-        match self.0 {
+        match self.kind {
             Kind::Key(keys) => phin_quic::Credentials::ClusterKey { cluster, keys },
             Kind::Certificates { ca_pem, cert_pem, crl_pem, .. } => {
                 let cert_chain_pem = cert_pem;
@@ -73,7 +90,7 @@ impl Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self.kind {
             Kind::Key(_) => f.write_str("Credentials::key(..)"),
             Kind::Certificates { .. } => f.write_str("Credentials::certificates(..)"),
         }
@@ -91,6 +108,8 @@ impl Cluster {
     /// A member that has other credentials by now connects again at once. All other connections stay, also if a
     /// certificate has expired meanwhile.
     ///
+    /// The admin keys are replaced too.
+    ///
     /// So a cluster key or a CA is replaced without restarts: give all nodes the old one and the new one, then each the new
     /// one as its own, then the new one alone.
     ///
@@ -105,10 +124,13 @@ impl Cluster {
         if identity.is_some_and(|identity| identity.id() != own) {
             return Err(ReplaceCredentialsError::OtherIdentity);
         }
+        let admins = credentials.admins().to_vec();
         let credentials = credentials.of_cluster(self.shared.cluster.clone());
         let transport = self.shared.joiner.transport.upgrade().ok_or(Stopped)?;
         // Signatures of all connections are checked.
         let replaced = spawn_blocking(move || transport.replace_credentials(&credentials));
-        Ok(replaced.await.map_err(|_| Stopped)??)
+        let replaced = replaced.await.map_err(|_| Stopped)??;
+        self.ask(move |node, now| node.set_admin_keys(now, &admins)).await?;
+        Ok(replaced)
     }
 }

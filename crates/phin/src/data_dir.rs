@@ -8,13 +8,13 @@ use std::{
 };
 
 use phin_quic::{Identity, IdentityError};
-use phin_swim::{Generation, Promises};
+use phin_swim::{AdminStatement, Generation, Promises};
 use tracing::warn;
 
 use crate::{
     StartError,
     kept_data::{self, KeptEntry},
-    kept_promises,
+    kept_expulsions, kept_promises,
     peers::{self, KnownPeer},
 };
 
@@ -144,6 +144,32 @@ impl DataDir {
         self.path.join(PROMISES)
     }
 
+    /// The statements of administrators that the last run had. To lose them could let an expelled member in again until
+    /// another member sends them, so a file that cannot be read is an error; a damaged one is set aside.
+    pub(crate) fn expulsions(&self) -> Result<Vec<AdminStatement>, StartError> {
+        let path = self.expulsions_path();
+        match read_at_most(&path, kept_expulsions::MAX_FILE_BYTES) {
+            Ok(content) => match kept_expulsions::decode(&content) {
+                Some(statements) => Ok(statements),
+                None => {
+                    set_aside(&path).map_err(at(&path))?;
+                    Ok(Vec::new())
+                }
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(StartError::DataDir { path, source }),
+        }
+    }
+
+    /// Replaces the kept statements, as [`keep_generation`](Self::keep_generation) does.
+    pub(crate) fn keep_expulsions(&self, statements: &[Arc<AdminStatement>]) -> io::Result<()> {
+        self.replace(EXPULSIONS, EXPULSIONS_NEW, &kept_expulsions::encode(statements))
+    }
+
+    pub(crate) fn expulsions_path(&self) -> PathBuf {
+        self.path.join(EXPULSIONS)
+    }
+
     /// Replaces the kept peers, as [`keep_generation`](Self::keep_generation) does.
     pub(crate) fn keep_peers(&self, peers: &[KnownPeer]) -> io::Result<()> {
         self.replace(PEERS, PEERS_NEW, &peers::encode(peers))
@@ -267,6 +293,8 @@ const PEERS: &str = "peers";
 const PEERS_NEW: &str = "peers.new";
 const PROMISES: &str = "promises";
 const PROMISES_NEW: &str = "promises.new";
+const EXPULSIONS: &str = "expulsions";
+const EXPULSIONS_NEW: &str = "expulsions.new";
 const DATA: &str = "data";
 const DATA_NEW: &str = "data.new";
 const FORMAT: &str = "phin-generation 1";

@@ -14,11 +14,11 @@ use std::{
 use bytes::Bytes;
 use phin_quic::{CloseReason, DialError, Received, SendError};
 use phin_swim::{
-    Change, Data, DataEvent, Disconnection, Event, Fingerprint, Generation, HostAnswer, Instant,
-    JoinRefusal, MemberData, MemberId, MemberState, Members, Message, Office, OfficeEvent,
-    OfficeRules, Operating, Output, PathPing, Peer, PingId, PingRefusal, PingStarted,
-    QueryError as QueryRefusal, QueryId, QueryRequest, QueryToken, Question, Receipt, SendFailure,
-    SendRefusal, SendRequest, Silence, Swim, Ticket,
+    AdminStatement, Change, Data, DataEvent, Disconnection, Event, Expelling, ExpulsionEvent,
+    Fingerprint, Generation, HostAnswer, Instant, JoinRefusal, MemberData, MemberId, MemberState,
+    Members, Message, Office, OfficeEvent, OfficeRules, Operating, Output, PathPing, Peer, PingId,
+    PingRefusal, PingStarted, QueryError as QueryRefusal, QueryId, QueryRequest, QueryToken,
+    Question, Receipt, SendFailure, SendRefusal, SendRequest, Silence, Standing, Swim, Ticket,
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -27,8 +27,10 @@ use tokio::{
 use tracing::{debug, error, info, trace, warn};
 
 use crate::{
-    Departure, DriverStats, IncomingQuery, Leader, RefusedHandshake, StandError, Stats,
+    AdminPublicKey, Departure, DriverStats, IncomingQuery, Leader, RefusedHandshake, StandError,
+    Stats,
     address::is_translated,
+    admin::{ExpelResult, Keeping, to_refuse, wall_millis},
     admission::{DECISIONS, Decision, Decisions},
     answers::Answers,
     changes::changes,
@@ -99,6 +101,8 @@ pub(crate) struct State {
     candidacies: BTreeMap<Office, Weak<()>>,
     /// Votes that are kept, or need not be.
     kept: VecDeque<Kept>,
+    /// When the last statement of an administrator is kept.
+    keeping: Option<Keeping>,
     /// Until when timers wait for the transport to hand over what arrived during a pause.
     settling: Option<Instant>,
     /// The version of the published list; it also changes without an event, when a long dead member is forgotten, or a
@@ -273,6 +277,10 @@ impl<T: Transport> Driver<T> {
         }
         self.state.settling = None;
         if self.swim.poll_timeout().is_some_and(|due| due <= now) {
+            // It can be set, and goes on while the machine sleeps.
+            let wall = wall_millis(&self.clock, now);
+            Expelling::of(&mut self.swim, now).set_wall_clock(wall);
+            self.flush_outputs();
             self.swim.handle_timeout(now);
             self.flush_outputs();
         }
@@ -332,6 +340,7 @@ impl<T: Transport> Driver<T> {
                 }
             }
             Received::IdentityInUse { addr } => self.on_identity_in_use(addr),
+            Received::Expelled { addr, statement } => self.on_expelled(now, addr, &statement),
             Received::Observed { by, addr } => self.on_observed(by, addr),
             Received::SendFailed { peer, error, payload_bytes, bulk } => {
                 debug!(peer = %peer.id, %error, payload_bytes, "stream not confirmed");
@@ -544,6 +553,57 @@ impl<T: Transport> Driver<T> {
             },
             Output::Office(event) => self.on_office(&event),
             Output::IdentityInUse(addr) => self.on_identity_in_use(addr),
+            Output::Expulsion(event) => {
+                self.log_expulsion(&event);
+                self.publish_expulsions();
+            }
+        }
+    }
+
+    /// Refuses, keeps and publishes what the statements of administrators say by now.
+    fn publish_expulsions(&mut self) {
+        let statements = statements(&self.swim);
+        self.transport.set_expelled(to_refuse(&statements, self.swim.id()));
+        self.state.keeping = self.keeper.as_ref().map(|k| k.keep_expulsions(statements.clone()));
+        self.status.expulsions.send_replace(statements);
+    }
+
+    fn log_expulsion(&self, event: &ExpulsionEvent) {
+        let (statement, is_over) = match event {
+            ExpulsionEvent::Stated(statement) => (statement, false),
+            ExpulsionEvent::Ended(statement) => (statement, true),
+            // An event that was added later.
+            _ => return,
+        };
+        let AdminStatement { subject, standing, at, key, .. } = **statement;
+        let name = statement.name.as_ref().map(phin_swim::Name::as_str);
+        match (is_over, standing) {
+            (true, _) => {
+                info!(member = %subject, name, %standing, at, %key, "a statement of an administrator ended")
+            }
+            (false, Standing::Expelled) if subject == self.swim.id() => {
+                error!(at, %key, "this node is expelled from the cluster by a statement of an administrator; members refuse it");
+            }
+            (false, Standing::Expelled) => {
+                warn!(member = %subject, name, at, %key, "member is expelled by a statement of an administrator")
+            }
+            (false, Standing::Readmitted) => {
+                info!(member = %subject, name, at, %key, "member may return by a statement of an administrator")
+            }
+        }
+    }
+
+    /// A member refused this node as expelled. If the statement is an administrator's, it is in effect here too.
+    fn on_expelled(&mut self, now: Instant, addr: SocketAddr, statement: &[u8]) {
+        let statement = AdminStatement::from_bytes(statement);
+        let mine = statement.filter(|statement| statement.subject == self.swim.id());
+        let taken = mine.map(|statement| Expelling::of(&mut self.swim, now).state(statement));
+        match taken {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                debug!(%addr, %error, "refused as expelled, by a statement of no effect here")
+            }
+            None => debug!(%addr, "refused as expelled, without a statement about this node"),
         }
     }
 
@@ -781,6 +841,7 @@ impl<T: Transport> Driver<T> {
                 log!(warn, "member is degraded", reason);
             }
             Change::Recovered => log!(info, "member is no longer degraded"),
+            Change::Expelled => log!(warn, "member is expelled"),
             Change::Dead => {
                 let report = self.swim.why(self.clock.now(), id);
                 let silence = report.and_then(|report| report.silence()).map(Silence::as_str);
@@ -908,6 +969,23 @@ impl<T: Transport> Node for Driver<T> {
         self.swim.leading(now).resign(office);
     }
 
+    fn expel(&mut self, now: Instant, statement: AdminStatement) -> ExpelResult {
+        let mut expelling = Expelling::of(&mut self.swim, now);
+        expelling.set_wall_clock(wall_millis(&self.clock, now));
+        let result = expelling.state(statement);
+        self.settle();
+        // What was known already may not be written yet.
+        let keeping = self.state.keeping.as_ref();
+        let keeping = keeping.map(|k| Keeping { written: k.written.clone(), version: k.version });
+        result.map(|()| keeping)
+    }
+
+    fn set_admin_keys(&mut self, now: Instant, keys: &[AdminPublicKey]) {
+        let keys: Vec<_> = keys.iter().map(AdminPublicKey::in_core).collect();
+        Expelling::of(&mut self.swim, now).set_admin_keys(&keys);
+        self.settle();
+    }
+
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {
         if let Some(leaving) = &self.state.leaving {
             return leaving.progress.subscribe();
@@ -935,6 +1013,11 @@ impl<T: Transport> Node for Driver<T> {
         // Also where only the time to live of a key has changed, which is no event.
         self.keep_own_data();
     }
+}
+
+/// The statements of administrators that a node has.
+pub(crate) fn statements(swim: &Swim) -> Vec<Arc<AdminStatement>> {
+    Expelling::statements(swim).cloned().collect()
 }
 
 /// How a message ends whose stream failed in this way. `None` if it may have arrived: then its answer is still to come, or what

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use phin_quic::{BindError, ClusterNameError, CredentialsError, DialError, IdentityError};
 use phin_swim::{
-    ConfigError, DataError, ForgetRefusal, JoinRefusal, NameError, PingRefusal,
+    ConfigError, DataError, ExpelRefusal, ForgetRefusal, JoinRefusal, NameError, PingRefusal,
     PublishError as PublishRefusal, QueryError as QueryRefusal, SendFailure, SendRefusal,
     StandError as StandRefusal, TagError,
 };
@@ -200,6 +200,22 @@ pub enum PublishError {
     /// A limit is exceeded, or this node has left the cluster.
     #[error(transparent)]
     Refused(#[from] PublishRefusal),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a statement of an administrator is not followed, or not kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExpelError {
+    /// It is not followed.
+    #[error(transparent)]
+    Refused(#[from] ExpelRefusal),
+    /// It is in effect here and was sent to others, but could not be written to the data directory in time. The log has the
+    /// reason; writing is tried again.
+    #[error("the statement is in effect, but not written to the data directory yet")]
+    NotKept,
     /// The node has been shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use phin_swim::{Generation, Members, Office, Promises, Term};
+use phin_swim::{AdminStatement, Generation, Members, Office, Promises, Term};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
@@ -19,6 +19,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     DriverStats,
+    admin::Keeping,
     data_dir::DataDir,
     kept_data::KeptEntry,
     peers::{KnownPeer, known_peers},
@@ -28,10 +29,13 @@ use crate::{
 pub(crate) struct Keeper {
     generation: watch::Sender<Generation>,
     data: watch::Sender<Vec<KeptEntry>>,
+    expulsions: watch::Sender<(u64, Vec<Arc<AdminStatement>>)>,
+    /// The version of the statements that is written.
+    expulsions_written: watch::Receiver<u64>,
     promises: mpsc::Sender<Promised>,
     kept: mpsc::Receiver<Kept>,
     failures: Arc<Failures>,
-    tasks: [JoinHandle<()>; 4],
+    tasks: [JoinHandle<()>; 5],
 }
 
 /// A promise to be kept, with all others.
@@ -46,6 +50,7 @@ struct Failures {
     peers: AtomicU64,
     data: AtomicU64,
     promises: AtomicU64,
+    expulsions: AtomicU64,
 }
 
 impl Keeper {
@@ -71,14 +76,20 @@ impl Keeper {
             failures: Arc::clone(&failures),
             done,
         };
+        let (expulsions, stated) = watch::channel((0, Vec::new()));
+        let (written, expulsions_written) = watch::channel(0);
+        let expulsions_kept =
+            keep_expulsions(Arc::clone(&data_dir), Arc::clone(&failures), stated, written);
         let generations = keep_generations(data_dir, Arc::clone(&failures), receiver);
         let tasks = [
             tokio::spawn(generations),
             tokio::spawn(peers.keep(members)),
             tokio::spawn(data_kept),
             tokio::spawn(writer.keep(promised)),
+            tokio::spawn(expulsions_kept),
         ];
-        Self { generation: newest, data, promises, kept, failures, tasks }
+        let generation = newest;
+        Self { generation, data, expulsions, expulsions_written, promises, kept, failures, tasks }
     }
 
     pub(crate) fn keep(&self, generation: Generation) {
@@ -109,17 +120,28 @@ impl Keeper {
         });
     }
 
+    /// Keeps the statements of administrators, these and no others.
+    pub(crate) fn keep_expulsions(&self, statements: Vec<Arc<AdminStatement>>) -> Keeping {
+        let mut version = 0;
+        self.expulsions.send_modify(|(last, kept)| {
+            *last += 1;
+            (version, *kept) = (*last, statements);
+        });
+        Keeping { written: self.expulsions_written.clone(), version }
+    }
+
     pub(crate) fn count(&self, stats: &mut DriverStats) {
         stats.generations_not_kept = self.failures.generations.load(Ordering::Relaxed);
         stats.peers_not_kept = self.failures.peers.load(Ordering::Relaxed);
         stats.promises_not_kept = self.failures.promises.load(Ordering::Relaxed);
+        stats.expulsions_not_kept = self.failures.expulsions.load(Ordering::Relaxed);
         stats.data_not_kept = self.failures.data.load(Ordering::Relaxed);
     }
 
     /// Ends when the last is written or cannot be, or the disk takes too long. The list's sender must be gone.
     pub(crate) async fn finish(self) {
-        let Self { generation, data, promises, kept, tasks, .. } = self;
-        drop((generation, data, promises, kept));
+        let Self { generation, data, expulsions, promises, kept, tasks, .. } = self;
+        drop((generation, data, expulsions, promises, kept));
         let written = async {
             for task in tasks {
                 // An error is a panic in it, which has been reported.
@@ -165,6 +187,39 @@ async fn keep_data(
             failures.data.fetch_add(1, Ordering::Relaxed);
             let path = data_dir.data_path();
             error!(path = %path.display(), %error, "cannot save this node's data");
+        }
+    }
+}
+
+/// Keeps the statements of administrators. What cannot be written is tried again, until there is something later.
+async fn keep_expulsions(
+    data_dir: Arc<DataDir>,
+    failures: Arc<Failures>,
+    mut stated: watch::Receiver<(u64, Vec<Arc<AdminStatement>>)>,
+    written: watch::Sender<u64>,
+) {
+    while stated.changed().await.is_ok() {
+        let mut delay = MIN_RETRY_DELAY;
+        loop {
+            let (this, (version, statements)) =
+                (Arc::clone(&data_dir), stated.borrow_and_update().clone());
+            match spawn_blocking(move || this.keep_expulsions(&statements)).await {
+                Ok(Ok(())) => {
+                    written.send_replace(version);
+                    break;
+                }
+                Ok(Err(error)) => {
+                    failures.expulsions.fetch_add(1, Ordering::Relaxed);
+                    let path = data_dir.expulsions_path();
+                    error!(path = %path.display(), %error, "cannot save the statements of administrators; trying again");
+                }
+                // A panic, which was reported, or the end of the runtime.
+                Err(_) => return,
+            }
+            if matches!(timeout(delay, stated.changed()).await, Ok(Err(_))) {
+                return;
+            }
+            delay = (delay * 2).min(MAX_RETRY_DELAY);
         }
     }
 }

@@ -38,6 +38,7 @@
 //! | act on suspicion early | [`Cluster::subscribe_phi`] |
 //! | see why a member is dead | [`Cluster::why`], [`Report`] |
 //! | decide on newcomers | [`Builder::admit`] |
+//! | expel a member | [`Cluster::expel`], [`AdminKey`] |
 //! | replace keys and certificates | [`Cluster::replace_credentials`], [`Credentials`] |
 //! | depart | [`Cluster::leave`], then [`Cluster::shutdown`] |
 //! | follow a cluster without being a member | [`Watcher`] |
@@ -68,6 +69,7 @@
 //! - `testing`: the module `testing`, clusters of real nodes for the tests of an application, in memory and without waiting.
 
 mod address;
+mod admin;
 mod admission;
 mod advertised_name;
 mod answers;
@@ -87,6 +89,7 @@ mod join;
 mod json;
 mod keeper;
 mod kept_data;
+mod kept_expulsions;
 mod kept_promises;
 mod keys;
 mod leadership;
@@ -116,6 +119,7 @@ mod watch_transport;
 mod watcher;
 mod weak;
 
+pub use admin::{AdminKey, AdminPublicKey, AdminPublicKeyError, statement_time};
 pub use admission::Newcomer;
 pub use answers::{IncomingQuery, QueryHandler, Refused};
 pub use builder::Builder;
@@ -123,9 +127,9 @@ pub use cluster::{Cluster, Departure};
 pub use credentials::Credentials;
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
-    AdvertiseError, ForgetError, JoinError, PingError, PublishError, PutDataError, QueryError,
-    ReplaceCredentialsError, SendError, SetSeedsError, SetTagError, StandError, StartError,
-    Stopped, SubscribePhiError,
+    AdvertiseError, ExpelError, ForgetError, JoinError, PingError, PublishError, PutDataError,
+    QueryError, ReplaceCredentialsError, SendError, SetSeedsError, SetTagError, StandError,
+    StartError, Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
 pub use leadership::{Candidacy, Leader, LeaderSubscription, Tenure};
@@ -137,15 +141,15 @@ pub use phin_quic::{
     RefusedBy, SecretText, TransportStats, WatchError, certificates,
 };
 pub use phin_swim::{
-    Change, Config, ConfigError, Data, DataError, DataEvent, DataUpdate, Degradation, Event,
-    Filter, FilterError, Fingerprint, ForgetRefusal, Generation, HostAnswer, Incarnation,
-    Instant as Moment, JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState,
-    Members, MembersIter, Message, Name, NameError, Neighbour, Neighbours, Office, OfficeError,
-    OfficeRules, OwnerGone, PathPing, PingOutcome, PingPath, PingRefusal,
-    PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError,
-    Record, Revision, Route, SendFailure, SendRefusal, ServingState, SignedVotes, Silence,
-    StandError as StandRefusal, TagError, Tags, Term, Topic, TopicError, Unreachable, Vacancy,
-    Version, is_printable,
+    AdminKeyId, AdminStatement, Change, Config, ConfigError, Data, DataError, DataEvent,
+    DataUpdate, Degradation, Event, ExpelRefusal, ExpulsionEvent, Filter, FilterError, Fingerprint,
+    ForgetRefusal, Generation, HostAnswer, Incarnation, Instant as Moment, JoinRefusal, Link,
+    Member, MemberData, MemberId, MemberIdError, MemberState, Members, MembersIter, Message, Name,
+    NameError, Neighbour, Neighbours, Office, OfficeError, OfficeRules, OwnerGone, PathPing,
+    PingOutcome, PingPath, PingRefusal, PublishError as PublishRefusal, QueryError as QueryRefusal,
+    QueryOutcome, Reason, ReasonError, Record, Revision, Route, SendFailure, SendRefusal,
+    ServingState, Signature, SignedVotes, Silence, StandError as StandRefusal, Standing, TagError,
+    Tags, Term, Topic, TopicError, Unreachable, Vacancy, Version, is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};

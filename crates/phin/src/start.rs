@@ -8,7 +8,9 @@ use phin_quic::{
     ClusterName, Credentials as TransportCredentials, HostQuestions, Identity, Receiver,
     TransportConfig,
 };
-use phin_swim::{Config, Generation, Local, Name, Profile, Promises, Swim, TagError, Tags};
+use phin_swim::{
+    AdminStatement, Config, Generation, Local, Name, Profile, Promises, Swim, TagError, Tags,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, spawn_blocking},
@@ -18,6 +20,7 @@ use tracing::{debug, warn};
 use crate::{
     Builder, Cluster, Credentials, StartError,
     address::{AddressWatch, advertised},
+    admin,
     admission::Decisions,
     advertised_name::AdvertisedName,
     answers::Answers,
@@ -25,7 +28,7 @@ use crate::{
     cluster::Shared,
     command::COMMANDS,
     data_dir::DataDir,
-    driver::{Driver, Hosts},
+    driver::{Driver, Hosts, statements},
     feed::Publisher,
     join::{DEFAULT_PORT, Joiner, lookup, with_port},
     keeper::Keeper,
@@ -94,13 +97,14 @@ pub(crate) async fn start_in<T: Transport>(
         Some(persisted) => persisted,
         None => Persisted::open(builder.data_dir.take(), &credentials).await?,
     };
-    let Persisted { identity, generation, peers, data, promises, data_dir } = persisted;
+    let Persisted { identity, generation, peers, data, promises, expulsions, data_dir } = persisted;
     let me = member_id(identity.id());
     let name = match name {
         Some(name) => name,
         None => Name::try_from(&*format!("node-{:.8}", me.to_string()))?,
     };
     let keys = NodeKeys::new(Arc::clone(&identity)).voting_in(&cluster);
+    let admins = credentials.admins().to_vec();
     let (transport, receiver) = bind(&builder, &identity, credentials.of_cluster(cluster.clone()))?;
     let transport = Arc::new(transport);
     let bound = transport.local_addr();
@@ -114,6 +118,10 @@ pub(crate) async fn start_in<T: Transport>(
     let mut swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
     swim.leading(clock.now()).restore(promises);
     say_again(&mut swim, &clock, &data);
+    admin::restore(&mut swim, &clock, &admins, expulsions);
+    let statements = statements(&swim);
+    // Before the first connection.
+    transport.set_expelled(admin::to_refuse(&statements, me));
 
     let publisher = Publisher::new(swim.members(), builder.event_buffer);
     let source = publisher.source();
@@ -124,6 +132,7 @@ pub(crate) async fn start_in<T: Transport>(
     let (commands, commands_receiver) = mpsc::channel(COMMANDS);
     let (stop, stopped) = watch::channel(false);
     let status = Status::new(seeds.is_empty());
+    status.expulsions.send_replace(statements);
     let view = status.view();
     let dialler: Arc<dyn Dial> = transport.clone();
     let joiner = Joiner {
@@ -329,6 +338,8 @@ pub(crate) struct Persisted {
     pub(crate) data: Vec<KeptEntry>,
     /// Its promises as a voter.
     pub(crate) promises: Promises,
+    /// The statements of administrators that it had.
+    pub(crate) expulsions: Vec<AdminStatement>,
     pub(crate) data_dir: Option<DataDir>,
 }
 
@@ -338,8 +349,8 @@ impl Persisted {
         let Some(path) = path else {
             let identity = given.unwrap_or_else(|| Arc::new(Identity::generate()));
             let (generation, peers, data) = (Generation(1), Vec::new(), Vec::new());
-            let promises = Promises::default();
-            return Ok(Self { identity, generation, peers, data, promises, data_dir: None });
+            let (promises, expulsions, data_dir) = Default::default();
+            return Ok(Self { identity, generation, peers, data, promises, expulsions, data_dir });
         };
         let opened = spawn_blocking(move || {
             let data_dir = DataDir::open(path)?;
@@ -349,7 +360,9 @@ impl Persisted {
             };
             let generation = data_dir.next_generation()?;
             let (peers, data, promises) = (data_dir.peers(), data_dir.data(), data_dir.promises()?);
-            Ok(Self { identity, generation, peers, data, promises, data_dir: Some(data_dir) })
+            let expulsions = data_dir.expulsions()?;
+            let data_dir = Some(data_dir);
+            Ok(Self { identity, generation, peers, data, promises, expulsions, data_dir })
         });
         opened.await.expect("opening a data directory does not panic")
     }

@@ -50,6 +50,8 @@ pub struct DriverStats {
     pub data_not_kept: u64,
     /// Votes of this node for offices that it could not write to the data directory, so they were not given.
     pub promises_not_kept: u64,
+    /// Times that the statements of administrators could not be written to the data directory.
+    pub expulsions_not_kept: u64,
     /// Messages of nodes outside the list that were dropped because these had sent too much lately.
     pub outsiders_dropped: u64,
     /// Fresh snapshots sent to watchers that had fallen behind, in place of the changes that they missed.

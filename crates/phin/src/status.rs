@@ -1,10 +1,14 @@
 //! The present status of the node, which the driver reports beside the list.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use phin_swim::AdminStatement;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{leadership::Offices, refusals::Refusals};
+
+/// The statements of administrators that a node has.
+pub(crate) type Statements = Vec<Arc<AdminStatement>>;
 
 /// The side of the driver.
 pub(crate) struct Status {
@@ -14,6 +18,8 @@ pub(crate) struct Status {
     pub(crate) identity_conflict: watch::Sender<Option<IdentityConflict>>,
     /// Members whose handshakes with this node are refused.
     pub(crate) refusals: watch::Sender<Refusals>,
+    /// The statements of administrators in effect.
+    pub(crate) expulsions: watch::Sender<Statements>,
     /// The offices that this node knows, and their holders.
     pub(crate) offices: watch::Sender<Offices>,
     /// Where a member sees this node behind a NAT, while no address to advertise was given.
@@ -28,6 +34,7 @@ pub(crate) struct StatusView {
     pub(crate) converged: watch::Receiver<bool>,
     pub(crate) identity_conflict: watch::Receiver<Option<IdentityConflict>>,
     pub(crate) refusals: watch::Receiver<Refusals>,
+    pub(crate) expulsions: watch::Receiver<Statements>,
     pub(crate) offices: watch::Receiver<Offices>,
     pub(crate) nat_addr: watch::Receiver<Option<SocketAddr>>,
 }
@@ -40,6 +47,7 @@ impl Status {
             converged: watch::Sender::new(true),
             identity_conflict: watch::Sender::new(None),
             refusals: watch::Sender::new(Refusals::default()),
+            expulsions: watch::Sender::new(Statements::default()),
             offices: watch::Sender::new(Offices::default()),
             nat_addr: watch::Sender::new(None),
         }
@@ -52,6 +60,7 @@ impl Status {
             converged: self.converged.subscribe(),
             identity_conflict: self.identity_conflict.subscribe(),
             refusals: self.refusals.subscribe(),
+            expulsions: self.expulsions.subscribe(),
             offices: self.offices.subscribe(),
             nat_addr: self.nat_addr.subscribe(),
         }

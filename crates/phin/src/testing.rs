@@ -383,6 +383,7 @@ impl TestCluster {
     pub async fn restart(&mut self, node: usize) {
         self.kill(node);
         let (members, addr) = (self.node(node).members(), self.node(node).local_addr());
+        let expulsions = self.node(node).expulsions();
         if self.settings.is_on_sockets {
             Quic::released(addr).await;
         }
@@ -394,6 +395,7 @@ impl TestCluster {
             peers: known_peers(&members, &[]),
             data: Vec::new(),
             promises: Promises::default(),
+            expulsions: expulsions.into_iter().map(Arc::unwrap_or_clone).collect(),
             data_dir: None,
         };
         let builder = self.settings(node, addr, configure.as_deref());
@@ -526,6 +528,7 @@ impl TestCluster {
             peers: Vec::new(),
             data: Vec::new(),
             promises: Promises::default(),
+            expulsions: Vec::new(),
             data_dir: None,
         };
         let builder = self.settings(number, self.addr(number), configure.as_deref());

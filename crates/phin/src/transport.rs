@@ -4,6 +4,7 @@
 //! Real nodes have [`Quic`]; clusters in a test have a network in memory, or sockets that can be cut off.
 
 use std::{
+    collections::HashMap,
     future::Future,
     net::{SocketAddr, UdpSocket},
     pin::Pin,
@@ -57,6 +58,11 @@ pub(crate) trait Transport: Send + Sync + 'static {
     /// Where there are no handshakes, there is nothing to replace.
     fn replace_credentials(&self, _credentials: &Credentials) -> Result<usize, CredentialsError> {
         Ok(0)
+    }
+
+    /// Where there are no handshakes, messages of expelled members are dropped later.
+    fn set_expelled(&self, _expelled: HashMap<PeerId, Bytes>) -> usize {
+        0
     }
 
     fn take_watchers(&self) -> Option<Self::Watchers>;
@@ -158,6 +164,10 @@ impl Transport for Quic {
 
     fn replace_credentials(&self, credentials: &Credentials) -> Result<usize, CredentialsError> {
         self.transport.replace_credentials(credentials)
+    }
+
+    fn set_expelled(&self, expelled: HashMap<PeerId, Bytes>) -> usize {
+        self.transport.set_expelled(expelled)
     }
 
     fn take_watchers(&self) -> Option<phin_quic::Watchers> {

@@ -148,7 +148,7 @@ impl Core {
             Output::Event(Event { version, change, member, .. }) => {
                 assert_eq!(*version, self.list_version + 1, "events are numbered one by one");
                 self.list_version = *version;
-                if *change == Change::Forgotten {
+                if matches!(change, Change::Forgotten | Change::Expelled) {
                     self.known.remove(&member.id());
                     self.messages.remove(&member.id());
                 }
@@ -196,6 +196,7 @@ impl Core {
             | Output::LeaveConfirmed(_)
             | Output::KeepPromise { .. }
             | Output::Pinged { .. }
+            | Output::Expulsion(_)
             | Output::IdentityInUse(_) => {}
         }
     }

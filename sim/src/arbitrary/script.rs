@@ -379,6 +379,7 @@ impl<'a> Script<'a> {
             | Output::QueryEnded { .. }
             | Output::Pinged { .. }
             | Output::KeepPromise { .. }
+            | Output::Expulsion(_)
             | Output::Office(_)
             | Output::JoinEnded { .. }
             | Output::Newcomer { .. }

@@ -188,6 +188,7 @@ impl Process for Node {
             Input::Timeout
             | Input::Leave
             | Input::Forget(_)
+            | Input::Administer(_)
             | Input::Moved(_)
             | Input::Delete(_)
             | Input::Tag(_)

@@ -218,6 +218,7 @@ impl Process for Node {
                 }
             }
             Input::Forget(_)
+            | Input::Administer(_)
             | Input::Moved(_)
             | Input::Put { .. }
             | Input::Delete(_)

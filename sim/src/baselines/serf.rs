@@ -125,6 +125,7 @@ impl Process for Node {
             | Input::Join(_)
             | Input::Leave
             | Input::Forget(_)
+            | Input::Administer(_)
             | Input::Moved(_)
             | Input::Put { .. }
             | Input::Delete(_)

@@ -519,6 +519,7 @@ impl Process for Node {
                 self.has_left = true;
             }
             Input::Forget(_)
+            | Input::Administer(_)
             | Input::Moved(_)
             | Input::Put { .. }
             | Input::Delete(_)

@@ -16,7 +16,8 @@ fn words(lie: Lie) -> Vec<(NodeId, String)> {
     let (node, now) = (NodeId(0), Instant::START);
     let (generation, knowledge) = (Generation(1), Knowledge::Everyone);
     let promises = Promises::default();
-    let start = Start { node, host: HostId(0), generation, now, rng_seed: 1, knowledge, promises };
+    let (host, statements) = (HostId(0), Vec::new());
+    let start = Start { node, host, generation, now, rng_seed: 1, knowledge, promises, statements };
     let (about, every, lasts) = (vec![NodeId(3)], millis(50), millis(1_000));
     let lies = Lies { lie, liars: vec![NodeId(0)], about, every, count: 100, lasts };
     let begins = now + millis(1);
@@ -86,10 +87,12 @@ fn every_lie_is_a_message_that_can_be_read() {
         Lie::OfficeVote => &["lead-answer a 5 granted"],
         Lie::OfficeRefuse => &["lead-answer a 5 refused"],
         Lie::OfficeToken => &["lead-answer a 5 refused"],
+        Lie::Expulsion => &["expelled m3 at=18446744073709551"],
     };
     // To withhold a message is to say nothing.
     let of_messages = Lie::OF_MESSAGES.into_iter().filter(|lie| !lie.withholds());
     let of_others = Lie::OF_DATA.into_iter().chain(of_messages).chain(Lie::OF_OFFICES);
+    let of_others = of_others.chain(Lie::OF_ADMINISTRATORS);
     for lie in Lie::OF_MEMBERS.into_iter().chain(of_others) {
         let words = words(lie);
         assert!(words.len() >= 100, "{lie:?}: {} messages", words.len());

@@ -3,7 +3,7 @@
 use super::{Findings, Oracle, View, Violation};
 use crate::truth::Life;
 
-/// Finds data that differs from its owner's at the end, and data of members that left.
+/// Finds data that differs from its owner's at the end, and data of members that left or were expelled.
 #[derive(Debug, Default)]
 pub struct EqualData {
     findings: Findings,
@@ -18,7 +18,7 @@ impl Oracle for EqualData {
         for (owner, truth) in run.truth.nodes() {
             let last = match (truth.life, run.process(owner)) {
                 (Life::Running, Some(process)) => process.data_of(owner),
-                (Life::Left, _) => None,
+                (Life::Left | Life::Expelled, _) => None,
                 // The data of the dead stays as it was at each reader.
                 (Life::Running | Life::Crashed, _) => continue,
             };

@@ -42,7 +42,10 @@ impl Office {
         let Some(expected) = self.expected.map(usize::from) else {
             return false;
         };
-        let exist = truth.nodes().filter(|(_, node)| node.life != Life::Left).count();
+        let exist = truth
+            .nodes()
+            .filter(|(_, node)| !matches!(node.life, Life::Left | Life::Expelled))
+            .count();
         let is_calm = |id: NodeId| {
             let since = truth.node(id).map_or(now, |node| node.since);
             truth.is_healthy(id, now, DUE) && (since + DUE <= now || since == Instant::START)

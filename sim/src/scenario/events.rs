@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::{
-    fault::{Data, Fault, OnePath, Scope, Write},
+    fault::{Administration, Data, Fault, OnePath, Scope, Write},
     lie::{Lie, Lies},
     network::{Hosts, Rule, RuleId},
     node::{Instant, NodeId, millis},
@@ -64,6 +64,8 @@ pub(crate) enum Event {
     Leave { who: Who },
     /// Members are asked to forget others.
     Forget { who: Who, by: Who },
+    /// An administrator hands statements about members to others.
+    Administer { what: Administration, who: Who, by: Who },
     /// Members that left come back.
     Rejoin { who: Who, seeds: Who },
     /// Processes shut down.
@@ -165,6 +167,9 @@ pub(crate) enum Kind {
     Jump,
     Leave,
     Forget,
+    Expel,
+    Readmit,
+    ReplayExpulsion,
     Rejoin,
     Stop,
     Join,
@@ -206,7 +211,9 @@ impl Kind {
             Self::Loss => (&["share"], &[]),
             Self::MaxDatagram => (&["bytes"], &[]),
             Self::Drift => (&["who", "millionths"], &[]),
-            Self::Jump | Self::Forget => (&["who", "by"], &[]),
+            Self::Jump | Self::Forget | Self::Expel | Self::Readmit | Self::ReplayExpulsion => {
+                (&["who", "by"], &[])
+            }
             Self::Rejoin | Self::Seek => (&["who", "seeds"], &[]),
             Self::Join => (&["count", "seeds"], &[]),
             Self::Put => (&["who", "count", "bytes"], &["time-to-live"]),
@@ -288,6 +295,15 @@ impl RawEvent {
             },
             Kind::Leave => Event::Leave { who: take!(who) },
             Kind::Forget => Event::Forget {
+                who: take!(who),
+                by: take!(by).parse().map_err(|error| format!("`by`: {error}"))?,
+            },
+            Kind::Expel | Kind::Readmit | Kind::ReplayExpulsion => Event::Administer {
+                what: match self.r#do {
+                    Kind::Expel => Administration::Expel,
+                    Kind::Readmit => Administration::Readmit,
+                    _replay => Administration::Replay,
+                },
                 who: take!(who),
                 by: take!(by).parse().map_err(|error| format!("`by`: {error}"))?,
             },
@@ -505,6 +521,10 @@ impl Event {
             Self::Forget { who, by } => {
                 (now, Fault::Forget { by: by.list(nodes), nodes: who.list(nodes) })
             }
+            Self::Administer { what, who, by } => {
+                let (by, nodes) = (by.list(nodes), who.list(nodes));
+                (now, Fault::Administer { what: *what, by, nodes })
+            }
             Self::Rejoin { who, seeds } => {
                 (now, Fault::Rejoin { nodes: who.list(nodes), seeds: seeds.list(nodes) })
             }
@@ -604,7 +624,9 @@ impl Event {
                 groups.iter().map(|group| ("groups", group, false)).collect()
             }
             Self::Deaf { who, .. } | Self::Mute { who, .. } => vec![("who", who, false)],
-            Self::Forget { who, by } => vec![("who", who, true), ("by", by, true)],
+            Self::Forget { who, by } | Self::Administer { who, by, .. } => {
+                vec![("who", who, true), ("by", by, true)]
+            }
             Self::Rejoin { who, seeds } | Self::Seek { who, seeds } => {
                 vec![("who", who, true), ("seeds", seeds, true)]
             }
@@ -704,6 +726,7 @@ impl Event {
             | Self::Jump { .. }
             | Self::Leave { .. }
             | Self::Forget { .. }
+            | Self::Administer { .. }
             | Self::Rejoin { .. }
             | Self::Stop { .. }
             | Self::Join { .. }

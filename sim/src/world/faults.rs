@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::{Event, World};
 use crate::{
     connection::CloseReason,
-    fault::{Data, Fault, OnePath, Scope, Write},
+    fault::{Administration, Data, Fault, OnePath, Scope, Write},
     lie::Lies,
     machines::{HostState, Node},
     network::{Hosts, Rule},
@@ -95,6 +95,9 @@ impl World {
                     }
                 }
             }
+            Fault::Administer { what, by, nodes } => {
+                nodes.iter().for_each(|&node| self.administer(what, &by, node));
+            }
             Fault::Rejoin { nodes, seeds } => {
                 for node in nodes {
                     self.truth.end_life(node, Life::Running, self.now);
@@ -179,6 +182,42 @@ impl World {
         let received = cut.hears.then(|| rule(&others, &me));
         let sent = cut.is_heard.then(|| rule(&me, &others));
         received.into_iter().chain(sent).collect()
+    }
+
+    /// Hands a statement about a member to others.
+    fn administer(&mut self, what: Administration, by: &[NodeId], node: NodeId) {
+        let at = (self.now - Instant::START).as_millis() as u64;
+        let sign = |is_expelled| self.protocol.statement(node, is_expelled, at);
+        let statement = match what {
+            Administration::Expel => sign(true),
+            Administration::Readmit => sign(false),
+            Administration::Replay => self.expelled.get(&node).map(|(first, _)| first.clone()),
+        };
+        let Some(statement) = statement else {
+            return;
+        };
+        self.say(format_args!("the administrator about {node}: {what:?}"));
+        match what {
+            Administration::Expel => {
+                let first = self.expelled.get(&node).map_or(&statement, |(first, _)| first).clone();
+                self.expelled.insert(node, (first, true));
+                if self.truth.is_running(node) {
+                    self.truth.end_life(node, Life::Expelled, self.now);
+                    self.ledger.record_death(&self.truth, self.now, node);
+                }
+            }
+            Administration::Readmit => {
+                self.expelled.entry(node).and_modify(|(_, is_expelled)| *is_expelled = false);
+                if self.truth.life(node) == Some(Life::Expelled) {
+                    self.truth.end_life(node, Life::Running, self.now);
+                }
+                self.ledger.record_return(node);
+            }
+            Administration::Replay => {}
+        }
+        for &by in by {
+            self.input(by, Input::Administer(&statement));
+        }
     }
 
     fn readdress(&mut self, id: NodeId) {
@@ -298,7 +337,7 @@ impl World {
             Data::Old => (id, Generation(last.0.saturating_sub(2).max(1))),
             Data::Lost => (self.machines.add_node(host), Generation(1)),
         };
-        if data != Data::Lost {
+        if data != Data::Lost && !self.is_expelled(id) {
             self.ledger.record_return(id);
         }
         if data == Data::Old {
@@ -335,7 +374,9 @@ impl World {
                 (node != id && (is_alone || !is_known)).then_some(Peer { node, host })
             })
             .collect();
-        if !peers.is_empty() && !self.machines.is_stopped(id) && self.truth.is_running(id) {
+        // An expelled member keeps trying.
+        let is_in = self.truth.is_running(id) || self.truth.life(id) == Some(Life::Expelled);
+        if !peers.is_empty() && !self.machines.is_stopped(id) && is_in {
             self.input(id, Input::Join(&peers));
         }
         let max_delay = secs(live as u64).clamp(MAX_DELAY, MAX_DELAY_OF_MANY);

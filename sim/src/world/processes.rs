@@ -9,6 +9,7 @@ use crate::{
     },
     queue::Class,
     trace::mix,
+    truth::Life,
 };
 
 impl World {
@@ -24,11 +25,15 @@ impl World {
         let rng_seed =
             mix(mix(self.seed ^ 0x5eed) ^ (u64::from(id.0) << 32 | u64::from(generation.0)));
         let now = node.clock.local(self.now);
-        let promises = node.promises.clone();
-        let start = Start { node: id, host, generation, now, rng_seed, knowledge, promises };
+        let (promises, statements) = (node.promises.clone(), node.statements.clone());
+        let start =
+            Start { node: id, host, generation, now, rng_seed, knowledge, promises, statements };
         node.process = Some(self.protocol.start(start));
         self.machines[host].occupant = Some(id);
         self.truth.start_life(id, host, generation, self.now);
+        if self.is_expelled(id) {
+            self.truth.end_life(id, Life::Expelled, self.now);
+        }
         self.trace.line(self.now, format_args!("{id} starts, generation {}", generation.0));
         self.reschedule(id);
     }
@@ -95,6 +100,7 @@ impl World {
             }
             Action::Data(owner, line) => self.note_data(id, owner, line),
             Action::Message(news) => self.note_message(id, news),
+            Action::KeepStatements(statements) => self.machines[id].statements = statements,
             Action::Keep(promises) => self.machines[id].promises = promises,
             Action::Office(news) => self.note_office(id, &news),
             Action::Generation(generation) => {
@@ -196,6 +202,7 @@ const fn is_sent(action: &Action) -> bool {
         | Action::Data(..)
         | Action::Message(_)
         | Action::Keep(_)
+        | Action::KeepStatements(_)
         | Action::Office(_) => false,
     }
 }

@@ -44,7 +44,7 @@ pub(super) enum Arrival {
 
 impl HookEvent {
     /// All events.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Change(Change::Joined),
         Self::Change(Change::Suspect),
         Self::Change(Change::Alive),
@@ -56,6 +56,7 @@ impl HookEvent {
         Self::Change(Change::Suppressed),
         Self::Change(Change::Degraded),
         Self::Change(Change::Recovered),
+        Self::Change(Change::Expelled),
         Self::Isolated,
         Self::Reconnected,
     ];

@@ -12,7 +12,7 @@ use axum::{
     http::{StatusCode, header},
     response::IntoResponse,
 };
-use phin::{Data, Link, MemberState, Members, Stats, Unreached};
+use phin::{Cluster, Data, Link, MemberState, Members, Standing, Stats, Unreached};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, text::encode},
@@ -33,6 +33,8 @@ use crate::{answers, hooks};
 pub(super) struct Snapshot {
     members: Members,
     data: Data,
+    /// The number of ids that are expelled.
+    expelled: usize,
     links: Vec<Link>,
     unreached: Vec<Unreached>,
     stats: Stats,
@@ -80,11 +82,17 @@ impl Collector for Snapshot {
     }
 }
 
+fn expelled(cluster: &Cluster) -> usize {
+    let statements = cluster.expulsions();
+    statements.iter().filter(|statement| statement.standing == Standing::Expelled).count()
+}
+
 impl Snapshot {
     pub(super) async fn of(node: &Node) -> Result<Self, Refusal> {
         Ok(Self {
             members: node.cluster.members(),
             data: node.cluster.data(),
+            expelled: expelled(&node.cluster),
             links: node.cluster.links().await.map_err(Refusal::stopped)?,
             unreached: node.cluster.unreached().await.map_err(Refusal::stopped)?,
             stats: node.cluster.stats().await.map_err(Refusal::stopped)?,
@@ -130,6 +138,9 @@ impl Snapshot {
         let held = [([], self.members.suppressed_len() as f64)];
         let help = "Members suppressed, because they died and returned too often lately";
         encode_gauges(encoder, "members_suppressed", help, None, held)?;
+        let expelled = [([], self.expelled as f64)];
+        let help = "Ids that a statement of an administrator expels";
+        encode_gauges(encoder, "members_expelled", help, None, expelled)?;
         let joined = [([], f64::from(u8::from(self.is_joined)))];
         encode_gauges(
             encoder,

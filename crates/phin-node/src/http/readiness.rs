@@ -11,6 +11,7 @@ use super::{
     node::{Node, Stage},
     refusal::Refusal,
 };
+use crate::text::rfc3339;
 
 /// `GET /livez`: answers if the process and its driver task respond.
 pub(super) async fn live(State(node): State<Node>) -> Result<Json<Value>, Refusal> {
@@ -34,6 +35,13 @@ pub(super) async fn obstacle(node: &Node) -> Result<Option<String>, Refusal> {
     let unreached = |error: &str| Ok(Some(format!("{error}{}", nat_hint(&node.cluster))));
     if *node.stage.borrow() != Stage::Member {
         return Ok(Some("the node is leaving".into()));
+    }
+    if let Some(statement) = node.cluster.expelled() {
+        let at = rfc3339(phin::statement_time(statement.at));
+        let key = statement.key;
+        return Ok(Some(format!(
+            "the node is expelled from the cluster, by a statement of {at} that admin key {key} signed"
+        )));
     }
     match node.cluster.serving().await.map_err(Refusal::stopped)? {
         ServingState::Serving => {}

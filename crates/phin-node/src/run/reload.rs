@@ -138,7 +138,7 @@ impl Reloader {
         let mut reloaded = Reloaded::default();
         // First, because only this can fail; it changes everything or nothing.
         if changed.iter().any(|name| ADMISSION.contains(name)) {
-            let credentials = read.admission.credentials();
+            let credentials = read.credentials();
             let replaced = self.cluster.replace_credentials(credentials).await;
             reloaded.connections_closed = replaced.map_err(|error| credentials_refused(&error))?;
             self.parts.expiry.set(&read.admission);
@@ -288,7 +288,7 @@ struct Seen {
 }
 
 /// The settings of credentials.
-const ADMISSION: &[&str] = &["key-file", "ca", "cert", "key", "crl"];
+const ADMISSION: &[&str] = &["key-file", "ca", "cert", "key", "crl", "admin-key"];
 /// The settings of access to HTTP.
 const HTTP: &[&str] = &["http-token-file", "http-allow-remote-writes", "http-host"];
 const PROGRAMS: &[&str] = &["on", "answer", "hook-timeout"];

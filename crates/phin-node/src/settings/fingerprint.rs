@@ -22,7 +22,7 @@ impl Fingerprints {
         let mut taken = Self::default();
         for (name, text) in texts {
             let is_file = CREDENTIAL_FILES.contains(&name);
-            taken.of_settings.insert(name, fingerprint(text, is_file));
+            taken.of_settings.insert(name, fingerprint(name, text));
             if is_file {
                 taken.files.insert(name, text.to_owned());
             }
@@ -57,19 +57,25 @@ impl Fingerprints {
     /// The fingerprints of the files with credentials as they are now, and whether one differs.
     pub(crate) fn of_files_now(&self) -> (Vec<u64>, bool) {
         let now: Vec<_> =
-            self.files.iter().map(|(name, path)| (name, fingerprint(path, true))).collect();
+            self.files.iter().map(|(name, path)| (name, fingerprint(name, path))).collect();
         let differs = now.iter().any(|(name, now)| self.of_settings.get(**name) != Some(now));
         (now.into_iter().map(|(_, now)| now).collect(), differs)
     }
 }
 
-/// The fingerprint of a text, and of the file of that name.
-fn fingerprint(text: &str, is_file: bool) -> u64 {
+/// The fingerprint of a setting, and of the files that it names.
+fn fingerprint(name: &str, text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
-    if is_file {
+    let files = match CREDENTIAL_FILES.contains(&name) {
+        // Keys as text are no files, which does not change.
+        true if name == ADMIN_KEY => text.split(',').map(str::trim).collect(),
+        true => vec![text],
+        false => Vec::new(),
+    };
+    for file in files {
         let mut content = Vec::new();
-        let read = fs::File::open(text)
+        let read = fs::File::open(file)
             .and_then(|file| file.take(MAX_BYTES).read_to_end(&mut content))
             .map_err(|error| error.kind());
         (read, content).hash(&mut hasher);
@@ -78,8 +84,10 @@ fn fingerprint(text: &str, is_file: bool) -> u64 {
 }
 
 /// The settings that name files with credentials.
-pub(crate) const CREDENTIAL_FILES: [&str; 6] =
-    ["ca", "cert", "crl", "http-token-file", "key", "key-file"];
+pub(crate) const CREDENTIAL_FILES: [&str; 7] =
+    [ADMIN_KEY, "ca", "cert", "crl", "http-token-file", "key", "key-file"];
+/// The one of them that can name several.
+const ADMIN_KEY: &str = "admin-key";
 /// As much of a file as counts: more than is read of it.
 const MAX_BYTES: u64 = 2 * 1024 * 1024;
 

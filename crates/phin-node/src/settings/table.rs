@@ -390,6 +390,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "admin-key",
+        value: "FILE|KEY",
+        kind: Kind::Texts,
+        help: "Public admin key, or a file with a key a line, whose statements expel members; see `phin key admin`. Repeat it or separate several with commas",
+        details: "Give all nodes the same keys. Several replace one another without a gap; at most 16. Without any, the node follows no \
+                  statement.",
+        docs: "A list in the file",
+        ..SETTING
+    },
+    Setting {
         name: "watch-files",
         value: "BOOL",
         kind: Kind::Boolean,
@@ -679,7 +689,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "EVENT[,EVENT…]=PROGRAM",
         kind: Kind::Lines,
         help: "Program to run on these events, such as dead,left=/usr/local/bin/notify; repeat it for several",
-        details: "EVENT is joined, suspect, alive, dead, left, updated, forgotten, name-conflict, suppressed, degraded, recovered, \
+        details: "EVENT is joined, suspect, alive, dead, left, updated, forgotten, name-conflict, suppressed, degraded, recovered, expelled, \
                   isolated or reconnected; or topic:NAME for the messages of a topic. `dead[role=db]=PROGRAM` takes only the events \
                   of members with these tags, and messages that they sent. PROGRAM is a path, and arguments with spaces between them. No shell reads it. The program receives the events on \
                   standard input, as JSON, one per line.",

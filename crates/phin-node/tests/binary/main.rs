@@ -11,6 +11,7 @@ mod conflicts;
 mod dashboards;
 mod data;
 mod demo;
+mod expel;
 mod forget;
 mod harness;
 mod hooks;

@@ -39,6 +39,7 @@ impl Gate {
             joins,
             departure,
             newcomers,
+            expulsions: &rooms.expulsions,
             budget,
             own: undecided,
         }

@@ -106,7 +106,8 @@ impl Detector {
             | Change::NameConflict
             | Change::Suppressed
             | Change::Degraded
-            | Change::Recovered => None,
+            | Change::Recovered
+            | Change::Expelled => None,
         }
     }
 }

@@ -24,6 +24,12 @@ use crate::{
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct PublicKey(pub [u8; 32]);
 
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublicKey(…)")
+    }
+}
+
 /// An Ed25519 signature (RFC 8032).
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Signature(pub [u8; 64]);

@@ -14,6 +14,8 @@ pub(crate) enum News {
     State(MemberId, MemberState),
     /// It died or left, and is no longer in the list.
     Forgotten(MemberId),
+    /// The same, because it is expelled.
+    Expelled(MemberId),
 }
 
 impl News {
@@ -43,8 +45,9 @@ impl Transition {
         self.after.id()
     }
 
+    /// Whether it is no longer in the list.
     pub(crate) fn is_forgotten(&self) -> bool {
-        self.change == Some(Change::Forgotten)
+        matches!(self.change, Some(Change::Forgotten | Change::Expelled))
     }
 
     fn state_before(&self) -> Option<MemberState> {
@@ -141,12 +144,15 @@ impl MembershipList {
         match news {
             News::Record { record, state } => Some(self.apply_record(now, record, state)),
             News::State(id, state) => self.apply_state(now, id, state),
-            News::Forgotten(id) => {
-                let after = self.remove(id)?;
-                let (before, change) = (Some(Arc::clone(&after)), Some(Change::Forgotten));
-                Some(Transition { before, after, change, is_me: false, is_record: false })
-            }
+            News::Forgotten(id) => self.apply_removal(id, Change::Forgotten),
+            News::Expelled(id) => self.apply_removal(id, Change::Expelled),
         }
+    }
+
+    fn apply_removal(&mut self, id: MemberId, change: Change) -> Option<Transition> {
+        let after = self.remove(id)?;
+        let (before, change) = (Some(Arc::clone(&after)), Some(change));
+        Some(Transition { before, after, change, is_me: false, is_record: false })
     }
 
     fn apply_state(

@@ -51,6 +51,7 @@ impl WatchFeed {
     /// Adds a change that happened so long ago.
     pub fn push_event(&mut self, now: Instant, age: Duration, event: &Event) {
         let member = &event.member;
+        // A watcher of an earlier release does not know that an expelled member is gone. The list says it.
         let is_there = event.change != Change::Forgotten;
         self.reported.insert(member.id(), is_there.then(|| Arc::clone(member)));
         let (change, silence) = (WatchChange::Known(event.change), event.silence);

@@ -238,7 +238,7 @@ impl WatchChange {
 }
 
 /// Each change stands at its code. New ones are appended.
-const CHANGES: [Change; 11] = [
+const CHANGES: [Change; 12] = [
     Change::Joined,
     Change::Suspect,
     Change::Alive,
@@ -250,4 +250,5 @@ const CHANGES: [Change; 11] = [
     Change::Suppressed,
     Change::Degraded,
     Change::Recovered,
+    Change::Expelled,
 ];

@@ -232,7 +232,8 @@ impl WatchedList {
     fn change(&mut self, at: Instant, change: WatchChange, silence: Option<Silence>, to: Member) {
         let (id, before) = (to.id(), self.list.get(to.id()).cloned());
         let was_held = self.held.contains_key(&id);
-        let is_forgotten = change == WatchChange::Known(Change::Forgotten);
+        let is_forgotten =
+            matches!(change, WatchChange::Known(Change::Forgotten | Change::Expelled));
         if self.hold(id, (!is_forgotten).then_some(&to)) {
             return;
         }

@@ -14,6 +14,7 @@ use crate::{
     Generation, JoinRefusal, Keys, MemberId, MemberState, Office, OfficeRules, PublishRequest,
     QueryAnswer, QueryId, Record, Revision, Signature, Term, Topic,
     data::map::Head,
+    expel::statement::StatementBody,
     leadership::refusal::{Refusal, Why},
     publish::publication::{Publication, check_coalesce},
     query::{
@@ -124,6 +125,9 @@ impl Part {
             Self::LeadAsk(ask) => write(out, 35, lead_ask_body(ask)),
             Self::LeadAnswer(answer) => write(out, 36, lead_answer_body(answer)),
             Self::LeadRelease(release) => write(out, 37, release),
+            Self::Expulsion(statement) => write(out, 44, StatementBody::from(&**statement)),
+            Self::ExpulsionsFingerprint(fingerprint) => write(out, 45, fingerprint),
+            Self::ExpulsionsWant(known) => write(out, 46, known),
             Self::Send(sent) => write(out, 27, sent),
             Self::SendAck { ticket, answer } => write(out, 28, (ticket, answer)),
         }
@@ -201,6 +205,12 @@ fn decode_part(
         }),
         42 => read(input, Part::Challenge),
         41 => read(input, Part::Proof),
+        44 => {
+            let statement = StatementBody::deserialize(input)?.read()?;
+            Ok(Part::Expulsion(Arc::new(statement)))
+        }
+        45 => read(input, Part::ExpulsionsFingerprint),
+        46 => read(input, Part::ExpulsionsWant),
         27 => read(input, Part::Send),
         28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {

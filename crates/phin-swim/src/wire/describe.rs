@@ -2,8 +2,8 @@
 
 use super::{Answer, Claim, DataLine, Part, QueryReplies, SentBody, Verdict, decode};
 use crate::{
-    Keys, MemberId, Ticket, Version, leadership::refusal::Refusal,
-    publish::publication::Publication,
+    Keys, MemberId, Ticket, Version, expel::statement::AdminStatement,
+    leadership::refusal::Refusal, publish::publication::Publication,
 };
 
 /// Tells each part of a payload in a few words, naming members by `name`. Meant for traces and tests: the words may
@@ -135,6 +135,12 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             format!("lead-answer {} {} {result}", answer.office, answer.term)
         }
         Part::LeadRelease(release) => format!("lead-release {} {}", release.office, release.term),
+        Part::Expulsion(statement) => {
+            let AdminStatement { subject, standing, at, .. } = &**statement;
+            format!("{standing} {} at={at}", name(*subject))
+        }
+        Part::ExpulsionsFingerprint(fingerprint) => format!("expulsions-fingerprint {fingerprint}"),
+        Part::ExpulsionsWant(known) => format!("expulsions-want beside={}", known.len()),
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
     }

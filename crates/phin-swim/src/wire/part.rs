@@ -17,6 +17,7 @@ use crate::{
         proof::{Nonce, Proof},
         signed::SignedVote,
     },
+    expel::statement::AdminStatement,
     leadership::refusal::Refusal,
     publish::publication::Publication,
     query::{reply::Reply, request::QueryKey},
@@ -432,6 +433,12 @@ pub(crate) enum Part {
     LeadAnswer(LeadAnswer),
     /// I give this office up.
     LeadRelease(LeadRelease),
+    /// An administrator states that a member is expelled, or admitted again.
+    Expulsion(Arc<AdminStatement>),
+    /// The fingerprint of the statements of administrators that I have; beside a ping or an ack.
+    ExpulsionsFingerprint(Fingerprint),
+    /// Send me the statements that are not these: each the member that it is about, and its digest.
+    ExpulsionsWant(Vec<(MemberId, u64)>),
 }
 
 impl Part {
@@ -476,6 +483,9 @@ impl Part {
             | Self::QueryAsk(_)
             | Self::LeadAsk(_)
             | Self::LeadRelease(_)
+            | Self::Expulsion(_)
+            | Self::ExpulsionsFingerprint(_)
+            | Self::ExpulsionsWant(_)
             // Most members only pass them on.
             | Self::QueryReplies(_) => false,
         }
@@ -491,6 +501,7 @@ impl Part {
                 | Self::Forget(_)
                 | Self::DataDelta(_)
                 | Self::Publication { .. }
+                | Self::Expulsion(_)
         )
     }
 }

@@ -15,6 +15,7 @@ use crate::{
         proof::{Nonce, Proof},
         signed::SignedVote,
     },
+    expel::statement::{AdminStatement, Standing},
     leadership::refusal::{Refusal, Why},
     member::record::tests::{TestKeys, id, record, version},
     publish::publication::Publication,
@@ -176,7 +177,18 @@ pub(crate) fn samples() -> Vec<Part> {
             term: Term(70_000),
             generation: Generation(3),
         }),
+        expulsion(Some("n3"), Standing::Expelled, Some(u64::MAX)),
+        expulsion(None, Standing::Readmitted, None),
+        Part::ExpulsionsFingerprint(Fingerprint(u64::MAX)),
+        Part::ExpulsionsWant(vec![(id(3), u64::MAX), (id(4), 1)]),
     ]
+}
+
+fn expulsion(name: Option<&str>, standing: Standing, until: Option<u64>) -> Part {
+    let statement = AdminStatement::new([7; 8], id(3), standing, 1_700_000_000_000);
+    let name = name.map(|name| name.try_into().unwrap());
+    let statement = AdminStatement { name, until, ..statement };
+    Part::Expulsion(Arc::new(statement.sign(&TestKeys(200))))
 }
 
 fn signed_vote() -> SignedVote {
@@ -235,6 +247,9 @@ fn read(payload: &[u8]) -> Result<Decoded, DecodeError> {
     decode(payload, &TestKeys(0))
 }
 
+/// The kinds that this release knows.
+const KINDS: [std::ops::RangeInclusive<u8>; 2] = [1..=42, 44..=46];
+
 /// A payload of raw bytes after the version.
 fn raw(body: &[u8]) -> Vec<u8> {
     [&[WIRE_VERSION][..], body].concat()
@@ -286,7 +301,8 @@ fn each_kind_has_a_number_of_its_own() {
     kinds.sort_unstable();
     kinds.dedup();
     assert_eq!(kinds.len(), count);
-    assert_eq!(kinds, (1..=42).collect::<Vec<_>>(), "a new kind has a sample");
+    let known: Vec<_> = KINDS.into_iter().flatten().collect();
+    assert_eq!(kinds, known, "a new kind has a sample");
 }
 
 #[test]
@@ -368,7 +384,7 @@ fn what_is_nested_too_deep_is_refused_without_exhausting_the_stack() {
 fn a_claimed_length_is_not_believed() {
     // Arrays, maps, strings, bytes and extensions that claim up to 4 GiB and bring nothing.
     for marker in [0xdd, 0xdf, 0xdb, 0xc6, 0xc9] {
-        for kind in 1..=39 {
+        for kind in KINDS.into_iter().flatten() {
             for nested in [&[][..], &[0x92], &[0x93, 0x00]] {
                 let claim = [&[kind][..], nested, &[marker, 0xff, 0xff, 0xff, 0xff, 0x01]].concat();
                 assert!(read(&raw(&claim)).is_err(), "kind {kind}, marker {marker:#x}");
@@ -483,6 +499,22 @@ fn what_cannot_be_is_refused() {
         assert_eq!(read(&raw(&vote)).is_ok(), is_read, "vote {signed:x?}");
         let verdict = [&[38, 0x92][..], &verdict, &[0x91], &signed].concat();
         assert_eq!(read(&raw(&verdict)).is_ok(), is_read, "verdict {signed:x?}");
+    }
+
+    // A statement with a standing that does not exist, with a name that is none, and without its signature.
+    let statement = |standing: u8, name: &[u8], signature: &[u8]| {
+        let fields = [&[0xc4, 8][..], &[7; 8], &member, name, &[9, standing, 0xc0, 0xc4, 8]];
+        [&[44, 0x98][..], &fields.concat(), &[5; 8], signature].concat()
+    };
+    for (statement, is_read) in [
+        (statement(1, &[0xa1, b'n'], &signature(64)), true),
+        (statement(2, &[0xa0], &signature(64)), true),
+        (statement(0, &[0xa0], &signature(64)), false),
+        (statement(3, &[0xa0], &signature(64)), false),
+        (statement(1, &[0xa1, b' '], &signature(64)), false),
+        (statement(1, &[0xa0], &signature(63)), false),
+    ] {
+        assert_eq!(read(&raw(&statement)).is_ok(), is_read, "{statement:x?}");
     }
 
     let left = Entry { state: MemberState::Left, record: record(5, version(0, 0)) };

@@ -14,9 +14,10 @@ use std::{
 };
 
 use phin_swim::{
-    Config, DataUpdate, Disconnection, Generation, HostAnswer, Instant, Local, MemberId, Name,
-    NotTaken, OfficeRules, Output, Peer, PublishRequest, QueryAnswer, QueryId, QueryRequest,
-    QueryToken, Question, Select, SendRequest, Swim, describe,
+    AdminStatement, Config, DataUpdate, Disconnection, Expelling, ExpulsionEvent, Generation,
+    HostAnswer, Instant, Keys, Local, MemberId, Name, NotTaken, OfficeRules, Output, Peer,
+    PublishRequest, QueryAnswer, QueryId, QueryRequest, QueryToken, Question, Select, SendRequest,
+    Standing, Swim, describe,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,6 +26,8 @@ use keys::{TestKeys, addr, id, name};
 use release::Release;
 use script::{Fate, Host, Rule, duration, host, number, option, text};
 
+/// The keys of the administrator, which no node has.
+const ADMIN: TestKeys = TestKeys(usize::MAX);
 /// Every message takes this long.
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -293,6 +296,8 @@ impl Scenario {
                 self.input(node(0), |swim, now| result = swim.forget(now, member));
                 self.print_refusal(node(0), result);
             }
+            "expel" => self.administer(node(0), node(1), Standing::Expelled),
+            "readmit" => self.administer(node(0), node(1), Standing::Readmitted),
             "kill" => self.node(node(0)).process = Process::Killed,
             "restart" => {
                 let next = self.nodes[&node(0)].generation + 1;
@@ -421,7 +426,13 @@ impl Scenario {
         local.profile.tags = tags;
         let keys = Arc::new(TestKeys(node));
         let seed = self.seed.wrapping_mul(1_000) + node as u64;
-        let swim = Swim::new(self.now, local, self.config.clone(), keys, seed).unwrap();
+        let mut swim = Swim::new(self.now, local, self.config.clone(), keys, seed).unwrap();
+        let mut expelling = Expelling::of(&mut swim, self.now);
+        expelling.set_admin_keys(&[ADMIN.public_key()]);
+        if let Some(earlier) = self.nodes.get(&node) {
+            let kept = Expelling::statements(&earlier.swim).map(|kept| (**kept).clone());
+            expelling.restore(kept.collect());
+        }
         let node_state = Node {
             swim,
             process: Process::Running,
@@ -593,6 +604,12 @@ impl Scenario {
                     self.show("offices", format!("{} n{node} {text}", self.now));
                 }
             }
+            Output::Expulsion(event) => {
+                if let ExpulsionEvent::Stated(statement) = event {
+                    let AdminStatement { subject, standing, .. } = *statement;
+                    self.show_event(node, format!("{} {standing}", name(subject)));
+                }
+            }
             Output::LeaveConfirmed(by) => {
                 self.show_event(node, format!("leave confirmed by {}", name(by)));
             }
@@ -663,6 +680,15 @@ impl Scenario {
     }
 
     /// A call was refused, if it was.
+    /// The administrator hands a statement about a member to a node.
+    fn administer(&mut self, node: usize, subject: usize, standing: Standing) {
+        let at = (self.now - Instant::START).as_millis() as u64;
+        let statement = AdminStatement::new([0; 8], id(subject), standing, at).sign(&ADMIN);
+        let mut result = Ok(());
+        self.input(node, |swim, now| result = Expelling::of(swim, now).state(statement));
+        self.print_refusal(node, result);
+    }
+
     fn print_refusal(&mut self, node: usize, result: Result<(), impl std::fmt::Display>) {
         if let Err(error) = result {
             let line = format!("{} n{node} refuses: {error}", self.now);

@@ -2,6 +2,7 @@
 //! a transport that drops what a cut forbids.
 
 use std::{
+    collections::HashMap,
     future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError, mpsc as blocking},
@@ -170,6 +171,10 @@ impl Transport for Cuttable {
 
     fn replace_credentials(&self, credentials: &Credentials) -> Result<usize, CredentialsError> {
         self.inner.replace_credentials(credentials)
+    }
+
+    fn set_expelled(&self, expelled: HashMap<PeerId, Bytes>) -> usize {
+        self.inner.set_expelled(expelled)
     }
 
     fn redial(&self, to: Peer) {
