@@ -155,6 +155,7 @@ fn timers_about(id: MemberId, of: Version, sequence: Sequence, round: u16) -> Ve
         Timer::Sweep => Timer::Sweep,
         Timer::Leadership => Timer::Leadership,
         Timer::SendDeadline(_) => Timer::SendDeadline(crate::Ticket(7)),
+        Timer::PingEnd(_) => Timer::PingEnd(crate::PingId(7)),
     ]
 }
 

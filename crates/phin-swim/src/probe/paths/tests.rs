@@ -131,7 +131,8 @@ fn only_those_that_were_asked_answer() {
     assert!(rooms.at(10_100).answer(third, &Part::Nack { sequence: Sequence(3) }));
     assert!(rooms.answer(fourth, &Part::Nack { sequence: Sequence(4) }));
     rooms.effects();
-    assert!(rooms.answer(1, &rooms.ack(2)));
+    let last = rooms.ack(2);
+    assert!(rooms.answer(1, &last));
     rooms.run();
     let Some(Output::Pinged { paths, .. }) = rooms.outputs.pop_back() else {
         panic!("it is over");
