@@ -260,6 +260,48 @@ impl std::ops::Deref for Params {
     }
 }
 
+impl Config {
+    /// Checks the bounds of all settings, as the start of a node does.
+    ///
+    /// # Errors
+    /// A setting is out of bounds.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        Params::try_from(self.clone()).map(drop)
+    }
+
+    /// Takes over the settings of another configuration that can change while a node runs.
+    fn take_over_running(&mut self, from: &Self) {
+        self.max_members = from.max_members;
+        self.retention = from.retention;
+        self.evict_degraded_after = from.evict_degraded_after;
+        self.flap_suppress = from.flap_suppress;
+        self.flap_reuse = from.flap_reuse;
+        self.flap_half_life = from.flap_half_life;
+        self.max_data_bytes = from.max_data_bytes;
+        self.max_total_data_bytes = from.max_total_data_bytes;
+        self.max_publications_per_second = from.max_publications_per_second;
+        self.max_published_bytes_per_second = from.max_published_bytes_per_second;
+        self.max_recent_publication_bytes = from.max_recent_publication_bytes;
+    }
+}
+
+impl Params {
+    /// This configuration instead of the present one of a running node.
+    pub(crate) fn changed_to(&self, config: Config) -> Result<Self, ConfigError> {
+        let mut possible = self.0.clone();
+        possible.take_over_running(&config);
+        match possible == config {
+            true => config.try_into(),
+            false => Err(ConfigError {
+                setting: "config",
+                value: "another one in what cannot change".to_owned(),
+                allowed: "a change of limits, retention and flapping while the node runs"
+                    .to_owned(),
+            }),
+        }
+    }
+}
+
 impl TryFrom<Config> for Params {
     type Error = ConfigError;
 

@@ -129,6 +129,19 @@ impl Flaps {
         }
     }
 
+    /// The settings have changed: members are suppressed until their penalties have decayed by the new ones.
+    pub(crate) fn plan_releases(&self, ctx: &mut Ctx, list: &mut MembershipList) {
+        let (now, half_life) = (ctx.now, ctx.params.flap_half_life);
+        let suppressed =
+            self.penalties.keys().filter(|&&id| list.snapshot().suppression(id).is_some());
+        for id in suppressed.copied().collect::<Vec<_>>() {
+            let penalty = self.penalty(now, id, half_life);
+            let until = now + ctx.params.suppression_time(penalty);
+            list.suppress_until(id, until);
+            ctx.timers.set(until, Timer::Release(id));
+        }
+    }
+
     /// The penalty of a member as it is now: one for each death, halved in each half-life; zero of a steady one.
     pub(crate) fn penalty(&self, now: Instant, id: MemberId, half_life: Duration) -> f64 {
         self.penalties.get(&id).map_or(0.0, |penalty| penalty.left(now, half_life))

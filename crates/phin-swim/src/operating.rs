@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Instant, MemberId, PingRefusal, PingStarted, Swim,
+    Config, ConfigError, Instant, MemberId, PingRefusal, PingStarted, Swim,
     core::Core,
     probe::{
         paths::{MAX_TIMEOUT, MIN_TIMEOUT, ping_all},
@@ -44,8 +44,31 @@ impl<'a> Operating<'a> {
     }
 }
 
+impl Operating<'_> {
+    /// Has the node use this configuration from now on.
+    ///
+    /// Only these settings can change while a node runs: [`Config::retention`], [`Config::max_members`], the limits of data and
+    /// publications, [`Config::evict_degraded_after`], and those of flapping. Members above a limit that was lowered stay. What was
+    /// forgotten is not remembered again.
+    ///
+    /// # Errors
+    /// A setting is out of bounds, or is another than the present one and cannot change. Nothing changes then.
+    pub fn reconfigure(self, config: Config) -> Result<(), ConfigError> {
+        let Core { ctx, list, forgotten, flaps, .. } = &mut *self.core;
+        let changed = ctx.params.changed_to(config)?;
+        ctx.params = changed;
+        forgotten.plan_next_sweep(ctx, list);
+        flaps.plan_releases(ctx, list);
+        self.core.run();
+        Ok(())
+    }
+}
+
 impl std::fmt::Debug for Operating<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Operating").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

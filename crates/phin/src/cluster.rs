@@ -10,7 +10,7 @@ use std::{
 };
 
 use phin_quic::ClusterName;
-use phin_swim::{Data, DataEvent, Link, MemberId, Members, Neighbours};
+use phin_swim::{Config, Data, DataEvent, Link, MemberId, Members, Neighbours, Operating};
 use tokio::{
     sync::{mpsc, watch},
     time::timeout,
@@ -18,8 +18,8 @@ use tokio::{
 
 use crate::{
     AdvertiseError, Builder, ForgetError, JoinError, Joined, Moment, PhiSubscription,
-    RefusedHandshake, Report, SetSeedsError, StartError, Stats, Stopped, SubscribePhiError,
-    Subscription, Unreached,
+    ReconfigureError, RefusedHandshake, Report, SetSeedsError, StartError, Stats, Stopped,
+    SubscribePhiError, Subscription, Unreached,
     answers::Answers,
     clock::Clock,
     command::{Command, Node, Question},
@@ -184,6 +184,19 @@ impl Cluster {
         self.ask(|_, _| ()).await?;
         self.shared.seeds.send_replace(parsed);
         Ok(())
+    }
+
+    /// Has the node use this configuration from now on.
+    ///
+    /// These settings can change while a node runs: [`Config::retention`], [`Config::max_members`], the limits of data and
+    /// publications, [`Config::evict_degraded_after`], and those of flapping. The others must be as they are. Members above a limit
+    /// that was lowered stay.
+    ///
+    /// # Errors
+    /// A setting is out of bounds, or is another than the present one and cannot change: nothing changes then. Or the node has been
+    /// shut down.
+    pub async fn reconfigure(&self, config: Config) -> Result<(), ReconfigureError> {
+        Ok(self.ask(move |node, now| Operating::of(node.swim(), now).reconfigure(config)).await??)
     }
 
     /// Whether this node is in the cluster: a seed has admitted it, another member is known, or it was given

@@ -233,6 +233,18 @@ pub enum QueryError {
     Stopped(#[from] Stopped),
 }
 
+/// Why a running node did not change its configuration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconfigureError {
+    /// A setting is out of bounds, or cannot change while the node runs.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The node has been shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
 /// Why a member was not pinged.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -128,8 +128,8 @@ pub use credentials::Credentials;
 pub use data::{DataNotice, DataSubscription};
 pub use error::{
     AdvertiseError, ExpelError, ForgetError, JoinError, PingError, PublishError, PutDataError,
-    QueryError, ReplaceCredentialsError, SendError, SetSeedsError, SetTagError, StandError,
-    StartError, Stopped, SubscribePhiError,
+    QueryError, ReconfigureError, ReplaceCredentialsError, SendError, SetSeedsError, SetTagError,
+    StandError, StartError, Stopped, SubscribePhiError,
 };
 pub use join::{DEFAULT_PORT, Joined};
 pub use leadership::{Candidacy, Leader, LeaderSubscription, Tenure};

@@ -131,12 +131,16 @@ impl Reloader {
             changed.retain(|name| CREDENTIAL_FILES.contains(name));
         }
         let has_changed = |name: &str| changed.contains(&name);
+        let config = config_to_apply(&running.config.value, &read.config.value, &changed);
+        if let Some(config) = &config {
+            config.check().map_err(|error| refused(with_causes(&error)))?;
+        }
         let tags = match has_changed("tags") {
             true => Some(self.check_tags(&running.tags, &read.tags).await?),
             false => None,
         };
         let mut reloaded = Reloaded::default();
-        // First, because only this can fail; it changes everything or nothing.
+        // First, because only this can fail beside what was checked; it changes everything or nothing.
         if changed.iter().any(|name| ADMISSION.contains(name)) {
             let credentials = read.credentials();
             let replaced = self.cluster.replace_credentials(credentials).await;
@@ -151,6 +155,11 @@ impl Reloader {
         if has_changed("join") {
             let set = self.cluster.set_seeds(&read.join).await;
             set.map_err(|error| refused(with_causes(&error)))?;
+        }
+        if let Some(config) = config {
+            let applied = self.cluster.reconfigure(config.clone()).await;
+            applied.map_err(|error| refused(with_causes(&error)))?;
+            running.config.value = config;
         }
         self.apply(running, &read, &changed).await;
         let is_applied = |name: &&str| self.can_apply(name, running, &read);
@@ -192,6 +201,7 @@ impl Reloader {
             name => {
                 ADMISSION.contains(&name)
                     || PROGRAMS.contains(&name)
+                    || PROTOCOL.contains(&name)
                     || ["tags", "join", "log", "watch-files"].contains(&name)
             }
         }
@@ -225,6 +235,39 @@ impl Reloader {
         }
         Ok(changes)
     }
+}
+
+/// The configuration with those changes that can be applied, if there are any.
+fn config_to_apply(
+    running: &phin::Config,
+    read: &phin::Config,
+    changed: &[&'static str],
+) -> Option<phin::Config> {
+    let mut config = running.clone();
+    for &name in changed.iter().filter(|name| PROTOCOL.contains(name)) {
+        match name {
+            "evict-degraded-after" => config.evict_degraded_after = read.evict_degraded_after,
+            "flap-half-life" => config.flap_half_life = read.flap_half_life,
+            // The default of the one is a part of the other.
+            "flap-reuse" | "flap-suppress" => {
+                config.flap_reuse = read.flap_reuse;
+                config.flap_suppress = read.flap_suppress;
+            }
+            "max-data" => config.max_data_bytes = read.max_data_bytes,
+            "max-publications-per-second" => {
+                config.max_publications_per_second = read.max_publications_per_second;
+            }
+            "max-published-bytes-per-second" => {
+                config.max_published_bytes_per_second = read.max_published_bytes_per_second;
+            }
+            "max-recent-publication-bytes" => {
+                config.max_recent_publication_bytes = read.max_recent_publication_bytes;
+            }
+            "retention" => config.retention = read.retention,
+            other => debug_assert!(false, "{other} is not applied"),
+        }
+    }
+    (config != *running).then_some(config)
 }
 
 /// The rules of access to HTTP, if they are for the address at which the node listens. Those for another one might need no
@@ -291,6 +334,42 @@ struct Seen {
 const ADMISSION: &[&str] = &["key-file", "ca", "cert", "key", "crl", "admin-key"];
 /// The settings of access to HTTP.
 const HTTP: &[&str] = &["http-token-file", "http-allow-remote-writes", "http-host"];
+/// The settings of the protocol that can change while the node runs.
+const PROTOCOL: &[&str] = &[
+    "evict-degraded-after",
+    "flap-half-life",
+    "flap-reuse",
+    "flap-suppress",
+    "max-data",
+    "max-publications-per-second",
+    "max-published-bytes-per-second",
+    "max-recent-publication-bytes",
+    "retention",
+];
 const PROGRAMS: &[&str] = &["on", "answer", "hook-timeout"];
 /// How often files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_of_the_protocol_is_taken_over() {
+        let (running, mut read) = (phin::Config::lan(), phin::Config::lan());
+        read.evict_degraded_after = Some(Duration::from_secs(77));
+        read.flap_half_life *= 2;
+        (read.flap_reuse, read.flap_suppress) = (1.5, 9.0);
+        read.max_data_bytes += 1;
+        read.max_publications_per_second += 1;
+        read.max_published_bytes_per_second += 1;
+        read.max_recent_publication_bytes += 1;
+        read.retention *= 2;
+        assert_eq!(config_to_apply(&running, &read, PROTOCOL), Some(read.clone()));
+        assert_eq!(config_to_apply(&running, &read, &["period", "tags"]), None);
+        for name in PROTOCOL {
+            let config = config_to_apply(&running, &read, &[name]).unwrap();
+            assert!(config != running && config != read, "{name}");
+        }
+    }
+}

@@ -343,7 +343,7 @@ fn settings_of_the_file_are_applied_or_need_a_restart() {
 
     let good = format!(
         "log = \"debug\"\njoin = [\"{}\"]\non = \"joined={hook}\"\nretention = \"48h\"\n\
-         http_host = \"a.example\"\n[tags]\nrole = \"web,api\"\n",
+         http_host = \"a.example\"\nclosed_port = 11\n[tags]\nrole = \"web,api\"\n",
         first.addr
     );
     files.write("phin.toml", &good.replace("48h", "1ms"));
@@ -358,10 +358,10 @@ fn settings_of_the_file_are_applied_or_need_a_restart() {
     let reloaded = reload(&node);
     assert_eq!(
         reloaded["applied"],
-        json!(["--http-host", "--join", "--log", "--on", "--tag"]),
+        json!(["--http-host", "--join", "--log", "--on", "--retention", "--tag"]),
         "{reloaded}"
     );
-    assert_eq!(reloaded["needs_restart"], json!(["--retention"]));
+    assert_eq!(reloaded["needs_restart"], json!(["--closed-port"]));
     assert_eq!(tags(&node), json!({"own": "kept", "role": "web,api"}));
     first.event_of("joined", "n1");
     let start = Instant::now();
@@ -374,7 +374,33 @@ fn settings_of_the_file_are_applied_or_need_a_restart() {
     assert_eq!(request(&node.http, named).status, 200);
     // It is still to come.
     let again = said(&["reload"], &node);
-    assert_eq!(again, "needs a restart: --retention\n");
+    assert_eq!(again, "needs a restart: --closed-port\n");
+}
+
+#[test]
+fn settings_of_the_protocol_are_applied_to_what_is_there_already() {
+    let files = Files::new();
+    let config = files.write("phin.toml", "retention = \"48h\"\n");
+    let node = Node::start(&["--name", "n1", "--config", &config]);
+    let mut n2 = Node::join("n2", &node);
+    node.event_of("joined", "n2");
+    n2.signal(rustix::process::Signal::KILL);
+    n2.wait();
+    node.event_of("dead", "n2");
+    files.write("phin.toml", "retention = \"5s\"\nflap_suppress = 3\nmax_data = \"1KiB\"\n");
+    let applied = json!(["--flap-suppress", "--max-data", "--retention"]);
+    let reloaded = reload(&node);
+    assert_eq!((&reloaded["applied"], &reloaded["needs_restart"]), (&applied, &json!([])));
+    node.event_of("forgotten", "n2");
+    let long = "x".repeat(2_000);
+    assert_eq!(ask(&node, "PUT", "/v1/data/key", &long).status, 413);
+    // One value that is not allowed: all stay as they are.
+    files.write("phin.toml", "retention = \"6s\"\nmax_data = \"9KiB\"\nflap_suppress = 1\n");
+    assert!(refused(&node).contains("flap_suppress is \"1\""));
+    assert_eq!(ask(&node, "PUT", "/v1/data/key", &long).status, 413);
+    files.write("phin.toml", "");
+    assert_eq!(reload(&node)["applied"], applied);
+    assert_eq!(ask(&node, "PUT", "/v1/data/key", &long).status, 200);
 }
 
 #[test]
