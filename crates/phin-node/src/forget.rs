@@ -1,11 +1,10 @@
 //! `phin forget`: makes a running node, and with it the cluster, forget a member that died or left.
 
-use std::io::{self, Write};
-
 use crate::{
     client::{Client, Target, member_path},
     events::Forgotten,
     failure::Failure,
+    show::Form,
     text::short,
 };
 
@@ -22,12 +21,15 @@ pub(crate) struct Args {
     member: String,
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn forget(args: &Args) -> Result<(), Failure> {
     let path = member_path(&args.member, "forget");
-    let Forgotten { forgotten } = Client::new(&args.target)?.post(&path)?;
+    let answer: Forgotten = Client::new(&args.target)?.post(&path)?;
+    let forgotten = &answer.forgotten;
     let id = short(&forgotten.id.to_string());
-    let text = format!("forgot {} ({id}), {}\n", forgotten.name, forgotten.state);
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    let text = format!("forgot {} ({id}), {}", forgotten.name, forgotten.state);
+    args.form.print(&answer, &text)
 }

@@ -1,12 +1,11 @@
 //! `phin leave`: makes a running node leave its cluster and end.
 
-use std::io::{self, Write};
-
 use phin::Departure;
 
 use crate::{
     client::{Client, Target},
     failure::Failure,
+    show::Form,
 };
 
 /// Make a running node leave its cluster and exit
@@ -15,10 +14,13 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn leave(args: &Args) -> Result<(), Failure> {
-    let Departure { confirmed, asked, .. } = Client::new(&args.target)?.post("/v1/leave")?;
-    let text = format!("left; confirmed by {confirmed} of {asked} members\n");
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    let departure: Departure = Client::new(&args.target)?.post("/v1/leave")?;
+    let Departure { confirmed, asked, .. } = departure;
+    let text = format!("left; confirmed by {confirmed} of {asked} members");
+    args.form.print(&departure, &text)
 }

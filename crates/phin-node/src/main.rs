@@ -46,6 +46,7 @@ mod run;
 mod send;
 mod serve;
 mod settings;
+mod show;
 mod slips;
 mod supervisor;
 mod suspicion;

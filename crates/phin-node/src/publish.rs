@@ -1,7 +1,5 @@
 //! `phin publish`: publishes a message to all members through a running node.
 
-use std::io::{self, Write};
-
 use phin::{Filter, Publication, Topic};
 
 use crate::{
@@ -9,6 +7,7 @@ use crate::{
     failure::Failure,
     input::bytes_of,
     message::Published,
+    show::Form,
 };
 
 /// Publish a message to all members
@@ -34,6 +33,8 @@ pub(crate) struct Args {
     coalesce: Option<String>,
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn publish(args: &Args) -> Result<(), Failure> {
@@ -45,7 +46,8 @@ pub(crate) fn publish(args: &Args) -> Result<(), Failure> {
         query.append_pair("coalesce", key);
     }
     let path = format!("/v1/publish/{}?{}", in_path(args.topic.as_str()), query.finish());
-    let Published { topic, sequence, bytes } = client.post_bytes(&path, &body)?;
-    let text = format!("published to {topic}, {bytes} bytes, number {sequence}\n");
-    Ok(io::stdout().write_all(text.as_bytes())?)
+    let published: Published = client.post_bytes(&path, &body)?;
+    let Published { topic, sequence, bytes } = &published;
+    let text = format!("published to {topic}, {bytes} bytes, number {sequence}");
+    args.form.print(&published, &text)
 }

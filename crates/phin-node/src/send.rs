@@ -1,9 +1,6 @@
 //! `phin send`: sends a message to one member through a running node.
 
-use std::{
-    io::{self, Write},
-    time::Duration,
-};
+use std::time::Duration;
 
 use phin::{Message, Topic};
 
@@ -13,6 +10,7 @@ use crate::{
     http::send::MAX_SEND_TIMEOUT,
     input::bytes_of,
     message::Delivered,
+    show::Form,
 };
 
 /// Send a message to one member, and wait until its application has taken it
@@ -42,6 +40,8 @@ pub(crate) struct Args {
     datagram: bool,
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn send(args: &Args) -> Result<(), Failure> {
@@ -59,9 +59,10 @@ pub(crate) fn send(args: &Args) -> Result<(), Failure> {
     }
     let (member, topic) = (in_path(&args.member), in_path(args.topic.as_str()));
     let path = format!("/v1/send/{member}/{topic}?{}", query.finish());
-    let Delivered { delivered, member, bytes, .. } = client.post_bytes(&path, &body)?;
+    let answer: Delivered = client.post_bytes(&path, &body)?;
+    let Delivered { delivered, member, bytes, .. } = &answer;
     let (to, how) = (member.label(), if delivered.is_some() { "delivered" } else { "sent" });
-    Ok(io::stdout().write_all(format!("{how} to {to}, {bytes} bytes\n").as_bytes())?)
+    args.form.print(&answer, &format!("{how} to {to}, {bytes} bytes"))
 }
 
 fn timeout(text: &str) -> Result<Duration, String> {

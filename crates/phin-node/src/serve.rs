@@ -1,12 +1,11 @@
 //! `phin drain` and `phin serve`: say of a running node whether it takes work.
 
-use std::io::{self, Write};
-
 use phin::{Reason, ServingState};
 
 use crate::{
     client::{Client, Target},
     failure::Failure,
+    show::Form,
 };
 
 /// Announce that a running node finishes its work and takes no more
@@ -19,6 +18,8 @@ use crate::{
 pub(crate) struct DrainArgs {
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Announce that a running node takes work, or with --not that it cannot
@@ -33,10 +34,12 @@ pub(crate) struct ServeArgs {
     /// It cannot work, for this reason: 1 to 64 bytes
     #[arg(long, value_name = "REASON", value_parser = reason)]
     not: Option<Reason>,
+    #[command(flatten)]
+    form: Form,
 }
 
 pub(crate) fn drain(args: &DrainArgs) -> Result<(), Failure> {
-    set(&args.target, &ServingState::Draining)
+    set(&args.target, args.form, &ServingState::Draining)
 }
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
@@ -44,12 +47,12 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         None => ServingState::Serving,
         Some(reason) => ServingState::NotServing(reason.clone()),
     };
-    set(&args.target, &serving)
+    set(&args.target, args.form, &serving)
 }
 
-fn set(target: &Target, serving: &ServingState) -> Result<(), Failure> {
+fn set(target: &Target, form: Form, serving: &ServingState) -> Result<(), Failure> {
     let serving: ServingState = Client::new(target)?.put("/v1/serving", serving)?;
-    Ok(io::stdout().write_all(format!("{serving}\n").as_bytes())?)
+    form.print(&serving, &serving.to_string())
 }
 
 fn reason(text: &str) -> Result<Reason, phin::ReasonError> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "clippy takes only functions marked as tests for tests")]
 
 mod admission;
+mod answers;
 mod browser;
 mod bundles;
 mod certificates;
