@@ -139,7 +139,7 @@ impl Browser {
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 
-    /// What went wrong in the tabs so far.
+    /// The errors and warnings of the tabs so far.
     pub(crate) fn problems(&mut self) -> &[String] {
         // Everything that they said before this answer has arrived with it.
         self.call("Browser.getVersion", json!({}), None);

@@ -79,7 +79,7 @@ fn the_page_follows_a_death() {
     let tab = browser.open(&url(&n1));
     browser.until(&tab, "showing all", &alive(4));
 
-    // What others chose is text.
+    // Names, tags and data of others are text.
     browser.until(&tab, "showing a hostile tag", &shows(hostile, tag));
     browser.value(&tab, &format!("{}.click()", row(hostile)));
     browser.until(
