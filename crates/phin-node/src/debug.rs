@@ -1,4 +1,4 @@
-//! `phin debug`: one file with what is needed to find out what is wrong with a node.
+//! `phin debug`: collects diagnostics of a running node in one file.
 
 use std::{
     io::{self, Write},
@@ -113,7 +113,7 @@ impl Bundle {
         };
         let ids = members.iter().filter(trouble).filter_map(|member| member["id"].as_str());
         for id in ids.take(MAX_SUSPICIONS) {
-            // What another node sends is no name of a file.
+            // A text of another node is no name of a file.
             let name: String = id.chars().filter(char::is_ascii_hexdigit).take(32).collect();
             let why = client.get::<Value>(&member_path(id, "why"));
             self.add_json(&format!("why/{name}.json"), why);

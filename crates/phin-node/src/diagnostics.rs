@@ -1,4 +1,4 @@
-//! What a node says of itself for a bundle of diagnostics, without secrets.
+//! The state of a node, as it describes itself for a bundle of diagnostics, without secrets.
 
 use std::{
     collections::{BTreeMap, VecDeque},

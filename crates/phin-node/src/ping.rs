@@ -21,7 +21,7 @@ use crate::{
 /// Try every path from a running node to a member, and show how long each takes
 ///
 /// The node pings the member by datagram, by stream, and through up to 8 other members; and it asks the member's host whether the
-/// process is there. A time is that of the whole way and back; with a handshake if there was no connection. What does not answer is
+/// process is there. A time is that of the whole way and back; with a handshake if there was no connection. A missing answer is
 /// no evidence against the member. The exit code is 0 if the member itself answered the node, and otherwise 3.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:\n  phin ping n3\n  phin ping n3 --count 5 --json")]
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     target: Target,
 }
 
-/// What a node found on the paths to a member.
+/// The outcomes on the paths from a node to a member.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Pinged {
     pub(crate) member: BriefMember,

@@ -1,4 +1,4 @@
-//! [`Operating`]: what an operator does with a node.
+//! [`Operating`]: the actions of an operator on a node.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Does with a node what an operator asks for, at one moment.
+/// The actions of an operator on a node, at one moment.
 pub struct Operating<'a> {
     core: &'a mut Core,
 }
@@ -22,7 +22,7 @@ impl<'a> Operating<'a> {
     /// The longest one.
     pub const MAX_PING_TIMEOUT: Duration = MAX_TIMEOUT;
 
-    /// What an operator does with this node.
+    /// The actions on this node.
     pub fn of(swim: &'a mut Swim, now: Instant) -> Self {
         Self { core: swim.core.begin(now) }
     }
@@ -48,8 +48,7 @@ impl Operating<'_> {
     /// Has the node use this configuration from now on.
     ///
     /// Only these settings can change while a node runs: [`Config::retention`], [`Config::max_members`], the limits of data and
-    /// publications, [`Config::evict_degraded_after`], and those of flapping. Members above a limit that was lowered stay. What was
-    /// forgotten is not remembered again.
+    /// publications, [`Config::evict_degraded_after`], and those of flapping. Members above a limit that was lowered stay.
     ///
     /// # Errors
     /// A setting is out of bounds, or is another than the present one and cannot change. Nothing changes then.

@@ -60,7 +60,7 @@ pub(crate) enum Timer {
     Sweep,
     /// The answer to this message would come too late.
     SendDeadline(Ticket),
-    /// What this ping for an operator has not found yet comes too late.
+    /// Answers to this ping for an operator come too late from now on.
     PingEnd(PingId),
 }
 

@@ -6,7 +6,7 @@ use phin_swim::{HostAnswer, MemberId, Operating, PathPing, PingOutcome, PingPath
 
 use crate::{Cluster, PingError, Stopped, command::PingAnswers};
 
-/// What a ping of a member by all paths found ([`Cluster::ping`]).
+/// The outcomes of a ping of a member by all paths ([`Cluster::ping`]).
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct PingReport {

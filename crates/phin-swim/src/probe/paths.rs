@@ -1,7 +1,7 @@
 //! Pings for an operator: each path to a member is tried once, all at the same moment, and timed.
 //!
-//! They stand beside the detector. No round plans them and no case counts them, so a missing answer is no evidence here. What
-//! the member itself answers is a sign of life, as any message of it is. A helper treats its part as any ping-req.
+//! They stand beside the detector. No round plans them and no case counts them, so a missing answer is no evidence here. An
+//! answer of the member itself is a sign of life, as any message of it is. A helper treats its part as any ping-req.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 

@@ -140,7 +140,7 @@ fn only_those_that_were_asked_answer() {
     let outcomes: Vec<_> = paths.iter().map(|ping| ping.outcome).collect();
     let answered = |millis| PingOutcome::Answered(ms(millis));
     assert_eq!(outcomes, [answered(7), answered(100), answered(9), PingOutcome::NotReached]);
-    // What comes later is for nobody here, and its timer has nothing to end.
+    // A later answer is for nobody here, and the timer has nothing to end.
     assert!(!rooms.answer(1, &ack));
     rooms.path_pings.end(&mut rooms.ctx, PingId(1));
     assert!(rooms.effects().is_empty());
