@@ -579,16 +579,16 @@ impl<T: Transport> Driver<T> {
         let name = statement.name.as_ref().map(phin_swim::Name::as_str);
         match (is_over, standing) {
             (true, _) => {
-                info!(member = %subject, name, %standing, at, %key, "a statement of an administrator ended")
+                info!(member = %subject, name, %standing, at, %key, "a statement of an administrator ended");
             }
             (false, Standing::Expelled) if subject == self.swim.id() => {
                 error!(at, %key, "this node is expelled from the cluster by a statement of an administrator; members refuse it");
             }
             (false, Standing::Expelled) => {
-                warn!(member = %subject, name, at, %key, "member is expelled by a statement of an administrator")
+                warn!(member = %subject, name, at, %key, "member is expelled by a statement of an administrator");
             }
             (false, Standing::Readmitted) => {
-                info!(member = %subject, name, at, %key, "member may return by a statement of an administrator")
+                info!(member = %subject, name, at, %key, "member may return by a statement of an administrator");
             }
         }
     }
@@ -601,7 +601,7 @@ impl<T: Transport> Driver<T> {
         match taken {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                debug!(%addr, %error, "refused as expelled, by a statement of no effect here")
+                debug!(%addr, %error, "refused as expelled, by a statement of no effect here");
             }
             None => debug!(%addr, "refused as expelled, without a statement about this node"),
         }

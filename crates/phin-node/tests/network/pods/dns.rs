@@ -22,9 +22,12 @@ struct Zone {
     /// The address of each pod.
     pods: BTreeMap<String, Ipv4Addr>,
     /// The answers given lately, the denials among them.
-    cache: BTreeMap<(String, u16), (Instant, Option<Vec<Data>>)>,
+    cache: BTreeMap<Question, (Instant, Option<Vec<Data>>)>,
     queries: usize,
 }
+
+/// A name and the type of records.
+type Question = (String, u16);
 
 /// The data of a record.
 #[derive(Clone)]

@@ -127,7 +127,7 @@ fn pings_for_others_have_a_limit_in_all_and_for_each_member() {
     let mut rooms = Rooms::of(6);
     let ask = |rooms: &mut Rooms, from: u8, times: usize| {
         (0..times).for_each(|_| {
-            rooms.probe().handle_ping_req(peer(from), Some(Sequence(70)), (id(1), None))
+            rooms.probe().handle_ping_req(peer(from), Some(Sequence(70)), (id(1), None));
         });
         (rooms.senses.pings.relays(), rooms.ctx.stats.relays_refused)
     };
