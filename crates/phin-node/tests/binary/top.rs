@@ -23,8 +23,8 @@ use crate::harness::{Node, PATIENCE, failure_of, phin, said};
 fn once_prints_members_with_the_troubled_first() {
     let n1 = Node::start(&["--name", "n1", "--tag", "zone=a"]);
     let _n2 = Node::join("n2", &n1);
-    let mut n3 = Node::join("n3", &n1);
     n1.event_of("joined", "n2");
+    let mut n3 = Node::join("n3", &n1);
     n1.event_of("joined", "n3");
     n3.signal(Signal::KILL);
     n3.wait();
