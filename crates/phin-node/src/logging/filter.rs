@@ -176,6 +176,12 @@ mod tests {
         (LogFilter::new("off", apply), applied)
     }
 
+    /// Lets so many seconds pass.
+    async fn pass(seconds: u64) {
+        // tidy: allow sleep: time is the subject, and the clock is paused
+        sleep_until(Instant::now() + Duration::from_secs(seconds)).await;
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_temporary_filter_ends_by_itself_or_by_a_later_one_or_by_a_change_of_the_setting() {
         let (filter, applied) = filter();
@@ -183,19 +189,19 @@ mod tests {
         let status = filter.set_for("debug", Duration::from_secs(60));
         let (shown, setting) = ("debug".to_owned(), "off".to_owned());
         assert_eq!(status, LogStatus { filter: shown, setting, remaining_s: Some(60.0) });
-        sleep_until(Instant::now() + Duration::from_secs(59)).await;
+        pass(59).await;
         assert_eq!(seen(), ["debug"]);
         // The earlier one's time is over, but this one's is not.
         filter.set_for("trace", Duration::from_secs(60));
-        sleep_until(Instant::now() + Duration::from_secs(59)).await;
+        pass(59).await;
         assert_eq!((seen(), filter.status().remaining_s), (vec!["trace".to_owned()], Some(1.0)));
-        sleep_until(Instant::now() + Duration::from_secs(2)).await;
+        pass(2).await;
         assert_eq!((seen(), filter.status().remaining_s), (vec!["off".to_owned()], None));
 
         filter.set_for("trace", Duration::from_secs(60));
         filter.set("debug");
         assert_eq!(filter.status().filter, "debug");
-        sleep_until(Instant::now() + Duration::from_secs(61)).await;
+        pass(61).await;
         assert_eq!(seen(), ["trace", "debug"], "nothing is left of the temporary one");
         filter.set_for("trace", Duration::from_secs(60));
         assert_eq!(filter.reset().filter, "debug");
