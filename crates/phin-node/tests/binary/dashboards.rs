@@ -69,7 +69,7 @@ fn matchers(text: &str) -> Vec<(String, String, String)> {
     parts.collect()
 }
 
-/// What is wrong with an expression of Prometheus.
+/// The mistakes in an expression of Prometheus.
 fn problems(expression: &str, metrics: &Metrics) -> Vec<String> {
     let mut problems = Vec::new();
     let mut used = Vec::new();

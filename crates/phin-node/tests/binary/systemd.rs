@@ -95,7 +95,7 @@ fn a_node_runs_and_reloads_as_the_unit_says() {
     for directory in ["etc", "credentials", "run/phin", "state"] {
         fs::create_dir_all(root.join(directory)).unwrap();
     }
-    // What systemd does with the directories and the key.
+    // As systemd prepares the directories and the key.
     assert_eq!(value(&unit, "RuntimeDirectory"), "phin");
     assert_eq!(value(&unit, "StateDirectory"), "phin");
     assert_eq!(value(&unit, "LoadCredential"), "cluster.key:/etc/phin/cluster.key");

@@ -219,7 +219,7 @@ impl Play {
     }
 }
 
-/// What a kubelet does to each file of a volume at each start, unless it is told not to.
+/// Gives each file of a volume to the group, as a kubelet does at each start unless the pod forbids it.
 fn share_with_group(directory: &Path) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();

@@ -22,12 +22,15 @@ struct Zone {
     /// The address of each pod.
     pods: BTreeMap<String, Ipv4Addr>,
     /// The answers given lately, the denials among them.
-    cache: BTreeMap<Question, (Instant, Option<Vec<Data>>)>,
+    cache: BTreeMap<(String, u16), Cached>,
     queries: usize,
 }
 
-/// A name and the type of records.
-type Question = (String, u16);
+/// The records of a name, or `None` if there is no such name, and how long that is repeated.
+struct Cached {
+    records: Option<Vec<Data>>,
+    until: Instant,
+}
 
 /// The data of a record.
 #[derive(Clone)]
@@ -81,13 +84,13 @@ impl Zone {
         let kind = u16::from_be_bytes([*query.get(end)?, *query.get(end + 1)?]);
         let now = Instant::now();
         let key = (name.to_ascii_lowercase(), kind);
-        self.cache.retain(|_, (until, _)| *until > now);
+        self.cache.retain(|_, cached| cached.until > now);
         let data = match self.cache.get(&key) {
-            Some((_, data)) => data.clone(),
+            Some(cached) => cached.records.clone(),
             None => {
-                let data = self.look_up(&key.0, kind);
-                self.cache.insert(key, (now + TTL, data.clone()));
-                data
+                let records = self.look_up(&key.0, kind);
+                self.cache.insert(key, Cached { records: records.clone(), until: now + TTL });
+                records
             }
         };
         // An answer with authority, to one question; "no such name" is code 3.

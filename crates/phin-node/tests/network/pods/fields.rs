@@ -25,7 +25,7 @@ impl Fields {
         Self(types)
     }
 
-    /// What is wrong with an object of this type, with the path of each place.
+    /// The mistakes in an object of this type, with the path of each place.
     pub(super) fn problems(&self, object: &Value, of: &str, path: &str) -> Vec<String> {
         let wrong = |what: &str| vec![format!("{path}: {what}")];
         if let Some(inner) = of.strip_prefix('[').and_then(|of| of.strip_suffix(']')) {

@@ -11,7 +11,7 @@ use crate::cluster::note_skipped;
 /// All objects, in the order in which they are applied.
 pub(super) struct Manifests(Vec<Value>);
 
-/// What a pod has of its own.
+/// The part of a pod that its manifest does not have.
 pub(super) struct Pod<'a> {
     pub(super) name: &'a str,
     pub(super) ip: String,
