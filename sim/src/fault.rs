@@ -141,6 +141,16 @@ pub enum Fault {
     Write(Vec<NodeId>, Write),
     /// The members lie.
     Lie(Vec<NodeId>, Lies),
+    /// The liars lie, and with them observers of the first subject, as many as there may be: altogether less than a
+    /// majority of the observers of any member, also when one member has died.
+    Conspire {
+        /// The lies, and those that lie in any case.
+        lies: Lies,
+        /// The maximum number of further liars.
+        most: u32,
+        /// The member that will die. It does not lie.
+        dies: NodeId,
+    },
     /// Members look for seeds until they are not alone.
     Seek {
         /// The members.

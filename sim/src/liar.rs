@@ -42,6 +42,12 @@ pub(crate) struct Liar {
     asks: BTreeMap<NodeId, OfficeAsk>,
 }
 
+/// The member that a lie is about, and its observers according to the liar's list.
+struct Subject {
+    line: Line,
+    observers: Vec<MemberId>,
+}
+
 /// A request for an office: its name, the term, and the sequence.
 type OfficeAsk = (String, u64, u32);
 /// The contents of pings and acks: sequence, generation, round, its age, fingerprint, stall.
@@ -108,7 +114,7 @@ impl Liar {
                     self.pulses.insert(from.node, pulse);
                 }
             }
-            Ok(kind::PING_REQ) if self.lies.lie == Lie::Ack => {
+            Ok(kind::PING_REQ) if self.lies.lie.tells(Lie::Ack) => {
                 let asked = <(u32, MemberId)>::deserialize(&mut input).ok();
                 let target =
                     asked.and_then(|(sequence, id)| Some((sequence, self.keys.node_of(id)?)));
@@ -119,7 +125,9 @@ impl Liar {
                     actions.push(send(from, vec![ack]));
                 }
             }
-            Ok(kind::PROVING_PING_REQ) if matches!(self.lies.lie, Lie::Ack | Lie::Clear) => {
+            Ok(kind::PROVING_PING_REQ)
+                if self.lies.lie.tells(Lie::Ack) || self.lies.lie.tells(Lie::Clear) =>
+            {
                 let asked = <(Option<u32>, MemberId, MemberId)>::deserialize(&mut input).ok();
                 let proof = asked.and_then(|(_, id, nonce)| self.forged_proof((id, nonce)));
                 actions.extend(proof.map(|proof| send(from, vec![proof])));
@@ -178,7 +186,7 @@ impl Liar {
         part(kind::DATA_DELTA, body)
     }
 
-    /// Removes parts about the subjects of the lies from the messages of the liar's own process.
+    /// Removes parts about the subjects of the lies from the messages of the liar's own process, or lists them as dead.
     fn censor(&self, action: Action) -> Option<Action> {
         let Action::Send { to, channel, payload } = action else {
             return Some(action);
@@ -194,8 +202,14 @@ impl Liar {
         };
         let mut kept = vec![phin_swim::WIRE_VERSION];
         for part in split(&payload) {
-            if !is_hidden(part) {
-                kept.extend_from_slice(part);
+            if is_hidden(part) {
+                continue;
+            }
+            let begins_at = kept.len();
+            kept.extend_from_slice(part);
+            // The kind, an array of three, and the state.
+            if lie.rewrites() && part.first() == Some(&kind::ENTRY) && is_named(part) {
+                kept[begins_at + 2] = DEAD;
             }
         }
         (kept.len() > 1).then_some(Action::Send { to, channel, payload: kept })
@@ -207,17 +221,21 @@ impl Liar {
         let about = &self.lies.about;
         let subject = about.get(self.turn as usize % about.len().max(1)).copied();
         let subject = lines.iter().find(|line| Some(line.node) == subject).copied();
+        let subject = subject.map(|line| Subject {
+            line,
+            observers: observers(self.keys, self.rings, &lines, line.node),
+        });
         if subject.is_none() && self.lies.lie.has_subject() {
             return;
         }
         for line in &lines {
             let is_told = line.node != self.keys.node && line.belief.is_live();
-            let is_subject = subject.is_some_and(|subject| subject.node == line.node);
+            let is_subject = subject.as_ref().is_some_and(|subject| subject.line.node == line.node);
             if !is_told || (is_subject && !self.lies.lie.is_told_to_subject()) {
                 continue;
             }
             if let Some(host) = self.member.address(line.node) {
-                let parts = self.parts(&lines, line.node, subject);
+                let parts = self.parts(&lines, line.node, subject.as_ref());
                 if !parts.is_empty() {
                     actions.push(send(Peer { node: line.node, host }, parts));
                 }
@@ -226,7 +244,7 @@ impl Liar {
     }
 
     /// The parts for one member in this turn.
-    fn parts(&self, lines: &[Line], to: NodeId, subject: Option<Line>) -> Vec<Vec<u8>> {
+    fn parts(&self, lines: &[Line], to: NodeId, subject: Option<&Subject>) -> Vec<Vec<u8>> {
         let turn = self.turn;
         match (self.lies.lie, subject) {
             (Lie::Members, _) => self.made_up_members(),
@@ -299,9 +317,13 @@ impl Liar {
     }
 
     /// The parts for one member about another.
-    fn parts_about(&self, lie: Lie, lines: &[Line], to: NodeId, subject: Line) -> Vec<Vec<u8>> {
+    fn parts_about(&self, lie: Lie, lines: &[Line], to: NodeId, about: &Subject) -> Vec<Vec<u8>> {
+        if !lie.parts().is_empty() {
+            let parts = lie.parts().iter();
+            return parts.flat_map(|&lie| self.parts_about(lie, lines, to, about)).collect();
+        }
+        let Subject { line: subject, observers } = about;
         let (turn, id) = (self.turn, self.id(subject.node));
-        let observers = observers(self.keys, self.rings, lines, subject.node);
         let by = observers.get(turn as usize % observers.len().max(1)).copied();
         let by = by.unwrap_or(self.keys.id());
         let mut version = subject.version;
@@ -426,7 +448,10 @@ impl Liar {
             | Lie::OfficeClaim
             | Lie::OfficeVote
             | Lie::OfficeRefuse
-            | Lie::OfficeToken => return Vec::new(),
+            | Lie::OfficeToken
+            | Lie::Accusations
+            | Lie::SignsOfLife
+            | Lie::Welcome => return Vec::new(),
         }]
     }
 
@@ -539,7 +564,8 @@ impl Process for Liar {
         let mut own = Vec::new();
         self.member.handle(now, input, &mut own);
         let lie = self.lies.lie;
-        let is_hiding = (lie.hides() || lie.withholds() || lie.votes()) && now < self.until;
+        let is_censor = lie.hides() || lie.withholds() || lie.votes() || lie.rewrites();
+        let is_hiding = is_censor && now < self.until;
         let censored = |action| if is_hiding { self.censor(action) } else { Some(action) };
         actions.extend(own.into_iter().filter_map(censored));
         if now >= self.next_at && now < self.until {

@@ -59,7 +59,7 @@ pub use protocols::{ProtocolKind, SettingsError};
 pub use report::{Page, UNUSUAL, illustrate, reports};
 pub use runner::{Shard, cores, run_all};
 pub use simulation::{Setup, Simulation};
-pub use soak::{FaultKind, random_scenario};
+pub use soak::{FaultKind, random_scenario, random_signed_scenario};
 pub use summary::Summary;
 pub use trace::TraceHash;
 pub use traffic::{PartBytes, Traffic};

@@ -80,6 +80,12 @@ pub enum Lie {
     OfficeToken,
     /// Statements that the member is expelled, in the name of the administrator.
     Expulsion,
+    /// All lies by which a living member may be declared dead, at once.
+    Accusations,
+    /// All lies that hide a death, at once.
+    SignsOfLife,
+    /// The records of the member that the liar's own process sends have the state dead: newcomers learn their list so.
+    Welcome,
 }
 
 impl Lie {
@@ -132,6 +138,25 @@ impl Lie {
     /// Those about what an administrator states.
     pub const OF_ADMINISTRATORS: [Self; 1] = [Self::Expulsion];
 
+    /// Those that consist of others, told at once.
+    pub const COMBINED: [Self; 2] = [Self::Accusations, Self::SignsOfLife];
+
+    /// The lies that this one consists of; empty for a single lie.
+    pub(crate) const fn parts(self) -> &'static [Self] {
+        const ACCUSATIONS: [Lie; 6] =
+            [Lie::Verdict, Lie::SignedVerdict, Lie::Vote, Lie::SignedVote, Lie::Suspect, Lie::List];
+        const SIGNS_OF_LIFE: [Lie; 3] = [Lie::Clear, Lie::Ack, Lie::Abstain];
+        if matches!(self, Self::Accusations) {
+            return &ACCUSATIONS;
+        }
+        if matches!(self, Self::SignsOfLife) { &SIGNS_OF_LIFE } else { &[] }
+    }
+
+    /// Whether the lie is this one, or has it as a part.
+    pub(crate) fn tells(self, lie: Self) -> bool {
+        self == lie || self.parts().contains(&lie)
+    }
+
     /// Whether it is about one member at a time.
     pub const fn has_subject(self) -> bool {
         match self {
@@ -154,7 +179,10 @@ impl Lie {
             | Self::MessageForged
             | Self::MessageReplayed
             | Self::MessageNews
-            | Self::Expulsion => true,
+            | Self::Expulsion
+            | Self::Accusations
+            | Self::SignsOfLife
+            | Self::Welcome => true,
             Self::Members
             | Self::Stall
             | Self::Round
@@ -175,7 +203,12 @@ impl Lie {
 
     /// Whether the lie hides a death. Then the liar also hides what its own process finds out.
     pub(crate) const fn hides(self) -> bool {
-        matches!(self, Self::Clear | Self::Ack | Self::Abstain)
+        matches!(self, Self::Clear | Self::Ack | Self::Abstain | Self::SignsOfLife)
+    }
+
+    /// Whether the liar changes the records that its own process sends.
+    pub(crate) const fn rewrites(self) -> bool {
+        matches!(self, Self::Welcome)
     }
 
     /// Whether the liar passes no messages on.
@@ -201,6 +234,7 @@ impl Lie {
                 | Self::List
                 | Self::Forget
                 | Self::PingReq
+                | Self::Accusations
         )
     }
 }

@@ -25,7 +25,7 @@ pub use crate::settings::{ConfigSettings, NetworkKind, NetworkSettings, Share, S
 mod events;
 mod expect;
 
-pub(crate) use events::{DataAs, Event, Repeated, TimedEvent};
+pub(crate) use events::{DataAs, Event, Helpers, Repeated, TimedEvent};
 pub use expect::Expect;
 
 /// A scenario, as in its file.
@@ -275,7 +275,8 @@ impl Scenario {
         let mut accuracy = Accuracy::default();
         if let Some(Span(bound)) = expect.wrongly_dead_for {
             let since = Instant::START + self.liars_since().unwrap_or_default();
-            accuracy.until = Some(since);
+            // If none is ever to be missing, no verdict is excused either.
+            accuracy.until = Some(since).filter(|_| !bound.is_zero());
             run.watch(Box::new(WronglyDead::new(bound, since)));
         }
         run.watch(Box::new(accuracy));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use phin_swim::SignedVotes;
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -9,8 +10,8 @@ use crate::{
     lie::Lie,
     node::{NodeId, millis, secs},
     scenario::{
-        ConfigSettings, DataAs, Event, Expect, NetworkSettings, Repeated, Scenario, Share, Span,
-        StartAs, TimedEvent, Who,
+        ConfigSettings, DataAs, Event, Expect, Helpers, NetworkSettings, Repeated, Scenario, Share,
+        Span, StartAs, TimedEvent, Who,
     },
 };
 
@@ -98,6 +99,23 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
     let offices = dice.offices(&scenario);
     if !avoid.iter().any(|avoided| avoided == "offices") {
         scenario.event.extend(offices);
+    }
+    scenario
+}
+
+/// The same scenario with this mode of signed votes. If they are required, observers of the liar's subject lie as well,
+/// fewer than a majority: no living member may be declared dead at any moment, and the death is known within 15 s.
+pub fn random_signed_scenario(
+    seed: u64,
+    avoid: &[String],
+    faults: &[FaultKind],
+    mode: SignedVotes,
+) -> Scenario {
+    let mut scenario = random_scenario(seed, avoid, faults);
+    scenario.config.signed_votes = Some(mode);
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x519_7ed));
+    if mode == SignedVotes::Require {
+        dice.conspire(&mut scenario);
     }
     scenario
 }
@@ -327,13 +345,43 @@ impl Dice {
             false => Who::these(vec![next]),
         };
         let (who, every, count) = (Who::these(vec![liar]), Span(millis(50)), MADE_UP_MEMBERS);
-        let lies = Event::Lie { who, lie, about, every, count, lasts };
+        let lies = Event::Lie { who, lie, about, every, count, lasts, helpers: None };
         let who = Who::these(vec![victim]);
         let death = match is_host {
             true => Event::CrashHost { who },
             false => Event::CrashProcess { who },
         };
         vec![(Duration::ZERO, lies), (dies_after, death)]
+    }
+
+    /// Observers lie together, and some tell all lies of a kind at once.
+    fn conspire(&mut self, scenario: &mut Scenario) {
+        let (most, tells_all) = (*self.one_of(&[0, 1, 2, 3, 7]), self.one_in(3));
+        let nodes = scenario.nodes;
+        let all = &mut scenario.event;
+        let place = all.iter().position(|timed| matches!(timed.event, Event::Lie { .. }));
+        // The death follows the lie.
+        let Some([TimedEvent { event: told, .. }, TimedEvent { event: death, .. }]) =
+            place.and_then(|place| all.get_mut(place..place + 2))
+        else {
+            return;
+        };
+        let (Event::CrashHost { who } | Event::CrashProcess { who }) = death else {
+            return;
+        };
+        let dies = who.of(nodes).first().map_or(u32::MAX, |node| node.0);
+        if let Event::Lie { lie, helpers, .. } = told {
+            *helpers = Some(Helpers { most, dies });
+            if tells_all && lie.hides() {
+                *lie = Lie::SignsOfLife;
+            } else if tells_all && Lie::Accusations.tells(*lie) {
+                *lie = Lie::Accusations;
+            }
+        }
+        scenario.expect.wrongly_dead_for = Some(Span(Duration::ZERO));
+        if scenario.expect.known_within == Span(KNOWN_DESPITE_LIES) {
+            scenario.expect.known_within = Span(KNOWN_DESPITE_LIES_IF_SIGNED);
+        }
     }
 
     /// Writes of applications meanwhile, in two of three runs: drawn last, so that a seed's other events stay what
@@ -441,6 +489,8 @@ impl Dice {
 const MASS_KNOWN_WITHIN: Duration = secs(60);
 /// The time within which a death must be known despite lies.
 const KNOWN_DESPITE_LIES: Duration = secs(40);
+/// The same where votes must be signed, and fewer than a majority of the observers lie.
+const KNOWN_DESPITE_LIES_IF_SIGNED: Duration = secs(15);
 /// The total time for which a member may be missing from another's list because of a liar.
 const WRONGLY_DEAD_FOR: Duration = secs(3);
 /// The number of members that a liar makes up: more than most runs have.

@@ -1,6 +1,7 @@
 //! Random scenarios of fixed seeds: some of every kind, and by name those that once failed.
 
-use phin_sim::{FaultKind, cores, random_scenario, run_all};
+use phin_sim::{FaultKind, cores, random_scenario, random_signed_scenario, run_all};
+use phin_swim::SignedVotes;
 
 /// Seeds that found something, and what. They stay.
 const REGRESSIONS: &[(u64, &str)] = &[
@@ -79,6 +80,47 @@ fn faults_with_demands_of_their_own_run_clean() {
         failures.extend(verdict.failures.iter().take(3).map(|f| format!("{kind:?} {seed}: {f}")));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn liars_in_a_minority_achieve_nothing_where_votes_are_signed() {
+    let seeds: Vec<_> = (0..8).collect();
+    let avoid = ["base", "data", "messages", "offices"].map(str::to_owned);
+    let verdicts = run_all(&seeds, cores(), "liars", |&seed| {
+        let scenario =
+            random_signed_scenario(seed, &avoid, &[FaultKind::Liar], SignedVotes::Require);
+        scenario.run(seed, None).unwrap()
+    });
+    let failures = verdicts.iter().flat_map(|verdict| {
+        verdict.failures.iter().take(3).map(|f| format!("{}: {f}", verdict.seed))
+    });
+    let failures: Vec<_> = failures.collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn signed_votes_change_only_the_lies_of_a_seed() {
+    let text = |seed, mode: Option<SignedVotes>| match mode {
+        None => format!("{:#?}", random_scenario(seed, &[], FaultKind::all())),
+        Some(mode) => format!("{:#?}", random_signed_scenario(seed, &[], FaultKind::all(), mode)),
+    };
+    let events = |text: String| {
+        let (_, events) = text.split_once("event: [\n").expect("there are events");
+        let (events, _) = events.split_once("\n    ],\n    expect").expect("their end");
+        events.to_owned()
+    };
+    let (mut helped, mut combined) = (0, 0);
+    for seed in 0..60 {
+        let plain = events(text(seed, None));
+        assert_eq!(events(text(seed, Some(SignedVotes::Sign))), plain, "seed {seed}");
+        let required = events(text(seed, Some(SignedVotes::Require)));
+        assert_eq!(plain.contains("Lie {"), required.contains("helpers: Some("), "seed {seed}");
+        helped += u32::from(required != plain);
+        combined += u32::from(["Accusations", "SignsOfLife"].iter().any(|l| required.contains(l)));
+        let count = |text: &str| text.matches("at: Span(").count();
+        assert_eq!(count(&plain), count(&required), "seed {seed}");
+    }
+    assert!(helped > 5 && combined > 1, "{helped} {combined}");
 }
 
 #[test]

@@ -15,9 +15,10 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    FaultKind, Shard, cores, random_scenario, run_all,
+    FaultKind, Shard, cores, random_scenario, random_signed_scenario, run_all,
     scenario::{Scenario, ScenarioError, Verdict},
 };
+use phin_swim::SignedVotes;
 
 use super::Error;
 
@@ -25,6 +26,7 @@ use super::Error;
 #[command(after_help = "Examples:
   phin-sim soak --seeds 0..2000 --minutes 30
   phin-sim soak --seeds 0..100 --faults none
+  phin-sim soak --seeds 0..100 --faults liar --signed-votes require
   phin-sim soak --seeds 0..100 --avoid base --faults one-path")]
 pub(crate) struct SoakArgs {
     /// Run these seeds, `A..B` without B.
@@ -53,6 +55,10 @@ struct Draw {
     /// Draw one or two of these faults in each run, after its other events; `all` or `none` [default: all].
     #[arg(long, value_delimiter = ',', value_parser = fault_names())]
     faults: Vec<String>,
+    /// Set whether votes are signed: off, sign or require [default: off]. With require, observers lie together, fewer
+    /// than a majority, and may achieve nothing.
+    #[arg(long, value_name = "MODE")]
+    signed_votes: Option<SignedVotes>,
 }
 
 impl Draw {
@@ -68,7 +74,11 @@ impl Draw {
     }
 
     fn scenario(&self, seed: u64) -> Scenario {
-        random_scenario(seed, &self.avoid, &self.kinds())
+        let kinds = self.kinds();
+        match self.signed_votes {
+            None => random_scenario(seed, &self.avoid, &kinds),
+            Some(mode) => random_signed_scenario(seed, &self.avoid, &kinds, mode),
+        }
     }
 
     /// The options that draw the same scenario again.
@@ -77,7 +87,10 @@ impl Draw {
             [] => String::new(),
             values => format!(" --{name} {}", values.join(",")),
         };
-        option("avoid", &self.avoid) + &option("faults", &self.faults)
+        let mode: Vec<_> = self.signed_votes.iter().map(ToString::to_string).collect();
+        option("avoid", &self.avoid)
+            + &option("faults", &self.faults)
+            + &option("signed-votes", &mode)
     }
 }
 

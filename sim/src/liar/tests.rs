@@ -88,11 +88,21 @@ fn every_lie_is_a_message_that_can_be_read() {
         Lie::OfficeRefuse => &["lead-answer a 5 refused"],
         Lie::OfficeToken => &["lead-answer a 5 refused"],
         Lie::Expulsion => &["expelled m3 at=18446744073709551"],
+        Lie::Accusations => &[
+            "dead m3",
+            "signed=",
+            "signed-vote m3",
+            "accuse m3",
+            "suspect m3",
+            "entry m3 v1.0 dead",
+        ],
+        Lie::SignsOfLife => &["clear m3", "indirect-ack seq=", "abstain m3"],
+        Lie::Welcome => &[],
     };
     // To withhold a message is to say nothing.
     let of_messages = Lie::OF_MESSAGES.into_iter().filter(|lie| !lie.withholds());
     let of_others = Lie::OF_DATA.into_iter().chain(of_messages).chain(Lie::OF_OFFICES);
-    let of_others = of_others.chain(Lie::OF_ADMINISTRATORS);
+    let of_others = of_others.chain(Lie::OF_ADMINISTRATORS).chain(Lie::COMBINED);
     for lie in Lie::OF_MEMBERS.into_iter().chain(of_others) {
         let words = words(lie);
         assert!(words.len() >= 100, "{lie:?}: {} messages", words.len());

@@ -93,7 +93,25 @@ pub(crate) enum Event {
     /// Members change a tag again and again.
     Tag { who: Who, every: Span, lasts: Span },
     /// Members lie about others.
-    Lie { who: Who, lie: Lie, about: Who, every: Span, count: u32, lasts: Span },
+    Lie {
+        who: Who,
+        lie: Lie,
+        about: Who,
+        every: Span,
+        count: u32,
+        lasts: Span,
+        helpers: Option<Helpers>,
+    },
+}
+
+/// Observers of the first subject of a lie that tell it too. Only the soak draws them, because a file does not know the
+/// observers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Helpers {
+    /// Their maximum number. They and the others are fewer than a majority of the observers of any member.
+    pub(crate) most: u32,
+    /// The member that dies meanwhile.
+    pub(crate) dies: u32,
 }
 
 /// How many at once, and how often again.
@@ -357,7 +375,8 @@ impl RawEvent {
                 };
                 let every = self.every.take().unwrap_or(LIES_EVERY);
                 let count = self.count.take().unwrap_or(MADE_UP_MEMBERS);
-                Event::Lie { who: take!(who), lie, about, every, count, lasts: take!(lasts) }
+                let (who, lasts, helpers) = (take!(who), take!(lasts), None);
+                Event::Lie { who, lie, about, every, count, lasts, helpers }
             }
         })
     }
@@ -577,12 +596,17 @@ impl Event {
             Self::Tag { who, every, lasts } => {
                 return again_and_again(&who.list(nodes), *every, *lasts, |_| Write::Tag);
             }
-            Self::Lie { who, lie, about, every, count, lasts } => {
+            Self::Lie { who, lie, about, every, count, lasts, helpers } => {
                 let (about, every, lasts) = (about.list(nodes), every.0, lasts.0);
                 let liars = who.list(nodes);
                 let lies =
                     Lies { lie: *lie, liars: liars.clone(), about, every, count: *count, lasts };
-                (now, Fault::Lie(liars, lies))
+                match *helpers {
+                    None => (now, Fault::Lie(liars, lies)),
+                    Some(Helpers { most, dies }) => {
+                        (now, Fault::Conspire { lies, most, dies: NodeId(dies) })
+                    }
+                }
             }
         }]
     }

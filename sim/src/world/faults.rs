@@ -155,6 +155,7 @@ impl World {
                 nodes.into_iter().for_each(|node| self.write(node, &write));
             }
             Fault::Lie(nodes, lies) => nodes.into_iter().for_each(|node| self.lie(node, &lies)),
+            Fault::Conspire { lies, most, dies } => self.conspire(lies, most, dies),
             Fault::Seek { nodes, seeds, delay } => {
                 nodes.into_iter().for_each(|node| self.seek(node, seeds.clone(), delay));
             }
@@ -274,6 +275,34 @@ impl World {
         let numbers = [&id.0.to_be_bytes()[..], &self.last_written.to_be_bytes()].concat();
         let bytes = bytes.max(numbers.len());
         numbers.into_iter().cycle().take(bytes).collect()
+    }
+
+    fn conspire(&mut self, mut lies: Lies, most: u32, dies: NodeId) {
+        let now: Vec<_> = self.truth.running().collect();
+        let later: Vec<_> = now.iter().copied().filter(|&node| node != dies).collect();
+        let observers: Vec<_> = [&now, &later]
+            .iter()
+            .flat_map(|running| {
+                running.iter().map(|&subject| self.protocol.observers(running, subject))
+            })
+            .collect();
+        let is_minority = |liars: &[NodeId]| {
+            observers.iter().all(|all| {
+                2 * all.iter().filter(|observer| liars.contains(observer)).count() <= all.len()
+            })
+        };
+        let of_subject = lies.about.first().map(|&subject| self.protocol.observers(&now, subject));
+        let limit = lies.liars.len() + most as usize;
+        for observer in of_subject.into_iter().flatten() {
+            if lies.liars.len() >= limit || observer == dies || lies.liars.contains(&observer) {
+                continue;
+            }
+            lies.liars.push(observer);
+            if !is_minority(&lies.liars) {
+                lies.liars.pop();
+            }
+        }
+        lies.liars.clone().into_iter().for_each(|node| self.lie(node, &lies));
     }
 
     fn lie(&mut self, id: NodeId, lies: &Lies) {
