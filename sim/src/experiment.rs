@@ -17,6 +17,7 @@ mod calm;
 mod data;
 mod detection;
 mod leadership;
+mod liars;
 mod messages;
 mod partition;
 mod pause;
@@ -25,6 +26,9 @@ mod survivors;
 
 /// The time that the survivors have to learn of every death.
 pub(crate) const PATIENCE_OF_SURVIVORS: std::time::Duration = survivors::PATIENCE;
+
+/// The time in which all have to learn of a death that liars hide.
+pub(crate) const PATIENCE_OF_LIARS: std::time::Duration = liars::PATIENCE;
 
 /// The experiments of a sweep.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
@@ -53,10 +57,13 @@ pub enum Experiment {
     Messages,
     /// Offices that one member holds.
     Leadership,
+    /// Liars among the observers of a member.
+    Liars,
 }
 
 pub use data::DataCase;
 pub use leadership::LeaderCase;
+pub use liars::LiarCase;
 pub use messages::MessageCase;
 
 /// A cluster of the size of the point, on hosts that answer.
@@ -224,6 +231,7 @@ impl Experiment {
             Self::Data => "data",
             Self::Messages => "messages",
             Self::Leadership => "leadership",
+            Self::Liars => "liars",
         }
     }
 
@@ -244,6 +252,7 @@ impl Experiment {
             Self::Data => data::run(job),
             Self::Messages => messages::run(job),
             Self::Leadership => leadership::run(job),
+            Self::Liars => liars::run(job),
         }
     }
 }

@@ -40,8 +40,8 @@ mod truth;
 mod world;
 
 pub use experiment::{
-    Conditions, DataCase, Experiment, Job, LeaderCase, MalformedLine, MessageCase, Metrics, Point,
-    SampleLine, run_jobs,
+    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MalformedLine, MessageCase,
+    Metrics, Point, SampleLine, run_jobs,
 };
 pub use fault::{Data, Fault, OnePath, Scope, Write};
 pub use latency::Latency;

@@ -15,6 +15,7 @@ mod data;
 mod detection;
 mod distribution;
 mod leadership;
+mod liars;
 mod messages;
 mod others;
 mod plots;
@@ -84,6 +85,7 @@ pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page>
             Experiment::Data => data::report(&rows),
             Experiment::Messages => messages::report(&rows),
             Experiment::Leadership => leadership::report(&rows),
+            Experiment::Liars => liars::report(&rows),
         };
         if !is_usual {
             text += &format!("\n{UNUSUAL}\n");
@@ -163,5 +165,6 @@ const fn line_metric(experiment: Experiment) -> &'static str {
         Experiment::Survivors | Experiment::Messages => "all",
         Experiment::Data => "known",
         Experiment::Leadership => "next",
+        Experiment::Liars => "false_deaths",
     }
 }

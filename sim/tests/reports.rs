@@ -1,7 +1,7 @@
 //! Reports are whole, and shares of a sweep give the same as the sweep.
 
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, LeaderCase, MessageCase, Point, ProtocolKind,
+    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MessageCase, Point, ProtocolKind,
     SampleLine, Shard, cores, reports, run_jobs,
 };
 
@@ -167,6 +167,57 @@ fn survivors_learn_of_deaths() {
     assert!(sum("all").is_some_and(|all| all > 0.0 && all < 300_000.0));
     assert_eq!(sum("unknown"), Some(0.0));
     assert_eq!(sum("survivor_seconds").map(|seconds| seconds > 0.0), Some(true));
+}
+
+#[test]
+fn what_liars_achieve_is_shown_by_their_number() {
+    let line =
+        |liars: u32, signed: u32, (case, kill): (LiarCase, u32), metric: &str, value: f64| {
+            let case = case as u8;
+            let at = format!("case={case} kill={kill} liars={liars} loss=0.01 n=16 observers=6");
+            let line = format!("liars,phin,{at} signed={signed},1,{metric},{value}");
+            line.parse::<SampleLine>().unwrap()
+        };
+    let mut lines = Vec::new();
+    for (liars, missing, known) in [(0, 0.0, 600.0), (3, 2.5, 29_000.0), (4, 12.5, 60_000.0)] {
+        for signed in 0..2 {
+            let achieved = f64::from(u8::from(signed == 0 || liars > 3));
+            let accused = (LiarCase::SignedVerdict, 0);
+            lines.push(line(liars, signed, accused, "missing_mean", achieved * missing));
+            lines.push(line(liars, signed, accused, "missing_worst", achieved * 2.0 * missing));
+            lines.push(line(liars, signed, accused, "false_deaths", achieved * 7.0));
+            // A lie that achieves less does not hide it.
+            let weak = (LiarCase::Suspect, 0);
+            lines.push(line(liars, signed, weak, "missing_mean", 0.0));
+            lines.push(line(liars, signed, weak, "missing_worst", 0.0));
+            lines.push(line(liars, signed, weak, "false_deaths", 0.0));
+            let hidden = (LiarCase::Clear, 1);
+            lines.push(line(liars, signed, hidden, "known", 600.0 + achieved * (known - 600.0)));
+            lines.push(line(liars, signed, hidden, "false_deaths", 0.0));
+        }
+    }
+    let pages = reports(&lines, "phin-sim sweep liars", true);
+    let page = |name: &str| &pages.iter().find(|page| page.name == name).unwrap().text;
+    let text = page("liars.md");
+    for expected in [
+        "## 16 members, 6 observers, 1 % of packets lost",
+        "A majority are 4 liars. 1 runs in each cell.",
+        "| 3 | 2.5 % | 5.0 % | 7 | 0 | 0 | 0 |",
+        "| **4** | **12.5 %** | **25.0 %** | **7** | **12.5 %** | **25.0 %** | **7** |",
+        "| liars of 6 | signed-verdict | suspect |",
+        "| 3 | 2.5 % / 0 | 0 / 0 |",
+        "| 3 | 29.00 s | 29.00 s | 600 ms | 600 ms |",
+        "| **4** | **≥ 60 s** | **≥ 60 s** | **≥ 60 s** | **≥ 60 s** |",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    assert!(!text.contains("A host dies"));
+    let csv = page("liars.csv");
+    assert!(csv.contains("16,6,4,0.01,clear,process,3,off,1,–,–,0,0,29000.0,29000.0\n"), "{csv}");
+    let svg = page("liars.svg");
+    for expected in ["A living member is accused", "A process dies", "16 members", "votes signed"] {
+        assert!(svg.contains(expected), "{expected}");
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, Kill, LeaderCase, MessageCase, Page, Point,
+    Conditions, DataCase, Experiment, Job, Kill, LeaderCase, LiarCase, MessageCase, Page, Point,
     ProtocolKind, SampleLine, Shard, UNUSUAL, cores, illustrate, reports, run_jobs,
+    scenario::ConfigSettings,
 };
 
 use super::{
@@ -39,14 +40,15 @@ pub(crate) struct DetectArgs {
 #[command(after_help = "Examples:
   phin-sim sweep loss --sizes 64 --loss 0,5%,20% --protocol phin
   phin-sim sweep survivors --sizes 32 --survivors 1,3,8 --kill process
+  phin-sim sweep liars --sizes 9 --case accusations,clear --kill host
   phin-sim sweep pause --protocol phin,lifeguard --pause-tolerance 3s --out report")]
 pub(crate) struct SweepArgs {
     /// The experiment.
     experiment: Experiment,
-    /// The kind of kill in detection, loss and survivors [default: host; for survivors, process and host].
+    /// The kind of kill in detection, loss, survivors and liars [default: host; for survivors and liars, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
-    /// The cases to measure, in data, messages and leadership [default: all].
+    /// The cases to measure, in data, messages, leadership and liars [default: all].
     #[arg(long, value_delimiter = ',', value_parser = case_names())]
     case: Vec<String>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
@@ -61,10 +63,10 @@ struct Common {
     /// Cluster sizes, 2 or more; each experiment has defaults of its own.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(2..=MAX_SIZE))]
     sizes: Vec<u32>,
-    /// Lose this share of the packets, such as 0.02 or 2%; several in detection, loss and calm.
+    /// Lose this share of the packets, such as 0.02 or 2%; several in detection, loss, calm and liars.
     #[arg(long, value_delimiter = ',', value_parser = share)]
     loss: Vec<f64>,
-    /// Which protocols to run [default: all; for survivors, or with settings of phin, phin alone].
+    /// Which protocols to run [default: all; for survivors and liars, or with settings of phin, phin alone].
     #[arg(long, value_delimiter = ',', value_parser = protocol_names())]
     protocol: Vec<String>,
     /// How many deaths to measure at each point; in experiments without deaths, how many runs.
@@ -198,7 +200,7 @@ fn conditions(
     common: &Common,
 ) -> Result<Conditions, Error> {
     let name = experiment.as_str();
-    let kills = [Experiment::Detection, Experiment::Loss, Experiment::Survivors];
+    let kills = [Experiment::Detection, Experiment::Loss, Experiment::Survivors, Experiment::Liars];
     if kill.is_some() && !kills.contains(&experiment) {
         return Err(format!("{name} does not choose what to kill: leave out --kill").into());
     }
@@ -208,8 +210,12 @@ fn conditions(
     let mut conditions = Conditions::default();
     common.network.apply(&mut conditions.network);
     common.config.apply(&mut conditions.config);
+    if conditions.config.signed_votes.is_some() && experiment == Experiment::Liars {
+        return Err("liars measures both modes: leave out --signed-votes".into());
+    }
     match (experiment, common.loss.as_slice()) {
-        (Experiment::Detection | Experiment::Loss | Experiment::Calm, _) | (_, []) => {}
+        (Experiment::Detection | Experiment::Loss | Experiment::Calm | Experiment::Liars, _)
+        | (_, []) => {}
         (_, [loss]) => conditions.network.loss.0 = *loss,
         _ => return Err(format!("{name} takes one --loss").into()),
     }
@@ -222,7 +228,8 @@ fn protocols(
     names: &[String],
 ) -> Result<Vec<ProtocolKind>, Error> {
     if names.is_empty() {
-        let is_of_phin = experiment == Experiment::Survivors || !conditions.config.is_empty();
+        let is_of_phin = matches!(experiment, Experiment::Survivors | Experiment::Liars)
+            || !conditions.config.is_empty();
         let all = || ProtocolKind::ALL.to_vec();
         return Ok(if is_of_phin { vec![ProtocolKind::Phin] } else { all() });
     }
@@ -374,6 +381,33 @@ fn points(
                 }
             }
         }
+        Experiment::Liars => {
+            let kinds = kill.map_or(vec![Kill::Process, Kill::Host], |kill| vec![kill]);
+            let mut config = ConfigSettings::default();
+            common.config.apply(&mut config);
+            for n in sizes(&[5, 16, 64]) {
+                let observers = LiarCase::observers(n, config.rings.unwrap_or(RINGS));
+                for (&loss, &case) in
+                    losses(&[0.01]).iter().flat_map(|loss| cases.iter().map(move |c| (loss, c)))
+                {
+                    let point = at(n).with("loss", loss).with("case", case.into());
+                    let point = point.with("observers", observers.into());
+                    let hides = LiarCase::value_variants()[usize::from(case)].hides();
+                    let kinds: Vec<_> = match hides {
+                        true => kinds.iter().map(|&kind| f64::from(kind as u8)).collect(),
+                        false => vec![0.0],
+                    };
+                    // At least one healthy member is left beside the victim.
+                    for liars in 0..=observers.min(n - 2) {
+                        for (&kind, signed) in kinds.iter().flat_map(|k| [(k, 0.0), (k, 1.0)]) {
+                            let point = point.clone().with("liars", liars.into());
+                            let point = point.with("kill", kind).with("signed", signed);
+                            points.push((point, runs(if n < 32 { 20 } else { 5 })));
+                        }
+                    }
+                }
+            }
+        }
         Experiment::Partition => {
             for n in sizes(&[8, 50, 200]) {
                 for seconds in [10.0, 120.0] {
@@ -421,7 +455,10 @@ fn can_run(experiment: Experiment, protocol: ProtocolKind, point: &Point) -> boo
     match (experiment, protocol) {
         (Experiment::Data, ProtocolKind::Chitchat) => point.count("kills") == 0,
         (Experiment::Messages, ProtocolKind::Flood | ProtocolKind::Serf) => is_single,
-        (Experiment::Data | Experiment::Messages | Experiment::Leadership, _) => is_phin,
+        (
+            Experiment::Data | Experiment::Messages | Experiment::Leadership | Experiment::Liars,
+            _,
+        ) => is_phin,
         _ => !is_mute.contains(&protocol),
     }
 }
@@ -432,6 +469,7 @@ fn cases_of(experiment: Experiment, names: &[String]) -> Result<Vec<u8>, Error> 
         Experiment::Data => all_cases::<DataCase>(|case| case as u8),
         Experiment::Messages => all_cases::<MessageCase>(|case| case as u8),
         Experiment::Leadership => all_cases::<LeaderCase>(|case| case as u8),
+        Experiment::Liars => all_cases::<LiarCase>(|case| case as u8),
         _ if names.is_empty() => return Ok(Vec::new()),
         _ => return Err(format!("{} has no cases: leave out --case", experiment.as_str()).into()),
     };
@@ -456,10 +494,13 @@ fn case_names() -> impl TypedValueParser<Value = String> {
     let of_data = DataCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
     let of_messages = MessageCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
     let of_leaders = LeaderCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    PossibleValuesParser::new(of_data.chain(of_messages).chain(of_leaders))
+    let of_liars = LiarCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(of_data.chain(of_messages).chain(of_leaders).chain(of_liars))
 }
 
 /// How many deaths are measured in one run, where members write meanwhile.
 const KILLS_OF_A_RUN: u32 = 20;
+/// The rings of the default profile.
+const RINGS: u8 = 8;
 /// The largest cluster size that can be requested.
 const MAX_SIZE: i64 = 1 << 20;

@@ -50,6 +50,7 @@ pub(super) fn figures(experiment: Experiment, cells: &Cells, is_usual: bool) -> 
         Experiment::Partition => vec![partition(&about)],
         Experiment::Calm => vec![calm(&about)],
         Experiment::Survivors => vec![survivors(&about)],
+        Experiment::Liars => vec![liars(&about)],
         Experiment::Data | Experiment::Messages | Experiment::Leadership => Vec::new(),
     }
 }
@@ -332,6 +333,47 @@ fn survivors(about: &About<'_>) -> Figure {
     });
     let title = "Time until every survivor knows of every death";
     Figure::panels("survivors", title, panels.collect())
+}
+
+fn liars(about: &About<'_>) -> Figure {
+    let panels = [
+        (
+            "–",
+            "A living member is accused",
+            "missing_mean_percent",
+            "missing from lists, % of the time",
+        ),
+        ("process", "A process dies, hidden", "known_max_ms", "seconds until all know, at most"),
+        ("host", "A host dies, hidden", "known_max_ms", "seconds until all know, at most"),
+    ];
+    let panels = panels.into_iter().filter(|panel| about.cells.values("died").contains(&panel.0));
+    let panels = panels.map(|(died, title, column, unit)| {
+        let series = |what, style, mode: &'static str| {
+            let is_shown = move |line: &Line<'_>| {
+                line.text("died") == died && line.text("signed_votes") == mode
+            };
+            let divisor = if died == "–" { 1.0 } else { 1e3 };
+            let lines = about.cells.lines().filter(is_shown);
+            let points = lines.map(|line| {
+                let share = 100.0 * line.number("liars") / line.number("observers");
+                let system = format!("{} members", line.text("n"));
+                (system, (share, line.number(column) / divisor))
+            });
+            grouped(what, style, points)
+        };
+        let mut all = series("votes unsigned", Style::Expected, "off");
+        all.extend(series("votes signed", Style::Measured, "require"));
+        Plot {
+            title: title.to_owned(),
+            subtitle: about
+                .subtitle(&["the lie that achieves most".to_owned(), about.counts("runs", "runs")]),
+            x: Axis::linear("liars among the observers, %"),
+            y: Axis::linear(unit),
+            series: all,
+        }
+    });
+    let title = "What liars achieve, by their share of the observers";
+    Figure::panels("liars", title, panels.collect())
 }
 
 /// The percentages at which the CSV has quantiles of a distribution.
