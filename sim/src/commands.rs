@@ -4,6 +4,7 @@ use std::{fs, io, path::Path};
 
 pub(crate) mod conditions;
 pub(crate) mod detect;
+pub(crate) mod plan;
 pub(crate) mod run;
 pub(crate) mod soak;
 

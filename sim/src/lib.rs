@@ -25,6 +25,7 @@ mod node;
 pub mod oracle;
 mod packet;
 mod phin;
+pub mod plan;
 mod protocols;
 mod queue;
 mod report;

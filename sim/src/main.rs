@@ -21,6 +21,8 @@ enum Command {
     Merge(commands::detect::MergeArgs),
     /// Draw the plots of reports again, from their CSV.
     Redraw(commands::detect::RedrawArgs),
+    /// Compute what a cluster will do: detection times, load, mistakes, and which setting binds.
+    Plan(commands::plan::Args),
     /// Run scenario files, and report what happened.
     Run(commands::run::Args),
     /// Run random scenarios, one for each seed.
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => commands::detect::sweep(&args),
         Command::Merge(args) => commands::detect::merge(&args),
         Command::Redraw(args) => commands::detect::redraw(&args),
+        Command::Plan(args) => commands::plan::plan(&args),
         Command::Run(args) => commands::run::run(&args),
         Command::Soak(args) => commands::soak::soak(&args),
         Command::Replay(args) => commands::soak::replay(&args),

@@ -47,6 +47,16 @@ fn slips_are_told_with_what_is_wrong() {
         ("merge nope.samples", "nope.samples"),
         ("merge s.samples", "s.samples"),
         ("soak --seeds 5", "A..B"),
+        ("plan", "--members"),
+        ("plan --members 1", "cluster of 1"),
+        ("plan --members 8 --loss 90%", "at most 0.5"),
+        ("plan --members 8 --rings 99", "rings"),
+        ("plan --members 8 --pause 300ms", "p99=300ms"),
+        ("plan --members 8 --pauses-per-hour 3", "--pause"),
+        ("plan --members 8 --rtt 1ms --delay 1ms", "--delay"),
+        ("plan --members 8 --deaths 5", "--check"),
+        ("plan --metrics nope.txt", "nope.txt"),
+        ("plan --metrics s.toml", "no metrics of phin"),
     ];
     for (args, expected) in cases {
         let output = phin_sim(folder.path(), args);
@@ -79,6 +89,63 @@ fn help_has_the_names_of_protocols_and_examples() {
         for expected in ["heartbeat-phi", "phin-wan", "Examples:", "--delay", "--pause-tolerance"] {
             assert!(help.contains(expected), "{command}: {expected}");
         }
+    }
+}
+
+#[test]
+fn a_plan_says_what_it_is_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = "plan --members 500 --loss 1% --rtt 0.5ms --pause p50=20ms,p99=300ms";
+    let output = phin_sim(folder.path(), args);
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for expected in [
+        "members      500 (given)",
+        "loss         1.00 % (given)",
+        "how often: assumed",
+        "known to all p50",
+        "declared dead, if stalls stop the host",
+        "silent   pause_tolerance 1.00 s",
+    ] {
+        assert!(out.contains(expected), "{expected}: {out}");
+    }
+    let json = text(&phin_sim(folder.path(), &format!("{args} --json")).stdout);
+    assert!(json.starts_with("{\"members\":500,\"loss\":0.01,"), "{json}");
+}
+
+#[test]
+fn a_plan_takes_what_a_live_node_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = "phin_members{state=\"alive\"} 42\nphin_driver_pauses_total 9\n\
+                   phin_probe_round_trip_seconds{member=\"00\",name=\"a\"} 0.004\n\
+                   phin_driver_max_lag_seconds 0.4\nphin_swim_pings_sent_total 36000\n";
+    std::fs::write(folder.path().join("m.txt"), metrics).unwrap();
+    let from_file = phin_sim(folder.path(), "plan --metrics m.txt --loss 2%");
+    let out = text(&from_file.stdout);
+    for expected in [
+        "members      42 (metrics)",
+        "loss         2.00 % (given)",
+        "round trip   4 ms (metrics)",
+        "metrics: 9 pauses of 50 ms or more in about 10.0 h",
+    ] {
+        assert!(out.contains(expected), "{expected}: {out}{}", text(&from_file.stderr));
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_phin-sim"));
+    let command = command.args(["plan", "--metrics", "-", "--loss", "2%"]);
+    let file = std::fs::File::open(folder.path().join("m.txt")).unwrap();
+    let from_input = command.stdin(file).output().unwrap();
+    assert_eq!(text(&from_input.stdout), out);
+}
+
+#[test]
+fn a_check_puts_simulations_beside_the_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = "plan --members 8 --period 500ms --hang-tolerance 2s --check --deaths 8";
+    let output = phin_sim(folder.path(), args);
+    let out = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for expected in ["Check, 8 deaths of each kind", "deviation", "member-hours"] {
+        assert!(out.contains(expected), "{expected}: {out}");
     }
 }
 

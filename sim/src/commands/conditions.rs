@@ -24,6 +24,11 @@ pub(crate) struct NetworkArgs {
 }
 
 impl NetworkArgs {
+    /// Whether a kind of network is given, which has delays of its own.
+    pub(crate) const fn has_kind(&self) -> bool {
+        self.network.is_some()
+    }
+
     /// Applies the options to the settings.
     pub(crate) fn apply(&self, network: &mut NetworkSettings) {
         network.kind = self.network.unwrap_or(network.kind);
