@@ -120,8 +120,9 @@ fn agrees(checked: &Checked, conditions: &str) {
             };
             assert!(relative.abs() <= 0.15, "{conditions}, {kind:?}: {deviation:?}");
         }
-        // Who votes first depends on the turns of few observers, which differ from cluster to cluster.
-        for deviation in &found.suspected {
+        // The observer that votes first depends on the turns of a few observers, which differ from victim to victim. A few
+        // victims say nothing of the slowest of a hundred.
+        for deviation in found.suspected.iter().filter(|deviation| deviation.share < 0.95) {
             let relative = deviation.at_least();
             assert!(relative.abs() <= 0.15, "{conditions}, {kind:?} suspected: {deviation:?}");
         }
