@@ -391,7 +391,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "admin-key",
-        value: "FILE|KEY",
+        value: "FILE-OR-KEY",
         kind: Kind::Texts,
         help: "Public admin key, or a file with a key a line, whose statements expel members; see `phin key admin`. Repeat it or separate several with commas",
         details: "Give all nodes the same keys. Several replace one another without a gap; at most 16. Without any, the node follows no \
