@@ -98,7 +98,7 @@ pub enum Fault {
     },
     /// An administrator hands statements about members to others.
     Administer {
-        /// What they say.
+        /// The content of the statements.
         what: Administration,
         /// The members that are asked.
         by: Vec<NodeId>,
@@ -170,7 +170,7 @@ pub enum Fault {
     Block(NodeId, Duration, Duration, Instant),
 }
 
-/// What an administrator states of a member.
+/// The content of a statement of the administrator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Administration {
     /// It is expelled.

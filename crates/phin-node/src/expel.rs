@@ -24,7 +24,7 @@ use crate::{
 /// hands it to all others. The member is dead at once, its connections end, and it cannot join again, until `phin readmit`
 /// or the end of --for.
 ///
-/// An expulsion is about an id. Who holds the cluster key can join with another one: replace the key as well. Where a CA
+/// An expulsion is about an id. A holder of the cluster key can join with another one: replace the key as well. Where a CA
 /// admits nodes, revoke the certificate of the member as well (`phin cert revoke`).
 #[derive(clap::Args)]
 #[command(

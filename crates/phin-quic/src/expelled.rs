@@ -20,7 +20,7 @@ impl Expelled {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = expelled;
     }
 
-    /// What to tell the peer; `None` if it is not expelled.
+    /// The statement for the peer; `None` if it is not expelled.
     pub(crate) fn statement_for(&self, id: PeerId) -> Option<Bytes> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }

@@ -28,7 +28,7 @@ use crate::{
 };
 use statement::{AdminKeyId, AdminStatement, Standing};
 
-/// What happened to the statements of administrators that this node has.
+/// A change of the statements of administrators that this node has.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum ExpulsionEvent {
@@ -114,7 +114,7 @@ impl Pull {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 type Checked<T> = Result<T, ExpelRefusal>;
 
 /// The rules of expulsion, with what they work on.

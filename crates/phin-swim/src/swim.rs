@@ -544,7 +544,7 @@ impl Core {
             }
             Part::QueryReplies(replies) => self.replier().handle_replies(from, *replies),
             Part::Expulsion(statement) => {
-                // What is refused is counted.
+                // A refused statement is counted.
                 let _ = self.expel().handle_statement(Some(from), statement);
             }
             Part::ExpulsionsFingerprint(theirs) => self.expel().handle_fingerprint(from, theirs),

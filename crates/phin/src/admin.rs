@@ -226,7 +226,7 @@ pub(crate) fn restore(
     while swim.poll_output().is_some() {}
 }
 
-/// What the transport refuses: each expelled member, with what it is told.
+/// The expelled members, which the transport refuses, each with its statement.
 pub(crate) fn to_refuse(
     statements: &[Arc<AdminStatement>],
     me: MemberId,

@@ -974,7 +974,7 @@ impl<T: Transport> Node for Driver<T> {
         expelling.set_wall_clock(wall_millis(&self.clock, now));
         let result = expelling.state(statement);
         self.settle();
-        // What was known already may not be written yet.
+        // A statement that was known already may not be written yet.
         let keeping = self.state.keeping.as_ref();
         let keeping = keeping.map(|k| Keeping { written: k.written.clone(), version: k.version });
         result.map(|()| keeping)

@@ -191,7 +191,7 @@ async fn keep_data(
     }
 }
 
-/// Keeps the statements of administrators. What cannot be written is tried again, until there is something later.
+/// Keeps the statements of administrators. A failed write is tried again, until there is something later.
 async fn keep_expulsions(
     data_dir: Arc<DataDir>,
     failures: Arc<Failures>,

@@ -95,7 +95,7 @@ pub struct AdminStatement {
     pub name: Option<Name>,
     /// When it was signed, in milliseconds since 1970: the order of statements.
     pub at: u64,
-    /// What it says.
+    /// The content of the statement.
     pub standing: Standing,
     /// From when on the statement has no effect, in milliseconds since 1970; never if `None`.
     pub until: Option<u64>,

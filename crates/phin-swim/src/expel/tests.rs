@@ -230,7 +230,7 @@ fn all_expel_a_member_at_once_and_it_learns_why() {
     net.run(ms(3_000));
     let mine = Expelling::expulsion_of(&net.nodes[5], id(5)).cloned();
     assert_eq!(mine.as_deref(), Some(&expelled(5, 5)));
-    // Whatever it does, it stays out.
+    // It stays out by all means.
     for through in [0, 3, 7] {
         net.nodes[5].join(net.now, peer(through));
         net.drain(5);
