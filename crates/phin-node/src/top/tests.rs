@@ -423,6 +423,8 @@ fn a_page_scrolls_within_its_bounds() {
         key_of(&mut model, KeyCode::PageDown);
     }
     assert_eq!(text_of(&drawn(&model, 60, 10, true)), end);
+    key_of(&mut model, KeyCode::Up);
+    assert_ne!(text_of(&drawn(&model, 60, 10, true)), end, "it is not beyond the end");
     key_of(&mut model, KeyCode::Home);
     assert!(text_of(&drawn(&model, 60, 10, true)).contains("|Keys"));
 }
@@ -578,6 +580,14 @@ fn hostile_texts_cannot_draw_elsewhere() {
     texts.push(text_of(&drawn(&model, 60, 16, true)));
     key_of(&mut model, KeyCode::Esc);
     texts.push(text_of(&drawn(&model, 60, 24, true)));
+    // Wide enough for all texts, so that none is cut, which escapes it too.
+    press(&mut model, "e");
+    texts.push(text_of(&drawn(&model, 300, 24, true)));
+    let shown = texts.last().unwrap();
+    assert!(
+        shown.contains("not followed: \\u{1b}[2J") && shown.contains("\\u{202e}gone"),
+        "{shown}"
+    );
     texts.push(screen::to_text(&model, 60));
     for text in texts {
         let odd = text.chars().find(|&c| c != '\n' && !phin::is_printable(c));
