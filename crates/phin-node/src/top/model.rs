@@ -538,8 +538,9 @@ impl Model {
     /// A key on a page of text.
     fn take_page_key(&mut self, code: KeyCode) {
         let (width, height) = self.size;
-        let page = usize::from(height).saturating_sub(3).max(1);
-        let last = screen::page_lines(self, width).saturating_sub(page);
+        let room = screen::page_room(height);
+        let page = room.saturating_sub(1).max(1);
+        let last = screen::page_lines(self, width).saturating_sub(room);
         let (View::Why { scroll, .. } | View::Help { scroll }) = &mut self.view else {
             return;
         };

@@ -100,6 +100,11 @@ pub(super) fn rows_on_screen(model: &Model, height: u16) -> usize {
     Layout::of(model, height).rows
 }
 
+/// How many lines of a page of text the screen shows.
+pub(super) fn page_room(height: u16) -> usize {
+    usize::from(height).saturating_sub(PAGE_FRAME)
+}
+
 /// How many lines the present page of text has.
 pub(super) fn page_lines(model: &Model, width: u16) -> usize {
     let width = usize::from(width);
@@ -205,7 +210,7 @@ fn draw_page(
     let (width, height) = (usize::from(buffer.area.width), usize::from(buffer.area.height));
     let state = contact(model, theme);
     put(buffer, 0, &between(rule(title, theme), state, width));
-    let room = height.saturating_sub(PAGE_FRAME);
+    let room = page_room(buffer.area.height);
     // The list may have changed since the last key.
     let scroll = scroll.min(lines.len().saturating_sub(room));
     for (index, line) in lines.iter().skip(scroll).take(room).enumerate() {
