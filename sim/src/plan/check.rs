@@ -43,8 +43,10 @@ pub struct Deviation {
 
 impl Deviation {
     fn of(share: f64, model: f64, samples: &Samples) -> Self {
-        let (measured, interval) = (samples.quantile(share), samples.interval(share));
-        Self { share, model, measured, interval }
+        // Between the samples on both sides: deaths are spread evenly, so that one side alone is too early.
+        let next = samples.quantile(share + 1.0 / samples.len() as f64);
+        let measured = f64::midpoint(samples.quantile(share), next);
+        Self { share, model, measured, interval: samples.interval(share) }
     }
 
     /// How much longer the measured time is, relative to the plan.
