@@ -113,7 +113,7 @@ pub fn random_signed_scenario(
 ) -> Scenario {
     let mut scenario = random_scenario(seed, avoid, faults);
     scenario.config.signed_votes = Some(mode);
-    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x519_7ed));
+    let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x5197ed));
     if mode == SignedVotes::Require {
         dice.conspire(&mut scenario);
     }

@@ -190,7 +190,7 @@ fn majority(row: &Row) -> u32 {
 /// A share of time. One that is not zero is not shown as zero.
 fn percent(share: f64) -> String {
     match share {
-        s if s == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         s if s < 0.01 => "< 0.01 %".to_owned(),
         s if s < 1.0 => number(s, 2) + " %",
         s => number(s, 1) + " %",
