@@ -10,7 +10,7 @@
 //! | the tolerance for the kind of silence | `evidence` | protocol.md, "Tolerance" |
 //! | the hops of the news along the rings | `evidence` | protocol.md, "Dissemination" |
 //!
-//! Traffic, CPU time and memory are in `load`, and mistakes about stalled members in `stalls`. What arithmetic does not give
+//! Traffic, CPU time and memory are in `load`, and mistakes about stalled members in `stalls`. Whatever arithmetic does not give
 //! is a constant there, with the measurement in `docs/benchmarks` that it comes from.
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub use stalls::{Stalls, StallsError};
 use evidence::Evidence;
 use wait::Wait;
 
-/// What to plan for.
+/// The conditions of a plan.
 #[derive(Clone, Debug)]
 pub struct Inputs {
     /// The number of members.
@@ -81,7 +81,7 @@ impl Kind {
         }
     }
 
-    /// What happened to the member.
+    /// The fate of the member.
     pub const fn explained(self) -> &'static str {
         match self {
             Self::Gone => "process killed, host answers",
@@ -134,7 +134,7 @@ impl Detection {
 /// The expected behaviour of a cluster.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What it was computed for.
+    /// The conditions that it was computed for.
     pub inputs: Inputs,
     /// How soon deaths are known, by kind of silence.
     pub detection: Vec<Detection>,

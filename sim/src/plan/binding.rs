@@ -28,7 +28,7 @@ pub struct Binding {
     pub value: Option<f64>,
     /// The share of the median time until all know that is spent on it.
     pub share: f64,
-    /// What half of the value would give, if phin accepts it.
+    /// The result of half of the value, if phin accepts it.
     pub halved: Option<WhatIf>,
 }
 
@@ -90,7 +90,7 @@ impl Setting {
     }
 }
 
-/// What decides how soon this kind of death is known.
+/// The setting that decides how soon this kind of death is known.
 pub(super) fn binding(inputs: &Inputs, kind: Kind) -> Binding {
     let Detection { terms: [wait, votes, tolerance, news], .. } = detect(inputs, kind);
     let all = wait + votes + tolerance + news;

@@ -113,7 +113,7 @@ struct Run {
     kinds: Vec<Kind>,
 }
 
-/// What one simulation gave.
+/// The result of one simulation.
 #[derive(Default)]
 struct Found {
     deaths: Vec<Measured>,

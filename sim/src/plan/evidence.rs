@@ -10,7 +10,7 @@ use super::{
 };
 use crate::latency::Latency;
 
-/// What the members do about a silent one.
+/// The steps of the members about a silent one.
 #[derive(Clone, Debug)]
 pub(super) struct Evidence {
     config: Config,
@@ -239,7 +239,7 @@ impl Evidence {
         at_least(others, come.map(|(_, probability)| probability).sum::<f64>().min(1.0), needed)
     }
 
-    /// The distribution of a moment, given the probability for each accuser that it is past. What is not past at the last
+    /// The distribution of a moment, given the probability for each accuser that it is past. A moment that is not past at the last
     /// moment counts as that moment.
     fn distribution(&self, kind: Kind, last: f64, is_past: impl Fn(&Accuser, f64) -> f64) -> Steps {
         let mut steps = Steps::new();

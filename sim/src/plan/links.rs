@@ -1,4 +1,4 @@
-//! What an observer knows of a settled link, and the pings that it sends on it to a dead member.
+//! The knowledge that an observer has of a settled link, and the pings that it sends on it to a dead member.
 
 use std::time::Duration;
 

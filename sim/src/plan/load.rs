@@ -38,7 +38,7 @@ pub struct Load {
     pub bytes: f64,
     /// The same as the simulator counts them: without acknowledgements.
     pub simulated_bytes: f64,
-    /// What a death costs beyond that.
+    /// The cost of a death beyond that.
     pub deaths: Vec<Cost>,
     /// CPU time in milliseconds per second.
     pub cpu_ms: Range,
@@ -181,7 +181,7 @@ const SIMULATED_HANDSHAKE: f64 = 4_400.0;
 /// The share of helpers without a connection that must be dialled: connections of earlier questions last for 30 s
 /// (`loss.csv`, 1 % and 5 %).
 const HELPERS_DIALLED: f64 = 0.73;
-/// What a suspicion and a verdict with five votes are longer than a ping ("QUIC, and the wire").
+/// By how much a suspicion and a verdict with five votes are longer than a ping ("QUIC, and the wire").
 const SUSPICION_BYTES: f64 = 25.0;
 const VERDICT_BYTES: f64 = 160.0;
 /// CPU time for a packet, in milliseconds. Least: what each further packet costs (`peers-process.csv`, phin and phin-fast).

@@ -1,4 +1,4 @@
-//! What the metrics of a live node say of its cluster and its network (docs/reference/metrics.md).
+//! Reads in the metrics of a live node what they say of its cluster and its network (docs/reference/metrics.md).
 
 use std::time::Duration;
 

@@ -139,7 +139,7 @@ impl Plan {
     }
 }
 
-/// What binds, in a sentence.
+/// The setting that binds, in a sentence.
 fn bound(Binding { setting, value, share, halved, .. }: &Binding) -> String {
     let value = value.map_or(String::new(), |value| format!(" {}", time(value)));
     let mut text = format!("{setting}{value}: {:.0} % of the median", share * 100.0);

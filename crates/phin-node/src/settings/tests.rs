@@ -95,7 +95,7 @@ fn a_file_can_have_every_setting() {
     let key_file = file(&directory, "cluster.key", KEY);
     let token_file = file(&directory, "http.token", TOKEN);
     let text = format!(
-        "advertise = \"10.0.0.1:7\"\nbind = \"0.0.0.0:7\"\ncluster = \"c\"\ndata_dir = \"d\"\n\
+        "admin_key = [\"{KEY}\"]\nadvertise = \"10.0.0.1:7\"\nbind = \"0.0.0.0:7\"\ncluster = \"c\"\ndata_dir = \"d\"\n\
          ask_hosts = true\nclosed_port = 10\nphi_threshold = 9.5\nsigned_votes = \"require\"\n\
          pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\nevict_degraded_after = \"2m\"\n\
          events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\nhttp_token_file = \"{token_file}\"\n\
