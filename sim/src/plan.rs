@@ -10,8 +10,8 @@
 //! | the tolerance for the kind of silence | `evidence` | protocol.md, "Tolerance" |
 //! | the hops of the news along the rings | `evidence` | protocol.md, "Dissemination" |
 //!
-//! Traffic, CPU time and memory are in `load`, and mistakes about stalled members in `stalls`. Whatever arithmetic does not give
-//! is a constant there, with the measurement in `docs/benchmarks` that it comes from.
+//! Traffic, CPU time and memory are in `load`, and mistakes about stalled members in `stalls`. Constants there come from
+//! measurements in `docs/benchmarks`, where arithmetic gives no answer.
 
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ pub(super) fn report(rows: &[Row]) -> Report {
         column("observers", "", |row| row.point.count("observers").to_string()),
         column("majority", "", |row| majority(row).to_string()),
         column("loss", "", |row| row.point.get("loss").to_string()),
-        column("lie", "", |row| name(row)),
+        column("lie", "", name),
         column("died", "", |row| died(row).to_owned()),
         column("liars", "", |row| row.point.count("liars").to_string()),
         column("signed_votes", "", |row| if is_signed(row) { "require" } else { "off" }.to_owned()),

@@ -151,7 +151,9 @@ fn the_reference_has_the_keys_of_each_event() {
             "data" => "\"lost\"".to_owned(),
             "lie" => "\"verdict\"".to_owned(),
             "who" | "from" | "to" | "seeds" | "about" => "\"0\"".to_owned(),
-            "by" if ["forget", "expel", "readmit"].contains(&&*name) => "\"0\"".to_owned(),
+            "by" if ["forget", "expel", "readmit", "replay-expulsion"].contains(&&*name) => {
+                "\"0\"".to_owned()
+            }
             _ => "\"1s\"".to_owned(),
         };
         let keys = words(&row[1]).into_iter().map(|key| format!("{key} = {}\n", values(&key)));

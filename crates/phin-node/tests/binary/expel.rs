@@ -238,7 +238,7 @@ fn an_admin_key_is_replaced_while_nodes_run() {
     let nodes = [start("n2", &["--join", &n1.addr]), n1];
     until("both know both", || nodes.iter().all(|node| live(node).len() == 2));
     let reload = || {
-        nodes.iter().for_each(|node| assert_eq!(said(&["reload"], node), "applied: --admin-key\n"))
+        nodes.iter().for_each(|node| assert_eq!(said(&["reload"], node), "applied: --admin-key\n"));
     };
     // Nobody need have seen the ids.
     let [one, two] = ["1", "2"].map(|digit| digit.repeat(32));
