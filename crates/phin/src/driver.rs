@@ -575,20 +575,20 @@ impl<T: Transport> Driver<T> {
             // An event that was added later.
             _ => return,
         };
-        let AdminStatement { subject, standing, at, key, .. } = **statement;
+        let AdminStatement { subject, standing, at: at_ms, key, .. } = **statement;
         let name = statement.name.as_ref().map(phin_swim::Name::as_str);
         match (is_over, standing) {
             (true, _) => {
-                info!(member = %subject, name, %standing, at, %key, "a statement of an administrator ended");
+                info!(member = %subject, name, %standing, at_ms, %key, "a statement of an administrator ended");
             }
             (false, Standing::Expelled) if subject == self.swim.id() => {
-                error!(at, %key, "this node is expelled from the cluster by a statement of an administrator; members refuse it");
+                error!(at_ms, %key, "this node is expelled from the cluster by a statement of an administrator; members refuse it");
             }
             (false, Standing::Expelled) => {
-                warn!(member = %subject, name, at, %key, "member is expelled by a statement of an administrator");
+                warn!(member = %subject, name, at_ms, %key, "member is expelled by a statement of an administrator");
             }
             (false, Standing::Readmitted) => {
-                info!(member = %subject, name, at, %key, "member may return by a statement of an administrator");
+                info!(member = %subject, name, at_ms, %key, "member may return by a statement of an administrator");
             }
         }
     }
