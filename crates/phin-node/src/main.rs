@@ -57,6 +57,7 @@ mod text;
 mod text_file;
 mod token;
 mod top;
+mod traces;
 mod watch;
 mod why;
 

@@ -33,6 +33,7 @@ use crate::{
     program::Program,
     settings::{Admission, Advertised, Flags, Place, Settings},
     supervisor::Supervisor,
+    traces,
 };
 pub(crate) use expiry::Expiry;
 use keys::Keys;
@@ -109,6 +110,8 @@ async fn run_node(
     let programs = Programs::start(&settings, &cluster, http_addr.as_ref());
     let counters = programs.counters();
     let programs = Arc::new(Mutex::new(programs));
+    let spans = settings.otlp_traces.clone();
+    let spans = spans.map(|url| traces::start(&cluster, cluster_name(&settings), url));
     let access = settings.http.as_ref().map(|http| http.access.clone()).unwrap_or_default();
     let guard = Arc::new(Guard::new(access));
     let events = settings.events;
@@ -136,6 +139,7 @@ async fn run_node(
             .with_guard(guard)
             .with_expiry(expiry)
             .with_programs(counters)
+            .with_spans(spans)
             .with_log(log.clone(), log_filter)
             .with_recent_events(RecentEvents::of(&cluster))
             .with_reloader(Arc::clone(&reloader));

@@ -25,7 +25,7 @@ pub(crate) use place::{Place, Placed};
 use table::{In, setting};
 pub(crate) use values::{Advertised, EventFormat, Http, LogFormat, log_filter};
 
-use crate::{admin_key, program::Program};
+use crate::{admin_key, program::Program, traces::Url};
 
 /// All settings of `phin run`.
 #[derive(Debug)]
@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) fingerprints: Fingerprints,
     /// Those that are given, as text, without secrets.
     pub(crate) shown: BTreeMap<&'static str, String>,
+    /// The collector that receives a trace of each suspicion.
+    pub(crate) otlp_traces: Option<Url>,
     pub(crate) log: String,
     pub(crate) log_format: LogFormat,
 }
@@ -106,6 +108,7 @@ impl Settings {
                 .is_none_or(|watch| watch.value),
             fingerprints,
             shown,
+            otlp_traces: layers.take("otlp-traces", str::parse)?.map(|url| url.value),
             log: layers.take("log", values::log_filter)?.map_or("info".into(), |log| log.value),
             log_format: layers
                 .word("log-format")?

@@ -46,6 +46,8 @@ pub(super) struct Snapshot {
     certificate_end: Option<SystemTime>,
     hooks: Vec<Arc<hooks::Counters>>,
     answers: Vec<Arc<answers::Counters>>,
+    /// The spans sent and dropped, if traces are sent.
+    spans: Option<(u64, u64)>,
 }
 
 pub(super) async fn metrics(State(node): State<Node>) -> Result<impl IntoResponse, Refusal> {
@@ -104,6 +106,7 @@ impl Snapshot {
             certificate_end: node.expiry.as_ref().and_then(|expiry| expiry.ends_at()),
             hooks: node.programs.hooks(),
             answers: node.programs.answers(),
+            spans: node.spans.as_ref().map(|spans| (spans.sent(), spans.dropped())),
         })
     }
 
@@ -231,7 +234,13 @@ impl Snapshot {
         let help = "HTTP connections closed to make room for others";
         encode_counter(encoder, "http_connections_closed", help, self.http_connections_closed)?;
         let help = "HTTP requests refused because they had no valid token";
-        encode_counter(encoder, "http_unauthorized", help, self.http_unauthorized)
+        encode_counter(encoder, "http_unauthorized", help, self.http_unauthorized)?;
+        let Some((sent, dropped)) = self.spans else {
+            return Ok(());
+        };
+        encode_counter(encoder, "otlp_spans", "Spans that the collector of traces took", sent)?;
+        let help = "Spans that the collector did not take, or for which there was no room";
+        encode_counter(encoder, "otlp_spans_dropped", help, dropped)
     }
 
     fn encode_hooks(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {

@@ -14,6 +14,7 @@ use crate::{
     diagnostics::RecentEvents,
     logging::{Log, LogFilter},
     run::{Expiry, ProgramCounters, Reloader},
+    traces::SpanCounts,
 };
 
 /// The node, as requests see it.
@@ -33,6 +34,8 @@ pub(crate) struct Node {
     pub(super) expiry: Option<Arc<Expiry>>,
     /// The counters of the programs that the node runs.
     pub(super) programs: Arc<ProgramCounters>,
+    /// The counters of the traces that the node sends, if it does.
+    pub(super) spans: Option<Arc<SpanCounts>>,
     pub(super) reloader: Option<Arc<Reloader>>,
     /// The log of the process, and what selects its lines.
     pub(super) log: Option<(Log, LogFilter)>,
@@ -64,6 +67,7 @@ impl Node {
             candidacies: Candidacies::default(),
             expiry: None,
             programs: Arc::default(),
+            spans: None,
             reloader: None,
             log: None,
             recent_events: RecentEvents::default(),
@@ -88,6 +92,11 @@ impl Node {
 
     pub(crate) fn with_recent_events(self, recent_events: RecentEvents) -> Self {
         Self { recent_events, ..self }
+    }
+
+    /// Shows in metrics how many spans were sent.
+    pub(crate) fn with_spans(self, spans: Option<Arc<SpanCounts>>) -> Self {
+        Self { spans, ..self }
     }
 
     /// Shows in metrics what the programs of the node have done.

@@ -67,6 +67,7 @@ async fn metrics_follow_the_conventions() {
         Answer { topic: "free".parse().unwrap(), program: Program::new("/bin/sh").unwrap() };
     let answers = Answers::start([answer], Duration::from_secs(1), &node.cluster);
     let node = node.with_programs(ProgramCounters::of(hooks.counters(), answers.counters()));
+    let node = node.with_spans(Some(std::sync::Arc::default()));
     let text = metrics::text_of(metrics::Snapshot::of(&node).await.unwrap()).unwrap();
     assert!(text.ends_with("# EOF\n"));
     assert!(text.contains("phin_members{state=\"alive\"} 1"), "{text}");

@@ -716,6 +716,16 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "otlp-traces",
+        value: "URL",
+        default: "off",
+        help: "Send a trace of each suspicion to this OpenTelemetry collector (OTLP over HTTP, JSON)",
+        details: "http://HOST:PORT; without a path, `/v1/traces` is added. The spans that the nodes send about one suspicion are one \
+                  trace. A collector that does not answer delays nothing; see the metrics `otlp_spans`.",
+        docs: "See [traces](../guide/deploy.md#traces)",
+        ..SETTING
+    },
+    Setting {
         name: "log",
         value: "LEVEL",
         default: "info",

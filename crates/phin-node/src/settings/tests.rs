@@ -99,7 +99,7 @@ fn a_file_can_have_every_setting() {
          ask_hosts = true\nclosed_port = 10\nphi_threshold = 9.5\nsigned_votes = \"require\"\n\
          pause_tolerance = \"2s\"\nhang_tolerance = \"20s\"\nevict_degraded_after = \"2m\"\n\
          events = \"text\"\nhttp = \"0.0.0.0:8\"\nhttp_allow_remote = true\nhttp_token_file = \"{token_file}\"\n\
-         join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\n\
+         join = [\"a:1\", \"b:2\"]\nkey_file = \"{key_file}\"\nlog = \"phin=debug\"\notlp_traces = \"http://127.0.0.1:4318\"\n\
          log_format = \"json\"\nname = \"n\"\nperiod = \"20ms\"\nmax_period = \"160ms\"\nprofile = \"wan\"\n\
          retention = \"48h\"\nadmit = \"/bin/sh\"\nhttp_allow_remote_writes = true\n\
          http_host = [\"a\"]\nwatchers = 64\nmax_data = \"64KiB\"\nmax_publications_per_second = 9\n\

@@ -39,5 +39,6 @@ mod systemd;
 mod tags;
 mod tokens;
 mod top;
+mod traces;
 mod watch;
 mod why;
