@@ -1,4 +1,4 @@
-//! Capacity planning: what a cluster will do on a network, by arithmetic. [`plan`] computes it, and [`check`] measures the
+//! Capacity planning: what a cluster will do on a network, by arithmetic. [`plan()`] computes it, and [`check()`] measures the
 //! same in simulations.
 //!
 //! The time until a death is known is a sum, and each term has its own file:

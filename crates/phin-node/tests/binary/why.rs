@@ -71,7 +71,7 @@ fn a_death_is_told_with_who_missed_what() {
 #[test]
 fn a_suspicion_is_told_while_it_is_open_and_when_it_is_cleared() {
     // No member is declared dead: the silence of a stopped process ends with the test.
-    let patient = ["--hang-tolerance", "1h", "--pause-tolerance", "300ms"];
+    let patient = ["--hang-tolerance", "1h", "--pause-tolerance", "5s"];
     let start = |name: &str, seed: Option<&Node>| {
         let join: Vec<&str> = seed.into_iter().flat_map(|node| ["--join", &node.addr]).collect();
         Node::start(&[&["--name", name], &patient[..], &join].concat())

@@ -57,7 +57,7 @@ pub struct PathPing {
 /// A ping that has begun.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PingStarted {
-    /// Its name in [`Output::Pinged`](crate::Output::Pinged).
+    /// Its name in [`Output::Pinged`].
     pub id: PingId,
     /// The member, whose host can be asked; `None` if hosts are not to be asked ([`Config::ask_hosts`](crate::Config::ask_hosts)).
     /// The answer is no input of the core.
