@@ -67,7 +67,7 @@ async fn follow(cluster: Cluster, spans: mpsc::Sender<Span>, counts: Arc<SpanCou
                     }
                 }
             }
-            // What became of the suspects of before is not known.
+            // The fate of the suspects of before is not known.
             Notice::Snapshot(_) | Notice::Missed { .. } => suspects.clear(),
             _ => {}
         }

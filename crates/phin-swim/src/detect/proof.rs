@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Ctx, Generation, Instant, Keys, MemberId, Part, Peer, PublicKey, Signature,
-    detect::{case::Case, clear::LifeSigns},
+    detect::clear::LifeSigns,
     wire::{bytes::Bytes, field},
 };
 
@@ -144,11 +144,12 @@ fn push<T>(queue: &mut VecDeque<T>, max: usize, new: T) {
 }
 
 impl LifeSigns<'_> {
-    /// A witness says that a member was alive at `until`, which would void evidence: it is to prove that. Meanwhile the
-    /// member is given time to refute.
+    /// A witness says that a member was alive at `until`. If that would void misses of this node, it is to prove that, and
+    /// meanwhile the member is given time to refute. Votes of others alone lead to no verdict here, so they need no proof.
     pub(crate) fn doubt(&mut self, witness: Peer, subject: MemberId, until: Instant) {
-        let silent_since = self.own.cases.get(subject).and_then(Case::silent_since);
-        if silent_since.is_some_and(|since| since <= until) {
+        let case = self.own.cases.get(subject);
+        let missed = case.and_then(|case| case.misses.first().copied());
+        if missed.is_some_and(|first| first <= until) {
             self.senses.links.record_unproved(self.ctx.now, subject, witness.id);
             self.ask_for_proof(witness, subject);
         }

@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
-    Config, SignedVotes,
+    Config, SignedVotes, Silence,
     member::record::tests::{TestKeys, id, version},
-    testing::{Rooms, at, ms, peer},
+    testing::{Rooms, at, ms, peer, vote},
 };
 
 /// A node among six that requires signed votes, and has missed two replies of node 1.
@@ -82,7 +82,13 @@ fn a_witness_is_asked_if_its_word_would_clear_the_member_and_not_all_the_time() 
         rooms.life_signs().handle_clear(peer(2), id(1), version(0, incarnation), ms(age));
         assert_eq!(!rooms.effects().is_empty(), is_asked, "{incarnation} {age}");
     }
+    // Votes of others alone lead to no verdict of this node.
     let mut rooms = rooms();
+    rooms.detector.cases.close(id(1));
+    rooms.miss(1, &[]).record_vote(at(9_500), vote(2, 9_000, Silence::Silent));
+    rooms.life_signs().handle_clear(peer(3), id(1), version(0, 0), ms(500));
+    assert!(rooms.effects().is_empty());
+    let mut rooms = self::rooms();
     let asked = [(10_000, 2), (10_499, 2), (10_499, 3), (10_500, 2)].map(|(millis, witness)| {
         rooms.at(millis).life_signs().handle_clear(peer(witness), id(1), version(0, 0), ms(500));
         let asked = rooms.effects();
