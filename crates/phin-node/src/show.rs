@@ -1,4 +1,4 @@
-//! Answers on standard output, as JSON or for people.
+//! Prints answers on standard output, as JSON or as readable text.
 
 use std::io::{self, Write};
 

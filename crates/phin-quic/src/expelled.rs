@@ -1,4 +1,4 @@
-//! The peers that are refused whatever they prove, with what each of them is told.
+//! The expelled peers: refused whatever they prove, each with the statement that it receives as the reason.
 
 use std::{
     collections::HashMap,

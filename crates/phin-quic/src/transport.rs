@@ -217,8 +217,8 @@ impl Transport {
     /// Refuses these peers from now on, whatever they prove, and no others. Closes their connections, those of watchers
     /// among them, and returns the number of the connections closed.
     ///
-    /// Each is told its statement, of which some 1,000 bytes arrive: it is
-    /// [`Received::Expelled`](crate::Received::Expelled) there. Handshakes with them end with [`Refusal::Expelled`] on both sides.
+    /// Each one receives its statement, cut to about 1,000 bytes, as
+    /// [`Received::Expelled`](crate::Received::Expelled). Handshakes with them end with [`Refusal::Expelled`] on both sides.
     /// Messages to them fail. The table is checked at each message and handshake; the caller limits its length.
     ///
     /// [`Refusal::Expelled`]: crate::Refusal::Expelled

@@ -237,7 +237,7 @@ pub(crate) fn to_refuse(
     others.map(|one| (PeerId::from_bytes(one.subject.0), one.to_bytes().into())).collect()
 }
 
-/// How long writing a statement may take before the caller is told that it is not kept.
+/// How long writing a statement may take before the call returns an error.
 const MAX_KEEPING_TIME: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub struct Load {
     pub memory_mib: Range,
 }
 
-/// The terms of [`Load::memory_mib`], for people.
+/// The terms of [`Load::memory_mib`], as readable text.
 pub(super) const MEMORY_FORMULA: &str =
     "8.5 MiB (program) + 0.54 MiB (node) + 35 KiB x connections + 350 B x members";
 /// The machine on which the costs were measured.

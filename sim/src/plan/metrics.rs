@@ -15,7 +15,7 @@ pub struct LiveNode {
     pub round_trip: Option<Duration>,
     /// The stalls of its process.
     pub stalls: Option<Stalls>,
-    /// How the stalls were found, for people.
+    /// How the stalls were found, as readable text.
     pub stalls_from: String,
 }
 

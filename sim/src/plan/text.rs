@@ -1,4 +1,4 @@
-//! A plan as text, for people.
+//! A plan as readable text.
 
 use std::fmt::Write;
 

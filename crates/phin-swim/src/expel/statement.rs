@@ -91,7 +91,7 @@ pub struct AdminStatement {
     pub cluster: [u8; 8],
     /// The member.
     pub subject: MemberId,
-    /// The name that the member had, for people.
+    /// The name that the member had, for display only.
     pub name: Option<Name>,
     /// When it was signed, in milliseconds since 1970: the order of statements.
     pub at: u64,
