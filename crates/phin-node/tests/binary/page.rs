@@ -336,7 +336,7 @@ fn is_updating() -> bool {
 
 fn keep(browser: &mut Browser, tab: &Tab, name: &str) {
     let picture = browser.picture(tab);
-    assert!(picture.len() < 120 * 1_024, "{name} has {} bytes", picture.len());
+    assert!(picture.len() < 128 * 1_024, "{name} has {} bytes", picture.len());
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/images");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join(name), picture).unwrap();
