@@ -48,6 +48,7 @@ use crate::{
     },
     leadership,
     outsiders::Outsiders,
+    pauses::Pauses,
     phi::PhiWatches,
     status::{IdentityConflict, Status},
     subscription::Published,
@@ -103,8 +104,7 @@ pub(crate) struct State {
     kept: VecDeque<Kept>,
     /// When the last statement of an administrator is kept.
     keeping: Option<Keeping>,
-    /// Until when timers wait for the transport to hand over what arrived during a pause.
-    settling: Option<Instant>,
+    pauses: Pauses,
     /// The version of the published list; it also changes without an event, when a long dead member is forgotten, or a
     /// suppressed one dies.
     published: Option<(u64, Fingerprint, usize, usize)>,
@@ -215,7 +215,7 @@ impl<T: Transport> Driver<T> {
                 }
                 () = self.clock.sleep_until(deadline) => {}
             }
-            self.measure_lag(deadline);
+            self.state.pauses.woke(self.clock.now(), deadline, &mut self.state.stats);
             self.drain_inputs();
             self.fire_timers();
             self.sweep_candidacies(self.clock.now());
@@ -229,25 +229,7 @@ impl<T: Transport> Driver<T> {
     fn deadline(&self) -> Option<Instant> {
         let due = [self.swim.poll_timeout(), self.state.phi_watches.next()];
         let due = due.into_iter().flatten().min()?;
-        Some(self.state.settling.map_or(due, |settled| due.max(settled)))
-    }
-
-    /// How late we are. After a pause (of the process, or of the machine) the transport's own tasks
-    /// have yet to read what arrived meanwhile: timers give them a moment.
-    fn measure_lag(&mut self, deadline: Option<Instant>) {
-        let now = self.clock.now();
-        let stats = &mut self.state.stats;
-        stats.wakes += 1;
-        let lag = deadline.map_or(Duration::ZERO, |deadline| now.saturating_since(deadline));
-        stats.total_lag = stats.total_lag.saturating_add(lag);
-        stats.max_lag = stats.max_lag.max(lag);
-        if lag >= LONG_PAUSE {
-            warn!(seconds = (lag.as_secs_f64() * 10.0).round() / 10.0, "this node did not run");
-        }
-        if lag >= PAUSE && self.state.settling.is_none() {
-            stats.pauses += 1;
-            self.state.settling = Some(now + SETTLING_TIME);
-        }
+        Some(self.state.pauses.wake_at(due))
     }
 
     /// Handles what has been received, asked and found out; of each no more than was waiting.
@@ -271,12 +253,11 @@ impl<T: Transport> Driver<T> {
     }
 
     fn fire_timers(&mut self) {
-        let now = self.clock.now();
-        if self.state.settling.is_some_and(|settled| now < settled) {
+        let (now, due) = (self.clock.now(), self.swim.poll_timeout());
+        if !self.state.pauses.may_fire(now, due, &mut self.state.stats) {
             return;
         }
-        self.state.settling = None;
-        if self.swim.poll_timeout().is_some_and(|due| due <= now) {
+        if due.is_some_and(|due| due <= now) {
             // It can be set, and goes on while the machine sleeps.
             let wall = wall_millis(&self.clock, now);
             Expelling::of(&mut self.swim, now).set_wall_clock(wall);
@@ -805,7 +786,7 @@ impl<T: Transport> Driver<T> {
 
     /// Tells who watches phi, once what arrived during a pause has been handled.
     fn publish_phi(&mut self) {
-        if self.state.settling.is_none() {
+        if self.state.pauses.are_over() {
             self.state.phi_watches.publish(&self.clock, &self.swim);
         }
     }
@@ -1078,14 +1059,8 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
 const MAX_BATCH: usize = 4_096;
 /// How many answers of hosts wait for the driver; whoever asked further ones waits too.
 const HOST_ANSWERS: usize = 64;
-/// Waking this much late is a pause.
-const PAUSE: Duration = Duration::from_millis(50);
-/// Being this late is worth a line in the log: others may have noticed, too.
-const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// The number of members whose last addresses are remembered; the one whose last event is oldest is forgotten.
 const MAX_WANDERERS: usize = 64;
-/// How long after a pause timers wait for what arrived during it.
-const SETTLING_TIME: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

@@ -95,6 +95,7 @@ mod keys;
 mod leadership;
 mod messages;
 mod outsiders;
+mod pauses;
 mod peers;
 mod phi;
 mod ping;
