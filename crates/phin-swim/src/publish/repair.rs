@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use rand::RngExt;
+
 use crate::{
     Instant, MemberId, Peer,
     limit::Rate,
@@ -35,16 +37,40 @@ impl Broadcast<'_> {
     }
 
     fn announce_to(&mut self, peer: Peer, ids: &[MemberId]) {
-        let known = ids.iter().filter_map(|&id| Some((id, self.own.publishers.get(&id)?)));
-        let news = known.filter(|(id, known)| *id != peer.id && !known.is_holder(peer.id));
-        let lines = news.map(|(publisher, known)| PublicationLine {
+        let lines: Vec<_> = self.news_for(peer.id, ids.iter().copied()).collect();
+        for lines in lines.chunks(MAX_NEWS) {
+            self.ctx.send(peer, &Part::PublicationNews(lines.to_vec()));
+        }
+    }
+
+    /// The latest publications of these members, as far as this one may lack them.
+    fn news_for(
+        &self,
+        id: MemberId,
+        publishers: impl Iterator<Item = MemberId>,
+    ) -> impl Iterator<Item = PublicationLine> {
+        let known = publishers.filter_map(|id| Some((id, self.own.publishers.get(&id)?)));
+        let news = known.filter(move |(publisher, known)| *publisher != id && !known.is_holder(id));
+        news.map(|(publisher, known)| PublicationLine {
             publisher,
             generation: known.generation,
             sequence: known.highest(),
-        });
-        let lines: Vec<_> = lines.collect();
-        for lines in lines.chunks(MAX_NEWS) {
-            self.ctx.send(peer, &Part::PublicationNews(lines.to_vec()));
+        })
+    }
+
+    /// Announces recent publications again, on a ping or ack: pushes and announcements to a member with few paths may all
+    /// have been lost. Where there are many publishers, others each time. Nothing from before `since`, when the receiver may
+    /// not have been there.
+    pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId, since: Instant) {
+        if self.own.recent.is_empty() {
+            return;
+        }
+        let (place, recent) = (MemberId(self.ctx.rng.random()), &self.own.recent);
+        let is_later = |&id: &MemberId| recent.latest_at(id).is_some_and(|at| at > since);
+        let news = self.news_for(to, recent.publishers_from(place).filter(is_later));
+        let lines: Vec<_> = news.take(MAX_REPEATED).collect();
+        if !lines.is_empty() {
+            payload.push_within(&Part::PublicationNews(lines), self.ctx.params.max_datagram_bytes);
         }
     }
 
@@ -52,7 +78,7 @@ impl Broadcast<'_> {
     pub(crate) fn greet(&mut self, id: MemberId) {
         let is_subject = self.subjects().contains(&id);
         if let Some(peer) = self.list.peer(id).filter(|_| is_subject) {
-            let ids: Vec<_> = self.own.recent.publishers().take(MAX_LINES).collect();
+            let ids: Vec<_> = self.own.recent.publishers_from(id).take(MAX_LINES).collect();
             self.announce_to(peer, &ids);
         }
     }
@@ -229,6 +255,8 @@ impl Broadcast<'_> {
 const MAX_LINES: usize = 256;
 /// How many publishers are announced in one datagram.
 const MAX_NEWS: usize = 32;
+/// How many are announced again on a ping or ack.
+const MAX_REPEATED: usize = 4;
 /// The most bytes of an answer, unless a single publication is longer.
 const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
 /// The least cost of an answer, however short.
