@@ -18,10 +18,13 @@ mod data;
 mod detection;
 mod leadership;
 mod liars;
+mod load;
+mod mass;
 mod messages;
 mod partition;
 mod pause;
 mod slow;
+mod stalls;
 mod survivors;
 
 /// The time that the survivors have to learn of every death.
@@ -29,6 +32,9 @@ pub(crate) const PATIENCE_OF_SURVIVORS: std::time::Duration = survivors::PATIENC
 
 /// The time in which all have to learn of a death that liars hide.
 pub(crate) const PATIENCE_OF_LIARS: std::time::Duration = liars::PATIENCE;
+
+/// The time in which all have to know of many deaths, or to be whole again after a split.
+pub(crate) const PATIENCE_OF_MASS: std::time::Duration = mass::PATIENCE;
 
 /// The experiments of a sweep.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
@@ -59,12 +65,18 @@ pub enum Experiment {
     Leadership,
     /// Liars among the observers of a member.
     Liars,
+    /// Members that stall while hosts die.
+    Stalls,
+    /// Many hosts die at once, or a cluster is split for a moment.
+    Mass,
 }
 
 pub use data::DataCase;
 pub use leadership::LeaderCase;
 pub use liars::LiarCase;
+pub use mass::MassCase;
 pub use messages::MessageCase;
+pub use stalls::StallCase;
 
 /// A cluster of the size of the point, on hosts that answer.
 fn simulation(job: &Job, knowledge: Knowledge, network: NetworkConfig) -> Simulation {
@@ -232,6 +244,8 @@ impl Experiment {
             Self::Messages => "messages",
             Self::Leadership => "leadership",
             Self::Liars => "liars",
+            Self::Stalls => "stalls",
+            Self::Mass => "mass",
         }
     }
 
@@ -253,6 +267,8 @@ impl Experiment {
             Self::Messages => messages::run(job),
             Self::Leadership => leadership::run(job),
             Self::Liars => liars::run(job),
+            Self::Stalls => stalls::run(job),
+            Self::Mass => mass::run(job),
         }
     }
 }

@@ -48,8 +48,8 @@ pub enum Fault {
     Starve {
         /// The members.
         nodes: Vec<NodeId>,
-        /// The longest stall; the shortest is a tenth of it.
-        stall: Duration,
+        /// How long the stalls are.
+        stalls: Stalls,
         /// The end.
         until: Instant,
     },
@@ -163,7 +163,7 @@ pub enum Fault {
     /// Paused processes or hosts resume.
     Resume(Vec<NodeId>, Scope),
     /// A process stalls, and will stall again.
-    Stall(NodeId, Duration, Instant),
+    Stall(NodeId, Stalls, Instant),
     /// A stalled process resumes.
     Unstall(NodeId),
     /// A slow member is blocked again.
@@ -221,6 +221,22 @@ pub enum Write {
     Resign(String),
     /// The application takes work, or drains.
     Serve(bool),
+}
+
+/// How long the stalls of a starved process are: each is as likely as any other between the shortest and the longest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Stalls {
+    /// The longest.
+    pub longest: Duration,
+    /// The shortest, as a share of the longest.
+    pub shortest: f64,
+}
+
+impl Stalls {
+    /// Stalls up to the longest, the shortest of which is a tenth of it.
+    pub const fn up_to(longest: Duration) -> Self {
+        Self { longest, shortest: 0.1 }
+    }
 }
 
 /// The part of a member that stops.

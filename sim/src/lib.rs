@@ -41,10 +41,10 @@ mod truth;
 mod world;
 
 pub use experiment::{
-    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MalformedLine, MessageCase,
-    Metrics, Point, SampleLine, run_jobs,
+    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MalformedLine, MassCase,
+    MessageCase, Metrics, Point, SampleLine, StallCase, run_jobs,
 };
-pub use fault::{Data, Fault, OnePath, Scope, Write};
+pub use fault::{Data, Fault, OnePath, Scope, Stalls, Write};
 pub use latency::Latency;
 pub use ledger::{
     DataLedger, Death, FalseVerdict, Ledger, MessageLedger, OfficeLedger, OfficeTerm, Publication,

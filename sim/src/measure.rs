@@ -1,6 +1,6 @@
 //! Measures how quickly deaths become known: several kills per run, with one protocol, size and network.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -30,6 +30,8 @@ pub struct Measurement {
     pub patience: Duration,
     /// The writes of members meanwhile.
     pub load: Option<Load>,
+    /// Faults from the start on.
+    pub faults: Vec<Fault>,
 }
 
 /// The writes of members while hosts die.
@@ -69,10 +71,16 @@ pub struct Measured {
     pub suspected: Vec<Duration>,
     /// Kills that some members did not know of in time.
     pub unnoticed: u32,
+    /// Messages in the first half of the warm-up, and the member-seconds of that time.
+    pub early: (u64, f64),
     /// Messages and bytes while nothing happened, and the member-seconds of that time.
     pub idle: (u64, u64, f64),
+    /// Messages while members died, and the member-seconds of that time.
+    pub busy: (u64, f64),
     /// False verdicts, counted at each member.
     pub false_positives: u64,
+    /// Living members that were declared dead.
+    pub wrongly_dead: u64,
     /// Suspicions of healthy members, counted at each member.
     pub false_suspicions: u64,
     /// Events handled.
@@ -90,7 +98,10 @@ impl Measured {
         self.unnoticed += other.unnoticed;
         let (messages, bytes, seconds) = other.idle;
         self.idle = (self.idle.0 + messages, self.idle.1 + bytes, self.idle.2 + seconds);
+        self.early = (self.early.0 + other.early.0, self.early.1 + other.early.1);
+        self.busy = (self.busy.0 + other.busy.0, self.busy.1 + other.busy.1);
         self.false_positives += other.false_positives;
+        self.wrongly_dead += other.wrongly_dead;
         self.false_suspicions += other.false_suspicions;
         self.events += other.events;
     }
@@ -109,13 +120,18 @@ impl Measurement {
         let mut run = Simulation::new(setup, protocol);
         let mut rng = ChaCha8Rng::seed_from_u64(mix(seed));
         self.schedule_writes(&mut run);
+        for fault in &self.faults {
+            run.schedule(Instant::START, fault.clone());
+        }
         // The first half of the warm-up opens connections; the second shows the load of a calm cluster.
         run.run_until(Instant::START + self.warm_up / 2);
         let before = (run.traffic().messages, run.traffic().bytes);
         run.run_until(Instant::START + self.warm_up);
         let after = (run.traffic().messages, run.traffic().bytes);
         let seconds = (self.warm_up / 2).as_secs_f64() * f64::from(self.nodes);
+        let lived = run.truth().lived(run.now());
         let mut measured = Measured {
+            early: (before.0, seconds),
             idle: (after.0 - before.0, after.1 - before.1, seconds),
             ..Measured::default()
         };
@@ -138,6 +154,8 @@ impl Measurement {
             // Effects still under way, such as the end of a connection, must not affect the next kill.
             run.run_until(run.now() + PAUSE);
         }
+        let lived = run.truth().lived(run.now()) - lived;
+        measured.busy = (run.traffic().messages - after.0, lived.as_secs_f64());
         for death in &run.ledger().deaths {
             measured.first.extend(death.first());
             measured.median.extend(death.median());
@@ -146,7 +164,10 @@ impl Measurement {
             measured.all.push(death.all().unwrap_or(self.patience));
             measured.unnoticed += u32::from(death.all().is_none());
         }
-        measured.false_positives = run.ledger().false_deaths.len() as u64;
+        let verdicts = &run.ledger().false_deaths;
+        measured.false_positives = verdicts.len() as u64;
+        let subjects: BTreeSet<_> = verdicts.iter().map(|verdict| verdict.subject).collect();
+        measured.wrongly_dead = subjects.len() as u64;
         measured.false_suspicions = run.ledger().false_suspicions;
         measured.events = run.events();
         measured

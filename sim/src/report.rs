@@ -16,9 +16,11 @@ mod detection;
 mod distribution;
 mod leadership;
 mod liars;
+mod mass;
 mod messages;
 mod others;
 mod plots;
+mod stalls;
 mod survivors;
 mod table;
 
@@ -86,6 +88,8 @@ pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page>
             Experiment::Messages => messages::report(&rows),
             Experiment::Leadership => leadership::report(&rows),
             Experiment::Liars => liars::report(&rows),
+            Experiment::Stalls => stalls::report(&rows),
+            Experiment::Mass => mass::report(&rows),
         };
         if !is_usual {
             text += &format!("\n{UNUSUAL}\n");
@@ -155,9 +159,11 @@ fn rows(lines: &[SampleLine], experiment: Experiment, is_usual: bool) -> Vec<Row
 /// A metric that every run has once.
 const fn line_metric(experiment: Experiment) -> &'static str {
     match experiment {
-        Experiment::Detection | Experiment::Loss | Experiment::Distribution | Experiment::Calm => {
-            "seconds"
-        }
+        Experiment::Detection
+        | Experiment::Loss
+        | Experiment::Distribution
+        | Experiment::Calm
+        | Experiment::Stalls => "seconds",
         Experiment::Slow => "false_positives",
         Experiment::Pause => "declared",
         Experiment::Bootstrap => "complete",
@@ -166,5 +172,6 @@ const fn line_metric(experiment: Experiment) -> &'static str {
         Experiment::Data => "known",
         Experiment::Leadership => "next",
         Experiment::Liars => "false_deaths",
+        Experiment::Mass => "load",
     }
 }

@@ -17,6 +17,7 @@ fn measure(nodes: u32, runs: u64, make: impl Fn(u64) -> Arc<dyn Protocol> + Sync
         kill: Kill::Host,
         patience: secs(120),
         load: None,
+        faults: Vec::new(),
     };
     let seeds: Vec<_> = (0..runs).collect();
     let results = run_all(&seeds, cores(), "", |&seed| measurement.run(seed, make(seed)));

@@ -42,6 +42,8 @@ fn slips_are_told_with_what_is_wrong() {
         ("sweep survivors --survivors 0", "--survivors"),
         ("sweep pause --case one", "--case"),
         ("sweep data --case one", "no case one"),
+        ("sweep stalls --case third", "no case third"),
+        ("sweep mass --kill process", "--kill"),
         ("run nope.toml", "nope.toml"),
         ("run s.toml", "s.toml: line 7: event 1, `who`"),
         ("merge nope.samples", "nope.samples"),

@@ -1,8 +1,8 @@
 //! Reports are whole, and shares of a sweep give the same as the sweep.
 
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MessageCase, Point, ProtocolKind,
-    SampleLine, Shard, cores, reports, run_jobs,
+    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MassCase, MessageCase, Point,
+    ProtocolKind, SampleLine, Shard, StallCase, cores, reports, run_jobs,
 };
 
 fn written(lines: &[SampleLine], folder: &std::path::Path) -> Vec<String> {
@@ -326,4 +326,74 @@ fn an_office_is_followed_up_sooner_if_its_holder_gives_it_up() {
     for expected in ["process killed | 3 | 1", "leaves | 3 | 1"] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
+}
+
+#[test]
+fn stalls_are_shown_by_case() {
+    let line = |case: StallCase, metric: &str, values: &str| {
+        let at = format!("stalls,phin,case={} kills=4 n=32,1", case as u8);
+        format!("{at},{metric},{values}").parse::<SampleLine>().unwrap()
+    };
+    let mut lines = Vec::new();
+    for (case, all) in [(StallCase::Long, "4100;8900"), (StallCase::Short, "1500;120000")] {
+        lines.extend([
+            line(case, "first", "1250.5;1300"),
+            line(case, "all", all),
+            line(case, "unnoticed", "1"),
+            line(case, "early_messages", "2800"),
+            line(case, "early_seconds", "960"),
+            line(case, "messages", "4800"),
+            line(case, "seconds", "960"),
+            line(case, "busy_messages", "7200"),
+            line(case, "busy_seconds", "720"),
+            line(case, "wrongly_dead", "2"),
+            line(case, "false_positives", "40"),
+            line(case, "false_suspicions", "14"),
+            line(case, "lived", "1680"),
+        ]);
+    }
+    let pages = reports(&lines, "phin-sim sweep stalls", true);
+    let page = |name: &str| &pages.iter().find(|page| page.name == name).unwrap().text;
+    let text = page("stalls.md");
+    let short = "| 50–200 ms | phin | 32 | 2 | 1.25 s | 1.30 s | 1.50 s | 120.00 s | 1 | 2.9 | 5.0 | 10.0 | 2 | 0.50 |\n";
+    assert!(text.contains(&format!("{short}| 300–500 ms | phin | 32 | 2 |")), "{text}");
+    let csv = page("stalls.csv");
+    assert!(
+        csv.contains("\nlong,phin,32,2,1250.5,1300.0,4100.0,8900.0,1,2.9,5.0,10.0,2,0.50\n"),
+        "{csv}"
+    );
+}
+
+#[test]
+fn many_deaths_and_splits_are_tables_of_their_own() {
+    let line = |case: MassCase, seed: u32, metric: &str, values: &str| {
+        let at = format!("mass,phin,case={} n=128,{seed}", case as u8);
+        format!("{at},{metric},{values}").parse::<SampleLine>().unwrap()
+    };
+    let mut lines = Vec::new();
+    for seed in [1, 2] {
+        for case in [MassCase::Split, MassCase::Half] {
+            lines.push(line(case, seed, "first_load", "11"));
+            lines.push(line(case, seed, "load", &format!("{}", 20 * seed)));
+            lines.push(line(case, seed, "worst_load", &format!("{}", 50 * seed)));
+            lines.push(line(case, seed, "false_positives", "3"));
+        }
+        lines.push(line(MassCase::Half, seed, "first", "1000"));
+        lines.push(line(MassCase::Half, seed, "all", "2000;3000"));
+        lines.push(line(MassCase::Half, seed, "last", "3000"));
+        lines.push(line(MassCase::Split, seed, "removed", "75"));
+        lines.push(line(MassCase::Split, seed, "whole", if seed == 1 { "900" } else { "120000" }));
+    }
+    let pages = reports(&lines, "phin-sim sweep mass", true);
+    let page = |name: &str| &pages.iter().find(|page| page.name == name).unwrap().text;
+    let text = page("mass.md");
+    for expected in [
+        "| half die | phin | 128 | 2 | 1.00 s | 2.00 s | 3.00 s | 3.00 s | 11.0 | 30.0 | 100.0 | 6 |",
+        "| split | phin | 128 | 2 | 75 | 900 ms | ≥ 120.00 s | 11.0 | 30.0 | 100.0 | 6 |",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
+    let csv = page("mass.csv");
+    let half = "half,phin,128,2,1000.0,2000.0,3000.0,3000.0,–,–,–,11.0,30.0,100.0,6\n";
+    assert!(csv.contains(half), "{csv}");
 }

@@ -12,9 +12,9 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, Kill, LeaderCase, LiarCase, MessageCase, Page, Point,
-    ProtocolKind, SampleLine, Shard, UNUSUAL, cores, illustrate, reports, run_jobs,
-    scenario::ConfigSettings,
+    Conditions, DataCase, Experiment, Job, Kill, LeaderCase, LiarCase, MassCase, MessageCase, Page,
+    Point, ProtocolKind, SampleLine, Shard, StallCase, UNUSUAL, cores, illustrate, reports,
+    run_jobs, scenario::ConfigSettings,
 };
 
 use super::{
@@ -41,6 +41,7 @@ pub(crate) struct DetectArgs {
   phin-sim sweep loss --sizes 64 --loss 0,5%,20% --protocol phin
   phin-sim sweep survivors --sizes 32 --survivors 1,3,8 --kill process
   phin-sim sweep liars --sizes 9 --case accusations,clear --kill host
+  phin-sim sweep mass --sizes 128 --case third,split --protocol phin,lifeguard
   phin-sim sweep pause --protocol phin,lifeguard --pause-tolerance 3s --out report")]
 pub(crate) struct SweepArgs {
     /// The experiment.
@@ -48,7 +49,7 @@ pub(crate) struct SweepArgs {
     /// The kind of kill in detection, loss, survivors and liars [default: host; for survivors and liars, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
-    /// The cases to measure, in data, messages, leadership and liars [default: all].
+    /// The cases to measure, in data, messages, leadership, liars, stalls and mass [default: all].
     #[arg(long, value_delimiter = ',', value_parser = case_names())]
     case: Vec<String>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
@@ -66,7 +67,8 @@ struct Common {
     /// Lose this share of the packets, such as 0.02 or 2%; several in detection, loss, calm and liars.
     #[arg(long, value_delimiter = ',', value_parser = share)]
     loss: Vec<f64>,
-    /// Which protocols to run [default: all; for survivors and liars, or with settings of phin, phin alone].
+    /// Which protocols to run [default: all; phin alone for survivors and liars, or with settings of phin; beside it
+    /// lifeguard for stalls and mass].
     #[arg(long, value_delimiter = ',', value_parser = protocol_names())]
     protocol: Vec<String>,
     /// How many deaths to measure at each point; in experiments without deaths, how many runs.
@@ -230,8 +232,12 @@ fn protocols(
     if names.is_empty() {
         let is_of_phin = matches!(experiment, Experiment::Survivors | Experiment::Liars)
             || !conditions.config.is_empty();
-        let all = || ProtocolKind::ALL.to_vec();
-        return Ok(if is_of_phin { vec![ProtocolKind::Phin] } else { all() });
+        let is_storm = matches!(experiment, Experiment::Stalls | Experiment::Mass);
+        return Ok(match (is_of_phin, is_storm) {
+            (true, _) => vec![ProtocolKind::Phin],
+            (false, true) => vec![ProtocolKind::Phin, ProtocolKind::Lifeguard],
+            (false, false) => ProtocolKind::ALL.to_vec(),
+        });
     }
     let mut protocols = Vec::new();
     for name in names {
@@ -381,6 +387,24 @@ fn points(
                 }
             }
         }
+        Experiment::Stalls => {
+            for &case in cases {
+                for n in sizes(StallCase::value_variants()[usize::from(case)].sizes()) {
+                    // As in detection.
+                    let kills = (n / 8).clamp(1, 20).min(runs(100));
+                    let point = at(n).with("case", case.into()).with("kills", kills.into());
+                    points.push((point, runs(100).div_ceil(kills)));
+                }
+            }
+        }
+        Experiment::Mass => {
+            for &case in cases {
+                for n in sizes(&[128, 1_000]) {
+                    points
+                        .push((at(n).with("case", case.into()), runs(if n < 500 { 5 } else { 2 })));
+                }
+            }
+        }
         Experiment::Liars => {
             let kinds = kill.map_or(vec![Kill::Process, Kill::Host], |kill| vec![kill]);
             let mut config = ConfigSettings::default();
@@ -470,6 +494,8 @@ fn cases_of(experiment: Experiment, names: &[String]) -> Result<Vec<u8>, Error> 
         Experiment::Messages => all_cases::<MessageCase>(|case| case as u8),
         Experiment::Leadership => all_cases::<LeaderCase>(|case| case as u8),
         Experiment::Liars => all_cases::<LiarCase>(|case| case as u8),
+        Experiment::Stalls => all_cases::<StallCase>(|case| case as u8),
+        Experiment::Mass => all_cases::<MassCase>(|case| case as u8),
         _ if names.is_empty() => return Ok(Vec::new()),
         _ => return Err(format!("{} has no cases: leave out --case", experiment.as_str()).into()),
     };
@@ -491,11 +517,12 @@ fn all_cases<C: ValueEnum>(number: impl Fn(C) -> u8) -> Vec<(String, u8)> {
 }
 
 fn case_names() -> impl TypedValueParser<Value = String> {
-    let of_data = DataCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    let of_messages = MessageCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    let of_leaders = LeaderCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    let of_liars = LiarCase::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    PossibleValuesParser::new(of_data.chain(of_messages).chain(of_leaders).chain(of_liars))
+    fn of<C: ValueEnum>() -> Vec<PossibleValue> {
+        C::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
+    }
+    let calm = [of::<DataCase>(), of::<MessageCase>(), of::<LeaderCase>(), of::<LiarCase>()];
+    let storms = [of::<StallCase>(), of::<MassCase>()];
+    PossibleValuesParser::new(calm.concat().into_iter().chain(storms.concat()))
 }
 
 /// How many deaths are measured in one run, where members write meanwhile.

@@ -183,6 +183,7 @@ fn deaths(job: &Job, kill: Kill, is_loaded: bool) -> Metrics {
         kill,
         patience: secs(60),
         load,
+        faults: Vec::new(),
     };
     let measured = measurement.run(job.seed, job.make(nodes));
     metrics([

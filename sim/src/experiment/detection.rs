@@ -22,6 +22,7 @@ pub(super) fn run(job: &Job) -> Metrics {
         },
         patience: secs(120),
         load: None,
+        faults: Vec::new(),
     };
     let measured = measurement.run(job.seed, job.make(nodes));
     let (messages, bytes, seconds) = measured.idle;

@@ -213,6 +213,7 @@ fn deaths(job: &Job, is_loaded: bool) -> Metrics {
         kill: Kill::Host,
         patience: secs(60),
         load,
+        faults: Vec::new(),
     };
     let measured = measurement.run(job.seed, job.make(nodes));
     metrics([

@@ -51,7 +51,11 @@ pub(super) fn figures(experiment: Experiment, cells: &Cells, is_usual: bool) -> 
         Experiment::Calm => vec![calm(&about)],
         Experiment::Survivors => vec![survivors(&about)],
         Experiment::Liars => vec![liars(&about)],
-        Experiment::Data | Experiment::Messages | Experiment::Leadership => Vec::new(),
+        Experiment::Data
+        | Experiment::Messages
+        | Experiment::Leadership
+        | Experiment::Stalls
+        | Experiment::Mass => Vec::new(),
     }
 }
 

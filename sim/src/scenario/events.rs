@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::{
-    fault::{Administration, Data, Fault, OnePath, Scope, Write},
+    fault::{Administration, Data, Fault, OnePath, Scope, Stalls, Write},
     lie::{Lie, Lies},
     network::{Hosts, Rule, RuleId},
     node::{Instant, NodeId, millis},
@@ -504,7 +504,7 @@ impl Event {
             }
             Self::Starve { who, stall, lasts } => {
                 let (nodes, until) = (who.list(nodes), at + lasts.0);
-                (now, Fault::Starve { nodes, stall: stall.0, until })
+                (now, Fault::Starve { nodes, stalls: Stalls::up_to(stall.0), until })
             }
             Self::Cut { from, to, only_datagrams, lasts } => {
                 let rule = rule(from, to, nodes, *only_datagrams, 1.0);

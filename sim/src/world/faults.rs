@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::{Event, World};
 use crate::{
     connection::CloseReason,
-    fault::{Administration, Data, Fault, OnePath, Scope, Write},
+    fault::{Administration, Data, Fault, OnePath, Scope, Stalls, Write},
     lie::Lies,
     machines::{HostState, Node},
     network::{Hosts, Rule},
@@ -46,13 +46,13 @@ impl World {
                 }
             }
             Fault::Block(node, blocked, open, until) => self.block(node, blocked, open, until),
-            Fault::Starve { nodes, stall, until } => {
+            Fault::Starve { nodes, stalls, until } => {
                 for node in nodes {
                     let first = secs(1).mul_f64(self.rng.random());
-                    self.later(first, Fault::Stall(node, stall, until));
+                    self.later(first, Fault::Stall(node, stalls, until));
                 }
             }
-            Fault::Stall(node, stall, until) => self.stall(node, stall, until),
+            Fault::Stall(node, stalls, until) => self.stall(node, stalls, until),
             Fault::Unstall(node) => self.go_on(node, Scope::Process),
             Fault::Lose { id, rules, troubled, side_of, lasts } => {
                 self.say(format_args!("packets are lost: {} rules", rules.len()));
@@ -448,15 +448,15 @@ impl World {
     }
 
     /// Stops a process for a moment, and again about a second later.
-    fn stall(&mut self, id: NodeId, stall: Duration, until: Instant) {
+    fn stall(&mut self, id: NodeId, stalls: Stalls, until: Instant) {
         if self.now >= until {
             return;
         }
-        let lasts = stall.mul_f64(self.rng.random_range(0.1..=1.0));
+        let lasts = stalls.longest.mul_f64(self.rng.random_range(stalls.shortest..=1.0));
         self.machines[id].pauses += 1;
         self.later(lasts, Fault::Unstall(id));
         let next = lasts + secs(1).mul_f64(self.rng.random_range(0.5..1.5));
-        self.later(next, Fault::Stall(id, stall, until));
+        self.later(next, Fault::Stall(id, stalls, until));
     }
 
     fn receive_held(&mut self, id: NodeId) {
@@ -510,3 +510,44 @@ const SEEDS: u32 = 3;
 const MIN_DELAY: Duration = Duration::from_millis(200);
 const MAX_DELAY: Duration = Duration::from_secs(10);
 const MAX_DELAY_OF_MANY: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{fault::Stalls, network::NetworkConfig, node::millis, protocols::ProtocolKind};
+
+    #[test]
+    fn stalls_are_as_long_as_they_are_to_be() {
+        for (stalls, most) in [
+            (Stalls { longest: millis(500), shortest: 0.6 }, 0.6),
+            (Stalls::up_to(millis(500)), 0.1),
+        ] {
+            let mut world = World::new(1, NetworkConfig::lan(), ProtocolKind::Heartbeat.make(1, 1));
+            let host = world.machines.add_host(0, true);
+            let id = world.machines.add_node(host);
+            world.start_process(id, Generation(1), Knowledge::Itself);
+            let until = Instant::START + secs(200);
+            world.schedule(Instant::START, Fault::Starve { nodes: vec![id], stalls, until });
+            let (mut lengths, mut since) = (Vec::new(), None);
+            while world.now < until {
+                let next = world.now + millis(1);
+                while world.step(next) {}
+                world.now = next;
+                match (world.machines[id].pauses > 0, since) {
+                    (true, None) => since = Some(next),
+                    (false, Some(began)) => {
+                        lengths.push((next - began).as_secs_f64() / 0.5);
+                        since = None;
+                    }
+                    _ => {}
+                }
+            }
+            let (least, longest) = lengths
+                .iter()
+                .fold((1.0_f64, 0.0_f64), |(least, longest), &l| (least.min(l), longest.max(l)));
+            assert!((100..200).contains(&lengths.len()), "{lengths:?}");
+            assert!(most - 0.01 < least && least < most + 0.1, "{stalls:?}: {lengths:?}");
+            assert!((0.9..1.01).contains(&longest), "{stalls:?}: {lengths:?}");
+        }
+    }
+}
