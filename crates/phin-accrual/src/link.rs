@@ -115,6 +115,19 @@ impl LinkEstimator {
         self.record_outcome(1.0);
     }
 
+    /// Takes a recorded miss back: its reply arrived late. Exact if nothing was recorded since; otherwise the loss is somewhat
+    /// lower than without the miss.
+    pub fn retract_miss(&mut self) {
+        if self.outcomes == 0 {
+            return;
+        }
+        let gain = 1.0 / (f64::from(self.outcomes) + 1.0);
+        let without = |loss: f64, gain: f64| ((loss - gain) / (1.0 - gain)).max(0.0);
+        self.loss = without(self.loss, gain.max(LOSS_GAIN));
+        self.long_loss = without(self.long_loss, gain.max(LONG_LOSS_GAIN));
+        self.outcomes -= 1;
+    }
+
     /// Returns the number of recorded round trips, at most `u32::MAX`.
     pub fn samples(&self) -> u32 {
         self.samples

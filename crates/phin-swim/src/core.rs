@@ -169,7 +169,7 @@ impl Core {
             Step::Missed(miss) => self.detect().handle_miss(miss),
             Step::Reached(peer) => self.degraded().record_reached(peer),
             Step::Heard { id, at } => self.life_signs().record_heard(id, at),
-            Step::AskAnew => self.detect().ask_anew(),
+            Step::AskAnew { since } => self.detect().ask_anew(since),
             Step::HostSays { id, silence } => {
                 self.detector.pending.record_host(id, silence);
                 self.detect().record_silence(id, silence);

@@ -32,8 +32,8 @@ pub(crate) enum Step {
     Reached(Peer),
     /// A member was alive when this was sent, by its own reply.
     Heard { id: MemberId, at: Instant },
-    /// Earlier missing answers say nothing: ask again.
-    AskAnew,
+    /// Missing answers to what was sent since then say nothing: ask again.
+    AskAnew { since: Instant },
     /// The host of a member answered a question about its process.
     HostSays { id: MemberId, silence: Silence },
     /// No process is where this member is said to be.

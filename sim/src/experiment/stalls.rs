@@ -126,7 +126,7 @@ mod tests {
             let is_later = |(first, all): (&f64, &f64)| first < all && *all < 20_000.0;
             assert!(found["first"].iter().zip(&found["all"]).all(is_later), "{found:?}");
             assert_eq!((found["unnoticed"][0], found["wrongly_dead"][0]), (0.0, 0.0));
-            assert!(found["false_suspicions"][0] > 0.0, "{found:?}");
+            assert_eq!(found["false_suspicions"][0] > 0.0, case != StallCase::Short, "{found:?}");
             assert_eq!((found["early_seconds"][0], found["seconds"][0]), (300.0, 300.0));
             assert_eq!(found["lived"][0], 600.0 + found["busy_seconds"][0]);
             for (messages, seconds) in [("messages", "seconds"), ("busy_messages", "busy_seconds")]

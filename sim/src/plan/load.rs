@@ -105,8 +105,9 @@ fn probe(inputs: &Inputs) -> Probe {
     // A ping is repeated until it is answered. Each helper is asked, pings, is answered, and answers.
     let messages = (2.0 - loss) / (1.0 - lost) + insists * 2.0 + asks * helpers * 4.0;
     let unknown = 1.0 - (connections(inputs) / f64::from(inputs.members - 1)).min(1.0);
+    let dialled = libm::exp(-HELPERS_KNOWN / inputs.config.period.as_secs_f64());
     let random = if is_complete(inputs) { 0.0 } else { RANDOM_PING * unknown };
-    Probe { messages, handshakes: random + asks * helpers * unknown * HELPERS_DIALLED }
+    Probe { messages, handshakes: random + asks * helpers * unknown * dialled }
 }
 
 /// The mean period: with `max_period`, it doubles after eight periods in which no probe failed (protocol.md, "Calm").
@@ -178,9 +179,9 @@ const BYTES_OF_HANDSHAKE: f64 = 4_600.0;
 const SIMULATED_BYTES: f64 = 76.5;
 /// Bytes of a handshake in the simulator.
 const SIMULATED_HANDSHAKE: f64 = 4_400.0;
-/// The share of helpers without a connection that must be dialled: connections of earlier questions last for 30 s
-/// (`loss.csv`, 1 % and 5 %).
-const HELPERS_DIALLED: f64 = 0.73;
+/// How many connections of earlier questions lead to a helper, times the period in seconds: they last for 30 s (`loss.csv`, 1 %
+/// and 5 %).
+const HELPERS_KNOWN: f64 = 0.315;
 /// By how much a suspicion and a verdict with five votes are longer than a ping ("QUIC, and the wire").
 const SUSPICION_BYTES: f64 = 25.0;
 const VERDICT_BYTES: f64 = 160.0;

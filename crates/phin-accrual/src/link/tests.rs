@@ -1,4 +1,27 @@
 use super::*;
+
+#[test]
+fn a_miss_that_is_taken_back_leaves_the_loss_as_it_was() {
+    let mut link = LinkEstimator::new(Duration::from_millis(1));
+    link.retract_miss();
+    assert_eq!(link, LinkEstimator::new(Duration::from_millis(1)), "there is none");
+    for replies in [0, 1, 10, 1_000] {
+        (0..replies).for_each(|_| link.record_answered());
+        let before = link.loss();
+        link.record_miss();
+        assert!(link.loss() > before);
+        link.retract_miss();
+        assert!((link.loss() - before).abs() < 1e-9, "{replies}: {} {before}", link.loss());
+    }
+    // With replies in between it is lower at most.
+    let mut other = link.clone();
+    link.record_miss();
+    for link in [&mut link, &mut other] {
+        (0..5).for_each(|_| link.record_answered());
+    }
+    link.retract_miss();
+    assert!(link.loss() <= other.loss());
+}
 use crate::lcg::Lcg;
 
 const MILLISECOND: Duration = Duration::from_millis(1);

@@ -28,6 +28,8 @@ pub(crate) struct Case {
     pub(crate) misses: Vec<Instant>,
     /// The answer of the subject's host to this node: of several answers, the one with the most information.
     pub(crate) silence: Silence,
+    /// How many questions in a row its host left unanswered, after it had answered.
+    pub(crate) unanswered: u8,
     /// When its host was last asked.
     pub(crate) host_asked_at: Option<Instant>,
     /// The next ping of the subject.
@@ -177,15 +179,17 @@ impl Cases {
         }
     }
 
-    /// Forgets this node's own misses, of which it is no longer known whether they were the subjects'.
-    pub(crate) fn void_own_misses(&mut self) {
+    /// Forgets this node's own misses of what was sent since then: it is not known whether they were the subjects'.
+    pub(crate) fn void_own_misses(&mut self, since: Instant) {
         for case in self.0.values_mut() {
-            case.misses.clear();
+            case.misses.retain(|&sent_at| sent_at < since);
             case.signed.retain(|voter, _| case.votes.contains_key(voter));
             case.retry = Retry::None;
             // Its host is asked again as well.
-            case.stage = Stage::Watching;
             case.host_asked_at = None;
+            if case.misses.is_empty() {
+                case.stage = Stage::Watching;
+            }
         }
     }
 }
@@ -206,6 +210,7 @@ impl Case {
             stage: Stage::Watching,
             misses: Vec::new(),
             silence: Silence::Unknown,
+            unanswered: 0,
             host_asked_at: None,
             retry: Retry::None,
             votes: BTreeMap::new(),
@@ -244,6 +249,23 @@ impl Case {
         let is_due = self.host_asked_at.is_none_or(|asked_at| now - asked_at >= interval);
         self.host_asked_at = if is_due { Some(now) } else { self.host_asked_at };
         is_due
+    }
+
+    /// Takes what the subject's host, or its network, shows; says whether that changes anything. An answer with less information
+    /// does not: answers can be lost, or withheld by rate limits. But a host that no longer answers at all is down.
+    pub(crate) fn record_host(&mut self, silence: Silence) -> bool {
+        match silence {
+            Silence::Unknown => {}
+            Silence::Silent => self.unanswered = self.unanswered.saturating_add(1),
+            Silence::Hung | Silence::Gone => self.unanswered = 0,
+        }
+        let is_down = (self.silence, silence) == (Silence::Hung, Silence::Silent)
+            && self.unanswered >= MAX_UNANSWERED;
+        let is_news = silence > self.silence || is_down;
+        if is_news {
+            (self.silence, self.unanswered) = (silence, 0);
+        }
+        is_news
     }
 
     /// How many pings of this node were missed, as far as a vote can say.
@@ -353,5 +375,8 @@ const SILENT_MISSES: usize = 2;
 const ENOUGH_PHI: f64 = 4.0;
 /// How many cases can be open; beyond, further members are not suspected until one closes.
 const MAX_CASES: usize = 1_024;
+/// After this many questions that its host left unanswered, a process does not hang: the host is down. Where one answer in
+/// five is lost, one observer in a hundred is wrong, and another may know better.
+const MAX_UNANSWERED: u8 = 3;
 /// How many accusers and abstaining observers are remembered for a case: more than any configuration has observers.
 const MAX_ACCUSERS: usize = 64;

@@ -75,27 +75,35 @@ fn retry_gap(case: &Case, view: View<'_>, subject: MemberId, phi: f64) -> Durati
     let is_known = view.own_failing_link(subject).is_some() && case.accusers.is_empty();
     let gap = match is_known {
         true => view.params.pause_tolerance * 4,
-        false => evidence_gap(case, view, view.is_early(subject), phi),
+        false => evidence_gap(case, view, view.early_for(subject), phi),
     };
     gap.max(view.spaced(Duration::ZERO, RETRIES_PER_TOLERANCE))
 }
 
 /// How soon another miss would say more: at once after the first, later the more is known.
-fn evidence_gap(case: &Case, view: View<'_>, is_early: bool, phi: f64) -> Duration {
+fn evidence_gap(
+    case: &Case,
+    view: View<'_>,
+    early_for: Option<Duration>,
+    phi: f64,
+) -> Duration {
     let tolerance = view.params.pause_tolerance;
-    match case.misses.len() {
-        0 | 1 => Duration::ZERO,
-        misses if phi < ACCUSE_PHI && misses < MANY_MISSES && !is_early => tolerance / 16,
-        _ if is_early || view.now - case.opened_at < tolerance * 2 => tolerance / 4,
+    let (short, long) = (tolerance / 16, tolerance / 4);
+    match (case.misses.len(), early_for) {
+        (0 | 1, _) => Duration::ZERO,
+        (_, Some(left)) => left.clamp(short, long),
+        (misses, None) if phi < ACCUSE_PHI && misses < MANY_MISSES => short,
+        _ if view.now - case.opened_at < tolerance * 2 => long,
         _ => tolerance,
     }
 }
 
-/// How long after the last question the host of a member that keeps this silence is asked again; `None` for one that has said
-/// all there is to say.
-fn host_interval(silence: Silence, tolerance: Duration) -> Option<Duration> {
-    match silence {
+/// How long after the last question the host of a silent member is asked again; `None` for one that has said all there is to
+/// say. One that answered, and then did not, may have gone down since.
+fn host_interval(case: &Case, tolerance: Duration) -> Option<Duration> {
+    match case.silence {
         Silence::Gone => None,
+        Silence::Hung if case.unanswered > 0 => Some(tolerance / 4),
         Silence::Hung => Some(tolerance),
         // The second answer comes before the verdict.
         Silence::Silent | Silence::Unknown => Some(tolerance / 2),
@@ -232,12 +240,16 @@ impl Detect<'_> {
         self.ctx.then(Step::Ping { to, purpose: Purpose::Retry });
     }
 
-    /// Forgets what was not answered, as the fault may be here, and asks every suspect again.
-    pub(crate) fn ask_anew(&mut self) {
-        self.senses.pings.forget_unanswered();
-        self.own.cases.void_own_misses();
+    /// Forgets what was not answered of what was sent since then, as the fault may be here, and asks again.
+    pub(crate) fn ask_anew(&mut self, since: Instant) {
+        let probed = self.senses.pings.forget_unanswered();
+        self.own.cases.void_own_misses(since);
         for subject in self.own.cases.subjects() {
             self.verify(subject);
+        }
+        let probed = probed.into_iter().filter(|&id| !self.own.cases.is_open(id));
+        for to in self.list.peers(probed.collect()) {
+            self.ctx.then(Step::Ping { to, purpose: Purpose::Probe });
         }
     }
 
@@ -261,7 +273,7 @@ impl Detect<'_> {
         let Some(case) = self.own.cases.get_mut(subject) else {
             return;
         };
-        let interval = host_interval(case.silence, tolerance);
+        let interval = host_interval(case, tolerance);
         if interval.is_some_and(|interval| case.is_host_due(now, interval)) {
             self.ctx.ask_host(self.list.peer(subject), Question::Silence);
         }
@@ -281,7 +293,7 @@ mod tests {
     use crate::{
         Generation, Incarnation,
         member::record::tests::id,
-        testing::{Rooms, at},
+        testing::{Rooms, at, peer},
     };
 
     fn case(stage: Stage, misses: usize, accusers: u8) -> Case {
@@ -327,6 +339,26 @@ mod tests {
             let steps = [pings_by_stream, asks_host, asks_helpers, accuses];
             assert_eq!((next.stage, steps), expected, "{stage:?} {misses} {accusers} {found:?}");
         }
+    }
+
+    #[test]
+    fn after_a_stall_what_was_sent_before_it_still_counts_and_the_rest_is_asked_again() {
+        let mut rooms = Rooms::of(6);
+        rooms.miss(1, &[8_000, 8_900]);
+        rooms.miss(2, &[9_000]);
+        for (node, sent_at) in [(3, 8_500), (4, 9_800)] {
+            rooms.at(sent_at).probe().ping(peer(node), Purpose::Probe);
+        }
+        rooms.senses.pings.mark_overdue(Sequence(1));
+        rooms.effects();
+        rooms.at(10_000).detect().ask_anew(at(9_000));
+        let ping = |node, purpose| format!("Ping {{ to: n{node}, purpose: {purpose} }}");
+        let asked = [ping(1, "Retry"), ping(2, "Retry"), ping(4, "Probe")];
+        let mut found = rooms.effects();
+        found.sort_unstable();
+        assert_eq!(found, asked, "the ping of node 3 is overdue since before the stall");
+        let misses = [1, 2].map(|node| rooms.detector.cases.misses_of(id(node)).to_vec());
+        assert_eq!(misses, [vec![at(8_000), at(8_900)], vec![]]);
     }
 
     #[test]

@@ -139,6 +139,8 @@ impl LocalHealth {
         let counted = if lag >= MIN_STALL { lag } else { Duration::ZERO };
         self.record_stall(now, counted);
         let starved_for = self.lateness.add(now, counted, period, tolerance / 4);
+        // Of many short stalls it is not known what they delayed.
+        let since = now.saturating_sub(if lag < starved_for { period } else { lag + tolerance / 16 });
         let lag = lag.max(starved_for);
         if lag < tolerance / 4 {
             return;
@@ -146,7 +148,7 @@ impl LocalHealth {
         ctx.stats.stalls += 1;
         rounds.quicken(ctx);
         self.impaired_until = now + lag.min(tolerance) / 2;
-        ctx.then(Step::AskAnew);
+        ctx.then(Step::AskAnew { since });
     }
 
     /// Any member was heard.
@@ -160,7 +162,7 @@ impl LocalHealth {
             self.is_isolated = false;
             ctx.output(Output::Isolated(false));
             // Misses during a fault of this node say nothing of others.
-            ctx.then(Step::AskAnew);
+            ctx.then(Step::AskAnew { since: Instant::START });
         }
     }
 

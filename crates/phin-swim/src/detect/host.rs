@@ -86,15 +86,15 @@ impl Detect<'_> {
         }
     }
 
-    /// The answer of the subject's host, or its network. An answer with less information changes nothing: answers can
-    /// be lost, or withheld by rate limits.
+    /// The answer of the subject's host, or its network.
     pub(crate) fn record_silence(&mut self, subject: MemberId, silence: Silence) {
         let is_waiting = self.view().waiting_since(subject).is_some();
-        let case = self.own.cases.get_mut(subject).filter(|case| case.silence < silence);
-        let Some(case) = case else {
+        let Some(case) = self.own.cases.get_mut(subject) else {
             return;
         };
-        case.silence = silence;
+        if !case.record_host(silence) {
+            return;
+        }
         // A ping that is under way need not be sent again.
         if !case.misses.is_empty() || !is_waiting {
             self.escalate(subject, None);

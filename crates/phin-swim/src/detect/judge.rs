@@ -64,6 +64,8 @@ struct Weighed {
     tolerance: Duration,
     /// The pause tolerance of the configuration.
     pause: Duration,
+    /// The longest stall lately, of this node or of the subject as it says itself.
+    stall: Duration,
     threshold: f64,
     accused_at: Option<Instant>,
     /// When others were asked to vote or, where they spoke first, when they did.
@@ -162,6 +164,7 @@ fn weigh(
         is_contested: silence != Silence::Gone && view.links.is_contested(subject, silent_since),
         has_own_evidence: !view.needs_signatures() || conclusion(case, view, subject).is_some(),
         pause: view.params.pause_tolerance,
+        stall: view.links.advertised_stall(subject).max(view.health.longest_stall()),
         threshold: view.params.phi_threshold,
         accused_at: case.accused_at,
         others_asked_at: case.accused_at.or(case.voted_at),
@@ -263,7 +266,10 @@ impl Weighed {
     /// When the member is suspect: everyone hears of a suspicion only if no verdict or sign of life is as quick.
     fn suspect_at(&self, phi: f64) -> Instant {
         let agreed = self.votes.len() >= self.able.min(2) && phi >= self.threshold * 0.75;
-        let due = self.silent_since + if agreed { self.pause / 8 } else { self.pause * 3 };
+        // Where members stall, most of them end such a silence by themselves.
+        let stall = (self.stall * 3 / 2).min(self.pause / 2);
+        let patience = if agreed { stall.max(self.pause / 8) } else { self.pause * 3 };
+        let due = self.silent_since + patience;
         // One that refuted is suspected again, but not in the same breath: where some hear it and others do not, the rumour
         // and its refutation would go round without end.
         let due = due.max(self.in_state_since + self.pause / 2);
@@ -375,6 +381,7 @@ mod tests {
             silent_since: at(10_000),
             tolerance: Duration::from_secs(1),
             pause: Duration::from_millis(1_600),
+            stall: Duration::ZERO,
             threshold: 8.0,
             accused_at: None,
             others_asked_at: None,
@@ -393,6 +400,7 @@ mod tests {
     fn a_verdict_takes_phi_and_time_and_a_suspicion_two_observers() {
         let (asked, suspect) = (Some(at(10_970)), MemberState::Suspect);
         let lately_alive = Weighed { in_state_since: at(9_800), ..weighed(majority()) };
+        let stalled = |millis| Weighed { stall: Duration::from_millis(millis), ..weighed(majority()) };
         let hung = Weighed { others_asked_at: asked, ..weighed(majority()) };
         let gone = Weighed { silence: Silence::Gone, ..hung.clone() };
         let wait = |millis| Judgement::Wait(at(millis), Obstacle::Evidence);
@@ -405,6 +413,9 @@ mod tests {
         let cases = [
             ("too early to suspect", weighed(majority()), 10_199, wait(10_200)),
             ("two agree", weighed(majority()), 10_200, to_suspect(11_000)),
+            ("it stalls", stalled(200), 10_299, wait(10_300)),
+            ("for longer than that", stalled(200), 10_300, to_suspect(11_000)),
+            ("long stalls", stalled(9_000), 10_800, to_suspect(11_000)),
             ("not silent for long enough", weighed(majority()), 10_999, to_suspect(11_000)),
             ("dead", weighed(majority()), 11_000, dead.clone()),
             ("one alone", weighed(vec![vote(1, 6.0)]), 10_500, wait(11_000)),

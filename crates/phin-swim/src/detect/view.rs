@@ -220,20 +220,27 @@ impl<'a> View<'a> {
         self.health.cannot_judge(self.now, silence, self.list.snapshot().live_len())
     }
 
-    /// Whether a member was as silent as this lately, and lived: it is looked at, but others are not asked until it was
-    /// silent for longer, or for half of what silence is given. One that hangs is given more, but is to be suspect as soon.
+    /// Whether the silence of a member is early still: [`early_for`](Self::early_for).
     pub(crate) fn is_early(self, subject: MemberId) -> bool {
-        let Some(case) = self.case(subject).filter(|case| case.accusers.is_empty()) else {
-            return false;
-        };
+        self.early_for(subject).is_some()
+    }
+
+    /// For how long the silence of a member is still no longer than one that it, or a stall, ended lately: until then it is
+    /// looked at, but others are not asked. At most half of what silence is given, and a quarter for stalls. A member that hangs
+    /// is given more, but is to be suspect as soon.
+    pub(crate) fn early_for(self, subject: MemberId) -> Option<Duration> {
+        let case = self.case(subject).filter(|case| case.accusers.is_empty())?;
         let pause = self.params.pause_tolerance;
         let most = match case.silence {
             Silence::Gone => Duration::ZERO,
             Silence::Hung | Silence::Silent => pause / 2,
             Silence::Unknown => pause * 3 / 2,
         };
-        let patience = self.links.longest_silence(self.now, subject).min(most);
-        case.misses.first().is_some_and(|&first| self.now - first < patience)
+        let stall = self.links.advertised_stall(subject).max(self.health.longest_stall());
+        let stall = (stall * 5 / 4).min(pause / 4);
+        let patience = self.links.longest_silence(self.now, subject).max(stall).min(most);
+        let left = patience.saturating_sub(self.now - *case.misses.first()?);
+        (left > Duration::ZERO).then_some(left)
     }
 
     /// Whether a member lives for others while our link to it fails: then they judge, until nobody has heard it for two turns.

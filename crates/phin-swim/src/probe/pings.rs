@@ -23,8 +23,10 @@ pub(crate) struct Ping {
     /// Whether the reply's time is the link's: not if a handshake comes first.
     is_sample: bool,
     is_overdue: bool,
-    /// Whether it is known that no reply will come.
+    /// Whether it counts as lost on the link. A reply that comes all the same takes that back.
     pub(crate) is_lost: bool,
+    /// Whether the member answered it by stream, where it was repeated.
+    pub(crate) is_answered: bool,
     pub(crate) purpose: Purpose,
     /// The helpers that were asked to ping the member too.
     helpers: Vec<MemberId>,
@@ -50,17 +52,17 @@ impl Ping {
         is_sample: bool,
         purpose: Purpose,
     ) -> Self {
-        let (helpers, silent_helpers, is_overdue, is_lost) = (Vec::new(), Vec::new(), false, false);
         Self {
             target,
             sent_at,
             timeout,
             is_sample,
-            is_overdue,
-            is_lost,
+            is_overdue: false,
+            is_lost: false,
+            is_answered: false,
             purpose,
-            helpers,
-            silent_helpers,
+            helpers: Vec::new(),
+            silent_helpers: Vec::new(),
         }
     }
 
@@ -110,6 +112,14 @@ impl Pings {
         if is_answer { self.pings.remove(&sequence) } else { None }
     }
 
+    /// The ping that this member answers by stream, if it is the first such answer. The reply by datagram may still come.
+    pub(crate) fn answer_by_stream(&mut self, sequence: Sequence, by: MemberId) -> Option<Ping> {
+        let ping = self.pings.get_mut(&sequence).filter(|ping| ping.target == by)?;
+        let before = ping.clone();
+        (ping.is_answered, ping.is_lost) = (true, true);
+        (!before.is_answered).then_some(before)
+    }
+
     /// The reply to this ping is overdue.
     pub(crate) fn mark_overdue(&mut self, sequence: Sequence) -> Option<&Ping> {
         let ping = self.pings.get_mut(&sequence).filter(|ping| !ping.is_overdue)?;
@@ -135,7 +145,8 @@ impl Pings {
 
     /// How many are for others.
     pub(crate) fn relays(&self) -> usize {
-        self.pings.values().filter(|ping| ping.purpose.is_relay()).count()
+        let is_relay = |ping: &&Ping| ping.purpose.is_relay() && !ping.is_answered;
+        self.pings.values().filter(is_relay).count()
     }
 
     /// When the first ping of a member was sent that still waits for its reply, and is not overdue. One that was
@@ -146,7 +157,7 @@ impl Pings {
         waiting.map(|ping| ping.sent_at).min()
     }
 
-    /// Others heard the member at `until`: what is overdue since before that was lost on the link.
+    /// Others heard the member at `until`: what is overdue since before that was lost on the link, unless its reply is late.
     pub(crate) fn record_lost(&mut self, links: &mut Links, id: MemberId, until: Instant) {
         let Some(link) = links.get_mut(id) else {
             return;
@@ -170,9 +181,14 @@ impl Pings {
         self.pings.retain(|_, ping| ping.target != target);
     }
 
-    /// Forgets the pings of which it is no longer known whether a reply would have come in time.
-    pub(crate) fn forget_unanswered(&mut self) {
-        self.pings.retain(|_, ping| !ping.is_overdue && ping.purpose.is_relay());
+    /// Forgets the pings of which it is no longer known whether a reply would have come in time. Returns the members that were
+    /// probed, and still had time to reply.
+    pub(crate) fn forget_unanswered(&mut self) -> Vec<MemberId> {
+        let forgotten =
+            self.pings.extract_if(.., |_, ping| ping.is_overdue || !ping.purpose.is_relay());
+        let probes = forgotten.map(|(_, ping)| ping);
+        let probes = probes.filter(|ping| !ping.is_overdue && matches!(ping.purpose, Purpose::Probe));
+        probes.map(|ping| ping.target).collect()
     }
 }
 
@@ -244,7 +260,7 @@ mod tests {
     #[test]
     fn what_is_overdue_since_before_the_member_was_heard_is_lost_on_the_link_once() {
         let (mut pings, mut links) = (pings(), Links::default());
-        links.open(crate::testing::at(0), id(1), ms(10));
+        links.open(at(0), id(1), ms(10));
         [1, 2, 3].into_iter().for_each(|sequence| _ = pings.mark_overdue(Sequence(sequence)));
         // Until when the member is known to live; whether that shows a loss.
         for (until, is_loss) in [(9, false), (10, true), (10, false), (100, true), (100, false)] {
@@ -255,6 +271,16 @@ mod tests {
         }
         let is_lost = |sequence| pings.pings[&Sequence(sequence)].is_lost;
         assert_eq!([1, 2, 3, 4].map(is_lost), [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_ping_answered_by_stream_waits_for_its_datagram_and_counts_once() {
+        let mut pings = pings();
+        assert!(pings.answer_by_stream(Sequence(4), id(3)).is_none(), "not its ping");
+        assert!(pings.answer_by_stream(Sequence(4), id(1)).is_some());
+        assert!(pings.answer_by_stream(Sequence(4), id(1)).is_none());
+        assert_eq!((pings.relays(), pings.get_mut(Sequence(4)).unwrap().is_lost), (0, true));
+        assert!(pings.take_answered(Sequence(4), id(1)).unwrap().is_answered);
     }
 
     #[test]

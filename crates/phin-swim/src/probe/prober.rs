@@ -121,7 +121,11 @@ impl Prober<'_> {
     /// An ack arrived: ends the ping that it answers, if there is one.
     pub(crate) fn handle_ack(&mut self, from: Peer, pulse: Pulse, channel: Channel) {
         let is_current = self.list.is_current(from.id, pulse.generation);
-        let ping = is_current.then(|| self.senses.pings.take_answered(pulse.sequence, from.id));
+        let pings = &mut self.senses.pings;
+        let ping = is_current.then(|| match channel {
+            Channel::Datagram => pings.take_answered(pulse.sequence, from.id),
+            Channel::Stream => pings.answer_by_stream(pulse.sequence, from.id),
+        });
         match ping.flatten() {
             Some(ping) => self.end_ping(from, &ping, pulse, channel),
             None => self.ctx.stats.late_acks += 1,
@@ -130,10 +134,16 @@ impl Prober<'_> {
 
     fn end_ping(&mut self, from: Peer, ping: &Ping, pulse: Pulse, channel: Channel) {
         let (now, sequence, sent_at) = (self.ctx.now, pulse.sequence, ping.sent_at);
-        let end_at = sent_at + self.probe_lifetime();
-        self.ctx.timers.cancel(now, sent_at + ping.timeout, Timer::ProbeTimeout(sequence));
-        self.ctx.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
+        if channel == Channel::Datagram {
+            let end_at = sent_at + self.probe_lifetime();
+            self.ctx.timers.cancel(now, sent_at + ping.timeout, Timer::ProbeTimeout(sequence));
+            self.ctx.timers.cancel(now, end_at, Timer::ProbeEnd(sequence));
+        }
         self.learn_link(ping, pulse, channel);
+        if ping.is_answered && channel == Channel::Datagram {
+            // It answered both; what follows from that was done for the stream.
+            return;
+        }
         if channel == Channel::Datagram {
             self.senses.health.forgive_silent_helper();
             self.ctx.then(Step::Reached(from));
@@ -153,9 +163,15 @@ impl Prober<'_> {
         link.stall = Duration::from_millis(pulse.stall_ms.into());
         link.record_answered();
         match channel {
-            Channel::Datagram => link.record_reply(self.ctx.now, ping.reply()),
-            // It answers the retry by stream, which was sent later; the datagram counts as lost.
-            Channel::Stream => link.estimator.record_miss(),
+            Channel::Datagram => {
+                if ping.is_lost {
+                    link.estimator.retract_miss();
+                }
+                link.record_reply(self.ctx.now, ping.reply());
+            }
+            // The datagram was lost, unless its reply follows.
+            Channel::Stream if !ping.is_lost => link.estimator.record_miss(),
+            Channel::Stream => {}
         }
     }
 

@@ -25,21 +25,22 @@ fn short_stalls_within_a_period_add_up() {
 
 #[test]
 fn a_stall_impairs_for_half_of_it_and_has_everything_asked_anew() {
-    // How late a timer fired; for how long the node is impaired, and whether that counts as a stall.
-    for (lag, impaired_for, is_stall) in [
-        (249, 0, false),
-        (250, 125, true),
-        (600, 300, true),
-        (1_000, 500, true),
+    // How late a timer fired; for how long the node is impaired; since when missing answers say nothing, if it is a stall.
+    for (lag, impaired_for, since) in [
+        (249, 0, None),
+        (250, 125, Some("9.6875s")),
+        (600, 300, Some("9.3375s")),
+        (1_000, 500, Some("8.9375s")),
         // More than the pause tolerance counts no further.
-        (60_000, 500, true),
+        (60_000, 500, Some("0ns")),
     ] {
         let mut rooms = Rooms::of(5);
         rooms.lag(lag);
         let end = (0..2_000).find(|&after| !rooms.senses.health.is_impaired(at(10_000 + after)));
         assert_eq!(end, Some(impaired_for), "{lag}");
-        let asked_for: &[&str] = if is_stall { &["AskAnew"] } else { &[] };
-        assert_eq!(rooms.effects(), asked_for);
+        let asked_for = since.map(|since| format!("AskAnew {{ since: Instant({since}) }}"));
+        assert_eq!(rooms.effects(), asked_for.as_slice());
+        let is_stall = since.is_some();
         assert_eq!(rooms.ctx.stats.stalls, u64::from(is_stall));
         assert_eq!(rooms.senses.health.longest_stall(), ms(lag));
         assert_eq!(rooms.senses.health.is_starved(&rooms.ctx.params), is_stall);
@@ -104,7 +105,7 @@ fn a_node_is_isolated_that_hears_nobody_for_two_periods_and_tolerances() {
         assert_eq!(rooms.effects(), told, "once");
         rooms.hear_anyone();
         assert!(!rooms.senses.health.is_isolated());
-        let told: &[&str] = if is_isolated { &["Isolated(false)", "AskAnew"] } else { &[] };
+        let told: &[&str] = if is_isolated { &["Isolated(false)", "AskAnew { since: Instant(0ns) }"] } else { &[] };
         assert_eq!(rooms.effects(), told, "what was missed is asked again");
     }
 }

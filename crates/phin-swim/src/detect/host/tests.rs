@@ -144,6 +144,28 @@ fn what_says_less_changes_nothing_and_what_says_more_is_acted_on() {
 }
 
 #[test]
+fn a_host_that_answered_and_then_does_not_three_times_in_a_row_is_down() {
+    use Silence::{Hung, Silent, Unknown};
+    // The answers in turn, and the kind of silence in the end.
+    for (answers, expected) in [
+        (&[Hung, Silent, Silent][..], Hung),
+        (&[Hung, Silent, Silent, Silent], Silent),
+        (&[Hung, Silent, Silent, Hung, Silent], Hung),
+        // Its quota was spent.
+        (&[Hung, Silent, Unknown, Silent, Unknown, Unknown], Hung),
+        (&[Hung, Silent, Unknown, Silent, Silent], Silent),
+        (&[Silent, Silent, Silent, Hung], Hung),
+        (&[Hung, Silent, Silent, Silent, Hung], Hung),
+    ] {
+        let mut rooms = rooms(true, false);
+        rooms.miss(1, &[]);
+        answers.iter().for_each(|&answer| rooms.detect().record_silence(id(1), answer));
+        let case = rooms.detector.cases.get(id(1)).unwrap();
+        assert_eq!(case.silence, expected, "{answers:?}");
+    }
+}
+
+#[test]
 fn a_ping_under_way_need_not_be_sent_again_for_what_a_host_says() {
     // Whether a ping is under way, whether one was missed; whether another is planned.
     for (is_waiting, has_missed, is_planned) in

@@ -191,6 +191,20 @@ fn a_mass_silence_begins_with_the_first_of_several_or_with_one_of_which_nobody_h
 }
 
 #[test]
+fn a_silence_is_early_while_a_stall_may_explain_it() {
+    // The stall of this node and that which the subject advertises; for how long a silence is early.
+    for (own, advertised, early_for) in [(0, 0, 0), (100, 0, 125), (100, 160, 200), (900, 0, 250)] {
+        let mut rooms = Rooms::of(6);
+        rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+        rooms.senses.links.get_mut(id(1)).unwrap().stall = ms(advertised);
+        rooms.at(8_000).lag(own);
+        rooms.at(9_000).miss(1, &[9_000]);
+        let left = rooms.see().early_for(id(1)).unwrap_or_default();
+        assert_eq!(left, ms(early_for), "{own} {advertised}");
+    }
+}
+
+#[test]
 fn a_member_that_was_as_silent_lately_is_given_longer_by_what_its_host_says() {
     use Silence::{Gone, Hung, Silent, Unknown};
     // For how long it was silent lately, the kind of silence, whether another accuses it; for how long it is early.
@@ -213,6 +227,8 @@ fn a_member_that_was_as_silent_lately_is_given_longer_by_what_its_host_says() {
         if is_accused {
             case.record_accuser(id(2));
         }
+        let left = rooms.at(9_000).see().early_for(id(1));
+        assert_eq!(left.unwrap_or_default(), ms(early_for), "{lately} {silence:?} {is_accused}");
         let early = (0..3_000).find(|after| !rooms.at(9_000 + after).see().is_early(id(1)));
         assert_eq!(early, Some(early_for), "{lately} {silence:?} {is_accused}");
     }

@@ -182,7 +182,7 @@ fn an_ack_of_another_member_or_of_an_earlier_run_ends_nothing() {
 }
 
 #[test]
-fn an_answer_by_stream_shows_life_and_counts_as_a_loss_on_the_link() {
+fn an_answer_by_stream_shows_life_and_that_of_a_datagram_the_link() {
     for (channel, reaches) in [(Channel::Datagram, true), (Channel::Stream, false)] {
         let mut rooms = pinging(Purpose::Probe);
         rooms.senses.links.record_no_reply(id(1));
@@ -196,9 +196,27 @@ fn an_answer_by_stream_shows_life_and_counts_as_a_loss_on_the_link() {
         assert_eq!(found.contains(&"Reached(n1)".to_owned()), reaches, "{channel:?}");
         assert!(!rooms.senses.links.gives_no_reply(id(1)), "it answers itself");
         assert_eq!(samples(&rooms) > before, reaches, "{channel:?}");
-        assert_eq!(self::loss(&rooms) > loss, !reaches, "{channel:?}");
         assert_eq!(rooms.senses.health.is_impaired(at(10_010)), !reaches, "a helper is forgiven");
+        assert_eq!(self::loss(&rooms) > loss, !reaches, "{channel:?}");
+        let counted = self::loss(&rooms);
+        rooms.at(12_000).probe().end_probe(FIRST);
+        assert!(self::loss(&rooms) <= counted, "once");
     }
+}
+
+#[test]
+fn a_datagram_after_the_answer_by_stream_shows_that_none_was_lost() {
+    let mut rooms = pinging(Purpose::Probe);
+    let (before, loss) = (samples(&rooms), loss(&rooms));
+    let ack = ack(&mut rooms, 0);
+    rooms.at(10_010).probe().handle_ack(peer(1), ack, Channel::Stream);
+    rooms.effects();
+    rooms.probe().handle_ack(peer(1), ack, Channel::Stream);
+    rooms.probe().handle_ack(peer(1), ack, Channel::Datagram);
+    assert!(rooms.effects().is_empty(), "it counts once");
+    assert!(samples(&rooms) > before && self::loss(&rooms) <= loss);
+    rooms.at(12_000).probe().end_probe(FIRST);
+    assert!(self::loss(&rooms) <= loss);
 }
 
 fn loss(rooms: &Rooms) -> f64 {
