@@ -16,6 +16,7 @@ mod bootstrap;
 mod calm;
 mod data;
 mod detection;
+mod gray;
 mod leadership;
 mod liars;
 mod load;
@@ -23,6 +24,7 @@ mod mass;
 mod messages;
 mod partition;
 mod pause;
+mod rapid;
 mod slow;
 mod stalls;
 mod survivors;
@@ -35,6 +37,9 @@ pub(crate) const PATIENCE_OF_LIARS: std::time::Duration = liars::PATIENCE;
 
 /// The time in which all have to know of many deaths, or to be whole again after a split.
 pub(crate) const PATIENCE_OF_MASS: std::time::Duration = mass::PATIENCE;
+
+/// The length of trouble in milliseconds, which stands for what did not happen meanwhile.
+pub(crate) const NEVER: f64 = gray::NEVER;
 
 /// The experiments of a sweep.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
@@ -69,13 +74,19 @@ pub enum Experiment {
     Stalls,
     /// Many hosts die at once, or a cluster is split for a moment.
     Mass,
+    /// Members in trouble that are not dead.
+    Gray,
+    /// Rapid's experiments.
+    Rapid,
 }
 
 pub use data::DataCase;
+pub use gray::GrayCase;
 pub use leadership::LeaderCase;
 pub use liars::LiarCase;
 pub use mass::MassCase;
 pub use messages::MessageCase;
+pub use rapid::RapidCase;
 pub use stalls::StallCase;
 
 /// A cluster of the size of the point, on hosts that answer.
@@ -246,6 +257,8 @@ impl Experiment {
             Self::Liars => "liars",
             Self::Stalls => "stalls",
             Self::Mass => "mass",
+            Self::Gray => "gray",
+            Self::Rapid => "rapid",
         }
     }
 
@@ -269,6 +282,8 @@ impl Experiment {
             Self::Liars => liars::run(job),
             Self::Stalls => stalls::run(job),
             Self::Mass => mass::run(job),
+            Self::Gray => gray::run(job),
+            Self::Rapid => rapid::run(job),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{ops::Range, time::Duration};
 
 use crate::{
     lie::Lies,
-    network::{Hosts, Rule, RuleId},
+    network::{Hosts, Packets, Rule, RuleId},
     node::{Instant, NodeId},
 };
 
@@ -274,7 +274,7 @@ impl Fault {
             let others = groups.iter().filter(|other| *other != group).flatten();
             others.for_each(|node| to[node.index()] = true);
             let (from, to) = (Hosts::Only(from), Hosts::Only(to));
-            rules.push(Rule { from, to, only_datagrams: false, loss: 1.0 });
+            rules.push(Rule { from, to, packets: Packets::All, loss: 1.0 });
         }
         Self::Lose { id, rules, troubled: Vec::new(), side_of, lasts }
     }

@@ -30,6 +30,8 @@ pub struct Ledger {
     pub isolated: Vec<(Instant, NodeId)>,
     /// When the first member reported the second as degraded.
     pub degraded: Vec<(Instant, NodeId, NodeId)>,
+    /// When the first member reported the second as degraded no longer.
+    pub recovered: Vec<(Instant, NodeId, NodeId)>,
     /// The time after a fault during which its consequences are excused.
     pub grace: Duration,
     /// Live members that a policy declares dead.
@@ -102,6 +104,7 @@ impl Default for Ledger {
             first_suspected: Vec::new(),
             isolated: Vec::new(),
             degraded: Vec::new(),
+            recovered: Vec::new(),
             grace: GRACE,
             evicted: BTreeSet::new(),
             data: DataLedger::default(),

@@ -41,8 +41,8 @@ mod truth;
 mod world;
 
 pub use experiment::{
-    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MalformedLine, MassCase,
-    MessageCase, Metrics, Point, SampleLine, StallCase, run_jobs,
+    Conditions, DataCase, Experiment, GrayCase, Job, LeaderCase, LiarCase, MalformedLine, MassCase,
+    MessageCase, Metrics, Point, RapidCase, SampleLine, StallCase, run_jobs,
 };
 pub use fault::{Data, Fault, OnePath, Scope, Stalls, Write};
 pub use latency::Latency;
@@ -52,7 +52,7 @@ pub use ledger::{
 };
 pub use lie::{Lie, Lies};
 pub use measure::{Kill, Load, Measured, Measurement};
-pub use network::{Hosts, NetworkConfig, Rule, RuleId};
+pub use network::{Hosts, NetworkConfig, Packets, Rule, RuleId};
 pub use node::*;
 pub use phin::Phin;
 pub use phin_report::Samples;

@@ -68,10 +68,48 @@ pub struct Rule {
     pub from: Hosts,
     /// The receiving hosts.
     pub to: Hosts,
-    /// Whether only datagrams are lost, and streams pass.
-    pub only_datagrams: bool,
+    /// The packets that it concerns.
+    pub packets: Packets,
     /// The probability of loss; 1 is a cut.
     pub loss: f64,
+}
+
+/// The packets that a rule concerns.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Packets {
+    /// All.
+    All,
+    /// Datagrams, and no streams.
+    Datagrams,
+    /// Those that open connections.
+    Handshakes,
+    /// Those of more than so many bytes, headers included.
+    Above(usize),
+}
+
+/// A packet as far as rules look at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    pub(crate) channel: Channel,
+    pub(crate) is_handshake: bool,
+    /// Its length with headers.
+    pub(crate) bytes: usize,
+}
+
+impl Kind {
+    /// An acknowledgement, or another short packet that belongs to a stream.
+    pub(crate) const SHORT: Self = Self { channel: Channel::Stream, is_handshake: false, bytes: 0 };
+}
+
+impl Packets {
+    fn contains(self, kind: Kind) -> bool {
+        match self {
+            Self::All => true,
+            Self::Datagrams => kind.channel == Channel::Datagram,
+            Self::Handshakes => kind.is_handshake,
+            Self::Above(bytes) => kind.bytes > bytes,
+        }
+    }
 }
 
 /// A set of hosts.
@@ -123,22 +161,21 @@ impl Network {
     }
 
     /// The present probability that a packet between these hosts is lost.
-    pub(crate) fn loss(&self, from: HostId, to: HostId, channel: Channel) -> f64 {
+    pub(crate) fn loss(&self, from: HostId, to: HostId, kind: Kind) -> f64 {
         if from == to {
             return 0.0;
         }
         let mut passes = 1.0 - self.config.loss;
         for rule in self.rules.values().flatten() {
-            let is_meant = !rule.only_datagrams || channel == Channel::Datagram;
-            if is_meant && rule.from.contains(from) && rule.to.contains(to) {
+            if rule.packets.contains(kind) && rule.from.contains(from) && rule.to.contains(to) {
                 passes *= 1.0 - rule.loss;
             }
         }
         1.0 - passes
     }
 
-    pub(crate) fn is_cut(&self, from: HostId, to: HostId, channel: Channel) -> bool {
-        !self.rules.is_empty() && self.loss(from, to, channel) >= 1.0
+    pub(crate) fn is_cut(&self, from: HostId, to: HostId, kind: Kind) -> bool {
+        !self.rules.is_empty() && self.loss(from, to, kind) >= 1.0
     }
 
     /// The delay of one packet; `None` if it is lost.
@@ -147,9 +184,9 @@ impl Network {
         rng: &mut ChaCha8Rng,
         (from, from_zone): (HostId, usize),
         (to, to_zone): (HostId, usize),
-        channel: Channel,
+        kind: Kind,
     ) -> Option<Duration> {
-        let loss = self.loss(from, to, channel);
+        let loss = self.loss(from, to, kind);
         if loss > 0.0 && rng.random::<f64>() < loss {
             return None;
         }

@@ -14,6 +14,7 @@ mod cells;
 mod data;
 mod detection;
 mod distribution;
+mod gray;
 mod leadership;
 mod liars;
 mod mass;
@@ -90,6 +91,8 @@ pub fn reports(lines: &[SampleLine], command: &str, is_usual: bool) -> Vec<Page>
             Experiment::Liars => liars::report(&rows),
             Experiment::Stalls => stalls::report(&rows),
             Experiment::Mass => mass::report(&rows),
+            Experiment::Gray => gray::report(&rows),
+            Experiment::Rapid => gray::rapid(&rows),
         };
         if !is_usual {
             text += &format!("\n{UNUSUAL}\n");
@@ -172,6 +175,6 @@ const fn line_metric(experiment: Experiment) -> &'static str {
         Experiment::Data => "known",
         Experiment::Leadership => "next",
         Experiment::Liars => "false_deaths",
-        Experiment::Mass => "load",
+        Experiment::Mass | Experiment::Gray | Experiment::Rapid => "load",
     }
 }

@@ -44,6 +44,7 @@ fn slips_are_told_with_what_is_wrong() {
         ("sweep data --case one", "no case one"),
         ("sweep stalls --case third", "no case third"),
         ("sweep mass --kill process", "--kill"),
+        ("sweep gray --case crashes", "no case crashes"),
         ("run nope.toml", "nope.toml"),
         ("run s.toml", "s.toml: line 7: event 1, `who`"),
         ("merge nope.samples", "nope.samples"),

@@ -1,8 +1,8 @@
 //! Reports are whole, and shares of a sweep give the same as the sweep.
 
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, LeaderCase, LiarCase, MassCase, MessageCase, Point,
-    ProtocolKind, SampleLine, Shard, StallCase, cores, reports, run_jobs,
+    Conditions, DataCase, Experiment, GrayCase, Job, LeaderCase, LiarCase, MassCase, MessageCase,
+    Point, ProtocolKind, RapidCase, SampleLine, Shard, StallCase, cores, reports, run_jobs,
 };
 
 fn written(lines: &[SampleLine], folder: &std::path::Path) -> Vec<String> {
@@ -396,4 +396,68 @@ fn many_deaths_and_splits_are_tables_of_their_own() {
     let csv = page("mass.csv");
     let half = "half,phin,128,2,1000.0,2000.0,3000.0,3000.0,–,–,–,11.0,30.0,100.0,6\n";
     assert!(csv.contains(half), "{csv}");
+}
+
+/// What two runs of a member in trouble have in common.
+fn of_trouble(experiment: &str, case: u8) -> Vec<SampleLine> {
+    let line = |seed: u32, metric: &str, values: &str| {
+        let at = format!("{experiment},phin,case={case} n=128,{seed}");
+        format!("{at},{metric},{values}").parse::<SampleLine>().unwrap()
+    };
+    let each = |seed: u32| {
+        let metrics = [
+            ("degraded_first", "2500"),
+            ("degraded_observers", if seed == 1 { "9000" } else { "120000" }),
+            ("degraded_all", "120000"),
+            ("flaps", "1.5"),
+            ("healthy_degraded", "0"),
+            ("removed", if seed == 1 { "3" } else { "5" }),
+            ("verdicts", "40"),
+            ("gray", "2"),
+            ("gray_removed", "1"),
+            ("gray_removed_after", "21000"),
+            ("gray_removals", "0.5"),
+            ("known", "1500;2500"),
+            ("newcomers_gray", "120000"),
+            ("newcomers_healthy", "640"),
+            ("early_suspicions", "225"),
+            ("late_suspicions", "7"),
+            ("messages", "46080"),
+            ("seconds", "15360"),
+            ("load", "20"),
+            ("worst_load", "60"),
+            ("last_load", "4"),
+        ];
+        metrics.map(|(metric, values)| line(seed, metric, values))
+    };
+    [each(1), each(2)].concat()
+}
+
+#[test]
+fn members_in_trouble_and_the_others_are_tables_of_their_own() {
+    let lines = of_trouble("gray", GrayCase::NoConnections as u8);
+    let pages = reports(&lines, "phin-sim sweep gray", true);
+    let page = |name: &str| &pages.iter().find(|page| page.name == name).unwrap().text;
+    let text = page("gray.md");
+    let about = "| no new connections | phin | 128 | 2 | 2 |";
+    for expected in [
+        // The median of two is the first of them.
+        format!("{about} 2.50 s | 9.00 s | – | 1.50 | 2 of 4 | 21.00 s | 0.50 |"),
+        format!("{about} 3–5 | 80 | 0 | 225 | 7 | 3.0 | 20.0 | 4.0 | 60.0 | 640 ms | – |"),
+    ] {
+        assert!(text.contains(&expected), "{expected}: {text}");
+    }
+    let csv = page("gray.csv");
+    let line = "no-connections,phin,128,2,2,2500.0,9000.0,–,1.50,2 of 4,21000.0,0.50,3–5,80,0,225,7,\
+                3.0,20.0,4.0,60.0,640.0,–\n";
+    assert!(csv.contains(line), "{csv}");
+}
+
+#[test]
+fn rapids_experiments_are_shown_with_healthy_members_removed() {
+    let lines = of_trouble("rapid", RapidCase::Crashes as u8);
+    let pages = reports(&lines, "phin-sim sweep rapid", true);
+    let text = &pages.iter().find(|page| page.name == "rapid.md").unwrap().text;
+    let line = "| crash | phin | 128 | 2 | 2 | 3–5 | 80 | 2.50 s | 2 of 4 | 0.50 | 9.00 s | 3.0 | 60.0 |";
+    assert!(text.contains(line), "{text}");
 }

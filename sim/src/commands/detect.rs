@@ -12,9 +12,9 @@ use clap::{
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
 use phin_sim::{
-    Conditions, DataCase, Experiment, Job, Kill, LeaderCase, LiarCase, MassCase, MessageCase, Page,
-    Point, ProtocolKind, SampleLine, Shard, StallCase, UNUSUAL, cores, illustrate, reports,
-    run_jobs, scenario::ConfigSettings,
+    Conditions, DataCase, Experiment, GrayCase, Job, Kill, LeaderCase, LiarCase, MassCase,
+    MessageCase, Page, Point, ProtocolKind, RapidCase, SampleLine, Shard, StallCase, UNUSUAL,
+    cores, illustrate, reports, run_jobs, scenario::ConfigSettings,
 };
 
 use super::{
@@ -49,7 +49,7 @@ pub(crate) struct SweepArgs {
     /// The kind of kill in detection, loss, survivors and liars [default: host; for survivors and liars, process and host].
     #[arg(long, value_enum)]
     kill: Option<Kill>,
-    /// The cases to measure, in data, messages, leadership, liars, stalls and mass [default: all].
+    /// The cases to measure, in data, messages, leadership, liars, stalls, mass, gray and rapid [default: all].
     #[arg(long, value_delimiter = ',', value_parser = case_names())]
     case: Vec<String>,
     /// How many members survive, in survivors [default: 1, 2, 3, 4, 8, 16 and so on, to half of the cluster].
@@ -68,7 +68,7 @@ struct Common {
     #[arg(long, value_delimiter = ',', value_parser = share)]
     loss: Vec<f64>,
     /// Which protocols to run [default: all; phin alone for survivors and liars, or with settings of phin; beside it
-    /// lifeguard for stalls and mass].
+    /// lifeguard for stalls, mass, gray and rapid, and others].
     #[arg(long, value_delimiter = ',', value_parser = protocol_names())]
     protocol: Vec<String>,
     /// How many deaths to measure at each point; in experiments without deaths, how many runs.
@@ -232,11 +232,14 @@ fn protocols(
     if names.is_empty() {
         let is_of_phin = matches!(experiment, Experiment::Survivors | Experiment::Liars)
             || !conditions.config.is_empty();
-        let is_storm = matches!(experiment, Experiment::Stalls | Experiment::Mass);
-        return Ok(match (is_of_phin, is_storm) {
-            (true, _) => vec![ProtocolKind::Phin],
-            (false, true) => vec![ProtocolKind::Phin, ProtocolKind::Lifeguard],
-            (false, false) => ProtocolKind::ALL.to_vec(),
+        let (phin, evict) = (ProtocolKind::Phin, ProtocolKind::PhinEvict);
+        let (lifeguard, swim) = (ProtocolKind::Lifeguard, ProtocolKind::Swim);
+        return Ok(match experiment {
+            _ if is_of_phin => vec![phin],
+            Experiment::Stalls | Experiment::Mass => vec![phin, lifeguard],
+            Experiment::Gray => vec![phin, evict, lifeguard],
+            Experiment::Rapid => vec![phin, evict, lifeguard, swim],
+            _ => ProtocolKind::ALL.to_vec(),
         });
     }
     let mut protocols = Vec::new();
@@ -405,6 +408,20 @@ fn points(
                 }
             }
         }
+        Experiment::Gray => {
+            for &case in cases {
+                for n in sizes(GrayCase::value_variants()[usize::from(case)].sizes()) {
+                    let runs = runs(if n < 500 { 3 } else { 1 });
+                    points.push((at(n).with("case", case.into()), runs));
+                }
+            }
+        }
+        Experiment::Rapid => {
+            for &case in cases {
+                let sizes = sizes(&[1_000]);
+                points.extend(sizes.iter().map(|&n| (at(n).with("case", case.into()), runs(2))));
+            }
+        }
         Experiment::Liars => {
             let kinds = kill.map_or(vec![Kill::Process, Kill::Host], |kill| vec![kill]);
             let mut config = ConfigSettings::default();
@@ -496,6 +513,8 @@ fn cases_of(experiment: Experiment, names: &[String]) -> Result<Vec<u8>, Error> 
         Experiment::Liars => all_cases::<LiarCase>(|case| case as u8),
         Experiment::Stalls => all_cases::<StallCase>(|case| case as u8),
         Experiment::Mass => all_cases::<MassCase>(|case| case as u8),
+        Experiment::Gray => all_cases::<GrayCase>(|case| case as u8),
+        Experiment::Rapid => all_cases::<RapidCase>(|case| case as u8),
         _ if names.is_empty() => return Ok(Vec::new()),
         _ => return Err(format!("{} has no cases: leave out --case", experiment.as_str()).into()),
     };
@@ -521,7 +540,7 @@ fn case_names() -> impl TypedValueParser<Value = String> {
         C::value_variants().iter().filter_map(ValueEnum::to_possible_value).collect()
     }
     let calm = [of::<DataCase>(), of::<MessageCase>(), of::<LeaderCase>(), of::<LiarCase>()];
-    let storms = [of::<StallCase>(), of::<MassCase>()];
+    let storms = [of::<StallCase>(), of::<MassCase>(), of::<GrayCase>(), of::<RapidCase>()];
     PossibleValuesParser::new(calm.concat().into_iter().chain(storms.concat()))
 }
 

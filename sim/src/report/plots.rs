@@ -55,7 +55,9 @@ pub(super) fn figures(experiment: Experiment, cells: &Cells, is_usual: bool) -> 
         | Experiment::Messages
         | Experiment::Leadership
         | Experiment::Stalls
-        | Experiment::Mass => Vec::new(),
+        | Experiment::Mass
+        | Experiment::Gray
+        | Experiment::Rapid => Vec::new(),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     fault::{Administration, Data, Fault, OnePath, Scope, Stalls, Write},
     lie::{Lie, Lies},
-    network::{Hosts, Rule, RuleId},
+    network::{Hosts, Packets, Rule, RuleId},
     node::{Instant, NodeId, millis},
     settings::{Share, Span, Who},
 };
@@ -507,7 +507,8 @@ impl Event {
                 (now, Fault::Starve { nodes, stalls: Stalls::up_to(stall.0), until })
             }
             Self::Cut { from, to, only_datagrams, lasts } => {
-                let rule = rule(from, to, nodes, *only_datagrams, 1.0);
+                let packets = if *only_datagrams { Packets::Datagrams } else { Packets::All };
+                let rule = rule(from, to, nodes, packets, 1.0);
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
             }
             Self::OnePath { who, paths, hears, is_heard, lasts } => {
@@ -515,7 +516,7 @@ impl Event {
                 (now, Fault::OnePath { id, nodes: who.list(nodes), cut, lasts: lasts.0 })
             }
             Self::Lose { from, to, share, lasts } => {
-                let rule = rule(from, to, nodes, false, share.0);
+                let rule = rule(from, to, nodes, Packets::All, share.0);
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
             }
             Self::Partition { groups, lasts } => {
@@ -524,12 +525,12 @@ impl Event {
             }
             Self::Deaf { who, lasts } => {
                 let to = hosts(who, nodes);
-                let rule = Rule { from: Hosts::All, to, only_datagrams: false, loss: 1.0 };
+                let rule = Rule { from: Hosts::All, to, packets: Packets::All, loss: 1.0 };
                 (now, lose(id, vec![rule], who.list(nodes), *lasts))
             }
             Self::Mute { who, lasts } => {
                 let from = hosts(who, nodes);
-                let rule = Rule { from, to: Hosts::All, only_datagrams: false, loss: 1.0 };
+                let rule = Rule { from, to: Hosts::All, packets: Packets::All, loss: 1.0 };
                 (now, lose(id, vec![rule], who.list(nodes), *lasts))
             }
             Self::Loss { share } => (now, Fault::Loss(share.0)),
@@ -796,8 +797,8 @@ const fn lose(id: RuleId, rules: Vec<Rule>, troubled: Vec<NodeId>, lasts: Span) 
     Fault::Lose { id, rules, troubled, side_of: Vec::new(), lasts: lasts.0 }
 }
 
-fn rule(from: &Who, to: &Who, nodes: u32, only_datagrams: bool, loss: f64) -> Rule {
-    Rule { from: hosts(from, nodes), to: hosts(to, nodes), only_datagrams, loss }
+fn rule(from: &Who, to: &Who, nodes: u32, packets: Packets, loss: f64) -> Rule {
+    Rule { from: hosts(from, nodes), to: hosts(to, nodes), packets, loss }
 }
 
 /// The hosts of first members, which have the same numbers.

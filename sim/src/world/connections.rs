@@ -11,6 +11,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Event, World};
 use crate::{
     connection::{CloseReason, ConnectionId, DIAL_TIMEOUT, Dial, Open},
+    network::Kind,
     node::{Channel, Disconnection, Input, NodeId, Peer, Transport, Unreachable, millis, secs},
     packet::{Content, Packet},
     queue::Class,
@@ -236,7 +237,7 @@ impl World {
             ours.record_answer();
         }
         // QUIC acknowledges automatically, unless the way back is cut.
-        if !self.network.is_cut(me.host, from.host, Channel::Stream)
+        if !self.network.is_cut(me.host, from.host, Kind::SHORT)
             && let Some(theirs) = self.machines[from.node].connections.get_mut(&id)
         {
             theirs.record_answer();

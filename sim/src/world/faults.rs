@@ -10,7 +10,7 @@ use crate::{
     fault::{Administration, Data, Fault, OnePath, Scope, Stalls, Write},
     lie::Lies,
     machines::{HostState, Node},
-    network::{Hosts, Rule},
+    network::{Hosts, Packets, Rule},
     node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, Promises, secs},
     queue::Class,
     truth::Life,
@@ -178,7 +178,7 @@ impl World {
         let others = Hosts::Except(hosts(&[&left[..], &[node]].concat()));
         let rule = |from: &Hosts, to: &Hosts| {
             let (from, to) = (from.clone(), to.clone());
-            Rule { from, to, only_datagrams: false, loss: 1.0 }
+            Rule { from, to, packets: Packets::All, loss: 1.0 }
         };
         let received = cut.hears.then(|| rule(&others, &me));
         let sent = cut.is_heard.then(|| rule(&me, &others));

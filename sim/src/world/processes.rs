@@ -94,9 +94,11 @@ impl World {
             }
             Action::Degraded(subject, is_degraded) => {
                 self.say(format_args!("{id} finds {subject} degraded: {is_degraded}"));
-                if is_degraded {
-                    self.ledger.degraded.push((self.now, id, subject));
-                }
+                let reports = match is_degraded {
+                    true => &mut self.ledger.degraded,
+                    false => &mut self.ledger.recovered,
+                };
+                reports.push((self.now, id, subject));
             }
             Action::Data(owner, line) => self.note_data(id, owner, line),
             Action::Message(news) => self.note_message(id, news),

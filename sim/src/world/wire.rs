@@ -9,10 +9,11 @@ use crate::{
     asking::Port,
     connection::ConnectionId,
     machines::HostState,
-    node::{Channel, HostId, millis, secs},
+    network::Kind,
+    node::{Channel, HostId, Transport, millis, secs},
     packet::{Content, Packet},
     queue::Class,
-    traffic::PACKET_PAYLOAD,
+    traffic::{PACKET_PAYLOAD, QUIC_HEADER, TCP_HEADER, UDP_HEADER},
 };
 
 impl World {
@@ -23,19 +24,22 @@ impl World {
         if to.index() >= self.machines.hosts.len() {
             return;
         }
-        let (channel, bytes) = match &packet.content {
-            Content::Message(_, channel, payload) => (*channel, payload.len()),
-            Content::Hello(_)
-            | Content::Accept(_)
-            | Content::WrongIdentity(_)
-            | Content::Close(..)
-            | Content::Reset(_) => (Channel::Stream, 0),
+        let (kind, bytes) = match &packet.content {
+            Content::Message(_, channel, payload) => {
+                let bytes = payload.len() + self.header(*channel);
+                (Kind { channel: *channel, is_handshake: false, bytes }, payload.len())
+            }
+            Content::Hello(_) | Content::Accept(_) | Content::WrongIdentity(_) => {
+                (Kind { is_handshake: true, bytes: INITIAL_BYTES, ..Kind::SHORT }, 0)
+            }
+            Content::Close(..) | Content::Reset(_) => (Kind::SHORT, 0),
             Content::Knock(..) | Content::Refusal(_) | Content::PortRefused => {
-                (Channel::Datagram, 0)
+                (Kind { channel: Channel::Datagram, ..Kind::SHORT }, 0)
             }
         };
+        let channel = kind.channel;
         let departs = self.network.depart(self.now.since_start(), from, channel, bytes);
-        let Some(mut delay) = self.pass(from, to, channel) else {
+        let Some(mut delay) = self.pass(from, to, kind) else {
             self.traffic.lost += 1;
             return;
         };
@@ -62,9 +66,18 @@ impl World {
         self.queue.push(self.now + delay, Class::Arrival, Event::Arrival(Box::new(packet)));
     }
 
-    fn pass(&mut self, from: HostId, to: HostId, channel: Channel) -> Option<Duration> {
+    fn pass(&mut self, from: HostId, to: HostId, kind: Kind) -> Option<Duration> {
         let zone = |host: HostId| (host, self.machines[host].zone);
-        self.network.pass(&mut self.rng, zone(from), zone(to), channel)
+        self.network.pass(&mut self.rng, zone(from), zone(to), kind)
+    }
+
+    /// The bytes of the headers of a packet.
+    fn header(&self, channel: Channel) -> usize {
+        match (self.protocol.transport(), channel) {
+            (Transport::Quic, _) => QUIC_HEADER,
+            (Transport::Udp, Channel::Datagram) => UDP_HEADER,
+            (Transport::Udp, Channel::Stream) => TCP_HEADER,
+        }
     }
 
     /// A copy with one to four bytes changed.
@@ -96,8 +109,10 @@ impl World {
         if sender.process.is_none() || !is_tcp && !is_kept || is_tcp && attempt > MAX_TCP_ATTEMPTS {
             return;
         }
-        let there = self.network.loss(from.host, to.host, channel);
-        let back = self.network.loss(to.host, from.host, channel);
+        let longest = payload.len().min(PACKET_PAYLOAD) + self.header(channel);
+        let kind = Kind { channel, is_handshake: is_tcp, bytes: longest };
+        let there = self.network.loss(from.host, to.host, kind);
+        let back = self.network.loss(to.host, from.host, Kind { bytes: 0, ..kind });
         let zones = (self.machines[from.host].zone, self.machines[to.host].zone);
         let round_trip = self.network.latency(zones.0, zones.1).median * 2;
         if there >= 1.0 || back >= 1.0 {
@@ -173,6 +188,8 @@ fn slow_start_rounds(packets: usize) -> u32 {
 const MAX_HELD: usize = 4_096;
 /// The delay of an acknowledgement (RFC 9000 §18.2), which a repetition costs in addition to a round trip.
 const MAX_ACK_DELAY: Duration = millis(25);
+/// The packets that open a QUIC connection are padded to 1,200 bytes (RFC 9000 §14.1), plus the headers of IP and UDP.
+const INITIAL_BYTES: usize = 1_200 + UDP_HEADER;
 /// Attempts without an answer after which a TCP connection fails.
 const MAX_TCP_ATTEMPTS: u32 = 12;
 
