@@ -1,6 +1,7 @@
 //! `phin cert`: a CA and its certificates, for clusters whose members are admitted one by one.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -45,8 +46,9 @@ enum Command {
     },
     /// Issue a certificate for a node: NAME.pem and its private key NAME.key
     ///
-    /// The private key is the identity of the node. To renew the certificate of a node, name its private key with --key: then the
-    /// node stays the same member, and can use the certificate without a restart.
+    /// The certificate assigns the node an id, which follows from the CA's key and the name: a node cannot choose it. So issue each
+    /// name to one node only. If it is issued again, with a new private key, the node with the new key takes the place of the former.
+    /// With the node's private key (--key), the certificate is only renewed, and the node can use it without a restart.
     #[command(after_help = "Examples:\n  phin cert issue n1 --ca ca/ca.pem --ca-key ca/ca.key\n  \
                             phin cert issue n1 --ca ca/ca.pem --ca-key ca/ca.key --key n1.key --dir new")]
     Issue {
@@ -61,8 +63,40 @@ enum Command {
         /// The node's private key, if it has one already; then only NAME.pem is written
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// Assign no id: the node has the id of its key. For a CA whose key is not Ed25519, and for nodes of earlier releases
+        #[arg(long)]
+        no_assigned_id: bool,
         #[command(flatten)]
         made: Made,
+        /// Validity in days, from now
+        #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+        days: u32,
+    },
+    /// Issue a new certificate in place of an existing one, with the same name and id
+    ///
+    /// The private key stays the same too, unless --key names another one. With the same key, the node can use the certificate without
+    /// a restart. If a new CA replaces the one that issued the certificate, --ca has the certificates of both, and --ca-key is the new
+    /// CA's key.
+    #[command(
+        after_help = "Examples:\n  phin cert renew n1.pem --ca ca/ca.pem --ca-key ca/ca.key\n  \
+                            phin cert renew n1.pem --ca both.pem --ca-key ca2/ca.key"
+    )]
+    Renew {
+        /// The existing certificate (PEM)
+        #[arg(value_name = "FILE")]
+        certificate: PathBuf,
+        /// The CA's certificate, and that of the CA that it replaces
+        #[arg(long, value_name = "FILE", default_value = "ca.pem")]
+        ca: PathBuf,
+        /// The CA's private key
+        #[arg(long, value_name = "FILE", default_value = "ca.key")]
+        ca_key: PathBuf,
+        /// The node's private key, if it has a new one; the node with it takes the place of the former
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// Directory for the new certificate, under the name of the existing file; no file is overwritten
+        #[arg(long, value_name = "DIR", default_value = "renewed")]
+        dir: PathBuf,
         /// Validity in days, from now
         #[arg(long, default_value_t = NODE_DAYS, value_parser = clap::value_parser!(u32).range(1..=36_500))]
         days: u32,
@@ -114,8 +148,12 @@ pub(crate) fn cert(args: &Args) -> Result<(), Failure> {
             let ca = certificates::create_ca(name, Validity::days(*days)).map_err(failed)?;
             write_pair(&made.dir, "ca", &ca.certificate_pem, &ca.key_pem)
         }
-        Command::Issue { name, ca, ca_key, key, made, days } => {
-            issue(name, (ca, ca_key), key.as_deref(), made, Validity::days(*days))
+        Command::Issue { name, ca, ca_key, key, no_assigned_id, made, days } => {
+            let id = if *no_assigned_id { Id::OfKey } else { Id::Assigned };
+            issue((name, id), (ca, ca_key), key.as_deref(), made, Validity::days(*days))
+        }
+        Command::Renew { certificate, ca, ca_key, key, dir, days } => {
+            renew(certificate, (ca, ca_key), key.as_deref(), dir, Validity::days(*days))
         }
         Command::Revoke { files, ca, ca_key, crl, days } => {
             revoke(files, (ca, ca_key), crl, Validity::days(*days))
@@ -124,8 +162,15 @@ pub(crate) fn cert(args: &Args) -> Result<(), Failure> {
     }
 }
 
+/// The id of the node that a certificate is for.
+enum Id {
+    /// The one that the CA assigns to its name.
+    Assigned,
+    OfKey,
+}
+
 fn issue(
-    name: &str,
+    (name, id): (&str, Id),
     (ca, ca_key): (&Path, &Path),
     key: Option<&Path>,
     made: &Made,
@@ -142,19 +187,58 @@ fn issue(
     }
     let (ca_path, ca) = (ca, authority(ca, ca_key)?);
     let identity = match key {
-        Some(path) => Identity::from_pem(&private_file::read(path).map_err(failed)?)
-            .map_err(|error| Failure::runtime(path.display(), &error))?,
+        Some(path) => read_identity(path)?,
         None => Identity::generate(),
     };
-    let certificate =
-        certificates::issue(&ca, member_name.as_str(), &identity.public_key(), validity)
-            .map_err(failed)?;
+    let issue = match id {
+        Id::Assigned => certificates::issue_with_id,
+        Id::OfKey => certificates::issue,
+    };
+    let certificate = issue(&ca, member_name.as_str(), &identity.public_key(), validity);
+    let certificate = certificate.map_err(not_issued)?;
     match key {
-        Some(_) => write_certificate(&made.dir, name, &certificate)?,
+        Some(_) => write_certificate(&made.dir, format!("{name}.pem").as_ref(), &certificate)?,
         None => write_pair(&made.dir, name, &certificate, &identity.to_pem())?,
     }
-    warn_if_outlived(ca_path, &ca.certificate_pem, validity.not_after);
+    warn_if_outlived(ca_path, &ca.certificate_pem, &certificate);
     Ok(())
+}
+
+fn renew(
+    certificate: &Path,
+    (ca_path, ca_key): (&Path, &Path),
+    key: Option<&Path>,
+    dir: &Path,
+    validity: Validity,
+) -> Result<(), Failure> {
+    let Some(file_name) = certificate.file_name() else {
+        return Err(Failure::Usage(format!("{} is not a file", certificate.display())));
+    };
+    let (old, ca) = (read(certificate)?, authority(ca_path, ca_key)?);
+    let key = key.map(read_identity).transpose()?.map(|identity| identity.public_key());
+    let renewed = certificates::renew(&ca, &old, key.as_ref(), validity).map_err(not_issued)?;
+    write_certificate(dir, file_name, &renewed)?;
+    warn_if_outlived(ca_path, &ca.certificate_pem, &renewed);
+    Ok(())
+}
+
+fn read_identity(path: &Path) -> Result<Identity, Failure> {
+    Identity::from_pem(&private_file::read(path).map_err(failed)?)
+        .map_err(|error| Failure::runtime(path.display(), &error))
+}
+
+/// Why no certificate was issued, and what to do.
+fn not_issued(error: certificates::CertificateError) -> Failure {
+    let text = with_causes(&error);
+    Failure::Runtime(match error {
+        certificates::CertificateError::CannotAssignIds => {
+            format!("{text}; issue certificates without an id: --no-assigned-id")
+        }
+        certificates::CertificateError::OtherIssuer => {
+            format!("the certificate, or the id in it, is of no CA in the file of --ca: {text}")
+        }
+        _ => text,
+    })
 }
 
 fn authority(ca: &Path, ca_key: &Path) -> Result<CertificateAuthority, Failure> {
@@ -185,11 +269,16 @@ fn revoke(
 }
 
 /// Warns if the certificate of the CA expires before the new one, which is then no longer valid either.
-fn warn_if_outlived(ca: &Path, ca_pem: &str, not_after: SystemTime) {
-    let described = certificates::describe(ca_pem).unwrap_or_default();
-    let Some(ends) = described.first().map(|ca| ca.validity.not_after) else { return };
-    if ends < not_after {
-        let until = rfc3339(ends);
+fn warn_if_outlived(ca: &Path, ca_pem: &str, certificate_pem: &str) {
+    let ends = |pem: &str, position: usize| {
+        let described = certificates::describe(pem).unwrap_or_default();
+        described.get(position).map(|one| one.validity.not_after)
+    };
+    let issuer = certificates::position_of_issuer(certificate_pem, ca_pem).ok().flatten();
+    let ca_ends = issuer.and_then(|position| ends(ca_pem, position));
+    let (Some(ca_ends), Some(not_after)) = (ca_ends, ends(certificate_pem, 0)) else { return };
+    if ca_ends < not_after {
+        let until = rfc3339(ca_ends);
         let warning = format!(
             "warning: {} expires at {until}, and then the new certificate is no longer valid either\n",
             ca.display()
@@ -217,7 +306,8 @@ fn describe(file: &Path, certificate: &CertificateDescription) -> String {
         ""
     };
     let node = match &certificate.peer_id {
-        Some(id) if !certificate.is_ca => id.to_string(),
+        Some(id) if certificate.assigns_id => format!("{id} (assigned by the CA)"),
+        Some(id) if !certificate.is_ca => format!("{id} (of its key)"),
         Some(_) => "none: a CA's certificate".to_owned(),
         None => format!("none: its key is {}, not Ed25519", certificate.key_algorithm),
     };
@@ -253,10 +343,10 @@ fn write_pair(dir: &Path, name: &str, certificate: &str, key: &str) -> Result<()
 }
 
 /// Writes a certificate whose private key exists.
-fn write_certificate(dir: &Path, name: &str, certificate: &str) -> Result<(), Failure> {
+fn write_certificate(dir: &Path, name: &OsStr, certificate: &str) -> Result<(), Failure> {
     fs::create_dir_all(dir)
         .map_err(|error| Failure::runtime(format!("cannot create {}", dir.display()), &error))?;
-    let path = dir.join(format!("{name}.pem"));
+    let path = dir.join(name);
     fs::File::create_new(&path)
         .and_then(|mut file| file.write_all(certificate.as_bytes()))
         .map_err(|error| Failure::not_created(&path, &error))?;

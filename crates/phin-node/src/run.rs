@@ -37,7 +37,7 @@ use crate::{
 };
 pub(crate) use expiry::Expiry;
 use keys::Keys;
-pub(crate) use keys::{Accepted, KEYS_TOPIC, KeyReport, RESERVED_TOPICS};
+pub(crate) use keys::{Accepted, IdSource, KEYS_TOPIC, KeyReport, RESERVED_TOPICS};
 use output::Output;
 pub(crate) use programs::ProgramCounters;
 use programs::Programs;
@@ -358,6 +358,7 @@ fn credential_at_fault<'a>(settings: &'a Settings, error: &CredentialsError) -> 
         CredentialsError::Certificate(_)
         | CredentialsError::NotEd25519
         | CredentialsError::OtherKey
+        | CredentialsError::AssignedId(_)
         | CredentialsError::Revoked
         | CredentialsError::OtherCa => Some(&pem.cert.place),
         CredentialsError::RevocationList(_) => pem.crl.as_ref().map(|crl| &crl.place),

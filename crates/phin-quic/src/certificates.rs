@@ -18,17 +18,22 @@ mod revocation;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyUsagePurpose, PKCS_ED25519, PublicKeyData, SigningKey, date_time_ymd,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ED25519, PublicKeyData,
+    SigningKey, date_time_ymd,
 };
 use ring::digest::{SHA256, digest};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 use x509_parser::{
-    certificate::X509Certificate, extensions::GeneralName, oid_registry::OID_SIG_ED25519,
-    time::ASN1Time, x509::SubjectPublicKeyInfo,
+    certificate::X509Certificate,
+    extensions::GeneralName,
+    oid_registry::{OID_SIG_ED25519, Oid},
+    time::ASN1Time,
+    x509::SubjectPublicKeyInfo,
 };
 
 use crate::{
+    assigned::{AssignedId, AssignedIds, IdRules, id_of_name},
     cluster::ClusterKey,
     identity::{Identity, PeerId, PublicKey},
     secret::{SecretText, hex, random},
@@ -79,7 +84,7 @@ pub fn create_ca(name: &str, validity: Validity) -> Result<CertificateAuthority,
     Ok(CertificateAuthority { certificate_pem: certificate.pem(), key_pem: identity.to_pem() })
 }
 
-/// Issues a certificate for the node with this public key, signed by the CA, as PEM.
+/// Issues a certificate for the node with this public key, signed by the CA, as PEM. The node's id is that of its key.
 ///
 /// The CA's key may be of any algorithm. `name` is for display only; no node compares it.
 ///
@@ -92,12 +97,142 @@ pub fn issue(
     key: &PublicKey,
     validity: Validity,
 ) -> Result<String, CertificateError> {
-    let ca_certificate = first_certificate(&ca.certificate_pem)?;
-    let ca_key = revocation::ca_key(ca, &parse(&ca_certificate)?)?;
+    sign_leaf(ca, (name, key), None, validity)
+}
+
+/// Issues a certificate as [`issue`] does, which also assigns the node an id, so that the holder of the key cannot choose it.
+///
+/// The id follows from the CA's private key and `name`: a CA assigns one name always the same id, whatever the key. So issue
+/// each name to one node only. Of two keys with one name, the one that was issued later counts.
+///
+/// # Errors
+/// As [`issue`], and [`CertificateError::CannotAssignIds`] if the CA's key is not an Ed25519 key.
+pub fn issue_with_id(
+    ca: &CertificateAuthority,
+    name: &str,
+    key: &PublicKey,
+    validity: Validity,
+) -> Result<String, CertificateError> {
+    let authority = id_authority(ca)?;
+    let assigned = AssignedId::sign(&authority, key, id_of_name(&authority, name));
+    sign_leaf(ca, (name, key), Some(&assigned), validity)
+}
+
+/// Issues a new certificate for the node of an existing one: with the same name and id, and the same key unless `key` is
+/// another one. Without an assigned id in the existing certificate, the new one has none either.
+///
+/// The CA may be another one than the CA of the existing certificate: then `ca` has the certificates of both as PEM, and the
+/// private key of the new one.
+///
+/// # Errors
+/// As [`issue_with_id`], and [`CertificateError::OtherIssuer`] if the existing certificate, or the id in it, is of none of the
+/// CAs.
+pub fn renew(
+    ca: &CertificateAuthority,
+    certificate_pem: &str,
+    key: Option<&PublicKey>,
+    validity: Validity,
+) -> Result<String, CertificateError> {
+    if position_of_issuer(certificate_pem, &ca.certificate_pem)?.is_none() {
+        return Err(CertificateError::OtherIssuer);
+    }
+    let der = first_certificate(certificate_pem)?;
+    let Leaf { key: old_key, assigned: old_assigned } = leaf(&der)?;
+    let old_key = old_key.ok_or_else(|| not_a_certificate("its key is not Ed25519"))?;
+    let rules = id_rules(&certificates(&ca.certificate_pem)?, AssignedIds::Accept);
+    if rules.check(&old_key, old_assigned.as_ref()).is_err() {
+        return Err(CertificateError::OtherIssuer);
+    }
+    let certificate = parse(&der)?;
+    let name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+    let name = name.ok_or_else(|| not_a_certificate("it has no common name"))?;
+    let key = key.unwrap_or(&old_key);
+    let assign = |old: AssignedId| Ok(AssignedId::sign(&id_authority(ca)?, key, old.id));
+    let assigned = old_assigned.map(assign).transpose()?;
+    sign_leaf(ca, (name, key), assigned.as_ref(), validity)
+}
+
+fn sign_leaf(
+    ca: &CertificateAuthority,
+    (name, key): (&str, &PublicKey),
+    assigned: Option<&AssignedId>,
+    validity: Validity,
+) -> Result<String, CertificateError> {
+    let (ca_certificate, ca_key) = signing_ca(ca)?;
     let issuer = Issuer::from_ca_cert_der(&ca_certificate, ca_key).map_err(not_issued)?;
     let mut params = leaf_params(name);
     set_validity(&mut params, validity)?;
+    params.custom_extensions.extend(assigned.map(extension));
     Ok(params.signed_by(&RawKey(key), &issuer).map_err(not_issued)?.pem())
+}
+
+/// The certificate that belongs to the CA's private key, and that key. Of several certificates, others may be of CAs that it
+/// replaces.
+fn signing_ca(
+    ca: &CertificateAuthority,
+) -> Result<(CertificateDer<'static>, KeyPair), CertificateError> {
+    let mut refused = None;
+    for certificate in certificates(&ca.certificate_pem)? {
+        match parse(&certificate).and_then(|parsed| revocation::ca_key(ca, &parsed)) {
+            Ok(key) => return Ok((certificate, key)),
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.expect("there is at least one certificate"))
+}
+
+/// The CA's key as one that signs ids, which only an Ed25519 key does: their signatures are short.
+fn id_authority(ca: &CertificateAuthority) -> Result<Identity, CertificateError> {
+    signing_ca(ca)?;
+    Identity::from_pem(&ca.key_pem).map_err(|_| CertificateError::CannotAssignIds)
+}
+
+/// The extension that assigns an id. It is not critical: others than phin can ignore it.
+fn extension(assigned: &AssignedId) -> CustomExtension {
+    let octets = u8::try_from(AssignedId::BYTES).expect("it is short enough for DER's short form");
+    let content = [&[OCTET_STRING, octets], &assigned.to_bytes()[..]].concat();
+    CustomExtension::from_oid_content(ASSIGNED_ID_OID, content)
+}
+
+/// The id that a certificate assigns, if it assigns one.
+fn assigned_in(certificate: &X509Certificate<'_>) -> Result<Option<AssignedId>, CertificateError> {
+    let malformed = || not_a_certificate("the extension that assigns an id is malformed");
+    let oid = Oid::from(ASSIGNED_ID_OID).expect("it is an object identifier");
+    let found = certificate.get_extension_unique(&oid).map_err(|_| malformed())?;
+    let Some(extension) = found else {
+        return Ok(None);
+    };
+    let octets = match extension.value {
+        [OCTET_STRING, length, octets @ ..] if usize::from(*length) == octets.len() => octets,
+        _ => return Err(malformed()),
+    };
+    AssignedId::from_bytes(octets).map(Some).ok_or_else(malformed)
+}
+
+/// The ids that nodes with these CAs accept. Only CAs with an Ed25519 key assign ids.
+pub(crate) fn id_rules(cas: &[CertificateDer<'_>], mode: AssignedIds) -> IdRules {
+    IdRules::new(cas.iter().filter_map(|ca| ed25519_key(ca).ok().flatten()).collect(), mode)
+}
+
+/// The key and the id of a node's certificate.
+pub(crate) struct Leaf {
+    /// `None` if it is of another algorithm than Ed25519.
+    pub(crate) key: Option<PublicKey>,
+    /// The id that the certificate assigns. Its signature is not checked.
+    pub(crate) assigned: Option<AssignedId>,
+}
+
+impl Leaf {
+    /// The node that the certificate is for.
+    pub(crate) fn peer_id(&self) -> Option<PeerId> {
+        let key = self.key.as_ref()?;
+        Some(self.assigned.map_or_else(|| PeerId::of(key), |assigned| assigned.id))
+    }
+}
+
+pub(crate) fn leaf(der: &[u8]) -> Result<Leaf, CertificateError> {
+    let certificate = parse(der)?;
+    Ok(Leaf { key: key_of(certificate.public_key()), assigned: assigned_in(&certificate)? })
 }
 
 impl CertificateAuthority {
@@ -131,6 +266,8 @@ pub struct CertificateDescription {
     pub key_algorithm: String,
     /// The id of the node that the certificate is for; `None` if its key is not an Ed25519 key.
     pub peer_id: Option<PeerId>,
+    /// Whether the certificate assigns this id; otherwise it is that of the key.
+    pub assigns_id: bool,
     /// Whether the certificate may sign other certificates.
     pub is_ca: bool,
     /// The SHA-256 hash of the whole certificate, in hexadecimal.
@@ -194,6 +331,9 @@ pub enum CertificateError {
     /// The validity ends before it begins, or is outside of the years 1950 to 9999.
     #[error("the validity must end after it begins, within the years 1950 to 9999")]
     Validity,
+    /// The CA's key is not an Ed25519 key, and only such keys assign ids.
+    #[error("this CA cannot assign ids, because its key is not an Ed25519 key")]
+    CannotAssignIds,
     /// The certificate could not be created.
     #[error("the certificate could not be issued: {reason}")]
     NotIssued {
@@ -307,7 +447,7 @@ fn describe_one(der: &[u8]) -> Result<CertificateDescription, CertificateError> 
     let certificate = parse(der)?;
     let names = certificate.subject_alternative_name().ok().flatten();
     let names = names.iter().flat_map(|extension| &extension.value.general_names);
-    let key = key_of(certificate.public_key());
+    let leaf = Leaf { key: key_of(certificate.public_key()), assigned: assigned_in(&certificate)? };
     let oid = &certificate.public_key().algorithm.algorithm;
     Ok(CertificateDescription {
         subject: certificate.subject().to_string(),
@@ -318,8 +458,9 @@ fn describe_one(der: &[u8]) -> Result<CertificateDescription, CertificateError> 
             not_before: system_time(certificate.validity().not_before)?,
             not_after: system_time(certificate.validity().not_after)?,
         },
-        key_algorithm: key.map_or_else(|| oid.to_id_string(), |_| "Ed25519".to_owned()),
-        peer_id: key.map(|key| PeerId::of(&key)),
+        key_algorithm: leaf.key.map_or_else(|| oid.to_id_string(), |_| "Ed25519".to_owned()),
+        peer_id: leaf.peer_id(),
+        assigns_id: leaf.assigned.is_some(),
         is_ca: certificate.is_ca(),
         fingerprint: fingerprint(der),
     })
@@ -354,6 +495,10 @@ fn key_of(info: &SubjectPublicKeyInfo<'_>) -> Option<PublicKey> {
         return None;
     }
     info.subject_public_key.data.as_ref().try_into().ok().map(PublicKey)
+}
+
+fn not_a_certificate(reason: &str) -> CertificateError {
+    CertificateError::NotACertificate { reason: reason.to_owned() }
 }
 
 fn parse(der: &[u8]) -> Result<X509Certificate<'_>, CertificateError> {
@@ -407,6 +552,11 @@ impl PublicKeyData for RawKey<'_> {
     }
 }
 
+/// The object identifier of the extension that assigns an id. Identifiers below 2.25 are free for all: this one is a random
+/// number (ITU-T X.667).
+const ASSIGNED_ID_OID: &[u64] = &[2, 25, 6_034_219_787_315_042_417];
+/// The tag of an octet string in DER.
+const OCTET_STRING: u8 = 4;
 /// The last second of the year 9999, the last that a certificate can name.
 const MAX_UNIX_SECONDS: u64 = 253_402_300_799;
 

@@ -6,13 +6,15 @@ use rustls_pki_types::CertificateDer;
 
 use crate::{
     endpoint::QuicConfigs,
-    identity::Identity,
+    identity::{Identity, PeerId},
     tls::{Credentials, CredentialsError, Speaks, Tls, Verifier},
 };
 
 /// The credentials of a transport, which can be replaced while it runs.
 pub(crate) struct InUse {
     identity: Arc<Identity>,
+    /// The id of the node, which credentials cannot change.
+    own_id: PeerId,
     speaks: Speaks,
     watch_protocol: Vec<u8>,
     /// Of servers, which keep all but their certificates.
@@ -28,6 +30,7 @@ struct Current {
 impl InUse {
     pub(crate) fn new(
         identity: Arc<Identity>,
+        own_id: PeerId,
         speaks: Speaks,
         tls: &Tls,
         configs: &QuicConfigs,
@@ -35,6 +38,7 @@ impl InUse {
         let verifier = tls.verifier.clone();
         Self {
             identity,
+            own_id,
             speaks,
             watch_protocol: tls.watch_protocol.clone(),
             server: configs.server.clone(),
@@ -68,6 +72,10 @@ impl InUse {
         tls.own_certificate.clone()?;
         if tls.watch_protocol != self.watch_protocol {
             return Err(CredentialsError::OtherCluster);
+        }
+        let (id, own) = (credentials.peer_id(&self.identity)?, self.own_id);
+        if id != own {
+            return Err(CredentialsError::OtherId { id, own });
         }
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.client = QuicConfigs::client(&tls, self.server.transport.clone());

@@ -27,8 +27,7 @@ impl Expelled {
 
     /// Closes a connection whose far end is expelled, and returns whether it is.
     pub(crate) fn refuse(&self, quic: &quinn::Connection) -> bool {
-        let id = tls::peer_key(quic).map(|key| PeerId::of(&key));
-        let statement = id.and_then(|id| self.statement_for(id));
+        let statement = tls::peer_id(quic).and_then(|id| self.statement_for(id));
         if let Some(statement) = &statement {
             quic.close(CloseCode::EXPELLED.0, statement);
         }

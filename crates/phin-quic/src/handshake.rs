@@ -96,10 +96,9 @@ impl Handshakes {
             Ok(Err(error)) => return Err(self.dial_refused(addr, error)),
             Err(_elapsed) => return Err(DialError::TimedOut),
         };
-        let Some(key) = tls::peer_key(&quic) else {
+        let Some(id) = tls::peer_id(&quic) else {
             return Err(self.dial_refused(addr, HelloError::Malformed));
         };
-        let id = PeerId::of(&key);
         if id == self.own_id {
             return Err(self.met_own_identity(&quic, theirs.instance));
         }
@@ -142,11 +141,10 @@ impl Handshakes {
                 return None;
             }
         };
-        let Some(key) = tls::peer_key(&quic) else {
+        let Some(id) = tls::peer_id(&quic) else {
             self.refused(addr, &Refusal::NotPhin, RefusedBy::Us);
             return None;
         };
-        let id = PeerId::of(&key);
         if id == self.own_id {
             self.met_own_identity(&quic, standing.peer_instance);
             return None;

@@ -20,14 +20,15 @@ use crate::{
     secret::{SecretText, derive, hex, random},
 };
 
-/// The id of a node: the first 16 bytes of the SHA-256 hash of its public key.
+/// The id of a node: the one that its certificate assigns ([`AssignedId`](crate::AssignedId)), or else the first 16 bytes of
+/// the SHA-256 hash of its public key.
 ///
 /// Displays and parses as 32 hexadecimal digits.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct PeerId([u8; 16]);
 
 impl PeerId {
-    /// Returns the id of the node with this public key.
+    /// Returns the id of the node with this public key, if no CA assigned it another one.
     pub fn of(key: &PublicKey) -> Self {
         let hash = digest(&SHA256, &key.0);
         let mut id = [0; 16];
@@ -167,7 +168,8 @@ impl Identity {
         }
     }
 
-    /// Returns the id of this node.
+    /// Returns the id of this node, if no CA assigned it another one
+    /// ([`Credentials::peer_id`](crate::Credentials::peer_id)).
     pub fn id(&self) -> PeerId {
         PeerId::of(&self.public_key)
     }
@@ -205,6 +207,11 @@ impl Identity {
     /// its peers' old connections immediately.
     pub(crate) fn reset_key(&self) -> Zeroizing<[u8; 32]> {
         derive(&*self.seed, b"phin stateless reset v1")
+    }
+
+    /// The secret from which a CA computes the ids of names.
+    pub(crate) fn id_secret(&self) -> Zeroizing<[u8; 32]> {
+        derive(&*self.seed, b"phin assigned ids v1")
     }
 
     /// The private key as PKCS #8 (RFC 8410 §7): version 0, no attributes.

@@ -42,6 +42,7 @@
 pub mod certificates;
 
 mod accept;
+mod assigned;
 mod budget;
 mod close;
 mod cluster;
@@ -75,6 +76,7 @@ mod tls;
 mod transport;
 mod watch;
 
+pub use assigned::{AssignedId, AssignedIds, IdRefusal, IdRules};
 pub use close::{CloseReason, DisconnectReason};
 pub use cluster::{
     ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, Keyring, KeyringError,

@@ -35,6 +35,9 @@ pub enum Refusal {
     /// Its certificate is in a revocation list.
     #[error("the certificate is revoked")]
     CertificateRevoked,
+    /// Its certificate assigns no id, and assigned ids are required.
+    #[error("the certificate assigns no id, and assigned ids are required")]
+    IdNotAssigned,
     /// It is expelled from the cluster.
     #[error("expelled from the cluster")]
     Expelled,
@@ -90,6 +93,10 @@ impl Refusal {
             0x12c => Self::CertificateRevoked,
             0x12d => Self::CertificateExpired,
             0x12e if reason.contains(NOT_YET_VALID) => Self::CertificateNotYetValid,
+            0x12e if reason.contains(ID_NOT_ASSIGNED) => Self::IdNotAssigned,
+            0x12e if reason.contains(ID_NOT_SIGNED) => {
+                Self::Other("none of the CAs assigned the id in the certificate".to_owned())
+            }
             0x12e if reason.contains(NOT_ED25519) => {
                 Self::Other("the certificate's key is not Ed25519".to_owned())
             }
@@ -109,6 +116,7 @@ impl Refusal {
             Self::Other(_) => 6,
             Self::CertificateRevoked => 7,
             Self::Expelled => 8,
+            Self::IdNotAssigned => 9,
         }
     }
 }
@@ -263,6 +271,10 @@ impl RefusalLog {
 pub(crate) const NOT_YET_VALID: &str = "CertificateNotYetValid";
 /// The same for a key of another algorithm.
 pub(crate) const NOT_ED25519: &str = "CertificateKeyNotEd25519";
+/// The same for a certificate without an assigned id, where that is required.
+pub(crate) const ID_NOT_ASSIGNED: &str = "CertificateIdNotAssigned";
+/// The same for an id that none of the CAs assigned to the key.
+pub(crate) const ID_NOT_SIGNED: &str = "CertificateIdNotSigned";
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 /// Addresses logged within [`LOG_INTERVAL`]. Refusals of further ones are only counted.
 const MAX_LOGGED_ADDRS: usize = 256;

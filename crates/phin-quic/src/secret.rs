@@ -3,6 +3,7 @@
 use std::{
     fmt::{self, Write},
     ops::Deref,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use ring::{
@@ -42,6 +43,12 @@ impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretText(..)")
     }
+}
+
+/// A moment in milliseconds of Unix time; 0 before 1970.
+pub(crate) fn unix_millis(moment: SystemTime) -> u64 {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Random bytes from the operating system.

@@ -154,6 +154,8 @@ pub struct RefusalStats {
     pub certificate_not_yet_valid: u64,
     /// Refused with [`Refusal::CertificateRevoked`].
     pub certificate_revoked: u64,
+    /// Refused with [`Refusal::IdNotAssigned`].
+    pub id_not_assigned: u64,
     /// Refused with [`Refusal::Expelled`].
     pub expelled: u64,
     /// Refused with [`Refusal::NotPhin`].
@@ -171,6 +173,7 @@ struct RefusalCounters {
     certificate_expired: AtomicU64,
     certificate_not_yet_valid: AtomicU64,
     certificate_revoked: AtomicU64,
+    id_not_assigned: AtomicU64,
     expelled: AtomicU64,
     not_phin: AtomicU64,
     full: AtomicU64,
@@ -185,6 +188,7 @@ impl RefusalCounters {
             certificate_expired: self.certificate_expired.load(Ordering::Relaxed),
             certificate_not_yet_valid: self.certificate_not_yet_valid.load(Ordering::Relaxed),
             certificate_revoked: self.certificate_revoked.load(Ordering::Relaxed),
+            id_not_assigned: self.id_not_assigned.load(Ordering::Relaxed),
             expelled: self.expelled.load(Ordering::Relaxed),
             not_phin: self.not_phin.load(Ordering::Relaxed),
             full: self.full.load(Ordering::Relaxed),
@@ -220,6 +224,7 @@ impl Counters {
                 Refusal::CertificateExpired => &self.refusals.certificate_expired,
                 Refusal::CertificateNotYetValid => &self.refusals.certificate_not_yet_valid,
                 Refusal::CertificateRevoked => &self.refusals.certificate_revoked,
+                Refusal::IdNotAssigned => &self.refusals.id_not_assigned,
                 Refusal::Expelled => &self.refusals.expelled,
                 Refusal::NotPhin => &self.refusals.not_phin,
                 Refusal::Full => &self.refusals.full,

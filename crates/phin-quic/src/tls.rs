@@ -22,10 +22,11 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 
 use crate::{
-    certificates::{self, CertificateError, Revocations},
+    assigned::{AssignedId, AssignedIds, IdRefusal, IdRules},
+    certificates::{self, CertificateError, Leaf, Revocations},
     cluster::{ClusterName, Keyring},
-    identity::{Identity, PublicKey},
-    refusal::{NOT_ED25519, NOT_YET_VALID},
+    identity::{Identity, PeerId},
+    refusal::{ID_NOT_ASSIGNED, ID_NOT_SIGNED, NOT_ED25519, NOT_YET_VALID},
 };
 
 /// The credentials that admit a node to a cluster, and by which it admits others.
@@ -50,7 +51,49 @@ pub enum Credentials {
         /// Revocation lists of the CAs as PEM, if there are any. Handshakes refuse the certificates in them. A list is used
         /// also after the time at which it promises the next one.
         crl_pem: Option<String>,
+        /// Whether other nodes need a certificate that assigns them an id.
+        assigned_ids: AssignedIds,
     },
+}
+
+impl Credentials {
+    /// The id that the certificate of this node assigns to it, if it does.
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    pub fn assigned_id(&self) -> Result<Option<AssignedId>, CredentialsError> {
+        match self {
+            Self::ClusterKey { .. } => Ok(None),
+            Self::Certificates { cert_chain_pem, .. } => {
+                let chain = certificates::certificates(cert_chain_pem);
+                let leaf = chain.and_then(|chain| certificates::leaf(&chain[0]));
+                Ok(leaf.map_err(CredentialsError::Certificate)?.assigned)
+            }
+        }
+    }
+
+    /// The id of a node with this identity and these credentials: the one that its certificate assigns, or that of its key.
+    ///
+    /// # Errors
+    /// The certificate cannot be read.
+    pub fn peer_id(&self, identity: &Identity) -> Result<PeerId, CredentialsError> {
+        Ok(self.assigned_id()?.map_or_else(|| identity.id(), |assigned| assigned.id))
+    }
+
+    /// The ids that a node with these credentials accepts of others. With a cluster key, these are those of keys alone: every
+    /// holder could assign ids.
+    ///
+    /// # Errors
+    /// The CA's certificate cannot be read.
+    pub fn id_rules(&self) -> Result<IdRules, CredentialsError> {
+        match self {
+            Self::ClusterKey { .. } => Ok(IdRules::default()),
+            Self::Certificates { ca_pem, assigned_ids, .. } => {
+                let cas = certificates::certificates(ca_pem).map_err(CredentialsError::Ca)?;
+                Ok(certificates::id_rules(&cas, *assigned_ids))
+            }
+        }
+    }
 }
 
 /// Why [`Credentials`] cannot be used.
@@ -85,6 +128,19 @@ pub enum CredentialsError {
     /// A revocation list cannot be read, or is of none of the CAs.
     #[error("the revocation list cannot be used")]
     RevocationList(#[source] CertificateError),
+    /// The node's certificate assigns no id, or one that none of the CAs assigned to its key. Other nodes would refuse it too.
+    #[error("the certificate of this node cannot be used: {0}")]
+    AssignedId(IdRefusal),
+    /// The node's certificate is for another id than the one with which it runs, which cannot change while it runs.
+    #[error(
+        "the certificate is for the id {id}, and this node runs as {own}; only a restart changes that"
+    )]
+    OtherId {
+        /// The id that the certificate assigns, or that of the key if it assigns none.
+        id: PeerId,
+        /// The id of the running node.
+        own: PeerId,
+    },
     /// They are of a cluster with another name, which cannot change while a node runs.
     #[error("the credentials are of a cluster with another name")]
     OtherCluster,
@@ -127,11 +183,13 @@ impl Tls {
     ) -> Result<Self, CredentialsError> {
         let Resolved { cluster, anchors, chain, revocations } = resolve(identity, credentials)?;
         let provider = Arc::new(provider());
-        let verifier = Arc::new(Verifier::new(&anchors, &revocations, &provider)?);
+        let rules = credentials.id_rules()?;
+        let verifier = Arc::new(Verifier::new(&anchors, &revocations, rules, &provider)?);
         let own_certificate = match verifier.check_own(&chain) {
             valid @ (Ok(()) | Err(CredentialsError::NotValid { .. })) => valid,
             Err(error) => return Err(error),
         };
+        verifier.check_own_id(&chain)?;
         let (protocol, watch_protocol) = (cluster.protocol(), cluster.watch_protocol());
         // A server takes the first of its own that the client offers.
         let both = vec![watch_protocol.clone(), protocol.clone()];
@@ -189,10 +247,10 @@ pub(crate) fn negotiated(data: Box<dyn std::any::Any>) -> Option<Vec<u8>> {
     data.downcast::<HandshakeData>().ok()?.protocol
 }
 
-/// The key that the peer of an established connection proved.
-pub(crate) fn peer_key(connection: &quinn::Connection) -> Option<PublicKey> {
+/// The node that the peer of an established connection proved to be. The handshake has checked an assigned id.
+pub(crate) fn peer_id(connection: &quinn::Connection) -> Option<PeerId> {
     let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    certificates::ed25519_key(chain.first()?).ok().flatten()
+    certificates::leaf(chain.first()?).ok()?.peer_id()
 }
 
 struct Resolved<'a> {
@@ -213,7 +271,7 @@ fn resolve<'a>(
             chain: vec![certificates::cluster_leaf(keys.own(), identity)],
             revocations: Revocations::default(),
         }),
-        Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem } => {
+        Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem, .. } => {
             let anchors = certificates::certificates(ca_pem).map_err(CredentialsError::Ca)?;
             let chain = certificates::certificates(cert_chain_pem);
             let chain = chain.map_err(CredentialsError::Certificate)?;
@@ -249,6 +307,7 @@ fn provider() -> CryptoProvider {
 /// Checks the certificate of the far end, for clients and servers.
 pub(crate) struct Verifier {
     anchors: Vec<Anchor>,
+    rules: IdRules,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -266,13 +325,15 @@ impl Verifier {
     fn new(
         anchors: &[CertificateDer<'static>],
         revocations: &Revocations,
+        rules: IdRules,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, CredentialsError> {
         let anchors = anchors.iter().enumerate();
         let anchors: Result<Vec<_>, _> = anchors
             .map(|(position, anchor)| Anchor::new(anchor, revocations.below(position), provider))
             .collect();
-        Ok(Self { anchors: anchors?, algorithms: provider.signature_verification_algorithms })
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(Self { anchors: anchors?, rules, algorithms })
     }
 
     /// Checks the node's own certificate, as every peer will.
@@ -292,8 +353,35 @@ impl Verifier {
         }
     }
 
+    /// Checks the id of the node itself, as every peer will. That cannot change with time.
+    fn check_own_id(&self, chain: &[CertificateDer<'static>]) -> Result<(), CredentialsError> {
+        let Some(leaf) = chain.first() else {
+            return Ok(());
+        };
+        let Leaf { key, assigned } =
+            certificates::leaf(leaf).map_err(CredentialsError::Certificate)?;
+        let key = key.ok_or(CredentialsError::NotEd25519)?;
+        self.rules.check(&key, assigned.as_ref()).map_err(CredentialsError::AssignedId)
+    }
+
+    /// Checks the key and the id of a certificate that a CA signed.
+    fn check_leaf(&self, leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let Ok(Leaf { key, assigned }) = certificates::leaf(leaf) else {
+            return Err(TlsCertificateError::BadEncoding.into());
+        };
+        let key = key.ok_or_else(|| marked(NOT_ED25519))?;
+        let checked = self.rules.check(&key, assigned.as_ref());
+        checked.map_err(|refusal| {
+            marked(match refusal {
+                IdRefusal::NotAssigned => ID_NOT_ASSIGNED,
+                IdRefusal::NotSigned => ID_NOT_SIGNED,
+            })
+            .into()
+        })
+    }
+
     /// Whether a connection may go on whose far end proved itself with these certificates. Time does not end it: only a CA
-    /// that admits no longer, or a revocation.
+    /// that admits no longer, a revocation, or an id that is accepted no longer.
     pub(crate) fn accepts(&self, chain: &[CertificateDer<'_>]) -> bool {
         let Some((leaf, intermediates)) = chain.split_first() else {
             return false;
@@ -304,9 +392,11 @@ impl Verifier {
         let now = i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX);
         let seconds = u64::try_from(now.min(not_after).max(not_before)).unwrap_or(0);
         let then = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        self.anchors
+        let is_signed = self
+            .anchors
             .iter()
-            .any(|anchor| anchor.clients.verify_client_cert(leaf, intermediates, then).is_ok())
+            .any(|anchor| anchor.clients.verify_client_cert(leaf, intermediates, then).is_ok());
+        is_signed && self.check_leaf(leaf).is_ok()
     }
 
     /// Succeeds if the check succeeds with one of the CAs. Among several failures, reports one that says more than
@@ -320,7 +410,7 @@ impl Verifier {
         let mut told = TlsCertificateError::UnknownIssuer;
         for anchor in &self.anchors {
             match anchor.check_validity(now).and_then(|()| check(anchor).map_err(translated)) {
-                Ok(()) => return require_ed25519(leaf),
+                Ok(()) => return self.check_leaf(leaf),
                 Err(TlsCertificateError::UnknownIssuer) => {}
                 Err(error) => told = error,
             }
@@ -394,14 +484,6 @@ fn not_valid(error: &rustls::Error) -> String {
             "it or its CA is not yet valid".to_owned()
         }
         error => error.to_string(),
-    }
-}
-
-fn require_ed25519(leaf: &CertificateDer<'_>) -> Result<(), rustls::Error> {
-    match certificates::ed25519_key(leaf) {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(marked(NOT_ED25519).into()),
-        Err(_) => Err(TlsCertificateError::BadEncoding.into()),
     }
 }
 

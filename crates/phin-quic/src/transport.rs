@@ -63,9 +63,10 @@ impl Transport {
             _ => Speaks::MembersAndServesWatchers,
         };
         let tls = Tls::new(&identity, &credentials, speaks)?;
+        let id = credentials.peer_id(&identity)?;
         tls.warn_if_not_valid();
         let configs = QuicConfigs::new(&tls, &params);
-        let credentials = Arc::new(InUse::new(identity.clone(), speaks, &tls, &configs));
+        let credentials = Arc::new(InUse::new(identity.clone(), id, speaks, &tls, &configs));
         let watch_protocol = tls.watch_protocol.clone();
         let socket = bind_socket(params.bind)?;
         let failed = |source| bind_failed(params.bind, source);
@@ -75,7 +76,7 @@ impl Transport {
         let socket = Socket::new(socket, gate.clone()).map_err(failed)?;
         let endpoint = open_endpoint(&identity, configs.server, socket.clone()).map_err(failed)?;
         let queue = Arc::new(Queue::new(params.max_received_datagrams, counters.clone()));
-        let (id, params) = (identity.id(), Arc::new(params));
+        let params = Arc::new(params);
         let expelled = Arc::<Expelled>::default();
         let watchers = Places::new(watch_protocol, params.clone(), expelled.clone());
         let handshakes = Handshakes::new(

@@ -58,11 +58,21 @@ impl Records<'_> {
             return false;
         }
         let is_taken = self.is_authentic(source, &record)
+            && self.is_of_latest_key(&record)
             && self.newcomers.takes_news(self.ctx, self.list, source, &record, state);
         if is_taken {
             self.ctx.apply(News::Record { record, state }, source);
         }
         is_taken
+    }
+
+    /// Whether no later key is known for the id. Otherwise an earlier holder of it could take it back, through others.
+    fn is_of_latest_key(&mut self, record: &Record) -> bool {
+        let known = self.list.get(record.id());
+        let is_latest =
+            known.is_none_or(|known| record.holder().may_follow(&known.record.holder()));
+        self.ctx.stats.records_of_earlier_keys += u64::from(!is_latest);
+        is_latest
     }
 
     /// Hears what this node is said to have said, and what others consider it to be.
@@ -80,14 +90,19 @@ impl Records<'_> {
         }
     }
 
-    /// Checks the signature of a record, within the budget of the member that sent it.
+    /// Checks the id and the signature of a record, within the budget of the member that sent it.
     fn is_authentic(&mut self, source: Source, record: &Record) -> bool {
         let (now, teller) = (self.ctx.now, source.teller());
         if teller.is_some_and(|teller| !self.hearsay.may_check(now, teller)) {
             self.ctx.stats.records_over_budget += 1;
             return false;
         }
-        let is_authentic = record.is_authentic(&*self.ctx.keys);
+        if !record.has_accepted_id(&*self.ctx.keys) {
+            // The sender may accept ids of keys, or those of a CA that is being replaced, and believe it.
+            self.ctx.stats.ids_not_accepted += 1;
+            return false;
+        }
+        let is_authentic = record.is_signed(&*self.ctx.keys);
         if !is_authentic {
             self.ctx.stats.forged_records += 1;
             teller.into_iter().for_each(|teller| self.hearsay.record_forgery(now, teller));
@@ -99,10 +114,73 @@ impl Records<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::{
         Instant,
-        member::record::tests::{record, version},
+        member::record::tests::{CA, CaKeys, assign, ca_keys, id_of, record, statement, version},
+        testing::{Rooms, peer},
     };
+
+    /// A record of the id 77, which was assigned to the key of this number.
+    fn of_77(member: u8, generation: u32, assigned_at_ms: u64) -> Record {
+        let keys = ca_keys(member.into(), 77, assigned_at_ms);
+        Record::sign(statement(member, version(generation, 0)), &keys)
+    }
+
+    fn rooms(is_required: bool) -> Rooms {
+        let mut rooms = Rooms::of(3);
+        let keys = CaKeys { member: 0, ca: CA, assigned: None, is_required };
+        rooms.ctx.keys = Arc::new(keys);
+        rooms
+    }
+
+    fn hear(rooms: &mut Rooms, record: Record) {
+        let entry = Entry { state: MemberState::Alive, record };
+        rooms.records().handle_entry(Source::Gossip(peer(1)), entry);
+        rooms.run();
+    }
+
+    #[test]
+    fn a_record_without_an_assigned_id_is_no_forgery_where_one_is_required() {
+        let mut rooms = rooms(true);
+        hear(&mut rooms, record(9, version(0, 0)));
+        let of_other_ca = CaKeys { assigned: Some(assign(CA + 1, 8, 78, 1)), ..ca_keys(8, 78, 1) };
+        hear(&mut rooms, Record::sign(statement(8, version(0, 0)), &of_other_ca));
+        hear(&mut rooms, of_77(7, 0, 1));
+        let stats = &rooms.ctx.stats;
+        assert_eq!((stats.ids_not_accepted, stats.forged_records), (2, 0));
+        assert_eq!(rooms.list.snapshot().len(), 4);
+        assert!(rooms.list.get(id_of(77)).is_some());
+    }
+
+    #[test]
+    fn the_key_to_which_an_id_was_assigned_last_keeps_it() {
+        let mut rooms = rooms(false);
+        let holder = |rooms: &Rooms| {
+            let known = rooms.list.get(id_of(77)).unwrap();
+            (known.record.name().to_owned(), known.version().generation.0)
+        };
+        // The key, its generation and when it got the id; who has it then.
+        let steps = [
+            (7, 3, 10, ("n7", 3)),
+            // A later key needs a later generation too: its node takes one when it hears of the former.
+            (8, 1, 20, ("n7", 3)),
+            (8, 4, 20, ("n8", 4)),
+            (7, 9, 10, ("n8", 4)),
+            (9, 9, 20, ("n8", 4)),
+            // A renewed certificate of the same key.
+            (8, 5, 30, ("n8", 5)),
+            (8, 6, 20, ("n8", 6)),
+        ];
+        for (step, (key, generation, assigned_at, (name, known))) in (1..).zip(steps) {
+            // Others announce so many versions at a time only.
+            rooms.at(step * 100_000);
+            hear(&mut rooms, of_77(key, generation, assigned_at));
+            assert_eq!(holder(&rooms), (name.to_owned(), known), "{key} {generation}");
+        }
+        assert_eq!(rooms.ctx.stats.records_of_earlier_keys, 2);
+    }
 
     #[test]
     fn only_what_a_member_signed_counts_but_for_the_death_of_one_unknown() {

@@ -98,6 +98,7 @@ impl Admission<'_> {
             return self.refuse(peer, JoinRefusal::Full);
         }
         if !record.is_authentic(&*self.ctx.keys) {
+            // An id that is not accepted is refused in the handshake already.
             self.ctx.stats.forged_records += 1;
             return self.refuse(peer, JoinRefusal::NotUnderstood);
         }

@@ -102,6 +102,7 @@ pub use leadership::office::{
     StandError, Term, Vacancy,
 };
 pub use leading::{Leading, Offices};
+pub use member::assigned::AssignedId;
 pub use member::filter::{Filter, FilterError};
 pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};

@@ -1,5 +1,6 @@
 //! A member: its identity, its signed record, its state, and the order in which states replace one another.
 
+pub(crate) mod assigned;
 pub(crate) mod filter;
 pub(crate) mod list;
 pub(crate) mod record;
@@ -13,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Instant, Record, ServingState};
 
-/// The identity of a member: 128 bits of the hash of its public key. Every connection proves it again.
+/// The identity of a member: 128 bits of the hash of its public key, or those that a CA assigned to it ([`AssignedId`]). Every
+/// connection proves it again.
 ///
 /// It is written as 32 hexadecimal digits, by `Display`, by `Debug` and in JSON, and read from them.
 ///

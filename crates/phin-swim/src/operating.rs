@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::{
     Config, ConfigError, Instant, MemberId, PingRefusal, PingStarted, Swim,
     core::Core,
+    identity::restate,
+    member::record::Statement,
     probe::{
         paths::{MAX_TIMEOUT, MIN_TIMEOUT, ping_all},
         prober::Prober,
@@ -60,6 +62,22 @@ impl Operating<'_> {
         flaps.plan_releases(ctx, list);
         self.core.run();
         Ok(())
+    }
+}
+
+impl Operating<'_> {
+    /// Announces the statement by which a CA assigned this node its id, if [`Keys::assigned_id`](crate::Keys::assigned_id) has
+    /// another one by now: its certificate was renewed, maybe by another CA. The id has to be the same.
+    pub fn renew_id(self) {
+        let Core { ctx, list, .. } = &mut *self.core;
+        let mine = &list.me().record;
+        let renewed = ctx.keys.assigned_id();
+        let is_mine = renewed.is_some_and(|renewed| renewed.id == mine.id());
+        if is_mine && renewed != mine.assigned_id() {
+            let mine = mine.statement();
+            restate(ctx, Statement { version: mine.version.next_or_generation(), ..mine });
+        }
+        self.core.run();
     }
 }
 

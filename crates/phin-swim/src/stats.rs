@@ -57,6 +57,10 @@ pub struct Stats {
     pub unknown_parts: u64,
     /// Records whose signature is not their member's; dropped.
     pub forged_records: u64,
+    /// Records whose id no accepted CA assigned, although that is required, or a CA that is not accepted; dropped.
+    pub ids_not_accepted: u64,
+    /// Records of a key to which their id was assigned before the key that is known for it; dropped.
+    pub records_of_earlier_keys: u64,
     /// Votes of this node that it signed, as its own evidence sufficed for a verdict.
     pub votes_signed: u64,
     /// Signed votes whose signature is not their voter's; dropped.

@@ -72,6 +72,8 @@ pub(crate) trait Node {
     fn expel(&mut self, now: Instant, statement: AdminStatement) -> ExpelResult;
     /// Follows the statements of these keys, and no others.
     fn set_admin_keys(&mut self, now: Instant, keys: &[AdminPublicKey]);
+    /// Announces the id that a renewed certificate assigns, which is the same.
+    fn renew_id(&mut self, now: Instant);
     /// Begins to leave, or finds the departure that has begun.
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure>;
     /// Sends and publishes what a question changed, so that the caller finds it in the list.

@@ -2,7 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
-use phin_quic::{ClusterName, Identity, IdentityError, Keyring, PeerId};
+use phin_quic::{AssignedIds, ClusterName, CredentialsError, Identity, IdentityError, Keyring};
+use phin_swim::Keys;
 use tokio::task::spawn_blocking;
 
 use crate::{AdminPublicKey, Cluster, ReplaceCredentialsError, Stopped};
@@ -26,7 +27,13 @@ pub struct Credentials {
 #[derive(Clone)]
 enum Kind {
     Key(Keyring),
-    Certificates { ca_pem: String, cert_pem: String, key_pem: String, crl_pem: Option<String> },
+    Certificates {
+        ca_pem: String,
+        cert_pem: String,
+        key_pem: String,
+        crl_pem: Option<String>,
+        assigned_ids: AssignedIds,
+    },
 }
 
 impl Credentials {
@@ -42,7 +49,8 @@ impl Credentials {
         key_pem: impl Into<String>,
     ) -> Self {
         let (ca_pem, cert_pem, key_pem) = (ca_pem.into(), cert_pem.into(), key_pem.into());
-        let kind = Kind::Certificates { ca_pem, cert_pem, key_pem, crl_pem: None };
+        let (crl_pem, assigned_ids) = (None, AssignedIds::Accept);
+        let kind = Kind::Certificates { ca_pem, cert_pem, key_pem, crl_pem, assigned_ids };
         Self { kind, admins: Vec::new() }
     }
 
@@ -52,6 +60,18 @@ impl Credentials {
     pub fn revocations(mut self, lists_pem: impl Into<String>) -> Self {
         if let Kind::Certificates { crl_pem, .. } = &mut self.kind {
             *crl_pem = Some(lists_pem.into());
+        }
+        self
+    }
+
+    /// Refuses members and watchers whose certificate assigns no id ([`certificates::issue_with_id`]). A member then cannot
+    /// choose its id, and so whom it observes. Give every member such a certificate first. Without effect for a cluster key.
+    ///
+    /// [`certificates::issue_with_id`]: crate::certificates::issue_with_id
+    #[must_use]
+    pub fn require_assigned_ids(mut self) -> Self {
+        if let Kind::Certificates { assigned_ids, .. } = &mut self.kind {
+            *assigned_ids = AssignedIds::Require;
         }
         self
     }
@@ -80,9 +100,14 @@ impl Credentials {
     pub(crate) fn of_cluster(self, cluster: ClusterName) -> phin_quic::Credentials {
         match self.kind {
             Kind::Key(keys) => phin_quic::Credentials::ClusterKey { cluster, keys },
-            Kind::Certificates { ca_pem, cert_pem, crl_pem, .. } => {
-                let cert_chain_pem = cert_pem;
-                phin_quic::Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem }
+            Kind::Certificates { ca_pem, cert_pem, crl_pem, assigned_ids, .. } => {
+                phin_quic::Credentials::Certificates {
+                    cluster,
+                    ca_pem,
+                    cert_chain_pem: cert_pem,
+                    crl_pem,
+                    assigned_ids,
+                }
             }
         }
     }
@@ -103,8 +128,9 @@ impl Cluster {
     /// the number of those.
     ///
     /// They are checked first, against each other and against this node: the certificate is of one of the CAs, is valid now
-    /// and not revoked, and its private key is this node's identity, which cannot change. Connections end if the other side
-    /// proved itself with a certificate of a CA that is gone, or of a cluster key that is gone, or with one that is revoked.
+    /// and not revoked, its private key is this node's identity, and its id is that of this node: neither can change.
+    /// Connections end if the other side proved itself with a certificate of a CA that is gone, or of a cluster key that is gone,
+    /// with one that is revoked, or with one without an id if assigned ids are required now.
     /// A member that has other credentials by now connects again at once. All other connections stay, also if a
     /// certificate has expired meanwhile.
     ///
@@ -120,17 +146,25 @@ impl Cluster {
         credentials: Credentials,
     ) -> Result<usize, ReplaceCredentialsError> {
         let identity = credentials.identity()?;
-        let own = PeerId::from_bytes(self.id().0);
-        if identity.is_some_and(|identity| identity.id() != own) {
+        let keys = Arc::clone(&self.shared.keys);
+        if identity.is_some_and(|identity| identity.public_key().0 != keys.public_key().0) {
             return Err(ReplaceCredentialsError::OtherIdentity);
         }
         let admins = credentials.admins().to_vec();
         let credentials = credentials.of_cluster(self.shared.cluster.clone());
         let transport = self.shared.joiner.transport.upgrade().ok_or(Stopped)?;
         // Signatures of all connections are checked.
-        let replaced = spawn_blocking(move || transport.replace_credentials(&credentials));
+        let replaced = spawn_blocking(move || {
+            let replaced = transport.replace_credentials(&credentials)?;
+            keys.replace_ids(&credentials)?;
+            Ok::<_, CredentialsError>(replaced)
+        });
         let replaced = replaced.await.map_err(|_| Stopped)??;
-        self.ask(move |node, now| node.set_admin_keys(now, &admins)).await?;
+        self.ask(move |node, now| {
+            node.set_admin_keys(now, &admins);
+            node.renew_id(now);
+        })
+        .await?;
         Ok(replaced)
     }
 }

@@ -967,6 +967,11 @@ impl<T: Transport> Node for Driver<T> {
         self.settle();
     }
 
+    fn renew_id(&mut self, now: Instant) {
+        Operating::of(&mut self.swim, now).renew_id();
+        self.settle();
+    }
+
     fn leave(&mut self, now: Instant) -> watch::Receiver<Departure> {
         if let Some(leaving) = &self.state.leaving {
             return leaving.progress.subscribe();

@@ -1,29 +1,67 @@
 //! The core's keys, held by the transport's identity.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use phin_quic::{
-    CloseReason, ClusterName, DialError, DisconnectReason, HostQuestion, Identity, PeerId, Refusal,
+    CloseReason, ClusterName, Credentials, CredentialsError, DialError, DisconnectReason,
+    HostQuestion, IdRules, Identity, PeerId, Refusal,
 };
 use phin_swim::{
-    Disconnection, HostAnswer, Keys, MemberId, PublicKey, Question, Signature, Unreachable,
+    AssignedId, Disconnection, HostAnswer, Keys, MemberId, PublicKey, Question, Signature,
+    Unreachable,
 };
 
 /// Signs the records and votes of this node with the key that its connections prove.
 pub(crate) struct NodeKeys {
     identity: Arc<Identity>,
     cluster_tag: [u8; 8],
+    /// These follow from the credentials, which can be replaced.
+    ids: RwLock<Ids>,
+}
+
+/// The ids that CAs assign.
+#[derive(Default)]
+struct Ids {
+    /// That of this node.
+    own: Option<AssignedId>,
+    /// Those of others.
+    rules: IdRules,
+}
+
+impl Ids {
+    fn of(credentials: &Credentials) -> Result<Self, CredentialsError> {
+        let own = credentials.assigned_id()?.map(assigned_id);
+        Ok(Self { own, rules: credentials.id_rules()? })
+    }
 }
 
 impl NodeKeys {
-    /// The keys of a node that does not vote.
-    pub(crate) const fn new(identity: Arc<Identity>) -> Self {
-        Self { identity, cluster_tag: [0; 8] }
+    /// The keys of a node that does not vote, and accepts ids of keys alone.
+    pub(crate) fn new(identity: Arc<Identity>) -> Self {
+        Self { identity, cluster_tag: [0; 8], ids: RwLock::default() }
     }
 
     /// The keys of a node that votes in the cluster of this name.
     pub(crate) fn voting_in(self, cluster: &ClusterName) -> Self {
         Self { cluster_tag: cluster.tag(), ..self }
+    }
+
+    /// The keys of a node with the ids of these credentials.
+    pub(crate) fn admitted_by(self, credentials: &Credentials) -> Result<Self, CredentialsError> {
+        Ok(Self { ids: RwLock::new(Ids::of(credentials)?), ..self })
+    }
+
+    /// Takes over the ids of other credentials.
+    pub(crate) fn replace_ids(&self, credentials: &Credentials) -> Result<(), CredentialsError> {
+        let ids = Ids::of(credentials)?;
+        *self.ids.write().unwrap_or_else(PoisonError::into_inner) = ids;
+        Ok(())
+    }
+
+    /// The id of this node.
+    pub(crate) fn id(&self) -> MemberId {
+        let assigned = self.assigned_id().map(|assigned| assigned.id);
+        assigned.unwrap_or_else(|| member_id(self.identity.id()))
     }
 }
 
@@ -40,6 +78,16 @@ impl Keys for NodeKeys {
         member_id(PeerId::of(&phin_quic::PublicKey(key.0)))
     }
 
+    fn assigned_id(&self) -> Option<AssignedId> {
+        self.ids.read().unwrap_or_else(PoisonError::into_inner).own
+    }
+
+    fn accepts_id(&self, key: &PublicKey, assigned: Option<&AssignedId>) -> bool {
+        let (key, assigned) = (phin_quic::PublicKey(key.0), assigned.map(assigned_id_in_transport));
+        let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
+        ids.rules.check(&key, assigned.as_ref()).is_ok()
+    }
+
     fn sign(&self, message: &[u8]) -> Signature {
         Signature(self.identity.sign(message).0)
     }
@@ -53,6 +101,19 @@ impl Keys for NodeKeys {
 /// The member that the far end of a connection is.
 pub(crate) fn member_id(id: PeerId) -> MemberId {
     MemberId(id.to_bytes())
+}
+
+/// An id that a CA assigned, as the protocol carries it.
+fn assigned_id(assigned: phin_quic::AssignedId) -> AssignedId {
+    let phin_quic::AssignedId { id, assigned_at_ms, signature } = assigned;
+    AssignedId { id: member_id(id), assigned_at_ms, signature: Signature(signature.0) }
+}
+
+/// The same as the transport checks it.
+fn assigned_id_in_transport(assigned: &AssignedId) -> phin_quic::AssignedId {
+    let AssignedId { id, assigned_at_ms, signature } = *assigned;
+    let signature = phin_quic::Signature(signature.0);
+    phin_quic::AssignedId { id: peer_id(id), assigned_at_ms, signature }
 }
 
 /// The far end of a connection to a member.

@@ -138,19 +138,20 @@ pub use messages::{Publication, SendOptions, TopicHandler};
 pub use phi::{PhiCrossing, PhiSubscription};
 pub use phin_quic::{
     BindError, ClusterKey, ClusterKeyError, ClusterName, ClusterNameError, CredentialsError,
-    DialError, Identity, IdentityError, Keyring, KeyringError, PeerId, Refusal, RefusalStats,
-    RefusedBy, SecretText, TransportStats, WatchError, certificates,
+    DialError, IdRefusal, Identity, IdentityError, Keyring, KeyringError, PeerId, Refusal,
+    RefusalStats, RefusedBy, SecretText, TransportStats, WatchError, certificates,
 };
 pub use phin_swim::{
-    AdminKeyId, AdminStatement, Change, Config, ConfigError, Data, DataError, DataEvent,
-    DataUpdate, Degradation, Event, ExpelRefusal, ExpulsionEvent, Filter, FilterError, Fingerprint,
-    ForgetRefusal, Generation, HostAnswer, Incarnation, Instant as Moment, JoinRefusal, Link,
-    Member, MemberData, MemberId, MemberIdError, MemberState, Members, MembersIter, Message, Name,
-    NameError, Neighbour, Neighbours, Office, OfficeError, OfficeRules, OwnerGone, PathPing,
-    PingOutcome, PingPath, PingRefusal, PublishError as PublishRefusal, QueryError as QueryRefusal,
-    QueryOutcome, Reason, ReasonError, Record, Revision, Route, SendFailure, SendRefusal,
-    ServingState, Signature, SignedVotes, Silence, StandError as StandRefusal, Standing, TagError,
-    Tags, Term, Topic, TopicError, Unreachable, Vacancy, Version, is_printable,
+    AdminKeyId, AdminStatement, AssignedId, Change, Config, ConfigError, Data, DataError,
+    DataEvent, DataUpdate, Degradation, Event, ExpelRefusal, ExpulsionEvent, Filter, FilterError,
+    Fingerprint, ForgetRefusal, Generation, HostAnswer, Incarnation, Instant as Moment,
+    JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
+    MembersIter, Message, Name, NameError, Neighbour, Neighbours, Office, OfficeError, OfficeRules,
+    OwnerGone, PathPing, PingOutcome, PingPath, PingRefusal, PublishError as PublishRefusal,
+    QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError, Record, Revision, Route,
+    SendFailure, SendRefusal, ServingState, Signature, SignedVotes, Silence,
+    StandError as StandRefusal, Standing, TagError, Tags, Term, Topic, TopicError, Unreachable,
+    Vacancy, Version, is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};

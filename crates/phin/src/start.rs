@@ -5,8 +5,8 @@ use std::{
 };
 
 use phin_quic::{
-    ClusterName, Credentials as TransportCredentials, HostQuestions, Identity, Receiver,
-    TransportConfig,
+    ClusterName, Credentials as TransportCredentials, CredentialsError, HostQuestions, Identity,
+    Receiver, TransportConfig,
 };
 use phin_swim::{
     AdminStatement, Config, Generation, Local, Name, Profile, Promises, Swim, TagError, Tags,
@@ -33,7 +33,7 @@ use crate::{
     join::{DEFAULT_PORT, Joiner, lookup, with_port},
     keeper::Keeper,
     kept_data::KeptEntry,
-    keys::{NodeKeys, member_id},
+    keys::NodeKeys,
     peers::KnownPeer,
     random::Random,
     returning::Returning,
@@ -98,14 +98,16 @@ pub(crate) async fn start_in<T: Transport>(
         None => Persisted::open(builder.data_dir.take(), &credentials).await?,
     };
     let Persisted { identity, generation, peers, data, promises, expulsions, data_dir } = persisted;
-    let me = member_id(identity.id());
+    let admins = credentials.admins().to_vec();
+    let credentials = credentials.of_cluster(cluster.clone());
+    let keys = NodeKeys::new(Arc::clone(&identity)).voting_in(&cluster).admitted_by(&credentials);
+    let keys = Arc::new(keys.map_err(|error| not_bound(&builder, error))?);
+    let me = keys.id();
     let name = match name {
         Some(name) => name,
         None => Name::try_from(&*format!("node-{:.8}", me.to_string()))?,
     };
-    let keys = NodeKeys::new(Arc::clone(&identity)).voting_in(&cluster);
-    let admins = credentials.admins().to_vec();
-    let (transport, receiver) = bind(&builder, &identity, credentials.of_cluster(cluster.clone()))?;
+    let (transport, receiver) = bind(&builder, &identity, credentials)?;
     let transport = Arc::new(transport);
     let bound = transport.local_addr();
     let (advertised, follow) = choose_advertised(builder.advertise.as_ref(), bound).await?;
@@ -113,9 +115,8 @@ pub(crate) async fn start_in<T: Transport>(
     let local = Local::new(name.clone(), vec![advertised], generation);
     let profile = Profile { tags, serving: builder.serving.clone() };
     let local = Local { profile, ..local };
-    let keys = Arc::new(keys);
     let config = builder.config.clone();
-    let mut swim = Swim::new(clock.now(), local, config, keys, random.seed())?;
+    let mut swim = Swim::new(clock.now(), local, config, keys.clone(), random.seed())?;
     swim.leading(clock.now()).restore(promises);
     say_again(&mut swim, &clock, &data);
     admin::restore(&mut swim, &clock, &admins, expulsions);
@@ -192,6 +193,7 @@ pub(crate) async fn start_in<T: Transport>(
         clock,
         cluster,
         id: me,
+        keys,
         local_addr: bound,
         name,
         source,
@@ -223,6 +225,10 @@ fn say_again(swim: &mut Swim, clock: &Clock, data: &[KeptEntry]) {
         // They are about data that nobody has read yet.
         while swim.poll_output().is_some() {}
     }
+}
+
+fn not_bound(builder: &Builder, error: CredentialsError) -> StartError {
+    StartError::Bind { addr: builder.bind, source: error.into() }
 }
 
 /// Binds a UDP socket.

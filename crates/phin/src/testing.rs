@@ -50,7 +50,7 @@ use std::{
     time::Duration,
 };
 
-use phin_quic::{ClusterKey, Identity};
+use phin_quic::{BindError, ClusterKey, Credentials, Identity};
 use phin_swim::{Generation, Member, MemberId, MemberState, Promises};
 use tokio::{
     task::AbortHandle,
@@ -60,6 +60,7 @@ use tokio::{
 use crate::{
     Builder, Cluster, DEFAULT_PORT, StartError, Watcher,
     clock::Wall,
+    keys::NodeKeys,
     peers::known_peers,
     random::Random,
     start::{Persisted, Surroundings, host_patience, start_in},
@@ -338,8 +339,8 @@ impl TestCluster {
                 .unwrap_or_else(|error| panic!("a watcher cannot start: {error}"));
         };
         let random = self.random.fork();
-        let identity = identity(&random);
-        let launch = Launch { wall: Wall::Since(self.began), random, identity };
+        let keys = NodeKeys::new(identity(&random));
+        let launch = Launch { wall: Wall::Since(self.began), random, keys };
         let client = MemoryWatcher { doors: network.doors(), cuts: self.cuts.clone() };
         builder.start_in(launch, client)
     }
@@ -597,10 +598,12 @@ impl TestCluster {
             persisted: Some(persisted),
             wall: Wall::Since(self.began),
             random,
-            bind: |builder: &Builder, identity: &Arc<Identity>, _| {
+            bind: |builder: &Builder, identity: &Arc<Identity>, credentials: Credentials| {
                 let (addr, patience) = (builder.bind, host_patience(builder));
-                let bound =
-                    network.bind(addr, identity.id(), gate.clone(), patience, builder.watchers);
+                let bound = credentials.peer_id(identity).map_err(BindError::from);
+                let bound = bound.and_then(|id| {
+                    network.bind(addr, id, gate.clone(), patience, builder.watchers)
+                });
                 bound.map_err(|source| StartError::Bind { addr, source })
             },
         };

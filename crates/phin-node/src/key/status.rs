@@ -1,4 +1,4 @@
-//! `phin key status`: which member accepts which cluster key or CA, and which signs its votes.
+//! `phin key status`: which member accepts which cluster key or CA, which signs its votes, and where its id comes from.
 
 use std::{
     collections::BTreeMap,
@@ -15,7 +15,7 @@ use crate::{
     failure::Failure,
     query::next_line,
     reply::{MemberOutcome, QueryLine},
-    run::{Accepted, KEYS_TOPIC, KeyReport},
+    run::{Accepted, IdSource, KEYS_TOPIC, KeyReport},
     table,
     text::escaped,
 };
@@ -24,7 +24,8 @@ use crate::{
 ///
 /// Each key and CA has a fingerprint, of which the table shows the beginning. OWN is the one by which others admit the member.
 /// While a key or a CA is replaced, go on to the next step when all members accept the same. VOTES is the member's setting
-/// `--signed-votes`. The exit code is 3 if a member did not reply.
+/// `--signed-votes`. ID is `assigned` if the member's certificate assigns its id, `required` if the member also requires that of
+/// others, and `key` if the id follows from the key. The exit code is 3 if a member did not reply.
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  phin key status --http http://127.0.0.1:7647")]
 pub(crate) struct Args {
@@ -83,17 +84,18 @@ fn json(rows: &[Row]) -> String {
 
 /// A table of the members, and a line for each key or CA that not all of them accept.
 fn shown(rows: &[Row]) -> String {
-    let mut table = table::new(&["NAME", "OWN", "ACCEPTS", "EXPIRES", "REVOKED", "VOTES"]);
+    let mut table = table::new(&["NAME", "OWN", "ACCEPTS", "EXPIRES", "REVOKED", "VOTES", "ID"]);
     for Row { name, outcome, report } in rows {
-        let Some(KeyReport { own, accepts, expires, revoked, signed_votes }) = report else {
-            table.add_row([name.as_str(), &format!("({outcome})"), "", "", "", ""]);
+        let Some(report) = report else {
+            table.add_row([name.as_str(), &format!("({outcome})"), "", "", "", "", ""]);
             continue;
         };
+        let KeyReport { own, accepts, expires, revoked, signed_votes, id } = report;
         let accepts: Vec<_> = accepts.iter().map(|ca| short(&ca.fingerprint)).collect();
         let own = own.as_deref().map_or("-".to_owned(), short);
         let expires = expires.as_deref().map_or("never".to_owned(), escaped);
         let (revoked, votes) = (revoked.to_string(), signed_votes.as_str());
-        table.add_row([name, &own, &accepts.join(" "), &expires, &revoked, votes]);
+        table.add_row([name, &own, &accepts.join(" "), &expires, &revoked, votes, id.as_str()]);
     }
     let mut text = table::text(&table);
     for (fingerprint, accepted) in of_any(rows) {
@@ -108,21 +110,25 @@ fn shown(rows: &[Row]) -> String {
         };
         text.push_str(&format!("{} ({what}{expires}): {by}\n", short(fingerprint)));
     }
-    text + &unsigned(rows)
+    for (what, names) in [
+        ("votes: not signed by", lacking(rows, |report| report.signed_votes != SignedVotes::Off)),
+        ("ids: not assigned to", lacking(rows, |report| report.id != IdSource::Key)),
+    ] {
+        if !names.is_empty() {
+            text.push_str(&format!("{what} {}\n", names.join(", ")));
+        }
+    }
+    text
 }
 
-/// A line that names the members that sign no votes, if others do.
-fn unsigned(rows: &[Row]) -> String {
-    let replied = rows.iter().filter_map(|row| Some((&row.name, row.report.as_ref()?)));
-    let signs = |report: &KeyReport| report.signed_votes != SignedVotes::Off;
-    let (signing, lacking): (Vec<_>, Vec<_>) = replied.partition(|(_, report)| signs(report));
-    match lacking[..] {
-        [_, ..] if !signing.is_empty() => {
-            let names: Vec<_> = lacking.iter().map(|(name, _)| name.as_str()).collect();
-            format!("votes: not signed by {}\n", names.join(", "))
-        }
-        _ => String::new(),
+/// The members that lack something that others have.
+fn lacking(rows: &[Row], has: impl Fn(&KeyReport) -> bool) -> Vec<&str> {
+    let replied = rows.iter().filter_map(|row| Some((row.name.as_str(), row.report.as_ref()?)));
+    let (having, lacking): (Vec<_>, Vec<_>) = replied.partition(|(_, report)| has(report));
+    if having.is_empty() {
+        return Vec::new();
     }
+    lacking.into_iter().map(|(name, _)| name).collect()
 }
 
 /// The keys and CAs that some member accepts.
@@ -156,8 +162,8 @@ mod tests {
         };
         let accepts = accepts.iter().map(accepted).collect();
         let own = Some(own.to_owned());
-        let signed_votes = SignedVotes::Off;
-        let report = KeyReport { own, accepts, expires: None, revoked: 0, signed_votes };
+        let (signed_votes, id) = (SignedVotes::Off, IdSource::Key);
+        let report = KeyReport { own, accepts, expires: None, revoked: 0, signed_votes, id };
         Row { name: name.into(), outcome: "reply".into(), report: Some(report) }
     }
 
@@ -194,9 +200,29 @@ mod tests {
             assert_eq!(text.contains("votes:"), expected.is_some(), "{votes:?}: {text}");
             assert!(text.ends_with(expected.unwrap_or_default()), "{votes:?}: {text}");
         }
-        // An earlier release says nothing of votes, and signs none.
+        // An earlier release says nothing of votes and ids: it signs none, and its id is that of its key.
         let earlier = r#"{"own":null,"accepts":[],"expires":null,"revoked":0}"#;
         let report: KeyReport = serde_json::from_str(earlier).unwrap();
-        assert_eq!(report.signed_votes, Off);
+        assert_eq!((report.signed_votes, report.id), (Off, IdSource::Key));
+    }
+
+    #[test]
+    fn members_without_an_assigned_id_are_named_if_others_have_one() {
+        use IdSource::{Assigned, Key, Required};
+        let line = "ids: not assigned to n2\n";
+        for (ids, expected) in
+            [([Key, Key], None), ([Assigned, Required], None), ([Required, Key], Some(line))]
+        {
+            let names = ["n1", "n2"].into_iter().zip(ids);
+            let rows = names.map(|(name, id)| {
+                let mut row = row(name, "aaaaaaaa11", &["aaaaaaaa11"]);
+                row.report.as_mut().unwrap().id = id;
+                row
+            });
+            let text = shown(&rows.collect::<Vec<_>>());
+            assert!(ids.iter().all(|id| text.contains(id.as_str())), "{text}");
+            assert_eq!(text.contains("ids:"), expected.is_some(), "{ids:?}: {text}");
+            assert!(text.ends_with(expected.unwrap_or_default()), "{ids:?}: {text}");
+        }
     }
 }

@@ -21,6 +21,32 @@ pub(crate) struct KeyReport {
     /// Whether this node signs its votes. Nodes that cannot do so do not say.
     #[serde(default)]
     pub(crate) signed_votes: SignedVotes,
+    /// Where the id of this node comes from. Nodes that know no other do not say.
+    #[serde(default)]
+    pub(crate) id: IdSource,
+}
+
+/// Where the id of a node comes from.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum IdSource {
+    /// Its key.
+    #[default]
+    Key,
+    /// Its certificate.
+    Assigned,
+    /// Its certificate, and it requires the same of others.
+    Required,
+}
+
+impl IdSource {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Assigned => "assigned",
+            Self::Required => "required",
+        }
+    }
 }
 
 /// A cluster key or CA that admits nodes.
@@ -88,15 +114,22 @@ impl KeyReport {
                     .collect();
                 let issuer = certificates::position_of_issuer(cert, ca).ok().flatten();
                 let issuer = issuer.and_then(|position| accepts.get(position));
+                let own = described(cert).into_iter().next();
+                let id = match (&own, pem.requires_ids) {
+                    (Some(own), true) if own.assigns_id => IdSource::Required,
+                    (Some(own), false) if own.assigns_id => IdSource::Assigned,
+                    _ => IdSource::Key,
+                };
                 let lists = pem.crl.as_ref();
                 let lists =
                     lists.and_then(|crl| certificates::describe_revocations(&crl.value).ok());
                 Self {
                     own: issuer.map(|issuer| issuer.fingerprint.clone()),
-                    expires: described(cert).first().map(|own| rfc3339(own.validity.not_after)),
+                    expires: own.map(|own| rfc3339(own.validity.not_after)),
                     revoked: lists.iter().flatten().map(|list| list.revoked.len()).sum(),
                     accepts,
                     signed_votes,
+                    id,
                 }
             }
         }

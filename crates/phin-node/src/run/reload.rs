@@ -125,10 +125,11 @@ impl Reloader {
         // Files may be slow.
         let read = spawn_blocking(move || Settings::resolve(&flags, env::vars_os())).await;
         let read = read.map_err(|_| refused("the node stops"))?;
-        let read = read.map_err(|error| refused(with_causes(&error)))?;
+        let mut read = read.map_err(|error| refused(with_causes(&error)))?;
         let mut changed = running.fingerprints.changed(&read.fingerprints);
         if scope == Scope::Credentials {
             changed.retain(|name| CREDENTIAL_FILES.contains(name));
+            read.admission.keep_rule_for_ids(&running.admission);
         }
         let has_changed = |name: &str| changed.contains(&name);
         let config = config_to_apply(&running.config.value, &read.config.value, &changed);
@@ -331,7 +332,7 @@ struct Seen {
 }
 
 /// The settings of credentials.
-const ADMISSION: &[&str] = &["key-file", "ca", "cert", "key", "crl", "admin-key"];
+const ADMISSION: &[&str] = &["key-file", "ca", "cert", "key", "crl", "assigned-ids", "admin-key"];
 /// The settings of access to HTTP.
 const HTTP: &[&str] = &["http-token-file", "http-allow-remote-writes", "http-host"];
 /// The settings of the protocol that can change while the node runs.

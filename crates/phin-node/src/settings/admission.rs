@@ -27,6 +27,8 @@ pub(crate) struct Certificates {
     pub(crate) key: Placed<String>,
     /// Revocation lists.
     pub(crate) crl: Option<Placed<String>>,
+    /// Whether members need an id that a CA assigned.
+    pub(crate) requires_ids: bool,
 }
 
 impl Admission {
@@ -35,9 +37,12 @@ impl Admission {
         let cluster_key = layers.take_text("cluster-key");
         let files = ["ca", "cert", "key"].map(|key| layers.take_text(key));
         let crl = layers.take_text("crl");
-        if let Some(crl) = crl.as_ref().filter(|_| files[0].is_none()) {
+        let requires_ids = layers.word("assigned-ids")?.filter(|mode| mode.value == "require");
+        let needing_ca = crl.as_ref().map(|crl| &crl.place);
+        let needing_ca = needing_ca.or(requires_ids.as_ref().map(|mode| &mode.place));
+        if let Some(place) = needing_ca.filter(|_| files[0].is_none()) {
             return Err(SettingsError::Incomplete {
-                place: crl.place.clone(),
+                place: place.clone(),
                 missing: "--ca, --cert and --key".into(),
             });
         }
@@ -56,7 +61,9 @@ impl Admission {
             (Some(file), None, _) => Ok(Self::Keys(read_key_file(&file)?)),
             (None, Some(key), _) => Ok(Self::Keys(parse_keys(&key.value, &key.place, "")?)),
             (None, None, Some(given)) => {
-                read_certificates(files, crl, given).map(|pem| Self::Certificates(Box::new(pem)))
+                let mut pem = read_certificates(files, crl, given)?;
+                pem.requires_ids = requires_ids.is_some();
+                Ok(Self::Certificates(Box::new(pem)))
             }
             (None, None, None) => Err(SettingsError::NoAdmission),
         }
@@ -67,14 +74,25 @@ impl Admission {
         match self {
             Self::Keys(keys) => phin::Credentials::key(keys.clone()),
             Self::Certificates(pem) => {
-                let Certificates { ca, cert, key, crl } = &**pem;
+                let Certificates { ca, cert, key, crl, requires_ids } = &**pem;
                 let [ca, cert, key] = [ca, cert, key].map(|pem| pem.value.as_str());
                 let credentials = phin::Credentials::certificates(ca, cert, key);
+                let credentials = match requires_ids {
+                    true => credentials.require_assigned_ids(),
+                    false => credentials,
+                };
                 match crl {
                     Some(crl) => credentials.revocations(crl.value.as_str()),
                     None => credentials,
                 }
             }
+        }
+    }
+
+    /// Keeps the rule for ids of other settings.
+    pub(crate) fn keep_rule_for_ids(&mut self, other: &Self) {
+        if let (Self::Certificates(pem), Self::Certificates(other)) = (self, other) {
+            pem.requires_ids = other.requires_ids;
         }
     }
 }
@@ -118,6 +136,7 @@ fn read_certificates(
             Some(crl) => Some(placed(&crl, read_public(&crl)?)),
             None => None,
         },
+        requires_ids: false,
     })
 }
 

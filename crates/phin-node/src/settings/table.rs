@@ -390,6 +390,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
         ..SETTING
     },
     Setting {
+        name: "assigned-ids",
+        value: "MODE",
+        kind: Kind::Word(&["accept", "require"]),
+        default: "accept",
+        help: "Whether members need a certificate that assigns them an id: accept or require",
+        details: "A member has the id that its certificate assigns (`phin cert issue`), or else that of its key, which it can choose. Set \
+                  require once the certificates of all members and watchers assign ids: those without one are then refused.",
+        docs: "`require` needs `--ca`, and an id in all certificates",
+        ..SETTING
+    },
+    Setting {
         name: "admin-key",
         value: "FILE-OR-KEY",
         kind: Kind::Texts,

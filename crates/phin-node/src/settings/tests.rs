@@ -109,7 +109,7 @@ fn a_file_can_have_every_setting() {
          serving = \"draining\"\ntags = {{ role = \"web,api\", \"x.y\" = \"a,b=c\" }}\n"
     );
     // A certificate replaces the key.
-    let others = ["ca", "cert", "key", "crl"];
+    let others = ["ca", "cert", "key", "crl", "assigned-ids"];
     let in_file = SETTINGS.iter().filter(|setting| setting.layers == In::All);
     for setting in in_file.filter(|setting| !others.contains(&setting.name)) {
         let line = format!("{} = ", setting.file_key());
@@ -375,6 +375,9 @@ fn settings_that_contradict_each_other_are_both_named() {
     assert_eq!(error(&["--key", "k", "--ca", "c"], &[]), "--ca needs --cert as well");
     let lists = error(&["--crl", "c"], &with_key(&[]));
     assert_eq!(lists, "--crl needs --ca, --cert and --key as well");
+    let ids = error(&["--assigned-ids", "require"], &with_key(&[]));
+    assert_eq!(ids, "--assigned-ids needs --ca, --cert and --key as well");
+    assert!(resolve(&["--assigned-ids", "accept"], &with_key(&[])).is_ok());
     let asked = error(&["--closed-port", "7"], &with_key(&[("PHIN_ASK_HOSTS", "false")]));
     assert!(asked.contains("--closed-port and PHIN_ASK_HOSTS contradict"), "{asked}");
     let open = error(&["--closed-port", "7", "--bind", "127.0.0.1:7"], &with_key(&[]));

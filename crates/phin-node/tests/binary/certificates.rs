@@ -70,7 +70,8 @@ fn two_nodes_with_certificates_of_one_ca_form_a_cluster() {
     n2.event_of("joined", "n1");
     let shown = output_of(&["cert", "show", directory.path().join("n2.pem").to_str().unwrap()]);
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(shown.contains(&text(&joined["member"]["id"])), "the key is the member: {shown}");
+    let id = text(&joined["member"]["id"]);
+    assert!(shown.contains(&format!("node id      {id} (assigned by the CA)\n")), "{shown}");
     n2.signal(Signal::TERM);
     n1.event_of("left", "n2");
     assert!(n2.wait().success());
@@ -118,7 +119,8 @@ fn why_names_the_certificate_that_has_expired() {
     let now = SystemTime::now();
     let past = Validity { not_before: now - 2 * hour, not_after: now - hour };
     let key = Identity::from_pem(&key).unwrap().public_key();
-    fs::write(file("n2.pem"), certificates::issue(&authority, "n2", &key, past).unwrap()).unwrap();
+    fs::write(file("n2.pem"), certificates::issue_with_id(&authority, "n2", &key, past).unwrap())
+        .unwrap();
     let [ca, cert, key] = ["ca.pem", "n2.pem", "n2.key"].map(file);
     let [ca, cert, key] = [&ca, &cert, &key].map(|path| path.to_str().unwrap());
     let _n2 = Node::spawn(&mut run_at(&n2.addr, &["--ca", ca, "--cert", cert, "--key", key]));
@@ -191,6 +193,81 @@ fn private_keys_are_for_their_owner_alone_and_nothing_is_overwritten() {
     let dir = directory.path().to_str().unwrap();
     assert!(failure_of(&mut phin(&["cert", "ca", "--dir", dir]), 1).contains("already exists"));
     assert_eq!(fs::read(directory.path().join("n1.pem")).unwrap(), before);
+}
+
+/// The node id that `phin cert show` prints, and where it comes from.
+fn id_in(file: &Path) -> String {
+    let shown = output_of(&["cert", "show", file.to_str().unwrap()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    shown.lines().find_map(|line| line.strip_prefix("  node id      ")).unwrap().to_owned()
+}
+
+#[test]
+fn a_name_keeps_its_id_through_renewals_and_another_ca() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let file = |name: &str| path(name).to_str().unwrap().to_owned();
+    ca(directory.path());
+    assert!(issue("n1", directory.path()).status.success());
+    let id = id_in(&path("n1.pem"));
+    assert!(id.ends_with(" (assigned by the CA)"), "{id}");
+    let cert = |arguments: &[&str]| {
+        let output = output_of(&[&["cert"], arguments].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let [n1, old_ca, old_key, next] =
+        [file("n1.pem"), file("ca.pem"), file("ca.key"), file("next")];
+    let of_old = ["--ca", &old_ca, "--ca-key", &old_key];
+    // A new key for the name.
+    cert(&[&["issue", "n1", "--dir", &file("again")], &of_old[..]].concat());
+    assert_eq!(id_in(&path("again/n1.pem")), id);
+    cert(&[&["renew", &n1, "--dir", &file("renewed")], &of_old[..]].concat());
+    assert_eq!(id_in(&path("renewed/n1.pem")), id);
+    assert!(!path("renewed/n1.key").exists());
+    let own_key = file("n1.key");
+    let plain = ["issue", "n1", "--no-assigned-id", "--key", &own_key, "--dir", &file("plain")];
+    cert(&[&plain, &of_old[..]].concat());
+    assert!(id_in(&path("plain/n1.pem")).ends_with(" (of its key)"));
+
+    cert(&["ca", "--dir", &next]);
+    let both =
+        fs::read_to_string(&old_ca).unwrap() + &fs::read_to_string(path("next/ca.pem")).unwrap();
+    fs::write(path("both.pem"), both).unwrap();
+    let of_new = ["--ca", &file("both.pem"), "--ca-key", &file("next/ca.key")];
+    let renew = ["renew", &n1, "--dir", &file("next")];
+    cert(&[&renew, &of_new[..]].concat());
+    assert_eq!(id_in(&path("next/n1.pem")), id);
+    let error = failure_of(&mut phin(&[&["cert"], &renew, &of_new[..]].concat::<&str>()), 1);
+    assert!(error.contains("already exists"), "{error}");
+    // The CA of the certificate has to be known.
+    let alone = ["--ca", &file("next/ca.pem"), "--ca-key", &file("next/ca.key")];
+    let error = failure_of(&mut phin(&[&["cert"], &renew, &alone[..]].concat::<&str>()), 1);
+    assert!(error.contains("of no CA in the file of --ca"), "{error}");
+}
+
+#[test]
+fn a_node_that_requires_assigned_ids_refuses_one_without_and_both_say_so() {
+    let directory = tempfile::tempdir().unwrap();
+    ca(directory.path());
+    assert!(issue("n1", directory.path()).status.success());
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let [pem, ca_key, dir] = [file("ca.pem"), file("ca.key"), file("")];
+    let plain = ["cert", "issue", "n2", "--no-assigned-id", "--ca", &pem, "--ca-key", &ca_key];
+    assert!(output_of(&[&plain[..], &["--dir", &dir]].concat()).status.success());
+    let (cert, key) = (file("n1.pem"), file("n1.key"));
+    let own = ["--ca", &pem, "--cert", &cert, "--key", &key, "--assigned-ids", "require"];
+    let n1 = Node::spawn(&mut run(&own));
+    let n2 = start("n2", directory.path(), Some(&n1.addr));
+    let reason = "the certificate assigns no id, and assigned ids are required";
+    assert!(text(&n2.log("a seed refuses this node")["reason"]).contains(reason));
+    assert_eq!(n1.log("handshake refused")["reason"], reason);
+    assert!(n1.get("/metrics").body.contains("_refusals_total{reason=\"id_not_assigned\"} "));
+    // A node does not start with a rule that its own certificate breaks.
+    let (cert, key) = (file("n2.pem"), file("n2.key"));
+    let own = ["run", "--bind", "127.0.0.1:0", "--ca", &pem, "--cert", &cert, "--key", &key];
+    let error = failure_of(&mut phin(&[&own[..], &["--assigned-ids", "require"]].concat()), 2);
+    assert!(error.starts_with("error: --cert: "), "{error}");
+    assert!(error.contains("no CA assigned the id"), "{error}");
 }
 
 #[test]

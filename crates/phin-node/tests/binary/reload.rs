@@ -211,10 +211,20 @@ fn a_ca_and_certificates_are_replaced_under_probing_without_a_suspicion() {
         assert_eq!(reload(node)["applied"], json!(["--ca"]));
     }
     all(&nodes);
+    files.write("both.pem", &both);
+    let of_new = ["--ca", &files.name("both.pem"), "--ca-key", &files.name("new/ca.key")];
     for (name, node) in names.iter().zip(&nodes) {
-        let own = format!("{name}/{name}.key");
-        files.issue(name, "new", &format!("{name}-new"), Some(&own));
-        files.write(&format!("{name}/{name}.pem"), &files.read(&format!("{name}-new/{name}.pem")));
+        let (own, renewed) = (format!("{name}/{name}.pem"), format!("{name}-new"));
+        // The new CA assigns the name another id.
+        let (old, key) = (files.read(&own), format!("{name}/{name}.key"));
+        files.issue(name, "new", &format!("{name}-other"), Some(&key));
+        files.write(&own, &files.read(&format!("{name}-other/{name}.pem")));
+        let error = refused(node);
+        assert!(error.contains("the certificate is for the id"), "{error}");
+        files.write(&own, &old);
+        let renew = ["renew", &files.name(&own), "--dir", &files.name(&renewed)];
+        files.cert(&[&renew, &of_new[..]].concat());
+        files.write(&own, &files.read(&format!("{renewed}/{name}.pem")));
         assert_eq!(reload(node)["applied"], json!(["--cert"]));
     }
     all(&nodes);

@@ -95,7 +95,7 @@ impl WatchClient {
             quic.close(CloseCode::WATCHED.0, b"");
             return Err(WatchError::NotServed);
         }
-        let Some(key) = tls::peer_key(&quic) else {
+        let Some(id) = tls::peer_id(&quic) else {
             let (refusal, by) = (Refusal::NotPhin, RefusedBy::Us);
             return Err(DialError::Refused { refusal, by }.into());
         };
@@ -103,7 +103,7 @@ impl WatchClient {
         // These fail if the connection ends, which the reader of frames notices.
         let _ = stream.write_all(request).await;
         let _ = stream.finish();
-        Ok((quic, PeerId::of(&key)))
+        Ok((quic, id))
     }
 
     /// Closes all connections, and waits at most a second until the nodes know it.

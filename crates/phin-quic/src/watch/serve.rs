@@ -86,15 +86,14 @@ impl Places {
         };
         let mut stream = quic.accept_uni().await?;
         let request = stream.read_to_end(MAX_REQUEST_BYTES).await;
-        let key = tls::peer_key(&quic);
-        let (Ok(request), Some(key)) = (request, key) else {
+        let (Ok(request), Some(id)) = (request, tls::peer_id(&quic)) else {
             add(&counters.watchers_misused, 1);
             quic.close(CloseCode::MISUSED.0, b"");
             return Ok(None);
         };
         add(&counters.watchers_accepted, 1);
         quic.set_send_window(MAX_UNSENT_BYTES);
-        let (id, counters) = (PeerId::of(&key), counters.clone());
+        let counters = counters.clone();
         let max_send_time = self.params.stream_timeout;
         let served = Served { quic, counters, max_send_time, _place: place };
         Ok(Some(IncomingWatcher { id, request, served }))

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use phin_quic::{
-    CloseReason, ClusterKey, Credentials, CredentialsError, DialError, DisconnectReason, Identity,
-    Refusal, RefusedBy, WatchClient, WatchError,
+    AssignedIds, CloseReason, ClusterKey, Credentials, CredentialsError, DialError,
+    DisconnectReason, Identity, Refusal, RefusedBy, WatchClient, WatchError,
     certificates::{CertificateAuthority, Validity, create_ca, issue, revoke},
 };
 
@@ -49,6 +49,7 @@ fn credentials(ca_pem: &str, certificate: &str, lists: Option<&str>) -> Credenti
         ca_pem: ca_pem.to_owned(),
         cert_chain_pem: certificate.to_owned(),
         crl_pem: lists.map(str::to_owned),
+        assigned_ids: AssignedIds::Accept,
     }
 }
 

@@ -9,9 +9,9 @@ use std::{
 
 use bytes::Bytes;
 use phin_quic::{
-    BindError, CloseReason, ClusterKey, Credentials, CredentialsError, DialError, DisconnectReason,
-    Identity, Peer, Received, Refusal, RefusedBy, SendError, Transport, TransportStats,
-    WatchClient, WatchError,
+    AssignedIds, BindError, CloseReason, ClusterKey, Credentials, CredentialsError, DialError,
+    DisconnectReason, Identity, Peer, Received, Refusal, RefusedBy, SendError, Transport,
+    TransportStats, WatchClient, WatchError,
     certificates::{CertificateAuthority, Validity, create_ca},
 };
 
@@ -86,13 +86,9 @@ async fn a_stranger_to_the_server_alone_learns_that_it_was_refused() {
     // The client trusts both CAs, so in its eyes the handshake is complete.
     let (one, two) = (ca(), ca());
     let identity = Identity::generate();
-    let Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem } =
-        certified(&two, &identity, Validity::days(1))
-    else {
-        unreachable!()
-    };
-    let ca_pem = ca_pem + &one.certificate_pem;
-    let credentials = Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem };
+    let mut credentials = certified(&two, &identity, Validity::days(1));
+    let Credentials::Certificates { ca_pem, .. } = &mut credentials else { unreachable!() };
+    ca_pem.push_str(&one.certificate_pem);
     let client = Node::of(identity, &credentials, |_| {});
     let server = certified_node(&one, Validity::days(1));
     let counter = |stats: &TransportStats| stats.refusals.wrong_key;
@@ -142,13 +138,9 @@ async fn a_ca_can_be_replaced_while_both_are_trusted() {
     );
     let both = |own: &CertificateAuthority| {
         let identity = Identity::generate();
-        let Credentials::Certificates { cluster, cert_chain_pem, crl_pem, .. } =
-            certified(own, &identity, Validity::days(1))
-        else {
-            unreachable!()
-        };
-        let ca_pem = bundle.certificate_pem.clone();
-        let credentials = Credentials::Certificates { cluster, ca_pem, cert_chain_pem, crl_pem };
+        let mut credentials = certified(own, &identity, Validity::days(1));
+        let Credentials::Certificates { ca_pem, .. } = &mut credentials else { unreachable!() };
+        ca_pem.clone_from(&bundle.certificate_pem);
         Node::of(identity, &credentials, |_| {})
     };
     let (one, mut two) = (both(&old), both(&new));
@@ -197,6 +189,7 @@ async fn credentials_that_cannot_work_are_refused_at_once() {
         ca_pem: ca_pem.to_owned(),
         cert_chain_pem: cert_chain_pem.to_owned(),
         crl_pem: None,
+        assigned_ids: AssignedIds::Accept,
     };
     let refused = |credentials: &Credentials| match bind(&one, credentials) {
         Err(BindError::Credentials(error)) => error,

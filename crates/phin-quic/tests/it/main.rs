@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod assigned_ids;
 mod connections;
 mod credentials;
 mod handshakes;

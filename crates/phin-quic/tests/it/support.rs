@@ -8,7 +8,7 @@ use std::{
 };
 
 use phin_quic::{
-    ClusterKey, Credentials, Identity, Peer, PeerId, Received, Receiver, Transport,
+    AssignedIds, ClusterKey, Credentials, Identity, Peer, PeerId, Received, Receiver, Transport,
     TransportConfig, TransportStats,
     certificates::{CertificateAuthority, Validity, create_ca, issue},
 };
@@ -42,7 +42,7 @@ impl Node {
         log::listen();
         let mut config = config();
         change(&mut config);
-        let id = identity.id();
+        let id = credentials.peer_id(&identity).unwrap();
         let bound = Transport::bind(Arc::new(identity), credentials.clone(), config);
         let (transport, receiver) = bound.unwrap();
         Self { transport, receiver, id }
@@ -165,6 +165,7 @@ pub(crate) fn certified(
         ca_pem: ca.certificate_pem.clone(),
         cert_chain_pem: issue(ca, "node", &identity.public_key(), validity).unwrap(),
         crl_pem: None,
+        assigned_ids: AssignedIds::Accept,
     }
 }
 

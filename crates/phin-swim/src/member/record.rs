@@ -15,8 +15,11 @@ use rmp_serde::Deserializer;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Generation, Incarnation, MemberId, MemberState, ServingState, Version,
-    member::tags::{Profile, Tags, read_serving, read_tags, read_weight},
+    AssignedId, Generation, Incarnation, MemberId, MemberState, ServingState, Version,
+    member::{
+        assigned::Holder,
+        tags::{Profile, Tags, read_serving, read_tags, read_weight},
+    },
     wire::{bytes::Bytes, error::DecodeError},
 };
 
@@ -44,8 +47,17 @@ impl fmt::Debug for Signature {
 pub trait Keys: Send + Sync {
     /// This member's public key.
     fn public_key(&self) -> PublicKey;
-    /// The identity that belongs to a public key.
+    /// The identity that belongs to a public key to which no CA assigned one.
     fn member_id(&self, key: &PublicKey) -> MemberId;
+    /// The id that a CA assigned to this member's key, which is then its identity.
+    fn assigned_id(&self) -> Option<AssignedId> {
+        None
+    }
+    /// Whether the holder of `key` may have the id that a CA assigned to it, or none. By default, only ids of keys count.
+    fn accepts_id(&self, key: &PublicKey, assigned: Option<&AssignedId>) -> bool {
+        let _ = key;
+        assigned.is_none()
+    }
     /// The bytes that tell the cluster of these keys from others that share a key. They are part of signed votes.
     fn cluster_tag(&self) -> [u8; 8] {
         [0; 8]
@@ -164,8 +176,8 @@ pub struct Record {
     addr_hash: u16,
     /// Where in `signed` the name is; the addresses follow it.
     name: Range<u16>,
-    /// The signed bytes: public key, generation, incarnation, has left, name, addresses, profile, and whatever a later
-    /// release appends. The signature follows them.
+    /// The signed bytes: public key, generation, incarnation, has left, name, addresses, profile, assigned id, and whatever
+    /// a later release appends. The signature follows them.
     signed: Arc<[u8]>,
 }
 
@@ -182,13 +194,13 @@ pub(crate) struct Statement {
 impl Record {
     /// The most addresses of a member; further ones are ignored.
     pub const MAX_ADDRS: usize = 4;
-    /// The longest signed part: fields at their limits have some 590 bytes, the rest is for fields of later releases.
+    /// The longest signed part: fields at their limits have some 680 bytes, the rest is for fields of later releases.
     pub(crate) const MAX_BODY_BYTES: usize = 768;
 
     /// Signs a statement of our own.
     pub(crate) fn sign(mut statement: Statement, keys: &dyn Keys) -> Self {
         statement.addrs.truncate(Self::MAX_ADDRS);
-        let body = encode_body(&keys.public_key(), &statement);
+        let body = encode_body(&keys.public_key(), &statement, keys.assigned_id().as_ref());
         let signature = keys.sign(&signed_message(&body));
         Self::decode(&body, signature, keys).expect("a statement has an address")
     }
@@ -211,11 +223,12 @@ impl Record {
         let has_left = bool::deserialize(&mut fields)?;
         let name = Name::deserialize(&mut fields)?.as_str().len();
         let name_ends = body.len() - fields.get_ref().len();
-        let (first, profile) = split_addrs(fields.get_ref())?;
-        Profile::decode(profile)?;
+        let (first, mut rest) = split_addrs(fields.get_ref())?;
+        Profile::decode(&mut rest)?;
+        let assigned = decode_assigned(rest)?;
         let at = |index| u16::try_from(index).expect("a body has no more than 768 bytes");
         Ok(Self {
-            id: keys.member_id(&key),
+            id: assigned.map_or_else(|| keys.member_id(&key), |assigned| assigned.id),
             version,
             has_left,
             addr_hash: addr_hash(first),
@@ -224,9 +237,31 @@ impl Record {
         })
     }
 
-    /// Whether the member it speaks of signed it.
+    /// Whether the member it speaks of signed it: the holder of a key that has this id.
     pub(crate) fn is_authentic(&self, keys: &dyn Keys) -> bool {
+        self.has_accepted_id(keys) && self.is_signed(keys)
+    }
+
+    /// Whether the key in it has the id. Until it is, the id is a claim.
+    pub(crate) fn has_accepted_id(&self, keys: &dyn Keys) -> bool {
+        keys.accepts_id(&self.public_key(), self.assigned_id().as_ref())
+    }
+
+    /// Whether the holder of the key in it signed it.
+    pub(crate) fn is_signed(&self, keys: &dyn Keys) -> bool {
         keys.verify(&self.public_key(), &signed_message(self.body()), &self.signature())
+    }
+
+    /// The id that a CA assigned to the member; `None` if it has the id of its key.
+    pub fn assigned_id(&self) -> Option<AssignedId> {
+        let mut rest = self.profile_bytes();
+        Profile::decode(&mut rest).expect("profiles are checked as they are decoded");
+        decode_assigned(rest).expect("assigned ids are checked as they are decoded")
+    }
+
+    pub(crate) fn holder(&self) -> Holder {
+        let assigned_at_ms = self.assigned_id().map(|assigned| assigned.assigned_at_ms);
+        Holder { key: self.public_key(), assigned_at_ms }
     }
 
     /// The public key of the member that it describes.
@@ -297,7 +332,8 @@ impl Record {
     }
 
     pub(crate) fn profile(&self) -> Profile {
-        Profile::decode(self.profile_bytes()).expect("profiles are checked as they are decoded")
+        let mut bytes = self.profile_bytes();
+        Profile::decode(&mut bytes).expect("profiles are checked as they are decoded")
     }
 
     fn profile_bytes(&self) -> &[u8] {
@@ -343,7 +379,7 @@ impl fmt::Debug for Record {
     }
 }
 
-fn encode_body(key: &PublicKey, statement: &Statement) -> Vec<u8> {
+fn encode_body(key: &PublicKey, statement: &Statement, assigned: Option<&AssignedId>) -> Vec<u8> {
     let Statement { name, addrs, version, has_left, profile } = statement;
     let addrs: Vec<_> = addrs.iter().copied().map(Addr).collect();
     let mut body = Vec::with_capacity(128);
@@ -356,8 +392,28 @@ fn encode_body(key: &PublicKey, statement: &Statement) -> Vec<u8> {
         .and_then(|()| name.as_str().serialize(&mut fields))
         .and_then(|()| addrs.serialize(&mut fields))
         .expect("writing to a vector cannot fail");
-    profile.encode(&mut body);
+    match assigned {
+        None => profile.encode(&mut body),
+        Some(assigned) => {
+            profile.encode_always(&mut body);
+            let written =
+                Bytes(assigned.to_bytes()).serialize(&mut rmp_serde::Serializer::new(&mut body));
+            written.expect("writing to a vector cannot fail");
+        }
+    }
     body
+}
+
+/// Decodes what follows the profile of a record: an assigned id, `nil` or nothing, and then what a later release appends.
+fn decode_assigned(bytes: &[u8]) -> Result<Option<AssignedId>, DecodeError> {
+    match bytes.first() {
+        None | Some(&NIL) => Ok(None),
+        Some(_) => {
+            let assigned = Bytes::deserialize(&mut Deserializer::new(bytes));
+            let assigned = assigned.map_err(|_| DecodeError::Invalid("assigned id"))?;
+            Ok(Some(AssignedId::from_bytes(&assigned.0)))
+        }
+    }
 }
 
 /// The first of the addresses that these bytes begin with, if all are valid, and what follows the last.
@@ -408,6 +464,9 @@ impl Serialize for Addr {
         }
     }
 }
+
+/// MessagePack's `nil`: no CA assigned the id of the member.
+const NIL: u8 = 0xc0;
 
 #[cfg(test)]
 pub(crate) mod tests;

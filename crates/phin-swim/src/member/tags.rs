@@ -294,20 +294,24 @@ pub struct Profile {
 impl Profile {
     /// Appends it to the body of a record: nothing at all for a member without tags that serves, as most do.
     pub(crate) fn encode(&self, body: &mut Vec<u8>) {
-        if *self == Self::default() {
-            return;
+        if *self != Self::default() {
+            self.encode_always(body);
         }
+    }
+
+    /// The same also for a member without tags that serves, where something follows.
+    pub(crate) fn encode_always(&self, body: &mut Vec<u8>) {
         let written = self.tags.encode(body).and_then(|()| self.serving.encode(body));
         written.expect("writing to a vector cannot fail");
     }
 
-    /// Decodes what follows the addresses of a record. A later release may append to it.
-    pub(crate) fn decode(mut bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// Decodes what follows the addresses of a record, and leaves what follows it.
+    pub(crate) fn decode(bytes: &mut &[u8]) -> Result<Self, DecodeError> {
         if bytes.is_empty() {
             return Ok(Self::default());
         }
-        let tags = decode_tags(&mut bytes)?;
-        Ok(Self { tags, serving: decode_serving(&mut bytes)? })
+        let tags = decode_tags(bytes)?;
+        Ok(Self { tags, serving: decode_serving(bytes)? })
     }
 }
 
@@ -417,7 +421,7 @@ mod tests {
         let profile = Profile { tags, serving: ServingState::Serving };
         let mut body = Vec::new();
         profile.encode(&mut body);
-        assert_eq!(Profile::decode(&body).unwrap(), profile);
+        assert_eq!(Profile::decode(&mut &*body).unwrap(), profile);
         assert_eq!((read_weight("0070"), read_weight("heavy")), (Some(70), None));
     }
 
@@ -452,13 +456,13 @@ mod tests {
         for profile in profiles() {
             let mut body = Vec::new();
             profile.encode(&mut body);
-            assert_eq!(Profile::decode(&body).unwrap(), profile);
+            assert_eq!(Profile::decode(&mut &*body).unwrap(), profile);
             assert_eq!(read_serving(&body), profile.serving);
             assert!(read_tags(&body).eq(profile.tags.iter()));
             assert_eq!(body.is_empty(), profile == Profile::default());
             if !body.is_empty() {
                 body.extend_from_slice(b"\xa5later");
-                assert_eq!(Profile::decode(&body).unwrap(), profile);
+                assert_eq!(Profile::decode(&mut &*body).unwrap(), profile);
             }
         }
     }
@@ -469,7 +473,10 @@ mod tests {
             let mut body = Vec::new();
             profile.encode(&mut body);
             for length in 1..body.len() {
-                assert!(Profile::decode(&body[..length]).is_err(), "{profile:?} {length} bytes");
+                assert!(
+                    Profile::decode(&mut &body[..length]).is_err(),
+                    "{profile:?} {length} bytes"
+                );
             }
         }
     }
@@ -487,18 +494,18 @@ mod tests {
             ("an empty reason", b"\x80\x02\xa0"),
         ];
         for (what, body) in cases {
-            assert!(Profile::decode(body).is_err(), "{what}");
+            assert!(Profile::decode(&mut &body[..]).is_err(), "{what}");
         }
         // Seventeen tags.
         let mut body = b"\xde\x00\x11".to_vec();
         (b'a'..b'a' + 17).for_each(|key| body.extend_from_slice(&[0xa1, key, 0xa0]));
         body.push(0);
-        assert!(Profile::decode(&body).is_err());
+        assert!(Profile::decode(&mut &*body).is_err());
     }
 
     #[test]
     fn a_serving_state_of_a_later_release_is_not_serving() {
-        let found = Profile::decode(b"\x80\x07\xa3new").unwrap().serving;
+        let found = Profile::decode(&mut &b"\x80\x07\xa3new"[..]).unwrap().serving;
         assert_eq!(found.to_string(), "not-serving (unknown serving state)");
     }
 }

@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::{
     MemberState, News, Source, Timer,
-    member::record::tests::{id, record, version},
+    member::record::tests::{CaKeys, assign, ca_keys, id, id_of, record, statement, version},
     testing::{Rooms, at, ms},
 };
 
@@ -67,4 +69,28 @@ fn a_suppression_ends_when_the_penalty_has_decayed_by_the_new_settings() {
     let off = Config { flap_suppress: f64::INFINITY, flap_half_life: half_life, ..config };
     reconfigure(&mut rooms, off).unwrap();
     assert!(until(&rooms) > rooms.ctx.now, "reuse is as it was");
+}
+
+#[test]
+fn a_renewed_statement_of_the_ca_is_announced_once_in_a_later_version() {
+    let params: crate::Params = Config::lan().try_into().unwrap();
+    let keys = |assigned_at_ms| Arc::new(ca_keys(0, 77, assigned_at_ms));
+    let said = statement(0, version(3, 0));
+    let mut rooms = Core::new(at(0), said, params, keys(5), 1);
+    assert_eq!(rooms.list.me().id(), id_of(77));
+    let mut renew = |keys: Arc<CaKeys>| {
+        rooms.ctx.keys = keys;
+        Operating { core: &mut rooms }.renew_id();
+        let me = rooms.list.me();
+        assert_eq!(me.id(), id_of(77));
+        (me.version(), me.record.assigned_id().unwrap().assigned_at_ms)
+    };
+    assert_eq!(renew(keys(5)), (version(3, 0), 5));
+    assert_eq!(renew(keys(6)), (version(3, 1), 6));
+    // An id that is not that of the node is not announced, nor that it has none any more.
+    let other = Some(assign(1_000, 0, 78, 9));
+    for assigned in [other, None] {
+        let keys = CaKeys { assigned, ..ca_keys(0, 77, 6) };
+        assert_eq!(renew(Arc::new(keys)), (version(3, 1), 6));
+    }
 }

@@ -97,12 +97,13 @@ fn add_later_field(body: &mut Vec<u8>, tags: usize) {
     if body.len() == tags {
         body.extend_from_slice(NO_TAGS_SERVING);
     }
+    body.push(NO_ASSIGNED_ID);
     body.extend_from_slice(LATER_FIELD);
 }
 
 fn remove_later_field(body: &mut Vec<u8>, tags: usize) {
     if body.ends_with(LATER_FIELD) {
-        body.truncate(body.len() - LATER_FIELD.len());
+        body.truncate(body.len() - LATER_FIELD.len() - 1);
     }
     if body[tags..] == *NO_TAGS_SERVING {
         body.truncate(tags);
@@ -128,6 +129,7 @@ const ENTRY: u8 = 6;
 /// Public key, generation, incarnation, has left, name, addresses.
 const FIELDS_BEFORE_TAGS: usize = 6;
 const NO_TAGS_SERVING: &[u8] = &[0x80, 0];
+const NO_ASSIGNED_ID: u8 = 0xc0;
 const LATER_FIELD: &[u8] = b"\xaba later field";
 /// The last kind of part that the first release knows.
 const LAST_KIND: u8 = 18;

@@ -121,8 +121,12 @@ impl WatcherBuilder {
         let credentials = self.credentials.clone().ok_or(StartError::NoCredentials)?;
         let identity = credentials.identity()?;
         let identity = identity.unwrap_or_else(|| Arc::new(Identity::generate()));
-        let client = bind(&identity, &credentials.of_cluster(cluster), self.bind)?;
-        let launch = Launch { wall: Wall::System, random: Random::new(rand::random()), identity };
+        let credentials = credentials.of_cluster(cluster);
+        let client = bind(&identity, &credentials, self.bind)?;
+        let keys = NodeKeys::new(identity).admitted_by(&credentials);
+        let addr = self.bind.unwrap_or((Ipv6Addr::UNSPECIFIED, 0).into());
+        let keys = keys.map_err(|error| StartError::Bind { addr, source: error.into() })?;
+        let launch = Launch { wall: Wall::System, random: Random::new(rand::random()), keys };
         Ok(self.launch(launch, seeds, client))
     }
 
@@ -133,9 +137,9 @@ impl WatcherBuilder {
         seeds: Vec<Seed>,
         client: impl watch_transport::WatchClient,
     ) -> Watcher {
-        let Launch { wall, random, identity } = launch;
+        let Launch { wall, random, keys } = launch;
         let clock = Clock::with_past(wall);
-        let list = WatchedList::new(Arc::new(NodeKeys::new(identity)), self.max_members);
+        let list = WatchedList::new(Arc::new(keys), self.max_members);
         let publisher = Publisher::new(list.members(), self.event_buffer);
         let source = publisher.source();
         let (stop, stopped) = watch::channel(false);
@@ -168,7 +172,7 @@ impl WatcherBuilder {
 pub(crate) struct Launch {
     pub(crate) wall: Wall,
     pub(crate) random: Random,
-    pub(crate) identity: Arc<Identity>,
+    pub(crate) keys: NodeKeys,
 }
 
 /// Binds the socket, for IPv4 alone if no address is given and the system has no IPv6.

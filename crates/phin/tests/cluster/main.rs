@@ -4,6 +4,7 @@
 
 mod addresses;
 mod admission;
+mod assigned_ids;
 mod credentials;
 mod data;
 mod doubt;

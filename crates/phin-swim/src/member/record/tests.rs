@@ -31,6 +31,62 @@ impl Keys for TestKeys {
     }
 }
 
+/// The same keys where a CA may have assigned the id. The CA signs with the keys of another number.
+pub(crate) struct CaKeys {
+    pub(crate) member: u32,
+    pub(crate) ca: u32,
+    pub(crate) assigned: Option<AssignedId>,
+    pub(crate) is_required: bool,
+}
+
+/// The key of a member to which CA 1000 assigned the id of this number.
+pub(crate) fn ca_keys(member: u32, id: u32, assigned_at_ms: u64) -> CaKeys {
+    let assigned = Some(assign(CA, member, id, assigned_at_ms));
+    CaKeys { member, ca: CA, assigned, is_required: false }
+}
+
+pub(crate) fn assign(ca: u32, member: u32, id: u32, assigned_at_ms: u64) -> AssignedId {
+    let (id, signature) = (id_of(id), Signature([0; 64]));
+    let unsigned = AssignedId { id, assigned_at_ms, signature };
+    let message = id_message(&TestKeys(member).public_key(), &unsigned);
+    AssignedId { signature: TestKeys(ca).sign(&message), ..unsigned }
+}
+
+fn id_message(key: &PublicKey, assigned: &AssignedId) -> Vec<u8> {
+    [&key.0, &assigned.to_bytes()[..24]].concat()
+}
+
+impl Keys for CaKeys {
+    fn public_key(&self) -> PublicKey {
+        TestKeys(self.member).public_key()
+    }
+
+    fn member_id(&self, key: &PublicKey) -> MemberId {
+        TestKeys(self.member).member_id(key)
+    }
+
+    fn assigned_id(&self) -> Option<AssignedId> {
+        self.assigned
+    }
+
+    fn accepts_id(&self, key: &PublicKey, assigned: Option<&AssignedId>) -> bool {
+        assigned.map_or(!self.is_required, |assigned| {
+            let ca = TestKeys(self.ca).public_key();
+            self.verify(&ca, &id_message(key, assigned), &assigned.signature)
+        })
+    }
+
+    fn sign(&self, message: &[u8]) -> Signature {
+        TestKeys(self.member).sign(message)
+    }
+
+    fn verify(&self, key: &PublicKey, message: &[u8], given: &Signature) -> bool {
+        TestKeys(self.member).verify(key, message, given)
+    }
+}
+
+pub(crate) const CA: u32 = 1_000;
+
 /// A checksum of every byte: FNV-1a.
 fn signature(key: &PublicKey, message: &[u8]) -> Signature {
     let bytes = key.0.iter().chain(message);
@@ -133,8 +189,8 @@ fn the_signature_covers_each_field() {
 fn fields_of_a_later_release_keep_the_signature_and_are_relayed_unchanged() {
     let keys = TestKeys(3);
     let mut body = record(3, version(1, 2)).body().to_vec();
-    // No tags, serving, and what comes later.
-    body.extend_from_slice(b"\x80\x00\xa5later\xc0");
+    // No tags, serving, no assigned id, and what comes later.
+    body.extend_from_slice(b"\x80\x00\xc0\xa5later\xc0");
     let signature = keys.sign(&signed_message(&body));
     let record = decode(&body, signature).unwrap();
     assert!(record.is_authentic(&TestKeys(0)));
@@ -167,17 +223,72 @@ fn the_longest_statement_fits() {
     (0..16).for_each(|tag| said.profile.tags.set(&format!("{tag:0>8}"), "12345678").unwrap());
     let reason = "x".repeat(Reason::MAX_BYTES);
     said.profile.serving = ServingState::NotServing(reason.as_str().try_into().unwrap());
-    let record = Record::sign(said, &TestKeys(3));
+    let record = Record::sign(said, &ca_keys(3, 4, u64::MAX));
     assert_eq!(record.addrs().count(), Record::MAX_ADDRS, "further ones are not taken");
-    assert!(record.body().len() <= Record::MAX_BODY_BYTES - 128, "room is left for later fields");
+    assert!(record.body().len() <= Record::MAX_BODY_BYTES - 64, "room is left for later fields");
     assert_eq!(decode(record.body(), record.signature()).unwrap(), record);
+}
+
+#[test]
+fn a_record_with_an_assigned_id_is_of_that_id_for_those_that_accept_the_ca() {
+    for profile in
+        [Profile::default(), Profile { serving: ServingState::Draining, ..Profile::default() }]
+    {
+        let keys = ca_keys(3, 77, 5);
+        let said = Statement { profile: profile.clone(), ..statement(3, version(1, 2)) };
+        let record = Record::sign(said.clone(), &keys);
+        let decoded = decode(record.body(), record.signature()).unwrap();
+        assert_eq!((&decoded, decoded.id()), (&record, id_of(77)));
+        assert_eq!((decoded.assigned_id(), decoded.profile()), (keys.assigned, profile));
+        assert!(decoded.is_authentic(&keys));
+        assert!(!decoded.is_authentic(&CaKeys { ca: CA + 1, ..ca_keys(8, 8, 8) }), "another CA");
+        assert!(!decoded.is_authentic(&TestKeys(0)), "only ids of keys");
+
+        let plain = Record::sign(said, &TestKeys(3));
+        assert_eq!((plain.id(), plain.assigned_id()), (id(3), None));
+        assert!(plain.is_authentic(&keys), "both kinds are accepted");
+        assert!(!plain.is_authentic(&CaKeys { is_required: true, ..keys }), "an id is required");
+    }
+}
+
+#[test]
+fn nobody_takes_an_id_that_a_ca_assigned_to_another_key() {
+    let verifier = ca_keys(0, 0, 0);
+    let (stolen, own) = (ca_keys(3, 77, 5).assigned, assign(4, 4, 77, 5));
+    // The id of another member with its statement, and with one that the member itself signed.
+    for assigned in [stolen, Some(own)] {
+        let thief = CaKeys { assigned, ..ca_keys(4, 4, 4) };
+        let record = Record::sign(statement(4, version(1, 2)), &thief);
+        assert_eq!(record.id(), id_of(77), "it says so");
+        assert!(record.is_signed(&verifier) && !record.is_authentic(&verifier));
+    }
+    // The statement is part of what the member signs: it cannot be removed or replaced.
+    let record = Record::sign(statement(3, version(1, 2)), &ca_keys(3, 77, 5));
+    let without = &record.body()[..record.body().len() - AssignedId::BYTES - 2];
+    let other = Record::sign(statement(3, version(1, 2)), &ca_keys(3, 77, 6));
+    for body in [without, other.body()] {
+        let changed = decode(body, record.signature()).unwrap();
+        assert!(!changed.is_authentic(&verifier));
+    }
+}
+
+#[test]
+fn what_is_no_assigned_id_is_refused() {
+    let body = [record(3, version(1, 2)).body(), b"\x80\x00"].concat();
+    let with = |field: &[u8]| decode(&[&body, field].concat(), Signature([0; 64]));
+    let bin = |length: u8| [&[0xc4, length], &vec![7; length.into()][..]].concat();
+    assert_eq!(with(&bin(88)).unwrap().id(), MemberId([7; 16]));
+    assert_eq!(with(&[0xc0]).unwrap().id(), id(3));
+    for bad in [bin(0), bin(87), bin(89), bin(88)[..60].to_vec(), b"\xa3any".to_vec(), vec![1]] {
+        assert!(with(&bad).is_err(), "{bad:?}");
+    }
 }
 
 #[test]
 fn a_record_without_or_with_too_many_addresses_is_refused() {
     for (count, is_good) in [(0, false), (1, true), (4, true), (5, false), (1_000, false)] {
         let said = Statement { addrs: vec![addr(3); count], ..statement(3, version(0, 0)) };
-        let body = encode_body(&TestKeys(3).public_key(), &said);
+        let body = encode_body(&TestKeys(3).public_key(), &said, None);
         assert_eq!(decode(&body, Signature([0; 64])).is_ok(), is_good, "{count} addresses");
     }
 }
