@@ -5,7 +5,8 @@
 //! peer. This crate does not know what a message means, or which nodes are members. Most applications want the crate
 //! `phin`.
 //!
-//! A node is its Ed25519 key, an [`Identity`]. Its [`PeerId`] is a hash of the public key. A connection exists only
+//! A node is its Ed25519 key, an [`Identity`]. Its [`PeerId`] is a hash of the public key, or the one that a CA assigned
+//! in its certificate ([`AssignedId`]). A connection exists only
 //! to a peer that proved its key and has a certificate of the same cluster. With [`Credentials::ClusterKey`], each
 //! node issues its own certificate from the shared [`ClusterKey`]. With [`Credentials::Certificates`], a CA issues
 //! them (module [`certificates`]). The TLS handshake refuses every other node and reports a [`Refusal`] on both

@@ -237,11 +237,11 @@ fn a_name_keeps_its_id_through_renewals_and_another_ca() {
     let renew = ["renew", &n1, "--dir", &file("next")];
     cert(&[&renew, &of_new[..]].concat());
     assert_eq!(id_in(&path("next/n1.pem")), id);
-    let error = failure_of(&mut phin(&[&["cert"], &renew, &of_new[..]].concat::<&str>()), 1);
+    let error = failure_of(&mut phin(&[&["cert"][..], &renew, &of_new].concat()), 1);
     assert!(error.contains("already exists"), "{error}");
     // The CA of the certificate has to be known.
     let alone = ["--ca", &file("next/ca.pem"), "--ca-key", &file("next/ca.key")];
-    let error = failure_of(&mut phin(&[&["cert"], &renew, &alone[..]].concat::<&str>()), 1);
+    let error = failure_of(&mut phin(&[&["cert"][..], &renew, &alone].concat()), 1);
     assert!(error.contains("of no CA in the file of --ca"), "{error}");
 }
 

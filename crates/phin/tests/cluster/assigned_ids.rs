@@ -4,7 +4,6 @@
 use std::{
     error::Error,
     future::Future,
-    iter::successors,
     pin::pin,
     task::{Context, Poll, Waker},
 };
@@ -78,8 +77,12 @@ fn trouble(changes: &mut Subscription) -> Vec<(Change, MemberId)> {
 
 /// An error with its causes.
 fn in_full(error: &dyn Error) -> String {
-    let causes = successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text += &format!(": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -186,13 +189,13 @@ async fn a_new_key_for_a_name_takes_the_place_of_the_former() {
     let pem = &ca.certificate_pem;
     let watching = Member::with_id(&ca, "n0", Identity::generate()).start("n0", pem, None).await;
     let former = Member::with_id(&ca, "n1", Identity::generate());
-    let latter = Member::with_id(&ca, "n1", Identity::generate());
     let node = former.start("n1", pem, Some(&watching)).await;
     let id = node.id();
     all_know(&[watching.clone(), node.clone()], 2).await;
     within("leaving", node.leave(GUARD)).await.unwrap();
     node.shutdown().await;
     // The machine was replaced: nothing is known of earlier runs.
+    let latter = Member::with_id(&ca, "n1", Identity::generate());
     let node = latter.start("n1", pem, Some(&watching)).await;
     assert_eq!(node.id(), id);
     all_know(&[watching.clone(), node.clone()], 2).await;
