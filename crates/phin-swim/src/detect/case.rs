@@ -184,7 +184,8 @@ impl Cases {
         for case in self.0.values_mut() {
             case.misses.retain(|&sent_at| sent_at < since);
             case.signed.retain(|voter, _| case.votes.contains_key(voter));
-            case.retry = Retry::None;
+            // It is pinged again at once, so what is left stays part of one silence.
+            case.retry = Retry::UnderWay;
             // Its host is asked again as well.
             case.host_asked_at = None;
             if case.misses.is_empty() {
