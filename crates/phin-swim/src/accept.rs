@@ -44,6 +44,11 @@ impl Records<'_> {
         }
         let known = self.list.get(record.id()).map(|known| &**known);
         let news = news_of(known, &record, state);
+        let is_same =
+            known.is_some_and(|known| (known.version(), known.state) == (record.version(), state));
+        if let Some(by) = source.teller().filter(|_| is_same) {
+            self.ctx.then(Step::Repeated { id: record.id(), by });
+        }
         let is_settled = news.is_none_or(|news| self.take(source, record, news));
         if is_settled && state == MemberState::Dead {
             self.ctx.then(Step::DeathElsewhere { source, claim });

@@ -193,6 +193,7 @@ impl Core {
             Step::RefuteDeath { source, claim } => {
                 self.verdicts().refute(source, claim, Accusation::Death);
             }
+            Step::Repeated { id, by } => self.dissemination.record_repeated(id, by),
             Step::Withdraw(id) => self.dissemination.withdraw(id),
             Step::Exchange(with) => self.anti_entropy().start(with),
             Step::TurnPage { of, is_last } => self.joins.turn_page(self.ctx.now, of, is_last),
@@ -296,7 +297,7 @@ impl Core {
         }
         self.senses.links.react(now, transition);
         self.senses.pings.react(transition);
-        self.detector.react(now, transition);
+        self.detector.react(now, self.ctx.params.period, transition);
         self.flaps.react(&mut self.ctx, &mut self.list, transition);
         self.newcomers.react(&mut self.ctx, transition);
         self.exchanges.react(transition);

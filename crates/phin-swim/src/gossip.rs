@@ -23,8 +23,8 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Dissemination {
     queue: Queue,
-    /// News not pushed yet, and from whom it came; emptied when it is pushed.
-    unpushed: BTreeMap<MemberId, Option<MemberId>>,
+    /// News not pushed yet, and the members that sent it; emptied when it is pushed.
+    unpushed: BTreeMap<MemberId, Vec<MemberId>>,
     /// When it is pushed.
     push_at: Option<Instant>,
     /// The budget of each kind of news, in the order of [`Kind`].
@@ -45,15 +45,15 @@ pub(crate) struct Gossip<'a> {
 /// One update to push.
 struct Update {
     id: MemberId,
-    /// The member that sent it.
-    from: Option<MemberId>,
+    /// The members that sent it.
+    tellers: Vec<MemberId>,
     part: Part,
 }
 
 impl Update {
     /// Whether a member may not know it yet.
     fn is_news_to(&self, id: MemberId) -> bool {
-        self.from != Some(id) && self.id != id
+        self.id != id && !self.tellers.contains(&id)
     }
 }
 
@@ -68,6 +68,16 @@ impl Dissemination {
     pub(crate) fn withdraw(&mut self, id: MemberId) {
         self.queue.remove(id);
         self.unpushed.remove(&id);
+    }
+
+    /// Another member sent news that still waits here: it need not be sent back, nor by everyone.
+    pub(crate) fn record_repeated(&mut self, id: MemberId, teller: MemberId) {
+        if let Some(tellers) = self.unpushed.get_mut(&id)
+            && tellers.len() < MAX_TELLERS
+            && !tellers.contains(&teller)
+        {
+            tellers.push(teller);
+        }
     }
 
     const fn budget(&self, kind: Kind) -> Budget {
@@ -110,7 +120,7 @@ impl Gossip<'_> {
         };
         self.ctx.stats.updates_dropped += u64::from(self.own.queue.insert(id));
         self.plan_push(id);
-        self.own.unpushed.insert(id, learnt_from);
+        self.own.unpushed.insert(id, learnt_from.into_iter().collect());
         self.inform_suspect(id, learnt_from);
     }
 
@@ -130,7 +140,8 @@ impl Gossip<'_> {
     }
 
     /// Pushes news to this node's subjects in all rings, each update once; they push it on. News beyond the budget
-    /// goes to few of them, in turn; the others receive it by another way, or piggybacked.
+    /// goes to few of them, in turn, unless several members sent it meanwhile; the others receive it by another way, or
+    /// piggybacked.
     pub(crate) fn push_updates(&mut self) {
         let (now, period) = (self.ctx.now, self.ctx.params.period);
         if self.own.push_at.take_if(|planned| *planned <= now).is_none() {
@@ -138,33 +149,49 @@ impl Gossip<'_> {
         }
         let unpushed = std::mem::take(&mut self.own.unpushed);
         let kinds: Vec<_> = unpushed.keys().map(|&id| self.kind_of(id)).collect();
-        let news = unpushed.into_iter();
-        let news = news.filter_map(|(id, from)| Some(Update { id, from, part: self.update(id)? }));
+        let is_for_all = self.is_for_all(&kinds);
+        let is_due = |tellers: &Vec<MemberId>| is_for_all || tellers.len() < ENOUGH_TELLERS;
+        let news = unpushed.into_iter().filter(|(_, tellers)| is_due(tellers));
+        let news =
+            news.filter_map(|(id, tellers)| Some(Update { id, tellers, part: self.update(id)? }));
         let news: Vec<_> = news.collect();
-        let receivers = self.list.peers(self.receivers(&kinds));
+        let receivers = self.list.peers(self.receivers(is_for_all));
         let sent = receivers.into_iter().map(|to| self.push(to, &news)).sum();
         self.own.spend(&kinds, sent, now, period);
     }
 
-    /// Pushes the news to one member; returns in how many messages.
+    /// Pushes the news to one member; returns in how many messages. What does not fit in a datagram goes by stream: many at once
+    /// would fill the queues on their way.
     fn push(&mut self, to: Peer, news: &[Update]) -> u32 {
-        let news = news.iter().filter(|update| update.is_news_to(to.id));
-        let max_bytes = self.ctx.params.max_datagram_bytes;
-        let payloads = Payload::pack(news.map(|update| &update.part), max_bytes);
+        let news = || news.iter().filter(|update| update.is_news_to(to.id)).map(|u| &u.part);
+        let mut payloads = Payload::pack(news(), self.ctx.params.max_datagram_bytes);
+        let is_bulk = payloads.len() > 1;
+        if is_bulk {
+            payloads = Payload::pack(news(), MAX_STREAM_BYTES);
+        }
         let sent = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
-        payloads.into_iter().for_each(|payload| self.ctx.send_datagram(to, payload));
+        for payload in payloads {
+            match is_bulk {
+                true => self.ctx.send_stream(to, payload),
+                false => self.ctx.send_datagram(to, payload),
+            }
+        }
         sent
     }
 
-    /// The members that these kinds of news are pushed to. A subject that does not answer is most likely not there; if it
-    /// is, others push to it.
-    fn receivers(&mut self, kinds: &[Option<Kind>]) -> Vec<MemberId> {
+    /// Whether these kinds of news are pushed to all subjects. Other parts of a push cost nothing more.
+    fn is_for_all(&self, kinds: &[Option<Kind>]) -> bool {
         let (now, period) = (self.ctx.now, self.ctx.params.period);
-        let mut subjects = self.list.rings().subjects(self.list.me().id());
-        let all = subjects.len();
+        let all = self.list.rings().subjects(self.list.me().id()).len();
         let fits = |kind| self.own.budget(kind).wait(all, now, period).is_zero();
-        // Other parts of a push cost nothing more.
-        let is_for_all = kinds.iter().any(|kind| kind.is_none_or(fits));
+        let is_little = kinds.len() <= LITTLE;
+        kinds.iter().any(|kind| kind.is_none_or(|kind| is_little && fits(kind)))
+    }
+
+    /// The members that news is pushed to. A subject that does not answer is most likely not there; if it
+    /// is, others push to it.
+    fn receivers(&mut self, is_for_all: bool) -> Vec<MemberId> {
+        let mut subjects = self.list.rings().subjects(self.list.me().id());
         let most_misses = if is_for_all { MAX_MISSES } else { 0 };
         subjects.retain(|&id| self.detector.cases.misses_of(id).len() <= most_misses);
         if !is_for_all {
@@ -239,9 +266,21 @@ impl Gossip<'_> {
 
 /// The number of subjects that receive news beyond the budget.
 const FEW: usize = 4;
+/// This much news at once is beyond the budget whatever is left of it: as much as one datagram takes, or somewhat less.
+const LITTLE: usize = 24;
+/// News beyond the budget that so many members sent while it waited is not pushed any more: they push it, and each of them to
+/// others.
+const ENOUGH_TELLERS: usize = 3;
+/// How many members that sent news are remembered until it is pushed: it is not sent back to them.
+const MAX_TELLERS: usize = 8;
+/// The size of a push by stream, beyond which there is another one.
+const MAX_STREAM_BYTES: usize = 65_536;
 /// A subject that missed more pings of this node is pushed nothing.
 const MAX_MISSES: usize = 1;
 /// After so many updates that do not fit into what is left of a message, no smaller one is looked for.
 const MAX_REFUSED: usize = 4;
 /// No update is smaller than a claim, so nothing fits what is less.
 const SMALLEST_UPDATE_BYTES: usize = 40;
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,8 @@ pub(crate) enum Step {
     Exchange(Peer),
     /// A page of a member's list was compared; whether it left nothing to ask for.
     TurnPage { of: MemberId, is_last: bool },
+    /// This member sent news of another one that is known here already.
+    Repeated { id: MemberId, by: MemberId },
     /// A member that is gone and was never heard here is removed from the list, without notice.
     Unlist(MemberId),
     /// A member is expelled: it is dead from now on, and then removed from the list, without a word to others.

@@ -43,7 +43,18 @@ fn address(
         let accusers = || Address::Vote(case.accusers.iter().copied().collect());
         return (!case.sent.is_some_and(is_enough)).then(accusers);
     }
-    Some(Address::Accusation(others.into_iter().chain([subject]).collect()))
+    let is_due = !is_left_to_observers(case, view, subject);
+    is_due.then(|| Address::Accusation(others.into_iter().chain([subject]).collect()))
+}
+
+/// Whether this node only looked at a member past its own subjects, and the observers of that are at work or have not had the
+/// time.
+fn is_left_to_observers(case: &Case, view: View<'_>, subject: MemberId) -> bool {
+    let (me, is_suspect) = (view.me(), !view.list.is_alive(subject));
+    let is_early = view.now - case.opened_at < view.params.pause_tolerance / 2;
+    (is_suspect || is_early)
+        && !view.list.rings().observers(subject).contains(&me)
+        && !view.voters(subject).contains(&me)
 }
 
 /// Whether another member collects the votes. After a while it would have judged, so it may be gone or cut off.

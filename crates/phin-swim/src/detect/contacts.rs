@@ -1,7 +1,10 @@
 //! Which members were heard and which were silent lately, and who refuted: whether this node may have been apart from the
 //! others for a while.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use crate::{Instant, MemberId, limit::make_room};
 
@@ -20,8 +23,18 @@ pub(crate) struct Contacts {
     answers: u32,
     /// When members fell, that is became suspect or dead here, latest first: at most [`MAX_CONTACTS`].
     falls: VecDeque<Instant>,
+    /// The members that fell one soon after another, if nobody has refuted since.
+    wave: Option<Wave>,
     /// When one of them last refuted.
     other_refuted_at: Option<Instant>,
+}
+
+/// Members that fell one soon after another.
+#[derive(Clone, Copy, Debug)]
+struct Wave {
+    began_at: Instant,
+    last_at: Instant,
+    falls: usize,
 }
 
 impl Contacts {
@@ -62,19 +75,30 @@ impl Contacts {
         self.answers <= MAX_ANSWERS
     }
 
-    pub(crate) fn record_fall(&mut self, now: Instant) {
+    /// A member fell. Those that fall at most a `gap` after another are of one wave, which lasts no longer than some gaps.
+    pub(crate) fn record_fall(&mut self, now: Instant, gap: Duration) {
         self.falls.truncate(MAX_CONTACTS - 1);
         self.falls.push_front(now);
+        let is_of = |wave: &Wave| now - wave.last_at <= gap && now - wave.began_at <= gap * WAVE;
+        let wave = self.wave.filter(is_of);
+        let wave = wave.unwrap_or(Wave { began_at: now, last_at: now, falls: 0 });
+        self.wave = Some(Wave { last_at: now, falls: wave.falls.saturating_add(1), ..wave });
     }
 
+    /// A member that had fallen refuted: it may be so with others, and a wave is no longer one of the dead.
     pub(crate) const fn record_other_refuted(&mut self, now: Instant) {
         self.other_refuted_at = Some(now);
+        self.wave = None;
+    }
+
+    /// Since when many members fell together, of a list of so many, if none of them has refuted.
+    pub(crate) fn wave_began(&self, members: usize) -> Option<Instant> {
+        self.wave.filter(|wave| wave.falls > few_falls(members)).map(|wave| wave.began_at)
     }
 
     /// Whether so many members or more fell since then, of a list of so many.
     pub(crate) fn have_many_fallen(&self, since: Instant, members: usize) -> bool {
-        let many = (FEW_FALLS + members / FALLS_OF_MEMBERS).min(MAX_CONTACTS - 1);
-        self.falls.get(many).is_some_and(|&at| at >= since)
+        self.falls.get(few_falls(members)).is_some_and(|&at| at >= since)
     }
 
     pub(crate) fn has_other_refuted(&self, since: Instant) -> bool {
@@ -116,6 +140,11 @@ impl Contacts {
     }
 }
 
+/// How many of so many members may fall at a time without being many.
+fn few_falls(members: usize) -> usize {
+    (FEW_FALLS + members / FALLS_OF_MEMBERS).min(MAX_CONTACTS - 1)
+}
+
 fn record(contacts: &mut BTreeMap<MemberId, Instant>, id: MemberId, at: Instant) {
     make_room(contacts, id, MAX_CONTACTS, |&at| at);
     let last = contacts.entry(id).or_insert(at);
@@ -125,6 +154,8 @@ fn record(contacts: &mut BTreeMap<MemberId, Instant>, id: MemberId, at: Instant)
 /// This many members that fall within one silence are no sign of a split, plus one for each so many in the list.
 const FEW_FALLS: usize = 3;
 const FALLS_OF_MEMBERS: usize = 32;
+/// How many gaps a wave lasts at most: where members fall all the time, it is none.
+const WAVE: u32 = 3;
 /// How often one member is answered at one moment that we live: more often than it accuses us while we pause.
 const MAX_ANSWERS: u32 = 64;
 /// How many members are remembered as heard, and as silent: more than a member talks to in the time that counts.

@@ -1,5 +1,7 @@
 //! [`Detector`]: the state of detection, and how it follows the changes of members.
 
+use std::time::Duration;
+
 use crate::{
     Change, Ctx, Instant, MemberId, MembershipList, Transition,
     detect::{
@@ -32,13 +34,13 @@ pub(crate) struct Detector {
 
 impl Detector {
     /// Keeps cases, contacts and pending verdicts in step with a change of another member.
-    pub(crate) fn react(&mut self, now: Instant, transition: &Transition) {
+    pub(crate) fn react(&mut self, now: Instant, period: Duration, transition: &Transition) {
         let id = transition.id();
         if transition.is_restart() {
             self.contacts.forget(id);
         }
         if transition.is_fall() {
-            self.contacts.record_fall(now);
+            self.contacts.record_fall(now, period * PERIODS_BETWEEN_FALLS);
         }
         if transition.is_refutation() {
             self.contacts.record_other_refuted(now);
@@ -112,6 +114,10 @@ impl Detector {
     }
 }
 
+/// Members that fall at most so many periods one after another fell together. Of those that died at once, some have too few
+/// observers left and are suspect later, when the death of others is known.
+const PERIODS_BETWEEN_FALLS: u32 = 3;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,6 +130,8 @@ mod tests {
         },
         testing::{Rooms, at, vote},
     };
+
+    const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn a_case_is_reported_if_others_were_asked_or_told_of_it() {
@@ -176,7 +184,7 @@ mod tests {
             rooms.detector.contacts.record_heard(id(1), at(8_000));
             let what = format!("{state} {news:?}");
             let transition = rooms.list.apply(at(10_000), news).unwrap();
-            rooms.detector.react(at(10_000), &transition);
+            rooms.detector.react(at(10_000), SECOND, &transition);
             let case = rooms.detector.cases.get(id(1));
             assert_eq!(case.is_some(), keeps_case, "{what}");
             // A later version begins without evidence.
@@ -184,7 +192,7 @@ mod tests {
             assert_eq!(is_renewed, keeps_case && transition.is_renewal(), "{what}");
             let contacts = &rooms.detector.contacts;
             assert_eq!(contacts.heard_at(id(1)).is_some(), keeps_contact, "{what}");
-            (0..3).for_each(|_| rooms.detector.contacts.record_fall(at(9_000)));
+            (0..3).for_each(|_| rooms.detector.contacts.record_fall(at(9_000), SECOND));
             let contacts = &rooms.detector.contacts;
             assert_eq!(contacts.have_many_fallen(at(9_000), 1), falls, "{what}");
             assert_eq!(contacts.has_other_refuted(at(10_000)), refutes, "{what}");

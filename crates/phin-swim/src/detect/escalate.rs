@@ -6,7 +6,7 @@ use crate::{
     Instant, MemberId, Miss, Purpose, Question, Sequence, Step, Timer, Version,
     detect::{
         case::{Case, Retry, Stage},
-        judge::ACCUSE_PHI,
+        judge::{ACCUSE_PHI, MAX_VOTE_PHI},
         pending::MAX_HELPED,
         reports::Silence,
         rules::Detect,
@@ -93,6 +93,8 @@ fn evidence_gap(
         (0 | 1, _) => Duration::ZERO,
         (_, Some(left)) => left.clamp(short, long),
         (misses, None) if phi < ACCUSE_PHI && misses < MANY_MISSES => short,
+        // A vote is worth no more; further pings only look whether it is back.
+        _ if phi >= MAX_VOTE_PHI && view.do_many_fall() => tolerance / 2,
         _ if view.now - case.opened_at < tolerance * 2 => long,
         _ => tolerance,
     }

@@ -23,6 +23,15 @@ use crate::{
     senses::Senses,
 };
 
+/// Until when a member that is suspect from `begins_at` on may refute: for two periods, in which it sends to some member that
+/// informs it. Of many that fell together, and none of which refuted, those of which this node learns late have these two
+/// periods together with the first, and half a period at least.
+fn time_to_refute(begins_at: Instant, wave: Option<Instant>, period: Duration) -> Instant {
+    let alone = begins_at + period * 2;
+    let late = begins_at + period / 2;
+    wave.map_or(alone, |wave| alone.min(late.max(wave + period * 2)))
+}
+
 /// The rules for what others say, with what they work on.
 pub(crate) struct Verdicts<'a> {
     pub(crate) ctx: &'a mut Ctx,
@@ -49,8 +58,9 @@ impl Verdicts<'_> {
             return self.ctx.then(Step::Refute { source, claim });
         }
         // A claim about another version, or one that is known already, changes nothing, so it is not passed on either.
-        if self.state_claimed(claim) != Some(MemberState::Alive) {
-            return;
+        let known = self.state_claimed(claim);
+        if known != Some(MemberState::Alive) {
+            return self.note_repeated(source, subject, known == Some(MemberState::Suspect));
         }
         // A member that refuted several times lately is alive: one more claim against it is ignored.
         if self.own.hearsay.is_worn_out(self.ctx.now, subject) {
@@ -72,6 +82,12 @@ impl Verdicts<'_> {
         }
     }
 
+    /// A member sent what is known here already, if it is the same.
+    fn note_repeated(&mut self, source: Source, id: MemberId, is_same: bool) {
+        let by = source.teller().filter(|_| is_same);
+        by.into_iter().for_each(|by| self.ctx.then(Step::Repeated { id, by }));
+    }
+
     /// A verdict of others arrives.
     pub(crate) fn handle_dead(&mut self, source: Source, verdict: Verdict) {
         let Verdict { claim, votes, signed } = verdict;
@@ -79,8 +95,9 @@ impl Verdicts<'_> {
         if subject == self.list.me().id() {
             return self.ctx.then(Step::RefuteDeath { source, claim });
         }
-        if !self.state_claimed(claim).is_some_and(MemberState::is_live) {
-            return;
+        let known = self.state_claimed(claim);
+        if !known.is_some_and(MemberState::is_live) {
+            return self.note_repeated(source, subject, known == Some(MemberState::Dead));
         }
         let now = self.ctx.now;
         let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
@@ -400,15 +417,15 @@ impl Verdicts<'_> {
         }
     }
 
-    /// Until when a member that is suspect since then may refute a pending verdict: for two periods, in which it sends
-    /// to some member that informs it. The time begins when it was last heard, as it is sent the claim then, and not
-    /// before this node trusts itself.
+    /// Until when a member that is suspect since then may refute a pending verdict. The time begins when it was last heard,
+    /// as it is sent the claim then, and not before this node trusts itself.
     fn refutable_until(&mut self, subject: MemberId, since: Instant) -> Instant {
         let now = self.ctx.now;
         let informed_at = self.own.contacts.heard_at(subject).unwrap_or(since).max(since);
         let is_ours = self.senses.health.is_impaired(now);
         let begins_at = if is_ours { now } else { informed_at };
-        let ends_at = begins_at + self.ctx.params.period * 2;
+        let wave = self.own.contacts.wave_began(self.list.rings().len());
+        let ends_at = time_to_refute(begins_at, wave, self.ctx.params.period);
         match ends_at <= now && self.own.contacts.has_other_refuted(since) {
             true => self.ask_once_more(subject),
             false => ends_at,

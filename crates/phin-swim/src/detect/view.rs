@@ -258,9 +258,18 @@ impl<'a> View<'a> {
         interval.max(self.params.pause_tolerance.saturating_mul(cases) / per_tolerance)
     }
 
-    /// How often those that have not voted are asked again: less often while very many are silent.
+    /// How often those that have not voted are asked again: less often while many fall or very many are silent.
     pub(crate) fn accusation_interval(self) -> Duration {
-        self.spaced(self.params.pause_tolerance / 4, ACCUSATIONS_PER_TOLERANCE)
+        let times = if self.do_many_fall() { 2 } else { 4 };
+        self.spaced(self.params.pause_tolerance / times, ACCUSATIONS_PER_TOLERANCE)
+    }
+
+    /// Whether many members fell together lately, and none of them has refuted.
+    pub(crate) fn do_many_fall(self) -> bool {
+        self.contacts.wave_began(self.list.rings().len()).is_some_and(|began| {
+            // What is left of a wave after that is as urgent as any death.
+            self.now - began < self.params.pause_tolerance * 4
+        })
     }
 
     /// How long it takes until each link was used once.

@@ -57,8 +57,8 @@ fn gap(period: Duration) -> Duration {
     period / MESSAGES_PER_PERIOD
 }
 
-/// How many pushes to all subjects a kind of news has at once, as many as a death or two take.
-const PUSHES_AT_ONCE: u32 = 3;
+/// How many pushes to all subjects a kind of news has at once, as many as a death takes.
+const PUSHES_AT_ONCE: u32 = 2;
 /// How many messages in a protocol period then, where no single push takes more; none waits longer than a period.
 const MESSAGES_PER_PERIOD: u32 = 12;
 
@@ -70,9 +70,9 @@ mod tests {
     fn a_budget_allows_a_burst_and_then_a_rate() {
         let at = |millis| Instant::START + Duration::from_millis(millis);
         let (period, mut budget) = (Duration::from_millis(1_200), Budget::new(at(0), 2));
-        // Six messages at once, then one in each 100 ms. When, how many are taken, and how long the next one waits.
+        // Four messages at once, then one in each 100 ms. When, how many are taken, and how long the next one waits.
         let steps =
-            [(0, 5, 0), (0, 1, 100), (50, 0, 50), (100, 0, 0), (100, 2, 200), (10_000, 6, 100)];
+            [(0, 3, 0), (0, 1, 100), (50, 0, 50), (100, 0, 0), (100, 2, 200), (10_000, 4, 100)];
         for (now, taken, wait) in steps {
             budget.take(taken, at(now), period);
             let found = budget.wait(1, at(now), period);

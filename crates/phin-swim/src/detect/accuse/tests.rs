@@ -385,3 +385,27 @@ fn a_vote_makes_the_period_as_short_as_it_can_be() {
     rooms.detect().handle_vote(peer(2), body(true, 1_000), None);
     assert_eq!(rooms.senses.rounds.period(&rooms.ctx.params), ms(1_000));
 }
+
+#[test]
+fn a_node_that_looks_past_its_own_subjects_leaves_accusations_to_the_observers() {
+    // Whether the node observes the member, the member's state, when the node began to look; whether it leaves it to others.
+    use MemberState::{Alive, Suspect};
+    let cases = [
+        (false, Alive, 9_600, true),
+        (false, Alive, 9_500, false),
+        (false, Suspect, 9_000, true),
+        (true, Alive, 9_600, false),
+        (true, Suspect, 9_000, false),
+    ];
+    for (observes, state, opened_at, expected) in cases {
+        let mut rooms = Rooms::of(60);
+        let observers = |node: u8| rooms.list.rings().observers(id(node));
+        let subject = (1..60).find(|&node| observers(node).contains(&id(0)) == observes).unwrap();
+        rooms.put(subject, state, 9_000);
+        rooms.miss(subject, &[9_000, 9_100]).opened_at = at(opened_at);
+        let view = rooms.view(at(10_000));
+        let case = view.case(id(subject)).unwrap();
+        let found = is_left_to_observers(case, view, id(subject));
+        assert_eq!(found, expected, "{observes} {state} {opened_at}");
+    }
+}

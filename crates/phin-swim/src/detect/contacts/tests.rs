@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::testing::at;
 
@@ -46,10 +48,10 @@ fn many_have_fallen_if_more_than_three_and_one_in_thirty_two() {
         (64, 9_000, true),
     ] {
         let mut contacts = Contacts::default();
-        (0..falls).for_each(|_| contacts.record_fall(at(6)));
+        (0..falls).for_each(|_| contacts.record_fall(at(6), Duration::from_secs(1)));
         assert_eq!(contacts.have_many_fallen(at(6), members), are_many, "{falls} of {members}");
         assert!(!contacts.have_many_fallen(at(7), members));
-        (0..MAX_CONTACTS).for_each(|_| contacts.record_fall(at(6)));
+        (0..MAX_CONTACTS).for_each(|_| contacts.record_fall(at(6), Duration::from_secs(1)));
         assert_eq!(contacts.falls.len(), MAX_CONTACTS, "no more are remembered");
     }
 }
@@ -96,4 +98,28 @@ fn another_refuted_at_or_after_a_moment() {
     assert!(!contacts.has_other_refuted(at(0)));
     contacts.record_other_refuted(at(5));
     assert!(contacts.has_other_refuted(at(5)) && !contacts.has_other_refuted(at(6)));
+}
+
+#[test]
+fn members_that_fall_one_soon_after_another_are_a_wave_until_one_refutes() {
+    // When members fell, of ten, and when one of them refuted after that; since when many fell together.
+    let cases: [(&[u64], bool, Option<u64>); 7] = [
+        (&[], false, None),
+        (&[5, 5, 5], false, None),
+        (&[5, 5, 5, 5], false, Some(5)),
+        (&[5, 6, 7, 8], false, Some(5)),
+        (&[5, 5, 5, 7], false, None),
+        (&[5, 6, 7, 8], true, None),
+        // One that lasts too long ends.
+        (&[5, 6, 7, 8, 9], false, None),
+    ];
+    for (falls, is_refuted, expected) in cases {
+        let mut contacts = Contacts::default();
+        let gap = Duration::from_millis(1);
+        falls.iter().for_each(|&millis| contacts.record_fall(at(millis), gap));
+        if is_refuted {
+            contacts.record_other_refuted(at(9));
+        }
+        assert_eq!(contacts.wave_began(10), expected.map(at), "{falls:?} {is_refuted}");
+    }
 }

@@ -361,3 +361,40 @@ fn a_member_that_refuted_often_hears_now_and_then_of_what_is_ignored() {
         assert_eq!(rooms.effects(), told, "{is_connected} {millis}");
     }
 }
+
+#[test]
+fn those_that_fell_together_have_their_time_to_refute_together() {
+    // When the time of one begins, and the wave that it fell in; until when it may refute, in periods of a second.
+    let cases = [
+        (10_000, None, 12_000),
+        // The first of a wave has as much as any.
+        (10_000, Some(10_000), 12_000),
+        (11_000, Some(10_000), 12_000),
+        // The last one has half a period.
+        (11_900, Some(10_000), 12_400),
+        (15_000, Some(10_000), 15_500),
+    ];
+    for (begins_at, wave, expected) in cases {
+        let found = time_to_refute(at(begins_at), wave.map(at), ms(1_000));
+        assert_eq!(found, at(expected), "{begins_at} {wave:?}");
+    }
+}
+
+#[test]
+fn what_others_repeat_is_noted_if_it_is_what_is_known() {
+    use MemberState::{Dead, Left, Suspect};
+    let note = "Repeated { id: n1, by: n2 }";
+    // The state of the member; what a suspicion and a verdict of it ask for.
+    let cases: [(MemberState, [&[&str]; 2]); 3] =
+        [(Suspect, [&[note], &[]]), (Dead, [&[], &[note]]), (Left, [&[], &[]])];
+    for (state, expected) in cases {
+        let mut rooms = Rooms::of(6);
+        rooms.put(1, state, 1_000);
+        rooms.at(10_000).verdicts().handle_suspect(source(), claim(1));
+        assert_eq!(rooms.effects(), expected[0], "{state}");
+        if state != Suspect {
+            rooms.at(10_000).verdicts().handle_dead(source(), verdict(&[2, 3]));
+            assert_eq!(rooms.effects(), expected[1], "{state}");
+        }
+    }
+}

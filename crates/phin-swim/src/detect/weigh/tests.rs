@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::{
     member::record::tests::{id, version},
@@ -80,7 +82,15 @@ fn votes_are_credible_unless_this_node_heard_the_member_or_may_have_been_apart()
         ("a voter has long been suspect", |r| r.put(2, MemberState::Suspect, 8_000), &[3]),
         ("a voter returned since", |r| r.put(2, MemberState::Alive, 9_001), &[3]),
         ("a voter returned before", |r| r.put(2, MemberState::Alive, 9_000), &[2, 3]),
-        ("many fell", |r| (0..4).for_each(|_| r.detector.contacts.record_fall(at(9_000))), &[]),
+        (
+            "many fell",
+            |r| {
+                (0..4).for_each(|_| {
+                    r.detector.contacts.record_fall(at(9_000), Duration::from_secs(1))
+                })
+            },
+            &[],
+        ),
     ];
     for (what, change, expected) in cases {
         let mut rooms = Rooms::of(6);
@@ -90,7 +100,7 @@ fn votes_are_credible_unless_this_node_heard_the_member_or_may_have_been_apart()
         assert_eq!(observers(&credible_votes(rooms.see(), id(1), &votes)), expected, "{what}");
     }
     let mut rooms = Rooms::of(6);
-    (0..4).for_each(|_| rooms.detector.contacts.record_fall(at(9_000)));
+    (0..4).for_each(|_| rooms.detector.contacts.record_fall(at(9_000), Duration::from_secs(1)));
     let gone = votes(&[2, 3], Silence::Gone);
     assert_eq!(credible_votes(rooms.see(), id(1), &gone).len(), 2, "a split refuses no packet");
     assert!(credible_votes(rooms.see(), id(1), &[]).is_empty());

@@ -1,0 +1,65 @@
+use super::*;
+use crate::{
+    member::record::tests::id,
+    testing::{Rooms, peer},
+};
+
+/// What a node among so many pushes that learned from node 2 that these are suspect, and then from others as well, when its
+/// budget is spent or not.
+fn pushed(members: u8, suspects: &[u8], also_from: &[u8], is_spent: bool) -> Vec<String> {
+    let mut rooms = Rooms::of(members);
+    if is_spent {
+        let (now, period) = (rooms.ctx.now, rooms.ctx.params.period);
+        rooms.dissemination.spend(&[Some(Kind::Fall)], 100, now, period);
+    }
+    for &node in suspects {
+        rooms.put(node, MemberState::Suspect, 9_000);
+        rooms.gossip().spread(id(node), Source::Gossip(peer(2)));
+        also_from.iter().for_each(|&by| rooms.dissemination.record_repeated(id(node), id(by)));
+    }
+    rooms.effects();
+    rooms.at(12_000).gossip().push_updates();
+    rooms.effects()
+}
+
+#[test]
+fn news_beyond_the_budget_that_several_sent_meanwhile_is_left_to_them() {
+    // The members that sent it besides the first, whether the budget is spent, and whether it is pushed.
+    for (also_from, is_spent, expected) in [
+        (&[][..], true, true),
+        (&[3], true, true),
+        (&[3, 3, 3], true, true),
+        (&[3, 4], true, false),
+        (&[3, 4, 5], false, true),
+    ] {
+        let pushed = pushed(30, &[1], also_from, is_spent);
+        assert_eq!(!pushed.is_empty(), expected, "{also_from:?} {is_spent}: {pushed:?}");
+        assert!(pushed.len() <= if is_spent { FEW } else { 8 });
+    }
+}
+
+#[test]
+fn nobody_is_sent_the_news_that_it_sent() {
+    let receivers = |also_from: &[u8]| {
+        let pushed = pushed(5, &[1], also_from, false);
+        pushed.iter().map(|line| line[3..5].to_owned()).collect::<Vec<_>>()
+    };
+    let sorted = |mut names: Vec<String>| {
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(receivers(&[])), ["n3", "n4"]);
+    assert_eq!(sorted(receivers(&[3])), ["n4"]);
+}
+
+#[test]
+fn much_news_goes_to_few_by_stream() {
+    // How many are suspect, how many receive that, and whether by stream.
+    for (suspects, receivers, is_stream) in [(1, 8, false), (20, 8, false), (60, FEW, true)] {
+        let suspects: Vec<_> = (100..100 + suspects).collect();
+        let pushed = pushed(200, &suspects, &[], false);
+        assert!(pushed.len() <= receivers && pushed.len() >= receivers / 2, "{pushed:?}");
+        let streams = pushed.iter().filter(|line| line.starts_with("by stream to")).count();
+        assert_eq!(streams, if is_stream { pushed.len() } else { 0 }, "{pushed:?}");
+    }
+}
