@@ -458,6 +458,7 @@ fn rapids_experiments_are_shown_with_healthy_members_removed() {
     let lines = of_trouble("rapid", RapidCase::Crashes as u8);
     let pages = reports(&lines, "phin-sim sweep rapid", true);
     let text = &pages.iter().find(|page| page.name == "rapid.md").unwrap().text;
-    let line = "| crash | phin | 128 | 2 | 2 | 3–5 | 80 | 2.50 s | 2 of 4 | 0.50 | 9.00 s | 3.0 | 60.0 |";
+    let line =
+        "| crash | phin | 128 | 2 | 2 | 3–5 | 80 | 2.50 s | 2 of 4 | 0.50 | 9.00 s | 3.0 | 60.0 |";
     assert!(text.contains(line), "{text}");
 }

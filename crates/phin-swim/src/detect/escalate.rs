@@ -81,12 +81,7 @@ fn retry_gap(case: &Case, view: View<'_>, subject: MemberId, phi: f64) -> Durati
 }
 
 /// How soon another miss would say more: at once after the first, later the more is known.
-fn evidence_gap(
-    case: &Case,
-    view: View<'_>,
-    early_for: Option<Duration>,
-    phi: f64,
-) -> Duration {
+fn evidence_gap(case: &Case, view: View<'_>, early_for: Option<Duration>, phi: f64) -> Duration {
     let tolerance = view.params.pause_tolerance;
     let (short, long) = (tolerance / 16, tolerance / 4);
     match (case.misses.len(), early_for) {

@@ -140,7 +140,8 @@ impl LocalHealth {
         self.record_stall(now, counted);
         let starved_for = self.lateness.add(now, counted, period, tolerance / 4);
         // Of many short stalls it is not known what they delayed.
-        let since = now.saturating_sub(if lag < starved_for { period } else { lag + tolerance / 16 });
+        let since =
+            now.saturating_sub(if lag < starved_for { period } else { lag + tolerance / 16 });
         let lag = lag.max(starved_for);
         if lag < tolerance / 4 {
             return;

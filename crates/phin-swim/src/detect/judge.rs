@@ -400,7 +400,8 @@ mod tests {
     fn a_verdict_takes_phi_and_time_and_a_suspicion_two_observers() {
         let (asked, suspect) = (Some(at(10_970)), MemberState::Suspect);
         let lately_alive = Weighed { in_state_since: at(9_800), ..weighed(majority()) };
-        let stalled = |millis| Weighed { stall: Duration::from_millis(millis), ..weighed(majority()) };
+        let stalled =
+            |millis| Weighed { stall: Duration::from_millis(millis), ..weighed(majority()) };
         let hung = Weighed { others_asked_at: asked, ..weighed(majority()) };
         let gone = Weighed { silence: Silence::Gone, ..hung.clone() };
         let wait = |millis| Judgement::Wait(at(millis), Obstacle::Evidence);

@@ -187,7 +187,8 @@ impl Pings {
         let forgotten =
             self.pings.extract_if(.., |_, ping| ping.is_overdue || !ping.purpose.is_relay());
         let probes = forgotten.map(|(_, ping)| ping);
-        let probes = probes.filter(|ping| !ping.is_overdue && matches!(ping.purpose, Purpose::Probe));
+        let probes =
+            probes.filter(|ping| !ping.is_overdue && matches!(ping.purpose, Purpose::Probe));
         probes.map(|ping| ping.target).collect()
     }
 }

@@ -105,7 +105,8 @@ fn a_node_is_isolated_that_hears_nobody_for_two_periods_and_tolerances() {
         assert_eq!(rooms.effects(), told, "once");
         rooms.hear_anyone();
         assert!(!rooms.senses.health.is_isolated());
-        let told: &[&str] = if is_isolated { &["Isolated(false)", "AskAnew { since: Instant(0ns) }"] } else { &[] };
+        let told: &[&str] =
+            if is_isolated { &["Isolated(false)", "AskAnew { since: Instant(0ns) }"] } else { &[] };
         assert_eq!(rooms.effects(), told, "what was missed is asked again");
     }
 }

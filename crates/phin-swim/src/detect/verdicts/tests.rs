@@ -55,12 +55,12 @@ fn timer(rooms: &mut Rooms) -> Option<u64> {
 fn a_suspicion_counts_for_the_version_known_of_a_member_that_is_alive() {
     // The node's state, the version in the claim, how often the node refuted lately; what is asked for, and what is counted
     // as unknown and as ignored.
-    let apply = "apply n1 suspect Gossip(n2)";
+    let (apply, repeated) = ("apply n1 suspect Gossip(n2)", "Repeated { id: n1, by: n2 }");
     let cases = [
         (MemberState::Alive, version(0, 1), 0, apply, [0, 0]),
         (MemberState::Alive, version(0, 0), 0, "", [0, 0]),
         (MemberState::Alive, version(0, 2), 0, "", [1, 0]),
-        (MemberState::Suspect, version(0, 1), 0, "", [0, 0]),
+        (MemberState::Suspect, version(0, 1), 0, repeated, [0, 0]),
         (MemberState::Dead, version(0, 1), 0, "", [0, 0]),
         (MemberState::Alive, version(0, 1), 2, apply, [0, 0]),
         (MemberState::Alive, version(0, 1), 3, "", [0, 1]),
@@ -100,7 +100,7 @@ fn a_verdict_is_accepted_where_a_majority_bears_it_out_and_else_pending() {
         (&[2, 3, 4], MemberState::Suspect, true, &[ACCEPTED]),
         (&[2, 3], MemberState::Alive, false, &keep),
         (&[2, 3], MemberState::Suspect, false, &keep[1..]),
-        (&[2, 3, 4], MemberState::Dead, false, &[]),
+        (&[2, 3, 4], MemberState::Dead, false, &["Repeated {"]),
     ];
     for (of, state, is_accepted, asked_for) in cases {
         let mut rooms = Rooms::of(6);

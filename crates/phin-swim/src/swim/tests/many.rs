@@ -64,7 +64,7 @@ fn pushes(sent: &[(MemberId, Vec<u8>)]) -> usize {
 #[test]
 fn one_suspicion_goes_to_all_subjects_and_sixty_within_the_budget() {
     for (rings, suspects, at_least, at_most) in
-        [(8, 1, 7, 8), (32, 1, 20, 32), (8, 60, 24, 24 + 2 * 12 + 12)]
+        [(8, 1, 7, 8), (32, 1, 20, 32), (8, 60, 16, 16 + 2 * 12 + 12)]
     {
         let mut swim = acquainted(100, Config { rings, ..Config::lan() });
         run(&mut swim, at(SILENT));
