@@ -125,14 +125,15 @@ impl Gossip<'_> {
     }
 
     /// A suspect hears of it at once, so that it can refute: from the member that found it so, and from its neighbours, as
-    /// all that observe it may be cut off from it.
+    /// all that observe it may be cut off from it. In a small cluster nearly all are, and any may be the only one that reaches it.
     fn inform_suspect(&mut self, id: MemberId, learnt_from: Option<MemberId>) {
         if self.list.state(id) != Some(MemberState::Suspect) {
             return;
         }
         let (me, rings) = (self.list.me().id(), self.list.rings());
         let is_neighbour = || rings.observers(me).contains(&id) || rings.subjects(me).contains(&id);
-        let is_ours = learnt_from.is_none() || is_neighbour();
+        let is_small = rings.len() <= usize::from(self.ctx.params.rings) * 2;
+        let is_ours = learnt_from.is_none() || is_small || is_neighbour();
         let claim = self.update(id).filter(|_| is_ours);
         if let Some((peer, claim)) = self.list.peer(id).zip(claim) {
             self.ctx.send(peer, &claim);

@@ -39,6 +39,25 @@ fn news_beyond_the_budget_that_several_sent_meanwhile_is_left_to_them() {
 }
 
 #[test]
+fn a_suspect_hears_of_it_from_its_neighbours_and_in_a_small_cluster_from_all() {
+    for members in [16, 40] {
+        let rooms = Rooms::of(members);
+        let rings = rooms.list.rings();
+        let is_neighbour = |node| {
+            rings.observers(id(0)).contains(&id(node)) || rings.subjects(id(0)).contains(&id(node))
+        };
+        for node in 3..members {
+            let mut rooms = Rooms::of(members);
+            rooms.put(node, MemberState::Suspect, 9_000);
+            rooms.gossip().spread(id(node), Source::Gossip(peer(2)));
+            let informs = rooms.effects().iter().any(|line| line.starts_with(&format!("to n{node}:")));
+            assert_eq!(informs, members == 16 || is_neighbour(node), "n{node} of {members}");
+        }
+        assert!((3..members).any(|node| !is_neighbour(node)), "{members}");
+    }
+}
+
+#[test]
 fn nobody_is_sent_the_news_that_it_sent() {
     let receivers = |also_from: &[u8]| {
         let pushed = pushed(5, &[1], also_from, false);
