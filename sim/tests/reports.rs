@@ -402,7 +402,7 @@ fn many_deaths_and_splits_are_tables_of_their_own() {
 fn of_trouble(experiment: &str, case: u8) -> Vec<SampleLine> {
     let line = |seed: u32, metric: &str, values: &str| {
         let at = format!("{experiment},phin,case={case} n=128,{seed}");
-        format!("{at},{metric},{values}").parse::<SampleLine>().unwrap()
+        format!("{at},{metric},{values}").parse::<SampleLine>().expect("a sample")
     };
     let each = |seed: u32| {
         let metrics = [

@@ -47,7 +47,7 @@ pub(super) fn rapid(rows: &[Row]) -> Report {
             column("known_max_ms", "crashes known to all, at most", move |row| {
                 millis(row.samples("known").max())
             }),
-            column("gray_removed", "of the troubled removed", |row| troubled_removed(row)),
+            column("gray_removed", "of the troubled removed", troubled_removed),
             column("gray_removals", "times from a list", |row| {
                 number(row.samples("gray_removals").mean(), 2)
             }),
@@ -102,7 +102,7 @@ fn of_troubled(is_for_people: bool) -> Vec<Column> {
         median("degraded_observers_ms", "by its observers", "degraded_observers"),
         median("degraded_all_ms", "by all", "degraded_all"),
         column("flaps", "flaps", |row| number(row.samples("flaps").mean(), 2)),
-        column("gray_removed", "removed", |row| troubled_removed(row)),
+        column("gray_removed", "removed", troubled_removed),
         median("gray_removed_ms", "after", "gray_removed_after"),
         column("gray_removals", "times from a list", |row| {
             number(row.samples("gray_removals").mean(), 2)

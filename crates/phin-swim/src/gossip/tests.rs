@@ -50,7 +50,8 @@ fn a_suspect_hears_of_it_from_its_neighbours_and_in_a_small_cluster_from_all() {
             let mut rooms = Rooms::of(members);
             rooms.put(node, MemberState::Suspect, 9_000);
             rooms.gossip().spread(id(node), Source::Gossip(peer(2)));
-            let informs = rooms.effects().iter().any(|line| line.starts_with(&format!("to n{node}:")));
+            let informs =
+                rooms.effects().iter().any(|line| line.starts_with(&format!("to n{node}:")));
             assert_eq!(informs, members == 16 || is_neighbour(node), "n{node} of {members}");
         }
         assert!((3..members).any(|node| !is_neighbour(node)), "{members}");

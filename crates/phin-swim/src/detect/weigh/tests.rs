@@ -85,9 +85,8 @@ fn votes_are_credible_unless_this_node_heard_the_member_or_may_have_been_apart()
         (
             "many fell",
             |r| {
-                (0..4).for_each(|_| {
-                    r.detector.contacts.record_fall(at(9_000), Duration::from_secs(1))
-                })
+                let contacts = &mut r.detector.contacts;
+                (0..4).for_each(|_| contacts.record_fall(at(9_000), Duration::from_secs(1)));
             },
             &[],
         ),
