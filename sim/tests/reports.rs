@@ -398,7 +398,7 @@ fn many_deaths_and_splits_are_tables_of_their_own() {
     assert!(csv.contains(half), "{csv}");
 }
 
-/// What two runs of a member in trouble have in common.
+/// The lines that two runs of a member in trouble have in common.
 fn of_trouble(experiment: &str, case: u8) -> Vec<SampleLine> {
     let line = |seed: u32, metric: &str, values: &str| {
         let at = format!("{experiment},phin,case={case} n=128,{seed}");

@@ -161,8 +161,8 @@ impl Gossip<'_> {
         self.own.spend(&kinds, sent, now, period);
     }
 
-    /// Pushes the news to one member; returns in how many messages. What does not fit in a datagram goes by stream: many at once
-    /// would fill the queues on their way.
+    /// Pushes the news to one member; returns in how many messages. News that does not fit in a datagram goes by stream: many
+    /// datagrams at once would fill the queues on their way.
     fn push(&mut self, to: Peer, news: &[Update]) -> u32 {
         let news = || news.iter().filter(|update| update.is_news_to(to.id)).map(|u| &u.part);
         let mut payloads = Payload::pack(news(), self.ctx.params.max_datagram_bytes);

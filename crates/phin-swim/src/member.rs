@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Instant, Record, ServingState};
 
-/// The identity of a member: 128 bits of the hash of its public key, or those that a CA assigned to it ([`AssignedId`]). Every
-/// connection proves it again.
+/// The identity of a member: 128 bits of the hash of its public key, or those that a CA assigned to it
+/// ([`AssignedId`](crate::AssignedId)). Every connection proves it again.
 ///
 /// It is written as 32 hexadecimal digits, by `Display`, by `Debug` and in JSON, and read from them.
 ///

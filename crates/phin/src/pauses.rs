@@ -98,7 +98,7 @@ mod tests {
 
             let settled = pauses.wake_at(at(1_000));
             assert!(at(5_010) <= settled && settled <= at(5_011), "{settled:?}");
-            // What arrived meanwhile wakes it, too.
+            // A message that arrived meanwhile wakes it, too.
             pauses.woke(at(5_005), Some(settled), &mut stats);
             assert!(!pauses.may_fire(at(5_005), due, &mut stats));
             pauses.woke(settled, Some(settled), &mut stats);

@@ -101,7 +101,7 @@ impl GrayCase {
     }
 }
 
-/// What is wrong with whom.
+/// The members with a fault, and the fault.
 pub(super) struct Trouble {
     pub(super) gray: Vec<NodeId>,
     /// Each after so long.
@@ -247,7 +247,7 @@ fn reports(job: &Job, run: &Simulation, trouble: &Trouble) -> Metrics {
     let all: Vec<_> = (0..nodes).map(NodeId).collect();
     let protocol = job.make(nodes);
     let is_gray = |node: &NodeId| trouble.gray.contains(node);
-    // What a member reports of itself does not help the others.
+    // The reports of a member on itself do not help the others.
     let of_others = |reports: &[(Instant, NodeId, NodeId)]| -> Vec<(f64, NodeId, NodeId)> {
         let others = reports.iter().filter(|(_, by, about)| by != about);
         others.map(|&(at, by, about)| (after_begin(at), by, about)).collect()

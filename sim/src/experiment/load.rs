@@ -10,7 +10,7 @@ use crate::{
 /// The load of some members.
 pub(super) struct LoadWatch {
     members: Vec<NodeId>,
-    /// What each had sent at the last steps, the oldest first.
+    /// The messages that each had sent at the last steps, the oldest first.
     sent: VecDeque<Vec<u64>>,
     /// The highest mean of all members in any window, in messages a second.
     pub(super) mean: f64,

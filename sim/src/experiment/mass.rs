@@ -19,7 +19,7 @@ use crate::{
     trace::mix,
 };
 
-/// What happens to a cluster at one moment.
+/// The event that strikes a cluster at one moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum MassCase {
     /// A third of the hosts go down.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{fault::Fault, node::secs};
 
-/// What happens to one member in a hundred.
+/// The fault of one member in a hundred.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum RapidCase {
     /// They crash, and their hosts with them.

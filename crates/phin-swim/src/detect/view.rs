@@ -267,7 +267,7 @@ impl<'a> View<'a> {
     /// Whether many members fell together lately, and none of them has refuted.
     pub(crate) fn do_many_fall(self) -> bool {
         self.contacts.wave_began(self.list.rings().len()).is_some_and(|began| {
-            // What is left of a wave after that is as urgent as any death.
+            // After that, the rest of a wave is as urgent as any death.
             self.now - began < self.params.pause_tolerance * 4
         })
     }

@@ -4,8 +4,8 @@ use crate::{
     testing::{Rooms, peer},
 };
 
-/// What a node among so many pushes that learned from node 2 that these are suspect, and then from others as well, when its
-/// budget is spent or not.
+/// The pushes of a node among so many that learned from node 2 that these are suspect, and then from others as well, when
+/// its budget is spent or not.
 fn pushed(members: u8, suspects: &[u8], also_from: &[u8], is_spent: bool) -> Vec<String> {
     let mut rooms = Rooms::of(members);
     if is_spent {
