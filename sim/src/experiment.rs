@@ -329,6 +329,12 @@ fn in_millis(durations: &[std::time::Duration]) -> Vec<f64> {
     durations.iter().map(|duration| duration.as_secs_f64() * 1e3).collect()
 }
 
+/// The case of this number, as points name it.
+fn numbered<C: clap::ValueEnum + Copy>(number: f64) -> Option<C> {
+    let mut numbered = C::value_variants().iter().zip(0_u8..);
+    numbered.find(|&(_, case)| f64::from(case) == number).map(|(&case, _)| case)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,8 +37,7 @@ pub enum MessageCase {
 impl MessageCase {
     /// The case of this number in a point.
     pub(crate) fn of(number: f64) -> Option<Self> {
-        let all = <Self as clap::ValueEnum>::value_variants();
-        all.iter().copied().find(|&case| f64::from(case as u8) == number)
+        super::numbered(number)
     }
 }
 

@@ -22,8 +22,7 @@ pub enum StallCase {
 impl StallCase {
     /// The case of this number in a point.
     pub(crate) fn of(number: f64) -> Option<Self> {
-        let all = <Self as clap::ValueEnum>::value_variants();
-        all.iter().copied().find(|&case| f64::from(case as u8) == number)
+        super::numbered(number)
     }
 
     /// The cluster sizes that are measured by default.

@@ -66,7 +66,7 @@ pub(super) fn rapid(rows: &[Row]) -> Report {
     let mut text = "# Rapid's experiments\n\nRapid (Suresh et al., USENIX ATC 2018) is measured where one member in a hundred crashes, \
                     loses all that it should receive for 20 s in every 40 s, or loses 80 % of its packets; Akka and memberlist then \
                     remove members that work. Here each lasts for two minutes, on a simulated LAN. Members that are well should stay in \
-                    the lists of all others that are; where runs differ, the least and the most are told. Verdicts count in every \
+                    the lists of all others that are; where runs differ, the least and the most are given. Verdicts count in every \
                     list. A report says that a member is degraded: the time until all of its observers made it, in the median. \
                     `phin-evict` removes members that are degraded for 20 s. Load is the mean of the two minutes, and that of the \
                     member that sent most in 5 s.\n\n"
@@ -151,7 +151,7 @@ fn range(row: &Row, metric: &str) -> String {
     }
 }
 
-/// Milliseconds, for people with their unit; a dash where something did not happen.
+/// Milliseconds, in tables with their unit; a dash where something did not happen.
 fn millis(is_for_people: bool) -> impl Fn(f64) -> String + Copy {
     move |value: f64| match is_for_people {
         _ if value >= NEVER => "–".to_owned(),

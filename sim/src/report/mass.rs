@@ -91,7 +91,7 @@ fn load() -> Vec<Column> {
     ]
 }
 
-/// Milliseconds, for people with their unit, and where they are cut off with a sign.
+/// Milliseconds; in tables they have their unit, and a sign if they were cut off.
 fn millis(is_for_people: bool) -> impl Fn(f64) -> String + Copy {
     let cap = PATIENCE_OF_MASS.as_secs_f64() * 1e3;
     move |value: f64| match is_for_people {
