@@ -61,6 +61,8 @@ async fn a_lost_generation_is_learnt_from_the_others_and_kept() {
         node.shutdown().await;
     }
     fs::write(&generation, "phin-generation 1 4").unwrap();
+    // It would meet the other before it is looked at.
+    fs::remove_file(dir.path().join("peers")).unwrap();
 
     let node = start().await.unwrap();
     assert!(dir.path().join("generation.corrupt-1").exists());
