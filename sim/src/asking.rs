@@ -1,5 +1,7 @@
 //! Questions to hosts about their ports, and the quotas of questions and refusals.
 
+use std::time::Duration;
+
 use crate::node::{Instant, Peer, secs};
 
 /// A question under way.
@@ -7,6 +9,8 @@ use crate::node::{Instant, Peer, secs};
 pub(crate) struct Asking {
     pub(crate) about: Peer,
     pub(crate) port: Port,
+    /// How long the answer to each packet is waited for.
+    pub(crate) patience: Duration,
 }
 
 /// The port that a question is sent to.

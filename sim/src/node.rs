@@ -129,6 +129,8 @@ pub enum Action {
         about: Peer,
         /// The question.
         question: Question,
+        /// How long the answer to each packet is waited for.
+        patience: Duration,
     },
     /// Notify the application of a change.
     Notice(Notice),

@@ -232,7 +232,9 @@ impl PhinProcess {
                 Action::Notice(Notice { subject, belief, version })
             }
             Output::Generation(generation) => Action::Generation(generation),
-            Output::AskHost { to, question } => Action::AskHost { about: self.peer(to)?, question },
+            Output::AskHost { to, question, patience } => {
+                Action::AskHost { about: self.peer(to)?, question, patience }
+            }
             Output::Isolated(is_isolated) => Action::Isolated(is_isolated),
             Output::Data(event) => {
                 self.changed.insert(event.owner);

@@ -31,8 +31,9 @@ use tokio::{
 /// use std::time::Duration;
 ///
 /// # async fn run() {
-/// let hosts = HostQuestions::new(9, Duration::from_millis(200));
-/// if hosts.ask("192.0.2.7:7646".parse().unwrap(), HostQuestion::IsPeerThere).await == HostAnswer::PortRefused {
+/// let hosts = HostQuestions::new(9);
+/// let (peer, patience) = ("192.0.2.7:7646".parse().unwrap(), Duration::from_millis(200));
+/// if hosts.ask(peer, HostQuestion::IsPeerThere, patience).await == HostAnswer::PortRefused {
 ///     println!("the process has ended, and its host is up");
 /// }
 /// # }
@@ -67,7 +68,6 @@ pub enum HostAnswer {
 #[derive(Debug)]
 struct Shared {
     closed_port: u16,
-    patience: Duration,
     under_way: Semaphore,
     /// The budget left for each host; at most [`MAX_HOSTS`] entries.
     budgets: Mutex<BTreeMap<IpAddr, Budget>>,
@@ -81,23 +81,27 @@ struct Budget {
 }
 
 impl HostQuestions {
-    /// Creates a set of budgets. `closed_port` is a port that no process uses, such as 9 (*discard*). Each datagram
-    /// waits `patience` for its answer.
-    pub fn new(closed_port: u16, patience: Duration) -> Self {
+    /// Creates a set of budgets. `closed_port` is a port that no process uses, such as 9 (*discard*).
+    pub fn new(closed_port: u16) -> Self {
         let under_way = Semaphore::new(MAX_QUESTIONS);
         let (budgets, not_asked) = (Mutex::default(), AtomicU64::new(0));
-        Self { shared: Arc::new(Shared { closed_port, patience, under_way, budgets, not_asked }) }
+        Self { shared: Arc::new(Shared { closed_port, under_way, budgets, not_asked }) }
     }
 
-    /// Asks the host of a peer. Takes at most twice the patience. Cancelling is safe.
-    pub async fn ask(&self, peer: SocketAddr, question: HostQuestion) -> HostAnswer {
+    /// Asks the host of a peer, and waits for `patience` for the answer to each datagram: at most twice. Cancelling is safe.
+    pub async fn ask(
+        &self,
+        peer: SocketAddr,
+        question: HostQuestion,
+        patience: Duration,
+    ) -> HostAnswer {
         // Many questions at once have one common cause; some answers are enough.
         let Ok(_permit) = self.shared.under_way.try_acquire() else {
             self.shared.not_asked.fetch_add(1, Ordering::Relaxed);
             return HostAnswer::Unknown;
         };
         if question == HostQuestion::IsPeerThere && self.spend(peer.ip()) {
-            match self.send_to(peer).await {
+            match self.send_to(peer, patience).await {
                 Reply::Refused => return HostAnswer::PortRefused,
                 Reply::Nothing | Reply::Answer => {}
                 Reply::Unknown => return HostAnswer::Unknown,
@@ -107,7 +111,8 @@ impl HostQuestions {
             self.shared.not_asked.fetch_add(1, Ordering::Relaxed);
             return HostAnswer::Unknown;
         }
-        match self.send_to(SocketAddr::new(peer.ip(), self.shared.closed_port)).await {
+        let closed = SocketAddr::new(peer.ip(), self.shared.closed_port);
+        match self.send_to(closed, patience).await {
             Reply::Refused | Reply::Answer => HostAnswer::IsThere,
             Reply::Nothing => HostAnswer::Nothing,
             Reply::Unknown => HostAnswer::Unknown,
@@ -144,7 +149,7 @@ impl HostQuestions {
         true
     }
 
-    async fn send_to(&self, to: SocketAddr) -> Reply {
+    async fn send_to(&self, to: SocketAddr, patience: Duration) -> Reply {
         let any: IpAddr = match to {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -158,7 +163,7 @@ impl HostQuestions {
             socket.send(&[0]).await?;
             socket.recv(&mut [0; 1]).await
         };
-        match timeout(self.shared.patience, asked).await {
+        match timeout(patience, asked).await {
             Ok(Ok(_)) => Reply::Answer,
             Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => Reply::Refused,
             // An *unreachable* error comes from a router, not from the host.
@@ -197,13 +202,15 @@ mod tests {
     fn questions() -> HostQuestions {
         // The closed port of these tests is one that was just given back.
         let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        HostQuestions::new(free.local_addr().unwrap().port(), Duration::from_millis(500))
+        HostQuestions::new(free.local_addr().unwrap().port())
     }
+
+    const PATIENCE: Duration = Duration::from_millis(500);
 
     #[tokio::test]
     async fn a_port_without_process_is_refused() {
         let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let answer = questions().ask(closed, HostQuestion::IsPeerThere).await;
+        let answer = questions().ask(closed, HostQuestion::IsPeerThere, PATIENCE).await;
         assert_eq!(answer, HostAnswer::PortRefused);
     }
 
@@ -211,8 +218,9 @@ mod tests {
     async fn a_process_that_reads_nothing_is_there() {
         let stopped = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let addr = stopped.local_addr().unwrap();
-        assert_eq!(questions().ask(addr, HostQuestion::IsPeerThere).await, HostAnswer::IsThere);
-        assert_eq!(questions().ask(addr, HostQuestion::IsThere).await, HostAnswer::IsThere);
+        for question in [HostQuestion::IsPeerThere, HostQuestion::IsThere] {
+            assert_eq!(questions().ask(addr, question, PATIENCE).await, HostAnswer::IsThere);
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -221,7 +229,7 @@ mod tests {
         let host = "192.0.2.1".parse().unwrap();
         let spent = (0..10).filter(|_| questions.spend(host)).count();
         assert_eq!(spent, 5);
-        let answer = questions.ask((host, 7).into(), HostQuestion::IsThere).await;
+        let answer = questions.ask((host, 7).into(), HostQuestion::IsThere, PATIENCE).await;
         assert_eq!(answer, HostAnswer::Unknown);
         assert_eq!(questions.not_asked(), 1);
         tokio::time::advance(Duration::from_secs(2)).await;

@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::{
     Instant, Keys, Output, Peer, Question, Stats,
     config::Params,
+    link::{LinkState, host_patience},
     member::transition::News,
     step::{Channel, Source, Step},
     timers::{Timer, Timers},
@@ -87,10 +88,16 @@ impl Ctx {
         }
     }
 
-    /// Asks the host of a member, if hosts are asked.
-    pub(crate) fn ask_host(&mut self, to: Option<Peer>, question: Question) {
+    /// Asks the host of a member, if hosts are asked. `link` is the one to it, if it was ever pinged.
+    pub(crate) fn ask_host(
+        &mut self,
+        to: Option<Peer>,
+        question: Question,
+        link: Option<&LinkState>,
+    ) {
         if let Some(to) = to.filter(|_| self.params.ask_hosts) {
-            self.output(Output::AskHost { to, question });
+            let patience = host_patience(self.params.prior_round_trip, link);
+            self.output(Output::AskHost { to, question, patience });
         }
     }
 

@@ -162,7 +162,7 @@ impl Forgotten {
             return true;
         }
         ctx.stats.forgets_ignored += 1;
-        ctx.ask_host(list.peer(id), Question::Silence);
+        ctx.ask_host(list.peer(id), Question::Silence, None);
         false
     }
 

@@ -104,6 +104,16 @@ impl Run {
     }
 }
 
+/// How long the host of a member is given to answer: as long as nearly all replies take that come over the link, and twice
+/// the cautious guess where none was measured.
+pub(crate) fn host_patience(prior_round_trip: Duration, link: Option<&LinkState>) -> Duration {
+    let measured = link.map(|link| &link.estimator).filter(|link| link.samples() > 0);
+    let most = prior_round_trip.max(MAX_HOST_PATIENCE);
+    measured.map_or(prior_round_trip * 2, |link| {
+        link.late_after(HOST_ANSWERS).clamp(prior_round_trip, most)
+    })
+}
+
 impl LinkState {
     fn new(opened_at: Instant, prior_round_trip: Duration) -> Self {
         Self {
@@ -424,6 +434,10 @@ impl Links {
     }
 }
 
+/// A host is waited for until this part of all replies would have come.
+const HOST_ANSWERS: f64 = 0.999;
+/// And no longer than this: its answer is to come before a verdict.
+const MAX_HOST_PATIENCE: Duration = Duration::from_millis(500);
 /// How often a healthy member's host is asked whether it answers.
 const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
 /// How long it is remembered of a member that it was silent for a while.

@@ -150,6 +150,8 @@ pub enum Output {
         to: Peer,
         /// The question.
         question: Question,
+        /// How long to wait for the answer to each datagram: nearly all round trips to the member take less.
+        patience: Duration,
     },
     /// This node receives nothing from any member (`true`), or does so again (`false`).
     Isolated(bool),

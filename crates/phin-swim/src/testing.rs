@@ -120,7 +120,7 @@ fn in_words(effect: &Effect) -> String {
             Ok(()) => format!("ended #{} taken", ticket.0),
             Err(failure) => format!("ended #{} {}", ticket.0, failure.as_str()),
         },
-        Effect::Output(Output::AskHost { to, question }) => {
+        Effect::Output(Output::AskHost { to, question, .. }) => {
             format!("ask host of {}: {question:?}", name(to.id))
         }
         Effect::Output(output) => named(format!("{output:?}")),

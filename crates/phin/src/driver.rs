@@ -177,8 +177,8 @@ impl Hosts {
         Self { answered, answers }
     }
 
-    fn ask(&self, transport: &impl Transport, to: Peer, question: Question) {
-        let asked = transport.ask_host(to.addr, host_question(question));
+    fn ask(&self, transport: &impl Transport, to: Peer, question: Question, patience: Duration) {
+        let asked = transport.ask_host(to.addr, host_question(question), patience);
         let answered = self.answered.clone();
         tokio::spawn(async move {
             let answer = host_answer(asked.await);
@@ -524,7 +524,9 @@ impl<T: Transport> Driver<T> {
             Output::Pinged { id, paths } => batch.pings.push((id, paths)),
             Output::JoinEnded { through, result } => batch.joins.push((through, result)),
             Output::LeaveConfirmed(id) => batch.confirmed.push(id),
-            Output::AskHost { to, question } => self.hosts.ask(&*self.transport, to, question),
+            Output::AskHost { to, question, patience } => {
+                self.hosts.ask(&*self.transport, to, question, patience);
+            }
             Output::Newcomer { from, record } => self.decisions.ask(from, &record),
             Output::Isolated(is_isolated) => self.on_isolated(is_isolated),
             Output::Generation(generation) => self.keep(generation),
@@ -916,7 +918,9 @@ impl<T: Transport> Node for Driver<T> {
         let (reply, paths) = oneshot::channel();
         self.state.pinging.insert(id, reply);
         let host = host.map(|host| {
-            let asked = self.transport.ask_host(host.addr, host_question(Question::Silence));
+            // Two datagrams at most, one after the other.
+            let (question, patience) = (host_question(Question::Silence), timeout / 2);
+            let asked = self.transport.ask_host(host.addr, question, patience);
             // The core does not hear of it: an operator's question is no evidence.
             let (reply, answer) = oneshot::channel();
             tokio::spawn(async move {

@@ -244,13 +244,8 @@ pub(crate) fn bind_quic(
     let (transport, receiver) =
         phin_quic::Transport::bind(Arc::clone(identity), credentials, config)
             .map_err(|source| StartError::Bind { addr: builder.bind, source })?;
-    let hosts = HostQuestions::new(builder.closed_port, host_patience(builder));
+    let hosts = HostQuestions::new(builder.closed_port);
     Ok((Quic { transport, hosts }, receiver))
-}
-
-/// How long a host is given to answer: twice a cautious guess of the round trip.
-pub(crate) fn host_patience(builder: &Builder) -> Duration {
-    builder.config.prior_round_trip.saturating_mul(2)
 }
 
 /// Whether the advertised address changes by itself, and with what.

@@ -63,7 +63,7 @@ use crate::{
     keys::NodeKeys,
     peers::known_peers,
     random::Random,
-    start::{Persisted, Surroundings, host_patience, start_in},
+    start::{Persisted, Surroundings, start_in},
     testing::{
         cuts::Cuts,
         doors::MemoryWatcher,
@@ -599,11 +599,10 @@ impl TestCluster {
             wall: Wall::Since(self.began),
             random,
             bind: |builder: &Builder, identity: &Arc<Identity>, credentials: Credentials| {
-                let (addr, patience) = (builder.bind, host_patience(builder));
+                let addr = builder.bind;
                 let bound = credentials.peer_id(identity).map_err(BindError::from);
-                let bound = bound.and_then(|id| {
-                    network.bind(addr, id, gate.clone(), patience, builder.watchers)
-                });
+                let bound =
+                    bound.and_then(|id| network.bind(addr, id, gate.clone(), builder.watchers));
                 bound.map_err(|source| StartError::Bind { addr, source })
             },
         };

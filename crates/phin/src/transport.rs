@@ -49,6 +49,7 @@ pub(crate) trait Transport: Send + Sync + 'static {
         &self,
         peer: SocketAddr,
         question: HostQuestion,
+        patience: Duration,
     ) -> impl Future<Output = HostAnswer> + Send + 'static;
 
     fn hosts_not_asked(&self) -> u64;
@@ -149,9 +150,10 @@ impl Transport for Quic {
         &self,
         peer: SocketAddr,
         question: HostQuestion,
+        patience: Duration,
     ) -> impl Future<Output = HostAnswer> + Send + 'static {
         let hosts = self.hosts.clone();
-        async move { hosts.ask(peer, question).await }
+        async move { hosts.ask(peer, question, patience).await }
     }
 
     fn hosts_not_asked(&self) -> u64 {

@@ -84,7 +84,9 @@ impl World {
         match action {
             Action::Send { to, channel, payload } => self.send(id, to, channel, payload),
             Action::Disconnect(peer) => self.disconnect(id, peer, CloseReason::Unwanted),
-            Action::AskHost { about, question } => self.ask_host(id, about, question),
+            Action::AskHost { about, question, patience } => {
+                self.ask_host(id, about, question, patience);
+            }
             Action::Notice(notice) => self.note(id, notice),
             Action::Isolated(is_isolated) => {
                 self.say(format_args!("{id} is isolated: {is_isolated}"));

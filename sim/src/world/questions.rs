@@ -6,19 +6,25 @@ use super::{Event, World};
 use crate::{
     asking::{Asking, Port, Quota},
     machines::HostState,
-    node::{HostAnswer, HostId, Input, NodeId, Peer, Question, Transport, millis},
+    node::{HostAnswer, HostId, Input, NodeId, Peer, Question, Transport},
     packet::{Content, Packet},
     queue::Class,
 };
 
 impl World {
-    pub(super) fn ask_host(&mut self, asker: NodeId, about: Peer, question: Question) {
+    pub(super) fn ask_host(
+        &mut self,
+        asker: NodeId,
+        about: Peer,
+        question: Question,
+        patience: Duration,
+    ) {
         let port = match question {
             Question::Reachability => Port::Closed,
             Question::Silence => Port::Own,
         };
         self.say(format_args!("{asker} asks the host of {}: {question:?}", about.node));
-        self.knock(asker, Asking { about, port });
+        self.knock(asker, Asking { about, port, patience });
     }
 
     /// Sends a question, unless the asker has sent so many that silence would mean nothing.
@@ -34,7 +40,8 @@ impl World {
         self.machines[asker].questions.insert(number, asking);
         let (from, to) = (self.machines.peer_of(asker), asking.about);
         self.emit(Packet { from, to, content: Content::Knock(number, asking.port) });
-        self.queue.push(self.now + ASK_TIMEOUT, Class::Timer, Event::AskTimeout(asker, number));
+        let ends_at = self.now + asking.patience;
+        self.queue.push(ends_at, Class::Timer, Event::AskTimeout(asker, number));
     }
 
     /// Refuses a packet for a port that no process has. Refusals of packets that are no questions reach processes
@@ -91,9 +98,12 @@ impl World {
     /// Ends a question without an answer. The closed port is asked after the member's own.
     pub(super) fn end_question(&mut self, asker: NodeId, number: u64) {
         if self.machines.is_stopped(asker) {
-            if self.machines[asker].process.is_some() {
+            let asking = self.machines[asker].questions.get(&number);
+            if self.machines[asker].process.is_some()
+                && let Some(patience) = asking.map(|asking| asking.patience)
+            {
                 let again = Event::AskTimeout(asker, number);
-                self.queue.push(self.now + ASK_TIMEOUT, Class::Timer, again);
+                self.queue.push(self.now + patience, Class::Timer, again);
             }
             return;
         }
@@ -113,8 +123,6 @@ impl World {
     }
 }
 
-/// The wait for an answer from each port.
-const ASK_TIMEOUT: Duration = millis(50);
 /// The burst of refusals for one address.
 const REFUSALS: u32 = 6;
 /// The burst of questions from one host to another.

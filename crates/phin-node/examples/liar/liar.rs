@@ -259,7 +259,7 @@ impl Liar {
                     let peer = PeerId::from_bytes(id.0);
                     self.transport.close_peer(peer, CloseReason::Unwanted);
                 }
-                Output::AskHost { to, question: _ } => asked.push(to.id),
+                Output::AskHost { to, .. } => asked.push(to.id),
                 // The others are for an application.
                 _ => {}
             }

@@ -140,7 +140,8 @@ impl Detect<'_> {
             self.ask_helpers(subject, sequence);
         }
         self.ctx.then(Step::PingByStream { target: subject, sequence });
-        self.ctx.ask_host(self.list.peer(subject), Question::Silence);
+        let link = self.senses.links.get(subject);
+        self.ctx.ask_host(self.list.peer(subject), Question::Silence, link);
     }
 
     /// Keeps a miss as evidence; says whether it is any.
@@ -272,7 +273,8 @@ impl Detect<'_> {
         };
         let interval = host_interval(case, tolerance);
         if interval.is_some_and(|interval| case.is_host_due(now, interval)) {
-            self.ctx.ask_host(self.list.peer(subject), Question::Silence);
+            let link = self.senses.links.get(subject);
+            self.ctx.ask_host(self.list.peer(subject), Question::Silence, link);
         }
     }
 }

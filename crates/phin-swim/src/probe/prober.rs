@@ -151,7 +151,8 @@ impl Prober<'_> {
         self.answer_purpose(from, ping.purpose, pulse.generation);
         self.ctx.then(Step::Heard { id: from.id, at: sent_at });
         if self.senses.links.is_host_due(now, from.id) {
-            self.ctx.ask_host(self.list.peer(from.id), Question::Reachability);
+            let link = self.senses.links.get(from.id);
+            self.ctx.ask_host(self.list.peer(from.id), Question::Reachability, link);
         }
     }
 

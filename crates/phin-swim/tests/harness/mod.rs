@@ -574,7 +574,7 @@ impl Scenario {
                 let text = format!("asked about {} called {}", name(from.id), record.name());
                 self.show_event(node, text);
             }
-            Output::AskHost { to, question } => self.ask_host(node, to, question),
+            Output::AskHost { to, question, .. } => self.ask_host(node, to, question),
             Output::Isolated(isolated) => {
                 let word = if isolated { "isolated" } else { "no longer isolated" };
                 self.show_event(node, word.to_owned());

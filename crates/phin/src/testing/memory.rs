@@ -54,7 +54,6 @@ impl Network {
         addr: SocketAddr,
         id: PeerId,
         gate: Gate,
-        patience: Duration,
         watchers: usize,
     ) -> Result<(Memory, MemoryReceiver), BindError> {
         let listening = |world: &mut World| {
@@ -64,7 +63,7 @@ impl Network {
         let listening = listening(&mut self.world());
         let (endpoint, ready) = listening.ok_or(BindError::AddressInUse { addr })?;
         let watchers = Mutex::new(self.doors.open(addr, id, gate.clone(), watchers));
-        let memory = Memory { network: self.clone(), endpoint, gate, patience, watchers };
+        let memory = Memory { network: self.clone(), endpoint, gate, watchers };
         Ok((memory, MemoryReceiver { network: self.clone(), endpoint, ready }))
     }
 
@@ -85,8 +84,6 @@ pub(crate) struct Memory {
     network: Network,
     pub(crate) endpoint: Endpoint,
     gate: Gate,
-    /// How long a host may take to answer.
-    patience: Duration,
     /// Those that arrive, until they are taken.
     watchers: Mutex<Option<Arrivals>>,
 }
@@ -145,8 +142,9 @@ impl Transport for Memory {
         &self,
         peer: SocketAddr,
         question: HostQuestion,
+        patience: Duration,
     ) -> impl Future<Output = HostAnswer> + Send + 'static {
-        let (network, from, patience) = (self.network.clone(), self.local_addr(), self.patience);
+        let (network, from) = (self.network.clone(), self.local_addr());
         async move {
             sleep(2 * DELAY).await;
             let answer = network.world().host_answer(from, peer, question);

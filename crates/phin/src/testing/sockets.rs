@@ -25,7 +25,7 @@ use crate::{
     Builder, Cluster, StartError,
     clock::Wall,
     random::Random,
-    start::{Persisted, Surroundings, bind_quic, host_patience, start_in},
+    start::{Persisted, Surroundings, bind_quic, start_in},
     testing::cuts::Cuts,
     transport::{Quic, Receiver, Transport},
 };
@@ -95,9 +95,8 @@ async fn start(
         bind: |builder: &Builder, identity: &Arc<_>, credentials| {
             let (inner, receiver) = bind_quic(builder, identity, credentials)?;
             let way = Way { from: inner.local_addr(), cuts };
-            let patience = host_patience(builder);
             let receiver = CuttableReceiver { inner: receiver, way: way.clone() };
-            Ok((Cuttable { inner, way, patience }, receiver))
+            Ok((Cuttable { inner, way }, receiver))
         },
     };
     let (cluster, driver) = start_in(builder, surroundings).await?;
@@ -123,8 +122,6 @@ impl Way {
 struct Cuttable {
     inner: Quic,
     way: Way,
-    /// How long a host may take to answer.
-    patience: Duration,
 }
 
 impl Transport for Cuttable {
@@ -195,9 +192,10 @@ impl Transport for Cuttable {
         &self,
         peer: SocketAddr,
         question: HostQuestion,
+        patience: Duration,
     ) -> impl Future<Output = HostAnswer> + Send + 'static {
-        let (is_cut, patience) = (self.way.is_cut(peer), self.patience);
-        let asked = self.inner.ask_host(peer, question);
+        let is_cut = self.way.is_cut(peer);
+        let asked = self.inner.ask_host(peer, question, patience);
         async move {
             if is_cut {
                 sleep(patience).await;
