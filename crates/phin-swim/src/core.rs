@@ -194,6 +194,7 @@ impl Core {
                 self.verdicts().refute(source, claim, Accusation::Death);
             }
             Step::Repeated { id, by } => self.dissemination.record_repeated(id, by),
+            Step::Spread(id) => self.gossip().spread(id, Source::Ourselves),
             Step::Withdraw(id) => self.dissemination.withdraw(id),
             Step::Exchange(with) => self.anti_entropy().start(with),
             Step::TurnPage { of, is_last } => self.joins.turn_page(self.ctx.now, of, is_last),

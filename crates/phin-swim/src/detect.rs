@@ -10,6 +10,7 @@
 
 pub(crate) mod accuse;
 pub(crate) mod case;
+pub(crate) mod certificates;
 pub(crate) mod clear;
 pub(crate) mod contacts;
 pub(crate) mod degraded;

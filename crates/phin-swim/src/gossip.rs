@@ -48,6 +48,8 @@ struct Update {
     /// The members that sent it.
     tellers: Vec<MemberId>,
     part: Part,
+    /// The same in few bytes, for members that most likely receive it from others too.
+    brief: Part,
 }
 
 impl Update {
@@ -153,18 +155,24 @@ impl Gossip<'_> {
         let is_for_all = self.is_for_all(&kinds);
         let is_due = |tellers: &Vec<MemberId>| is_for_all || tellers.len() < ENOUGH_TELLERS;
         let news = unpushed.into_iter().filter(|(_, tellers)| is_due(tellers));
-        let news =
-            news.filter_map(|(id, tellers)| Some(Update { id, tellers, part: self.update(id)? }));
+        let news = news.filter_map(|(id, tellers)| {
+            let part = self.update(id)?;
+            Some(Update { id, tellers, brief: part.brief(), part })
+        });
         let news: Vec<_> = news.collect();
         let receivers = self.list.peers(self.receivers(is_for_all));
-        let sent = receivers.into_iter().map(|to| self.push(to, &news)).sum();
+        // What goes to few goes to them whole.
+        let whole = if is_for_all { WHOLE } else { FEW };
+        let receivers = receivers.into_iter().zip(0..);
+        let sent = receivers.map(|(to, place)| self.push(to, &news, place >= whole)).sum();
         self.own.spend(&kinds, sent, now, period);
     }
 
     /// Pushes the news to one member; returns in how many messages. News that does not fit in a datagram goes by stream: many
     /// datagrams at once would fill the queues on their way.
-    fn push(&mut self, to: Peer, news: &[Update]) -> u32 {
-        let news = || news.iter().filter(|update| update.is_news_to(to.id)).map(|u| &u.part);
+    fn push(&mut self, to: Peer, news: &[Update], is_brief: bool) -> u32 {
+        let news = || news.iter().filter(|update| update.is_news_to(to.id));
+        let news = || news().map(|update| if is_brief { &update.brief } else { &update.part });
         let mut payloads = Payload::pack(news(), self.ctx.params.max_datagram_bytes);
         let is_bulk = payloads.len() > 1;
         if is_bulk {
@@ -206,7 +214,7 @@ impl Gossip<'_> {
     pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
         let max_bytes = self.ctx.params.max_datagram_bytes;
         if let Some(claim) = self.claim_against(to) {
-            payload.push_within(&claim, max_bytes);
+            payload.push_within(&claim.brief(), max_bytes);
             self.detector.contacts.record_informed(to, self.ctx.now);
         }
         let mut refused = 0;
@@ -224,7 +232,7 @@ impl Gossip<'_> {
             self.own.queue.remove(id);
             return true;
         };
-        let fits = payload.push_within(&part, self.ctx.params.max_datagram_bytes);
+        let fits = payload.push_within(&part.brief(), self.ctx.params.max_datagram_bytes);
         if fits {
             let members = self.list.snapshot().live_len();
             let enough = retransmit_limit(self.ctx.params.retransmit_multiplier, members);
@@ -267,6 +275,8 @@ impl Gossip<'_> {
 
 /// The number of subjects that receive news beyond the budget.
 const FEW: usize = 4;
+/// How many subjects are pushed the signed votes of a verdict; the others receive their digest, and ask if they need them.
+const WHOLE: usize = 3;
 /// This much news at once is beyond the budget whatever is left of it: as much as one datagram takes, or somewhat less.
 const LITTLE: usize = 24;
 /// News beyond the budget that so many members sent while it waited is not pushed any more: they push it, and each of them to

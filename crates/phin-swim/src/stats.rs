@@ -76,6 +76,8 @@ pub struct Stats {
     pub forged_proofs: u64,
     /// Verdicts of others without the signed votes of a majority, where those are required: this node looked for itself.
     pub verdicts_unsigned: u64,
+    /// Verdicts of others of which only the digest arrived, and which were asked for.
+    pub verdicts_requested: u64,
     /// Records and signed votes not verified, because their sender had sent too many; dropped.
     pub records_over_budget: u64,
     /// Suspicions and verdicts of others ignored, because the member had refuted several lately.

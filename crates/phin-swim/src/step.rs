@@ -52,6 +52,8 @@ pub(crate) enum Step {
     Refute { source: Source, claim: Claim },
     /// Answer a claim that this node is dead.
     RefuteDeath { source: Source, claim: Claim },
+    /// Make news of the present state of a member once more.
+    Spread(MemberId),
     /// Send no more of the news that is queued about a member.
     Withdraw(MemberId),
     /// Compare lists with a member.

@@ -490,11 +490,20 @@ impl Core {
                 self.verdicts().handle_suspect(source, claim);
             }
             Part::Dead(verdict) => self.verdicts().handle_dead(source, verdict),
+            Part::Certified { claim, digest } => {
+                self.verdicts().handle_certified(from, source, claim, digest);
+            }
+            Part::VerdictWant { subject, version } => {
+                self.verdicts().handle_verdict_want(from, subject, version);
+            }
             Part::Forget(claim) => {
                 self.forgotten.handle_forget(&mut self.ctx, &self.list, source, claim);
             }
             Part::Vote(vote) => self.detect().handle_vote(from, vote, None),
-            Part::SignedVote(vote, signed) => self.detect().handle_vote(from, vote, Some(signed)),
+            Part::SignedVote(vote, signed) => {
+                self.verdicts().complete(from.id, &vote, &signed);
+                self.detect().handle_vote(from, vote, Some(signed));
+            }
             Part::Challenge(nonce) => self.life_signs().handle_challenge(from, nonce),
             Part::Proof(proof) => self.life_signs().handle_proof(from.id, proof),
             Part::Clear { subject, version, age } => {

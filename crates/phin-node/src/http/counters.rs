@@ -59,6 +59,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.proofs_signed: "Proofs that this node lives, signed for others",
     swim.challenges_refused: "Requests for proofs of life not answered, because their sender had sent too many; dropped",
     swim.forged_proofs: "Proofs of life whose signature is not their member's; dropped",
+    swim.verdicts_requested: "Verdicts of others of which only the digest arrived, and which were asked for",
     swim.verdicts_unsigned: "Verdicts of others without the signed votes of a majority, where those are required: this node looked for itself",
     swim.hearsay_ignored: "Suspicions and verdicts of others ignored, because the member had refuted several lately",
     swim.verdicts_examined: "Members pinged before a verdict of others was accepted, because they had refuted lately",

@@ -6,6 +6,7 @@ use crate::{
     Change, Ctx, Instant, MemberId, MembershipList, Transition,
     detect::{
         case::{Case, Cases, Stage},
+        certificates::Asked,
         contacts::Contacts,
         failing::Failing,
         hearsay::Hearsay,
@@ -29,6 +30,7 @@ pub(crate) struct Detector {
     pub(crate) reports: Reports,
     /// The signatures of votes that were checked.
     pub(crate) checked: Checked,
+    pub(crate) asked: Asked,
     pub(crate) proofs: Proofs,
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Hearsay {
     accusations: Budgets,
     /// How often each member is sent verdicts on it that this node does not believe.
     notices: Budgets,
+    /// How many verdicts each member may still ask for.
+    shown: Budgets,
 }
 
 /// How often a member refuted within a window.
@@ -98,6 +100,11 @@ impl Hearsay {
         self.notices.take(now, subject, NOTICES)
     }
 
+    /// Whether a member is sent the signed votes of another verdict that it asks for.
+    pub(crate) fn may_show(&mut self, now: Instant, asker: MemberId) -> bool {
+        self.shown.take(now, asker, SHOWN)
+    }
+
     /// Whether another proof of life is signed for this member.
     pub(crate) fn may_challenge(&mut self, now: Instant, requester: MemberId) -> bool {
         self.challenges.take(now, requester, CHALLENGES)
@@ -128,6 +135,8 @@ const REQUESTS: Rate = Rate { at_once: 32.0, per_second: 4.0 };
 const CHALLENGES: Rate = Rate { at_once: 64.0, per_second: 16.0 };
 /// How often a member is sent such verdicts: each makes it refute.
 const NOTICES: Rate = Rate { at_once: 1.0, per_second: 0.1 };
+/// How many verdicts one member is sent on request: it asks once for each, and many may die at once.
+const SHOWN: Rate = Rate { at_once: 1_024.0, per_second: 64.0 };
 /// How many members are looked at because one member accuses them; a survivor of a mass failure accuses many.
 const ACCUSATIONS: Rate = Rate { at_once: 128.0, per_second: 2.0 };
 

@@ -137,6 +137,30 @@ impl Reports {
         self.0.insert(id, Kept { report, signed });
     }
 
+    /// How many signed votes the verdict on this version has.
+    pub(crate) fn signed(&self, id: MemberId, version: Version) -> Option<usize> {
+        self.votes(id, version).map(|(_, signed)| signed.len())
+    }
+
+    /// Adds a signed vote to a verdict; says whether it is new and there was room.
+    pub(crate) fn add(&mut self, id: MemberId, vote: Vote, signed: SignedVote) -> bool {
+        let Some(Kept { report, signed: kept }) = self.0.get_mut(&id) else {
+            return false;
+        };
+        let is_new = kept.iter().all(|known| known.voter != signed.voter);
+        let Outcome::Dead { votes } = &mut report.outcome else {
+            return false;
+        };
+        if !is_new || votes.len() > MAX_VOTES || kept.len() >= MAX_VOTES {
+            return false;
+        }
+        // The vote is the later one of its observer: its signature is over the kind of silence that it states.
+        let others = votes.iter().filter(|known| known.observer != vote.observer).copied();
+        *votes = [vote].into_iter().chain(others).collect();
+        kept.push(signed);
+        true
+    }
+
     pub(crate) fn get(&self, id: MemberId) -> Option<&Report> {
         self.0.get(&id).map(|kept| &kept.report)
     }

@@ -41,7 +41,7 @@ pub(crate) struct Verdicts<'a> {
 }
 
 impl Verdicts<'_> {
-    fn view(&self) -> View<'_> {
+    pub(crate) fn view(&self) -> View<'_> {
         View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
@@ -83,7 +83,7 @@ impl Verdicts<'_> {
     }
 
     /// A member sent what is known here already, if it is the same.
-    fn note_repeated(&mut self, source: Source, id: MemberId, is_same: bool) {
+    pub(crate) fn note_repeated(&mut self, source: Source, id: MemberId, is_same: bool) {
         let by = source.teller().filter(|_| is_same);
         by.into_iter().for_each(|by| self.ctx.then(Step::Repeated { id, by }));
     }
@@ -206,7 +206,7 @@ impl Verdicts<'_> {
     }
 
     /// The state of the member that a claim is about, if the claim is about the version of it that is known here.
-    fn state_claimed(&mut self, claim: Claim) -> Option<MemberState> {
+    pub(crate) fn state_claimed(&mut self, claim: Claim) -> Option<MemberState> {
         let known = self.list.get(claim.subject).map(|known| (known.version(), known.state));
         match known {
             Some((version, state)) if version == claim.version => Some(state),

@@ -83,3 +83,35 @@ fn much_news_goes_to_few_by_stream() {
         assert_eq!(streams, if is_stream { pushed.len() } else { 0 }, "{pushed:?}");
     }
 }
+
+#[test]
+fn a_few_receive_the_signed_votes_of_a_verdict_and_all_others_their_digest() {
+    use crate::{
+        Silence,
+        detect::{
+            reports::{Outcome, Report},
+            signed::tests::signed,
+        },
+        member::record::tests::version,
+        testing::{at, vote},
+    };
+    let mut rooms = Rooms::of(40);
+    rooms.put(1, MemberState::Dead, 9_000);
+    let votes = [vote(2, 9_000, Silence::Silent)].into();
+    let (version, began_at, ended_at) = (version(0, 0), at(9_000), at(9_900));
+    let report = Report { version, began_at, ended_at, outcome: Outcome::Dead { votes } };
+    rooms.detector.reports.keep(id(1), report, vec![signed(2)]);
+    rooms.gossip().spread(id(1), Source::Ourselves);
+    rooms.effects();
+    rooms.at(12_000).gossip().push_updates();
+    let pushed = rooms.effects();
+    let of_kind = |kind: &str| pushed.iter().filter(|line| line.contains(kind)).count();
+    let subjects = rooms.list.rings().subjects(id(0)).len();
+    assert_eq!(of_kind("dead n1"), WHOLE);
+    assert_eq!(of_kind("certified n1"), subjects - WHOLE);
+
+    let mut payload = Payload::new();
+    rooms.gossip().piggyback(&mut payload, id(2));
+    let said = crate::wire::describe(&payload.into_bytes(), &*rooms.ctx.keys, &|_| "n".to_owned());
+    assert_eq!(said, ["certified n v0.0 by=n"]);
+}

@@ -93,6 +93,8 @@ impl Part {
             Self::Suspect(claim) => write(out, 7, claim),
             Self::Dead(verdict) if verdict.signed.is_empty() => write(out, 8, verdict),
             Self::Dead(verdict) => write(out, 38, (verdict, &verdict.signed)),
+            Self::Certified { claim, digest } => write(out, 48, (claim, digest)),
+            Self::VerdictWant { subject, version } => write(out, 49, (subject, version)),
             Self::Join => write(out, 9, ()),
             Self::JoinReply(result) => write(out, 10, JoinReplyBody::from(result)),
             Self::Compare(buckets) => write(out, 11, &buckets[..]),
@@ -211,6 +213,8 @@ fn decode_part(
         }
         45 => read(input, Part::ExpulsionsFingerprint),
         46 => read(input, Part::ExpulsionsWant),
+        48 => read(input, |(claim, digest)| Part::Certified { claim, digest }),
+        49 => read(input, |(subject, version)| Part::VerdictWant { subject, version }),
         27 => read(input, Part::Send),
         28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {

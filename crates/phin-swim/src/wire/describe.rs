@@ -45,6 +45,10 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
                 signed => format!("{counted} signed={signed}"),
             }
         }
+        Part::Certified { claim: certified, .. } => claim("certified", certified),
+        Part::VerdictWant { subject, version: of } => {
+            format!("verdict-want {} {}", name(*subject), version(*of))
+        }
         Part::Forget(forgotten) => claim("forget", forgotten),
         Part::Vote(vote) | Part::SignedVote(vote, _) => format!(
             "{} {} {} phi={:.1} silent_for={:?} {}",

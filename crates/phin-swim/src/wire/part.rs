@@ -435,6 +435,10 @@ pub(crate) enum Part {
     LeadRelease(LeadRelease),
     /// An administrator states that a member is expelled, or admitted again.
     Expulsion(Arc<AdminStatement>),
+    /// I have a verdict with signed votes of this digest.
+    Certified { claim: Claim, digest: u64 },
+    /// Send me that verdict.
+    VerdictWant { subject: MemberId, version: Version },
     /// The fingerprint of the statements of administrators that I have; beside a ping or an ack.
     ExpulsionsFingerprint(Fingerprint),
     /// Send me the statements that are not these: each the member that it is about, and its digest.
@@ -442,6 +446,16 @@ pub(crate) enum Part {
 }
 
 impl Part {
+    /// The same in few bytes: of a verdict with signed votes, their digest.
+    pub(crate) fn brief(&self) -> Self {
+        match self {
+            Self::Dead(Verdict { claim, signed, .. }) if !signed.is_empty() => {
+                Self::Certified { claim: *claim, digest: SignedVote::digest(signed) }
+            }
+            other => other.clone(),
+        }
+    }
+
     /// Whether it answers something we sent, which shows that we are heard.
     pub(crate) const fn is_answer(&self) -> bool {
         match self {
@@ -486,6 +500,8 @@ impl Part {
             | Self::Expulsion(_)
             | Self::ExpulsionsFingerprint(_)
             | Self::ExpulsionsWant(_)
+            | Self::Certified { .. }
+            | Self::VerdictWant { .. }
             // Most members only pass them on.
             | Self::QueryReplies(_) => false,
         }
@@ -498,6 +514,7 @@ impl Part {
             Self::Entry(_)
                 | Self::Suspect(_)
                 | Self::Dead(_)
+                | Self::Certified { .. }
                 | Self::Forget(_)
                 | Self::DataDelta(_)
                 | Self::Publication { .. }

@@ -78,6 +78,8 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::Dead(Verdict::unsigned(claim, Vec::new())),
         Part::Dead(signed_verdict(vec![signed_vote(); MAX_VOTES])),
         Part::Dead(signed_verdict(vec![signed_vote()])),
+        Part::Certified { claim, digest: u64::MAX },
+        Part::VerdictWant { subject, version },
         Part::Join,
         Part::JoinReply(Ok(())),
         Part::JoinReply(Err(JoinRefusal::Full)),
@@ -248,7 +250,7 @@ fn read(payload: &[u8]) -> Result<Decoded, DecodeError> {
 }
 
 /// The kinds that this release knows.
-const KINDS: [std::ops::RangeInclusive<u8>; 2] = [1..=42, 44..=46];
+const KINDS: [std::ops::RangeInclusive<u8>; 3] = [1..=42, 44..=46, 48..=49];
 
 /// A payload of raw bytes after the version.
 fn raw(body: &[u8]) -> Vec<u8> {

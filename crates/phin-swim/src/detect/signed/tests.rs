@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// A node among six, which all observe one another, that requires signed votes.
-fn rooms() -> Rooms {
+pub(crate) fn rooms() -> Rooms {
     of(6, SignedVotes::Require)
 }
 
@@ -30,12 +30,12 @@ fn signed_in(node: u8, round: u16, silence: Silence) -> SignedVote {
     SignedVote::sign(&keys, about(1), (id(node), Generation(0)), (Round(round), silence))
 }
 
-fn signed(node: u8) -> SignedVote {
+pub(crate) fn signed(node: u8) -> SignedVote {
     signed_in(node, 0, Silence::Silent)
 }
 
 /// The verdict of these observers on node 1, silent since 9 s, with these signed votes.
-fn verdict(of: &[u8], signed: Vec<SignedVote>) -> Verdict {
+pub(crate) fn verdict(of: &[u8], signed: Vec<SignedVote>) -> Verdict {
     let claim = Claim { subject: id(1), version: version(0, 0), by: id(2) };
     let tally = |node| Tally::of(&vote(node, 9_000, Silence::Silent), at(10_000));
     Verdict { claim, votes: of.iter().map(|&node| (id(node), tally(node))).collect(), signed }
