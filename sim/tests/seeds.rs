@@ -38,7 +38,7 @@ const AVOIDED: &[&str] = &["data", "messages"];
 
 #[test]
 fn fixed_seeds_run_clean() {
-    let fixed = (0..12).map(|seed| (seed, "fixed"));
+    let fixed = (0..10).map(|seed| (seed, "fixed"));
     run_clean(fixed.collect(), &[], &[], "--faults none");
 }
 
@@ -69,7 +69,7 @@ fn run_clean(seeds: Vec<(u64, &str)>, avoid: &[&str], faults: &[FaultKind], opti
 
 #[test]
 fn faults_with_demands_of_their_own_run_clean() {
-    let kinds = FaultKind::all().iter().flat_map(|&kind| (0..14).map(move |seed| (seed, kind)));
+    let kinds = FaultKind::all().iter().flat_map(|&kind| (0..10).map(move |seed| (seed, kind)));
     let jobs: Vec<_> = kinds.collect();
     let avoid = ["base", "data", "messages"].map(str::to_owned);
     let verdicts = run_all(&jobs, cores(), "faults", |&(seed, kind)| {
