@@ -33,6 +33,8 @@ pub(crate) struct LinkState {
     pub(crate) host_answers: bool,
     /// When its host was last asked while the member was healthy.
     host_asked_at: Option<Instant>,
+    /// How often it was asked then in all.
+    host_asks: u32,
     /// When it was last alive, by whatever way that became known.
     known_alive_at: Option<Instant>,
     /// The last pings to it, if they have no direct reply.
@@ -124,6 +126,7 @@ impl LinkState {
             stall: Duration::ZERO,
             host_answers: false,
             host_asked_at: None,
+            host_asks: 0,
             known_alive_at: None,
             unanswered: None,
             silence: None,
@@ -418,8 +421,18 @@ impl Links {
 
     /// Whether a healthy member's host is to be asked again whether it answers, so that its silence will mean something.
     pub(crate) fn is_host_due(&mut self, now: Instant, id: MemberId) -> bool {
-        let link = self.links.get_mut(&id);
-        link.is_some_and(|link| now.mark_if_due(&mut link.host_asked_at, HOST_QUESTION_INTERVAL))
+        let Some(link) = self.links.get_mut(&id) else {
+            return false;
+        };
+        // A host that has never answered may have lost its answer, or be behind a firewall.
+        let tries = link.host_asks.min(MAX_HOST_TRIES);
+        let interval = match link.host_answers {
+            true => HOST_QUESTION_INTERVAL,
+            false => HOST_QUESTION_INTERVAL / 4_u32.pow(MAX_HOST_TRIES - tries),
+        };
+        let is_due = now.mark_if_due(&mut link.host_asked_at, interval);
+        link.host_asks = link.host_asks.saturating_add(is_due.into());
+        is_due
     }
 
     /// Forgets the links not heard longest, among those that need not be kept, until there are at most so many.
@@ -438,6 +451,8 @@ impl Links {
 const HOST_ANSWERS: f64 = 0.999;
 /// And no longer than this: its answer is to come before a verdict.
 const MAX_HOST_PATIENCE: Duration = Duration::from_millis(500);
+/// How often a host that has never answered is asked sooner than that, each time after four times as long.
+const MAX_HOST_TRIES: u32 = 4;
 /// How often a healthy member's host is asked whether it answers.
 const HOST_QUESTION_INTERVAL: Duration = Duration::from_secs(600);
 /// How long it is remembered of a member that it was silent for a while.

@@ -162,14 +162,6 @@ fn the_longest_silence_is_remembered_for_a_minute() {
 }
 
 #[test]
-fn a_host_is_asked_every_ten_minutes() {
-    let mut links = links(&[(1, 0)]);
-    let due = [0, 1, 599_999, 600_000, 600_001].map(|millis| links.is_host_due(at(millis), id(1)));
-    assert_eq!(due, [true, false, false, true, false]);
-    assert!(!links.is_host_due(at(0), id(2)), "of a member that is not pinged");
-}
-
-#[test]
 fn the_links_not_heard_longest_are_pruned_unless_they_are_needed() {
     let nodes = [1, 2, 3, 4, 5];
     let all = || {
@@ -284,4 +276,24 @@ fn a_host_is_given_as_long_as_replies_take_over_the_link() {
     let far = measured(160);
     assert!(far > ms(160) && far < ms(500), "{far:?}");
     assert_eq!(measured(2_000), ms(500));
+}
+
+#[test]
+fn a_host_that_never_answered_is_asked_sooner_and_ever_less_often() {
+    let asked = |answers_at: u64| {
+        let mut links = links(&[(1, 5)]);
+        let mut asked = Vec::new();
+        for second in 0..1_500 {
+            let link = links.get_mut(id(1)).unwrap();
+            link.host_answers = second >= answers_at;
+            if links.is_host_due(at(second * 1_000), id(1)) {
+                asked.push(second);
+            }
+        }
+        asked
+    };
+    assert_eq!(asked(0), [0, 600, 1_200], "it answers");
+    assert_eq!(asked(5), [0, 600, 1_200]);
+    assert_eq!(asked(20), [0, 10, 610, 1_210]);
+    assert_eq!(asked(9_999), [0, 10, 48, 198, 798, 1_398], "it never does");
 }
