@@ -14,6 +14,8 @@ pub struct MessageLedger {
     pub published: Vec<Published>,
     /// How many messages members were not allowed to publish.
     pub refused: u64,
+    /// How often a member was to publish whose process did not run then.
+    pub unwritten: u64,
     /// How many messages each member was told that it missed.
     pub missed: BTreeMap<NodeId, u64>,
     /// The messages of each run, by number. A process that starts with an old copy of its data can use a generation again,

@@ -82,7 +82,8 @@ impl Limits {
             }
             let rate = sent as f64 / seconds;
             total += sent;
-            members += u32::from(run.process(node).is_some());
+            // What members sent that died meanwhile is not the load of those that remain.
+            members += u32::from(sent > 0 || run.process(node).is_some());
             if is_counted && rate > self.max_messages_per_second {
                 let max = self.max_messages_per_second;
                 let text = format!("{node} sent {rate:.1} messages a second, more than {max}");

@@ -56,6 +56,7 @@ impl World {
             Fault::Unstall(node) => self.go_on(node, Scope::Process),
             Fault::Lose { id, rules, troubled, side_of, lasts } => {
                 self.say(format_args!("packets are lost: {} rules", rules.len()));
+                let troubled = self.occupants(troubled);
                 troubled.iter().for_each(|&node| self.truth.begin_trouble(node));
                 if !side_of.is_empty() {
                     self.truth.separate(id.0, side_of);
@@ -231,6 +232,8 @@ impl World {
     /// An application writes, unless its process does not run. Each value is another one.
     fn write(&mut self, id: NodeId, write: &Write) {
         if !self.truth.is_running(id) || self.machines.is_stopped(id) {
+            let is_message = matches!(write, Write::Publish { .. });
+            self.ledger.messages.unwritten += u64::from(is_message);
             return;
         }
         self.say(format_args!("{id} writes: {write:?}"));
@@ -413,7 +416,17 @@ impl World {
         self.later(delay, Fault::Seek { nodes: vec![id], seeds, delay: next });
     }
 
+    /// The members that run on the hosts of these now: a host whose process lost its data has a new member.
+    fn occupants(&self, nodes: Vec<NodeId>) -> Vec<NodeId> {
+        let occupant = |id| self.machines[self.machines[id].host].occupant.unwrap_or(id);
+        nodes.into_iter().map(occupant).collect()
+    }
+
     fn pause(&mut self, nodes: Vec<NodeId>, scope: Scope, lasts: Duration) {
+        let nodes = match scope {
+            Scope::Process => nodes,
+            Scope::Host => self.occupants(nodes),
+        };
         for &id in &nodes {
             self.say(format_args!("{id} is paused"));
             self.truth.begin_trouble(id);
