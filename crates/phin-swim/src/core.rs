@@ -158,9 +158,7 @@ impl Core {
                 }
                 self.expulsions.fingerprint_part().iter().for_each(|part| payload.push(part));
                 self.gossip().piggyback(&mut payload, to.id);
-                if let Some(since) = self.senses.links.opened_at(to.id) {
-                    self.broadcast().piggyback(&mut payload, to.id, since);
-                }
+                self.broadcast().piggyback(&mut payload, to.id);
                 self.ctx.send_by(channel, to, payload);
             }
             Step::Unanswered { subject, sent_at } => {

@@ -20,8 +20,6 @@ pub(crate) struct Links {
 
 #[derive(Clone, Debug)]
 pub(crate) struct LinkState {
-    /// When this run of the member was first pinged.
-    opened_at: Instant,
     pub(crate) estimator: LinkEstimator,
     /// When the member was last alive, by what it sent us or a helper found.
     pub(crate) last_heard: Option<Instant>,
@@ -117,9 +115,8 @@ pub(crate) fn host_patience(prior_round_trip: Duration, link: Option<&LinkState>
 }
 
 impl LinkState {
-    fn new(opened_at: Instant, prior_round_trip: Duration) -> Self {
+    fn new(prior_round_trip: Duration) -> Self {
         Self {
-            opened_at,
             estimator: LinkEstimator::new(prior_round_trip),
             last_heard: None,
             overdue_at: None,
@@ -215,13 +212,8 @@ impl Links {
     }
 
     /// The link to a member that is about to be pinged.
-    pub(crate) fn open(&mut self, now: Instant, id: MemberId, prior_round_trip: Duration) {
-        self.links.entry(id).or_insert_with(|| LinkState::new(now, prior_round_trip));
-    }
-
-    /// Since when a member is pinged; later than it joined.
-    pub(crate) fn opened_at(&self, id: MemberId) -> Option<Instant> {
-        self.links.get(&id).map(|link| link.opened_at)
+    pub(crate) fn open(&mut self, id: MemberId, prior_round_trip: Duration) {
+        self.links.entry(id).or_insert_with(|| LinkState::new(prior_round_trip));
     }
 
     pub(crate) fn remove(&mut self, id: MemberId) {

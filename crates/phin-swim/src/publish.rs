@@ -51,6 +51,9 @@ pub(crate) struct Publishing {
     expire_at: Option<Instant>,
     /// When this node was last alone. Shortly after that it is a newcomer.
     alone_at: Instant,
+    /// When this node learnt that a member joined, or runs anew, if that was lately: an earlier publication is not for it. At
+    /// most as many as are in the list.
+    joined: BTreeMap<MemberId, Instant>,
     /// How many publications each member may still publish, in number and in bytes.
     numbers: Budgets,
     bytes: Budgets,
@@ -74,6 +77,7 @@ impl Publishing {
             repair_at: None,
             expire_at: None,
             alone_at: now,
+            joined: BTreeMap::new(),
             numbers: Budgets::default(),
             bytes: Budgets::default(),
             checks: Budgets::default(),
@@ -90,6 +94,9 @@ impl Publishing {
         if transition.is_restart() || transition.is_forgotten() {
             self.forget(transition.id());
         }
+        if transition.is_join() {
+            self.joined.insert(transition.id(), ctx.now);
+        }
         if transition.is_me && transition.is_restart() {
             self.own.restart();
         }
@@ -98,6 +105,7 @@ impl Publishing {
     fn forget(&mut self, id: MemberId) {
         self.recent.forget(id);
         self.publishers.remove(&id);
+        self.joined.remove(&id);
         self.unannounced.remove(&id);
         self.lacking.remove(&id);
     }

@@ -60,7 +60,7 @@ impl Core {
 
     /// Measures the link to a member: from then on a reply that is missing weighs a good deal.
     pub(crate) fn measure(&mut self, node: u8) {
-        self.senses.links.open(crate::testing::at(0), id(node), Duration::from_millis(10));
+        self.senses.links.open(id(node), Duration::from_millis(10));
         let link = self.senses.links.get_mut(id(node)).unwrap();
         (0..200).for_each(|_| link.estimator.record_reply(Duration::from_millis(10)));
         self.senses.links.connect(id(node), 100);

@@ -418,7 +418,7 @@ impl World {
 
     /// The members that run on the hosts of these now: a host whose process lost its data has a new member.
     fn occupants(&self, nodes: Vec<NodeId>) -> Vec<NodeId> {
-        let occupant = |id| self.machines[self.machines[id].host].occupant.unwrap_or(id);
+        let occupant = |id: NodeId| self.machines[self.machines[id].host].occupant.unwrap_or(id);
         nodes.into_iter().map(occupant).collect()
     }
 

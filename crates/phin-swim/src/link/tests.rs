@@ -8,7 +8,7 @@ use crate::{
 fn links(answered: &[(u8, u32)]) -> Links {
     let mut links = Links::default();
     for &(node, times) in answered {
-        links.open(crate::testing::at(0), id(node), ms(50));
+        links.open(id(node), ms(50));
         let link = links.get_mut(id(node)).unwrap();
         (0..times).for_each(|_| link.estimator.record_reply(ms(10)));
     }

@@ -111,6 +111,12 @@ impl Transition {
         self.is_live() && (!self.was_live() || self.is_restart())
     }
 
+    /// Whether a live member is new, runs anew, or had left: it has nothing of what was before.
+    pub(crate) fn is_join(&self) -> bool {
+        let was_gone = self.state_before().is_none_or(|before| before == MemberState::Left);
+        self.is_live() && (was_gone || self.is_restart())
+    }
+
     /// Whether the member became suspect or dead.
     pub(crate) fn is_fall(&self) -> bool {
         self.state_before() == Some(MemberState::Alive)

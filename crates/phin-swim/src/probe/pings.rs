@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn what_is_overdue_since_before_the_member_was_heard_is_lost_on_the_link_once() {
         let (mut pings, mut links) = (pings(), Links::default());
-        links.open(at(0), id(1), ms(10));
+        links.open(id(1), ms(10));
         [1, 2, 3].into_iter().for_each(|sequence| _ = pings.mark_overdue(Sequence(sequence)));
         // Until when the member is known to live; whether that shows a loss.
         for (until, is_loss) in [(9, false), (10, true), (10, false), (100, true), (100, false)] {

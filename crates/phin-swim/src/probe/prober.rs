@@ -30,7 +30,7 @@ impl Prober<'_> {
         let (now, period) = (self.ctx.now, self.ctx.params.period);
         let sequence = self.senses.pings.next_sequence();
         let is_sample = self.senses.links.is_connected(to.id);
-        self.senses.links.open(now, to.id, self.ctx.params.prior_round_trip);
+        self.senses.links.open(to.id, self.ctx.params.prior_round_trip);
         let link = self.senses.links.estimate_of(to.id);
         let timeout = link.map_or(period / 2, |link| probe_timeout(&link, period, is_sample));
         self.senses.pings.insert(sequence, Ping::new(to.id, now, timeout, is_sample, purpose));

@@ -12,6 +12,7 @@ use crate::{
         own::rates,
         publication::{Publication, PublishError, PublishRequest},
         publisher::{Arrived, Delivery, Publisher},
+        recent::KEPT,
     },
     query::request::QueryHeader,
     step::{Step, Way},
@@ -219,7 +220,9 @@ impl Broadcast<'_> {
 
     /// Forgets publications that are old.
     pub(crate) fn expire(&mut self) {
-        self.own.recent.expire(self.ctx.now);
+        let now = self.ctx.now;
+        self.own.recent.expire(now);
+        self.own.joined.retain(|_, at| *at + KEPT > now);
         self.plan_expiry();
     }
 

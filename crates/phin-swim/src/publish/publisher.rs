@@ -28,7 +28,7 @@ pub(crate) struct Publisher {
     sources: VecDeque<(MemberId, u64)>,
     /// Since when something is lacking.
     lacking_since: Option<Instant>,
-    asked_at: Option<Instant>,
+    asked: Asked,
     /// How many publications had to be requested since one was pushed.
     asked_for: u64,
     /// The members that have the highest publication known here.
@@ -86,9 +86,29 @@ pub(crate) enum Repair {
     /// Nothing before this moment.
     WaitUntil(Instant),
     /// Ask this member for these ranges.
-    Ask { source: MemberId, ranges: Vec<(u64, u64)>, is_graft: bool },
+    Ask { source: Source, ranges: Vec<(u64, u64)>, is_graft: bool },
     /// It has taken too long.
     GiveUp,
+}
+
+/// A member to ask for missing publications.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Source {
+    /// One that has them, by its own word.
+    Member(MemberId),
+    Publisher,
+    /// Any member.
+    Anyone,
+}
+
+/// The requests for what is lacking now.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    /// When the last one was sent.
+    at: Option<Instant>,
+    /// How many went to members that claimed to have it, and how many to others.
+    sources: usize,
+    others: usize,
 }
 
 /// How long to wait for publications.
@@ -112,7 +132,7 @@ impl Publisher {
             early: BTreeMap::new(),
             sources: VecDeque::new(),
             lacking_since: None,
-            asked_at: None,
+            asked: Asked::default(),
             asked_for: 0,
             holders: BTreeSet::new(),
             edges: Edges::default(),
@@ -139,7 +159,7 @@ impl Publisher {
         let delivery = if self.early.len() > MAX_EARLY { self.give_up() } else { self.deliver() };
         if !delivery.ready.is_empty() {
             // Something arrives still: what is lacking now gets its own time.
-            (self.lacking_since, self.asked_at) = (None, None);
+            (self.lacking_since, self.asked) = (None, Asked::default());
         }
         self.review(now);
         delivery
@@ -188,7 +208,7 @@ impl Publisher {
         let delivered = self.delivered.unwrap_or(0);
         self.sources.retain(|(_, claimed)| *claimed > delivered);
         if self.sources.is_empty() && self.early.is_empty() {
-            (self.lacking_since, self.asked_at) = (None, None);
+            (self.lacking_since, self.asked) = (None, Asked::default());
         } else {
             self.lacking_since.get_or_insert(now);
         }
@@ -207,19 +227,36 @@ impl Publisher {
         if give_up_at <= now {
             return Repair::GiveUp;
         }
-        let ask_at = self.asked_at.map_or(since + patience.first, |at| at + patience.next);
+        let ask_at = self.asked.at.map_or(since + patience.first, |at| at + patience.next);
         if now < ask_at {
             return Repair::WaitUntil(ask_at.min(give_up_at));
         }
-        let Some((source, claimed)) = self.sources.pop_front() else {
+        let Some((source, claimed)) = self.next_source() else {
             return Repair::WaitUntil(give_up_at);
         };
-        // A member that does not answer is asked again after all others.
-        self.sources.push_back((source, claimed));
-        self.asked_at = Some(now);
+        self.asked.at = Some(now);
         let ranges = self.lacking(claimed);
         self.asked_for += ranges.iter().map(|(first, last)| last - first + 1).sum::<u64>();
         Repair::Ask { source, ranges, is_graft: self.asked_for >= GRAFT_AFTER }
+    }
+
+    /// The member to ask next, and up to which number. Those that claim to have the latest may lack an earlier one, as they
+    /// joined meanwhile, or may not be reachable from here. So if each was asked, so is the publisher, then in every second
+    /// request any member. That is only for a gap that a later publication proves, or a claim would have all search for what
+    /// does not exist.
+    fn next_source(&mut self) -> Option<(Source, u64)> {
+        let is_proved = !self.early.is_empty();
+        let Asked { sources, others, .. } = self.asked;
+        if is_proved && (self.sources.is_empty() || sources >= self.sources.len() + others) {
+            self.asked.others += 1;
+            let source = if others == 0 { Source::Publisher } else { Source::Anyone };
+            return Some((source, self.highest()));
+        }
+        let (id, claimed) = self.sources.pop_front()?;
+        // A member that does not answer is asked again after all others.
+        self.sources.push_back((id, claimed));
+        self.asked.sources += 1;
+        Some((Source::Member(id), claimed))
     }
 
     /// The missing publications up to this one, the earliest first. If nothing has arrived from the member yet, that
@@ -247,7 +284,7 @@ impl Publisher {
 
     /// Gives up missing publications. Publications that others announced and did not send do not exist.
     pub(crate) fn give_up(&mut self) -> Delivery {
-        (self.lacking_since, self.asked_at) = (None, None);
+        (self.lacking_since, self.asked) = (None, Asked::default());
         let first = self.early.first_key_value().map(|(&first, _)| first);
         let Some((first, delivered)) = first.zip(self.delivered) else {
             self.sources.clear();
@@ -312,8 +349,8 @@ const MAX_EARLY: usize = 1_024;
 const MAX_ASKED: u64 = 1_024;
 /// In how many ranges.
 const MAX_RANGES: usize = 16;
-/// How many members are remembered to ask.
-const MAX_SOURCES: usize = 4;
+/// How many members are remembered to ask: twice the observers that a member has by default.
+const MAX_SOURCES: usize = 16;
 /// How many members are remembered that have the latest publication. Further ones receive an announcement that they do not need.
 const MAX_HOLDERS: usize = 64;
 /// After this many publications in a row that had to be requested, the source becomes a branch: the member that should

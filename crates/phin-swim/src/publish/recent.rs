@@ -104,4 +104,4 @@ impl Recent {
 }
 
 /// How long publications are kept.
-const KEPT: Duration = Duration::from_secs(30);
+pub(super) const KEPT: Duration = Duration::from_secs(30);

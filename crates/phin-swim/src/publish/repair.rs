@@ -1,6 +1,6 @@
 //! How publications that did not come by themselves are found, asked for, sent again, and in the end given up.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, iter, time::Duration};
 
 use rand::RngExt;
 
@@ -9,7 +9,7 @@ use crate::{
     limit::Rate,
     publish::{
         broadcast::Broadcast,
-        publisher::{Arrived, Patience, Publisher, Repair},
+        publisher::{Arrived, Patience, Publisher, Repair, Source},
     },
     timers::Timer,
     wire::{Part, Payload, PublicationLine, PublicationRange},
@@ -59,15 +59,17 @@ impl Broadcast<'_> {
     }
 
     /// Announces recent publications again, on a ping or ack: pushes and announcements to a member with few paths may all
-    /// have been lost. Where there are many publishers, others each time. Nothing from before `since`, when the receiver may
-    /// not have been there.
-    pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId, since: Instant) {
+    /// have been lost. An observer of this node receives no other announcements of what it publishes, so its own come first.
+    /// Where there are many publishers, others each time. Nothing from before the receiver joined.
+    pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
         if self.own.recent.is_empty() {
             return;
         }
+        let (me, since) = (self.list.me().id(), self.own.joined.get(&to).copied());
         let (place, recent) = (MemberId(self.ctx.rng.random()), &self.own.recent);
-        let is_later = |&id: &MemberId| recent.latest_at(id).is_some_and(|at| at > since);
-        let news = self.news_for(to, recent.publishers_from(place).filter(is_later));
+        let is_later = |id: &MemberId| recent.latest_at(*id).is_some_and(|at| Some(at) > since);
+        let others = recent.publishers_from(place).filter(|&id| id != me);
+        let news = self.news_for(to, iter::once(me).chain(others).filter(is_later));
         let lines: Vec<_> = news.take(MAX_REPEATED).collect();
         if !lines.is_empty() {
             payload.push_within(&Part::PublicationNews(lines), self.ctx.params.max_datagram_bytes);
@@ -145,13 +147,15 @@ impl Broadcast<'_> {
         }
         self.own.repair_at = None;
         let mut wanted = BTreeMap::new();
+        // The same for all that is lacking now, so that one request is enough.
+        let anyone = self.list.random_other(&mut self.ctx.rng);
         for id in self.own.lacking.clone() {
-            self.repair_of(id, &mut wanted);
+            self.repair_of(id, anyone, &mut wanted);
         }
         self.ask(wanted);
     }
 
-    fn repair_of(&mut self, id: MemberId, wanted: &mut Wanted) {
+    fn repair_of(&mut self, id: MemberId, anyone: Option<MemberId>, wanted: &mut Wanted) {
         let (now, patience) = (self.ctx.now, self.patience());
         let Some(publisher) = self.own.publishers.get_mut(&id) else {
             return;
@@ -169,7 +173,14 @@ impl Broadcast<'_> {
                     last,
                     is_graft,
                 };
-                wanted.entry(source).or_default().extend(ranges.into_iter().map(range));
+                let source = match source {
+                    Source::Member(source) => Some(source),
+                    Source::Publisher => self.list.live(id).map(|member| member.id()).or(anyone),
+                    Source::Anyone => anyone,
+                };
+                if let Some(source) = source {
+                    wanted.entry(source).or_default().extend(ranges.into_iter().map(range));
+                }
                 self.wake_for_repair(now + patience.next);
             }
         }

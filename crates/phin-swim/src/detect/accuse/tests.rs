@@ -216,7 +216,7 @@ fn a_voter_that_is_behind_is_told_what_settles_it() {
         since: at(0),
     });
     rooms.put(3, MemberState::Dead, 9_000);
-    rooms.senses.links.open(crate::testing::at(0), id(4), ms(10));
+    rooms.senses.links.open(id(4), ms(10));
     rooms.senses.links.record_heard(id(4), at(9_700));
     rooms.detector.contacts.record_heard(id(5), at(9_600));
     let of = |node, incarnation| (id(node), version(0, incarnation));
@@ -336,7 +336,7 @@ fn a_vote_is_sent_again_to_an_accuser_that_asks_again() {
         let mut rooms = accuser(6);
         // On a link that was never measured one miss is worth little.
         rooms.senses.links.remove(id(1));
-        rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+        rooms.senses.links.open(id(1), ms(10));
         let case = edit(&mut rooms);
         case.misses.truncate(misses);
         (case.stage, case.sent) =

@@ -16,7 +16,7 @@ struct Against {
 
 fn with(members: u8, against: &Against) -> Rooms {
     let mut rooms = Rooms::of(members);
-    rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+    rooms.senses.links.open(id(1), ms(10));
     let case = rooms.miss(1, against.misses);
     for &(node, since) in against.votes {
         case.record_vote(at(since), vote(node, since, Silence::Silent));
@@ -126,7 +126,7 @@ fn a_clear_counts_for_the_version_it_names_and_from_those_that_may_know() {
 #[test]
 fn the_word_of_one_member_alone_counts_for_a_while_only() {
     let mut rooms = Rooms::of(5);
-    rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+    rooms.senses.links.open(id(1), ms(10));
     // When which node says that node 1 lives; whether it counts.
     for (millis, from, counts) in [
         (10_000, 2, true),

@@ -143,7 +143,7 @@ fn a_node_that_hears_few_keeps_in_contact_with_the_one_it_heard_last() {
         change(&mut rooms);
         rooms.effects();
         for node in 1..=without_reply {
-            rooms.senses.links.open(crate::testing::at(0), id(node), ms(10));
+            rooms.senses.links.open(id(node), ms(10));
             (0..2).for_each(|_| rooms.senses.links.record_no_reply(id(node)));
         }
         assert_eq!(last_contact(rooms.see()), is_pinged.then(|| peer(5)), "{what}");

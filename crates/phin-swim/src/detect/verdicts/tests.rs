@@ -29,7 +29,7 @@ fn verdict(of: &[u8]) -> Verdict {
 /// A node that keeps a verdict pending on node 1, suspect since then.
 fn pending(since: u64, stage: Stage) -> Rooms {
     let mut rooms = Rooms::of(6);
-    rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+    rooms.senses.links.open(id(1), ms(10));
     rooms.put(1, MemberState::Suspect, since);
     let votes = vec![vote(2, 9_000, Silence::Silent)];
     let verdict = PendingVerdict::new(version(0, 0), votes, source(), stage);
@@ -172,7 +172,7 @@ fn a_verdict_on_a_member_that_refuted_lately_is_examined_first() {
     ];
     for (refuted, heard_at, asked_for, ignored) in cases {
         let mut rooms = Rooms::of(6);
-        rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+        rooms.senses.links.open(id(1), ms(10));
         heard_at
             .into_iter()
             .for_each(|heard| rooms.senses.links.record_known_alive(id(1), at(heard)));

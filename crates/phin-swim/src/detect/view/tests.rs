@@ -81,7 +81,7 @@ fn one_that_votes_or_is_heard_after_it_was_asked_is_not_silent() {
 fn this_node_may_be_deaf_where_most_subjects_or_all_other_observers_are_silent() {
     let unanswered = |rooms: &mut Rooms, nodes: &[u8]| {
         for &node in nodes {
-            rooms.senses.links.open(crate::testing::at(0), id(node), ms(10));
+            rooms.senses.links.open(id(node), ms(10));
             (0..2).for_each(|_| rooms.senses.links.record_no_reply(id(node)));
         }
     };
@@ -195,7 +195,7 @@ fn a_silence_is_early_while_a_stall_may_explain_it() {
     // The stall of this node and that which the subject advertises; for how long a silence is early.
     for (own, advertised, early_for) in [(0, 0, 0), (100, 0, 125), (100, 160, 200), (900, 0, 250)] {
         let mut rooms = Rooms::of(6);
-        rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+        rooms.senses.links.open(id(1), ms(10));
         rooms.senses.links.get_mut(id(1)).unwrap().stall = ms(advertised);
         rooms.at(8_000).lag(own);
         rooms.at(9_000).miss(1, &[9_000]);
@@ -220,7 +220,7 @@ fn a_member_that_was_as_silent_lately_is_given_longer_by_what_its_host_says() {
     ];
     for (lately, silence, is_accused, early_for) in cases {
         let mut rooms = Rooms::of(6);
-        rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+        rooms.senses.links.open(id(1), ms(10));
         rooms.senses.links.record_silence_ended(at(8_000), id(1), ms(lately));
         let case = rooms.miss(1, &[9_000, 9_100]);
         case.silence = silence;
@@ -236,7 +236,7 @@ fn a_member_that_was_as_silent_lately_is_given_longer_by_what_its_host_says() {
 
 /// A run of pings without direct reply to node 1, which is worth so much.
 fn run(rooms: &mut Rooms, began: u64, last: u64, phi: f64) {
-    rooms.senses.links.open(crate::testing::at(0), id(1), ms(10));
+    rooms.senses.links.open(id(1), ms(10));
     let link = rooms.senses.links.get_mut(id(1)).unwrap();
     let mut run = Run::new(at(began), &link.estimator);
     (run.last_at, run.phi) = (at(last), phi);
@@ -303,7 +303,7 @@ fn links_that_fail_are_those_that_live_observers_told_of_lately_and_ones_own() {
 fn a_node_is_deaf_where_most_of_its_own_links_fail() {
     let mut rooms = Rooms::of(5);
     for (node, is_deaf) in [(1, false), (2, false), (3, true)] {
-        rooms.senses.links.open(crate::testing::at(0), id(node), ms(10));
+        rooms.senses.links.open(id(node), ms(10));
         let link = rooms.senses.links.get_mut(id(node)).unwrap();
         let mut run = Run::new(at(2_000), &link.estimator);
         (run.last_at, run.phi) = (at(8_000), 9.0);

@@ -138,7 +138,7 @@ fn the_votes_of_a_pending_verdict_count_if_they_make_a_majority_with_an_accusati
         (
             "known alive since",
             |r| {
-                r.senses.links.open(crate::testing::at(0), id(1), crate::testing::ms(10));
+                r.senses.links.open(id(1), crate::testing::ms(10));
                 r.senses.links.record_known_alive(id(1), at(9_000));
             },
             &[2, 3],

@@ -122,6 +122,44 @@ fn what_was_neither_pushed_nor_announced_to_a_member_is_learnt_from_a_ping() {
     assert!(net.others_than(3, 1..=1).is_empty());
 }
 
+/// The nodes that observe this one.
+fn observers(net: &Net, node: u8) -> Vec<u8> {
+    let subjects = |other: u8| net.nodes[usize::from(other)].core.list.rings().subjects(peer(other).id);
+    let nodes = 0..net.nodes.len() as u8;
+    nodes.filter(|&other| subjects(other).contains(&peer(node).id)).collect()
+}
+
+#[test]
+fn what_no_observer_has_is_had_from_the_publisher() {
+    let mut net = Net::new(24);
+    net.run(ms(5_000));
+    let publisher = (0..24).find(|node| !observers(&net, 7).contains(node) && *node != 7).unwrap();
+    net.is_lost = Box::new(move |from, to, payload| {
+        let is_first = is_part(payload, |part| match part {
+            Part::Publication { publication, .. } => publication.sequence == 1,
+            _ => false,
+        });
+        to == 7 && from != publisher && is_first
+    });
+    net.publish(publisher, "first");
+    net.publish(publisher, "second");
+    net.run(ms(2_900));
+    assert_eq!((net.received(7, publisher), &net.missed[..]), (vec![1, 2], &[][..]));
+}
+
+#[test]
+fn an_observer_alone_learns_what_is_published() {
+    let mut net = Net::new(24);
+    net.run(ms(5_000));
+    let subjects = net.nodes[3].core.list.rings().subjects(peer(3).id);
+    let is_no_subject = |node: &u8| !subjects.contains(&peer(*node).id);
+    let observer = observers(&net, 3).into_iter().find(is_no_subject).unwrap();
+    net.is_lost = Box::new(move |from, to, _| from == 3 && to != observer);
+    net.publish(3, "text");
+    net.run(ms(10_000));
+    assert_eq!(net.others_than(3, 1..=1), []);
+}
+
 #[test]
 fn pings_announce_what_is_recent_of_ever_other_publishers_until_it_is_old() {
     let mut net = Net::new(12);
@@ -130,9 +168,9 @@ fn pings_announce_what_is_recent_of_ever_other_publishers_until_it_is_old() {
     (0..12).for_each(|publisher| net.publish(publisher, "text"));
     net.run(ms(200));
     net.heal();
-    let repeated = |net: &mut Net, since: Instant| {
+    let repeated = |net: &mut Net| {
         let mut payload = Payload::of(&Part::Join);
-        net.nodes[3].core.broadcast().piggyback(&mut payload, peer(7).id, since);
+        net.nodes[3].core.broadcast().piggyback(&mut payload, peer(7).id);
         match &crate::wire::decode(&payload.into_bytes(), &TestKeys(0)).unwrap().parts[..] {
             [_] => Vec::new(),
             [_, Part::PublicationNews(lines)] => lines.iter().map(|line| line.publisher).collect(),
@@ -141,15 +179,19 @@ fn pings_announce_what_is_recent_of_ever_other_publishers_until_it_is_old() {
     };
     let mut seen = BTreeSet::new();
     for _ in 0..200 {
-        let publishers = repeated(&mut net, Instant::START);
+        let publishers = repeated(&mut net);
         assert!(publishers.len() <= 4, "{publishers:?}");
+        assert_eq!(publishers.first(), Some(&peer(3).id), "it may be the only one that has its own");
         seen.extend(publishers);
     }
     assert_eq!(seen.len(), 11);
     let now = net.now;
-    assert_eq!(repeated(&mut net, now), [], "it may be newer than they are");
+    net.nodes[3].core.publishing.joined.insert(peer(7).id, now);
+    assert_eq!(repeated(&mut net), [], "it is newer than they are");
+    net.nodes[3].core.publishing.joined.clear();
+    assert!(!repeated(&mut net).is_empty());
     net.run(ms(31_000));
-    assert_eq!(repeated(&mut net, Instant::START), []);
+    assert_eq!(repeated(&mut net), []);
 }
 
 #[test]

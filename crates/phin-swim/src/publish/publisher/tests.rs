@@ -38,6 +38,10 @@ fn patience() -> Patience {
     Patience { first: ms(50), next: ms(150), last: ms(1_000) }
 }
 
+fn unending() -> Patience {
+    Patience { last: ms(60_000), ..patience() }
+}
+
 #[test]
 fn what_comes_early_waits_for_what_comes_before_it() {
     let found = deliver(&mut publisher(), &[1, 3, 4, 2, 5]);
@@ -76,7 +80,7 @@ fn claims_alone_do_not_say_where_the_delivery_begins() {
     let sources = [at(50), at(200), at(350)].map(|now| publisher.repair(now, patience()));
     let ask = |source, sequence, is_graft| {
         let ranges = vec![(sequence, sequence)];
-        Repair::Ask { source: id(source), ranges, is_graft }
+        Repair::Ask { source: Source::Member(id(source)), ranges, is_graft }
     };
     assert_eq!(sources, [ask(1, u64::MAX, false), ask(2, 4, true), ask(1, u64::MAX, true)]);
     assert_eq!(deliver(&mut publisher, &[3, 4]), [(0, vec![3]), (0, vec![4])]);
@@ -90,14 +94,20 @@ fn what_is_lacking_is_asked_of_one_member_after_the_other_and_given_up() {
     publisher.record_source(at(0), id(2), 3);
     publisher.record_source(at(0), id(1), 2);
     let ask = |source, is_graft| {
-        let ranges = if source == 1 { vec![(2, 2), (5, 6)] } else { vec![(2, 2)] };
-        Repair::Ask { source: id(source), ranges, is_graft }
+        let is_first = source == Source::Member(id(1));
+        let ranges = if is_first { vec![(2, 2), (5, 6)] } else { vec![(2, 2)] };
+        Repair::Ask { source, ranges, is_graft }
     };
+    let [first, second] = [1, 2].map(|node| Source::Member(id(node)));
     assert_eq!(publisher.repair(at(49), patience()), Repair::WaitUntil(at(50)));
-    assert_eq!(publisher.repair(at(50), patience()), ask(1, true));
+    assert_eq!(publisher.repair(at(50), patience()), ask(first, true));
     assert_eq!(publisher.repair(at(199), patience()), Repair::WaitUntil(at(200)));
-    assert_eq!(publisher.repair(at(200), patience()), ask(2, true));
-    assert_eq!(publisher.repair(at(350), patience()), ask(1, true));
+    assert_eq!(publisher.repair(at(200), patience()), ask(second, true));
+    // Both may lack it, or not be reachable.
+    assert_eq!(publisher.repair(at(350), patience()), ask(Source::Publisher, true));
+    assert_eq!(publisher.repair(at(500), patience()), ask(first, true));
+    assert_eq!(publisher.repair(at(650), patience()), ask(Source::Anyone, true));
+    assert_eq!(publisher.repair(at(800), patience()), ask(second, true));
     assert_eq!(publisher.repair(at(1_000), patience()), Repair::GiveUp);
     assert_eq!(in_numbers(&publisher.give_up()), (1, vec![3, 4]));
     publisher.review(at(1_000));
@@ -108,6 +118,39 @@ fn what_is_lacking_is_asked_of_one_member_after_the_other_and_given_up() {
     publisher.review(at(2_000));
     assert_eq!(publisher.repair(at(2_000), patience()), Repair::Nothing);
     assert!(!publisher.has(5), "it may come still");
+}
+
+#[test]
+fn only_a_proved_gap_is_asked_for_of_members_that_claim_nothing() {
+    let ask = |publisher: &mut Publisher, millis| match publisher.repair(at(millis), patience()) {
+        Repair::Ask { source, .. } => source,
+        other => panic!("{other:?}"),
+    };
+    let mut claimed = after(1);
+    claimed.record_source(at(0), id(1), 2);
+    let member = Source::Member(id(1));
+    assert_eq!([50, 200, 350].map(|millis| ask(&mut claimed, millis)), [member; 3]);
+    let mut proved = after(1);
+    proved.arrive(at(0), arrived(3), 0);
+    let all = [50, 200, 350].map(|millis| ask(&mut proved, millis));
+    assert_eq!(all, [Source::Publisher, Source::Anyone, Source::Anyone]);
+    // Another gap starts anew.
+    proved.arrive(at(400), arrived(2), 0);
+    proved.arrive(at(400), arrived(5), 0);
+    assert_eq!(ask(&mut proved, 450), Source::Publisher);
+}
+
+#[test]
+fn all_observers_that_have_what_is_lacking_are_asked() {
+    let mut publisher = after(1);
+    (1..=9).for_each(|node| publisher.record_source(at(0), id(node), 2));
+    let asked: BTreeSet<_> = (0..9)
+        .filter_map(|turn| match publisher.repair(at(50 + 150 * turn), unending()) {
+            Repair::Ask { source: Source::Member(member), .. } => Some(member),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, (1..=9).map(id).collect());
 }
 
 #[test]
