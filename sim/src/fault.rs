@@ -262,11 +262,7 @@ pub enum Data {
 impl Fault {
     /// A partition: members of different groups cannot communicate for a while. Members in no group can reach all.
     pub fn partition(id: RuleId, groups: &[Vec<NodeId>], hosts: u32, lasts: Duration) -> Self {
-        let mut side_of = vec![0; hosts as usize];
         let mut rules = Vec::new();
-        for (side, group) in (1..).zip(groups) {
-            group.iter().for_each(|node| side_of[node.index()] = side);
-        }
         for group in groups {
             let mut from = vec![false; hosts as usize];
             let mut to = vec![false; hosts as usize];
@@ -276,8 +272,18 @@ impl Fault {
             let (from, to) = (Hosts::Only(from), Hosts::Only(to));
             rules.push(Rule { from, to, packets: Packets::All, loss: 1.0 });
         }
-        Self::Lose { id, rules, troubled: Vec::new(), side_of, lasts }
+        let (troubled, side_of) = (Vec::new(), sides(groups, hosts));
+        Self::Lose { id, rules, troubled, side_of, lasts }
     }
+}
+
+/// The side of each host among these groups; 0 for a host in none.
+pub(crate) fn sides(groups: &[Vec<NodeId>], hosts: u32) -> Vec<u16> {
+    let mut side_of = vec![0; hosts as usize];
+    for (side, group) in (1..).zip(groups) {
+        group.iter().for_each(|node| side_of[node.index()] = side);
+    }
+    side_of
 }
 
 /// The paths that [`Fault::OnePath`] leaves to a member.

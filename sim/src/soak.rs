@@ -93,6 +93,7 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x3e55a6e));
     let messages = dice.messages(&scenario);
     if !avoid.iter().any(|avoided| avoided == "messages") {
+        scenario.expect.max_mean_messages += most_for_bursts(&messages, scenario.nodes);
         scenario.event.extend(messages);
     }
     let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed ^ 0x0ff1ce));
@@ -118,6 +119,19 @@ pub fn random_signed_scenario(
         dice.conspire(&mut scenario);
     }
     scenario
+}
+
+/// How many more messages a second members may send if all bursts of publications fall into one interval. Publications of
+/// one moment spread before there is a tree: each is pushed to all branches, and nearly all of them prune it.
+fn most_for_bursts(messages: &[TimedEvent], nodes: u32) -> f64 {
+    let burst = |timed: &TimedEvent| match &timed.event {
+        Event::Publish { who, repeated: Repeated { count, again: None }, .. } => {
+            f64::from(*count) * who.of(nodes).len() as f64
+        }
+        _ => 0.0,
+    };
+    let over = Expect::default().messages_over.0.as_secs_f64();
+    messages.iter().map(burst).sum::<f64>() * MESSAGES_PER_PUBLICATION / over
 }
 
 fn base_scenario(seed: u64, avoid: &[String]) -> Scenario {
@@ -495,6 +509,8 @@ const KNOWN_DESPITE_LIES_IF_SIGNED: Duration = secs(15);
 const WRONGLY_DEAD_FOR: Duration = secs(3);
 /// The number of members that a liar makes up: more than most runs have.
 const MADE_UP_MEMBERS: u32 = 60;
+/// How many messages a member sends for each publication while there is no tree, at most: pushes, prunes and announcements.
+const MESSAGES_PER_PUBLICATION: f64 = 10.0;
 /// The quiet time before each fault with its own expectations.
 const PAUSE: Duration = secs(20);
 /// The time that a run continues after its last fault, within which all deaths must become known.

@@ -1,11 +1,11 @@
 //! The events of a scenario.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::Deserialize;
 
 use crate::{
-    fault::{Administration, Data, Fault, OnePath, Scope, Stalls, Write},
+    fault::{Administration, Data, Fault, OnePath, Scope, Stalls, Write, sides},
     lie::{Lie, Lies},
     network::{Hosts, Packets, Rule, RuleId},
     node::{Instant, NodeId, millis},
@@ -508,8 +508,12 @@ impl Event {
             }
             Self::Cut { from, to, only_datagrams, lasts } => {
                 let packets = if *only_datagrams { Packets::Datagrams } else { Packets::All };
-                let rule = rule(from, to, nodes, packets, 1.0);
-                (now, lose(id, vec![rule], Vec::new(), *lasts))
+                let rules = vec![rule(from, to, nodes, packets, 1.0)];
+                let groups = [from.list(nodes), to.list(nodes)];
+                // Where no other member can pass anything on, it is a split.
+                let is_split = !*only_datagrams && are_all(&groups, nodes);
+                let side_of = if is_split { sides(&groups, nodes) } else { Vec::new() };
+                (now, Fault::Lose { id, rules, troubled: Vec::new(), side_of, lasts: lasts.0 })
             }
             Self::OnePath { who, paths, hears, is_heard, lasts } => {
                 let cut = OnePath { paths: *paths, hears: *hears, is_heard: *is_heard };
@@ -799,6 +803,13 @@ const fn lose(id: RuleId, rules: Vec<Rule>, troubled: Vec<NodeId>, lasts: Span) 
 
 fn rule(from: &Who, to: &Who, nodes: u32, packets: Packets, loss: f64) -> Rule {
     Rule { from: hosts(from, nodes), to: hosts(to, nodes), packets, loss }
+}
+
+/// Whether these groups have all members, each once.
+fn are_all(groups: &[Vec<NodeId>], nodes: u32) -> bool {
+    let members: BTreeSet<_> = groups.iter().flatten().collect();
+    let count: usize = groups.iter().map(Vec::len).sum();
+    (members.len(), count) == (nodes as usize, nodes as usize)
 }
 
 /// The hosts of first members, which have the same numbers.

@@ -70,9 +70,14 @@ impl Broadcast<'_> {
         let is_later = |id: &MemberId| recent.latest_at(*id).is_some_and(|at| Some(at) > since);
         let others = recent.publishers_from(place).filter(|&id| id != me);
         let news = self.news_for(to, iter::once(me).chain(others).filter(is_later));
-        let lines: Vec<_> = news.take(MAX_REPEATED).collect();
-        if !lines.is_empty() {
-            payload.push_within(&Part::PublicationNews(lines), self.ctx.params.max_datagram_bytes);
+        let mut lines: Vec<_> = news.take(MAX_REPEATED).collect();
+        // As many as there is room for.
+        while !lines.is_empty() {
+            let part = Part::PublicationNews(lines.clone());
+            if payload.push_within(&part, self.ctx.params.max_datagram_bytes) {
+                break;
+            }
+            lines.truncate(lines.len() / 2);
         }
     }
 
@@ -266,8 +271,8 @@ impl Broadcast<'_> {
 const MAX_LINES: usize = 256;
 /// How many publishers are announced in one datagram.
 const MAX_NEWS: usize = 32;
-/// How many are announced again on a ping or ack.
-const MAX_REPEATED: usize = 4;
+/// How many are announced again on a ping or ack. In a split that a few members bridge, nothing else reaches some members.
+const MAX_REPEATED: usize = 16;
 /// The most bytes of an answer, unless a single publication is longer.
 const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
 /// The least cost of an answer, however short.
