@@ -33,6 +33,19 @@ const REGRESSIONS: &[(u64, &str)] = &[
 const FAULT_REGRESSIONS: &[(u64, &str)] =
     &[(56, "a member that one observer reaches was dead before it was suspect and could refute")];
 
+/// Those that found something with everything that is drawn.
+const WHOLE_REGRESSIONS: &[(u64, &str)] = &[
+    (51, "all observers of a member had just joined, and it asked only these for what they lacked"),
+    (338, "a member remembered four announcers of a message, and reached only a fifth"),
+    (352, "a member that only one observer hears published, and acks announced nothing"),
+    (391, "a member had new observers in a split, which announced nothing from before"),
+    (577, "in a split with bridges, a member heard of four of many publishers on a ping"),
+    (128, "the only publisher had left, which is no scenario without messages"),
+    (154, "the messages of members that died counted for the two that survived"),
+    (248, "a new member on the host of an earlier one was paused with the host, without excuse"),
+    (593, "a cut between the only two members was no split"),
+];
+
 /// Events that were drawn later than these seeds were found.
 const AVOIDED: &[&str] = &["data", "messages"];
 
@@ -45,6 +58,11 @@ fn fixed_seeds_run_clean() {
 #[test]
 fn seeds_that_found_something_run_clean() {
     run_clean(REGRESSIONS.to_vec(), AVOIDED, &[], "--avoid data,messages --faults none");
+}
+
+#[test]
+fn seeds_that_found_something_in_all_run_clean() {
+    run_clean(WHOLE_REGRESSIONS.to_vec(), &[], FaultKind::all(), "");
 }
 
 #[test]

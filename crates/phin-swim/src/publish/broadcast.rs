@@ -172,6 +172,8 @@ impl Broadcast<'_> {
         });
         let mut branches = self.branches(arrived.publication.publisher);
         branches.retain(|id| from.is_none_or(|from| from.id != *id));
+        let publisher = self.publisher(&arrived.publication);
+        branches.iter().for_each(|&id| publisher.record_sent(id, arrived.publication.sequence));
         for peer in self.list.peers(branches) {
             self.ctx.stats.publications_pushed += 1;
             self.ctx.send_stream(peer, payload.clone());

@@ -33,6 +33,8 @@ pub(crate) struct Publisher {
     asked_for: u64,
     /// The members that have the highest publication known here.
     holders: BTreeSet<MemberId>,
+    /// Those to which this node sent it, so that it arrives unless the connection is lost; at most [`MAX_HOLDERS`].
+    sent_to: BTreeSet<MemberId>,
     edges: Edges,
 }
 
@@ -135,6 +137,7 @@ impl Publisher {
             asked: Asked::default(),
             asked_for: 0,
             holders: BTreeSet::new(),
+            sent_to: BTreeSet::new(),
             edges: Edges::default(),
         }
     }
@@ -169,6 +172,7 @@ impl Publisher {
     fn begin(&mut self, sequence: u64, reach: u64) {
         if sequence > self.highest() {
             self.holders.clear();
+            self.sent_to.clear();
         }
         if !self.is_settled {
             let before = sequence.saturating_sub(reach.saturating_add(1));
@@ -191,6 +195,18 @@ impl Publisher {
     /// Whether a member is known to have everything that is here.
     pub(crate) fn is_holder(&self, id: MemberId) -> bool {
         self.holders.contains(&id)
+    }
+
+    /// This node sends a member this publication by stream.
+    pub(crate) fn record_sent(&mut self, id: MemberId, sequence: u64) {
+        if sequence >= self.highest() && self.sent_to.len() < MAX_HOLDERS {
+            self.sent_to.insert(id);
+        }
+    }
+
+    /// Whether a member was sent the highest publication known here.
+    pub(crate) fn was_sent_to(&self, id: MemberId) -> bool {
+        self.sent_to.contains(&id)
     }
 
     /// A member has publications up to this one, by its own word.

@@ -60,7 +60,8 @@ impl Broadcast<'_> {
 
     /// Announces recent publications again, on a ping or ack: pushes and announcements to a member with few paths may all
     /// have been lost. An observer of this node receives no other announcements of what it publishes, so its own come first.
-    /// Where there are many publishers, others each time. Nothing from before the receiver joined.
+    /// Where there are many publishers, others each time, and last what was sent to the receiver by stream. Nothing from before
+    /// it joined.
     pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
         if self.own.recent.is_empty() {
             return;
@@ -70,7 +71,13 @@ impl Broadcast<'_> {
         let is_later = |id: &MemberId| recent.latest_at(*id).is_some_and(|at| Some(at) > since);
         let others = recent.publishers_from(place).filter(|&id| id != me);
         let news = self.news_for(to, iter::once(me).chain(others).filter(is_later));
-        let mut lines: Vec<_> = news.take(MAX_REPEATED).collect();
+        // What was sent by stream arrives, unless the connection is lost.
+        let was_sent = |line: &PublicationLine| {
+            self.own.publishers.get(&line.publisher).is_some_and(|known| known.was_sent_to(to))
+        };
+        let (sent, mut lines): (Vec<_>, Vec<_>) = news.partition(was_sent);
+        lines.extend(sent);
+        lines.truncate(MAX_REPEATED);
         // As many as there is room for.
         while !lines.is_empty() {
             let part = Part::PublicationNews(lines.clone());
@@ -226,6 +233,11 @@ impl Broadcast<'_> {
         ranges.iter().filter(|range| range.is_graft).for_each(|range| self.graft(from, range));
         let payload = self.page(ranges);
         self.send_page(from, payload);
+        for range in ranges {
+            if let Some(publisher) = self.own.publishers.get_mut(&range.publisher) {
+                publisher.record_sent(from.id, range.last);
+            }
+        }
     }
 
     /// Sends a page, and charges it to the member that asked.

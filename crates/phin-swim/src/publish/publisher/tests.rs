@@ -217,3 +217,14 @@ fn who_has_the_latest_is_known_until_a_later_one_arrives() {
     deliver(&mut publisher, &[2]);
     assert!(!publisher.is_holder(id(1)));
 }
+
+#[test]
+fn what_was_sent_to_a_member_is_known_until_a_later_one_arrives() {
+    let mut publisher = publisher();
+    deliver(&mut publisher, &[1, 2]);
+    publisher.record_sent(id(1), 2);
+    publisher.record_sent(id(2), 1);
+    assert_eq!([1, 2].map(|node| publisher.was_sent_to(id(node))), [true, false]);
+    deliver(&mut publisher, &[3]);
+    assert!(!publisher.was_sent_to(id(1)));
+}
