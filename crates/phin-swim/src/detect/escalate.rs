@@ -23,6 +23,8 @@ struct Findings {
     /// Whether the link fails while others reach the member.
     is_left_to_others: bool,
     can_judge: bool,
+    /// Whether others ask this node to judge a member that it does not observe.
+    is_stand_in: bool,
 }
 
 /// The action that the evidence of this node calls for.
@@ -54,7 +56,8 @@ impl Findings {
 }
 
 /// How far the evidence takes a case. Where others accuse the subject, they have asked already; a link that loses much is
-/// asked by stream all the same.
+/// asked by stream all the same. A stand-in asks the observers too: the accuser may receive nothing from them, and the pings
+/// of the stand-in wait for a handshake, whose loss is one event.
 fn escalation(case: &Case, found: Findings) -> Escalation {
     let (misses, is_first) = (case.misses.len(), case.accusers.is_empty());
     let insists = case.stage == Stage::Watching && (misses >= 2 || found.is_doubtful(misses));
@@ -64,7 +67,7 @@ fn escalation(case: &Case, found: Findings) -> Escalation {
         stage: if asks { stage.max(Stage::Asked) } else { stage },
         pings_by_stream: insists && (found.phi < ACCUSE_PHI || is_first),
         asks_host: stage >= Stage::Insisting,
-        asks_helpers: asks && is_first,
+        asks_helpers: asks && (is_first || found.is_stand_in),
         accuses: found.may_accuse(),
     }
 }
@@ -209,7 +212,8 @@ impl Detect<'_> {
         let (is_early, is_left_to_others) =
             (view.is_early(subject), view.is_left_to_others(subject));
         let can_judge = !view.cannot_judge(case.silence);
-        let found = Findings { phi, is_early, is_left_to_others, can_judge };
+        let is_stand_in = !case.accusers.is_empty() && !view.subjects().contains(&subject);
+        let found = Findings { phi, is_early, is_left_to_others, can_judge, is_stand_in };
         let next = escalation(case, found);
         self.own.cases.get_mut(subject)?.stage = next.stage;
         Some((found, next))
@@ -307,8 +311,14 @@ mod tests {
     #[test]
     fn each_piece_of_evidence_takes_a_case_one_step_further() {
         use Stage::{Accused, Asked, Insisting, Watching};
-        let found =
-            |phi| Findings { phi, is_early: false, is_left_to_others: false, can_judge: true };
+        let found = |phi| Findings {
+            phi,
+            is_early: false,
+            is_left_to_others: false,
+            can_judge: true,
+            is_stand_in: false,
+        };
+        let stand_in = Findings { is_stand_in: true, ..found(2.0) };
         let (calm, early) = (found(0.5), Findings { is_early: true, ..found(3.0) });
         let left = Findings { is_left_to_others: true, ..found(3.0) };
         let unable = Findings { can_judge: false, ..found(3.0) };
@@ -325,6 +335,8 @@ mod tests {
             ((Accused, 4, 0), found(3.0), (Accused, [false, true, false, true])),
             // Others accuse it, and have asked: a healthy link need not insist, one that loses much does.
             ((Watching, 2, 1), found(2.0), (Asked, [false, true, false, true])),
+            ((Watching, 2, 1), stand_in, (Asked, [false, true, true, true])),
+            ((Asked, 3, 1), stand_in, (Asked, [false, true, false, true])),
             ((Watching, 2, 1), calm, (Insisting, [true, true, false, false])),
             // It was as silent as this lately, and lived.
             ((Watching, 2, 0), early, (Insisting, [true, true, false, false])),
@@ -358,6 +370,29 @@ mod tests {
         assert_eq!(found, asked, "the ping of node 3 is overdue since before the stall");
         let misses = [1, 2].map(|node| rooms.detector.cases.misses_of(id(node)).to_vec());
         assert_eq!(misses, [vec![at(8_000), at(8_900)], vec![]]);
+    }
+
+    #[test]
+    fn only_a_stand_in_asks_those_that_its_accuser_asked() {
+        for is_subject in [true, false] {
+            let mut rooms = Rooms::of(60);
+            let subjects = rooms.see().subjects();
+            let others = (2..60).filter(|&node| subjects.contains(&id(node)) == is_subject);
+            let node = others.into_iter().next().unwrap();
+            rooms.measure(node);
+            rooms.miss(node, &[9_000, 9_100]).record_accuser(id(1));
+            rooms.at(9_200).probe().ping(peer(node), Purpose::Retry);
+            rooms.effects();
+            let miss = Miss {
+                subject: id(node),
+                sequence: Sequence(1),
+                sent_at: at(9_200),
+                purpose: Purpose::Retry,
+            };
+            rooms.at(9_300).detect().handle_miss(miss);
+            let asked = rooms.effects().iter().filter(|effect| effect.contains("ping-req")).count();
+            assert_eq!(asked > 0, !is_subject, "{asked}");
+        }
     }
 
     #[test]
