@@ -437,6 +437,24 @@ fn limits_catches_a_flood() {
 }
 
 #[test]
+fn limits_divides_messages_among_all_that_sent_them() {
+    let (seed, nodes, knowledge) = (1, 16, Knowledge::Everyone);
+    let network = NetworkConfig::lan();
+    let setup = Setup { seed, nodes, knowledge, network, firewalled_every: 0 };
+    let mut run = Simulation::new(setup, ProtocolKind::Phin.make(seed, nodes));
+    let mut limits = Limits::new(64, 64, 5_000.0);
+    limits.max_mean_messages = 20.0;
+    run.watch(Box::new(limits));
+    let most = (1..16).map(NodeId).collect();
+    run.schedule(Instant::START + secs(28), Fault::CrashProcess(most));
+    while run.now() < Instant::START + secs(31) {
+        run.run_until(run.now() + secs(1));
+        run.inspect();
+    }
+    assert_eq!(run.finish(), []);
+}
+
+#[test]
 fn limits_catches_a_hoard() {
     catches(Bug::Hoards, || Box::new(Limits::new(64, 64, 20.0)));
 }

@@ -82,7 +82,7 @@ impl Limits {
             }
             let rate = sent as f64 / seconds;
             total += sent;
-            // What members sent that died meanwhile is not the load of those that remain.
+            // The messages of members that died meanwhile are not the load of those that remain.
             members += u32::from(sent > 0 || run.process(node).is_some());
             if is_counted && rate > self.max_messages_per_second {
                 let max = self.max_messages_per_second;

@@ -510,7 +510,7 @@ impl Event {
                 let packets = if *only_datagrams { Packets::Datagrams } else { Packets::All };
                 let rules = vec![rule(from, to, nodes, packets, 1.0)];
                 let groups = [from.list(nodes), to.list(nodes)];
-                // Where no other member can pass anything on, it is a split.
+                // If no other member can pass anything on, it is a split.
                 let is_split = !*only_datagrams && are_all(&groups, nodes);
                 let side_of = if is_split { sides(&groups, nodes) } else { Vec::new() };
                 (now, Fault::Lose { id, rules, troubled: Vec::new(), side_of, lasts: lasts.0 })

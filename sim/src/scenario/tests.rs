@@ -187,3 +187,32 @@ fn the_documented_example_comes_out_as_it_says() {
     let summary = verdict.summary.to_string();
     assert!(summary.contains("m9 at 20.000s: suspected after"), "{summary}");
 }
+
+#[test]
+fn a_cut_that_no_other_member_bridges_is_a_split() {
+    let side_of = |nodes, only_datagrams| {
+        let (from, to) = (Who::these(vec![0]), Who::these(vec![1]));
+        let cut = Event::Cut { from, to, only_datagrams, lasts: Span(secs(1)) };
+        match cut.faults(0, nodes, Instant::START).remove(0) {
+            (_, Fault::Lose { side_of, .. }) => side_of,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(side_of(2, false), [1, 2]);
+    assert!(side_of(3, false).is_empty(), "the third passes on what it hears");
+    assert!(side_of(2, true).is_empty(), "streams pass");
+}
+
+#[test]
+fn a_scenario_in_which_members_were_to_publish_and_nothing_was_fails() {
+    let publish = |who: &str, at: &str| {
+        let event = format!(
+            "[[event]]\nat = \"{at}\"\ndo = \"publish\"\nwho = \"{who}\"\nbytes = 10\n\n[expect]"
+        );
+        let verdict = changed("[expect]", &event).unwrap().run(1, None).unwrap();
+        verdict.failures.iter().any(|failure| failure.contains("no message was published"))
+    };
+    assert!(!publish("1", "10s"));
+    assert!(!publish("9", "40s"), "its process does not run");
+    assert!(publish("", "10s"), "nobody was to publish");
+}

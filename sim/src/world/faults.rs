@@ -529,6 +529,36 @@ mod tests {
     use super::*;
     use crate::{fault::Stalls, network::NetworkConfig, node::millis, protocols::ProtocolKind};
 
+    fn run_until(world: &mut World, seconds: u64) {
+        let end = Instant::START + secs(seconds);
+        while world.step(end) {}
+        world.now = end;
+    }
+
+    #[test]
+    fn a_paused_host_excuses_the_member_that_runs_on_it_and_no_other() {
+        let mut world = World::new(1, NetworkConfig::lan(), ProtocolKind::Heartbeat.make(1, 2));
+        for _ in 0..2 {
+            let host = world.machines.add_host(0, true);
+            let id = world.machines.add_node(host);
+            world.start_process(id, Generation(1), Knowledge::Itself);
+        }
+        let [first, other, new] = [0, 1, 2].map(NodeId);
+        let anew = Fault::Restart { nodes: vec![first], data: Data::Lost };
+        world.schedule(Instant::START + secs(1), anew);
+        let pause = Fault::Pause { nodes: vec![first], scope: Scope::Host, lasts: secs(3) };
+        world.schedule(Instant::START + secs(2), pause);
+        run_until(&mut world, 3);
+        assert!(world.machines.is_stopped(new));
+        let is_healthy =
+            |world: &World, id| world.truth.is_healthy(id, world.now, Duration::from_secs(1));
+        assert!(!is_healthy(&world, new));
+        assert!(is_healthy(&world, other));
+        run_until(&mut world, 7);
+        assert!(!world.machines.is_stopped(new));
+        assert!(is_healthy(&world, new));
+    }
+
     #[test]
     fn stalls_are_as_long_as_they_are_to_be() {
         for (stalls, most) in [

@@ -60,8 +60,8 @@ impl Broadcast<'_> {
 
     /// Announces recent publications again, on a ping or ack: pushes and announcements to a member with few paths may all
     /// have been lost. An observer of this node receives no other announcements of what it publishes, so its own come first.
-    /// Where there are many publishers, others each time, and last what was sent to the receiver by stream. Nothing from before
-    /// it joined.
+    /// If there are many publishers, others each time, and last those whose publications the receiver was sent by stream.
+    /// Nothing from before it joined.
     pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
         if self.own.recent.is_empty() {
             return;
@@ -71,7 +71,7 @@ impl Broadcast<'_> {
         let is_later = |id: &MemberId| recent.latest_at(*id).is_some_and(|at| Some(at) > since);
         let others = recent.publishers_from(place).filter(|&id| id != me);
         let news = self.news_for(to, iter::once(me).chain(others).filter(is_later));
-        // What was sent by stream arrives, unless the connection is lost.
+        // A stream arrives, unless the connection is lost.
         let was_sent = |line: &PublicationLine| {
             self.own.publishers.get(&line.publisher).is_some_and(|known| known.was_sent_to(to))
         };

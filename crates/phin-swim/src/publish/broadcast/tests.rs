@@ -190,7 +190,7 @@ fn pings_announce_what_is_recent_of_ever_other_publishers_until_it_is_old() {
         seen.extend(publishers);
     }
     assert_eq!(seen.len(), 23);
-    // What may be lacking comes before what was sent by stream.
+    // Those that may be lacking come before those that were sent by stream.
     for (&publisher, known) in &mut net.nodes[3].core.publishing.publishers {
         if publisher != peer(20).id {
             known.record_sent(peer(7).id, u64::MAX);
