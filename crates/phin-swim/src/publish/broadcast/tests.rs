@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::{
-    Config, Generation, Instant, MemberState, PublishRequest, Swim,
+    Config, Generation, MemberState, PublishRequest, Swim,
     member::record::tests::TestKeys,
     testing::{
         ms,
