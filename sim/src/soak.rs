@@ -124,14 +124,9 @@ pub fn random_signed_scenario(
 /// How many more messages a second members may send if all bursts of publications fall into one interval. Publications of
 /// one moment spread before there is a tree: each is pushed to all branches, and nearly all of them prune it.
 fn most_for_bursts(messages: &[TimedEvent], nodes: u32) -> f64 {
-    let burst = |timed: &TimedEvent| match &timed.event {
-        Event::Publish { who, repeated: Repeated { count, again: None }, .. } => {
-            f64::from(*count) * who.of(nodes).len() as f64
-        }
-        _ => 0.0,
-    };
+    let bursts: u64 = messages.iter().map(|timed| timed.event.published_at_once(nodes)).sum();
     let over = Expect::default().messages_over.0.as_secs_f64();
-    messages.iter().map(burst).sum::<f64>() * MESSAGES_PER_PUBLICATION / over
+    bursts as f64 * MESSAGES_PER_PUBLICATION / over
 }
 
 fn base_scenario(seed: u64, avoid: &[String]) -> Scenario {

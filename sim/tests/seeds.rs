@@ -166,7 +166,9 @@ fn other_events_of_a_seed_do_not_depend_on_what_applications_do() {
         let text = format!("{:#?}", random_scenario(seed, &avoid, FaultKind::all()));
         let (_, events) = text.split_once("event: [\n").expect("there are events");
         let (events, rest) = events.split_once("\n    ],\n    expect").expect("their end");
-        (events.to_owned(), rest.to_owned())
+        // The limit of messages grows with those that are published at one moment.
+        let rest = rest.lines().filter(|line| !line.contains("max_mean_messages"));
+        (events.to_owned(), rest.collect::<Vec<_>>().join("\n"))
     };
     let mut drawn = [0; 3];
     for seed in 0..40 {

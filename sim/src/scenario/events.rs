@@ -680,6 +680,16 @@ impl Event {
         }
     }
 
+    /// How many messages applications publish at one moment.
+    pub(crate) fn published_at_once(&self, nodes: u32) -> u64 {
+        match self {
+            Self::Publish { who, repeated: Repeated { count, again: None }, .. } => {
+                u64::from(*count) * who.of(nodes).len() as u64
+            }
+            _ => 0,
+        }
+    }
+
     /// The number of members that the event makes up.
     pub(super) const fn made_up(&self) -> usize {
         match self {
