@@ -264,13 +264,13 @@ fn a_host_is_given_as_long_as_replies_take_over_the_link() {
     let prior = ms(50);
     let measured = |round_trip: u64| {
         let mut links = Links::default();
-        links.open(at(0), id(1), prior);
+        links.open(id(1), prior);
         let link = links.get_mut(id(1)).unwrap();
         (0..200).for_each(|_| link.estimator.record_reply(ms(round_trip)));
         host_patience(prior, links.get(id(1)))
     };
     assert_eq!(host_patience(prior, None), ms(100));
-    assert_eq!(host_patience(prior, Some(&LinkState::new(at(0), prior))), ms(100));
+    assert_eq!(host_patience(prior, Some(&LinkState::new(prior))), ms(100));
     // A near host still has the time that a busy machine may take, and a far one comes before a verdict.
     assert_eq!(measured(1), ms(50));
     let far = measured(160);
