@@ -104,6 +104,7 @@ pub use leadership::office::{
 pub use leading::{Leading, Offices};
 pub use member::assigned::AssignedId;
 pub use member::filter::{Filter, FilterError};
+pub use member::flaws::{Flaw, Flaws};
 pub use member::list::{Members, MembersIter};
 pub use member::record::{Keys, Name, NameError, PublicKey, Record, Signature, is_printable};
 pub use member::rings::{Neighbour, Neighbours};

@@ -2,6 +2,7 @@
 
 pub(crate) mod assigned;
 pub(crate) mod filter;
+pub(crate) mod flaws;
 pub(crate) mod list;
 pub(crate) mod record;
 pub(crate) mod rings;
@@ -12,7 +13,7 @@ use std::{cmp::Ordering, fmt, net::SocketAddr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Instant, Record, ServingState};
+use crate::{Flaws, Instant, Record, ServingState};
 
 /// The identity of a member: 128 bits of the hash of its public key, or those that a CA assigned to it
 /// ([`AssignedId`](crate::AssignedId)). Every connection proves it again.
@@ -201,6 +202,11 @@ impl Member {
     /// Whether it takes work, as it says itself.
     pub fn serving(&self) -> ServingState {
         self.record.serving()
+    }
+
+    /// The reasons for which it is degraded, as it states itself by what most of its observers measure.
+    pub fn flaws(&self) -> Flaws {
+        self.record.flaws()
     }
 
     /// Its latest signed record.

@@ -14,7 +14,7 @@ use crate::{
     identity::restate,
     leading::{Leading, Offices},
     leave::handle_leave,
-    member::{record::Statement, tags::Profile},
+    member::{flaws::Flaws, record::Statement, tags::Profile},
     probe::redial::{Found, found_instead},
     publish::publisher::Arrived,
     query::asker::MAX_QUERIES,
@@ -47,7 +47,7 @@ impl Local {
     pub(crate) fn into_statement(self) -> Statement {
         let Self { name, addrs, generation, profile } = self;
         let version = Version { generation, incarnation: Incarnation(0) };
-        Statement { name, addrs, version, has_left: false, profile }
+        Statement { name, addrs, version, has_left: false, profile, flaws: Flaws::NONE }
     }
 }
 

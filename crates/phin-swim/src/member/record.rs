@@ -18,6 +18,7 @@ use crate::{
     AssignedId, Generation, Incarnation, MemberId, MemberState, ServingState, Version,
     member::{
         assigned::Holder,
+        flaws::Flaws,
         tags::{Profile, Tags, read_serving, read_tags, read_weight},
     },
     wire::{bytes::Bytes, error::DecodeError},
@@ -176,8 +177,8 @@ pub struct Record {
     addr_hash: u16,
     /// Where in `signed` the name is; the addresses follow it.
     name: Range<u16>,
-    /// The signed bytes: public key, generation, incarnation, has left, name, addresses, profile, assigned id, and whatever
-    /// a later release appends. The signature follows them.
+    /// The signed bytes: public key, generation, incarnation, has left, name, addresses, profile, assigned id, flaws, and
+    /// whatever a later release appends. The signature follows them.
     signed: Arc<[u8]>,
 }
 
@@ -189,6 +190,7 @@ pub(crate) struct Statement {
     pub(crate) version: Version,
     pub(crate) has_left: bool,
     pub(crate) profile: Profile,
+    pub(crate) flaws: Flaws,
 }
 
 impl Record {
@@ -225,7 +227,7 @@ impl Record {
         let name_ends = body.len() - fields.get_ref().len();
         let (first, mut rest) = split_addrs(fields.get_ref())?;
         Profile::decode(&mut rest)?;
-        let assigned = decode_assigned(rest)?;
+        let assigned = decode_assigned(&mut rest)?;
         let at = |index| u16::try_from(index).expect("a body has no more than 768 bytes");
         Ok(Self {
             id: assigned.map_or_else(|| keys.member_id(&key), |assigned| assigned.id),
@@ -256,7 +258,19 @@ impl Record {
     pub fn assigned_id(&self) -> Option<AssignedId> {
         let mut rest = self.profile_bytes();
         Profile::decode(&mut rest).expect("profiles are checked as they are decoded");
-        decode_assigned(rest).expect("assigned ids are checked as they are decoded")
+        decode_assigned(&mut rest).expect("assigned ids are checked as they are decoded")
+    }
+
+    /// The reasons for which the member is degraded, as it states itself.
+    pub fn flaws(&self) -> Flaws {
+        let mut rest = self.profile_bytes();
+        // Most records end before.
+        if rest.is_empty() {
+            return Flaws::NONE;
+        }
+        Profile::decode(&mut rest).expect("profiles are checked as they are decoded");
+        decode_assigned(&mut rest).expect("assigned ids are checked as they are decoded");
+        decode_flaws(rest)
     }
 
     pub(crate) fn holder(&self) -> Holder {
@@ -359,6 +373,7 @@ impl Record {
             version: self.version,
             has_left: self.has_left,
             profile: self.profile(),
+            flaws: self.flaws(),
         }
     }
 
@@ -380,7 +395,7 @@ impl fmt::Debug for Record {
 }
 
 fn encode_body(key: &PublicKey, statement: &Statement, assigned: Option<&AssignedId>) -> Vec<u8> {
-    let Statement { name, addrs, version, has_left, profile } = statement;
+    let Statement { name, addrs, version, has_left, profile, flaws } = statement;
     let addrs: Vec<_> = addrs.iter().copied().map(Addr).collect();
     let mut body = Vec::with_capacity(128);
     let mut fields = rmp_serde::Serializer::new(&mut body);
@@ -392,28 +407,41 @@ fn encode_body(key: &PublicKey, statement: &Statement, assigned: Option<&Assigne
         .and_then(|()| name.as_str().serialize(&mut fields))
         .and_then(|()| addrs.serialize(&mut fields))
         .expect("writing to a vector cannot fail");
-    match assigned {
-        None => profile.encode(&mut body),
-        Some(assigned) => {
-            profile.encode_always(&mut body);
-            let written =
-                Bytes(assigned.to_bytes()).serialize(&mut rmp_serde::Serializer::new(&mut body));
-            written.expect("writing to a vector cannot fail");
-        }
+    if assigned.is_none() && flaws.is_empty() {
+        profile.encode(&mut body);
+        return body;
+    }
+    profile.encode_always(&mut body);
+    let mut fields = rmp_serde::Serializer::new(&mut body);
+    let assigned = assigned.map(|assigned| Bytes(assigned.to_bytes()));
+    assigned.serialize(&mut fields).expect("writing to a vector cannot fail");
+    if !flaws.is_empty() {
+        flaws.to_bits().serialize(&mut fields).expect("writing to a vector cannot fail");
     }
     body
 }
 
-/// Decodes what follows the profile of a record: an assigned id, `nil` or nothing, and then what a later release appends.
-fn decode_assigned(bytes: &[u8]) -> Result<Option<AssignedId>, DecodeError> {
-    match bytes.first() {
-        None | Some(&NIL) => Ok(None),
+/// Decodes the assigned id that follows the profile of a record, `nil` or nothing, and leaves what follows it.
+fn decode_assigned(bytes: &mut &[u8]) -> Result<Option<AssignedId>, DecodeError> {
+    match bytes.split_first() {
+        None => Ok(None),
+        Some((&NIL, rest)) => {
+            *bytes = rest;
+            Ok(None)
+        }
         Some(_) => {
-            let assigned = Bytes::deserialize(&mut Deserializer::new(bytes));
+            let mut fields = Deserializer::new(*bytes);
+            let assigned = Bytes::deserialize(&mut fields);
             let assigned = assigned.map_err(|_| DecodeError::Invalid("assigned id"))?;
+            *bytes = fields.get_ref();
             Ok(Some(AssignedId::from_bytes(&assigned.0)))
         }
     }
+}
+
+/// Reads the flaws that follow the assigned id of a record: nothing, or a number. What a later release says otherwise is ignored.
+fn decode_flaws(mut bytes: &[u8]) -> Flaws {
+    rmp::decode::read_int(&mut bytes).map_or(Flaws::NONE, Flaws::from_bits)
 }
 
 /// The first of the addresses that these bytes begin with, if all are valid, and what follows the last.

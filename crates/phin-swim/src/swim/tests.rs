@@ -8,7 +8,7 @@ use crate::{
     Change, Event, Member, MemberState, Outcome, QueryId, Record, Report, Silence,
     detect::reports::Reports,
     member::{
-        record::tests::{TestKeys, addr, id, record, version},
+        record::tests::{TestKeys, addr, id, record, statement, version},
         transition::News,
     },
     query::request::QueryKey,
@@ -426,10 +426,8 @@ fn a_refuted_verdict_is_counted_apart_from_a_suspicion() {
 fn another_process_with_the_key_is_told_from_an_earlier_run() {
     let mut swim = acquainted(2, Config::lan());
     let mut said_elsewhere = |millis: u64, generation: u32| {
-        let name = Name::try_from("n0").unwrap();
         let version = version(generation, 0);
-        let profile = Profile::default();
-        let statement = Statement { name, addrs: vec![addr(9)], version, has_left: false, profile };
+        let statement = Statement { addrs: vec![addr(9)], ..statement(0, version) };
         let record = Record::sign(statement, &TestKeys(0));
         let part = Part::Entry(Entry { state: MemberState::Alive, record });
         swim.handle_stream(at(millis), peer(1), &Payload::of(&part).into_bytes());

@@ -1,7 +1,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::{Reason, Tags};
+use crate::{Flaw, Reason, Tags};
 
 /// Keys that anyone could forge, of the member with this number.
 pub(crate) struct TestKeys(pub(crate) u32);
@@ -123,6 +123,7 @@ pub(crate) fn statement(node: u8, version: Version) -> Statement {
         version,
         has_left: false,
         profile: Profile::default(),
+        flaws: Flaws::NONE,
     }
 }
 
@@ -176,6 +177,7 @@ fn the_signature_covers_each_field() {
         Statement { addrs: vec![addr(3), addr(4)], ..said() },
         Statement { profile: Profile { tags, ..Profile::default() }, ..said() },
         Statement { profile: Profile { serving, ..Profile::default() }, ..said() },
+        Statement { flaws: Flaw::Loss.into(), ..said() },
     ];
     let signature = record(3, version(5, 9)).signature();
     for changed in changes {
@@ -189,12 +191,35 @@ fn the_signature_covers_each_field() {
 fn fields_of_a_later_release_keep_the_signature_and_are_relayed_unchanged() {
     let keys = TestKeys(3);
     let mut body = record(3, version(1, 2)).body().to_vec();
-    // No tags, serving, no assigned id, and what comes later.
-    body.extend_from_slice(b"\x80\x00\xc0\xa5later\xc0");
+    // No tags, serving, no assigned id, flaws with bits of a later release, and what comes later.
+    body.extend_from_slice(b"\x80\x00\xc0\xcc\xf9\xa5later\xc0");
     let signature = keys.sign(&signed_message(&body));
     let record = decode(&body, signature).unwrap();
     assert!(record.is_authentic(&TestKeys(0)));
     assert_eq!((record.body(), record.version()), (&*body, version(1, 2)));
+    assert_eq!(record.flaws(), Flaw::Loss.into());
+}
+
+#[test]
+fn flaws_stand_at_the_end_of_a_record_and_take_no_bytes_where_there_are_none() {
+    let flaws = [Flaw::Loss, Flaw::OneWay].into_iter().collect();
+    let plain = record(3, version(1, 2));
+    let assigned = ca_keys(3, 77, 5);
+    let keys: [&dyn Keys; 2] = [&TestKeys(3), &assigned];
+    for keys in keys {
+        let well = Record::sign(statement(3, version(1, 2)), keys);
+        let flawed = Record::sign(Statement { flaws, ..statement(3, version(1, 2)) }, keys);
+        let decoded = decode(flawed.body(), flawed.signature()).unwrap();
+        assert_eq!((decoded.flaws(), decoded.statement().flaws), (flaws, flaws));
+        assert_eq!(decoded.assigned_id(), well.assigned_id());
+        assert_eq!((well.flaws(), well.profile()), (Flaws::NONE, decoded.profile()));
+        // Tags, serving state and `nil` are written only where something follows them.
+        let more = if well.assigned_id().is_some() { 1 } else { 4 };
+        assert_eq!(flawed.body().len(), well.body().len() + more);
+    }
+    // Whatever is no number is of a later release.
+    let body = [plain.body(), b"\x80\x00\xc0\xa5later"].concat();
+    assert_eq!(decode(&body, plain.signature()).unwrap().flaws(), Flaws::NONE);
 }
 
 #[test]
@@ -223,6 +248,7 @@ fn the_longest_statement_fits() {
     (0..16).for_each(|tag| said.profile.tags.set(&format!("{tag:0>8}"), "12345678").unwrap());
     let reason = "x".repeat(Reason::MAX_BYTES);
     said.profile.serving = ServingState::NotServing(reason.as_str().try_into().unwrap());
+    said.flaws = Flaw::ALL.into_iter().collect();
     let record = Record::sign(said, &ca_keys(3, 4, u64::MAX));
     assert_eq!(record.addrs().count(), Record::MAX_ADDRS, "further ones are not taken");
     assert!(record.body().len() <= Record::MAX_BODY_BYTES - 64, "room is left for later fields");
