@@ -236,6 +236,9 @@ impl Core {
         self.exchanges.record_change(self.ctx.now);
         self.senses.rounds.quicken(&mut self.ctx);
         self.gossip().spread(transition.id(), source);
+        if transition.concerns_flaws() {
+            self.ctx.then(Step::ReviewLinks(transition.id()));
+        }
         if transition.is_me || transition.is_forgotten() {
             return;
         }

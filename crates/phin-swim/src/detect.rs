@@ -17,6 +17,7 @@ pub(crate) mod degraded;
 pub(crate) mod detector;
 pub(crate) mod escalate;
 pub(crate) mod failing;
+pub(crate) mod finding;
 pub(crate) mod health;
 pub(crate) mod hearsay;
 pub(crate) mod host;

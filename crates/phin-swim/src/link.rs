@@ -1,6 +1,8 @@
 //! The link of this node to each member that it pings: round trips and loss, when the member was last heard and by
 //! which way, and the answers of its host.
 
+pub(crate) mod quality;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     f64::consts::LOG10_E,
@@ -9,7 +11,10 @@ use std::{
 
 use phin_accrual::{Evidence, LinkEstimator, MAX_WEIGHT, ln};
 
-use crate::{Instant, MemberId, Transition};
+use crate::{
+    Flaws, Instant, MemberId, Transition,
+    link::quality::{Certainty, Quality, Usual},
+};
 
 /// The links, and the members to which a connection is open.
 #[derive(Debug, Default)]
@@ -21,6 +26,8 @@ pub(crate) struct Links {
 #[derive(Clone, Debug)]
 pub(crate) struct LinkState {
     pub(crate) estimator: LinkEstimator,
+    /// Whether it loses or delays more than others do.
+    pub(crate) quality: Quality,
     /// When the member was last alive, by what it sent us or a helper found.
     pub(crate) last_heard: Option<Instant>,
     /// When the last overdue reply came that counts as a round trip.
@@ -63,7 +70,7 @@ struct LoneWord {
     asked_at: Option<Instant>,
 }
 
-/// A reply to a ping, as far as the link can learn from it.
+/// A ping and its reply, as far as the link can learn from it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reply {
     pub(crate) sent_at: Instant,
@@ -72,6 +79,9 @@ pub(crate) struct Reply {
     /// Whether its time is the link's: not if a handshake came first.
     pub(crate) is_sample: bool,
     pub(crate) is_overdue: bool,
+    /// Whether the ping was the probe of a period. Retries share the fate of the ping that they repeat, and pings for others
+    /// come when those have trouble.
+    pub(crate) is_probe: bool,
 }
 
 /// Pings to one member in a row without a direct reply.
@@ -118,6 +128,7 @@ impl LinkState {
     fn new(prior_round_trip: Duration) -> Self {
         Self {
             estimator: LinkEstimator::new(prior_round_trip),
+            quality: Quality::default(),
             last_heard: None,
             overdue_at: None,
             stall: Duration::ZERO,
@@ -137,21 +148,42 @@ impl LinkState {
 
     /// Learns from the reply to a ping. A late reply may be due to the link, which became slow, or to a pause of the
     /// other side, which delayed all replies of that time alike: so only the first of those that came together counts,
-    /// and as no more than twice the waiting time. A slow link is learnt step by step, a pause hardly at all.
-    pub(crate) fn record_reply(&mut self, now: Instant, reply: Reply) {
+    /// and as no more than twice the waiting time. A slow link is learnt step by step, a pause hardly at all. Returns the time
+    /// that the reply took, if that is the link's.
+    pub(crate) fn record_reply(&mut self, now: Instant, reply: Reply) -> Option<Duration> {
+        if reply.is_probe {
+            self.quality.record_answered();
+        }
         if !self.is_round_trip(now, reply) {
             self.estimator.record_answered();
-            return;
+            return None;
         }
-        self.estimator.record_reply((now - reply.sent_at).min(reply.timeout * 2));
+        let took = now - reply.sent_at;
+        self.estimator.record_reply(took.min(reply.timeout * 2));
         if reply.is_overdue {
             self.overdue_at = Some(now);
         }
+        Some(took)
+    }
+
+    /// A ping was lost on the link, or its reply.
+    pub(crate) fn record_lost(&mut self, reply: Reply) {
+        self.estimator.record_miss();
+        // A handshake has more than one packet to lose.
+        if reply.is_sample && reply.is_probe {
+            self.quality.record_lost(reply.sent_at);
+        }
+    }
+
+    /// A ping that counted as lost is answered all the same.
+    pub(crate) fn retract_lost(&mut self, reply: Reply) {
+        self.estimator.retract_miss();
+        self.quality.retract_lost(reply.sent_at);
     }
 
     /// Whether the time that a reply took counts as the link's.
     fn is_round_trip(&self, now: Instant, reply: Reply) -> bool {
-        let Reply { sent_at, timeout, is_sample, is_overdue } = reply;
+        let Reply { sent_at, timeout, is_sample, is_overdue, .. } = reply;
         // Our timer should have fired by now: it is we who paused, and the time is not the link's.
         let is_ours = now - sent_at > timeout && !is_overdue;
         let is_counted_already = is_overdue && self.overdue_at.is_some_and(|at| sent_at < at);
@@ -201,6 +233,47 @@ impl Links {
             sent.iter().for_each(|&sent_at| evidence.record(link.weight(now - sent_at)));
         }
         evidence
+    }
+
+    /// The usual behaviour of the links other than this one; `None` if none was measured.
+    fn usual(&self, except: MemberId) -> Option<Usual> {
+        let others = self.links.iter().filter(|(id, _)| **id != except);
+        let measured = others.map(|(_, link)| &link.estimator).filter(|link| link.samples() > 0);
+        Usual::of(measured)
+    }
+
+    /// A reply took so long. It is slow only if it took longer than `floor`.
+    pub(crate) fn record_delay(&mut self, id: MemberId, took: Duration, floor: Duration) {
+        // Only where it is needed: the usual delay takes an exponential for each link.
+        let usual = (took > floor).then(|| self.usual(id)).flatten();
+        if let Some(link) = self.links.get_mut(&id) {
+            link.quality.record_delay(took, floor, usual.map(|usual| usual.delay()));
+        }
+    }
+
+    /// Reviews what is wrong with the link to a member. Returns how sure that is.
+    pub(crate) fn review_flaws(&mut self, id: MemberId) -> Certainty {
+        let is_clean = self.links.get(&id).is_none_or(|link| link.quality.is_clean());
+        let usual = if is_clean { None } else { self.usual(id) };
+        match self.links.get_mut(&id).zip(usual) {
+            Some((link, usual)) => link.quality.review(usual.loss()),
+            None => Certainty::Sure,
+        }
+    }
+
+    /// Whether the flaws of the link to a member are to be reported: once in each interval while there are any, and once when
+    /// there are none any more.
+    pub(crate) fn is_flaw_due(&mut self, now: Instant, id: MemberId, interval: Duration) -> bool {
+        let quality = self.links.get_mut(&id).map(|link| &mut link.quality);
+        quality.is_some_and(|quality| match quality.flaws.is_empty() {
+            true => quality.told_at.take().is_some(),
+            false => now.mark_if_due(&mut quality.told_at, interval),
+        })
+    }
+
+    /// What is wrong with the link to a member, as last reviewed.
+    pub(crate) fn flaws(&self, id: MemberId) -> Flaws {
+        self.links.get(&id).map_or(Flaws::NONE, |link| link.quality.flaws)
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&LinkState> {

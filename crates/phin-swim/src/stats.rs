@@ -30,6 +30,8 @@ pub struct Stats {
     pub deaths_refuted: u64,
     /// Suspicions and verdicts about this node that it does not refute, because it is degraded and evicted.
     pub refutations_held: u64,
+    /// Changes of the flaws that this node states of itself, as most of its observers find them or no longer do.
+    pub flaws_stated: u64,
     /// Members declared dead because they were degraded for too long.
     pub evictions: u64,
     /// Members accused to their other observers.

@@ -515,6 +515,9 @@ impl Core {
             Part::Failing { subject, version, links } => {
                 self.degraded().handle_failing(from.id, subject, version, &links);
             }
+            Part::Flawed { subject, version, flaws } => {
+                self.degraded().handle_flawed(from.id, subject, version, flaws);
+            }
             // Answered once for its payload, by `Core::handle_join`.
             Part::Join => {}
             Part::JoinReply(result) => {

@@ -1,4 +1,4 @@
-//! Links that fail while their subject lives, and members that most of their observers cannot reach: *degraded*.
+//! Links that fail or have flaws while their subject lives, and members to which most links do: *degraded*.
 //!
 //! A link fails when pings on it have been without direct reply for so long, and so often for its usual loss, that the
 //! path is probably cut: the misses reach the threshold together, over several periods, while the subject showed by
@@ -6,21 +6,33 @@
 //! each turn through the rings until a ping is answered directly; an observer that reaches a degraded member passes on
 //! to it which ones do not. So the observers of a member, and the member, know which links to it fail. Nothing is sent
 //! while all links work.
+//!
+//! A link that works may lose or delay far more than the others: it has *flaws* ([`link::quality`](crate::link::quality)). Its
+//! observer reports them to the same members. A member that learns that most of its observers find flaws in it states
+//! them in its record, so all members know of them, and nobody else can say it.
+
+use std::collections::BTreeMap;
 
 use crate::{
-    Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Source, Step, Version,
+    Ctx, Flaw, Flaws, Instant, MemberId, MemberState, MembershipList, News, Part, Payload, Peer,
+    Purpose, Source, Step, Version,
     detect::{
         detector::Detector,
         failing::{Degradation, FailingLink, Unreached},
+        finding::Observed,
         reports::{Outcome, Report, Silence, Vote},
         view::View,
     },
+    identity::restate,
+    link::quality::Certainty,
+    member::record::Statement,
     senses::Senses,
     wire::FailingLinkBody,
 };
 
-/// The live members to which links fail: by this member's own findings as an observer, by those that other observers
-/// sent it, and by those that it received about itself. It knows nothing of members that it does not observe.
+/// The live members that are degraded, and those to which links fail: by this member's own findings as an observer, by those
+/// that other observers sent it, and by those that it received about itself. Of members that it does not observe, it knows only
+/// that they are degraded.
 pub(crate) fn unreached(view: View<'_>) -> Vec<Unreached> {
     let mut ids = view.failing.subjects();
     ids.extend(view.subjects());
@@ -29,7 +41,9 @@ pub(crate) fn unreached(view: View<'_>) -> Vec<Unreached> {
         degraded_since: view.failing.degraded_since(id),
         links: view.failing_links(id),
     });
-    unreached.filter(|unreached| !unreached.links.is_empty()).collect()
+    let is_listed =
+        |unreached: &Unreached| unreached.degraded_since.is_some() || !unreached.links.is_empty();
+    unreached.filter(is_listed).collect()
 }
 
 /// The message that these links to a member fail.
@@ -55,17 +69,66 @@ fn counts(view: View<'_>, from: MemberId, subject: MemberId, link: &FailingLink)
     is_meant && view.may_observe(link.observer, subject)
 }
 
-/// How many of a member's observers do not reach it, by these links.
+/// How many of a member's observers are alive.
+fn alive_observers(view: View<'_>, subject: MemberId) -> usize {
+    view.list.rings().observers(subject).into_iter().filter(|&id| view.list.is_alive(id)).count()
+}
+
+/// Whether this node is degraded because it does not receive.
+fn is_deaf(view: View<'_>, subject: MemberId) -> bool {
+    subject == view.me() && view.is_deaf()
+}
+
+/// Why a member is degraded, if it is: how many of its observers do not reach it, by these links, and its flaws.
 fn degradation(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Degradation {
-    let observers = view.list.rings().observers(subject);
+    let stated = view.list.get(subject).map_or(Flaws::NONE, |member| member.flaws());
     Degradation {
+        flaws: stated.union(view.failing.found(subject)),
         unreached_by: links.iter().map(|link| link.observer).collect(),
-        observers: observers.into_iter().filter(|&id| view.list.is_alive(id)).count(),
-        is_deaf: subject == view.me() && view.is_deaf(),
+        observers: alive_observers(view, subject),
+        is_deaf: is_deaf(view, subject),
     }
 }
 
-/// The rules for links that fail, with what they work on.
+/// What its observers find wrong with a member, by their reports on flaws and these links that fail.
+fn observed(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Observed {
+    let mut by = view.flawed_links(subject);
+    for link in links {
+        let known = by.entry(link.observer).or_default();
+        *known = known.union(flaws_of(view, subject, link));
+    }
+    let own = if is_deaf(view, subject) { Flaw::OneWay.into() } else { Flaws::NONE };
+    let stated = (subject == view.me()).then(|| view.list.me().flaws());
+    Observed { by, observers: alive_observers(view, subject), own, stated }
+}
+
+/// The flaws behind a failing link. Where this node is its subject and receives from the observer, the fault is in one
+/// direction only.
+fn flaws_of(view: View<'_>, subject: MemberId, link: &FailingLink) -> Flaws {
+    let heard_at = view.heard_itself_at(link.observer);
+    let is_heard = subject == view.me() && heard_at.is_some_and(|heard_at| heard_at >= link.since);
+    let one_way = if is_heard { Flaw::OneWay.into() } else { Flaws::NONE };
+    one_way.union(Flaw::Loss.into())
+}
+
+/// The votes of the observers that do not reach a degraded member, or whose links to it have flaws since it is degraded.
+fn votes(view: View<'_>, subject: MemberId, degraded_since: Instant) -> Vec<Vote> {
+    let vote = |observer, silent_since, attempts| {
+        let (phi, silence) = (view.params.phi_threshold, Silence::Unknown);
+        Vote { observer, phi, silent_since, silence, attempts }
+    };
+    let flawed = view.flawed_links(subject).into_keys();
+    let mut votes: BTreeMap<_, _> =
+        flawed.map(|observer| (observer, vote(observer, degraded_since, 0))).collect();
+    let failing = view.failing_links(subject).into_iter();
+    votes.extend(failing.map(|link| {
+        let FailingLink { observer, since, attempts } = link;
+        (observer, vote(observer, since, attempts))
+    }));
+    votes.into_values().collect()
+}
+
+/// The rules for links that fail or have flaws, with what they work on.
 pub(crate) struct Degraded<'a> {
     pub(crate) ctx: &'a mut Ctx,
     pub(crate) list: &'a MembershipList,
@@ -141,8 +204,26 @@ impl Degraded<'_> {
         self.update_degraded(subject);
     }
 
-    /// Reviews the links that fail: of this member, and of all others of which any is known.
+    /// A member reports the flaws of its link to `subject`, or that it has none any more.
+    pub(crate) fn handle_flawed(
+        &mut self,
+        from: MemberId,
+        subject: MemberId,
+        version: Version,
+        flaws: Flaws,
+    ) {
+        let view = self.view();
+        if !is_followed(view, subject, version) || !view.may_observe(from, subject) {
+            self.ctx.stats.unknown_subjects += 1;
+            return;
+        }
+        self.own.failing.record_flaws(self.ctx.now, from, (subject, version.generation), flaws);
+        self.update_degraded(subject);
+    }
+
+    /// Reviews the links that fail or have flaws: of this member, and of all others of which any is known.
     pub(crate) fn review_links(&mut self) {
+        self.review_own_links();
         let me = self.list.me().id();
         if self.view().is_deaf() || self.own.failing.contains(me) {
             self.update_degraded(me);
@@ -150,6 +231,48 @@ impl Degraded<'_> {
         for subject in self.own.failing.subjects().into_iter().filter(|&id| id != me) {
             self.ctx.then(Step::ReviewLinks(subject));
         }
+    }
+
+    /// Reviews the flaws of the links of this node. If it is not sure of one, it probes that member once more.
+    fn review_own_links(&mut self) {
+        let is_well = !self.senses.links.any(|link| !link.quality.is_clean());
+        if is_well || self.view().cannot_judge(Silence::Unknown) {
+            return;
+        }
+        for subject in self.view().subjects() {
+            let certainty = self.senses.links.review_flaws(subject);
+            let to = self.list.peer(subject).filter(|_| certainty == Certainty::Unsure);
+            to.into_iter().for_each(|to| {
+                self.ctx.then(Step::Ping { to, purpose: Purpose::Probe });
+            });
+            let turn = self.view().turn();
+            if self.senses.links.is_flaw_due(self.ctx.now, subject, turn) {
+                self.report_flaws(subject);
+                self.update_degraded(subject);
+            }
+        }
+    }
+
+    /// Tells the other observers of a member, and the member, which flaws the link of this node to it has. To the member by
+    /// stream, which arrives where datagrams are lost.
+    fn report_flaws(&mut self, subject: MemberId) {
+        let Some(member) = self.list.get(subject) else {
+            return;
+        };
+        let (version, flaws) = (member.version(), self.senses.links.flaws(subject));
+        let part = Part::Flawed { subject, version, flaws };
+        for receiver in self.other_observers(subject) {
+            self.ctx.send(receiver, &part);
+        }
+        if let Some(to) = self.list.peer(subject) {
+            self.ctx.send_stream(to, Payload::of(&part));
+        }
+    }
+
+    fn other_observers(&self, subject: MemberId) -> Vec<Peer> {
+        let mut observers = self.list.rings().observers(subject);
+        observers.retain(|&observer| observer != self.list.me().id());
+        self.list.peers(observers)
     }
 
     /// Forgets what is old or about a member that is gone, and evicts one that was degraded for as long as the policy says.
@@ -161,10 +284,8 @@ impl Degraded<'_> {
     /// Tells the other observers of a member, and the member, whether the link of this node to it fails.
     fn report_link(&mut self, subject: MemberId) {
         let view = self.view();
-        let mut receivers = view.list.rings().observers(subject);
-        receivers.retain(|&receiver| receiver != view.me());
-        receivers.push(subject);
-        let receivers = view.list.peers(receivers);
+        let mut receivers = self.other_observers(subject);
+        receivers.extend(self.list.peer(subject));
         let own: Vec<_> = view.own_failing_link(subject).into_iter().collect();
         let Some(part) = report(view, subject, &own) else {
             return;
@@ -178,13 +299,28 @@ impl Degraded<'_> {
             self.own.failing.forget(subject);
             return;
         };
-        let view = self.view();
+        let (now, view, run) = (self.ctx.now, self.view(), (subject, member.generation()));
         let links = view.failing_links(subject);
-        let is_degraded = degradation(view, subject, &links).is_most();
-        let run = (subject, member.generation());
-        if let Some(change) = self.own.failing.update(self.ctx.now, run, &links, is_degraded) {
+        let observed = observed(view, subject, &links);
+        let found = self.own.failing.find(now, run, &observed);
+        let is_degraded = degradation(self.view(), subject, &links).is_degraded();
+        if let Some(change) = self.own.failing.update(now, run, &links, is_degraded) {
             self.ctx.then(Step::Announce { change, member });
         }
+        if subject == self.list.me().id() {
+            self.state(found);
+        }
+    }
+
+    /// States these flaws of this node, unless it stays away for a while.
+    fn state(&mut self, flaws: Flaws) {
+        let mine = self.list.me().record.statement();
+        if mine.flaws == flaws || mine.has_left || self.own.failing.is_held() {
+            return;
+        }
+        self.ctx.stats.flaws_stated += 1;
+        let version = mine.version.next_or_generation();
+        restate(self.ctx, Statement { version, flaws, ..mine });
     }
 
     /// Declares a member dead that has been degraded for as long as the policy gives it, if this node does not reach it
@@ -195,7 +331,9 @@ impl Degraded<'_> {
         let Some((since, after)) = since.zip(view.params.evict_degraded_after) else {
             return;
         };
-        let is_due = view.now - since >= after && view.own_failing_link(subject).is_some();
+        let has_evidence =
+            view.own_failing_link(subject).is_some() || !view.links.flaws(subject).is_empty();
+        let is_due = view.now - since >= after && has_evidence;
         let member = view.list.get(subject).filter(|_| is_due);
         let Some(version) = member.map(|member| member.version()) else {
             return;
@@ -203,12 +341,10 @@ impl Degraded<'_> {
         if view.cannot_judge(Silence::Unknown) {
             return;
         }
-        let phi = view.params.phi_threshold;
-        let votes = view.failing_links(subject).into_iter().map(|link| {
-            let FailingLink { observer, since: silent_since, attempts } = link;
-            Vote { observer, phi, silent_since, silence: Silence::Unknown, attempts }
-        });
-        let votes: Vec<_> = votes.collect();
+        let votes = votes(view, subject, since);
+        if votes.len() * 2 <= alive_observers(view, subject) {
+            return;
+        }
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(since);
         let (outcome, ended_at) = (Outcome::Dead { votes: votes.into() }, self.ctx.now);
         self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome }, Vec::new());

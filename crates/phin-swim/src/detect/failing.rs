@@ -5,14 +5,18 @@ use std::{
     fmt,
 };
 
-use crate::{Change, Generation, Instant, MemberId};
+use crate::{
+    Change, Flaws, Generation, Instant, MemberId,
+    detect::finding::{Finding, Observed},
+};
 
-/// A member that some of its observers cannot reach.
+/// A member that is degraded, or that some of its observers cannot reach.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unreached {
     /// The member.
     pub id: MemberId,
-    /// Since when most of its observers have not reached it, as far as this member knows; `None` while most do.
+    /// Since when it is degraded: it states flaws, or most of its observers do not reach it or find flaws, as far as this
+    /// member knows. `None` while it is not.
     pub degraded_since: Option<Instant>,
     /// The links to it that fail, in the order of their observers.
     pub links: Vec<FailingLink>,
@@ -34,7 +38,10 @@ pub struct FailingLink {
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Degradation {
-    /// The observers that get no direct reply from it, in the order of their ids.
+    /// Its flaws: those that it states in its record, and those that most of its observers report to this node.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Flaws::is_empty"))]
+    pub flaws: Flaws,
+    /// The observers that get no direct reply from it, in the order of their ids. Known to its observers and to itself.
     pub unreached_by: Vec<MemberId>,
     /// How many of its observers are alive.
     pub observers: usize,
@@ -45,25 +52,30 @@ pub struct Degradation {
 
 impl Degradation {
     /// Whether this is enough: a single failing link is not.
-    pub(crate) fn is_most(&self) -> bool {
+    pub(crate) fn is_degraded(&self) -> bool {
         let unreached = self.unreached_by.len();
-        self.is_deaf || (unreached >= 2 && unreached * 2 > self.observers)
+        let is_most = unreached >= 2 && unreached * 2 > self.observers;
+        self.is_deaf || is_most || !self.flaws.is_empty()
     }
 }
 
-/// The reason in words, such as `3 of 5 observers get no direct reply from it`.
+/// The reason in words, such as `loss: 3 of 5 observers get no direct reply from it`.
 impl fmt::Display for Degradation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_deaf {
-            return f
-                .write_str("it gets no direct reply from most of the members that it observes");
-        }
         let unreached = self.unreached_by.len();
-        write!(f, "{unreached} of {} observers get no direct reply from it", self.observers)
+        let flaws = if self.flaws.is_empty() { String::new() } else { format!("{}: ", self.flaws) };
+        if self.is_deaf {
+            write!(f, "{flaws}it gets no direct reply from most of the members that it observes")
+        } else if unreached == 0 {
+            write!(f, "{flaws}most of its observers measure it")
+        } else {
+            let observers = self.observers;
+            write!(f, "{flaws}{unreached} of {observers} observers get no direct reply from it")
+        }
     }
 }
 
-/// The known failing links, by the member to which they lead.
+/// The known failing and flawed links, by the member to which they lead.
 #[derive(Debug, Default)]
 pub(crate) struct Failing {
     subjects: BTreeMap<MemberId, Subject>,
@@ -71,11 +83,14 @@ pub(crate) struct Failing {
     held_until: Option<Instant>,
 }
 
-/// The failing links to one run of a member, as reported by their observers.
+/// The failing and flawed links to one run of a member, as reported by their observers.
 #[derive(Debug)]
 struct Subject {
     generation: Generation,
     reported: BTreeMap<MemberId, ReportedLink>,
+    /// The flaws of links, as their observers reported them, and when.
+    flawed: BTreeMap<MemberId, (Flaws, Instant)>,
+    finding: Finding,
     degraded_since: Option<Instant>,
 }
 
@@ -87,8 +102,9 @@ pub(crate) struct ReportedLink {
 }
 
 impl Subject {
-    const fn new(generation: Generation) -> Self {
-        Self { generation, reported: BTreeMap::new(), degraded_since: None }
+    fn new(generation: Generation) -> Self {
+        let (reported, flawed) = (BTreeMap::new(), BTreeMap::new());
+        Self { generation, reported, flawed, finding: Finding::default(), degraded_since: None }
     }
 
     fn update(&mut self, now: Instant, links: &[FailingLink], is_degraded: bool) -> Option<Change> {
@@ -132,11 +148,62 @@ impl Failing {
         subject: (MemberId, Generation),
         links: impl Iterator<Item = FailingLink>,
     ) {
-        let (id, generation) = subject;
-        let known = self.subjects.entry(id).or_insert(Subject::new(generation));
+        let known = self.run(subject);
         known.reported.remove(&from);
         let reported = links.map(|link| (link.observer, ReportedLink { link, heard_at: now }));
         known.reported.extend(reported);
+    }
+
+    /// Replaces the flaws of its link to this run of a member that `from` reported before.
+    pub(crate) fn record_flaws(
+        &mut self,
+        now: Instant,
+        from: MemberId,
+        subject: (MemberId, Generation),
+        flaws: Flaws,
+    ) {
+        let flawed = &mut self.run(subject).flawed;
+        match flaws.is_empty() {
+            true => _ = flawed.remove(&from),
+            false => _ = flawed.insert(from, (flaws, now)),
+        }
+    }
+
+    /// What is known of one run of a member. Links to an earlier one say nothing of it: it may be elsewhere.
+    fn run(&mut self, (id, generation): (MemberId, Generation)) -> &mut Subject {
+        let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
+        if known.generation != generation {
+            *known = Subject::new(generation);
+        }
+        known
+    }
+
+    /// The flaws of the links to this run of a member that others reported, and when.
+    pub(crate) fn flawed(
+        &self,
+        id: MemberId,
+        generation: Generation,
+    ) -> impl Iterator<Item = (MemberId, Flaws, Instant)> {
+        let known = self.subjects.get(&id).filter(|known| known.generation == generation);
+        let flawed = known.into_iter().flat_map(|known| &known.flawed);
+        flawed.map(|(&observer, &(flaws, heard_at))| (observer, flaws, heard_at))
+    }
+
+    /// The flaws of a member that its observers find together, as of when they were last looked at.
+    pub(crate) fn found(&self, id: MemberId) -> Flaws {
+        self.subjects.get(&id).map_or(Flaws::NONE, |known| known.finding.flaws())
+    }
+
+    /// Finds the flaws of this run of a member anew.
+    pub(crate) fn find(
+        &mut self,
+        now: Instant,
+        subject: (MemberId, Generation),
+        observed: &Observed,
+    ) -> Flaws {
+        let known = self.run(subject);
+        known.flawed.retain(|observer, _| observed.by.contains_key(observer));
+        known.finding.update(now, observed)
     }
 
     /// Takes note of the links that fail by now, and whether the member is degraded. Returns the change, if that is one.
@@ -147,21 +214,21 @@ impl Failing {
         links: &[FailingLink],
         is_degraded: bool,
     ) -> Option<Change> {
-        let (id, generation) = subject;
-        let known = self.subjects.entry(id).or_insert(Subject::new(generation));
-        // Links to an earlier run of the process say nothing of this one: it may be elsewhere.
-        if known.generation != generation {
-            *known = Subject::new(generation);
-        }
+        let known = self.run(subject);
         let change = known.update(now, links, is_degraded);
-        if links.is_empty() && !is_degraded {
-            self.subjects.remove(&id);
+        if links.is_empty() && !is_degraded && known.flawed.is_empty() {
+            self.subjects.remove(&subject.0);
         }
         change
     }
 
     pub(crate) fn forget(&mut self, id: MemberId) {
         self.subjects.remove(&id);
+    }
+
+    /// Whether this member stays away, as its own policy has it evicted.
+    pub(crate) const fn is_held(&self) -> bool {
+        self.held_until.is_some()
     }
 
     /// Whether a claim that this member is suspect or dead is left to stand for now: by the policy a degraded member stays

@@ -1,17 +1,17 @@
 //! [`View`]: what the rules of detection see. It answers who observes whom, who is able to judge, and whether a silence may be
 //! this node's own fault; it changes nothing.
 
-use std::{f64::consts::LOG10_E, time::Duration};
+use std::{collections::BTreeMap, f64::consts::LOG10_E, time::Duration};
 
 use phin_accrual::MAX_LOSS;
 
 use crate::{
-    Ctx, Instant, MemberId, MembershipList, Params, SignedVotes,
+    Ctx, Flaws, Instant, MemberId, MembershipList, Params, SignedVotes,
     detect::{
         case::{Case, Cases},
         contacts::Contacts,
         detector::Detector,
-        failing::{Eviction, Failing, FailingLink, ReportedLink},
+        failing::{Eviction, Failing, FailingLink},
         health::LocalHealth,
         reports::Silence,
     },
@@ -296,7 +296,9 @@ impl<'a> View<'a> {
             return Vec::new();
         };
         let reported = self.failing.reported(subject, member.generation());
-        let reported = reported.filter(|reported| self.counts(subject, reported)).map(|r| r.link);
+        let reported = reported
+            .filter(|told| self.counts(subject, told.link.observer, told.heard_at))
+            .map(|told| told.link);
         let own = self.own_failing_link(subject);
         let own = own.filter(|own| self.may_observe(own.observer, subject));
         let mut links: Vec<_> = reported.chain(own).collect();
@@ -304,10 +306,24 @@ impl<'a> View<'a> {
         links
     }
 
+    /// The flaws of the links to a live member as far as we know, that of ours among them.
+    pub(crate) fn flawed_links(self, subject: MemberId) -> BTreeMap<MemberId, Flaws> {
+        let Some(member) = self.list.live(subject) else {
+            return BTreeMap::new();
+        };
+        let reported = self.failing.flawed(subject, member.generation());
+        let reported = reported.filter(|&(by, _, heard_at)| self.counts(subject, by, heard_at));
+        let mut flawed: BTreeMap<_, _> = reported.map(|(by, flaws, _)| (by, flaws)).collect();
+        let own = self.links.flaws(subject);
+        if !own.is_empty() && self.may_observe(self.me(), subject) {
+            flawed.insert(self.me(), own);
+        }
+        flawed
+    }
+
     /// Whether an observer's report of its link to a member still counts.
-    fn counts(self, subject: MemberId, reported: &ReportedLink) -> bool {
-        let observer = reported.link.observer;
-        self.now - reported.heard_at < self.turn() * MAX_SILENT_TURNS
+    fn counts(self, subject: MemberId, observer: MemberId, heard_at: Instant) -> bool {
+        self.now - heard_at < self.turn() * MAX_SILENT_TURNS
             && self.may_observe(observer, subject)
             && self.list.is_alive(observer)
     }

@@ -4,7 +4,7 @@ use serde_json::{from_value, json, to_value};
 
 use super::*;
 use crate::{
-    Config, Degradation, Instant,
+    Config, Degradation, Flaws, Instant,
     member::{
         list::MembershipList,
         record::tests::{id, record, version},
@@ -59,7 +59,7 @@ fn a_degraded_member_has_a_reason() {
         member: Arc::new(member(3, MemberState::Alive)),
         before: None,
         silence: None,
-        degraded: Some(Degradation { unreached_by, observers, is_deaf: false }),
+        degraded: Some(Degradation { unreached_by, observers, is_deaf: false, flaws: Flaws::NONE }),
     };
     let json = to_value(&event).unwrap();
     let ids = [id(1).to_string(), id(2).to_string()];

@@ -20,7 +20,13 @@ fn link(links: &Links) -> &LinkState {
 }
 
 fn reply(sent_at: u64, timeout: u64) -> Reply {
-    Reply { sent_at: at(sent_at), timeout: ms(timeout), is_sample: true, is_overdue: false }
+    Reply {
+        sent_at: at(sent_at),
+        timeout: ms(timeout),
+        is_sample: true,
+        is_overdue: false,
+        is_probe: true,
+    }
 }
 
 #[test]

@@ -101,6 +101,12 @@ impl Transition {
             })
     }
 
+    /// Whether the member states flaws, or no longer does.
+    pub(crate) fn concerns_flaws(&self) -> bool {
+        let had = self.before.as_ref().is_some_and(|before| !before.flaws().is_empty());
+        self.is_record && self.is_live() && (had || !self.after.flaws().is_empty())
+    }
+
     /// Whether the member was dead, and is back.
     pub(crate) fn is_return(&self) -> bool {
         self.state_before() == Some(MemberState::Dead) && self.is_live()

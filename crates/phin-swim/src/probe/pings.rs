@@ -68,8 +68,9 @@ impl Ping {
 
     /// Its reply, if one arrives now.
     pub(crate) const fn reply(&self) -> Reply {
-        let Self { sent_at, timeout, is_sample, is_overdue, .. } = *self;
-        Reply { sent_at, timeout, is_sample, is_overdue }
+        let Self { sent_at, timeout, is_sample, is_overdue, purpose, .. } = *self;
+        let is_probe = matches!(purpose, Purpose::Probe);
+        Reply { sent_at, timeout, is_sample, is_overdue, is_probe }
     }
 
     pub(crate) fn record_helpers(&mut self, helpers: Vec<MemberId>) {
@@ -165,7 +166,7 @@ impl Pings {
         let pings = self.pings.values_mut().filter(|ping| ping.target == id);
         for ping in pings.filter(|ping| ping.is_overdue && !ping.is_lost && ping.sent_at <= until) {
             ping.is_lost = true;
-            link.estimator.record_miss();
+            link.record_lost(ping.reply());
         }
     }
 

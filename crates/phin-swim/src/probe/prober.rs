@@ -166,14 +166,22 @@ impl Prober<'_> {
         match channel {
             Channel::Datagram => {
                 if ping.is_lost {
-                    link.estimator.retract_miss();
+                    link.retract_lost(ping.reply());
                 }
-                link.record_reply(self.ctx.now, ping.reply());
+                let took = link.record_reply(self.ctx.now, ping.reply());
+                took.into_iter().for_each(|took| self.learn_delay(ping.target, took));
             }
             // The datagram was lost, unless its reply follows.
-            Channel::Stream if !ping.is_lost => link.estimator.record_miss(),
+            Channel::Stream if !ping.is_lost => link.record_lost(ping.reply()),
             Channel::Stream => {}
         }
+    }
+
+    /// A reply took so long. A known stall, of the member or of this node, explains twice its length.
+    fn learn_delay(&mut self, id: MemberId, took: Duration) {
+        let Senses { links, health, .. } = &mut *self.senses;
+        let stall = links.advertised_stall(id).max(health.longest_stall());
+        links.record_delay(id, took, (self.ctx.params.pause_tolerance / 8).max(stall * 2));
     }
 
     /// Does what a member was pinged for, as it answered.
@@ -216,7 +224,7 @@ impl Prober<'_> {
         if let Some(link) = self.senses.links.get_mut(ping.target)
             && link.last_heard >= Some(ping.sent_at)
         {
-            link.estimator.record_miss();
+            link.record_lost(ping.reply());
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     data::map::Head,
     expel::statement::StatementBody,
     leadership::refusal::{Refusal, Why},
+    member::flaws::FlawBits,
     publish::publication::{Publication, check_coalesce},
     query::{
         reply::Reply,
@@ -130,6 +131,9 @@ impl Part {
             Self::Expulsion(statement) => write(out, 44, StatementBody::from(&**statement)),
             Self::ExpulsionsFingerprint(fingerprint) => write(out, 45, fingerprint),
             Self::ExpulsionsWant(known) => write(out, 46, known),
+            Self::Flawed { subject, version, flaws } => {
+                write(out, 47, (subject, version, FlawBits::from(*flaws)))
+            }
             Self::Send(sent) => write(out, 27, sent),
             Self::SendAck { ticket, answer } => write(out, 28, (ticket, answer)),
         }
@@ -213,6 +217,11 @@ fn decode_part(
         }
         45 => read(input, Part::ExpulsionsFingerprint),
         46 => read(input, Part::ExpulsionsWant),
+        47 => read(input, |(subject, version, flaws): (_, _, FlawBits)| Part::Flawed {
+            subject,
+            version,
+            flaws: flaws.into(),
+        }),
         48 => read(input, |(claim, digest)| Part::Certified { claim, digest }),
         49 => read(input, |(subject, version)| Part::VerdictWant { subject, version }),
         27 => read(input, Part::Send),

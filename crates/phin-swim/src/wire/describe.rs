@@ -73,6 +73,10 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             let links: Vec<_> = links.iter().map(|link| name(link.observer)).collect();
             format!("failing {} {} links={}", name(*subject), version(*of), links.join(","))
         }
+        Part::Flawed { subject, version: of, flaws } => {
+            let flaws = if flaws.is_empty() { "none".to_owned() } else { flaws.to_string() };
+            format!("flawed {} {} {flaws}", name(*subject), version(*of))
+        }
         Part::Join => "join".to_owned(),
         Part::JoinReply(Ok(())) => "join-reply admitted".to_owned(),
         Part::JoinReply(Err(refusal)) => format!("join-reply refused: {refusal}"),

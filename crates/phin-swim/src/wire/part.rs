@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{BUCKETS, Fingerprint, Round, Sequence, field};
 use crate::{
-    FailingLink, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId, MemberState,
-    Office, OfficeRules, QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
-    Version, Vote,
+    FailingLink, Flaws, Generation, Incarnation, Instant, JoinRefusal, Member, MemberId,
+    MemberState, Office, OfficeRules, QueryId, Record, Revision, Signature, Silence, Term, Ticket,
+    Topic, Version, Vote,
     data::map::Head,
     detect::{
         proof::{Nonce, Proof},
@@ -399,6 +399,8 @@ pub(crate) enum Part {
     Forget(Claim),
     /// These links to a member fail, though it lives; mine among them, or else mine works.
     Failing { subject: MemberId, version: Version, links: Vec<FailingLinkBody> },
+    /// My link to a member has these flaws, or none any more.
+    Flawed { subject: MemberId, version: Version, flaws: Flaws },
     /// The fingerprint of the data that I have of live members; beside a ping or an ack.
     DataFingerprint(Fingerprint),
     /// I have this data.
@@ -485,6 +487,7 @@ impl Part {
             | Self::Want(_)
             | Self::Leave { .. }
             | Self::Failing { .. }
+            | Self::Flawed { .. }
             | Self::DataFingerprint(_)
             | Self::DataNews(_)
             | Self::DataWant(_)

@@ -8,8 +8,8 @@ use super::{
     *,
 };
 use crate::{
-    Generation, JoinRefusal, MemberState, Message, OfficeRules, PublishRequest, QueryAnswer,
-    QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
+    Flaw, Flaws, Generation, JoinRefusal, MemberState, Message, OfficeRules, PublishRequest,
+    QueryAnswer, QueryId, Record, Revision, Signature, Silence, Term, Ticket, Topic,
     data::map::Head,
     detect::{
         proof::{Nonce, Proof},
@@ -183,6 +183,8 @@ pub(crate) fn samples() -> Vec<Part> {
         expulsion(None, Standing::Readmitted, None),
         Part::ExpulsionsFingerprint(Fingerprint(u64::MAX)),
         Part::ExpulsionsWant(vec![(id(3), u64::MAX), (id(4), 1)]),
+        Part::Flawed { subject, version, flaws: Flaws::NONE },
+        Part::Flawed { subject, version, flaws: [Flaw::Loss, Flaw::OneWay].into_iter().collect() },
     ]
 }
 
@@ -250,7 +252,7 @@ fn read(payload: &[u8]) -> Result<Decoded, DecodeError> {
 }
 
 /// The kinds that this release knows.
-const KINDS: [std::ops::RangeInclusive<u8>; 3] = [1..=42, 44..=46, 48..=49];
+const KINDS: [std::ops::RangeInclusive<u8>; 2] = [1..=42, 44..=49];
 
 /// A payload of raw bytes after the version.
 fn raw(body: &[u8]) -> Vec<u8> {

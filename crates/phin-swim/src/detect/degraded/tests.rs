@@ -2,9 +2,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    Config,
-    link::Run,
-    member::record::tests::{id, version},
+    Config, Output,
+    link::{Reply, Run},
+    member::record::{
+        Record,
+        tests::{TestKeys, id, statement, version},
+    },
     testing::{Rooms, at, ms, peer},
 };
 
@@ -163,6 +166,8 @@ fn a_member_to_which_more_than_half_of_the_links_fail_is_degraded() {
             rooms.detector.failing.record(at(10_000), id(2), run, [].into_iter());
             rooms.detector.failing.record(at(10_000), id(3), run, [].into_iter());
             rooms.degraded().review_links_of(id(1));
+            assert!(rooms.effects().is_empty(), "they may fail again soon");
+            rooms.at(40_000).degraded().review_links_of(id(1));
             assert_eq!(rooms.effects(), ["announce n1 Recovered"]);
         }
     }
@@ -187,7 +192,8 @@ fn a_node_that_reaches_few_of_its_subjects_is_degraded_itself() {
     fail(&mut rooms, 3, 3_000);
     told(&mut rooms, 4, &[2]);
     rooms.degraded().review_links();
-    assert_eq!(rooms.effects(), ["announce n0 Degraded", "ReviewLinks(n4)"]);
+    let stated = "apply n0 v0.1 alive";
+    assert_eq!(rooms.effects(), ["announce n0 Degraded", stated, "ReviewLinks(n4)"]);
     assert!(rooms.degraded().reason(id(0)).is_deaf && !rooms.degraded().reason(id(4)).is_deaf);
     for node in [1, 2, 3] {
         rooms.senses.links.get_mut(id(node)).unwrap().unanswered = None;
@@ -248,4 +254,188 @@ fn members_are_unreached_to_which_a_link_fails_as_observed_or_told() {
         unreached(rooms.see()).iter().map(|u| (u.id, observers(&u.links))).collect();
     assert_eq!(found.len(), 2);
     assert!(found.contains(&(id(1), vec![0])) && found.contains(&(id(2), vec![3, 4])));
+}
+
+/// Lost probes of a member, whose link is measured like those to the others.
+fn lose(rooms: &mut Rooms, node: u8, probes: u64) {
+    (1..5).for_each(|other| rooms.measure(other));
+    let link = rooms.senses.links.get_mut(id(node)).unwrap();
+    (0..probes).for_each(|sent| link.record_lost(probe(sent)));
+}
+
+fn probe(sent_at: u64) -> Reply {
+    let (sent_at, timeout) = (at(sent_at), ms(100));
+    Reply { sent_at, timeout, is_sample: true, is_overdue: false, is_probe: true }
+}
+
+/// The reports on flaws that are sent.
+fn reports(rooms: &mut Rooms) -> Vec<String> {
+    sorted(rooms.effects().into_iter().filter(|effect| effect.contains("flawed")).collect())
+}
+
+#[test]
+fn flaws_of_a_link_are_told_to_its_observers_and_by_stream_to_the_subject_once_in_a_turn() {
+    let mut rooms = Rooms::of(5);
+    let report = |flaws| {
+        let to = [2, 3, 4].map(|node| format!("to n{node}: flawed n1 v0.0 {flaws}"));
+        let by_stream = format!("by stream to n1: flawed n1 v0.0 {flaws}");
+        sorted(to.into_iter().chain([by_stream]).collect())
+    };
+    lose(&mut rooms, 1, 5);
+    // A turn takes 5 s.
+    for (millis, is_told) in [(10_000, true), (14_900, false), (15_000, true), (15_500, false)] {
+        rooms.at(millis).degraded().review_links();
+        let expected = if is_told { report("loss") } else { vec![] };
+        assert_eq!(reports(&mut rooms), expected, "{millis}");
+    }
+    let link = rooms.senses.links.get_mut(id(1)).unwrap();
+    (0..10).for_each(|_| _ = link.record_reply(at(15_500), probe(15_490)));
+    rooms.degraded().review_links();
+    assert_eq!(reports(&mut rooms), report("none"));
+    rooms.degraded().review_links();
+    assert!(reports(&mut rooms).is_empty(), "once");
+}
+
+#[test]
+fn a_link_is_probed_once_more_while_it_is_not_sure_whether_it_has_a_flaw() {
+    type Change = fn(&mut Rooms);
+    // The situation, how many probes are lost; whether the member is probed.
+    let cases: [(&str, Change, u64, bool); 5] = [
+        ("all well", |_| {}, 0, false),
+        ("one is lost", |_| {}, 1, true),
+        ("it is sure", |_| {}, 5, false),
+        ("this node may not hear", |r| r.senses.health.record_silent_helpers(8), 1, false),
+        ("there is no other link", |r| (2..5).for_each(|n| r.senses.links.remove(id(n))), 1, false),
+    ];
+    for (what, change, lost, is_probed) in cases {
+        let mut rooms = Rooms::of(5);
+        lose(&mut rooms, 1, lost);
+        change(&mut rooms);
+        rooms.degraded().review_links();
+        let found = rooms.effects();
+        let is_found = found.iter().any(|effect| effect.starts_with("Ping"));
+        assert_eq!(is_found, is_probed, "{what}: {found:?}");
+    }
+}
+
+#[test]
+fn a_report_of_flaws_counts_of_an_observer_of_this_run_to_other_observers_and_the_subject() {
+    // The author, the member and its generation, how long ago it came; whether it counts, and what is counted.
+    let cases = [
+        (2, 1, 0, 0, true, 0),
+        (2, 0, 0, 0, true, 0),
+        (2, 1, 0, 17_999, true, 0),
+        // After three turns, of 6 s each.
+        (2, 1, 0, 18_000, false, 0),
+        (2, 1, 1, 0, false, 1),
+        (77, 1, 0, 0, false, 0),
+        (2, 77, 0, 0, false, 1),
+        (1, 1, 0, 0, false, 1),
+    ];
+    for (from, subject, generation, age, counts, unknown) in cases {
+        let mut rooms = Rooms::of(6);
+        let (run, flaws) = (version(generation, 0), Flaw::Loss.into());
+        rooms.degraded().handle_flawed(id(from), id(subject), run, flaws);
+        assert_eq!(rooms.ctx.stats.unknown_subjects, unknown, "n{from} of n{subject}");
+        rooms.at(10_000 + age);
+        let found = rooms.see().flawed_links(id(subject));
+        assert_eq!(found.contains_key(&id(from)), counts, "n{from} of n{subject}");
+        rooms.degraded().handle_flawed(id(from), id(subject), run, Flaws::NONE);
+        assert!(rooms.see().flawed_links(id(subject)).is_empty());
+    }
+}
+
+#[test]
+fn a_node_states_the_flaws_that_most_of_its_observers_find() {
+    let mut rooms = Rooms::of(5);
+    let find = |rooms: &mut Rooms, from, flaws| {
+        rooms.degraded().handle_flawed(id(from), id(0), version(0, 0), flaws);
+    };
+    [1, 2].into_iter().for_each(|from| find(&mut rooms, from, Flaw::Loss.into()));
+    assert!(rooms.effects().is_empty(), "half of them");
+    find(&mut rooms, 3, Flaw::Loss.into());
+    rooms.run();
+    find(&mut rooms, 4, Flaw::Loss.into());
+    rooms.run();
+    assert_eq!(rooms.list.me().flaws(), Flaw::Loss.into());
+    assert_eq!(rooms.list.me().version(), version(0, 1));
+    assert_eq!(rooms.ctx.stats.flaws_stated, 1);
+    for from in 1..5 {
+        rooms.at(20_000);
+        find(&mut rooms, from, Flaws::NONE);
+    }
+    rooms.at(49_999).degraded().review_links();
+    rooms.run();
+    assert_eq!(rooms.list.me().flaws(), Flaw::Loss.into(), "they may find it again soon");
+    rooms.at(50_000).degraded().review_links();
+    rooms.run();
+    assert_eq!(rooms.list.me().flaws(), Flaws::NONE);
+}
+
+#[test]
+fn a_node_that_is_not_reached_but_receives_states_that_one_way_is_cut() {
+    // When the observers were last heard that do not reach this node since 9.5 s; its flaws.
+    let cases =
+        [(9_499, Flaw::Loss.into()), (9_500, [Flaw::Loss, Flaw::OneWay].into_iter().collect())];
+    for (heard_at, flaws) in cases {
+        let mut rooms = Rooms::of(5);
+        for node in [1, 2, 3] {
+            rooms.detector.contacts.record_heard(id(node), at(heard_at));
+            rooms.degraded().handle_failing(id(node), id(0), version(0, 0), &[body(node, 500)]);
+        }
+        rooms.run();
+        assert_eq!(rooms.list.me().flaws(), flaws, "{heard_at}");
+        assert_eq!(rooms.degraded().reason(id(0)).flaws, flaws);
+    }
+}
+
+#[test]
+fn all_report_a_member_that_states_flaws_once_and_when_it_no_longer_does() {
+    let mut rooms = Rooms::of(40);
+    let far = (1..40).find(|&node| !rooms.see().subjects().contains(&id(node))).unwrap();
+    let mut states = |incarnation, flaws: Flaws| {
+        let said = statement(far, version(0, incarnation));
+        let record = Record::sign(Statement { flaws, ..said }, &TestKeys(far.into()));
+        rooms.apply(News::Record { record, state: MemberState::Alive }, Source::Ourselves);
+        rooms.run();
+        let outputs = std::mem::take(&mut rooms.outputs).into_iter();
+        let events = outputs.filter_map(|output| match output {
+            Output::Event(event) => Some((event.change, event.degraded.map(|why| why.flaws))),
+            _ => None,
+        });
+        let is_listed = unreached(rooms.see()).iter().any(|known| known.id == id(far));
+        (events.collect::<Vec<_>>(), is_listed)
+    };
+    let (loss, both) = (Flaw::Loss.into(), [Flaw::Loss, Flaw::OneWay].into_iter().collect());
+    assert_eq!(states(1, Flaws::NONE), (vec![], false));
+    assert_eq!(states(2, loss), (vec![(crate::Change::Degraded, Some(loss))], true));
+    assert_eq!(states(3, both), (vec![], true));
+    assert_eq!(states(4, Flaws::NONE), (vec![(crate::Change::Recovered, None)], false));
+}
+
+#[test]
+fn a_member_is_evicted_for_its_flaws_by_observers_that_find_them_with_most_others() {
+    let dead = "apply n1 dead Ourselves";
+    // How many probes this node lost, which others find flaws; whether it evicts the member.
+    let cases: [(u64, Nodes, bool); 4] =
+        [(5, &[2, 3], true), (5, &[2], false), (5, &[], false), (0, &[2, 3, 4], false)];
+    for (lost, others, is_evicted) in cases {
+        let evict_degraded_after = Some(Duration::from_secs(4));
+        let mut rooms = Rooms::with(5, Config { evict_degraded_after, ..Config::lan() });
+        let flaws = Flaw::Loss.into();
+        let said = statement(1, version(0, 1));
+        let record = Record::sign(Statement { flaws, ..said }, &TestKeys(1));
+        rooms.apply(News::Record { record, state: MemberState::Alive }, Source::Ourselves);
+        rooms.run();
+        rooms.outputs.clear();
+        for &from in others {
+            rooms.degraded().handle_flawed(id(from), id(1), version(0, 1), flaws);
+        }
+        lose(&mut rooms, 1, lost);
+        rooms.at(13_999).degraded().review_links();
+        rooms.degraded().review_links_of(id(1));
+        assert!(!rooms.effects().contains(&dead.to_owned()), "not yet");
+        rooms.at(14_000).degraded().review_links_of(id(1));
+        assert_eq!(rooms.effects().contains(&dead.to_owned()), is_evicted, "{lost} {others:?}");
+    }
 }

@@ -1,0 +1,177 @@
+//! [`Quality`]: whether a link loses, or delays, clearly more than the other links of this node.
+//!
+//! Each answer and each loss of a probe multiplies the odds that the link has a flaw (a cumulative sum with a floor and a cap:
+//! Page, Biometrika 1954). So a link is judged by as few probes as its loss allows, and at a rate of false alarms that follows from
+//! the threshold. Loss on all links at once is the network's or this node's own, and no flaw of any of them.
+
+use std::{f64::consts::LN_2, time::Duration};
+
+use phin_accrual::{LinkEstimator, ln};
+
+use crate::{Flaw, Flaws, Instant};
+
+/// The latest probes on a link, and what they show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Quality {
+    lost: Outcomes,
+    slow: Outcomes,
+    /// When the latest of the lost probes were sent, whose replies may still come.
+    lost_lately: Vec<Instant>,
+    /// How long a reply usually takes. It falls quickly and rises slowly, so that a link that became slow counts as slow for long.
+    usual_delay: Option<Duration>,
+    /// As last reviewed.
+    pub(crate) flaws: Flaws,
+    /// When the flaws were last reported to others; `None` if they know of none.
+    pub(crate) told_at: Option<Instant>,
+}
+
+/// The latest outcomes of one kind: whether each was bad, the latest in the lowest bit.
+#[derive(Clone, Copy, Debug, Default)]
+struct Outcomes {
+    bad: u64,
+    count: u32,
+}
+
+/// How sure it is whether a link has a flaw.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Certainty {
+    Sure,
+    /// More probes are wanted.
+    Unsure,
+}
+
+/// The behaviour of the other links of a node: half of them are no better.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual {
+    loss: f64,
+    delay: Duration,
+}
+
+impl Usual {
+    /// The lower medians of these links, of which each has a sample.
+    pub(crate) fn of<'a>(links: impl Iterator<Item = &'a LinkEstimator> + Clone) -> Option<Self> {
+        let mut losses: Vec<_> = links.clone().map(LinkEstimator::loss).collect();
+        let mut delays: Vec<_> = links.filter_map(LinkEstimator::round_trip).collect();
+        let (middle, last) = (losses.len().checked_sub(1)? / 2, delays.len().checked_sub(1)? / 2);
+        let (_, &mut loss, _) = losses.select_nth_unstable_by(middle, f64::total_cmp);
+        let (_, &mut delay, _) = delays.select_nth_unstable(last);
+        Some(Self { loss, delay })
+    }
+
+    /// The share of probes without a reply that is no flaw.
+    pub(crate) const fn loss(self) -> f64 {
+        (self.loss * LOSS_MARGIN).clamp(MIN_USUAL_LOSS, MAX_USUAL_LOSS)
+    }
+
+    pub(crate) const fn delay(self) -> Duration {
+        self.delay
+    }
+}
+
+impl Outcomes {
+    fn push(&mut self, is_bad: bool) {
+        self.bad = (self.bad << 1) | u64::from(is_bad);
+        self.count = (self.count + 1).min(u64::BITS);
+    }
+
+    /// Takes back the bad outcome after which so many others followed.
+    fn retract(&mut self, later: usize) {
+        let mut places = (0..u64::BITS).filter(|place| self.bad >> place & 1 == 1);
+        if let Some(place) = places.nth(later) {
+            let newer = (1 << place) - 1;
+            self.bad = (self.bad >> 1 & !newer) | (self.bad & newer);
+            self.count -= 1;
+        }
+    }
+
+    /// The logarithm of the odds that the link is flawed, against a link on which this share of outcomes is bad.
+    ///
+    /// A flaw is assumed to spoil half of the outcomes that were good: then each good one halves the odds.
+    fn excess(self, usual: f64) -> f64 {
+        let bad = ln((1.0 + usual) / (2.0 * usual));
+        (0..self.count).rev().fold(0.0, |sum: f64, place| match self.bad >> place & 1 {
+            1 => (sum + bad).min(ALARM),
+            _ => (sum - LN_2).max(0.0),
+        })
+    }
+}
+
+impl Quality {
+    pub(crate) fn record_answered(&mut self) {
+        self.lost.push(false);
+    }
+
+    pub(crate) fn record_lost(&mut self, sent_at: Instant) {
+        self.lost.push(true);
+        self.lost_lately.truncate(MAX_LOST_LATELY - 1);
+        self.lost_lately.insert(0, sent_at);
+    }
+
+    /// The probe of that moment counts as lost, if it is known any more, and is answered all the same.
+    pub(crate) fn retract_lost(&mut self, sent_at: Instant) {
+        if let Some(later) = self.lost_lately.iter().position(|&at| at == sent_at) {
+            self.lost_lately.remove(later);
+            self.lost.retract(later);
+        }
+    }
+
+    /// A reply took so long, where that is the link's own. It is slow if that is longer than `floor`, and several times as long
+    /// as on this link before and on the others.
+    pub(crate) fn record_delay(
+        &mut self,
+        took: Duration,
+        floor: Duration,
+        others: Option<Duration>,
+    ) {
+        let usual = *self.usual_delay.get_or_insert(took);
+        let longest = floor.max(usual * SLOWER).max(others.unwrap_or(took) * SLOWER);
+        self.slow.push(took > longest);
+        self.usual_delay = Some(match took < usual {
+            true => usual - (usual - took) / 4,
+            false => took.min(usual.mul_f64(RISE)),
+        });
+    }
+
+    /// Whether no probe was bad lately, and no flaw is known.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.lost.bad == 0 && self.slow.bad == 0 && self.flaws.is_empty()
+    }
+
+    /// Finds the flaws anew, where the other links lose this share of probes.
+    pub(crate) fn review(&mut self, usual_loss: f64) -> Certainty {
+        let kinds = [
+            (Flaw::Loss, self.lost.excess(usual_loss)),
+            (Flaw::Latency, self.slow.excess(MIN_USUAL_LOSS)),
+        ];
+        let before = self.flaws;
+        let is_found = |&(flaw, excess): &(Flaw, f64)| {
+            excess >= ALARM || (excess >= CLEAR && before.contains(flaw))
+        };
+        self.flaws = kinds.iter().filter(|kind| is_found(kind)).map(|kind| kind.0).collect();
+        let is_unsure = kinds.iter().any(|&(_, excess)| (UNSURE..ALARM).contains(&excess));
+        if is_unsure { Certainty::Unsure } else { Certainty::Sure }
+    }
+}
+
+/// The link has a flaw once the odds are e^8, or 3,000 to 1. Larger odds are not counted, so that it recovers as soon as any.
+const ALARM: f64 = 8.0;
+/// It has the flaw no longer below these odds, 55 to 1: after six answers more than what outweighs the losses among them.
+const CLEAR: f64 = 4.0;
+/// From these odds on the link is probed once in each period until it is sure: after one loss if the other links lose little.
+const UNSURE: f64 = 1.5;
+/// A share of probes without a reply up to this many times that of the other links is no flaw.
+const LOSS_MARGIN: f64 = 1.25;
+/// With fewer losses than this, no link is flawed, however good the others are.
+const MIN_USUAL_LOSS: f64 = 0.1;
+/// Where the other links lose more than this, none can be worse.
+const MAX_USUAL_LOSS: f64 = 0.9;
+/// A reply is slow if it takes this many times as long as usual.
+const SLOWER: u32 = 4;
+/// How much the usual delay rises with each longer one: a link four times as slow is the usual one after 460 replies, which is
+/// about an hour.
+const RISE: f64 = 1.003;
+/// So many lost probes may still be answered.
+const MAX_LOST_LATELY: usize = 4;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::testing::{at, ms};
+
+/// A link with these outcomes, `x` for each lost probe, and its review where the others lose this share.
+fn reviewed(outcomes: &str, usual_loss: f64) -> (Quality, Certainty) {
+    let mut quality = Quality::default();
+    for (sent_at, outcome) in (0..).zip(outcomes.chars()) {
+        match outcome {
+            'x' => quality.record_lost(at(sent_at)),
+            _ => quality.record_answered(),
+        }
+    }
+    let certainty = quality.review(usual_loss);
+    (quality, certainty)
+}
+
+#[test]
+fn a_link_is_flawed_if_it_loses_far_more_than_the_others() {
+    use Certainty::{Sure, Unsure};
+    // The outcomes, the usual loss; whether the link is flawed, and whether that is sure.
+    let cases = [
+        ("", 0.1, false, Sure),
+        ("........", 0.1, false, Sure),
+        ("x", 0.1, false, Unsure),
+        ("x.", 0.1, false, Sure),
+        ("xxxx", 0.1, false, Unsure),
+        ("xxxxx", 0.1, true, Sure),
+        ("x.xx.xxx.x", 0.1, true, Sure),
+        ("x...x..x....x...x", 0.1, false, Unsure),
+        ("x", 0.25, false, Sure),
+        ("xxxxxxxx", 0.25, false, Unsure),
+        ("xxxxxxxxx", 0.25, true, Sure),
+        ("xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx", 0.9, false, Unsure),
+    ];
+    for (outcomes, usual, is_flawed, certainty) in cases {
+        let (quality, found) = reviewed(outcomes, usual);
+        let flaws = if is_flawed { Flaw::Loss.into() } else { Flaws::NONE };
+        assert_eq!((quality.flaws, found), (flaws, certainty), "{outcomes} {usual}");
+    }
+}
+
+#[test]
+fn a_flawed_link_recovers_after_six_answers_and_is_probed_more_meanwhile() {
+    let (mut quality, _) = reviewed("xxxxxxxxxxxxxxxxxxxxxxxx", 0.1);
+    for answers in 1..=12 {
+        quality.record_answered();
+        let certainty = quality.review(0.1);
+        assert_eq!(quality.flaws.contains(Flaw::Loss), answers < 6, "{answers}");
+        assert_eq!(certainty == Certainty::Unsure, answers < 10, "{answers}");
+    }
+}
+
+#[test]
+fn a_probe_that_is_answered_late_was_not_lost() {
+    let (mut quality, _) = reviewed("xxxx.x", 0.1);
+    quality.retract_lost(at(2));
+    assert_eq!((quality.lost.bad, quality.lost.count), (0b1_1101, 5));
+    quality.retract_lost(at(2));
+    quality.retract_lost(at(0));
+    assert_eq!(quality.lost.count, 5, "it was taken back, or is not remembered");
+    quality.retract_lost(at(5));
+    assert_eq!((quality.lost.bad, quality.lost.count), (0b1110, 4));
+}
+
+#[test]
+fn a_reply_is_slow_if_it_took_far_longer_than_before_and_than_those_of_others() {
+    // How long replies took before, the floor, how long those of others take, how long this one took; whether that is slow.
+    let cases = [
+        (2, 125, 2, 500, true),
+        (2, 125, 2, 125, false),
+        (2, 125, 2, 126, true),
+        (200, 125, 2, 500, false),
+        (100, 125, 2, 500, true),
+        (2, 125, 150, 500, false),
+        (2, 1_000, 2, 500, false),
+    ];
+    for (before, floor, others, took, is_slow) in cases {
+        let mut quality = Quality::default();
+        (0..20).for_each(|_| quality.record_delay(ms(before), ms(floor), Some(ms(others))));
+        (0..5).for_each(|_| quality.record_delay(ms(took), ms(floor), Some(ms(others))));
+        quality.review(0.1);
+        assert_eq!(quality.flaws.contains(Flaw::Latency), is_slow, "{before} {took}");
+    }
+}
+
+#[test]
+fn a_link_that_stays_slow_is_usual_after_some_hundred_replies() {
+    let mut quality = Quality::default();
+    quality.record_delay(ms(100), ms(125), Some(ms(2)));
+    let mut is_flawed = |replies: usize| {
+        (0..replies).for_each(|_| quality.record_delay(ms(500), ms(125), Some(ms(2))));
+        quality.review(0.1);
+        !quality.flaws.is_empty()
+    };
+    assert_eq!(
+        [is_flawed(4), is_flawed(1), is_flawed(60), is_flawed(60)],
+        [false, true, true, false]
+    );
+}
+
+#[test]
+fn loss_on_all_links_is_a_flaw_of_none() {
+    let usual = |losses: &[f64]| {
+        let links: Vec<_> = losses.iter().map(|&loss| measured(loss)).collect();
+        Usual::of(links.iter()).map(|usual| (usual.loss() * 100.0).round())
+    };
+    assert_eq!(usual(&[]), None);
+    assert_eq!(usual(&[0.0]), Some(10.0), "at least");
+    assert_eq!(usual(&[0.0, 0.5]), Some(10.0), "the lower of two");
+    assert_eq!(usual(&[0.5, 0.5, 0.0]), Some(61.0));
+    assert_eq!(usual(&[0.9, 0.9]), Some(90.0), "at most");
+}
+
+/// The estimate of a link that loses this share.
+fn measured(loss: f64) -> LinkEstimator {
+    let mut link = LinkEstimator::new(ms(2));
+    for number in 0..1_000 {
+        match f64::from(number) * loss % 1.0 < loss && loss > 0.0 {
+            true => link.record_miss(),
+            false => link.record_reply(ms(2)),
+        }
+    }
+    link
+}
+
+/// With a tenth of all packets lost, a fifth of the probes have no answer, on all links alike. The links of an observer are then
+/// flawed for less than a thousandth of the time, each on its own: so half of the observers of a member hardly ever agree.
+#[test]
+fn links_that_all_lose_a_tenth_of_the_packets_are_flawed_for_less_than_a_thousandth_of_the_time() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut links = vec![(LinkEstimator::new(ms(2)), Quality::default()); 8];
+    let (mut flawed, mut reviews) = (0, 0);
+    for turn in 0..40_000 {
+        for (link, quality) in &mut links {
+            match rng.random_bool(0.19) {
+                true => {
+                    link.record_miss();
+                    quality.record_lost(at(turn));
+                }
+                false => {
+                    link.record_reply(ms(2));
+                    quality.record_answered();
+                }
+            }
+        }
+        for place in 0..links.len() {
+            let others = (0..links.len()).filter(|&other| other != place);
+            let usual = Usual::of(others.map(|other| &links[other].0)).unwrap();
+            links[place].1.review(usual.loss());
+            flawed += u32::from(!links[place].1.flaws.is_empty());
+            reviews += 1;
+        }
+    }
+    assert!(flawed * 1_000 < reviews, "{flawed} of {reviews}");
+}
