@@ -30,6 +30,8 @@ pub struct Ledger {
     pub isolated: Vec<(Instant, NodeId)>,
     /// When the first member reported the second as degraded.
     pub degraded: Vec<(Instant, NodeId, NodeId)>,
+    /// Those of these reports that no fault explains.
+    pub wrongly_degraded: Vec<(Instant, NodeId, NodeId)>,
     /// When the first member reported the second as degraded no longer.
     pub recovered: Vec<(Instant, NodeId, NodeId)>,
     /// The time after a fault during which its consequences are excused.
@@ -104,6 +106,7 @@ impl Default for Ledger {
             first_suspected: Vec::new(),
             isolated: Vec::new(),
             degraded: Vec::new(),
+            wrongly_degraded: Vec::new(),
             recovered: Vec::new(),
             grace: GRACE,
             evicted: BTreeSet::new(),
@@ -210,12 +213,37 @@ impl Ledger {
         }
     }
 
+    /// Records that a member is reported as degraded. Links are measured over a while, so faults explain it for longer than a
+    /// verdict. If many others have faults, they may be most of the observers of one that has none.
+    pub(crate) fn record_degraded(
+        &mut self,
+        truth: &Truth,
+        now: Instant,
+        observer: NodeId,
+        subject: NodeId,
+    ) {
+        self.degraded.push((now, observer, subject));
+        let running: Vec<_> = truth.running().collect();
+        let is_healthy = |&id: &NodeId| {
+            truth.is_healthy(id, now, LINKS_MEASURED_OVER)
+                && !truth.is_on_troubled_host(id, now, LINKS_MEASURED_OVER)
+                && !truth.was_cut_off(id)
+                && !truth.are_separated(id, subject, now, LINKS_MEASURED_OVER)
+        };
+        let healthy = running.iter().filter(|&id| is_healthy(id)).count();
+        if is_healthy(&subject) && is_healthy(&observer) && healthy * 4 >= running.len() * 3 {
+            self.wrongly_degraded.push((now, observer, subject));
+        }
+    }
+
     /// False verdicts that no fault excuses.
     pub fn unexcused(&self) -> impl Iterator<Item = &FalseVerdict> {
         self.false_deaths.iter().filter(|verdict| !verdict.is_excused)
     }
 }
 
+/// How long a fault may show in what is known of links.
+const LINKS_MEASURED_OVER: Duration = Duration::from_secs(120);
 /// The default time after a fault during which its consequences are excused: a verdict made just before its end is
 /// still under way.
 const GRACE: Duration = Duration::from_secs(5);

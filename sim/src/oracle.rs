@@ -25,6 +25,7 @@ mod offices_sound;
 mod self_alive;
 mod suspicions;
 mod wrongly_dead;
+mod wrongly_degraded;
 
 pub use accuracy::Accuracy;
 pub use completeness::Completeness;
@@ -41,6 +42,7 @@ pub use offices_sound::OfficesSound;
 pub use self_alive::SelfAlive;
 pub use suspicions::Suspicions;
 pub use wrongly_dead::WronglyDead;
+pub use wrongly_degraded::WronglyDegraded;
 
 /// Watches a run for violations.
 pub trait Oracle: Send {

@@ -12,7 +12,7 @@ use crate::{
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
         MessagesComplete, MessagesSound, NoReturn, OfficesHeld, OfficesSound, SelfAlive,
-        Suspicions, WronglyDead,
+        Suspicions, WronglyDead, WronglyDegraded,
     },
     protocols::{ProtocolKind, SettingsError},
     simulation::{Setup, Simulation},
@@ -282,6 +282,7 @@ impl Scenario {
             run.watch(Box::new(WronglyDead::new(bound, since)));
         }
         run.watch(Box::new(accuracy));
+        run.watch(Box::new(WronglyDegraded::default()));
         if let Some(max) = expect.suspicions_in_minute {
             run.watch(Box::new(Suspicions::new(max)));
         }

@@ -10,6 +10,8 @@ pub struct Truth {
     nodes: Vec<TrueNode>,
     separations: Vec<Separation>,
     liars: BTreeSet<NodeId>,
+    /// Members that were cut off from most of their observers.
+    cut_off: BTreeSet<NodeId>,
     /// The members that started without what they had promised.
     forgetful: BTreeSet<NodeId>,
     /// The members that drain.
@@ -100,6 +102,19 @@ impl Truth {
             let is_running = node.life == Life::Running;
             is_running && node.troubles == 0 && !was_troubled && !self.is_liar(id)
         })
+    }
+
+    /// Whether a member on its host has or had a fault in the last `grace`: itself, or one that it replaced.
+    pub fn is_on_troubled_host(&self, id: NodeId, now: Instant, grace: Duration) -> bool {
+        let host = self.node(id).map(|node| node.host);
+        self.nodes.iter().filter(|node| Some(node.host) == host).any(|node| {
+            node.troubles > 0 || node.trouble_ended.is_some_and(|ended| now - ended < grace)
+        })
+    }
+
+    /// Whether the member was ever cut off from most of its observers.
+    pub fn was_cut_off(&self, id: NodeId) -> bool {
+        self.cut_off.contains(&id)
     }
 
     /// Whether the two could not communicate at some moment of the last `grace`.
@@ -195,6 +210,10 @@ impl Truth {
         if let Some(node) = self.nodes.get_mut(id.index()) {
             node.former = former;
         }
+    }
+
+    pub(crate) fn cut_off(&mut self, id: NodeId) {
+        self.cut_off.insert(id);
     }
 
     pub(crate) fn begin_trouble(&mut self, id: NodeId) {

@@ -6,8 +6,8 @@ use std::{
 };
 
 use phin::{
-    Change, Departure, Event, EventInfo, FailingLink, Filter, Link, Member, MemberId, MemberInfo,
-    MemberRef, Members, Unreached,
+    Change, Departure, Event, EventInfo, FailingLink, Filter, Flaws, Link, Member, MemberId,
+    MemberInfo, MemberRef, Members, Unreached,
 };
 use serde::{Deserialize, Serialize};
 
@@ -102,15 +102,20 @@ pub(crate) struct DetailedMember {
     pub(crate) failing: Failing,
 }
 
-/// The failing links to a member. Empty and `null` from earlier releases, and for members that the node does not
-/// observe.
+/// The failing links to a member, empty for members that the node does not observe. Empty and `null` from earlier releases.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Failing {
-    /// When most of its observers stopped reaching it; `null` while most do reach it.
+    /// When the node learned that the member is degraded; `null` while it is not.
     #[serde(default, deserialize_with = "printable_option")]
     pub(crate) degraded_since: Option<String>,
     #[serde(default)]
     pub(crate) failing_links: Vec<FailingLink>,
+}
+
+/// In words, such as `degraded (loss)`, if the member is degraded. A member whose flaws are not known is unreached.
+pub(crate) fn degraded(is_degraded: bool, flaws: Flaws) -> Option<String> {
+    let why = if flaws.is_empty() { String::new() } else { format!(" ({flaws})") };
+    is_degraded.then(|| format!("degraded{why}"))
 }
 
 /// How a member is called: by its name, or else by the start of its id.
@@ -137,16 +142,19 @@ impl Failing {
         }
     }
 
-    /// The human-readable form, with a line for each link; empty if no link fails.
-    pub(crate) fn to_text(&self) -> String {
-        if self.failing_links.is_empty() {
-            return String::new();
-        }
+    /// The human-readable form, with a line for each link, for a member that states these flaws; empty if nothing is wrong.
+    pub(crate) fn to_text(&self, flaws: Flaws) -> String {
         let mut text = match &self.degraded_since {
-            Some(since) => format!(
-                "It is degraded since {}: it lives, but most of its observers do not reach it.\n",
-                readable(since)
-            ),
+            Some(since) => {
+                let (degraded, since) =
+                    (degraded(true, flaws).unwrap_or_default(), readable(since));
+                let what = match flaws.is_empty() {
+                    true => "most of its observers do not reach it",
+                    false => "most of its observers get its replies late or not at all",
+                };
+                format!("It is {degraded} since {since}: it lives, but {what}.\n")
+            }
+            None if self.failing_links.is_empty() => String::new(),
             None => "It lives, but some of its observers do not reach it.\n".to_owned(),
         };
         for link in &self.failing_links {

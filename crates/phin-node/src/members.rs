@@ -9,7 +9,7 @@ use phin::{Filter, MemberId, MemberState, ServingState};
 
 use crate::{
     client::{Client, Target, filtered},
-    events::{DetailedMember, MemberList},
+    events::{DetailedMember, MemberList, degraded},
     failure::Failure,
     table,
     text::short,
@@ -92,7 +92,11 @@ pub(crate) fn members(args: &Args) -> Result<(), Failure> {
     }
     let mut text = table::text(&shown);
     for member in list.members.iter().filter(|member| !member.failing.failing_links.is_empty()) {
-        text.push_str(&format!("\n{}: {}", member.member.name, member.failing.to_text()));
+        text.push_str(&format!(
+            "\n{}: {}",
+            member.member.name,
+            member.failing.to_text(member.member.flaws)
+        ));
     }
     text.push_str(&reasons(&list));
     if hidden > 0 {
@@ -150,7 +154,7 @@ fn row(detailed: &DetailedMember, me: MemberId) -> Vec<comfy_table::Cell> {
     let phi = detailed.phi.map_or("-".into(), |phi| format!("{phi:.1}"));
     let round_trip = detailed.rtt_ms.map_or("-".into(), |rtt| format!("{rtt:.1} ms"));
     let is_degraded = detailed.failing.degraded_since.is_some();
-    let degraded = if is_degraded { ", degraded" } else { "" };
+    let degraded = degraded(is_degraded, member.flaws).map_or(String::new(), |d| format!(", {d}"));
     let is_working = member.serving == ServingState::Serving || !member.state.is_live();
     let serving = member.serving.as_str();
     let serving = if is_working { String::new() } else { format!(", {serving}") };

@@ -130,7 +130,7 @@ impl Why {
                 }
             });
         }
-        text.push_str(&self.failing.to_text());
+        text.push_str(&self.failing.to_text(self.member.flaws));
         if let Some(refused) = &self.refused {
             text.push_str(&refused.to_text());
         }

@@ -497,10 +497,8 @@ impl Core {
 
     /// Whether this node can hold an office.
     fn ability(&self) -> Ability {
-        let is_cut_off = || {
-            let me = self.list.me().id();
-            self.senses.health.is_isolated() || self.detector.failing.degraded_since(me).is_some()
-        };
+        let is_cut_off =
+            || self.senses.health.is_isolated() || self.view(self.ctx.now).is_cut_off();
         match self.leadership.candidacies.is_empty() {
             true => Ability::Able,
             false if self.departure.is_under_way() => Ability::Left,

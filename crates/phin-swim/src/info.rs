@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    Change, Degradation, Event, Generation, Incarnation, Member, MemberId, MemberState, Members,
-    Name, ServingState, Silence, Tags,
+    Change, Degradation, Event, Flaws, Generation, Incarnation, Member, MemberId, MemberState,
+    Members, Name, ServingState, Silence, Tags,
 };
 
 /// A member as plain data, which can be read back: what a [`Member`] is in JSON.
@@ -31,6 +31,9 @@ pub struct MemberInfo {
     /// Whether it takes work; it does, if an earlier release does not say.
     #[serde(default)]
     pub serving: ServingState,
+    /// The reasons for which it is degraded, as it states itself; left out if there are none.
+    #[serde(default, skip_serializing_if = "Flaws::is_empty")]
+    pub flaws: Flaws,
 }
 
 /// A change as plain data, which can be read back: what an [`Event`] is in JSON.
@@ -73,6 +76,7 @@ impl From<&Member> for MemberInfo {
             state: member.state(),
             tags: member.record.profile().tags,
             serving: member.serving(),
+            flaws: member.flaws(),
         }
     }
 }

@@ -238,8 +238,8 @@ impl Links {
     /// The usual behaviour of the links other than this one; `None` if none was measured.
     fn usual(&self, except: MemberId) -> Option<Usual> {
         let others = self.links.iter().filter(|(id, _)| **id != except);
-        let measured = others.map(|(_, link)| &link.estimator).filter(|link| link.samples() > 0);
-        Usual::of(measured)
+        let measured = others.filter(|(_, link)| link.estimator.samples() > 0);
+        Usual::of(measured.map(|(_, link)| (&link.estimator, &link.quality)))
     }
 
     /// A reply took so long. It is slow only if it took longer than `floor`.

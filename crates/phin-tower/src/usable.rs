@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use phin::{Filter, Member, MemberId, MemberState, Members, ServingState};
 
-/// The members to send requests to, in the order of their ids. `degraded` are those that most of their observers do not reach.
+/// The members to send requests to, in the order of their ids. `degraded` are those that live and are of little use.
 pub(crate) fn usable(
     members: &Members,
     filter: &Filter,

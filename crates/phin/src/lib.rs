@@ -144,14 +144,14 @@ pub use phin_quic::{
 pub use phin_swim::{
     AdminKeyId, AdminStatement, AssignedId, Change, Config, ConfigError, Data, DataError,
     DataEvent, DataUpdate, Degradation, Event, ExpelRefusal, ExpulsionEvent, Filter, FilterError,
-    Fingerprint, ForgetRefusal, Generation, HostAnswer, Incarnation, Instant as Moment,
-    JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState, Members,
-    MembersIter, Message, Name, NameError, Neighbour, Neighbours, Office, OfficeError, OfficeRules,
-    OwnerGone, PathPing, PingOutcome, PingPath, PingRefusal, PublishError as PublishRefusal,
-    QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError, Record, Revision, Route,
-    SendFailure, SendRefusal, ServingState, Signature, SignedVotes, Silence,
-    StandError as StandRefusal, Standing, TagError, Tags, Term, Topic, TopicError, Unreachable,
-    Vacancy, Version, is_printable,
+    Fingerprint, Flaw, Flaws, ForgetRefusal, Generation, HostAnswer, Incarnation,
+    Instant as Moment, JoinRefusal, Link, Member, MemberData, MemberId, MemberIdError, MemberState,
+    Members, MembersIter, Message, Name, NameError, Neighbour, Neighbours, Office, OfficeError,
+    OfficeRules, OwnerGone, PathPing, PingOutcome, PingPath, PingRefusal,
+    PublishError as PublishRefusal, QueryError as QueryRefusal, QueryOutcome, Reason, ReasonError,
+    Record, Revision, Route, SendFailure, SendRefusal, ServingState, Signature, SignedVotes,
+    Silence, StandError as StandRefusal, Standing, TagError, Tags, Term, Topic, TopicError,
+    Unreachable, Vacancy, Version, is_printable,
 };
 #[cfg(feature = "serde")]
 pub use phin_swim::{EventInfo, MemberInfo};

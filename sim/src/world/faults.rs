@@ -65,6 +65,7 @@ impl World {
                 self.later(lasts, Fault::Lift(id, troubled));
             }
             Fault::OnePath { id, nodes, cut, lasts } => {
+                nodes.iter().for_each(|&node| self.truth.cut_off(node));
                 let rules: Vec<_> =
                     nodes.into_iter().flat_map(|node| self.one_path(node, cut)).collect();
                 self.network.add(id, rules);

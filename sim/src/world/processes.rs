@@ -96,11 +96,10 @@ impl World {
             }
             Action::Degraded(subject, is_degraded) => {
                 self.say(format_args!("{id} finds {subject} degraded: {is_degraded}"));
-                let reports = match is_degraded {
-                    true => &mut self.ledger.degraded,
-                    false => &mut self.ledger.recovered,
-                };
-                reports.push((self.now, id, subject));
+                match is_degraded {
+                    true => self.ledger.record_degraded(&self.truth, self.now, id, subject),
+                    false => self.ledger.recovered.push((self.now, id, subject)),
+                }
             }
             Action::Data(owner, line) => self.note_data(id, owner, line),
             Action::Message(news) => self.note_message(id, news),

@@ -36,6 +36,7 @@ pub(super) const COUNTERS: &[Counter] = counters! {
     swim.lone_words_ignored: "Claims that a silent member is alive, ignored because one member alone repeated them for too long",
     swim.refutations: "Suspicions and verdicts about this node that it refuted with a later incarnation",
     swim.deaths_refuted: "Verdicts that declared this node dead and that it refuted; counted among the refutations too",
+    swim.flaws_stated: "Changes of the flaws that this node states, as most of its observers measure them or no longer do",
     swim.refutations_held: "Suspicions and verdicts about this node that it does not refute, because it is degraded and evicted",
     swim.evictions: "Members declared dead because they were degraded for too long",
     swim.accusations: "Members accused to their other observers",

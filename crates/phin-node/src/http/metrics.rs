@@ -190,7 +190,7 @@ impl Snapshot {
         encode_gauges(encoder, "probe_loss_ratio", help, None, losses)?;
         let degraded = self.unreached.iter().filter(|unreached| unreached.degraded_since.is_some());
         let degraded = [([], degraded.count() as f64)];
-        let help = "Live members that most of their observers do not reach";
+        let help = "Live members that are degraded, as far as this node knows";
         encode_gauges(encoder, "degraded_members", help, None, degraded)?;
         let failing = [([], self.unreached.iter().map(|u| u.links.len()).sum::<usize>() as f64)];
         let help = "Links on which a live member is not reached, as far as this node knows";

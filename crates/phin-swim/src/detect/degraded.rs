@@ -19,7 +19,7 @@ use crate::{
     detect::{
         detector::Detector,
         failing::{Degradation, FailingLink, Unreached},
-        finding::Observed,
+        finding::{Observed, is_most},
         reports::{Outcome, Report, Silence, Vote},
         view::View,
     },
@@ -69,11 +69,6 @@ fn counts(view: View<'_>, from: MemberId, subject: MemberId, link: &FailingLink)
     is_meant && view.may_observe(link.observer, subject)
 }
 
-/// How many of a member's observers are alive.
-fn alive_observers(view: View<'_>, subject: MemberId) -> usize {
-    view.list.rings().observers(subject).into_iter().filter(|&id| view.list.is_alive(id)).count()
-}
-
 /// Whether this node is degraded because it does not receive.
 fn is_deaf(view: View<'_>, subject: MemberId) -> bool {
     subject == view.me() && view.is_deaf()
@@ -85,7 +80,7 @@ fn degradation(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Degr
     Degradation {
         flaws: stated.union(view.failing.found(subject)),
         unreached_by: links.iter().map(|link| link.observer).collect(),
-        observers: alive_observers(view, subject),
+        observers: view.alive_observers_of(subject),
         is_deaf: is_deaf(view, subject),
     }
 }
@@ -99,7 +94,7 @@ fn observed(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Observe
     }
     let own = if is_deaf(view, subject) { Flaw::OneWay.into() } else { Flaws::NONE };
     let stated = (subject == view.me()).then(|| view.list.me().flaws());
-    Observed { by, observers: alive_observers(view, subject), own, stated }
+    Observed { by, observers: view.alive_observers_of(subject), own, stated }
 }
 
 /// The flaws behind a failing link. Where this node is its subject and receives from the observer, the fault is in one
@@ -178,7 +173,8 @@ impl Degraded<'_> {
         // The observers that cannot reach it cannot inform it.
         if self.own.failing.degraded_since(subject.id).is_some() {
             let view = self.view();
-            let part = report(view, subject.id, &view.failing_links(subject.id));
+            let links = view.failing_links(subject.id);
+            let part = report(view, subject.id, &links).filter(|_| !links.is_empty());
             part.into_iter().for_each(|part| self.ctx.send(subject, &part));
         }
     }
@@ -342,7 +338,7 @@ impl Degraded<'_> {
             return;
         }
         let votes = votes(view, subject, since);
-        if votes.len() * 2 <= alive_observers(view, subject) {
+        if !is_most(votes.len(), view.alive_observers_of(subject)) {
             return;
         }
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(since);

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     Change, Flaws, Generation, Instant, MemberId,
-    detect::finding::{Finding, Observed},
+    detect::finding::{Finding, Observed, is_most},
 };
 
 /// A member that is degraded, or that some of its observers cannot reach.
@@ -53,9 +53,8 @@ pub struct Degradation {
 impl Degradation {
     /// Whether this is enough: a single failing link is not.
     pub(crate) fn is_degraded(&self) -> bool {
-        let unreached = self.unreached_by.len();
-        let is_most = unreached >= 2 && unreached * 2 > self.observers;
-        self.is_deaf || is_most || !self.flaws.is_empty()
+        let is_unreached = is_most(self.unreached_by.len(), self.observers);
+        self.is_deaf || is_unreached || !self.flaws.is_empty()
     }
 }
 

@@ -30,11 +30,6 @@ pub(crate) struct Finding {
 }
 
 impl Observed {
-    /// Whether most observers find any flaw. A single one is not enough.
-    pub(crate) fn is_most(&self) -> bool {
-        self.by.len() >= 2 && self.by.len() * 2 > self.observers
-    }
-
     /// Whether this flaw is there, or lasts if it was there: at least a quarter of the observers find it.
     fn is_seen(&self, flaw: Flaw) -> bool {
         let seen = self.by.values().filter(|flaws| flaws.contains(flaw)).count();
@@ -63,9 +58,10 @@ impl Finding {
     }
 
     fn is_found(&mut self, now: Instant, flaw: Flaw, before: Flaws, observed: &Observed) -> bool {
+        let is_most = is_most(observed.by.len(), observed.observers);
         if observed.is_seen(flaw) {
             self.fading.remove(&flaw);
-            return before.contains(flaw) || observed.own.contains(flaw) || observed.is_most();
+            return before.contains(flaw) || observed.own.contains(flaw) || is_most;
         }
         if !before.contains(flaw) {
             self.fading.remove(&flaw);
@@ -73,6 +69,11 @@ impl Finding {
         }
         now - *self.fading.entry(flaw).or_insert(now) < FADING
     }
+}
+
+/// Whether so many of a member's observers are most of them. A single one is not enough.
+pub(crate) const fn is_most(some: usize, observers: usize) -> bool {
+    some >= 2 && some * 2 > observers
 }
 
 /// The flaws of a member change at most once in this time.

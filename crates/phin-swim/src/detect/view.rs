@@ -12,6 +12,7 @@ use crate::{
         contacts::Contacts,
         detector::Detector,
         failing::{Eviction, Failing, FailingLink},
+        finding::is_most,
         health::LocalHealth,
         reports::Silence,
     },
@@ -337,6 +338,22 @@ impl<'a> View<'a> {
         let subjects = self.subjects();
         let failing = subjects.iter().filter(|&&id| self.own_failing_link(id).is_some()).count();
         failing >= 2 && failing * 2 > subjects.len()
+    }
+
+    /// Whether this member does not receive, or most of its observers do not reach it. Where they do, and lose or delay much, it
+    /// still knows by itself what it can do.
+    pub(crate) fn is_cut_off(self) -> bool {
+        let me = self.me();
+        self.failing.degraded_since(me).is_some() && {
+            let unreached = self.failing_links(me).len();
+            self.is_deaf() || is_most(unreached, self.alive_observers_of(me))
+        }
+    }
+
+    /// How many of a member's observers are alive.
+    pub(crate) fn alive_observers_of(self, subject: MemberId) -> usize {
+        let observers = self.list.rings().observers(subject);
+        observers.into_iter().filter(|&id| self.list.is_alive(id)).count()
     }
 
     /// Whether we agree that a member is evicted, though we may reach it.

@@ -48,10 +48,14 @@ pub(crate) struct Usual {
 }
 
 impl Usual {
-    /// The lower medians of these links, of which each has a sample.
-    pub(crate) fn of<'a>(links: impl Iterator<Item = &'a LinkEstimator> + Clone) -> Option<Self> {
-        let mut losses: Vec<_> = links.clone().map(LinkEstimator::loss).collect();
-        let mut delays: Vec<_> = links.filter_map(LinkEstimator::round_trip).collect();
+    /// The lower medians of these links, of which each has a sample. The estimates of loss follow a network that begins to lose
+    /// more slowly than a link is judged, so the latest probes count too.
+    pub(crate) fn of<'a>(
+        links: impl Iterator<Item = (&'a LinkEstimator, &'a Quality)> + Clone,
+    ) -> Option<Self> {
+        let losses = links.clone().map(|(link, quality)| link.loss().max(quality.lost.lately()));
+        let mut losses: Vec<_> = losses.collect();
+        let mut delays: Vec<_> = links.filter_map(|(link, _)| link.round_trip()).collect();
         let (middle, last) = (losses.len().checked_sub(1)? / 2, delays.len().checked_sub(1)? / 2);
         let (_, &mut loss, _) = losses.select_nth_unstable_by(middle, f64::total_cmp);
         let (_, &mut delay, _) = delays.select_nth_unstable(last);
@@ -82,6 +86,12 @@ impl Outcomes {
             self.bad = (self.bad >> 1 & !newer) | (self.bad & newer);
             self.count -= 1;
         }
+    }
+
+    /// The share of bad ones among the latest, zero while there are fewer.
+    fn lately(self) -> f64 {
+        let bad = (self.bad & ((1 << LATELY) - 1)).count_ones();
+        if self.count < LATELY { 0.0 } else { f64::from(bad) / f64::from(LATELY) }
     }
 
     /// The logarithm of the odds that the link is flawed, against a link on which this share of outcomes is bad.
@@ -170,6 +180,8 @@ const SLOWER: u32 = 4;
 /// How much the usual delay rises with each longer one: a link four times as slow is the usual one after 460 replies, which is
 /// about an hour.
 const RISE: f64 = 1.003;
+/// The latest outcomes: as many as come in about a minute.
+const LATELY: u32 = 8;
 /// So many lost probes may still be answered.
 const MAX_LOST_LATELY: usize = 4;
 

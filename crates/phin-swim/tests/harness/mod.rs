@@ -165,7 +165,7 @@ impl Scenario {
     /// - `forget nX nY`: an operator asks nX to forget nY
     /// - `kill nX`, `restart nX [generation=G] […]` (as `node`, by default in the next generation), `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
-    /// - `drop A->B`, `duplicate A->B`, `delay A->B TIME`, each with `[kind=K] [count=C]`: what becomes of messages (`*`
+    /// - `drop A->B`, `duplicate A->B`, `delay A->B TIME`, each with `[kind=K] [count=C] [share=P%]`: what becomes of messages (`*`
     ///   is anyone; `kind=datagram`, `kind=stream`, or a part's name); `loss P%` loses datagrams at random;
     ///   `split nX…` cuts these nodes, and their hosts, off from all others; `heal` ends all of that
     /// - `disconnected nX nY idle|closed|reset|lost`, `unreachable nX nY no-answer|refused|other-identity|not-admitted`:
@@ -310,7 +310,7 @@ impl Scenario {
             "host" => self.node(node(0)).host = host(arguments[1]),
             "drop" | "duplicate" | "delay" => self.rules.push(Rule::read(line)),
             "loss" => {
-                self.loss = arguments[0].trim_end_matches('%').parse::<f64>().unwrap() / 100.0;
+                self.loss = script::share(arguments[0]);
             }
             "split" => self.apart = arguments.iter().map(|name| number(name)).collect(),
             "heal" => {
@@ -727,9 +727,10 @@ impl Scenario {
     }
 
     fn fate(&mut self, from: usize, to: usize, kinds: &[&str], is_stream: bool) -> Fate {
-        let is_unlucky = self.rng.random::<f64>() < self.loss && !is_stream;
+        let luck = self.rng.random::<f64>();
+        let is_unlucky = luck < self.loss && !is_stream;
         let rule = self.rules.iter_mut().find(|rule| rule.is_about(from, to, kinds));
-        let fate = rule.map_or(Fate::Arrives, Rule::take);
+        let fate = rule.map_or(Fate::Arrives, |rule| rule.take(luck));
         if self.is_split(from, to) || is_unlucky { Fate::Lost } else { fate }
     }
 

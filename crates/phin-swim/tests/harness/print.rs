@@ -10,7 +10,9 @@ use super::{Scenario, id, keys, name, script};
 pub(super) fn said(event: &Event) -> String {
     let before = event.before.as_deref().map(profile).unwrap_or_else(|| profile(&event.member));
     let after = profile(&event.member);
-    if before == after { String::new() } else { format!(": {before} -> {after}") }
+    let profile = if before == after { String::new() } else { format!(": {before} -> {after}") };
+    let flaws = event.degraded.as_ref().map(|why| why.flaws).filter(|flaws| !flaws.is_empty());
+    flaws.map_or(profile, |flaws| format!(" ({flaws})"))
 }
 
 /// A message as its application receives it.
@@ -129,14 +131,18 @@ impl Scenario {
             writeln!(self.seen, "{now} n{node} knows of no failing link").unwrap();
         }
         for unreached in all {
+            let id = name(unreached.id);
             let degraded = unreached
                 .degraded_since
                 .map_or(String::new(), |since| format!(", degraded since {since}"));
+            if unreached.links.is_empty() {
+                writeln!(self.seen, "{now} n{node}: {id}{}", &degraded[1..]).unwrap();
+                continue;
+            }
             let links = unreached.links.iter().map(|link| {
                 format!("{} since {} ({} pings)", name(link.observer), link.since, link.attempts)
             });
             let links: Vec<_> = links.collect();
-            let id = name(unreached.id);
             writeln!(
                 self.seen,
                 "{now} n{node}: {id} is not reached by {}{degraded}",

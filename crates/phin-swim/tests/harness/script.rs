@@ -11,6 +11,8 @@ pub(crate) struct Rule {
     to: Option<usize>,
     kind: Option<String>,
     count: Option<u32>,
+    /// The share of messages that it treats so.
+    share: f64,
 }
 
 /// The treatment of a message by the network.
@@ -23,7 +25,7 @@ pub(crate) enum Fate {
 }
 
 impl Rule {
-    /// Reads `drop A->B`, `duplicate A->B` or `delay A->B TIME`, each with `[kind=K] [count=C]`.
+    /// Reads `drop A->B`, `duplicate A->B` or `delay A->B TIME`, each with `[kind=K] [count=C] [share=P%]`.
     pub(crate) fn read(line: &str) -> Self {
         let words: Vec<_> = line.split_whitespace().collect();
         let (from, to) = words[1].split_once("->").unwrap();
@@ -40,6 +42,7 @@ impl Rule {
             to: side(to),
             kind: text(line, "kind").map(str::to_owned),
             count: text(line, "count").map(|count| count.parse().unwrap()),
+            share: text(line, "share").map_or(1.0, share),
         }
     }
 
@@ -50,13 +53,21 @@ impl Rule {
             && self.count != Some(0)
     }
 
-    /// The treatment of one more such message.
-    pub(crate) fn take(&mut self) -> Fate {
+    /// The treatment of one more such message, of which this share are luckier.
+    pub(crate) fn take(&mut self, luck: f64) -> Fate {
+        if luck >= self.share {
+            return Fate::Arrives;
+        }
         if let Some(count) = &mut self.count {
             *count -= 1;
         }
         self.fate
     }
+}
+
+/// A share, such as `80%`.
+pub(crate) fn share(text: &str) -> f64 {
+    text.trim_end_matches('%').parse::<f64>().unwrap() / 100.0
 }
 
 /// Whether a node's host answers questions: always, never (a firewall), or no more (it is down).

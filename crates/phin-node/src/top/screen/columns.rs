@@ -10,6 +10,7 @@ use ratatui::{
 
 use super::{Theme, cell, compact};
 use crate::{
+    events::degraded,
     rtt,
     text::{escaped, readable},
     top::{
@@ -186,12 +187,11 @@ fn notes(_: &Model, row: &Row) -> String {
     let mut notes = Vec::new();
     let failing = member.failing.failing_links.len();
     let is_degraded = member.failing.degraded_since.is_some();
-    let degraded = if is_degraded { "degraded, " } else { "" };
+    notes.extend(degraded(is_degraded, member.member.flaws));
     match failing {
-        0 if is_degraded => notes.push("degraded".to_owned()),
         0 => {}
-        1 => notes.push(format!("{degraded}not reached by 1 observer")),
-        several => notes.push(format!("{degraded}not reached by {several}")),
+        1 => notes.push("not reached by 1 observer".to_owned()),
+        several => notes.push(format!("not reached by {several}")),
     }
     if let Some(until) = &member.suppressed_until {
         let until = readable(until);

@@ -105,13 +105,21 @@ fn a_link_that_stays_slow_is_usual_after_some_hundred_replies() {
 fn loss_on_all_links_is_a_flaw_of_none() {
     let usual = |losses: &[f64]| {
         let links: Vec<_> = losses.iter().map(|&loss| measured(loss)).collect();
-        Usual::of(links.iter()).map(|usual| (usual.loss() * 100.0).round())
+        let clean = Quality::default();
+        let links = links.iter().map(|link| (link, &clean));
+        Usual::of(links).map(|usual| (usual.loss() * 100.0).round())
     };
     assert_eq!(usual(&[]), None);
     assert_eq!(usual(&[0.0]), Some(10.0), "at least");
     assert_eq!(usual(&[0.0, 0.5]), Some(10.0), "the lower of two");
     assert_eq!(usual(&[0.5, 0.5, 0.0]), Some(61.0));
     assert_eq!(usual(&[0.9, 0.9]), Some(90.0), "at most");
+    // The estimates do not show yet what the latest probes do.
+    for (outcomes, expected) in [("xxxx", 0.1), ("....xxxx", 0.625), ("xxxxxxxx........", 0.1)] {
+        let (link, (quality, _)) = (measured(0.0), reviewed(outcomes, 0.1));
+        let found = Usual::of([(&link, &quality)].into_iter()).unwrap().loss();
+        assert!((found - expected).abs() < 1e-9, "{outcomes}: {found}");
+    }
 }
 
 /// The estimate of a link that loses this share.
@@ -148,7 +156,8 @@ fn links_that_all_lose_a_tenth_of_the_packets_are_flawed_for_less_than_a_thousan
         }
         for place in 0..links.len() {
             let others = (0..links.len()).filter(|&other| other != place);
-            let usual = Usual::of(others.map(|other| &links[other].0)).unwrap();
+            let others = others.map(|other| (&links[other].0, &links[other].1));
+            let usual = Usual::of(others).unwrap();
             links[place].1.review(usual.loss());
             flawed += u32::from(!links[place].1.flaws.is_empty());
             reviews += 1;
