@@ -386,8 +386,10 @@ impl Liar {
                 [&[kind::EXPULSION][..], &forged.to_bytes()].concat()
             }
             Lie::Failing => {
-                let links = observers.iter().map(|&observer| (observer, 600_000_u32, u8::MAX));
-                part(kind::FAILING, (id, version, links.collect::<Vec<_>>()))
+                let age = if turn.is_multiple_of(2) { 600_000_u32 } else { 0 };
+                let links = observers.iter().map(|&observer| (observer, age, u8::MAX));
+                let failing = part(kind::FAILING, (id, version, links.collect::<Vec<_>>()));
+                return vec![failing, part(kind::FLAWED, (id, version, u8::MAX))];
             }
             Lie::PingReq => {
                 let request = |sequence: u32| part(kind::PING_REQ, (sequence, id));
@@ -755,6 +757,7 @@ mod kind {
     pub(super) const PROVING_PING_REQ: u8 = 40;
     pub(super) const PROOF: u8 = 41;
     pub(super) const EXPULSION: u8 = 44;
+    pub(super) const FLAWED: u8 = 47;
 }
 
 /// States and kinds of silence on the wire.

@@ -55,8 +55,8 @@ pub struct Config {
     /// least the pause tolerance, at most an hour.
     #[cfg_attr(feature = "serde", serde(with = "crate::info::duration"))]
     pub hang_tolerance: Duration,
-    /// How long a member may be degraded (it lives, but most of its observers do not reach it) before it is evicted, that
-    /// is, declared dead. It stays away for as long again before it tries once more. Set this alike on all members: those
+    /// How long a member may be degraded (it lives, but most of its observers do not reach it, or find flaws in it) before it is
+    /// evicted, that is, declared dead. It stays away for as long again before it tries once more. Set this alike on all members: those
     /// without it bring an evicted member back. Default: never; at least the pause tolerance, at most a day.
     #[cfg_attr(feature = "serde", serde(with = "crate::info::duration_or_off"))]
     pub evict_degraded_after: Option<Duration>,

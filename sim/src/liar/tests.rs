@@ -67,7 +67,7 @@ fn every_lie_is_a_message_that_can_be_read() {
         Lie::Abstain => &["abstain m3 v1.0"],
         Lie::Forget => &["forget m3 v4294967295.4294967295 by=m0", "forget m3 v1.0"],
         Lie::Members => &["entry m2147483648 v1.0 alive", "v1.1 alive"],
-        Lie::Failing => &["failing m3 v1.0 links=m"],
+        Lie::Failing => &["failing m3 v1.0 links=m", "flawed m3 v1.0 loss, latency, one-way"],
         Lie::Stall | Lie::Round | Lie::Fingerprint => &["ping seq="],
         Lie::Ask => &["join", "compare", "summary buckets=64 lines=0", "want m"],
         Lie::PingReq => &["ping-req seq=0 target=m3"],

@@ -605,7 +605,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
             or: Some("never"),
         }),
         default: "never",
-        help: "Evict a member that has been degraded (alive, but unreachable for most of its observers) for this long",
+        help: "Evict a member that has been degraded (alive, but its replies reach most observers late or not at all) for this long",
         details: "Set it alike on all nodes: those without it bring an evicted member back.",
         docs: "Set it alike on all nodes",
         is_detector: true,

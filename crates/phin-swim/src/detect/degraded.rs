@@ -61,10 +61,12 @@ fn is_followed(view: View<'_>, subject: MemberId, version: Version) -> bool {
 }
 
 /// Whether a member's report of a failing link counts: on its own link; to the subject itself, also on that of
-/// another, unless the subject receives from this observer, which would itself report it.
+/// another, unless the subject receives from this observer, which would itself report it. An observer pings in each turn, so
+/// one that was heard in the last turn is not cut off, whatever a liar says.
 fn counts(view: View<'_>, from: MemberId, subject: MemberId, link: &FailingLink) -> bool {
     let heard_at = view.heard_itself_at(link.observer);
-    let is_unheard = heard_at.is_none_or(|heard_at| heard_at < link.since);
+    let lately = view.now.saturating_sub(view.turn() * 5 / 4);
+    let is_unheard = heard_at.is_none_or(|heard_at| heard_at < link.since.min(lately));
     let is_meant = link.observer == from || (subject == view.me() && is_unheard);
     is_meant && view.may_observe(link.observer, subject)
 }
