@@ -10,7 +10,7 @@ use phin_sim::{
     oracle::{
         Accuracy, Completeness, Convergence, EqualData, Incarnations, Limits, MemberDataSound,
         MessagesComplete, MessagesSound, NoReturn, OfficesHeld, OfficesSound, Oracle, SelfAlive,
-        Suspicions, Violation, WronglyDead,
+        Suspicions, Violation, WronglyDead, WronglyDegraded,
     },
     secs,
 };
@@ -24,6 +24,8 @@ enum Bug {
     DeclaresTheLiving,
     /// Considers a living member dead, and does not report it.
     HoldsTheLivingForDead,
+    /// Reports a member that is well as degraded.
+    ReportsTheWell,
     /// Suspects a member again and again.
     SuspectsOften,
     /// Reports no death, and considers dead members alive.
@@ -236,6 +238,7 @@ impl Process for FaultyProcess {
             Bug::SuspectsOften if is_time => {
                 (0..4).for_each(|_| Self::tell(actions, NodeId(5), Belief::Suspect, 0));
             }
+            Bug::ReportsTheWell if is_time => actions.push(Action::Degraded(NodeId(5), true)),
             Bug::DeclaresTheLiving if is_time => Self::tell(actions, NodeId(5), Belief::Dead, 0),
             Bug::RaisesTheDead if is_time => {
                 Self::tell(actions, NodeId(5), Belief::Dead, 0);
@@ -247,6 +250,7 @@ impl Process for FaultyProcess {
             }
             Bug::DoubtsItself if is_time => Self::tell(actions, self.me, Belief::Suspect, 0),
             Bug::DeclaresTheLiving
+            | Bug::ReportsTheWell
             | Bug::SuspectsOften
             | Bug::RaisesTheDead
             | Bug::LowersIncarnations
@@ -357,6 +361,11 @@ fn wrongly_dead_catches_a_living_member_that_is_held_for_dead() {
 #[test]
 fn suspicions_catches_the_fourth_in_a_minute() {
     catches(Bug::SuspectsOften, || Box::new(Suspicions::new(3)));
+}
+
+#[test]
+fn wrongly_degraded_catches_a_report_on_a_member_that_is_well() {
+    catches(Bug::ReportsTheWell, || Box::new(WronglyDegraded::default()));
 }
 
 #[test]

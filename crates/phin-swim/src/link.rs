@@ -1,6 +1,7 @@
 //! The link of this node to each member that it pings: round trips and loss, when the member was last heard and by
 //! which way, and the answers of its host.
 
+pub(crate) mod flawed;
 pub(crate) mod quality;
 
 use std::{
@@ -11,10 +12,7 @@ use std::{
 
 use phin_accrual::{Evidence, LinkEstimator, MAX_WEIGHT, ln};
 
-use crate::{
-    Flaws, Instant, MemberId, Transition,
-    link::quality::{Certainty, Quality, Usual},
-};
+use crate::{Flaws, Instant, MemberId, Transition, link::quality::Quality};
 
 /// The links, and the members to which a connection is open.
 #[derive(Debug, Default)]
@@ -233,42 +231,6 @@ impl Links {
             sent.iter().for_each(|&sent_at| evidence.record(link.weight(now - sent_at)));
         }
         evidence
-    }
-
-    /// The usual behaviour of the links other than this one; `None` if none was measured.
-    fn usual(&self, except: MemberId) -> Option<Usual> {
-        let others = self.links.iter().filter(|(id, _)| **id != except);
-        let measured = others.filter(|(_, link)| link.estimator.samples() > 0);
-        Usual::of(measured.map(|(_, link)| (&link.estimator, &link.quality)))
-    }
-
-    /// A reply took so long. It is slow only if it took longer than `floor`.
-    pub(crate) fn record_delay(&mut self, id: MemberId, took: Duration, floor: Duration) {
-        // Only where it is needed: the usual delay takes an exponential for each link.
-        let usual = (took > floor).then(|| self.usual(id)).flatten();
-        if let Some(link) = self.links.get_mut(&id) {
-            link.quality.record_delay(took, floor, usual.map(|usual| usual.delay()));
-        }
-    }
-
-    /// Reviews what is wrong with the link to a member. Returns how sure that is.
-    pub(crate) fn review_flaws(&mut self, id: MemberId) -> Certainty {
-        let is_clean = self.links.get(&id).is_none_or(|link| link.quality.is_clean());
-        let usual = if is_clean { None } else { self.usual(id) };
-        match self.links.get_mut(&id).zip(usual) {
-            Some((link, usual)) => link.quality.review(usual.loss()),
-            None => Certainty::Sure,
-        }
-    }
-
-    /// Whether the flaws of the link to a member are to be reported: once in each interval while there are any, and once when
-    /// there are none any more.
-    pub(crate) fn is_flaw_due(&mut self, now: Instant, id: MemberId, interval: Duration) -> bool {
-        let quality = self.links.get_mut(&id).map(|link| &mut link.quality);
-        quality.is_some_and(|quality| match quality.flaws.is_empty() {
-            true => quality.told_at.take().is_some(),
-            false => now.mark_if_due(&mut quality.told_at, interval),
-        })
     }
 
     /// What is wrong with the link to a member, as last reviewed.

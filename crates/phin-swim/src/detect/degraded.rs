@@ -24,7 +24,7 @@ use crate::{
         view::View,
     },
     identity::restate,
-    link::quality::Certainty,
+    link::{flawed, quality::Certainty},
     member::record::Statement,
     senses::Senses,
     wire::FailingLinkBody,
@@ -238,13 +238,13 @@ impl Degraded<'_> {
             return;
         }
         for subject in self.view().subjects() {
-            let certainty = self.senses.links.review_flaws(subject);
+            let certainty = flawed::review(&mut self.senses.links, subject);
             let to = self.list.peer(subject).filter(|_| certainty == Certainty::Unsure);
             to.into_iter().for_each(|to| {
                 self.ctx.then(Step::Ping { to, purpose: Purpose::Probe });
             });
-            let turn = self.view().turn();
-            if self.senses.links.is_flaw_due(self.ctx.now, subject, turn) {
+            let (now, turn) = (self.ctx.now, self.view().turn());
+            if flawed::is_report_due(&mut self.senses.links, now, subject, turn) {
                 self.report_flaws(subject);
                 self.update_degraded(subject);
             }

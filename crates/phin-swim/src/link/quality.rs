@@ -40,36 +40,18 @@ pub(crate) enum Certainty {
     Unsure,
 }
 
-/// The behaviour of the other links of a node: half of them are no better.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Usual {
-    loss: f64,
-    delay: Duration,
+/// The share of probes without a reply that is no flaw, where the other links lose these shares: half of them lose no less.
+/// `None` without any.
+pub(crate) fn usual_loss(mut losses: Vec<f64>) -> Option<f64> {
+    let middle = losses.len().checked_sub(1)? / 2;
+    let (_, &mut median, _) = losses.select_nth_unstable_by(middle, f64::total_cmp);
+    Some((median * LOSS_MARGIN).clamp(MIN_USUAL_LOSS, MAX_USUAL_LOSS))
 }
 
-impl Usual {
-    /// The lower medians of these links, of which each has a sample. The estimates of loss follow a network that begins to lose
-    /// more slowly than a link is judged, so the latest probes count too.
-    pub(crate) fn of<'a>(
-        links: impl Iterator<Item = (&'a LinkEstimator, &'a Quality)> + Clone,
-    ) -> Option<Self> {
-        let losses = links.clone().map(|(link, quality)| link.loss().max(quality.lost.lately()));
-        let mut losses: Vec<_> = losses.collect();
-        let mut delays: Vec<_> = links.filter_map(|(link, _)| link.round_trip()).collect();
-        let (middle, last) = (losses.len().checked_sub(1)? / 2, delays.len().checked_sub(1)? / 2);
-        let (_, &mut loss, _) = losses.select_nth_unstable_by(middle, f64::total_cmp);
-        let (_, &mut delay, _) = delays.select_nth_unstable(last);
-        Some(Self { loss, delay })
-    }
-
-    /// The share of probes without a reply that is no flaw.
-    pub(crate) const fn loss(self) -> f64 {
-        (self.loss * LOSS_MARGIN).clamp(MIN_USUAL_LOSS, MAX_USUAL_LOSS)
-    }
-
-    pub(crate) const fn delay(self) -> Duration {
-        self.delay
-    }
+/// How long replies take on the other links, by the lower median of these times; `None` without any.
+pub(crate) fn usual_delay(mut delays: Vec<Duration>) -> Option<Duration> {
+    let middle = delays.len().checked_sub(1)? / 2;
+    Some(*delays.select_nth_unstable(middle).1)
 }
 
 impl Outcomes {
@@ -140,6 +122,12 @@ impl Quality {
             true => usual - (usual - took) / 4,
             false => took.min(usual.mul_f64(RISE)),
         });
+    }
+
+    /// The share of probes that the link loses. Its estimate follows a network that begins to lose more slowly than a link is
+    /// judged, so the latest probes count too.
+    pub(crate) fn loss(&self, estimate: &LinkEstimator) -> f64 {
+        estimate.loss().max(self.lost.lately())
     }
 
     /// Whether no probe was bad lately, and no flaw is known.

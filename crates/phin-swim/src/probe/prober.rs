@@ -8,6 +8,7 @@ use crate::{
     Channel, Ctx, Generation, MemberId, MembershipList, Miss, Part, Payload, Peer, Pulse, Purpose,
     Question, Sequence, Step, Timer,
     detect::{detector::Detector, proof::Nonce},
+    link::flawed::record_delay,
     probe::pings::Ping,
     senses::Senses,
 };
@@ -181,7 +182,7 @@ impl Prober<'_> {
     fn learn_delay(&mut self, id: MemberId, took: Duration) {
         let Senses { links, health, .. } = &mut *self.senses;
         let stall = links.advertised_stall(id).max(health.longest_stall());
-        links.record_delay(id, took, (self.ctx.params.pause_tolerance / 8).max(stall * 2));
+        record_delay(links, id, took, (self.ctx.params.pause_tolerance / 8).max(stall * 2));
     }
 
     /// Does what a member was pinged for, as it answered.

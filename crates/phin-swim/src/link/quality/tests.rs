@@ -103,35 +103,27 @@ fn a_link_that_stays_slow_is_usual_after_some_hundred_replies() {
 
 #[test]
 fn loss_on_all_links_is_a_flaw_of_none() {
-    let usual = |losses: &[f64]| {
-        let links: Vec<_> = losses.iter().map(|&loss| measured(loss)).collect();
-        let clean = Quality::default();
-        let links = links.iter().map(|link| (link, &clean));
-        Usual::of(links).map(|usual| (usual.loss() * 100.0).round())
-    };
+    let usual =
+        |losses: &[f64]| usual_loss(losses.to_vec()).map(|usual| (usual * 1_000.0).round() / 10.0);
     assert_eq!(usual(&[]), None);
     assert_eq!(usual(&[0.0]), Some(10.0), "at least");
     assert_eq!(usual(&[0.0, 0.5]), Some(10.0), "the lower of two");
-    assert_eq!(usual(&[0.5, 0.5, 0.0]), Some(61.0));
+    assert_eq!(usual(&[0.5, 0.5, 0.0]), Some(62.5));
     assert_eq!(usual(&[0.9, 0.9]), Some(90.0), "at most");
-    // The estimates do not show yet what the latest probes do.
-    for (outcomes, expected) in [("xxxx", 0.1), ("....xxxx", 0.625), ("xxxxxxxx........", 0.1)] {
-        let (link, (quality, _)) = (measured(0.0), reviewed(outcomes, 0.1));
-        let found = Usual::of([(&link, &quality)].into_iter()).unwrap().loss();
-        assert!((found - expected).abs() < 1e-9, "{outcomes}: {found}");
+    // The estimate does not show yet what the latest probes do.
+    let mut estimate = LinkEstimator::new(ms(2));
+    (0..200).for_each(|_| estimate.record_reply(ms(2)));
+    for (outcomes, lost) in [("xxxx", 0.0), ("....xxxx", 0.5), ("xxxxxxxx........", 0.0)] {
+        let found = reviewed(outcomes, 0.1).0.loss(&estimate);
+        assert_eq!(found, estimate.loss().max(lost), "{outcomes}");
     }
 }
 
-/// The estimate of a link that loses this share.
-fn measured(loss: f64) -> LinkEstimator {
-    let mut link = LinkEstimator::new(ms(2));
-    for number in 0..1_000 {
-        match f64::from(number) * loss % 1.0 < loss && loss > 0.0 {
-            true => link.record_miss(),
-            false => link.record_reply(ms(2)),
-        }
-    }
-    link
+#[test]
+fn half_of_the_other_links_are_no_slower_than_usual() {
+    let delays = |millis: &[u64]| usual_delay(millis.iter().map(|&delay| ms(delay)).collect());
+    assert_eq!(delays(&[]), None);
+    assert_eq!([delays(&[9, 2]), delays(&[9, 2, 4])], [Some(ms(2)), Some(ms(4))]);
 }
 
 /// With a tenth of all packets lost, a fifth of the probes have no answer, on all links alike. The links of an observer are then
@@ -156,9 +148,9 @@ fn links_that_all_lose_a_tenth_of_the_packets_are_flawed_for_less_than_a_thousan
         }
         for place in 0..links.len() {
             let others = (0..links.len()).filter(|&other| other != place);
-            let others = others.map(|other| (&links[other].0, &links[other].1));
-            let usual = Usual::of(others).unwrap();
-            links[place].1.review(usual.loss());
+            let losses = others.map(|other| links[other].1.loss(&links[other].0));
+            let usual = usual_loss(losses.collect()).unwrap();
+            links[place].1.review(usual);
             flawed += u32::from(!links[place].1.flaws.is_empty());
             reviews += 1;
         }
