@@ -242,9 +242,10 @@ pub enum Change {
     /// has decayed ([`Members::suppressed_until`](crate::Members::suppressed_until)), unless it leaves. Then a change reports
     /// its state.
     Suppressed,
-    /// Most of its observers do not reach it, though it lives. Reported by its observers, and by the member itself.
+    /// It lives, but most of its observers do not reach it or find [flaws](crate::Flaws) in it. Reported once, by all members if it
+    /// states its flaws, and otherwise by its observers and by itself.
     Degraded,
-    /// Most of its observers reach it again.
+    /// It is degraded no longer.
     Recovered,
     /// An administrator expelled it, and it was removed from the list. If it was live, [`Dead`](Self::Dead) came before.
     Expelled,

@@ -318,11 +318,11 @@ impl Cluster {
         self.ask(move |node, _| node.swim().neighbours(id)).await
     }
 
-    /// The live members that some of their observers do not reach, with the failing links.
+    /// The live members that are degraded ([`Change::Degraded`](crate::Change::Degraded)), and those that some of their observers
+    /// do not reach, with the failing links.
     ///
-    /// If most links to a member fail, it is degraded ([`Change::Degraded`](crate::Change::Degraded)). A node
-    /// knows this of itself and of the members that it observes. In a cluster of more than K + 1 members it
-    /// does not know it of the others.
+    /// A node knows the failing links to itself and to the members that it observes. In a cluster of more than K + 1 members
+    /// it does not know those to others.
     ///
     /// # Errors
     /// The node has been shut down.

@@ -98,7 +98,7 @@ pub struct MemberRef {
 pub struct Unreached {
     /// The member.
     pub id: MemberId,
-    /// When most of its observers ceased to reach it, as far as this node knows; `None` while most do.
+    /// When this node learned that the member is degraded; `None` while it is not.
     #[cfg_attr(feature = "serde", serde(with = "crate::json::time_option"))]
     pub degraded_since: Option<SystemTime>,
     /// The links to it that fail, in the order of the ids of their observers.

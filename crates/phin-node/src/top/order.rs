@@ -19,7 +19,7 @@ pub(crate) enum Trouble {
     Suspect,
     /// It died lately.
     Dead,
-    /// It lives, but most of its observers do not reach it.
+    /// It lives, but its replies reach most of its observers late or not at all.
     Degraded,
     /// Some of its observers do not reach it.
     FailingLinks,

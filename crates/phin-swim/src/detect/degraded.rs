@@ -234,7 +234,8 @@ impl Degraded<'_> {
     /// Reviews the flaws of the links of this node. If it is not sure of one, it probes that member once more.
     fn review_own_links(&mut self) {
         let is_well = !self.senses.links.any(|link| !link.quality.is_clean());
-        if is_well || self.view().cannot_judge(Silence::Unknown) {
+        let has_left = self.list.me().record.has_left();
+        if is_well || has_left || self.view().cannot_judge(Silence::Unknown) {
             return;
         }
         for subject in self.view().subjects() {

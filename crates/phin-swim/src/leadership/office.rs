@@ -249,7 +249,7 @@ pub enum LostReason {
     Draining,
     /// The node leaves the cluster.
     Left,
-    /// The node receives nothing from other members, or is degraded.
+    /// The node receives nothing from other members, or most of its observers do not reach it.
     Isolated,
     /// The node took another generation, because an earlier run of it was known by a higher one.
     Restarted,
