@@ -233,7 +233,7 @@ impl Links {
         evidence
     }
 
-    /// What is wrong with the link to a member, as last reviewed.
+    /// The flaws of the link to a member, as last reviewed.
     pub(crate) fn flaws(&self, id: MemberId) -> Flaws {
         self.links.get(&id).map_or(Flaws::NONE, |link| link.quality.flaws)
     }

@@ -87,7 +87,7 @@ fn degradation(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Degr
     }
 }
 
-/// What its observers find wrong with a member, by their reports on flaws and these links that fail.
+/// The findings of its observers about a member, by their reports on flaws and these links that fail.
 fn observed(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Observed {
     let mut by = view.flawed_links(subject);
     for link in links {

@@ -168,7 +168,7 @@ impl Failing {
         }
     }
 
-    /// What is known of one run of a member. Links to an earlier one say nothing of it: it may be elsewhere.
+    /// All that is known of one run of a member. Links to an earlier one say nothing of it: it may be elsewhere.
     fn run(&mut self, (id, generation): (MemberId, Generation)) -> &mut Subject {
         let known = self.subjects.entry(id).or_insert_with(|| Subject::new(generation));
         if known.generation != generation {

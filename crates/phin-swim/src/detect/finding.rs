@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{Flaw, Flaws, Instant, MemberId};
 
-/// What is known of a member at one moment.
+/// The reports on a member that count at one moment.
 #[derive(Debug)]
 pub(crate) struct Observed {
     /// The observers that find flaws, and those flaws.

@@ -439,7 +439,7 @@ fn decode_assigned(bytes: &mut &[u8]) -> Result<Option<AssignedId>, DecodeError>
     }
 }
 
-/// Reads the flaws that follow the assigned id of a record: nothing, or a number. What a later release says otherwise is ignored.
+/// Reads the flaws that follow the assigned id of a record: nothing, or a number. Anything else of a later release is ignored.
 fn decode_flaws(mut bytes: &[u8]) -> Flaws {
     rmp::decode::read_int(&mut bytes).map_or(Flaws::NONE, Flaws::from_bits)
 }

@@ -217,7 +217,7 @@ fn flaws_stand_at_the_end_of_a_record_and_take_no_bytes_where_there_are_none() {
         let more = if well.assigned_id().is_some() { 1 } else { 4 };
         assert_eq!(flawed.body().len(), well.body().len() + more);
     }
-    // Whatever is no number is of a later release.
+    // Anything but a number is of a later release.
     let body = [plain.body(), b"\x80\x00\xc0\xa5later"].concat();
     assert_eq!(decode(&body, plain.signature()).unwrap().flaws(), Flaws::NONE);
 }
