@@ -231,7 +231,10 @@ impl Ledger {
                 && !truth.are_separated(id, subject, now, LINKS_MEASURED_OVER)
         };
         let healthy = running.iter().filter(|&id| is_healthy(id)).count();
-        if is_healthy(&subject) && is_healthy(&observer) && healthy * 4 >= running.len() * 3 {
+        // What a member says of itself alone does not harm it.
+        let is_of_others = observer != subject;
+        let is_explained = !is_healthy(&subject) || !is_healthy(&observer);
+        if is_of_others && !is_explained && healthy * 8 >= running.len() * 7 {
             self.wrongly_degraded.push((now, observer, subject));
         }
     }

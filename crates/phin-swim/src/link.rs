@@ -51,7 +51,7 @@ pub(crate) struct LinkState {
     /// When its present version was learnt, if it refuted: no silence from before is evidence against this version.
     renewed_at: Option<Instant>,
     /// When a message of its own last arrived.
-    heard_itself: Option<Instant>,
+    pub(crate) heard_itself: Option<Instant>,
     /// The one other member that says that it lives.
     lone_word: Option<LoneWord>,
 }
@@ -164,19 +164,12 @@ impl LinkState {
         Some(took)
     }
 
-    /// A ping was lost on the link, or its reply.
+    /// A ping was lost, or its reply, and the member itself shows that it lives: the word of others could hide a death.
     pub(crate) fn record_lost(&mut self, reply: Reply) {
-        self.estimator.record_miss();
         // A handshake has more than one packet to lose.
         if reply.is_sample && reply.is_probe {
             self.quality.record_lost(reply.sent_at);
         }
-    }
-
-    /// A ping that counted as lost is answered all the same.
-    pub(crate) fn retract_lost(&mut self, reply: Reply) {
-        self.estimator.retract_miss();
-        self.quality.retract_lost(reply.sent_at);
     }
 
     /// Whether the time that a reply took counts as the link's.

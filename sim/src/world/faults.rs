@@ -11,7 +11,7 @@ use crate::{
     lie::Lies,
     machines::{HostState, Node},
     network::{Hosts, Packets, Rule},
-    node::{Action, Generation, Input, Instant, Knowledge, NodeId, Peer, Promises, secs},
+    node::{Action, Generation, HostId, Input, Instant, Knowledge, NodeId, Peer, Promises, secs},
     queue::Class,
     truth::Life,
 };
@@ -58,8 +58,12 @@ impl World {
                 self.say(format_args!("packets are lost: {} rules", rules.len()));
                 let troubled = self.occupants(troubled);
                 troubled.iter().for_each(|&node| self.truth.begin_trouble(node));
+                let is_no_split = side_of.is_empty();
                 if !side_of.is_empty() {
                     self.truth.separate(id.0, side_of);
+                }
+                if is_no_split {
+                    self.record_cut_off(&rules);
                 }
                 self.network.add(id, rules);
                 self.later(lasts, Fault::Lift(id, troubled));
@@ -161,6 +165,23 @@ impl World {
             Fault::Seek { nodes, seeds, delay } => {
                 nodes.into_iter().for_each(|node| self.seek(node, seeds.clone(), delay));
             }
+        }
+    }
+
+    /// Records the members on the side of each rule that has few hosts: paths to them are lost.
+    fn record_cut_off(&mut self, rules: &[Rule]) {
+        let hosts = self.machines.hosts.len();
+        for side in rules.iter().flat_map(|rule| [&rule.from, &rule.to]) {
+            let Hosts::Only(set) = side else {
+                continue;
+            };
+            if set.iter().filter(|&&is_in| is_in).count() * 2 > hosts {
+                continue;
+            }
+            let on_side = |host: HostId| set.get(host.index()).copied().unwrap_or(false);
+            let nodes = self.truth.nodes().filter(|(_, node)| on_side(node.host));
+            let nodes: Vec<_> = nodes.map(|(id, _)| id).collect();
+            nodes.into_iter().for_each(|node| self.truth.cut_off(node));
         }
     }
 

@@ -62,7 +62,9 @@ pub(super) async fn obstacle(node: &Node) -> Result<Option<String>, Refusal> {
     let links = node.cluster.unreached().await.map_err(Refusal::stopped)?;
     let own = links.iter().find(|unreached| unreached.id == node.cluster.id());
     if own.is_some_and(|own| own.degraded_since.is_some()) {
-        return unreached("the node is degraded: its replies reach most of its observers late or not at all");
+        return unreached(
+            "the node is degraded: its replies reach most of its observers late or not at all",
+        );
     }
     Ok(None)
 }

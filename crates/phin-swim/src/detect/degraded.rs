@@ -94,7 +94,9 @@ fn observed(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> Observe
         let known = by.entry(link.observer).or_default();
         *known = known.union(flaws_of(view, subject, link));
     }
-    let own = if is_deaf(view, subject) { Flaw::OneWay.into() } else { Flaws::NONE };
+    // The members that do not answer may be made up. Then no observer of this one misses anything.
+    let is_deaf = is_deaf(view, subject) && !by.is_empty();
+    let own = if is_deaf { Flaw::OneWay.into() } else { Flaws::NONE };
     let stated = (subject == view.me()).then(|| view.list.me().flaws());
     Observed { by, observers: view.alive_observers_of(subject), own, stated }
 }

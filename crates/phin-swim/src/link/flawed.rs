@@ -6,7 +6,7 @@ use crate::{
     Instant, MemberId,
     link::{
         LinkState, Links,
-        quality::{Certainty, usual_delay, usual_loss},
+        quality::{Certainty, usual_delay, usual_share},
     },
 };
 
@@ -29,9 +29,10 @@ pub(crate) fn review(links: &mut Links, id: MemberId) -> Certainty {
         return Certainty::Sure;
     }
     let losses = others(links, id).map(|link| link.quality.loss(&link.estimator));
-    let usual = usual_loss(losses.collect());
+    let late = others(links, id).map(|link| link.quality.late());
+    let usual = usual_share(losses.collect()).zip(usual_share(late.collect()));
     match links.get_mut(id).zip(usual) {
-        Some((link, usual)) => link.quality.review(usual),
+        Some((link, (usual_loss, usual_late))) => link.quality.review(usual_loss, usual_late),
         None => Certainty::Sure,
     }
 }

@@ -40,12 +40,13 @@ pub(crate) enum Certainty {
     Unsure,
 }
 
-/// The share of probes without a reply that is no flaw, where the other links lose these shares: half of them lose no less.
+/// The share of probes without a reply, or with a late one, that is no flaw, where the other links have these shares: half of them
+/// have no less.
 /// `None` without any.
-pub(crate) fn usual_loss(mut losses: Vec<f64>) -> Option<f64> {
-    let middle = losses.len().checked_sub(1)? / 2;
-    let (_, &mut median, _) = losses.select_nth_unstable_by(middle, f64::total_cmp);
-    Some((median * LOSS_MARGIN).clamp(MIN_USUAL_LOSS, MAX_USUAL_LOSS))
+pub(crate) fn usual_share(mut shares: Vec<f64>) -> Option<f64> {
+    let middle = shares.len().checked_sub(1)? / 2;
+    let (_, &mut median, _) = shares.select_nth_unstable_by(middle, f64::total_cmp);
+    Some((median * MARGIN).clamp(MIN_USUAL, MAX_USUAL))
 }
 
 /// How long replies take on the other links, by the lower median of these times; `None` without any.
@@ -130,16 +131,21 @@ impl Quality {
         estimate.loss().max(self.lost.lately())
     }
 
+    /// The share of late replies.
+    pub(crate) fn late(&self) -> f64 {
+        self.slow.lately()
+    }
+
     /// Whether no probe was bad lately, and no flaw is known.
     pub(crate) fn is_clean(&self) -> bool {
         self.lost.bad == 0 && self.slow.bad == 0 && self.flaws.is_empty()
     }
 
-    /// Finds the flaws anew, where the other links lose this share of probes.
-    pub(crate) fn review(&mut self, usual_loss: f64) -> Certainty {
+    /// Finds the flaws anew, where this share of probes is lost, and this share of replies is late, on the other links.
+    pub(crate) fn review(&mut self, usual_loss: f64, usual_late: f64) -> Certainty {
         let kinds = [
             (Flaw::Loss, self.lost.excess(usual_loss)),
-            (Flaw::Latency, self.slow.excess(MIN_USUAL_LOSS)),
+            (Flaw::Latency, self.slow.excess(usual_late)),
         ];
         let before = self.flaws;
         let is_found = |&(flaw, excess): &(Flaw, f64)| {
@@ -157,12 +163,12 @@ const ALARM: f64 = 8.0;
 const CLEAR: f64 = 4.0;
 /// From these odds on the link is probed once in each period until it is sure: after one loss if the other links lose little.
 const UNSURE: f64 = 1.5;
-/// A share of probes without a reply up to this many times that of the other links is no flaw.
-const LOSS_MARGIN: f64 = 1.25;
-/// With fewer losses than this, no link is flawed, however good the others are.
-const MIN_USUAL_LOSS: f64 = 0.1;
-/// Where the other links lose more than this, none can be worse.
-const MAX_USUAL_LOSS: f64 = 0.9;
+/// A share of bad probes up to this many times that of the other links is no flaw.
+const MARGIN: f64 = 1.25;
+/// With fewer bad probes than this, no link is flawed, however good the others are.
+const MIN_USUAL: f64 = 0.1;
+/// Where the other links have more than this, none can be worse.
+const MAX_USUAL: f64 = 0.9;
 /// A reply is slow if it takes this many times as long as usual.
 const SLOWER: u32 = 4;
 /// How much the usual delay rises with each longer one: a link four times as slow is the usual one after 460 replies, which is

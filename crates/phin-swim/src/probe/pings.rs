@@ -166,7 +166,7 @@ impl Pings {
         let pings = self.pings.values_mut().filter(|ping| ping.target == id);
         for ping in pings.filter(|ping| ping.is_overdue && !ping.is_lost && ping.sent_at <= until) {
             ping.is_lost = true;
-            link.record_lost(ping.reply());
+            link.estimator.record_miss();
         }
     }
 

@@ -167,14 +167,21 @@ impl Prober<'_> {
         match channel {
             Channel::Datagram => {
                 if ping.is_lost {
-                    link.retract_lost(ping.reply());
+                    link.estimator.retract_miss();
+                    link.quality.retract_lost(ping.sent_at);
                 }
                 let took = link.record_reply(self.ctx.now, ping.reply());
                 took.into_iter().for_each(|took| self.learn_delay(ping.target, took));
             }
             // The datagram was lost, unless its reply follows.
-            Channel::Stream if !ping.is_lost => link.record_lost(ping.reply()),
-            Channel::Stream => {}
+            Channel::Stream => {
+                if !ping.is_lost {
+                    link.estimator.record_miss();
+                }
+                if !ping.is_answered {
+                    link.record_lost(ping.reply());
+                }
+            }
         }
     }
 
@@ -219,12 +226,16 @@ impl Prober<'_> {
     /// A reply to this ping would come too late to matter. It was lost, unless it may be the member that was: a silence
     /// that long is none of the link.
     pub(crate) fn end_probe(&mut self, sequence: Sequence) {
-        let Some(ping) = self.senses.pings.remove(sequence).filter(|ping| !ping.is_lost) else {
+        let Some(ping) = self.senses.pings.remove(sequence) else {
             return;
         };
-        if let Some(link) = self.senses.links.get_mut(ping.target)
-            && link.last_heard >= Some(ping.sent_at)
-        {
+        let Some(link) = self.senses.links.get_mut(ping.target) else {
+            return;
+        };
+        if !ping.is_lost && link.last_heard >= Some(ping.sent_at) {
+            link.estimator.record_miss();
+        }
+        if !ping.is_answered && link.heard_itself >= Some(ping.sent_at) {
             link.record_lost(ping.reply());
         }
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    Config, Output,
+    Config, Generation, Output,
     link::{Reply, Run},
     member::record::{
         Record,
@@ -192,8 +192,12 @@ fn a_node_that_reaches_few_of_its_subjects_is_degraded_itself() {
     fail(&mut rooms, 3, 3_000);
     told(&mut rooms, 4, &[2]);
     rooms.degraded().review_links();
-    let stated = "apply n0 v0.1 alive";
-    assert_eq!(rooms.effects(), ["announce n0 Degraded", stated, "ReviewLinks(n4)"]);
+    // The others may be made up: it states nothing before an observer misses something.
+    assert_eq!(rooms.effects(), ["announce n0 Degraded", "ReviewLinks(n4)"]);
+    told(&mut rooms, 0, &[4]);
+    rooms.degraded().review_links();
+    assert_eq!(rooms.effects(), ["apply n0 v0.1 alive", "ReviewLinks(n4)"]);
+    rooms.detector.failing.record(at(10_000), id(4), (id(0), Generation(0)), [].into_iter());
     assert!(rooms.degraded().reason(id(0)).is_deaf && !rooms.degraded().reason(id(4)).is_deaf);
     for node in [1, 2, 3] {
         rooms.senses.links.get_mut(id(node)).unwrap().unanswered = None;

@@ -13,7 +13,7 @@ fn reviewed(outcomes: &str, usual_loss: f64) -> (Quality, Certainty) {
             _ => quality.record_answered(),
         }
     }
-    let certainty = quality.review(usual_loss);
+    let certainty = quality.review(usual_loss, 0.1);
     (quality, certainty)
 }
 
@@ -47,7 +47,7 @@ fn a_flawed_link_recovers_after_six_answers_and_is_probed_more_meanwhile() {
     let (mut quality, _) = reviewed("xxxxxxxxxxxxxxxxxxxxxxxx", 0.1);
     for answers in 1..=12 {
         quality.record_answered();
-        let certainty = quality.review(0.1);
+        let certainty = quality.review(0.1, 0.1);
         assert_eq!(quality.flaws.contains(Flaw::Loss), answers < 6, "{answers}");
         assert_eq!(certainty == Certainty::Unsure, answers < 10, "{answers}");
     }
@@ -81,7 +81,9 @@ fn a_reply_is_slow_if_it_took_far_longer_than_before_and_than_those_of_others() 
         let mut quality = Quality::default();
         (0..20).for_each(|_| quality.record_delay(ms(before), ms(floor), Some(ms(others))));
         (0..5).for_each(|_| quality.record_delay(ms(took), ms(floor), Some(ms(others))));
-        quality.review(0.1);
+        quality.review(0.1, 0.5);
+        assert!(quality.flaws.is_empty(), "if half of the replies of others are late");
+        quality.review(0.1, 0.1);
         assert_eq!(quality.flaws.contains(Flaw::Latency), is_slow, "{before} {took}");
     }
 }
@@ -92,7 +94,7 @@ fn a_link_that_stays_slow_is_usual_after_some_hundred_replies() {
     quality.record_delay(ms(100), ms(125), Some(ms(2)));
     let mut is_flawed = |replies: usize| {
         (0..replies).for_each(|_| quality.record_delay(ms(500), ms(125), Some(ms(2))));
-        quality.review(0.1);
+        quality.review(0.1, 0.1);
         !quality.flaws.is_empty()
     };
     assert_eq!(
@@ -104,7 +106,7 @@ fn a_link_that_stays_slow_is_usual_after_some_hundred_replies() {
 #[test]
 fn loss_on_all_links_is_a_flaw_of_none() {
     let usual =
-        |losses: &[f64]| usual_loss(losses.to_vec()).map(|usual| (usual * 1_000.0).round() / 10.0);
+        |losses: &[f64]| usual_share(losses.to_vec()).map(|usual| (usual * 1_000.0).round() / 10.0);
     assert_eq!(usual(&[]), None);
     assert_eq!(usual(&[0.0]), Some(10.0), "at least");
     assert_eq!(usual(&[0.0, 0.5]), Some(10.0), "the lower of two");
@@ -149,8 +151,8 @@ fn links_that_all_lose_a_tenth_of_the_packets_are_flawed_for_less_than_a_thousan
         for place in 0..links.len() {
             let others = (0..links.len()).filter(|&other| other != place);
             let losses = others.map(|other| links[other].1.loss(&links[other].0));
-            let usual = usual_loss(losses.collect()).unwrap();
-            links[place].1.review(usual);
+            let usual = usual_share(losses.collect()).unwrap();
+            links[place].1.review(usual, 0.1);
             flawed += u32::from(!links[place].1.flaws.is_empty());
             reviews += 1;
         }
