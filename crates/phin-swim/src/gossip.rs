@@ -53,6 +53,10 @@ struct Update {
 }
 
 impl Update {
+    const fn part(&self, is_brief: bool) -> &Part {
+        if is_brief { &self.brief } else { &self.part }
+    }
+
     /// Whether a member may not know it yet.
     fn is_news_to(&self, id: MemberId) -> bool {
         self.id != id && !self.tellers.contains(&id)
@@ -171,20 +175,15 @@ impl Gossip<'_> {
     /// Pushes the news to one member; returns in how many messages. News that does not fit in a datagram goes by stream: many
     /// datagrams at once would fill the queues on their way.
     fn push(&mut self, to: Peer, news: &[Update], is_brief: bool) -> u32 {
-        let news = || news.iter().filter(|update| update.is_news_to(to.id));
-        let news = || news().map(|update| if is_brief { &update.brief } else { &update.part });
+        let news = || news.iter().filter(|news| news.is_news_to(to.id)).map(|n| n.part(is_brief));
         let mut payloads = Payload::pack(news(), self.ctx.params.max_datagram_bytes);
         let is_bulk = payloads.len() > 1;
         if is_bulk {
             payloads = Payload::pack(news(), MAX_STREAM_BYTES);
         }
+        let send = if is_bulk { Ctx::send_stream } else { Ctx::send_datagram };
         let sent = u32::try_from(payloads.len()).unwrap_or(u32::MAX);
-        for payload in payloads {
-            match is_bulk {
-                true => self.ctx.send_stream(to, payload),
-                false => self.ctx.send_datagram(to, payload),
-            }
-        }
+        payloads.into_iter().for_each(|payload| send(self.ctx, to, payload));
         sent
     }
 

@@ -24,17 +24,13 @@ impl Asked {
         verdict: (MemberId, u64),
         apart: Duration,
     ) -> bool {
-        if self.0.get(&verdict).is_some_and(|&at| now - at < apart) {
-            return false;
-        }
+        let is_recent = |at: &Instant| now - *at < apart;
         if self.0.len() >= MAX_ASKED {
-            self.0.retain(|_, at| now - *at < apart);
+            self.0.retain(|_, at| is_recent(at));
         }
-        let has_room = self.0.len() < MAX_ASKED;
-        if has_room {
-            self.0.insert(verdict, now);
-        }
-        has_room
+        let may_ask = self.0.len() < MAX_ASKED && !self.0.get(&verdict).is_some_and(is_recent);
+        self.0.extend(may_ask.then_some((verdict, now)));
+        may_ask
     }
 }
 
@@ -49,15 +45,10 @@ impl Verdicts<'_> {
         digest: u64,
     ) {
         let Claim { subject, version, .. } = claim;
-        if subject == self.list.me().id() {
-            return self.ctx.then(Step::RefuteDeath { source, claim });
-        }
-        let known = self.state_claimed(claim);
-        if !known.is_some_and(MemberState::is_live) {
-            return self.note_repeated(source, subject, known == Some(MemberState::Dead));
-        }
         let apart = self.ctx.params.period / 2;
-        if self.own.asked.may_ask(self.ctx.now, (subject, digest), apart) {
+        if self.is_open(source, claim)
+            && self.own.asked.may_ask(self.ctx.now, (subject, digest), apart)
+        {
             self.ctx.stats.verdicts_requested += 1;
             self.ctx.send_stream(from, Payload::of(&Part::VerdictWant { subject, version }));
         }
@@ -78,30 +69,34 @@ impl Verdicts<'_> {
     /// A vote arrives on a member that this node has declared dead: it is added to the votes of the verdict if they are no
     /// majority yet. The verdict is spread again when they are.
     pub(crate) fn complete(&mut self, voter: MemberId, body: &VoteBody, signed: &SignedVote) {
-        let (subject, version) = (body.subject, body.version);
-        let known = self.list.get(subject);
-        let is_dead = known
-            .is_some_and(|known| known.state == MemberState::Dead && known.version() == version);
-        let view = self.view();
-        let observers = view.list.rings().observers(subject);
-        let needed = observers.len() / 2 + 1;
-        let has_too_few = self.own.reports.signed(subject, version).is_some_and(|n| n < needed);
-        let is_due = is_dead
-            && has_too_few
-            && signed.voter == voter
-            && signed.silence == body.tally.silence
-            && signed.may_count(view, &observers);
-        let about = (subject, version);
-        if !is_due || !self.own.is_authentic(self.ctx, self.list, voter, (about, signed)) {
+        let about = (body.subject, body.version);
+        let Some(needed) = self.majority_lacking(voter, body, signed) else {
+            return;
+        };
+        if !self.own.is_authentic(self.ctx, self.list, voter, (about, signed)) {
             return;
         }
-        let vote = body.tally.vote_of(voter, self.ctx.now);
-        let reports = &mut self.own.reports;
-        if reports.add(subject, vote, signed.clone())
-            && reports.signed(subject, version) == Some(needed)
-        {
-            self.ctx.then(Step::Spread(subject));
+        let (vote, reports) = (body.tally.vote_of(voter, self.ctx.now), &mut self.own.reports);
+        if reports.add(about.0, vote, signed.clone()) == Some(needed) {
+            self.ctx.then(Step::Spread(about.0));
         }
+    }
+
+    /// The majority that the verdict on a member lacks, if this vote may add to it, its signature apart.
+    fn majority_lacking(
+        &self,
+        voter: MemberId,
+        body: &VoteBody,
+        vote: &SignedVote,
+    ) -> Option<usize> {
+        let VoteBody { subject, version, tally, .. } = *body;
+        let dead = self.list.get(subject).filter(|known| known.state == MemberState::Dead)?;
+        let signed = self.own.reports.signed(subject, version)?;
+        let (view, observers) = (self.view(), self.list.rings().observers(subject));
+        let needed = observers.len() / 2 + 1;
+        let lacks = dead.version() == version && signed < needed;
+        let is_meant = vote.voter == voter && vote.silence == tally.silence;
+        (lacks && is_meant && vote.may_count(view, &observers)).then_some(needed)
     }
 }
 

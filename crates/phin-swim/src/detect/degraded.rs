@@ -241,16 +241,18 @@ impl Degraded<'_> {
             return;
         }
         for subject in self.view().subjects() {
-            let certainty = flawed::review(&mut self.senses.links, subject);
-            let to = self.list.peer(subject).filter(|_| certainty == Certainty::Unsure);
-            to.into_iter().for_each(|to| {
-                self.ctx.then(Step::Ping { to, purpose: Purpose::Probe });
-            });
-            let (now, turn) = (self.ctx.now, self.view().turn());
-            if flawed::is_report_due(&mut self.senses.links, now, subject, turn) {
-                self.report_flaws(subject);
-                self.update_degraded(subject);
-            }
+            self.review_own_link(subject);
+        }
+    }
+
+    fn review_own_link(&mut self, subject: MemberId) {
+        let certainty = flawed::review(&mut self.senses.links, subject);
+        let to = self.list.peer(subject).filter(|_| certainty == Certainty::Unsure);
+        to.into_iter().for_each(|to| self.ctx.then(Step::Ping { to, purpose: Purpose::Probe }));
+        let (now, turn) = (self.ctx.now, self.view().turn());
+        if flawed::is_report_due(&mut self.senses.links, now, subject, turn) {
+            self.report_flaws(subject);
+            self.update_degraded(subject);
         }
     }
 

@@ -98,7 +98,8 @@ mod tests {
     #[test]
     fn most_observers_find_a_flaw_and_each_kind_is_found_by_a_quarter() {
         // The flaws that each observer finds, the number of observers, the flaws found by itself; the flaws of the member.
-        let cases: [(&[&[Flaw]], usize, &[Flaw], &[Flaw]); 9] = [
+        type Case = (&'static [&'static [Flaw]], usize, &'static [Flaw], &'static [Flaw]);
+        let cases: [Case; 9] = [
             (&[], 8, &[], &[]),
             (&[LOSS; 4], 8, &[], &[]),
             (&[LOSS; 5], 8, &[], LOSS),

@@ -142,23 +142,20 @@ impl Reports {
         self.votes(id, version).map(|(_, signed)| signed.len())
     }
 
-    /// Adds a signed vote to a verdict; says whether it is new and there was room.
-    pub(crate) fn add(&mut self, id: MemberId, vote: Vote, signed: SignedVote) -> bool {
-        let Some(Kept { report, signed: kept }) = self.0.get_mut(&id) else {
-            return false;
-        };
-        let is_new = kept.iter().all(|known| known.voter != signed.voter);
+    /// Adds a signed vote to a verdict, if it is new and there is room; returns how many are signed then.
+    pub(crate) fn add(&mut self, id: MemberId, vote: Vote, signed: SignedVote) -> Option<usize> {
+        let Kept { report, signed: kept } = self.0.get_mut(&id)?;
         let Outcome::Dead { votes } = &mut report.outcome else {
-            return false;
+            return None;
         };
-        if !is_new || votes.len() > MAX_VOTES || kept.len() >= MAX_VOTES {
-            return false;
+        if kept.len() >= MAX_VOTES || kept.iter().any(|known| known.voter == signed.voter) {
+            return None;
         }
-        // The vote is the later one of its observer: its signature is over the kind of silence that it states.
+        // The later vote of its observer: the signature is over the kind of silence that it states.
         let others = votes.iter().filter(|known| known.observer != vote.observer).copied();
         *votes = [vote].into_iter().chain(others).collect();
         kept.push(signed);
-        true
+        Some(kept.len())
     }
 
     pub(crate) fn get(&self, id: MemberId) -> Option<&Report> {

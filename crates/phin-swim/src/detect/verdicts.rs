@@ -83,21 +83,31 @@ impl Verdicts<'_> {
     }
 
     /// A member sent what is known here already, if it is the same.
-    pub(crate) fn note_repeated(&mut self, source: Source, id: MemberId, is_same: bool) {
+    fn note_repeated(&mut self, source: Source, id: MemberId, is_same: bool) {
         let by = source.teller().filter(|_| is_same);
         by.into_iter().for_each(|by| self.ctx.then(Step::Repeated { id, by }));
+    }
+
+    /// Whether a claim that a member is dead is about another one, which is live here. Other claims are dealt with.
+    pub(crate) fn is_open(&mut self, source: Source, claim: Claim) -> bool {
+        if claim.subject == self.list.me().id() {
+            self.ctx.then(Step::RefuteDeath { source, claim });
+            return false;
+        }
+        let known = self.state_claimed(claim);
+        let is_live = known.is_some_and(MemberState::is_live);
+        if !is_live {
+            self.note_repeated(source, claim.subject, known == Some(MemberState::Dead));
+        }
+        is_live
     }
 
     /// A verdict of others arrives.
     pub(crate) fn handle_dead(&mut self, source: Source, verdict: Verdict) {
         let Verdict { claim, votes, signed } = verdict;
         let Claim { subject, version, .. } = claim;
-        if subject == self.list.me().id() {
-            return self.ctx.then(Step::RefuteDeath { source, claim });
-        }
-        let known = self.state_claimed(claim);
-        if !known.is_some_and(MemberState::is_live) {
-            return self.note_repeated(source, subject, known == Some(MemberState::Dead));
+        if !self.is_open(source, claim) {
+            return;
         }
         let now = self.ctx.now;
         let votes = votes.into_iter().map(|(observer, tally)| tally.vote_of(observer, now));
@@ -206,7 +216,7 @@ impl Verdicts<'_> {
     }
 
     /// The state of the member that a claim is about, if the claim is about the version of it that is known here.
-    pub(crate) fn state_claimed(&mut self, claim: Claim) -> Option<MemberState> {
+    fn state_claimed(&mut self, claim: Claim) -> Option<MemberState> {
         let known = self.list.get(claim.subject).map(|known| (known.version(), known.state));
         match known {
             Some((version, state)) if version == claim.version => Some(state),

@@ -423,20 +423,18 @@ fn encode_body(key: &PublicKey, statement: &Statement, assigned: Option<&Assigne
 
 /// Decodes the assigned id that follows the profile of a record, `nil` or nothing, and leaves what follows it.
 fn decode_assigned(bytes: &mut &[u8]) -> Result<Option<AssignedId>, DecodeError> {
-    match bytes.split_first() {
-        None => Ok(None),
-        Some((&NIL, rest)) => {
-            *bytes = rest;
-            Ok(None)
-        }
-        Some(_) => {
-            let mut fields = Deserializer::new(*bytes);
-            let assigned = Bytes::deserialize(&mut fields);
-            let assigned = assigned.map_err(|_| DecodeError::Invalid("assigned id"))?;
-            *bytes = fields.get_ref();
-            Ok(Some(AssignedId::from_bytes(&assigned.0)))
-        }
+    if let Some(rest) = bytes.strip_prefix(&[NIL]) {
+        *bytes = rest;
+        return Ok(None);
     }
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let mut fields = Deserializer::new(*bytes);
+    let assigned = Bytes::deserialize(&mut fields);
+    let assigned = assigned.map_err(|_| DecodeError::Invalid("assigned id"))?;
+    *bytes = fields.get_ref();
+    Ok(Some(AssignedId::from_bytes(&assigned.0)))
 }
 
 /// Reads the flaws that follow the assigned id of a record: nothing, or a number. Anything else of a later release is ignored.
