@@ -231,7 +231,7 @@ impl Ledger {
                 && !truth.are_separated(id, subject, now, LINKS_MEASURED_OVER)
         };
         let healthy = running.iter().filter(|&id| is_healthy(id)).count();
-        // What a member says of itself alone does not harm it.
+        // A report of a member on itself harms nobody.
         let is_of_others = observer != subject;
         let is_explained = !is_healthy(&subject) || !is_healthy(&observer);
         if is_of_others && !is_explained && healthy * 8 >= running.len() * 7 {
