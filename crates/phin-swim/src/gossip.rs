@@ -165,7 +165,7 @@ impl Gossip<'_> {
         });
         let news: Vec<_> = news.collect();
         let receivers = self.list.peers(self.receivers(is_for_all));
-        // What goes to few goes to them whole.
+        // News that goes to few goes to them whole.
         let whole = if is_for_all { WHOLE } else { FEW };
         let receivers = receivers.into_iter().zip(0..);
         let sent = receivers.map(|(to, place)| self.push(to, &news, place >= whole)).sum();

@@ -1,8 +1,8 @@
 //! Certificates: the signed votes of a verdict, sent once to few and named by their digest to all others.
 //!
 //! Each member would receive the same votes from most of its neighbours. So they are pushed to a few, and the others receive
-//! a digest. Who does not know the verdict asks for the votes. A member that declared another dead before a majority had signed
-//! adds the votes that come later, and spreads the verdict once more when they suffice.
+//! a digest. A member that does not know the verdict asks for the votes. One that declared another dead before a majority had
+//! signed adds the votes that come later, and spreads the verdict once more when they suffice.
 
 use std::{collections::BTreeMap, time::Duration};
 
