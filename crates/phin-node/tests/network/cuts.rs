@@ -98,6 +98,23 @@ fn a_member_with_one_path_is_degraded_and_nobody_is_dead() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
+/// It is neither silent nor cut off, and all members learn what its observers measure.
+#[test]
+fn a_member_that_loses_most_of_what_it_sends_is_degraded_at_all_members() {
+    let Some(cluster) = Cluster::start(Family::V4, 6, &["--profile", "local"]) else { return };
+    let (mark, all, well) = (cluster.mark(), cluster.all_but(&[]), [1, 2, 3, 4, 5]);
+    cluster.lan.lose_from(6, 75);
+    cluster.until("saying that n6 loses messages", &all, |number| {
+        let flaws = member(&cluster, number, "n6")["flaws"].clone();
+        flaws.as_array().is_some_and(|flaws| flaws.contains(&"loss".into()))
+    });
+    for event in cluster.await_event(&well, "degraded", 6, &mark) {
+        assert!(event["degraded"]["flaws"].to_string().contains("loss"), "{event}");
+    }
+    cluster.assert_never(&all, "degraded", &well, &mark);
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
 /// A member in the list of a node.
 fn member(cluster: &Cluster, of: usize, name: &str) -> Value {
     let members = cluster.json(of, "/v1/members");

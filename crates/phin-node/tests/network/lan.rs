@@ -2,7 +2,7 @@
 
 use std::{
     cell::RefCell,
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -31,6 +31,8 @@ struct Faults {
     cuts: BTreeSet<(usize, usize)>,
     /// The percentage of packets lost everywhere.
     loss_percent: u32,
+    /// Hosts that lose this percentage of what they send.
+    lossy: BTreeMap<usize, u32>,
 }
 
 impl Lan {
@@ -145,6 +147,11 @@ impl Lan {
         self.change(|faults| faults.loss_percent = percent);
     }
 
+    /// Loses this percentage of the packets that a host sends.
+    pub(crate) fn lose_from(&self, host: usize, percent: u32) {
+        self.change(|faults| _ = faults.lossy.insert(host, percent));
+    }
+
     /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.change(|faults| *faults = Faults::default());
@@ -171,6 +178,10 @@ impl Faults {
                 false => "ether type != arp ",
             };
             let _ = writeln!(rules, "iifname \"h{from}\" oifname \"h{to}\" {what}drop");
+        }
+        for (host, percent) in &self.lossy {
+            let what = format!("numgen random mod 100 < {percent} drop");
+            let _ = writeln!(rules, "iifname \"h{host}\" ether type != arp {what}");
         }
         if self.loss_percent > 0 {
             let _ = writeln!(
