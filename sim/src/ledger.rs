@@ -32,6 +32,8 @@ pub struct Ledger {
     pub degraded: Vec<(Instant, NodeId, NodeId)>,
     /// Those of these reports that no fault explains.
     pub wrongly_degraded: Vec<(Instant, NodeId, NodeId)>,
+    /// When the gateway of a member forgot its flows: until others have dialled it, they do not reach it.
+    pub flows_lost: Vec<(Instant, NodeId)>,
     /// When the first member reported the second as degraded no longer.
     pub recovered: Vec<(Instant, NodeId, NodeId)>,
     /// The time after a fault during which its consequences are excused.
@@ -107,6 +109,7 @@ impl Default for Ledger {
             isolated: Vec::new(),
             degraded: Vec::new(),
             wrongly_degraded: Vec::new(),
+            flows_lost: Vec::new(),
             recovered: Vec::new(),
             grace: GRACE,
             evicted: BTreeSet::new(),
@@ -224,8 +227,11 @@ impl Ledger {
     ) {
         self.degraded.push((now, observer, subject));
         let running: Vec<_> = truth.running().collect();
+        let lost = self.flows_lost.iter().filter(|(at, _)| now - *at < LINKS_MEASURED_OVER);
+        let lost: Vec<_> = lost.map(|&(_, id)| id).collect();
         let is_healthy = |&id: &NodeId| {
             truth.is_healthy(id, now, LINKS_MEASURED_OVER)
+                && !lost.contains(&id)
                 && !truth.is_on_troubled_host(id, now, LINKS_MEASURED_OVER)
                 && !truth.was_cut_off(id)
                 && !truth.are_separated(id, subject, now, LINKS_MEASURED_OVER)

@@ -140,6 +140,7 @@ impl World {
                         continue;
                     };
                     self.say(format_args!("the gateway of {node} forgets its flows"));
+                    self.ledger.flows_lost.push((self.now, node));
                     self.machines[mapped].forwards_to = None;
                     if !refuses {
                         self.machines[mapped].state = HostState::Down;
