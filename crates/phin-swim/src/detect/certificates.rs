@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
-    Claim, Instant, MemberId, MemberState, Part, Payload, Peer, Source, Step, Version,
+    Claim, Instant, MemberId, MemberState, Part, Payload, Peer, SignedVotes, Source, Step, Version,
     detect::{signed::SignedVote, verdicts::Verdicts},
     wire::VoteBody,
 };
@@ -46,7 +46,9 @@ impl Verdicts<'_> {
     ) {
         let Claim { subject, version, .. } = claim;
         let apart = self.ctx.params.period / 2;
+        // A sender of invented digests uses up its own budget, and not the room for others.
         if self.is_open(source, claim)
+            && self.own.hearsay.may_announce(self.ctx.now, from.id)
             && self.own.asked.may_ask(self.ctx.now, (subject, digest), apart)
         {
             self.ctx.stats.verdicts_requested += 1;
@@ -94,14 +96,15 @@ impl Verdicts<'_> {
         let signed = self.own.reports.signed(subject, version)?;
         let (view, observers) = (self.view(), self.list.rings().observers(subject));
         let needed = observers.len() / 2 + 1;
-        let lacks = dead.version() == version && signed < needed;
+        let counts = self.ctx.params.signed_votes != SignedVotes::Off;
+        let lacks = counts && dead.version() == version && signed < needed;
         let is_meant = vote.voter == voter && vote.silence == tally.silence;
         (lacks && is_meant && vote.may_count(view, &observers)).then_some(needed)
     }
 }
 
 /// For how many verdicts others are asked at once. Further ones are asked for when they are announced again.
-const MAX_ASKED: usize = 1_024;
+const MAX_ASKED: usize = 4_096;
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,8 @@ pub(crate) struct Hearsay {
     notices: Budgets,
     /// How many verdicts each member may still ask for.
     shown: Budgets,
+    /// How many verdicts it may still announce that are not known here.
+    announced: Budgets,
 }
 
 /// How often a member refuted within a window.
@@ -105,6 +107,11 @@ impl Hearsay {
         self.shown.take(now, asker, SHOWN)
     }
 
+    /// Whether a member is asked for another verdict that it announces.
+    pub(crate) fn may_announce(&mut self, now: Instant, announcer: MemberId) -> bool {
+        self.announced.take(now, announcer, ANNOUNCED)
+    }
+
     /// Whether another proof of life is signed for this member.
     pub(crate) fn may_challenge(&mut self, now: Instant, requester: MemberId) -> bool {
         self.challenges.take(now, requester, CHALLENGES)
@@ -137,6 +144,8 @@ const CHALLENGES: Rate = Rate { at_once: 64.0, per_second: 16.0 };
 const NOTICES: Rate = Rate { at_once: 1.0, per_second: 0.1 };
 /// How many verdicts one member is sent on request: it asks once for each, and many may die at once.
 const SHOWN: Rate = Rate { at_once: 1_024.0, per_second: 64.0 };
+/// How many verdicts one member is asked for: more at once are pushed whole.
+const ANNOUNCED: Rate = Rate { at_once: 256.0, per_second: 32.0 };
 /// How many members are looked at because one member accuses them; a survivor of a mass failure accuses many.
 const ACCUSATIONS: Rate = Rate { at_once: 128.0, per_second: 2.0 };
 

@@ -3,7 +3,7 @@ use crate::{
     Part, Silence,
     detect::{
         reports::{Outcome, Report},
-        signed::tests::{rooms, signed, verdict},
+        signed::tests::{of, rooms, signed, verdict},
     },
     member::record::tests::{id, version},
     testing::{Rooms, at, peer, vote},
@@ -12,7 +12,10 @@ use crate::{
 
 /// A node that has declared node 1 dead, on the votes of these nodes, all signed.
 fn with_verdict(of: &[u8]) -> Rooms {
-    let mut rooms = rooms();
+    with_verdict_in(rooms(), of)
+}
+
+fn with_verdict_in(mut rooms: Rooms, of: &[u8]) -> Rooms {
     rooms.put(1, MemberState::Dead, 9_900);
     let votes: Vec<_> = of.iter().map(|&node| vote(node, 9_000, Silence::Silent)).collect();
     let (began_at, ended_at) = (at(9_000), at(9_900));
@@ -85,6 +88,24 @@ fn the_same_votes_are_asked_for_once_in_half_a_period_and_others_at_once() {
         assert_eq!(asks, expected, "{digest} from n{from} at {millis} ms");
     }
     assert_eq!(rooms.ctx.stats.verdicts_requested, 3);
+}
+
+#[test]
+fn invented_digests_use_up_the_budget_of_their_sender_alone() {
+    let (mut rooms, claim) = (rooms(), verdict(&[], Vec::new()).claim);
+    let asked = (0..1_000).filter(|&digest| !announce(&mut rooms, 3, claim, digest).is_empty());
+    assert_eq!(asked.count(), 256);
+    assert!(!announce(&mut rooms, 4, claim, 2_000).is_empty());
+}
+
+#[test]
+fn late_votes_count_only_where_votes_are_signed() {
+    let mut rooms = with_verdict_in(of(6, SignedVotes::Off), &[2, 3]);
+    let tally = Tally::of(&vote(4, 9_000, Silence::Silent), at(10_000));
+    let (subject, version) = (id(1), version(0, 0));
+    let body = VoteBody { subject, version, is_accusation: false, is_observer: true, tally };
+    rooms.verdicts().complete(id(4), &body, &signed(4));
+    assert_eq!(rooms.effects(), [""; 0]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ pub(crate) fn rooms() -> Rooms {
     of(6, SignedVotes::Require)
 }
 
-fn of(members: u8, signed_votes: SignedVotes) -> Rooms {
+pub(crate) fn of(members: u8, signed_votes: SignedVotes) -> Rooms {
     let mut rooms = Rooms::with(members, Config { signed_votes, ..Config::lan() });
     (1..members).for_each(|node| rooms.measure(node));
     let now = rooms.ctx.now;
