@@ -276,7 +276,7 @@ impl Detect<'_> {
     fn clear_if_heard(&mut self, from: Peer, body: &VoteBody) -> bool {
         let (now, VoteBody { subject, version, tally, .. }) = (self.ctx.now, *body);
         let silent_since = now.saturating_sub(tally.silent_for);
-        let heard_at = self.senses.links.heard_at(subject).max(self.own.contacts.heard_at(subject));
+        let heard_at = self.view().heard_at(subject);
         let heard_at = heard_at.filter(|&heard| heard > silent_since);
         if let Some(heard_at) = heard_at {
             self.ctx.send(from, &Part::Clear { subject, version, age: now - heard_at });

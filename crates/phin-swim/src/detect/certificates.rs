@@ -45,15 +45,17 @@ impl Verdicts<'_> {
         digest: u64,
     ) {
         let Claim { subject, version, .. } = claim;
-        let apart = self.ctx.params.period / 2;
-        // A sender of invented digests uses up its own budget, and not the room for others.
-        if self.is_open(source, claim)
-            && self.own.hearsay.may_announce(self.ctx.now, from.id)
-            && self.own.asked.may_ask(self.ctx.now, (subject, digest), apart)
-        {
+        if self.is_open(source, claim) && self.may_ask(from.id, (subject, digest)) {
             self.ctx.stats.verdicts_requested += 1;
             self.ctx.send_stream(from, Payload::of(&Part::VerdictWant { subject, version }));
         }
+    }
+
+    /// Whether to ask this announcer for a verdict. One that invents digests uses up its own budget, and not the room for
+    /// others.
+    fn may_ask(&mut self, announcer: MemberId, verdict: (MemberId, u64)) -> bool {
+        let (now, apart) = (self.ctx.now, self.ctx.params.period / 2);
+        self.own.hearsay.may_announce(now, announcer) && self.own.asked.may_ask(now, verdict, apart)
     }
 
     /// Sends a verdict of this node to a member that has only its digest.

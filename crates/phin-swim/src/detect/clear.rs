@@ -35,6 +35,7 @@ impl LifeSigns<'_> {
     pub(crate) fn record_alive(&mut self, id: MemberId, at: Instant) {
         self.senses.links.record_heard(id, at);
         self.own.contacts.record_heard(id, at);
+        self.own.pending.record_alive(id, at);
         self.void_evidence(id, at, id);
     }
 

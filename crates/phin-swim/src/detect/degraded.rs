@@ -127,6 +127,12 @@ fn votes(view: View<'_>, subject: MemberId, degraded_since: Instant) -> Vec<Vote
     votes.into_values().collect()
 }
 
+/// Whether this node finds by itself, and can judge now, that it does not reach a member well.
+fn has_evidence(view: View<'_>, subject: MemberId) -> bool {
+    let is_flawed = !view.links.flaws(subject).is_empty();
+    (is_flawed || view.own_failing_link(subject).is_some()) && !view.cannot_judge(Silence::Unknown)
+}
+
 /// The rules for links that fail or have flaws, with what they work on.
 pub(crate) struct Degraded<'a> {
     pub(crate) ctx: &'a mut Ctx,
@@ -334,20 +340,13 @@ impl Degraded<'_> {
         let Some((since, after)) = since.zip(view.params.evict_degraded_after) else {
             return;
         };
-        let has_evidence =
-            view.own_failing_link(subject).is_some() || !view.links.flaws(subject).is_empty();
-        let is_due = view.now - since >= after && has_evidence;
+        let is_due = view.now - since >= after && has_evidence(view, subject);
         let member = view.list.get(subject).filter(|_| is_due);
-        let Some(version) = member.map(|member| member.version()) else {
+        let votes = votes(view, subject, since);
+        let is_most = is_most(votes.len(), view.alive_observers_of(subject));
+        let Some(version) = member.map(|member| member.version()).filter(|_| is_most) else {
             return;
         };
-        if view.cannot_judge(Silence::Unknown) {
-            return;
-        }
-        let votes = votes(view, subject, since);
-        if !is_most(votes.len(), view.alive_observers_of(subject)) {
-            return;
-        }
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(since);
         let (outcome, ended_at) = (Outcome::Dead { votes: votes.into() }, self.ctx.now);
         self.own.reports.keep(subject, Report { version, began_at, ended_at, outcome }, Vec::new());

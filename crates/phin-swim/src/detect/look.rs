@@ -42,7 +42,7 @@ fn unheard_in_rings(
     limit: usize,
 ) -> BTreeSet<MemberId> {
     let (me, rings) = (view.me(), view.list.rings());
-    let is_unheard = |id| view.contacts.heard_at(id).is_none_or(|heard_at| heard_at < began);
+    let is_unheard = |id| view.heard_at(id).is_none_or(|heard_at| heard_at < began);
     let is_looked_at =
         |id| !view.cases.misses_of(id).is_empty() || view.waiting_since(id).is_some();
     let mut places: Vec<_> = (0..usize::from(view.params.rings)).map(|ring| (ring, me)).collect();

@@ -28,12 +28,15 @@ pub(crate) struct PendingVerdict {
     pub(crate) stage: Stage,
     /// The answer of the member's host since this node looks for itself.
     pub(crate) host: Silence,
+    /// Whether the member was alive since then. The contacts remember too few members for all that a liar accuses at once.
+    pub(crate) has_lived: bool,
 }
 
 impl PendingVerdict {
     pub(crate) fn new(version: Version, votes: Vec<Vote>, source: Source, stage: Stage) -> Self {
         let (signed, backing) = (Vec::new(), Backing::None);
-        Self { version, votes, signed, backing, source, stage, host: Silence::Unknown }
+        let (host, has_lived) = (Silence::Unknown, false);
+        Self { version, votes, signed, backing, source, stage, host, has_lived }
     }
 
     /// The same verdict with these signed votes.
@@ -95,6 +98,20 @@ impl PendingVerdicts {
         if let Some(verdict) = self.0.get_mut(&id) {
             verdict.host = verdict.host.max(silence);
         }
+    }
+
+    /// A member was alive at `at`: a look at it that began before has shown that it lives.
+    pub(crate) fn record_alive(&mut self, id: MemberId, at: Instant) {
+        if let Some(verdict) = self.0.get_mut(&id)
+            && let Stage::Examined(since) = verdict.stage
+        {
+            verdict.has_lived |= at >= since;
+        }
+    }
+
+    /// Whether a member that this node looks at was alive since then.
+    pub(crate) fn has_lived(&self, id: MemberId) -> bool {
+        self.0.get(&id).is_some_and(|verdict| verdict.has_lived)
     }
 
     /// Whether another verdict can be examined, of at most so many at once.

@@ -137,17 +137,21 @@ impl Verdicts<'_> {
         claim: Claim,
         (votes, signed): (Vec<Vote>, Vec<SignedVote>),
     ) {
-        let Claim { subject, version, .. } = claim;
-        let is_evicted = self.view().eviction(subject) != Eviction::No;
         let (signed, backing) = self.backing(source, claim, &votes, &signed);
-        let verdict = PendingVerdict::new(version, votes, source, Stage::Refutable);
+        let verdict = PendingVerdict::new(claim.version, votes, source, Stage::Refutable);
         let verdict = verdict.signed_by(signed, backing);
-        // A member that refuted lately has shown others wrong, so more of them lie or err than the rules allow for.
-        let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, subject);
-        if is_evicted || (backing == Backing::Majority && !has_refuted) {
-            return self.accept_verdict(subject, verdict);
+        match self.is_backed_enough(claim.subject, backing) {
+            true => self.accept_verdict(claim.subject, verdict),
+            false => self.look_for_oneself(claim, verdict),
         }
-        self.look_for_oneself(claim, verdict);
+    }
+
+    /// Whether a verdict with this backing is accepted as it comes. A member that refuted lately has shown others wrong, so
+    /// more of them lie or err than the rules allow for.
+    fn is_backed_enough(&self, subject: MemberId, backing: Backing) -> bool {
+        let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, subject);
+        let is_majority = backing == Backing::Majority;
+        (is_majority && !has_refuted) || self.view().eviction(subject) != Eviction::No
     }
 
     /// The signed votes of a verdict that count, and what they amount to: a majority only if nothing that this node knows
@@ -165,9 +169,9 @@ impl Verdicts<'_> {
         let (mut counted, needed) = countable(view, claim.subject, signed);
         let teller = source.teller().unwrap_or(claim.by);
         counted.retain(|vote| self.own.is_authentic(self.ctx, self.list, teller, (subject, vote)));
-        let is_credible = |vote: &&SignedVote| credible.iter().any(|c| c.observer == vote.voter);
-        let is_majority = counted.iter().filter(is_credible).count() >= needed;
-        let backing = Backing::of(counted.len(), is_majority);
+        let is_credible = |id| credible.iter().any(|vote| vote.observer == id);
+        let agreeing = counted.iter().filter(|vote| is_credible(vote.voter)).count();
+        let backing = Backing::of(counted.len(), agreeing >= needed);
         (counted, backing)
     }
 
@@ -262,7 +266,9 @@ impl Verdicts<'_> {
     fn was_heard_lately(&self, subject: MemberId, is_worn_out: bool) -> bool {
         let period = self.ctx.params.period;
         let fresh = if is_worn_out { period * 2 } else { period / 2 };
-        self.alive_at(subject).is_some_and(|at| self.ctx.now - at < fresh)
+        let told_at = self.senses.links.known_alive_at(subject);
+        let alive_at = self.view().heard_at(subject).max(told_at);
+        alive_at.is_some_and(|at| self.ctx.now - at < fresh)
     }
 
     /// Pings the subject of a verdict before it is accepted.
@@ -279,24 +285,31 @@ impl Verdicts<'_> {
     /// This node's own look is over: the verdict is accepted unless the member showed that it lives.
     fn end_look(&mut self, subject: MemberId, version: Version, since: Instant) {
         let now = self.ctx.now;
-        if self.alive_at(subject).is_some_and(|at| at >= since) {
+        let alive_at = self.senses.links.known_alive_at(subject);
+        if self.own.pending.has_lived(subject) || alive_at.is_some_and(|at| at >= since) {
             self.own.pending.end(subject);
             return self.own.hearsay.record_refutation(now, subject);
         }
         let ends_at = since + self.time_for_look(subject);
         // Missing replies may be the fault of this node.
-        if now < ends_at || self.may_be_own_fault(subject) {
-            // One lost ping is not enough where the look takes longer than a period.
-            if self.view().needs_signatures() && self.view().waiting_since(subject).is_none() {
-                self.look_at(subject);
-            }
-            let interval = self.ctx.params.period / if self.looks_at_few() { 2 } else { 1 };
-            let next = now + interval;
-            let is_repeated = self.view().needs_signatures() && now < ends_at;
-            let next = if is_repeated { next.min(ends_at) } else { next.max(ends_at) };
-            return self.ctx.timers.set(next, Timer::Pending(subject, version));
+        match now < ends_at || self.may_be_own_fault(subject) {
+            true => self.look_again(subject, version, ends_at),
+            false => self.accept_pending(subject),
         }
-        self.accept_pending(subject);
+    }
+
+    /// This node's own look takes longer, until then at least.
+    fn look_again(&mut self, subject: MemberId, version: Version, ends_at: Instant) {
+        let needs_signatures = self.view().needs_signatures();
+        // One lost ping is not enough where the look takes longer than a period.
+        if needs_signatures && self.view().waiting_since(subject).is_none() {
+            self.look_at(subject);
+        }
+        let interval = self.ctx.params.period / if self.looks_at_few() { 2 } else { 1 };
+        let next = self.ctx.now + interval;
+        let is_repeated = needs_signatures && self.ctx.now < ends_at;
+        let next = if is_repeated { next.min(ends_at) } else { next.max(ends_at) };
+        self.ctx.timers.set(next, Timer::Pending(subject, version));
     }
 
     /// Whether the silence of a member that this node looks at may be its own fault. Where verdicts are to be signed, the
@@ -345,12 +358,6 @@ impl Verdicts<'_> {
                 found.tolerance(pause, hang)
             }
         }
-    }
-
-    /// When a member was last alive, by this node's contacts and by statements of others.
-    fn alive_at(&self, subject: MemberId) -> Option<Instant> {
-        let heard_at = self.own.contacts.heard_at(subject);
-        heard_at.max(self.senses.links.known_alive_at(subject))
     }
 
     /// The host of a member says that its process is gone: that bears a verdict out that is being examined.
@@ -431,7 +438,7 @@ impl Verdicts<'_> {
     /// as it is sent the claim then, and not before this node trusts itself.
     fn refutable_until(&mut self, subject: MemberId, since: Instant) -> Instant {
         let now = self.ctx.now;
-        let informed_at = self.own.contacts.heard_at(subject).unwrap_or(since).max(since);
+        let informed_at = self.view().heard_at(subject).unwrap_or(since).max(since);
         let is_ours = self.senses.health.is_impaired(now);
         let begins_at = if is_ours { now } else { informed_at };
         let wave = self.own.contacts.wave_began(self.list.rings().len());

@@ -133,7 +133,7 @@ impl<'a> View<'a> {
         let lately = self.now.saturating_sub((tolerance * 2).max(self.accusation_interval() * 3));
         let since = accused_at.max(lately);
         self.has_waited_for_votes(subject)
-            && self.contacts.heard_at(observer).is_none_or(|heard_at| heard_at < since)
+            && self.heard_at(observer).is_none_or(|heard_at| heard_at < since)
     }
 
     /// Whether others were asked to vote so long ago that their answers are here.
@@ -209,6 +209,11 @@ impl<'a> View<'a> {
     /// When the first ping of a member was sent that still waits for its reply, and is not overdue.
     pub(crate) fn waiting_since(self, id: MemberId) -> Option<Instant> {
         self.pings.waiting_since(id, self.links.heard_at(id))
+    }
+
+    /// When a member was last alive, as it or a helper showed. The contacts alone do not tell: they remember few members.
+    pub(crate) fn heard_at(self, id: MemberId) -> Option<Instant> {
+        self.links.heard_at(id).max(self.contacts.heard_at(id))
     }
 
     /// When a member last showed by a message of its own that it lives.

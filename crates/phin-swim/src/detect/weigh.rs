@@ -128,7 +128,7 @@ fn silence_began(votes: &[Vote]) -> Option<Instant> {
 
 /// Whether this node heard the member since its silence began, or may not have heard what others did.
 fn knows_better(view: View<'_>, subject: MemberId, began: Instant) -> bool {
-    let was_heard = view.contacts.heard_at(subject).is_some_and(|heard| heard > began);
+    let was_heard = view.heard_at(subject).is_some_and(|heard| heard > began);
     was_heard || view.is_most_silent() || view.contacts.were_apart(began, subject)
 }
 

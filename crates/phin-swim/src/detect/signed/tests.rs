@@ -196,7 +196,7 @@ fn a_look_takes_as_long_as_an_observer_alone_waits() {
         }
         heard_at.into_iter().for_each(|heard| {
             rooms.at(heard);
-            rooms.detector.contacts.record_heard(id(1), at(heard));
+            rooms.life_signs().record_heard(id(1), at(heard));
         });
         let mut accepted = None;
         while let Some(due) = rooms.ctx.timers.next()

@@ -287,17 +287,25 @@ fn an_examined_verdict_is_accepted_after_a_period_in_which_the_member_is_not_hea
     type Change = fn(&mut Rooms);
     let none: Change = |_| {};
     let alive: Change = |r| r.senses.links.record_known_alive(id(1), at(10_000));
-    let heard: Change = |r| r.detector.contacts.record_heard(id(1), at(10_000));
+    let heard: Change = |r| r.life_signs().record_heard(id(1), at(10_000));
+    // A member that this node does not ping, and one of more than the contacts hold.
+    let among_many: Change = |r| {
+        r.senses.links = Default::default();
+        (1..=200).for_each(|node| r.life_signs().record_heard(id(node), at(10_000)));
+    };
+    let heard_before: Change = |r| r.life_signs().record_heard(id(1), at(9_999));
     let before: Change = |r| r.senses.links.record_known_alive(id(1), at(9_999));
     let impaired: Change = |r| r.senses.health.record_silent_helpers(8);
     // The situation and the moment; the effects, the moment of the next call, and whether the member then counts as
     // one that refuted.
-    let cases: [(&str, Change, u64, Effects, Ends, bool); 7] = [
+    let cases: [(&str, Change, u64, Effects, Ends, bool); 9] = [
         ("not yet", none, 10_999, &[], Some(11_499), false),
         ("not heard", none, 11_000, &[ACCEPTED], None, false),
         ("heard before", before, 11_000, &[ACCEPTED], None, false),
         ("known alive", alive, 11_000, &[], None, true),
         ("heard", heard, 11_000, &[], None, true),
+        ("heard among many", among_many, 11_000, &[], None, true),
+        ("heard before the look", heard_before, 11_000, &[ACCEPTED], None, false),
         ("early but heard", heard, 10_100, &[], None, true),
         ("this node may not hear it", impaired, 11_000, &[], Some(11_500), false),
     ];
