@@ -209,30 +209,31 @@ impl Gossip<'_> {
     }
 
     /// Fills what is left of a ping or ack with updates: the claim against the receiver, if there is one, then those sent
-    /// least often.
+    /// least often. What is sent to a member that is silent most likely reaches nobody, and is not counted.
     pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
         let max_bytes = self.ctx.params.max_datagram_bytes;
         if let Some(claim) = self.claim_against(to) {
             payload.push_within(&claim.brief(), max_bytes);
             self.detector.contacts.record_informed(to, self.ctx.now);
         }
-        let mut refused = 0;
+        let (mut refused, is_heard) = (0, !self.detector.is_unheard(to));
         for id in self.own.queue.in_order().into_iter().filter(|&id| id != to) {
             if payload.len() + SMALLEST_UPDATE_BYTES > max_bytes || refused >= MAX_REFUSED {
                 break;
             }
-            refused += usize::from(!self.append_update(payload, id));
+            refused += usize::from(!self.append_update(payload, id, is_heard));
         }
     }
 
-    /// Appends the update on a member, if there is one, unless it is too long for what is left; says whether it was not.
-    fn append_update(&mut self, payload: &mut Payload, id: MemberId) -> bool {
+    /// Appends the update on a member, if there is one, unless it is too long for what is left; says whether it was not. It
+    /// was sent once more if the receiver is heard.
+    fn append_update(&mut self, payload: &mut Payload, id: MemberId, is_heard: bool) -> bool {
         let Some(part) = self.update(id) else {
             self.own.queue.remove(id);
             return true;
         };
         let fits = payload.push_within(&part.brief(), self.ctx.params.max_datagram_bytes);
-        if fits {
+        if fits && is_heard {
             let members = self.list.snapshot().live_len();
             let enough = retransmit_limit(self.ctx.params.retransmit_multiplier, members);
             self.own.queue.record_sent(id, enough);

@@ -97,6 +97,11 @@ impl Detector {
         is_authentic
     }
 
+    /// Whether pings of a member wait for an answer longer than they should, or this node looks at it and has not heard it.
+    pub(crate) fn is_unheard(&self, id: MemberId) -> bool {
+        !self.cases.misses_of(id).is_empty() || self.pending.is_looked_for(id)
+    }
+
     /// For a death or a suspicion, what kind of silence it was, as far as is known.
     pub(crate) fn silence_behind(&self, change: Change, id: MemberId) -> Option<Silence> {
         match change {

@@ -109,6 +109,11 @@ impl PendingVerdicts {
         }
     }
 
+    /// Whether this node looks at a member that has not shown itself since.
+    pub(crate) fn is_looked_for(&self, id: MemberId) -> bool {
+        self.examined_since(id).is_some() && !self.has_lived(id)
+    }
+
     /// Whether a member that this node looks at was alive since then.
     pub(crate) fn has_lived(&self, id: MemberId) -> bool {
         self.0.get(&id).is_some_and(|verdict| verdict.has_lived)
