@@ -1,7 +1,8 @@
 use super::*;
 use crate::{
-    member::record::tests::id,
-    testing::{Rooms, peer},
+    detect::pending::{PendingVerdict, Stage},
+    member::record::tests::{id, version},
+    testing::{Rooms, at, peer},
 };
 
 /// The pushes of a node among so many that learned from node 2 that these are suspect, and then from others as well, when
@@ -114,4 +115,37 @@ fn a_few_receive_the_signed_votes_of_a_verdict_and_all_others_their_digest() {
     rooms.gossip().piggyback(&mut payload, id(2));
     let said = crate::wire::describe(&payload.into_bytes(), &*rooms.ctx.keys, &|_| "n".to_owned());
     assert_eq!(said, ["certified n v0.0 by=n"]);
+}
+
+#[test]
+fn news_sent_to_a_member_that_is_silent_or_looked_for_is_not_counted() {
+    type Change = fn(&mut Rooms);
+    let silent: Change = |rooms| _ = rooms.miss(2, &[9_000]);
+    let looked_for: Change = |rooms| {
+        let (version, stage) = (version(0, 0), Stage::Examined(at(9_000)));
+        let verdict = PendingVerdict::new(version, Vec::new(), Source::Ourselves, stage);
+        rooms.detector.pending.insert(id(2), verdict);
+    };
+    let answered: Change = |rooms| {
+        rooms.miss(2, &[9_000]);
+        rooms.life_signs().record_heard(id(2), at(9_500));
+    };
+    // The receiver, and whether the news of node 1 is still to be sent after a hundred pings.
+    let cases: [(&str, Change, bool); 4] = [
+        ("heard", |_| (), false),
+        ("silent", silent, true),
+        ("looked for", looked_for, true),
+        ("it answered", answered, false),
+    ];
+    for (what, change, is_left) in cases {
+        let mut rooms = Rooms::of(6);
+        rooms.put(1, MemberState::Suspect, 9_000);
+        rooms.gossip().spread(id(1), Source::Ourselves);
+        change(&mut rooms);
+        for _ in 0..100 {
+            rooms.gossip().piggyback(&mut Payload::new(), id(2));
+        }
+        let left = rooms.dissemination.queue.in_order();
+        assert_eq!(left.contains(&id(1)), is_left, "{what}");
+    }
 }
