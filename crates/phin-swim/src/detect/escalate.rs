@@ -240,6 +240,10 @@ impl Detect<'_> {
         };
         case.retry = Retry::UnderWay;
         self.ctx.then(Step::Ping { to, purpose: Purpose::Retry });
+        // This node's vote needs to know of the host, and begins later than that of the member that found it out.
+        if self.view().needs_signatures() {
+            self.ask_host_of_silent(subject);
+        }
     }
 
     /// Forgets what was not answered of what was sent since then, as the fault may be here, and asks again.
@@ -294,7 +298,7 @@ const RETRIES_PER_TOLERANCE: u32 = 512;
 mod tests {
     use super::*;
     use crate::{
-        Generation, Incarnation,
+        Config, Generation, Incarnation, SignedVotes,
         member::record::tests::id,
         testing::{Rooms, at, peer},
     };
@@ -415,6 +419,17 @@ mod tests {
             rooms.miss(1, &[9_000]).retry = retry;
             rooms.at(now).detect().retry(id(1), version(incarnation));
             assert_eq!(rooms.effects(), asked_for, "{retry:?} at {now} of {incarnation}");
+        }
+    }
+
+    #[test]
+    fn where_votes_are_to_be_signed_the_host_is_asked_with_the_first_ping() {
+        for (signed_votes, asks) in [(SignedVotes::Off, false), (SignedVotes::Require, true)] {
+            let mut rooms = Rooms::with(6, Config { signed_votes, ..Config::lan() });
+            rooms.effects();
+            rooms.detect().verify(id(1));
+            let asked = rooms.effects().iter().any(|effect| effect.contains("host of n1"));
+            assert_eq!(asked, asks, "{signed_votes}");
         }
     }
 }
