@@ -9,6 +9,7 @@
 //! observers count only as their votes, never through pings that this node asked them for.
 
 pub(crate) mod accuse;
+pub(crate) mod backing;
 pub(crate) mod case;
 pub(crate) mod certificates;
 pub(crate) mod clear;
@@ -29,6 +30,7 @@ pub(crate) mod proof;
 pub(crate) mod reports;
 pub(crate) mod rules;
 pub(crate) mod signed;
+pub(crate) mod standing;
 pub(crate) mod tolerance;
 pub(crate) mod verdicts;
 pub(crate) mod view;

@@ -122,6 +122,12 @@ impl Cases {
         self.0.keys().copied().collect()
     }
 
+    /// The cases with signed votes.
+    pub(crate) fn signed(&self) -> impl Iterator<Item = (MemberId, Version)> {
+        let signed = self.0.iter().filter(|(_, case)| !case.signed.is_empty());
+        signed.map(|(&id, case)| (id, case.version))
+    }
+
     pub(crate) fn is_open(&self, id: MemberId) -> bool {
         self.0.contains_key(&id)
     }

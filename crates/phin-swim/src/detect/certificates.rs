@@ -8,7 +8,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     Claim, Instant, MemberId, MemberState, Part, Payload, Peer, SignedVotes, Source, Step, Version,
-    detect::{signed::SignedVote, verdicts::Verdicts},
+    detect::{
+        reports::Reports,
+        signed::{SignedVote, counted_observers},
+        verdicts::Verdicts,
+        view::View,
+    },
     wire::VoteBody,
 };
 
@@ -44,18 +49,22 @@ impl Verdicts<'_> {
         claim: Claim,
         digest: u64,
     ) {
-        let Claim { subject, version, .. } = claim;
-        if self.is_open(source, claim) && self.may_ask(from.id, (subject, digest)) {
-            self.ctx.stats.verdicts_requested += 1;
-            self.ctx.send_stream(from, Payload::of(&Part::VerdictWant { subject, version }));
+        if self.is_open(source, claim) {
+            self.ask_for_votes(from, claim, digest);
         }
     }
 
-    /// Whether to ask this announcer for a verdict. One that invents digests uses up its own budget, and not the room for
-    /// others.
-    fn may_ask(&mut self, announcer: MemberId, verdict: (MemberId, u64)) -> bool {
+    /// Asks a member for its verdict with these votes, if it is to be asked.
+    pub(crate) fn ask_for_votes(&mut self, from: Peer, claim: Claim, digest: u64) {
+        let Claim { subject, version, .. } = claim;
         let (now, apart) = (self.ctx.now, self.ctx.params.period / 2);
-        self.own.hearsay.may_announce(now, announcer) && self.own.asked.may_ask(now, verdict, apart)
+        // One that invents digests uses up its own budget, and not the room for others.
+        if self.own.hearsay.may_announce(now, from.id)
+            && self.own.asked.may_ask(now, (subject, digest), apart)
+        {
+            self.ctx.stats.verdicts_requested += 1;
+            self.ctx.send_stream(from, Payload::of(&Part::VerdictWant { subject, version }));
+        }
     }
 
     /// Sends a verdict of this node to a member that has only its digest.
@@ -74,7 +83,8 @@ impl Verdicts<'_> {
     /// majority yet. The verdict is spread again when they are.
     pub(crate) fn complete(&mut self, voter: MemberId, body: &VoteBody, signed: &SignedVote) {
         let about = (body.subject, body.version);
-        let Some(needed) = self.majority_lacking(voter, body, signed) else {
+        let lacking = majority_lacking(self.view(), &self.own.reports, (voter, signed), body);
+        let Some(needed) = lacking else {
             return;
         };
         if !self.own.is_authentic(self.ctx, self.list, voter, (about, signed)) {
@@ -85,24 +95,24 @@ impl Verdicts<'_> {
             self.ctx.then(Step::Spread(about.0));
         }
     }
+}
 
-    /// The majority that the verdict on a member lacks, if this vote may add to it, its signature apart.
-    fn majority_lacking(
-        &self,
-        voter: MemberId,
-        body: &VoteBody,
-        vote: &SignedVote,
-    ) -> Option<usize> {
-        let VoteBody { subject, version, tally, .. } = *body;
-        let dead = self.list.get(subject).filter(|known| known.state == MemberState::Dead)?;
-        let signed = self.own.reports.signed(subject, version)?;
-        let (view, observers) = (self.view(), self.list.rings().observers(subject));
-        let needed = observers.len() / 2 + 1;
-        let counts = self.ctx.params.signed_votes != SignedVotes::Off;
-        let lacks = counts && dead.version() == version && signed < needed;
-        let is_meant = vote.voter == voter && vote.silence == tally.silence;
-        (lacks && is_meant && vote.may_count(view, &observers)).then_some(needed)
-    }
+/// The majority that this node's verdict on a member lacks, if this vote may add to it, its signature apart.
+fn majority_lacking(
+    view: View<'_>,
+    reports: &Reports,
+    (voter, vote): (MemberId, &SignedVote),
+    body: &VoteBody,
+) -> Option<usize> {
+    let VoteBody { subject, version, tally, .. } = *body;
+    let dead = view.list.get(subject).filter(|known| known.state == MemberState::Dead)?;
+    let signed = reports.signed(subject, version)?;
+    let observers = counted_observers(view, subject);
+    let needed = observers.len() / 2 + 1;
+    let counts = view.params.signed_votes != SignedVotes::Off;
+    let lacks = counts && dead.version() == version && signed < needed;
+    let is_meant = vote.voter == voter && vote.silence == tally.silence;
+    (lacks && is_meant && vote.may_count(view, &observers)).then_some(needed)
 }
 
 /// For how many verdicts others are asked at once. Further ones are asked for when they are announced again.

@@ -14,6 +14,7 @@ use crate::{
         proof::Proofs,
         reports::{Outcome, Report, Reports, Silence},
         signed::{Checked, SignedVote, Subject},
+        standing::Bereft,
     },
 };
 
@@ -23,6 +24,7 @@ pub(crate) struct Detector {
     pub(crate) cases: Cases,
     pub(crate) pending: PendingVerdicts,
     pub(crate) contacts: Contacts,
+    pub(crate) bereft: Bereft,
     pub(crate) hearsay: Hearsay,
     pub(crate) failing: Failing,
     /// When members beyond the subjects are looked at next, while several are silent.

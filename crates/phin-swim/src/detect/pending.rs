@@ -39,6 +39,17 @@ impl PendingVerdict {
         Self { version, votes, signed, backing, source, stage, host, has_lived }
     }
 
+    /// Adds the signed votes of another verdict on the same version that this one does not have.
+    pub(crate) fn add_votes_of(&mut self, other: &Self) {
+        for signed in &other.signed {
+            let is_same = |vote: &&Vote| vote.observer == signed.voter;
+            if self.signed.iter().all(|vote| vote.voter != signed.voter) {
+                self.signed.push(signed.clone());
+                self.votes.extend(other.votes.iter().find(is_same));
+            }
+        }
+    }
+
     /// The same verdict with these signed votes.
     pub(crate) fn signed_by(self, signed: Vec<SignedVote>, backing: Backing) -> Self {
         Self { signed, backing, ..self }
@@ -106,6 +117,20 @@ impl PendingVerdicts {
             && let Stage::Examined(since) = verdict.stage
         {
             verdict.has_lived |= at >= since;
+        }
+    }
+
+    /// The verdicts with signed votes that this node looks into.
+    pub(crate) fn signed(&self) -> impl Iterator<Item = (MemberId, &PendingVerdict)> {
+        let signed = self.0.iter().filter(|(_, verdict)| !verdict.signed.is_empty());
+        signed.map(|(&id, verdict)| (id, verdict))
+    }
+
+    /// Further votes came for a verdict that this node looks into.
+    pub(crate) fn replace_votes(&mut self, id: MemberId, with: PendingVerdict) {
+        if let Some(verdict) = self.0.get_mut(&id) {
+            let PendingVerdict { votes, signed, backing, .. } = with;
+            (verdict.votes, verdict.signed, verdict.backing) = (votes, signed, backing);
         }
     }
 

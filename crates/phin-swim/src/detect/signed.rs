@@ -133,23 +133,27 @@ pub(crate) struct Agreed {
     /// of those who spread them a majority. Only where most subjects of this node are silent, those count that it hears.
     pub(crate) able: usize,
     gone: usize,
+    /// Whether others alone are a majority of those: whoever receives their votes believes them.
+    is_certified: bool,
 }
 
 impl Agreed {
     pub(crate) fn on(case: &Case, view: View<'_>, subject: MemberId) -> Self {
         let voters = match view.may_be_deaf(subject) {
             true => view.voters(subject),
-            false => view.list.rings().observers(subject),
+            false => counted_observers(view, subject),
         };
         let others = case.signed.values().filter(|vote| vote.voter != view.me());
         let others = others.filter(|vote| voters.contains(&vote.voter));
         let silences: Vec<_> = others.map(|vote| vote.silence).chain([case.silence]).collect();
         let gone = silences.iter().filter(|&&silence| silence == Silence::Gone).count();
-        Self { votes: silences.len(), able: voters.len().max(silences.len()), gone }
+        let (votes, able) = (silences.len(), voters.len().max(silences.len()));
+        Self { votes, able, gone, is_certified: votes - 1 > able / 2 }
     }
 
-    /// How long the silence is given: none where a majority of those able was refused; otherwise as long as this node's
-    /// own evidence asks for, and a moment for a majority to agree where three were refused.
+    /// How long the silence is given: none where a majority of those able was refused, or signed besides this node, as each
+    /// of them has given it all its time; otherwise as long as this node's own evidence asks for, and a moment for a majority to
+    /// agree where three were refused.
     pub(crate) fn tolerance(
         &self,
         case: &Case,
@@ -158,6 +162,7 @@ impl Agreed {
         let pause = of(Silence::Silent);
         match case.silence {
             _ if self.gone > self.able / 2 => (Silence::Gone, Duration::ZERO),
+            silence if self.is_certified => (silence, Duration::ZERO),
             Silence::Gone if self.gone >= MIN_REFUSED => (Silence::Gone, pause / 4),
             Silence::Gone => (Silence::Silent, pause),
             silence => (silence, of(silence)),
@@ -165,14 +170,21 @@ impl Agreed {
     }
 }
 
+/// The observers of a member, a majority of which decides: by this node's own list, and without those that took the places of
+/// dead ones just now.
+pub(crate) fn counted_observers(view: View<'_>, subject: MemberId) -> Vec<MemberId> {
+    let time = view.params.period * PERIODS_TO_VOTE;
+    view.bereft.standing_observers((view.now, time), view.list.rings(), subject)
+}
+
 /// The votes of a verdict that count here, their signatures apart, each once; and how many are needed: more than half of the
-/// subject's observers by this node's own list.
+/// [`counted_observers`].
 pub(crate) fn countable(
     view: View<'_>,
     subject: MemberId,
     votes: &[SignedVote],
 ) -> (Vec<SignedVote>, usize) {
-    let observers = view.list.rings().observers(subject);
+    let observers = counted_observers(view, subject);
     let needed = observers.len() / 2 + 1;
     let mut seen = BTreeSet::new();
     let counted = votes.iter().filter(|vote| vote.may_count(view, &observers));
@@ -256,6 +268,8 @@ impl Detect<'_> {
     }
 }
 
+/// After how many protocol periods a new observer of a dead member has found out that it is silent, and voted.
+const PERIODS_TO_VOTE: u32 = 4;
 /// For how many protocol periods a signed vote counts.
 const MAX_ROUNDS: i16 = 30;
 /// How many protocol periods the clock of a voter may be ahead.

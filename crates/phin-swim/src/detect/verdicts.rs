@@ -15,7 +15,7 @@ use crate::{
         failing::Eviction,
         pending::{MAX_EXAMINED, MAX_HELPED, MAX_LOOKS, PendingVerdict, Stage},
         reports::{Outcome, Report, Vote},
-        signed::{Backing, SignedVote, countable},
+        signed::Backing,
         tolerance::Circumstances,
         view::View,
         weigh::{credible_votes, is_borne_out},
@@ -129,58 +129,12 @@ impl Verdicts<'_> {
         self.ctx.then(Step::WeighPending(subject));
     }
 
-    /// A verdict arrives, and signed votes are required: those of a majority are enough, and without them this node looks
-    /// for itself.
-    fn weigh_signed_verdict(
-        &mut self,
-        source: Source,
-        claim: Claim,
-        (votes, signed): (Vec<Vote>, Vec<SignedVote>),
-    ) {
-        let (signed, backing) = self.backing(source, claim, &votes, &signed);
-        let verdict = PendingVerdict::new(claim.version, votes, source, Stage::Refutable);
-        let verdict = verdict.signed_by(signed, backing);
-        match self.is_backed_enough(claim.subject, backing) {
-            true => self.accept_verdict(claim.subject, verdict),
-            false => self.look_for_oneself(claim, verdict),
-        }
-    }
-
-    /// Whether a verdict with this backing is accepted as it comes. A member that refuted lately has shown others wrong, so
-    /// more of them lie or err than the rules allow for.
-    fn is_backed_enough(&self, subject: MemberId, backing: Backing) -> bool {
-        let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, subject);
-        let is_majority = backing == Backing::Majority;
-        (is_majority && !has_refuted) || self.view().eviction(subject) != Eviction::No
-    }
-
-    /// The signed votes of a verdict that count, and what they amount to: a majority only if nothing that this node knows
-    /// contradicts it. Signatures are checked last.
-    fn backing(
-        &mut self,
-        source: Source,
-        claim: Claim,
-        votes: &[Vote],
-        signed: &[SignedVote],
-    ) -> (Vec<SignedVote>, Backing) {
-        let subject = (claim.subject, claim.version);
-        let view = self.view();
-        let credible = credible_votes(view, claim.subject, votes);
-        let (mut counted, needed) = countable(view, claim.subject, signed);
-        let teller = source.teller().unwrap_or(claim.by);
-        counted.retain(|vote| self.own.is_authentic(self.ctx, self.list, teller, (subject, vote)));
-        let is_credible = |id| credible.iter().any(|vote| vote.observer == id);
-        let agreeing = counted.iter().filter(|vote| is_credible(vote.voter)).count();
-        let backing = Backing::of(counted.len(), agreeing >= needed);
-        (counted, backing)
-    }
-
     /// Pings the subject of a verdict that is not signed by enough, unless it was heard lately. It learns of the claim, as
     /// others may believe it and only the member itself can refute it.
-    fn look_for_oneself(&mut self, claim: Claim, verdict: PendingVerdict) {
+    pub(crate) fn look_for_oneself(&mut self, claim: Claim, verdict: PendingVerdict) {
         let Claim { subject, version, .. } = claim;
         if self.own.pending.on(subject, version).is_some() {
-            return;
+            return self.own.pending.replace_votes(subject, verdict);
         }
         self.ctx.stats.verdicts_unsigned += u64::from(verdict.backing != Backing::Majority);
         let was_heard = self.was_heard_lately(subject, false);
@@ -214,6 +168,9 @@ impl Verdicts<'_> {
         if self.ctx.params.signed_votes == SignedVotes::Require {
             let verdict = PendingVerdict::new(claim.version, Vec::new(), source, Stage::Refutable);
             self.look_for_oneself(claim, verdict);
+            if let Source::Gossip(from) = source {
+                self.ask_for_votes(from, claim, NO_DIGEST);
+            }
         } else if !self.is_looked_into(source, claim, &[]) {
             self.keep_pending(source, claim, Vec::new());
         }
@@ -385,7 +342,7 @@ impl Verdicts<'_> {
         }
     }
 
-    fn accept_pending(&mut self, subject: MemberId) {
+    pub(crate) fn accept_pending(&mut self, subject: MemberId) {
         if let Some(verdict) = self.own.pending.end(subject) {
             self.accept_verdict(subject, verdict);
         }
@@ -475,7 +432,7 @@ impl Verdicts<'_> {
         }
     }
 
-    fn accept_verdict(&mut self, subject: MemberId, verdict: PendingVerdict) {
+    pub(crate) fn accept_verdict(&mut self, subject: MemberId, verdict: PendingVerdict) {
         let (now, PendingVerdict { version, votes, signed, source, .. }) = (self.ctx.now, verdict);
         let began_at = votes.iter().map(|vote| vote.silent_since).min().unwrap_or(now);
         let outcome = Outcome::Dead { votes: votes.into() };
@@ -485,6 +442,8 @@ impl Verdicts<'_> {
     }
 }
 
+/// Stands for the digest of votes of which a list of members says nothing.
+const NO_DIGEST: u64 = 0;
 /// How often in a protocol period a member that only sends is sent the claim against it.
 const CLAIMS_PER_PERIOD: u32 = 4;
 

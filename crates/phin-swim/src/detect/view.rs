@@ -15,6 +15,7 @@ use crate::{
         finding::is_most,
         health::LocalHealth,
         reports::Silence,
+        standing::Bereft,
     },
     link::{LinkState, Links, Run},
     probe::{pings::Pings, rounds::Rounds},
@@ -34,6 +35,7 @@ pub(crate) struct View<'a> {
     pub(crate) cases: &'a Cases,
     pub(crate) contacts: &'a Contacts,
     pub(crate) failing: &'a Failing,
+    pub(crate) bereft: &'a Bereft,
 }
 
 impl<'a> View<'a> {
@@ -46,8 +48,8 @@ impl<'a> View<'a> {
         own: &'a Detector,
     ) -> Self {
         let (params, Senses { links, pings, rounds, health }) = (&ctx.params, senses);
-        let Detector { cases, contacts, failing, .. } = own;
-        Self { now, params, list, links, pings, rounds, health, cases, contacts, failing }
+        let Detector { cases, contacts, failing, bereft, .. } = own;
+        Self { now, params, list, links, pings, rounds, health, cases, contacts, failing, bereft }
     }
 
     pub(crate) fn me(self) -> MemberId {

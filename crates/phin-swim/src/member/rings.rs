@@ -98,6 +98,20 @@ impl Rings {
         self.neighbours(id, Self::predecessor)
     }
 
+    /// The same on some of the rings; all where everyone observes everyone.
+    pub(crate) fn observers_on(
+        &self,
+        id: MemberId,
+        is_one: impl Fn(usize) -> bool,
+    ) -> Vec<MemberId> {
+        self.neighbours(id, |rings, ring, id| rings.predecessor(ring, id).filter(|_| is_one(ring)))
+    }
+
+    /// How many rings there are.
+    pub(crate) fn count(&self) -> usize {
+        self.rings.len()
+    }
+
     /// Both, with the rings on which each is next.
     pub(crate) fn neighbours_of(&self, id: MemberId) -> Neighbours {
         let found = |ids: Vec<MemberId>, next: fn(&Self, usize, MemberId) -> Option<MemberId>| {
