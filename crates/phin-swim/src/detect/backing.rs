@@ -13,7 +13,7 @@ use crate::{
     },
 };
 
-/// What the signed votes of a verdict amount to: a majority only if nothing that this node knows contradicts it.
+/// The weight of the signed votes of a verdict: a majority only if nothing that this node knows contradicts it.
 fn backing_of(view: View<'_>, subject: MemberId, verdict: &PendingVerdict) -> Backing {
     let credible = credible_votes(view, subject, &verdict.votes);
     let (counted, needed) = countable(view, subject, &verdict.signed);
