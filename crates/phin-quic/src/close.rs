@@ -1,5 +1,6 @@
 //! How connections end: the error codes that the two sides exchange, and their meaning.
 
+use bytes::Bytes;
 use quinn::{ConnectionError, VarInt};
 
 /// The reason that a node sends when it closes a connection.
@@ -120,6 +121,18 @@ impl From<CloseCode> for DisconnectReason {
         ];
         let known = reasons.into_iter().find(|reason| CloseCode::from(*reason) == code);
         Self::Closed(known.unwrap_or(CloseReason::Other))
+    }
+}
+
+/// The statement with which the far end closed a connection because this node is expelled.
+pub(crate) fn statement_in(error: &ConnectionError) -> Option<Bytes> {
+    match error {
+        ConnectionError::ApplicationClosed(close)
+            if CloseCode(close.error_code) == CloseCode::EXPELLED =>
+        {
+            Some(close.reason.clone())
+        }
+        _ => None,
     }
 }
 

@@ -6,7 +6,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use quinn::ConnectionError;
 
 use crate::{close::CloseCode, identity::PeerId, tls};
 
@@ -32,17 +31,5 @@ impl Expelled {
             quic.close(CloseCode::EXPELLED.0, statement);
         }
         statement.is_some()
-    }
-}
-
-/// The statement with which the far end closed a connection because this node is expelled.
-pub(crate) fn statement_in(error: &ConnectionError) -> Option<Bytes> {
-    match error {
-        ConnectionError::ApplicationClosed(close)
-            if CloseCode(close.error_code) == CloseCode::EXPELLED =>
-        {
-            Some(close.reason.clone())
-        }
-        _ => None,
     }
 }

@@ -16,10 +16,10 @@ use tokio::{
 
 use crate::{
     budget::Budget,
-    close::CloseCode,
+    close::{CloseCode, statement_in},
     config::{Params, STREAM_OVERHEAD},
     connection::Connection,
-    expelled::{Expelled, statement_in},
+    expelled::Expelled,
     hello::{Hello, HelloError},
     identity::PeerId,
     peer::canonical,

@@ -8,11 +8,10 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     budget::Budget,
-    close::DisconnectReason,
+    close::{DisconnectReason, statement_in},
     config::Params,
     connection::{Connection, OpenStream},
     connections::Connections,
-    expelled::statement_in,
     peer::Peer,
     queue::{Queue, Received},
     stats::{Counters, add, count},

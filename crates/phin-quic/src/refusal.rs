@@ -11,8 +11,7 @@ use std::{
 use quinn::{ConnectionError, TransportErrorCode};
 
 use crate::{
-    close::{CloseCode, readable},
-    expelled::statement_in,
+    close::{CloseCode, readable, statement_in},
     identity::PeerId,
 };
 

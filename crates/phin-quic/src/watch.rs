@@ -14,7 +14,10 @@ use std::time::Duration;
 
 use quinn::ConnectionError;
 
-use crate::{close::CloseCode, expelled::statement_in, refusal::DialError};
+use crate::{
+    close::{CloseCode, statement_in},
+    refusal::DialError,
+};
 
 /// Why a watcher has no stream of frames, or no longer.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
