@@ -69,15 +69,6 @@ pub(crate) enum Own {
     Departed(Departure),
 }
 
-/// A member by its id and name.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct BriefMember {
-    pub(crate) id: MemberId,
-    /// `null` if the list no longer has the member.
-    #[serde(deserialize_with = "printable_option")]
-    pub(crate) name: Option<String>,
-}
-
 /// A member as `/v1/members` shows it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct DetailedMember {
@@ -121,17 +112,6 @@ pub(crate) fn degraded(is_degraded: bool, flaws: Flaws) -> Option<String> {
 /// How a member is called: by its name, or else by the start of its id.
 pub(crate) fn label(member: &MemberRef) -> String {
     member.name.as_ref().map_or_else(|| short(&member.id.to_string()), ToString::to_string)
-}
-
-impl BriefMember {
-    pub(crate) fn new(id: MemberId, members: &Members) -> Self {
-        Self { id, name: members.get(id).map(|member| member.name().to_owned()) }
-    }
-
-    /// Its name, or else the start of its id.
-    pub(crate) fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| short(&self.id.to_string()))
-    }
 }
 
 impl Failing {
@@ -368,18 +348,10 @@ fn describe_before(before: &MemberInfo, after: &MemberInfo) -> String {
     changed.map(|((field, before), _)| format!(" {field}_before={before}")).collect()
 }
 
-/// A member for tests.
-#[cfg(test)]
-pub(crate) fn member_info(name: &str, id: &str, state: &str) -> MemberInfo {
-    let member = serde_json::json!({
-        "id": id, "name": name, "addr": "127.0.0.1:7646", "generation": 1, "incarnation": 2, "state": state,
-    });
-    serde_json::from_value(member).unwrap()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::brief::member_info;
 
     fn line() -> Line {
         let member = member_info("n1", "00112233445566778899aabbccddeeff", "dead");

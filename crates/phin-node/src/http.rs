@@ -6,6 +6,7 @@
 
 mod about;
 mod body;
+mod candidacies;
 mod connections;
 mod counters;
 pub(crate) mod data;
@@ -66,13 +67,12 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use crate::events as lines;
-pub(crate) use about::About;
 use connections::{Connections, Usage};
 pub(crate) use guard::{Access, Guard};
 use listen::Accepted;
 pub(crate) use listen::{Addr, Listener};
 pub(crate) use log::parse_for;
-pub(crate) use node::{Node, Stage};
+pub(crate) use node::{About, Node, Stage};
 pub(crate) use ping::parse_ping_timeout;
 use refusal::Refusal;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::events::{BriefMember, Failing};
+use crate::{brief::BriefMember, events::Failing};
 
 /// The answer of `/v1/links`.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -2,6 +2,7 @@
 
 mod admin_key;
 mod answers;
+mod brief;
 mod cert;
 mod changes;
 mod client;

@@ -4,8 +4,8 @@ use phin::{Generation, Members, Message, Route, Topic, TopicNotice};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    brief::BriefMember,
     content::Content,
-    events::BriefMember,
     text::{escaped, printable_option},
 };
 

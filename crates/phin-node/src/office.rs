@@ -6,7 +6,7 @@ use phin::{Leader, Members, Office, Term, Vacancy};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    events::BriefMember,
+    brief::BriefMember,
     text::{printable, readable},
 };
 

@@ -11,8 +11,8 @@ use phin::{HostAnswer, MemberState, Members, PathPing, PingOutcome, PingPath, Pi
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    brief::BriefMember,
     client::{Client, Target, member_path},
-    events::BriefMember,
     failure::Failure,
     http::parse_ping_timeout,
     text::{printable, printable_option},

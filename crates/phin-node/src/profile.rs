@@ -21,7 +21,7 @@ pub(crate) fn to_fields(member: &MemberInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::member_info;
+    use crate::brief::member_info;
 
     #[test]
     fn a_line_has_tags_and_state_where_there_are_some() {

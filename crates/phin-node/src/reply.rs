@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use phin::{Members, QueryOutcome, QueryReply};
 use serde::{Deserialize, Serialize};
 
-use crate::{content::Content, events::BriefMember, text::printable};
+use crate::{brief::BriefMember, content::Content, text::printable};
 
 /// One line of the answer to a query.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

@@ -3,7 +3,7 @@
 use phin::{MemberInfo, MemberState};
 use serde::{Deserialize, Serialize};
 
-use crate::events::BriefMember;
+use crate::brief::BriefMember;
 
 /// The answer of `/v1/members/{name-or-id}/rings`.
 #[derive(Clone, Debug, Deserialize, Serialize)]

@@ -6,8 +6,8 @@ use phin::{MemberId, MemberInfo};
 use serde::Serialize;
 
 use crate::{
+    brief::BriefMember,
     client::{Client, Target, member_path},
-    events::BriefMember,
     failure::Failure,
     info::{self, MemberCounts, NodeInfo},
     links::{KnownLink, LinkList},
@@ -193,7 +193,7 @@ pub(crate) const LINKS: &str = "/v1/links";
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::member_info;
+    use crate::brief::member_info;
 
     fn id(number: usize) -> String {
         format!("{number:032x}")

@@ -4,6 +4,7 @@
 //! connection. [`source`] asks the node, and [`terminal`] owns the terminal.
 
 mod event_log;
+mod message;
 mod model;
 mod order;
 mod screen;
@@ -25,11 +26,12 @@ use crate::{
     failure::Failure,
     text::is_colourful,
 };
-use model::{Effect, Message, Model, Now, Options};
+use message::{Answer, Input, Message};
+use model::{Effect, Model, Now, Options};
 use order::{Sort, Trouble};
 use screen::Theme;
-use source::{Answer, Source};
-use terminal::{Input, Screen};
+use source::Source;
+use terminal::Screen;
 
 /// Watch the members of a running node on a live screen, those in trouble first
 ///

@@ -16,6 +16,7 @@ use crate::{
     kept_data::{self, KeptEntry},
     kept_expulsions, kept_promises,
     peers::{self, KnownPeer},
+    sealed::checksum,
 };
 
 /// A data directory that this node alone uses, for as long as the value lives. Every method blocks.
@@ -208,27 +209,6 @@ fn read_or_set_aside<T: Default>(path: &Path, max_bytes: u64, decode: fn(&[u8]) 
     })
 }
 
-/// A text of lines: the format, these, and a checksum over all of that.
-pub(crate) fn seal(format: &str, lines: impl Iterator<Item = String>) -> String {
-    let mut text = format!("{format}\n");
-    lines.for_each(|line| text.extend([&*line, "\n"]));
-    let checksum = checksum(text.as_bytes());
-    text + &format!("{checksum:016x}\n")
-}
-
-/// The values of the lines of a sealed text, if it is whole and `encode` makes exactly that text of them.
-pub(crate) fn unseal<T>(
-    format: &str,
-    content: &[u8],
-    decode_line: fn(&str) -> Option<T>,
-    encode: fn(&[T]) -> String,
-) -> Option<Vec<T>> {
-    let text = std::str::from_utf8(content).ok()?;
-    let (lines, _checksum) = text.strip_prefix(format)?.strip_suffix('\n')?.rsplit_once('\n')?;
-    let said: Option<Vec<_>> = lines.lines().skip(1).map(decode_line).collect();
-    said.filter(|said| text == encode(said))
-}
-
 /// One line: what it is and its format, the number, and a checksum over both.
 fn encode_generation(generation: Generation) -> String {
     let text = format!("{FORMAT} {}", generation.0);
@@ -241,13 +221,6 @@ fn decode_generation(content: &[u8]) -> Option<Generation> {
     let number = text.strip_prefix(FORMAT)?.split(' ').nth(1)?;
     let generation = Generation(number.parse().ok()?);
     (text == encode_generation(generation)).then_some(generation)
-}
-
-/// FNV-1a, 64 bits: it is to find torn files, not forged ones.
-fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
 }
 
 /// The content of a file; of one that is longer, or is no file, enough to be found damaged.

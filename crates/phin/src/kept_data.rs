@@ -7,7 +7,7 @@ use std::{
 
 use phin_swim::MemberData;
 
-use crate::data_dir::{seal, unseal};
+use crate::sealed::{seal, unseal};
 
 /// A key of this node's data.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use phin_swim::{AdminStatement, Expelling};
 
-use crate::data_dir::{seal, unseal};
+use crate::sealed::{seal, unseal};
 
 /// The text of a file with a line for each statement.
 pub(crate) fn encode(statements: &[Arc<AdminStatement>]) -> String {

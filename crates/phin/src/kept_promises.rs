@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use phin_swim::{Generation, Promise, Promises, Term};
 
-use crate::data_dir::{seal, unseal};
+use crate::sealed::{seal, unseal};
 
 /// The text of a file: a line with the floor, and one for each promise.
 pub(crate) fn encode(promises: &Promises) -> String {

@@ -106,6 +106,7 @@ mod receiving;
 mod refusals;
 mod report;
 mod returning;
+mod sealed;
 mod seeds;
 mod start;
 mod stats;

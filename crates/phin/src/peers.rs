@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use phin_swim::{MemberId, MemberState, Members, Record};
 
-use crate::data_dir::{seal, unseal};
+use crate::sealed::{seal, unseal};
 
 /// A peer as this node, or an earlier run of it, knew it.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -6,8 +6,8 @@ use phin::{Generation, Member, MemberData, MemberInfo, OwnerGone, Revision};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    brief::BriefMember,
     content::Content,
-    events::BriefMember,
     text::{printable, readable, rfc3339},
 };
 

@@ -1,9 +1,6 @@
 //! `GET /v1/node`: what this node is, and the settings that explain its evidence.
 
-use std::{
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use axum::{Json, extract::State};
 use phin::{Config, MemberState, Moment};
@@ -13,17 +10,6 @@ use crate::{
     info::{CredentialInfo, CredentialKind, DetectorSettings, MemberCounts, NodeInfo},
     text::rfc3339,
 };
-
-/// The settings of the node that its answers show.
-#[derive(Clone, Debug)]
-pub(crate) struct About {
-    /// The name of the cluster.
-    pub(crate) cluster: String,
-    pub(crate) config: Config,
-    /// The address of the HTTP interface.
-    pub(crate) http: String,
-    pub(crate) data_dir: Option<PathBuf>,
-}
 
 pub(super) async fn about(State(node): State<Node>) -> Result<Json<NodeInfo>, Refusal> {
     let not_ready = obstacle(&node).await?;

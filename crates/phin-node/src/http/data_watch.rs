@@ -27,8 +27,8 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
+    brief::BriefMember,
     data::info::{Entry, Line, What},
-    events::BriefMember,
 };
 
 /// One subscriber.

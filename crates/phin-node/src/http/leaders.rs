@@ -1,11 +1,6 @@
 //! `/v1/leaders`: the holders of offices, and programs that stand for one through this node.
 
-use std::{
-    collections::BTreeMap,
-    convert::Infallible,
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime},
-};
+use std::{convert::Infallible, time::SystemTime};
 
 use axum::{
     Extension, Json,
@@ -18,16 +13,13 @@ use axum::{
     },
 };
 use futures::stream;
-use phin::{Candidacy, Cluster, LeaderSubscription, Office, OfficeRules, StandError, StandRefusal};
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    task::AbortHandle,
-    time::{Instant, sleep_until},
-};
+use phin::{Cluster, LeaderSubscription, Office, OfficeRules, StandError, StandRefusal};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::info;
 
 use super::{
     body,
+    candidacies::line,
     connections::Usage,
     node::Node,
     path::{Asked, asked},
@@ -35,33 +27,9 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    office::{CandidacyRequest, Holder, OfficeChange, OfficeLine},
+    office::{CandidacyRequest, OfficeChange, OfficeLine},
     text::rfc3339,
 };
-
-/// The programs that stand for offices, by office.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Candidacies(Arc<Mutex<BTreeMap<Office, Session>>>);
-
-/// A program that stands for an office, for as long as it asks again in time.
-#[derive(Debug)]
-struct Session {
-    name: String,
-    candidacy: Candidacy,
-    rules: OfficeRules,
-    ends_at: Instant,
-    _expiry: Expiry,
-}
-
-/// The task that ends a session, which ends with it: a client that comes and goes leaves none behind.
-#[derive(Debug)]
-struct Expiry(AbortHandle);
-
-impl Drop for Expiry {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// `GET /v1/leaders`
 pub(super) async fn all(State(node): State<Node>) -> Json<Vec<OfficeLine>> {
@@ -115,16 +83,7 @@ pub(super) async fn stand(
     }
     let candidacy = node.cluster.stand(&office, rules.clone()).await.map_err(refused)?;
     info!(%office, session = request.session, "stand for an office, as asked over HTTP");
-    let (name, ends_at) = (request.session.clone(), Instant::now() + SESSION_TIME);
-    let expiry = node.candidacies.clone().end_late(office.clone(), ends_at);
-    let expiry = Expiry(tokio::spawn(expiry).abort_handle());
-    node.candidacies.start(Session {
-        name,
-        candidacy,
-        rules: rules.clone(),
-        ends_at,
-        _expiry: expiry,
-    });
+    node.candidacies.start(request.session.clone(), candidacy, rules.clone());
     Ok(Json(answer()?.unwrap_or_else(|| line(&node.cluster, office.clone()))))
 }
 
@@ -136,74 +95,12 @@ pub(super) async fn resign(
 ) -> Result<Json<OfficeLine>, Refusal> {
     let office = parse(&asked(office)?)?;
     let [session] = parameters(query.as_deref(), ["session"])?;
-    let Some(session) = node.candidacies.end(&office, session.as_deref()) else {
+    let Some((session, candidacy)) = node.candidacies.end(&office, session.as_deref()) else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, "no such session stands for the office"));
     };
-    info!(%office, session = session.name, "resign from an office, as asked over HTTP");
-    session.candidacy.resign().await;
+    info!(%office, session, "resign from an office, as asked over HTTP");
+    candidacy.resign().await;
     Ok(Json(line(&node.cluster, office)))
-}
-
-impl Candidacies {
-    /// The answer to the program of a session, if it stands for the office. The session lasts for at least the time that the
-    /// answer gives the program: under one lock, or it could end in between.
-    fn answer(
-        &self,
-        cluster: &Cluster,
-        office: &Office,
-        name: &str,
-        rules: &OfficeRules,
-    ) -> Result<Option<OfficeLine>, Refusal> {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let conflict = |error| Err(Refusal::new(StatusCode::CONFLICT, error));
-        match sessions.get_mut(office) {
-            Some(known) if known.name != name => {
-                conflict("another program stands for the office through this node")
-            }
-            Some(known) if known.rules != *rules => {
-                conflict("the session stands for the office by other rules; delete it first")
-            }
-            Some(known) => {
-                let line = line(cluster, office.clone());
-                let given = match line.holder {
-                    Holder::Holding { valid_for_ms, .. } => Duration::from_millis(valid_for_ms),
-                    Holder::Following { .. } | Holder::Vacant { .. } => Duration::ZERO,
-                };
-                let ends_at = Instant::now() + given.max(SESSION_TIME);
-                known.ends_at = known.ends_at.max(ends_at);
-                Ok(Some(line))
-            }
-            None => Ok(None),
-        }
-    }
-
-    fn start(&self, session: Session) {
-        let office = session.candidacy.office().clone();
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.insert(office, session);
-    }
-
-    fn end(&self, office: &Office, name: Option<&str>) -> Option<Session> {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.get(office).filter(|known| name == Some(&*known.name))?;
-        sessions.remove(office)
-    }
-
-    /// Ends a session once it was not renewed in time.
-    async fn end_late(self, office: Office, mut ends_at: Instant) {
-        loop {
-            sleep_until(ends_at).await;
-            let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(session) = sessions.get(&office) else { return };
-            ends_at = session.ends_at;
-            if ends_at <= Instant::now() {
-                // Dropping it gives the office up: the program has no more time that it was told of.
-                sessions.remove(&office);
-                info!(%office, "a session ended: its program did not ask again");
-                return;
-            }
-        }
-    }
 }
 
 /// The reader of an office's events.
@@ -223,11 +120,6 @@ impl Reader {
     }
 }
 
-fn line(cluster: &Cluster, office: Office) -> OfficeLine {
-    let leader = cluster.leader(&office);
-    OfficeLine::new(office, leader, &cluster.members())
-}
-
 fn parse(office: &str) -> Result<Office, Refusal> {
     office.parse().map_err(|error: phin::OfficeError| Refusal::invalid(error.to_string()))
 }
@@ -243,7 +135,4 @@ fn refused(error: StandError) -> Refusal {
     Refusal::new(status, error.to_string())
 }
 
-/// How long a session lasts after each request at least. It never ends before the time for which an answer said that the office
-/// is held: by then the program has stopped.
-const SESSION_TIME: Duration = Duration::from_secs(3);
 const MAX_SESSION_BYTES: usize = 64;

@@ -9,7 +9,8 @@ use phin::{Link, MemberId};
 
 use super::{node::Node, refusal::Refusal};
 use crate::{
-    events::{BriefMember, Failing},
+    brief::BriefMember,
+    events::Failing,
     links::{KnownLink, LinkList},
 };
 

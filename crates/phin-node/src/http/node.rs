@@ -1,14 +1,14 @@
 //! The state behind the answers.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use axum::http::StatusCode;
-use phin::Cluster;
+use phin::{Cluster, Config};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::{
-    about::About, body::MAX_MESSAGE_BODIES_BYTES, connections::Counts, guard::Guard,
-    leaders::Candidacies, refusal::Refusal,
+    body::MAX_MESSAGE_BODIES_BYTES, candidacies::Candidacies, connections::Counts, guard::Guard,
+    refusal::Refusal,
 };
 use crate::{
     diagnostics::RecentEvents,
@@ -16,6 +16,17 @@ use crate::{
     run::{Expiry, ProgramCounters, Reloader},
     traces::SpanCounts,
 };
+
+/// The settings of the node that its answers show.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    /// The name of the cluster.
+    pub(crate) cluster: String,
+    pub(crate) config: Config,
+    /// The address of the HTTP interface.
+    pub(crate) http: String,
+    pub(crate) data_dir: Option<PathBuf>,
+}
 
 /// The node, as requests see it.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
-    events::BriefMember,
+    brief::BriefMember,
     rings::{MemberRings, RingNeighbour},
 };
 

@@ -19,7 +19,7 @@ use super::{
     query::parameters,
     refusal::Refusal,
 };
-use crate::{events::BriefMember, message::Delivered};
+use crate::{brief::BriefMember, message::Delivered};
 
 /// How the message is to be sent.
 #[derive(Debug, PartialEq)]

@@ -1,7 +1,7 @@
 use serde_json::{Value, from_value, json, to_value};
 
 use super::*;
-use crate::events::member_info;
+use crate::brief::member_info;
 
 const ID: &str = "00112233445566778899aabbccddeeff";
 const OTHER: &str = "ffeeddccbbaa99887766554433221100";

@@ -11,12 +11,12 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::{
     event_log::EventLog,
+    message::{Answer, Message, Question},
     order::{Row, Sort, Trouble},
     screen,
-    source::{Answer, Question},
 };
 use crate::{
-    events::{Changed, DetailedMember, Failing, Line, MemberList, What},
+    events::{Changed, DetailedMember, Failing, MemberList, What},
     info::NodeInfo,
     links::KnownLink,
     members::earlier_runs,
@@ -43,23 +43,6 @@ pub(crate) struct Options {
     pub(crate) sort: Sort,
     /// Whether earlier runs of members are shown.
     pub(crate) shows_all: bool,
-}
-
-#[derive(Debug)]
-pub(crate) enum Message {
-    Answer(Box<Answer>),
-    NoAnswer(String),
-    /// The list with which a stream of changes begins.
-    Snapshot(Box<MemberList>),
-    Event(Box<Line>),
-    StreamLost(String),
-    Why(MemberId, Result<Box<Why>, String>),
-    Rings(MemberId, Result<Box<MemberRings>, String>),
-    Key(KeyEvent),
-    /// The width and height of the terminal.
-    Resized(u16, u16),
-    /// Only time has passed.
-    Tick,
 }
 
 /// The things to do after a message.

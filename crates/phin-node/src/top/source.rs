@@ -12,45 +12,18 @@ use std::{
 
 use phin::MemberId;
 
-use super::{model::Message, terminal::Input};
+use super::message::{Answer, Input, Message, Question};
 use crate::{
     client::{Client, RequestError, Target, member_path},
-    events::{Line, MemberList},
+    events::Line,
     failure::with_causes,
-    info::{self, NodeInfo},
-    links::LinkList,
-    rtt,
     watch::{Arriving, Events, MAX_DELAY, MIN_DELAY, PATH},
 };
-
-/// The node itself, its links, and all members, as it describes them.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) node: NodeInfo,
-    pub(crate) links: LinkList,
-    /// `None` if it was not requested: it is long, and its changes come by themselves.
-    pub(crate) list: Option<MemberList>,
-}
-
-/// A question about one member.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Question {
-    Why(MemberId),
-    Rings(MemberId),
-}
 
 /// The threads, which end with the process.
 pub(crate) struct Source {
     refresh: SyncSender<()>,
     questions: SyncSender<Question>,
-}
-
-impl Answer {
-    /// Requests the short answers, and the list too if it is wanted.
-    pub(crate) fn get(client: &Client, wants_list: bool) -> Result<Self, RequestError> {
-        let list = if wants_list { Some(client.get("/v1/members")?) } else { None };
-        Ok(Self { node: client.get(info::PATH)?, links: client.get(rtt::LINKS)?, list })
-    }
 }
 
 impl Source {

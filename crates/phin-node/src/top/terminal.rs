@@ -25,21 +25,11 @@ use tokio::{
 };
 
 use super::{
-    model::{Message, Model},
+    message::{Input, Message},
+    model::Model,
     screen::{self, Theme},
 };
 use crate::failure::Failure;
-
-/// Something that happened.
-pub(crate) enum Input {
-    Message(Message),
-    /// The process was stopped, and goes on.
-    Continued,
-    /// A signal asks the process to end.
-    Signal(u8),
-    /// The terminal is gone.
-    Ended,
-}
 
 /// The terminal while it shows the screen. Dropping it restores the terminal.
 pub(crate) struct Screen {

@@ -21,13 +21,14 @@ use ratatui::{
 use serde_json::json;
 
 use super::{
-    model::{Effect, Message, Model, Now, Options},
+    message::{Answer, Message, Question},
+    model::{Effect, Model, Now, Options},
     order::{Row, Sort, Trouble},
     screen::{self, Theme},
-    source::{Answer, Question},
 };
 use crate::{
-    events::{BriefMember, Changed, DetailedMember, Failing, Line, MemberList, What},
+    brief::BriefMember,
+    events::{Changed, DetailedMember, Failing, Line, MemberList, What},
     info::NodeInfo,
     links::{KnownLink, LinkList},
     rings::MemberRings,
