@@ -189,7 +189,7 @@ impl Newcomers {
     pub(crate) fn takes_news(
         &mut self,
         ctx: &mut Ctx,
-        list: &mut MembershipList,
+        list: &MembershipList,
         source: Source,
         record: &Record,
         state: MemberState,
@@ -225,7 +225,7 @@ impl Newcomers {
     fn takes_later(
         &mut self,
         ctx: &mut Ctx,
-        list: &mut MembershipList,
+        list: &MembershipList,
         teller: MemberId,
         record: &Record,
     ) -> bool {
@@ -241,15 +241,12 @@ impl Newcomers {
         }
         // One that left said so itself; what it says later needs no proof.
         let is_doubtful =
-            |known: &&Arc<Member>| known.state == MemberState::Dead && self.is_ghost(id);
-        let Some(known) = list.get(id).filter(is_doubtful) else {
+            |known: &Arc<Member>| known.state == MemberState::Dead && self.is_ghost(id);
+        if !list.get(id).is_some_and(is_doubtful) {
             return true;
-        };
-        // It stays dead in its later version, until it answers. Others that heard it know better, so this is no
-        // news, nor is what is still queued of the earlier version's death.
-        let (state, since) = (known.state, known.since);
-        list.put(Member { record: record.clone(), state, since });
-        ctx.then(Step::Withdraw(id));
+        }
+        // It stays dead in its later version, until it answers. Others that heard it know better.
+        ctx.then(Step::Renew(record.clone()));
         self.examine(ctx, teller, record);
         false
     }
@@ -313,8 +310,9 @@ const WAITING_TIME: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::{
-        Config,
-        member::record::tests::{id as id_of, record, version},
+        Config, Entry, Generation, Output, PublishRequest,
+        member::record::tests::{TestKeys, id as id_of, record, version},
+        publish::{publication::Publication, publisher::Arrived},
         testing::{Rooms, peer},
     };
 
@@ -389,6 +387,40 @@ mod tests {
         assert_eq!(told, 1_024 + 16);
         assert!(!newcomers.has_room(at(9), 16));
         assert!(newcomers.has_room(at(10), 16));
+    }
+
+    #[test]
+    fn a_member_that_was_never_heard_and_is_dead_stays_so_in_its_next_run_and_begins_anew() {
+        let mut rooms = Rooms::of(3);
+        let tell = |rooms: &mut Rooms, version| {
+            let entry = Entry { state: MemberState::Alive, record: record(9, version) };
+            rooms.records().handle_entry(Source::Gossip(peer(1)), entry);
+            rooms.run();
+        };
+        let publish = |rooms: &mut Rooms, generation, sequence| {
+            let content = PublishRequest::new("news".parse().unwrap(), b"text".as_slice());
+            let numbers = (generation, sequence, 0);
+            let publication = Publication::sign(id_of(9), numbers, (content, None), &TestKeys(9));
+            let arrived = Arrived { publication: Arc::new(publication), hops: 1 };
+            rooms.broadcast().handle_publication(peer(1), true, arrived);
+            rooms.run();
+            let is_message = |output: &Output| matches!(output, Output::Message(_));
+            rooms.outputs.drain(..).filter(is_message).count()
+        };
+        tell(&mut rooms, version(0, 0));
+        assert_eq!(publish(&mut rooms, Generation(0), 5), 1);
+        rooms.apply(News::State(id_of(9), MemberState::Dead), Source::Ourselves);
+        rooms.run();
+        let died_at = rooms.ctx.now;
+        rooms.at(20_000);
+        tell(&mut rooms, version(1, 0));
+        let known = rooms.list.get(id_of(9)).unwrap();
+        let expected = (MemberState::Dead, died_at, version(1, 0));
+        assert_eq!((known.state, known.since, known.version()), expected);
+        let events = rooms.outputs.drain(..).filter(|output| matches!(output, Output::Event(_)));
+        assert_eq!(events.count(), 1, "the death, and nothing of the next run");
+        // The numbers of its earlier run are none of this one.
+        assert_eq!(publish(&mut rooms, Generation(1), 1), 1);
     }
 
     /// Member 1 announces a newcomer, which is put into the list if it is accepted.
