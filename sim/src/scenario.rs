@@ -290,7 +290,9 @@ impl Scenario {
         run.watch(Box::new(MemberDataSound::new(MAX_DATA_BYTES)));
         run.watch(Box::new(MessagesSound::default()));
         let within = expect.messages_within.map(|span| span.0);
-        run.watch(Box::new(MessagesComplete::new(expect.max_missed, within)));
+        let mut messages = MessagesComplete::new(expect.max_missed, within);
+        messages.max_kept = phin_swim::Config::lan().max_recent_publication_bytes;
+        run.watch(Box::new(messages));
         run.watch(Box::new(OfficesSound::default()));
         if !self.invents_members() {
             run.watch(Box::new(OfficesHeld::new(calm_since)));
