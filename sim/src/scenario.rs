@@ -266,9 +266,9 @@ impl Scenario {
     /// The number of events beyond which the run counts as a message storm.
     fn max_events(&self) -> u64 {
         let member_seconds = u64::from(self.nodes) * self.lasts.0.as_secs();
-        let bursts = self.event.iter().map(|timed| timed.event.published_at_once(self.nodes));
-        let of_bursts = bursts.sum::<u64>() * u64::from(self.nodes) * MAX_EVENTS_OF_A_PUBLICATION;
-        (member_seconds * MAX_EVENTS_OF_A_MEMBER).max(MIN_MAX_EVENTS) + of_bursts
+        let writes = self.event.iter().map(|timed| timed.event.writes_of_all(self.nodes));
+        let of_writes = writes.sum::<u64>() * u64::from(self.nodes) * MAX_EVENTS_OF_A_WRITE;
+        (member_seconds * MAX_EVENTS_OF_A_MEMBER).max(MIN_MAX_EVENTS) + of_writes
     }
 
     fn watch(&self, run: &mut Simulation) {
@@ -290,7 +290,9 @@ impl Scenario {
         run.watch(Box::new(MemberDataSound::new(MAX_DATA_BYTES)));
         run.watch(Box::new(MessagesSound::default()));
         let within = expect.messages_within.map(|span| span.0);
-        run.watch(Box::new(MessagesComplete::new(expect.max_missed, within)));
+        let mut messages = MessagesComplete::new(expect.max_missed, within);
+        messages.max_kept = phin_swim::Config::lan().max_recent_publication_bytes;
+        run.watch(Box::new(messages));
         run.watch(Box::new(OfficesSound::default()));
         if !self.invents_members() {
             run.watch(Box::new(OfficesHeld::new(calm_since)));
@@ -400,8 +402,9 @@ pub(crate) struct Moment {
 const MAX_DATA_BYTES: usize = 16 * 1_024;
 /// More would be scheduled for longer than it takes to see anything.
 const MAX_WRITES: u128 = 10_000;
-/// How many events a publication may cause at each member, if many are published at one moment, before there is a tree.
-const MAX_EVENTS_OF_A_PUBLICATION: u64 = 20;
+/// How many events a publication or a change of data may cause at each member: those of publications if many are published at
+/// one moment, before there is a tree.
+const MAX_EVENTS_OF_A_WRITE: u64 = 20;
 /// Many times the events of a short scenario.
 const MIN_MAX_EVENTS: u64 = 5_000_000;
 /// Many times the events per second that a member causes under constant faults.

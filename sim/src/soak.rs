@@ -33,7 +33,7 @@ pub enum FaultKind {
     /// declared dead.
     Flows,
     /// A member lies, and another dies meanwhile: the death is known within 40 seconds, and no healthy member is missing from
-    /// another's list for more than three seconds in all.
+    /// another's list for more than three seconds in all, or four if packets are lost.
     Liar,
     /// All but a few members die at once. The survivors must know within a minute.
     Mass,
@@ -73,7 +73,9 @@ pub fn random_scenario(seed: u64, avoid: &[String], faults: &[FaultKind]) -> Sce
             FaultKind::Mass if occurs => scenario.expect.known_within = Span(MASS_KNOWN_WITHIN),
             FaultKind::Liar if occurs => {
                 scenario.expect.known_within = Span(KNOWN_DESPITE_LIES);
-                scenario.expect.wrongly_dead_for = Some(Span(WRONGLY_DEAD_FOR));
+                let is_lossy = scenario.network.loss.0 > 0.0;
+                let bound = if is_lossy { WRONGLY_DEAD_FOR_IF_LOSSY } else { WRONGLY_DEAD_FOR };
+                scenario.expect.wrongly_dead_for = Some(Span(bound));
             }
             FaultKind::Starved
             | FaultKind::OnePath
@@ -502,6 +504,9 @@ const KNOWN_DESPITE_LIES: Duration = secs(40);
 const KNOWN_DESPITE_LIES_IF_SIGNED: Duration = secs(15);
 /// The total time for which a member may be missing from another's list because of a liar.
 const WRONGLY_DEAD_FOR: Duration = secs(3);
+/// The same if a refutation may be lost on each of its ways to a member. Lists are then compared, after two periods at the
+/// latest while others change, and at the next ping.
+const WRONGLY_DEAD_FOR_IF_LOSSY: Duration = secs(4);
 /// The number of members that a liar makes up: more than most runs have.
 const MADE_UP_MEMBERS: u32 = 60;
 /// How many messages a member sends for each publication while there is no tree, at most: pushes, prunes and announcements.

@@ -441,6 +441,20 @@ fn messages_complete_catches_what_neither_came_nor_was_reported() {
 }
 
 #[test]
+fn messages_complete_excuses_what_is_missed_with_a_report_in_a_flood() {
+    let keeping = |max_kept| {
+        let mut oracle = MessagesComplete::new(0, None);
+        oracle.max_kept = max_kept;
+        Box::new(oracle)
+    };
+    // Three of the messages are published within seconds, with 50 bytes each and some beside them.
+    let flood = 3 * (50 + 512);
+    assert_eq!(violations(Bug::MissesMessages, keeping(flood - 1)), []);
+    assert!(!violations(Bug::MissesMessages, keeping(flood)).is_empty());
+    assert!(!violations(Bug::LosesMessages, keeping(0)).is_empty(), "a report is due all the same");
+}
+
+#[test]
 fn limits_catches_a_flood() {
     catches(Bug::Floods, || Box::new(Limits::new(64, 64, 20.0)));
 }

@@ -193,16 +193,16 @@ impl Core {
             }
             Step::Repeated { id, by } => self.dissemination.record_repeated(id, by),
             Step::Spread(id) => self.gossip().spread(id, Source::Ourselves),
-            Step::Withdraw(id) => self.dissemination.withdraw(id),
+            Step::Renew(record) => self.change_unnoticed(record.id(), News::Renewed(record)),
             Step::Exchange(with) => self.anti_entropy().start(with),
             Step::TurnPage { of, is_last } => self.joins.turn_page(self.ctx.now, of, is_last),
             Step::AckOnly { to, channel, sequence } => {
                 self.probe().ack_only(to, channel, sequence);
             }
-            Step::Unlist(id) => self.unlist(id, News::Forgotten(id)),
+            Step::Unlist(id) => self.change_unnoticed(id, News::Forgotten(id)),
             Step::Expel(id) => {
                 self.apply(News::State(id, MemberState::Dead), Source::Ourselves);
-                self.unlist(id, News::Expelled(id));
+                self.change_unnoticed(id, News::Expelled(id));
             }
             Step::PublishQuery { content, header } => {
                 self.broadcast().spread(content, Some(header));
@@ -252,15 +252,19 @@ impl Core {
         }
     }
 
-    /// A member that is gone and was never heard here leaves the list, or one that is expelled. That is no news: others may
-    /// have heard the former, and find the latter out by themselves.
-    fn unlist(&mut self, id: MemberId, news: News) {
+    /// A member that is gone and was never heard here leaves the list or has a later version, or one that is expelled leaves
+    /// it. That is no news, nor is what is still queued of it: others may have heard the former, and find the latter out by
+    /// themselves.
+    fn change_unnoticed(&mut self, id: MemberId, news: News) {
         if self.list.live(id).is_some() {
             return;
         }
         if let Some(transition) = self.list.apply(self.ctx.now, news) {
             let is_ghost = transition.change == Some(Change::Forgotten);
             self.ctx.stats.ghosts_unlisted += u64::from(is_ghost);
+            if !transition.is_forgotten() {
+                self.react(&transition);
+            }
             self.dissemination.withdraw(id);
             self.announce_all(&transition);
         }

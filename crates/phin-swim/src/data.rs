@@ -16,7 +16,6 @@ use crate::{
     Instant, MemberId, MemberState,
     ctx::Ctx,
     data::{
-        map::Head,
         own::Own,
         spread::Replication,
         store::{OwnerGone, Store},
@@ -42,7 +41,7 @@ impl DataRoom {
         let id = transition.id();
         if transition.is_me {
             self.follow_own(ctx, transition);
-        } else if let Some(why) = why_removed(transition, self.store.head(id)) {
+        } else if let Some(why) = why_removed(transition) {
             self.store.remove(ctx, id, why);
         } else if transition.is_death() {
             self.store.suspend(ctx, id);
@@ -62,13 +61,12 @@ impl DataRoom {
 }
 
 /// Why nothing is left of the data of a member after a change of it, if so.
-fn why_removed(transition: &Transition, known: Head) -> Option<OwnerGone> {
+fn why_removed(transition: &Transition) -> Option<OwnerGone> {
     if transition.is_forgotten() {
         return Some(OwnerGone::Forgotten);
     }
     if transition.after.state == MemberState::Left {
         return Some(OwnerGone::Left);
     }
-    // A dead member that nobody heard here may have changed its run unnoticed.
-    (known.generation < transition.after.generation()).then_some(OwnerGone::Restarted)
+    transition.is_restart().then_some(OwnerGone::Restarted)
 }

@@ -47,11 +47,24 @@ impl Tokens {
         Self { left: rate.at_once, at: now }
     }
 
+    /// An empty one.
+    pub(crate) const fn empty(now: Instant) -> Self {
+        Self { left: 0.0, at: now }
+    }
+
     /// The budget that is left now.
     pub(crate) fn left(&mut self, now: Instant, rate: Rate) -> &mut f64 {
         let earned = (now - self.at).as_secs_f64() * rate.per_second;
         *self = Self { left: (self.left + earned).min(rate.at_once), at: now };
         &mut self.left
+    }
+
+    /// Takes one, if there is one left.
+    pub(crate) fn take(&mut self, now: Instant, rate: Rate) -> bool {
+        let left = self.left(now, rate);
+        let has_one = *left >= 1.0;
+        *left -= f64::from(u8::from(has_one));
+        has_one
     }
 
     /// After how long so many will be there; at most a full bucket is waited for.
@@ -68,16 +81,17 @@ pub(crate) struct Budgets(BTreeMap<MemberId, Tokens>);
 impl Budgets {
     /// The budget that is left for a member.
     pub(crate) fn left(&mut self, now: Instant, id: MemberId, rate: Rate) -> &mut f64 {
-        make_room(&mut self.0, id, MAX_SPEAKERS, |tokens| tokens.at);
-        self.0.entry(id).or_insert(Tokens::full(now, rate)).left(now, rate)
+        self.of(now, id, rate).left(now, rate)
     }
 
     /// Takes one, if there is one left.
     pub(crate) fn take(&mut self, now: Instant, id: MemberId, rate: Rate) -> bool {
-        let left = self.left(now, id, rate);
-        let has_one = *left >= 1.0;
-        *left -= f64::from(u8::from(has_one));
-        has_one
+        self.of(now, id, rate).take(now, rate)
+    }
+
+    fn of(&mut self, now: Instant, id: MemberId, rate: Rate) -> &mut Tokens {
+        make_room(&mut self.0, id, MAX_SPEAKERS, |tokens| tokens.at);
+        self.0.entry(id).or_insert(Tokens::full(now, rate))
     }
 }
 

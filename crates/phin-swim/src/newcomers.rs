@@ -17,7 +17,9 @@ use std::{
 
 use crate::{
     Ctx, Instant, Member, MemberId, MemberState, MembershipList, News, Peer, Purpose, Record,
-    Source, Step, Transition, member::supersedes,
+    Source, Step, Transition,
+    limit::{Rate, Tokens},
+    member::supersedes,
 };
 
 /// The newcomers that were not heard here yet.
@@ -43,16 +45,16 @@ pub(crate) struct Newcomers {
 struct Unmet {
     /// When it was taken in.
     since: Instant,
-    /// When others last announced a later version of it.
-    renewed_at: Option<Instant>,
+    /// The later versions of it that others may announce.
+    versions: Tokens,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Ghost {
     /// When it was found to be gone.
     gone_at: Instant,
-    /// When others last announced a later version of it.
-    renewed_at: Option<Instant>,
+    /// The later versions of it that others may announce.
+    versions: Tokens,
 }
 
 #[derive(Debug)]
@@ -75,7 +77,7 @@ impl Newcomers {
 
     /// Notes that a newcomer was accepted on the word of others.
     fn record_told(&mut self, now: Instant, id: MemberId) {
-        self.unmet.insert(id, Unmet { since: now, renewed_at: None });
+        self.unmet.insert(id, Unmet { since: now, versions: Tokens::full(now, VERSIONS) });
     }
 
     /// A member showed that it exists.
@@ -103,7 +105,7 @@ impl Newcomers {
         if !has_vanished && !is_ghost {
             return None;
         }
-        self.record_ghost(id, Ghost { gone_at: now, renewed_at: Some(now) })
+        self.record_ghost(id, Ghost { gone_at: now, versions: Tokens::empty(now) })
     }
 
     /// A member is gone that was not heard. Returns the ghost that is dropped for it, if any.
@@ -139,10 +141,9 @@ impl Newcomers {
     /// Whether a later version of a member is accepted on the word of others. Each one resets the case against it, so
     /// few are accepted for a member that was never heard.
     fn takes_version(&mut self, now: Instant, id: MemberId) -> bool {
-        let unmet = self.unmet.get_mut(&id).map(|unmet| &mut unmet.renewed_at);
-        let renewed_at =
-            unmet.or_else(|| self.ghosts.get_mut(&id).map(|ghost| &mut ghost.renewed_at));
-        renewed_at.is_none_or(|last| now.mark_if_due(last, VERSION_INTERVAL))
+        let unmet = self.unmet.get_mut(&id).map(|unmet| &mut unmet.versions);
+        let versions = unmet.or_else(|| self.ghosts.get_mut(&id).map(|ghost| &mut ghost.versions));
+        versions.is_none_or(|versions| versions.take(now, VERSIONS))
     }
 
     /// Whether there is room for one more that was not heard, in a list of so many live members.
@@ -189,7 +190,7 @@ impl Newcomers {
     pub(crate) fn takes_news(
         &mut self,
         ctx: &mut Ctx,
-        list: &mut MembershipList,
+        list: &MembershipList,
         source: Source,
         record: &Record,
         state: MemberState,
@@ -207,7 +208,7 @@ impl Newcomers {
         if !is_live {
             let is_taken = is_taken && !is_crowded(ctx, list);
             if is_taken {
-                let ghost = Ghost { gone_at: ctx.now, renewed_at: None };
+                let ghost = Ghost { gone_at: ctx.now, versions: Tokens::full(ctx.now, VERSIONS) };
                 let exceeding = self.record_ghost(id, ghost);
                 exceeding.into_iter().for_each(|id| ctx.then(Step::Unlist(id)));
             }
@@ -225,7 +226,7 @@ impl Newcomers {
     fn takes_later(
         &mut self,
         ctx: &mut Ctx,
-        list: &mut MembershipList,
+        list: &MembershipList,
         teller: MemberId,
         record: &Record,
     ) -> bool {
@@ -241,15 +242,12 @@ impl Newcomers {
         }
         // One that left said so itself; what it says later needs no proof.
         let is_doubtful =
-            |known: &&Arc<Member>| known.state == MemberState::Dead && self.is_ghost(id);
-        let Some(known) = list.get(id).filter(is_doubtful) else {
+            |known: &Arc<Member>| known.state == MemberState::Dead && self.is_ghost(id);
+        if !list.get(id).is_some_and(is_doubtful) {
             return true;
-        };
-        // It stays dead in its later version, until it answers. Others that heard it know better, so this is no
-        // news, nor is what is still queued of the earlier version's death.
-        let (state, since) = (known.state, known.since);
-        list.put(Member { record: record.clone(), state, since });
-        ctx.then(Step::Withdraw(id));
+        }
+        // It stays dead in its later version, until it answers. Others that heard it know better.
+        ctx.then(Step::Renew(record.clone()));
         self.examine(ctx, teller, record);
         false
     }
@@ -295,8 +293,9 @@ const MEMORY: Duration = Duration::from_secs(60);
 const MAX_UNMET: usize = 1_024;
 /// A member that lived for this long is no newcomer: its observers would have found it silent.
 const SETTLED_AFTER: Duration = Duration::from_secs(10);
-/// How often others may announce a later version of one.
-const VERSION_INTERVAL: Duration = Duration::from_secs(5);
+/// How many later versions of one others may announce: some at once, as a member that starts anew refutes what was said of its
+/// earlier run, then one in five seconds.
+const VERSIONS: Rate = Rate { at_once: 8.0, per_second: 0.2 };
 /// How many that were gone before they were heard are remembered as such.
 const MAX_GHOSTS: usize = 4_096;
 /// For how long such a one stays in the list: longer than most splits and restarts, after which it may be heard.
@@ -313,8 +312,9 @@ const WAITING_TIME: Duration = Duration::from_secs(5);
 mod tests {
     use super::*;
     use crate::{
-        Config,
-        member::record::tests::{id as id_of, record, version},
+        Config, Entry, Generation, Output, PublishRequest,
+        member::record::tests::{TestKeys, id as id_of, record, version},
+        publish::{publication::Publication, publisher::Arrived},
         testing::{Rooms, peer},
     };
 
@@ -354,8 +354,9 @@ mod tests {
     fn later_versions_of_an_unheard_newcomer_are_few() {
         let mut newcomers = Newcomers::default();
         newcomers.record_told(at(0), id(1));
+        assert!((0..8).all(|_| newcomers.takes_version(at(0), id(1))));
         let taken = [0, 1, 4, 5, 6, 10].map(|second| newcomers.takes_version(at(second), id(1)));
-        assert_eq!(taken, [true, false, false, true, false, true]);
+        assert_eq!(taken, [false, false, false, true, false, true]);
         newcomers.record_heard(id(1));
         assert!(newcomers.takes_version(at(11), id(1)));
     }
@@ -372,10 +373,11 @@ mod tests {
             let is_taken = newcomers.takes_news(ctx, list, source, &record, state);
             (is_taken, rooms.effects().len())
         };
-        let found = [1, 2, 3].map(|incarnation| renew(&mut newcomers, incarnation));
+        assert!((1..8).all(|incarnation| renew(&mut newcomers, incarnation) == (true, 0)));
+        let found = [8, 9, 10].map(|incarnation| renew(&mut newcomers, incarnation));
         assert_eq!(found, [(true, 0), (false, 1), (false, 0)]);
         newcomers.record_heard(id_of(3));
-        assert_eq!(renew(&mut newcomers, 3), (true, 0));
+        assert_eq!(renew(&mut newcomers, 10), (true, 0));
     }
 
     #[test]
@@ -389,6 +391,40 @@ mod tests {
         assert_eq!(told, 1_024 + 16);
         assert!(!newcomers.has_room(at(9), 16));
         assert!(newcomers.has_room(at(10), 16));
+    }
+
+    #[test]
+    fn a_member_that_was_never_heard_and_is_dead_stays_so_in_its_next_run_and_begins_anew() {
+        let mut rooms = Rooms::of(3);
+        let tell = |rooms: &mut Rooms, version| {
+            let entry = Entry { state: MemberState::Alive, record: record(9, version) };
+            rooms.records().handle_entry(Source::Gossip(peer(1)), entry);
+            rooms.run();
+        };
+        let publish = |rooms: &mut Rooms, generation, sequence| {
+            let content = PublishRequest::new("news".parse().unwrap(), b"text".as_slice());
+            let numbers = (generation, sequence, 0);
+            let publication = Publication::sign(id_of(9), numbers, (content, None), &TestKeys(9));
+            let arrived = Arrived { publication: Arc::new(publication), hops: 1 };
+            rooms.broadcast().handle_publication(peer(1), true, arrived);
+            rooms.run();
+            let is_message = |output: &Output| matches!(output, Output::Message(_));
+            rooms.outputs.drain(..).filter(is_message).count()
+        };
+        tell(&mut rooms, version(0, 0));
+        assert_eq!(publish(&mut rooms, Generation(0), 5), 1);
+        rooms.apply(News::State(id_of(9), MemberState::Dead), Source::Ourselves);
+        rooms.run();
+        let died_at = rooms.ctx.now;
+        rooms.at(20_000);
+        tell(&mut rooms, version(1, 0));
+        let known = rooms.list.get(id_of(9)).unwrap();
+        let expected = (MemberState::Dead, died_at, version(1, 0));
+        assert_eq!((known.state, known.since, known.version()), expected);
+        let events = rooms.outputs.drain(..).filter(|output| matches!(output, Output::Event(_)));
+        assert_eq!(events.count(), 1, "the death, and nothing of the next run");
+        // The numbers of its earlier run are none of this one.
+        assert_eq!(publish(&mut rooms, Generation(1), 1), 1);
     }
 
     /// Member 1 announces a newcomer, which is put into the list if it is accepted.

@@ -94,7 +94,7 @@ impl Publishing {
         if transition.is_restart() || transition.is_forgotten() {
             self.forget(transition.id());
         }
-        if transition.is_join() {
+        if transition.is_join() || transition.is_restart() {
             self.joined.insert(transition.id(), ctx.now);
         }
         if transition.is_me && transition.is_restart() {

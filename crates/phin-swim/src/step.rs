@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Change, Instant, Member, MemberId, Office, Peer, PublishRequest, Silence, Version,
+    Change, Instant, Member, MemberId, Office, Peer, PublishRequest, Record, Silence, Version,
     member::transition::News,
     publish::publication::Publication,
     query::request::QueryHeader,
@@ -54,8 +54,8 @@ pub(crate) enum Step {
     RefuteDeath { source: Source, claim: Claim },
     /// Make news of the present state of a member once more.
     Spread(MemberId),
-    /// Send no more of the news that is queued about a member.
-    Withdraw(MemberId),
+    /// A member that is dead here and was never heard states a later version, by others. It stays dead, without notice.
+    Renew(Record),
     /// Compare lists with a member.
     Exchange(Peer),
     /// A page of a member's list was compared; whether it left nothing to ask for.

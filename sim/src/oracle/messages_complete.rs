@@ -19,6 +19,11 @@ pub struct MessagesComplete {
     pub max_missed: u64,
     /// How long after their publication all must have arrived, where that is asked for.
     pub within: Option<Duration>,
+    /// How many bytes of messages members keep for those that lack them. What a member misses, with a report, while more than
+    /// that is published does not count: nobody may have it any more.
+    pub max_kept: usize,
+    /// What was published in the last seconds: when, and how many bytes.
+    published: VecDeque<(Instant, usize)>,
     /// Those of which it is not yet judged whether they arrived, in the order of their publication.
     open: VecDeque<Key>,
     received: BTreeMap<Key, Received>,
@@ -53,8 +58,17 @@ struct Stream {
 impl MessagesComplete {
     /// Creates the oracle with this limit.
     pub fn new(max_missed: u64, within: Option<Duration>) -> Self {
-        let (open, received, streams, findings) = Default::default();
-        Self { max_missed, within, open, received, streams, missed: 0, findings }
+        let (published, open, received, streams, findings) = Default::default();
+        let (max_kept, missed) = (usize::MAX, 0);
+        Self { max_missed, within, max_kept, published, open, received, streams, missed, findings }
+    }
+
+    /// Whether more than members keep was published around this moment.
+    fn is_flood(&self, at: Instant) -> bool {
+        let around = self.published.iter().filter(|(published_at, _)| {
+            at < *published_at + FLOOD_BEFORE && *published_at < at + FLOOD_AFTER
+        });
+        around.map(|(_, bytes)| bytes).sum::<usize>() > self.max_kept
     }
 
     fn deliver(&mut self, truth: &Truth, now: Instant, at: NodeId, line: MessageLine) {
@@ -100,6 +114,9 @@ impl MessagesComplete {
             let text = if late.contains(&reader) {
                 format!("{name} reached {reader} too late")
             } else if is_told {
+                if self.is_flood(*at) {
+                    continue;
+                }
                 self.missed += 1;
                 if self.missed <= self.max_missed {
                     continue;
@@ -132,6 +149,9 @@ const fn key(line: MessageLine) -> Key {
 
 impl Oracle for MessagesComplete {
     fn observe_message(&mut self, truth: &Truth, now: Instant, at: NodeId, news: MessageNews) {
+        if let MessageNews::Published { line, .. } = news {
+            self.published.push_back((now, line.bytes + OVERHEAD_BYTES));
+        }
         match news {
             MessageNews::Published { line, is_filtered: false } => {
                 let (prompt, late) = Default::default();
@@ -156,6 +176,8 @@ impl Oracle for MessagesComplete {
                 self.judge(run, key, &received);
             }
         }
+        let is_past = |at: Instant| at + DUE + FLOOD_BEFORE < run.now;
+        self.published.retain(|(at, _)| !is_past(*at));
     }
 
     fn take_violations(&mut self) -> Vec<Violation> {
@@ -167,5 +189,11 @@ impl Oracle for MessagesComplete {
 const DUE: Duration = secs(12);
 /// How long before it a fault must have ended.
 const GRACE: Duration = secs(15);
+/// How long before and after a message others are published that take its place, or arrive before it: a member gives up a
+/// message three seconds after the last one that arrived.
+const FLOOD_BEFORE: Duration = secs(1);
+const FLOOD_AFTER: Duration = secs(5);
+/// What a message counts beside its content, in what members keep.
+const OVERHEAD_BYTES: usize = 512;
 /// How long a member runs before messages must reach it.
 const SETTLED: Duration = secs(10);

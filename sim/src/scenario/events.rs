@@ -714,6 +714,19 @@ impl Event {
         }
     }
 
+    /// How often all members write in it.
+    pub(super) fn writes_of_all(&self, nodes: u32) -> u64 {
+        let who = match self {
+            Self::Put { who, .. }
+            | Self::Write { who, .. }
+            | Self::Delete { who, .. }
+            | Self::Publish { who, .. }
+            | Self::Tag { who, .. } => who.of(nodes).len() as u64,
+            _ => 0,
+        };
+        u64::try_from(self.writes()).unwrap_or(u64::MAX).saturating_mul(who)
+    }
+
     /// Whether a member writes at one moment only.
     pub(super) const fn is_once(&self) -> bool {
         match self {

@@ -33,6 +33,8 @@ pub(crate) struct Hearsay {
     shown: Budgets,
     /// How many verdicts it may still announce that are not known here.
     announced: Budgets,
+    /// How many later versions it may still be sent of members that it considers dead.
+    corrections: Budgets,
 }
 
 /// How often a member refuted within a window.
@@ -112,6 +114,11 @@ impl Hearsay {
         self.announced.take(now, announcer, ANNOUNCED)
     }
 
+    /// Whether a member is sent the later version of another one that it considers dead.
+    pub(crate) fn may_correct(&mut self, now: Instant, mistaken: MemberId) -> bool {
+        self.corrections.take(now, mistaken, CORRECTIONS)
+    }
+
     /// Whether another proof of life is signed for this member.
     pub(crate) fn may_challenge(&mut self, now: Instant, requester: MemberId) -> bool {
         self.challenges.take(now, requester, CHALLENGES)
@@ -146,6 +153,8 @@ const NOTICES: Rate = Rate { at_once: 1.0, per_second: 0.1 };
 const SHOWN: Rate = Rate { at_once: 1_024.0, per_second: 64.0 };
 /// How many verdicts one member is asked for: more at once are pushed whole.
 const ANNOUNCED: Rate = Rate { at_once: 256.0, per_second: 32.0 };
+/// How many later versions one member is sent of members that it considers dead.
+const CORRECTIONS: Rate = Rate { at_once: 16.0, per_second: 8.0 };
 /// How many members are looked at because one member accuses them; a survivor of a mass failure accuses many.
 const ACCUSATIONS: Rate = Rate { at_once: 128.0, per_second: 2.0 };
 

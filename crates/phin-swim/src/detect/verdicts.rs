@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::{
-    Claim, Ctx, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Purpose,
+    Claim, Ctx, Entry, Instant, MemberId, MemberState, MembershipList, News, Part, Peer, Purpose,
     SignedVotes, Silence, Source, Step, Timer, Verdict, Version,
     detect::{
         detector::Detector,
@@ -98,8 +98,23 @@ impl Verdicts<'_> {
         let is_live = known.is_some_and(MemberState::is_live);
         if !is_live {
             self.note_repeated(source, claim.subject, known == Some(MemberState::Dead));
+            self.correct(source, claim);
         }
         is_live
+    }
+
+    /// A member considers an earlier version of a live one dead: it is sent the later version. The refutation may have been lost
+    /// on each of its ways to it.
+    fn correct(&mut self, source: Source, claim: Claim) {
+        let known = self.list.live(claim.subject);
+        let Some(known) = known.filter(|known| known.version() > claim.version) else {
+            return;
+        };
+        if let Some(to) = source.teller().and_then(|by| self.list.peer(by))
+            && self.own.hearsay.may_correct(self.ctx.now, to.id)
+        {
+            self.ctx.send(to, &Part::Entry(Entry::of(known)));
+        }
     }
 
     /// A verdict of others arrives.

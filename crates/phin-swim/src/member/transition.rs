@@ -12,6 +12,8 @@ pub(crate) enum News {
     Record { record: Record, state: MemberState },
     /// A live member is suspect or dead, in the version that is known.
     State(MemberId, MemberState),
+    /// A later version is known of a member that is gone, which stays so.
+    Renewed(Record),
     /// It died or left, and is no longer in the list.
     Forgotten(MemberId),
     /// The same, because it is expelled.
@@ -75,7 +77,8 @@ impl Transition {
 
     /// Whether what was known of the member's process, and of the link to it, is void.
     pub(crate) fn ends_run(&self) -> bool {
-        self.is_restart() || !self.after.state.is_live()
+        let is_gone = !self.after.state.is_live();
+        self.is_restart() || is_gone && self.state_before() != Some(self.after.state)
     }
 
     /// Whether a later version of a live member is known within one run: it refuted what there was against the one before.
@@ -156,6 +159,7 @@ impl MembershipList {
         match news {
             News::Record { record, state } => Some(self.apply_record(now, record, state)),
             News::State(id, state) => self.apply_state(now, id, state),
+            News::Renewed(record) => self.apply_renewal(record),
             News::Forgotten(id) => self.apply_removal(id, Change::Forgotten),
             News::Expelled(id) => self.apply_removal(id, Change::Expelled),
         }
@@ -165,6 +169,19 @@ impl MembershipList {
         let after = self.remove(id)?;
         let (before, change) = (Some(Arc::clone(&after)), Some(change));
         Some(Transition { before, after, change, is_me: false, is_record: false })
+    }
+
+    fn apply_renewal(&mut self, record: Record) -> Option<Transition> {
+        let before = self.get(record.id()).filter(|known| !known.state.is_live()).cloned()?;
+        let (state, since) = (before.state, before.since);
+        let after = self.put(Member { record, state, since });
+        Some(Transition {
+            before: Some(before),
+            after,
+            change: None,
+            is_me: false,
+            is_record: true,
+        })
     }
 
     fn apply_state(

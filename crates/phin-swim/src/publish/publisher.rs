@@ -19,8 +19,6 @@ pub(crate) struct Publisher {
     /// Up to here everything was delivered or given up. `None` before anything arrived: what others claim does not say where
     /// the delivery begins, or a liar could have it begin late.
     delivered: Option<u64>,
-    /// Whether something was delivered, so that it is settled with which publication it began.
-    is_settled: bool,
     /// Publications that arrived before an earlier one; at most [`MAX_EARLY`].
     early: BTreeMap<u64, Arrived>,
     /// Members that have what is lacking here, by their own word, and up to which number. The next one to ask is the first;
@@ -130,7 +128,6 @@ impl Publisher {
         Self {
             generation,
             delivered: None,
-            is_settled: false,
             early: BTreeMap::new(),
             sources: VecDeque::new(),
             lacking_since: None,
@@ -154,7 +151,7 @@ impl Publisher {
         early.or(self.delivered).unwrap_or(0)
     }
 
-    /// A new publication is there. `reach` is how many before it belong to the delivery, if nothing was delivered yet.
+    /// A new publication is there. `reach` is how many before it belong to the delivery, if it is the first.
     pub(crate) fn arrive(&mut self, now: Instant, arrived: Arrived, reach: u64) -> Delivery {
         let sequence = arrived.publication.sequence;
         self.begin(sequence, reach);
@@ -168,16 +165,14 @@ impl Publisher {
         delivery
     }
 
-    /// While nothing was delivered, delivery begins so many before the earliest that arrived.
+    /// Delivery begins so many before the first that arrives. Those have earlier ones before them in turn, which do not
+    /// belong to it: a newcomer would ask for everything that is kept.
     fn begin(&mut self, sequence: u64, reach: u64) {
         if sequence > self.highest() {
             self.holders.clear();
             self.sent_to.clear();
         }
-        if !self.is_settled {
-            let before = sequence.saturating_sub(reach.saturating_add(1));
-            self.delivered = Some(self.delivered.map_or(before, |known| known.min(before)));
-        }
+        self.delivered.get_or_insert(sequence.saturating_sub(reach.saturating_add(1)));
     }
 
     /// A publication was pushed, not requested.
@@ -318,7 +313,6 @@ impl Publisher {
             self.delivered = Some(next(self.delivered));
             ready.push(arrived);
         }
-        self.is_settled |= !ready.is_empty();
         Delivery { missed: 0, ready }
     }
 

@@ -224,15 +224,17 @@ impl Broadcast<'_> {
 
     /// Sends the publications that a member asks for, as far as they are kept and fit into a page. It asks again for the rest.
     pub(crate) fn handle_want(&mut self, from: Peer, ranges: &[PublicationRange]) {
-        let has_room = *self.own.answers.left(self.ctx.now, from.id, ANSWERS) > 0.0;
+        let now = self.ctx.now;
+        let has_room =
+            *self.own.answers.left(now, from.id, ANSWERS) > 0.0 && self.own.budget.has_room(now);
         self.ctx.stats.exchanges_refused += u64::from(!has_room);
-        if !has_room || !self.own.budget.may_answer(self.ctx) {
+        if !has_room {
             return;
         }
         let ranges = &ranges[..ranges.len().min(MAX_LINES)];
-        ranges.iter().filter(|range| range.is_graft).for_each(|range| self.graft(from, range));
+        self.graft(from, ranges);
         let payload = self.page(ranges);
-        self.send_page(from, payload);
+        self.send_page(from, ranges.len(), payload);
         for range in ranges {
             if let Some(publisher) = self.own.publishers.get_mut(&range.publisher) {
                 publisher.record_sent(from.id, range.last);
@@ -240,9 +242,9 @@ impl Broadcast<'_> {
         }
     }
 
-    /// Sends a page, and charges it to the member that asked.
-    fn send_page(&mut self, to: Peer, page: Payload) {
-        let cost = page.len().max(MIN_COST_BYTES);
+    /// Sends a page, and charges it to the member that asked for so many ranges.
+    fn send_page(&mut self, to: Peer, ranges: usize, page: Payload) {
+        let cost = page.len().max(ranges * MIN_COST_BYTES);
         self.own.budget.spend(self.ctx.now, cost);
         *self.own.answers.left(self.ctx.now, to.id, ANSWERS) -= cost as f64;
         if !page.is_empty() {
@@ -250,10 +252,14 @@ impl Broadcast<'_> {
         }
     }
 
-    fn graft(&mut self, from: Peer, range: &PublicationRange) {
-        let subjects = self.subjects();
-        if let Some(publisher) = self.own.publishers.get_mut(&range.publisher) {
-            publisher.graft(from.id, &subjects);
+    fn graft(&mut self, from: Peer, ranges: &[PublicationRange]) {
+        let grafts = || ranges.iter().filter(|range| range.is_graft);
+        // Which members are subjects is looked up once for all.
+        let subjects = if grafts().next().is_some() { self.subjects() } else { Vec::new() };
+        for range in grafts() {
+            if let Some(publisher) = self.own.publishers.get_mut(&range.publisher) {
+                publisher.graft(from.id, &subjects);
+            }
         }
     }
 
@@ -287,7 +293,7 @@ const MAX_NEWS: usize = 32;
 const MAX_REPEATED: usize = 16;
 /// The most bytes of an answer, unless a single publication is longer.
 const MAX_PAGE_BYTES: usize = 1_024 * 1_024;
-/// The least cost of an answer, however short.
+/// The least cost of each range that is asked for.
 const MIN_COST_BYTES: usize = 1_024;
 /// Publications wait at least so long for one that comes earlier.
 const MIN_PATIENCE: Duration = Duration::from_secs(3);

@@ -87,6 +87,20 @@ fn a_clear_of_another_goes_on_from_an_accuser_that_it_surprises_and_from_nobody_
 }
 
 #[test]
+fn an_accuser_that_passes_a_clear_on_collects_no_more_votes() {
+    // Node 1 is accused by nodes 2 and 3, and missed here before and after the moment at which node 2 says that it lived.
+    let against = Against { misses: &[9_000, 9_600], accusers: &[2, 3], ..NONE };
+    for (version, expected) in [(version(0, 0), vec![id(3)]), (version(0, 1), vec![id(2), id(3)])] {
+        let mut rooms = with(5, &against);
+        rooms.life_signs().handle_clear(peer(2), id(1), version, ms(500));
+        let mut accusers: Vec<_> =
+            rooms.detector.cases.get(id(1)).unwrap().accusers.iter().copied().collect();
+        accusers.sort_unstable_by_key(|accuser| *accuser != id(2));
+        assert_eq!(accusers, expected);
+    }
+}
+
+#[test]
 fn a_clear_counts_for_the_version_it_names_and_from_those_that_may_know() {
     let against = Against { misses: &[9_000], ..NONE };
     let rooms = || {

@@ -118,6 +118,28 @@ fn a_verdict_is_accepted_where_a_majority_bears_it_out_and_else_pending() {
 }
 
 #[test]
+fn a_member_that_considers_an_earlier_version_dead_is_sent_the_later_one() {
+    use MemberState::{Alive, Dead, Suspect};
+    let correction = "to n2: entry n1 v0.1 alive";
+    // The state and the version here, and the effects of the verdict of node 2 on version 0.0.
+    let cases = [
+        (Alive, 1, vec![correction]),
+        (Suspect, 1, vec!["to n2: entry n1 v0.1 suspect"]),
+        (Dead, 1, vec![]),
+    ];
+    for (state, incarnation, expected) in cases {
+        let mut rooms = Rooms::of(10);
+        let record = crate::member::record::tests::record(1, version(0, incarnation));
+        rooms.list.put(crate::Member { record, state, since: at(0) });
+        rooms.verdicts().handle_dead(source(), verdict(&[2, 3, 4]));
+        assert_eq!(rooms.effects(), expected, "{state}");
+        // One that repeats it is sent no more than so many.
+        (0..100).for_each(|_| rooms.verdicts().handle_dead(source(), verdict(&[2, 3, 4])));
+        assert_eq!(rooms.effects().len(), if state == Dead { 0 } else { 15 });
+    }
+}
+
+#[test]
 fn the_eviction_of_a_member_that_is_degraded_here_too_is_accepted() {
     // For how long it has been degraded here, with a policy of 4 s.
     for (degraded_since, is_accepted) in [(8_001, false), (8_000, true)] {

@@ -438,6 +438,29 @@ fn a_member_that_asks_for_ever_is_sent_a_limited_number_of_bytes() {
 }
 
 #[test]
+fn many_that_ask_for_a_little_at_once_are_all_answered() {
+    let mut net = Net::new(9);
+    net.publish(3, "text");
+    net.run(ms(200));
+    let range = PublicationRange {
+        publisher: peer(3).id,
+        generation: Generation(0),
+        first: 1,
+        last: 1,
+        is_graft: false,
+    };
+    let before = net.in_flight.len();
+    // Each asks for one after the other, as when several members start anew and lack those of many publishers.
+    let want = Payload::of(&Part::PublicationWant(vec![range])).into_bytes();
+    for request in 0..400 {
+        let now = net.now;
+        net.nodes[0].handle_datagram(now, peer(1 + request as u8 % 8), &want);
+        net.drain(0);
+    }
+    assert_eq!(net.in_flight.len() - before, 400);
+}
+
+#[test]
 fn a_member_that_left_is_heard_out() {
     let mut net = Net::new(4);
     net.publish(3, "last words");

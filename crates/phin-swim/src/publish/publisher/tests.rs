@@ -65,6 +65,11 @@ fn the_first_that_arrives_says_how_many_before_it_count() {
         publisher.arrive(at(0), arrived(sequence), reach);
         assert_eq!(publisher.lacking(sequence), expected, "{sequence} with {reach} before it");
         assert_eq!(publisher.is_lacking(), !expected.is_empty());
+        // Those before it do not count further ones in turn.
+        if let Some(&(first, _)) = expected.first() {
+            publisher.arrive(at(0), arrived(first + 1), 900);
+            assert!(publisher.has(first - 1), "{sequence} with {reach} before it");
+        }
         // Once something was delivered, its beginning is settled.
         let mut settled = after(sequence);
         settled.arrive(at(0), arrived(sequence + 1), reach);
