@@ -32,6 +32,12 @@ fn time_to_refute(begins_at: Instant, wave: Option<Instant>, period: Duration) -
     wave.map_or(alone, |wave| alone.min(late.max(wave + period * 2)))
 }
 
+/// Whether a verdict of these votes is accepted as it comes.
+fn is_acceptable(view: View<'_>, subject: MemberId, votes: &[Vote]) -> bool {
+    let credible = credible_votes(view, subject, votes);
+    is_borne_out(view, subject, &credible) || view.eviction(subject) != Eviction::No
+}
+
 /// The rules for what others say, with what they work on.
 pub(crate) struct Verdicts<'a> {
     pub(crate) ctx: &'a mut Ctx,
@@ -130,7 +136,7 @@ impl Verdicts<'_> {
         if self.ctx.params.signed_votes == SignedVotes::Require {
             return self.weigh_signed_verdict(source, claim, (votes, signed));
         }
-        let is_accepted = self.is_acceptable(subject, &votes);
+        let is_accepted = is_acceptable(self.view(), subject, &votes);
         // A member that refuted lately has shown others wrong: their word alone does not do.
         if self.is_looked_into(source, claim, &votes) {
             return;
@@ -163,13 +169,6 @@ impl Verdicts<'_> {
         {
             self.ctx.send(peer, &Part::Suspect(claim));
         }
-    }
-
-    /// Whether a verdict of these votes is accepted as it comes.
-    fn is_acceptable(&self, subject: MemberId, votes: &[Vote]) -> bool {
-        let view = self.view();
-        let credible = credible_votes(view, subject, votes);
-        is_borne_out(view, subject, &credible) || view.eviction(subject) != Eviction::No
     }
 
     /// Another list has a member dead that this one has alive: nobody's votes come with that.
