@@ -126,6 +126,10 @@ mod tests {
         let mut dead = nodes.split_off(3);
         dead.truncate(4);
         assert!(!receive(&mut rooms, &nodes).contains(&ACCEPTED.to_owned()), "three of eight");
+        let others = (2..40).filter(|&node| !observers.contains(&id(node))).take(8);
+        for node in others {
+            rooms.detector.bereft.record_gone(at(10_000), &rooms.list, id(node));
+        }
         let mut deaths = 0;
         while rooms.effects() != [ACCEPTED] {
             let node = dead.pop().expect("three of five are more than half");

@@ -141,7 +141,7 @@ impl Contacts {
 }
 
 /// How many of so many members may fall at a time without being many.
-fn few_falls(members: usize) -> usize {
+pub(crate) fn few_falls(members: usize) -> usize {
     (FEW_FALLS + members / FALLS_OF_MEMBERS).min(MAX_CONTACTS - 1)
 }
 

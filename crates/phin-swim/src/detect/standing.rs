@@ -1,13 +1,24 @@
 //! Standing observers: those that observed a member before others of its observers died. Where many members die together,
 //! the members that take the places of dead observers cannot have votes yet, so a majority is one of those that stand.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use crate::{Instant, MemberId, MembershipList, limit::make_room, member::rings::Rings};
+use crate::{
+    Instant, MemberId, MembershipList, detect::contacts::few_falls, limit::make_room,
+    member::rings::Rings,
+};
 
-/// The members that lost observers lately, with the rings and the last such moment of each: at most [`MAX_BEREFT`].
+/// The members that lost observers lately.
 #[derive(Debug, Default)]
-pub(crate) struct Bereft(BTreeMap<MemberId, Losses>);
+pub(crate) struct Bereft {
+    /// With the rings and the last such moment of each: at most [`MAX_BEREFT`].
+    members: BTreeMap<MemberId, Losses>,
+    /// When the latest members went, the last one first: at most [`MAX_GONE`].
+    gone: VecDeque<Instant>,
+}
 
 #[derive(Debug)]
 struct Losses {
@@ -19,26 +30,30 @@ impl Bereft {
     /// A member is no longer on the rings: those that followed it there have another observer from now on.
     pub(crate) fn record_gone(&mut self, now: Instant, list: &MembershipList, gone: MemberId) {
         let rings = list.rings();
+        self.gone.truncate(MAX_GONE - 1);
+        self.gone.push_front(now);
         for ring in 0..rings.count() {
             let Some(follower) = rings.successor(ring, gone) else {
                 continue;
             };
-            make_room(&mut self.0, follower, MAX_BEREFT, |losses| losses.at);
-            let losses = self.0.entry(follower);
+            make_room(&mut self.members, follower, MAX_BEREFT, |losses| losses.at);
+            let losses = self.members.entry(follower);
             let losses = losses.or_insert_with(|| Losses { at: now, rings: BTreeMap::new() });
             losses.at = now;
             losses.rings.insert(ring, now);
         }
     }
 
-    /// The observers of a member that were so for this time. If fewer than [`MIN_STANDING`] are left, all.
+    /// The observers of a member that were so for this time; all, if fewer than [`MIN_STANDING`] were, or no more members went
+    /// than at any time: then nearly all votes can come, and liars are not to gain by a single death.
     pub(crate) fn standing_observers(
         &self,
         (now, time): (Instant, Duration),
         rings: &Rings,
         subject: MemberId,
     ) -> Vec<MemberId> {
-        let Some(losses) = self.0.get(&subject).filter(|losses| now - losses.at < time) else {
+        let are_many = self.gone.get(few_falls(rings.len())).is_some_and(|&at| now - at < time);
+        let Some(losses) = self.members.get(&subject).filter(|_| are_many) else {
             return rings.observers(subject);
         };
         let lost_lately = |ring| losses.rings.get(&ring).is_some_and(|&at| now - at < time);
@@ -47,6 +62,8 @@ impl Bereft {
     }
 }
 
+/// How many moments are remembered at which members went.
+const MAX_GONE: usize = 64;
 /// How many members are remembered that lost observers.
 const MAX_BEREFT: usize = 4_096;
 /// Of fewer standing observers a majority would be one or two members, which one liar could be.
@@ -61,9 +78,10 @@ mod tests {
         Instant::START + Duration::from_secs(seconds)
     }
 
-    /// A cluster of two hundred, and what a member that is told of their deaths remembers.
-    fn without(dead: &[MemberId]) -> (Rooms, Bereft) {
+    /// A cluster of two hundred, and what a member that is told of their deaths remembers, and of so many others.
+    fn without(dead: &[MemberId], others: usize) -> (Rooms, Bereft) {
         let (mut rooms, mut bereft) = (Rooms::of(200), Bereft::default());
+        bereft.gone.extend(vec![at(10); others]);
         for node in (1..200).filter(|&node| dead.contains(&id(node))) {
             rooms.put(node, MemberState::Dead, 0);
             bereft.record_gone(at(10), &rooms.list, id(node));
@@ -75,18 +93,21 @@ mod tests {
     fn an_observer_in_the_place_of_a_dead_one_does_not_stand_for_a_while() {
         let before = Rooms::of(200).list.rings().observers(id(1));
         let stand = Duration::from_secs(4);
-        // How many of the observers died, when, and whether those that stand are the ones that are left.
-        for (dead, now, is_rest) in [
-            (0, 10, true),
-            (1, 10, true),
-            (3, 13, true),
-            (3, 14, false),
-            (before.len() - 2, 10, false),
+        // How many of the observers died at 10 s, how many others, the moment, and whether the observers that stand are the ones
+        // that are left.
+        for (dead, others, now, is_rest) in [
+            (0, 10, 10, true),
+            (1, 9, 10, true),
+            (1, 8, 10, false),
+            (3, 7, 13, true),
+            (3, 7, 14, false),
+            (before.len() - 2, 10, 10, false),
         ] {
-            let (rooms, bereft) = without(&before[..dead]);
+            let (rooms, bereft) = without(&before[..dead], others);
             let found = bereft.standing_observers((at(now), stand), rooms.list.rings(), id(1));
             let present = rooms.list.rings().observers(id(1));
-            let (is_present, what) = (found == present, format!("{dead} at {now} s: {found:?}"));
+            let (is_present, what) =
+                (found == present, format!("{dead}, {others} at {now} s: {found:?}"));
             assert_eq!(is_present, !is_rest || dead == 0, "{what}");
             // One that observes on two rings stands if it did so on one of them.
             assert_eq!(found.iter().all(|id| before[dead..].contains(id)), is_rest, "{what}");
@@ -98,13 +119,13 @@ mod tests {
         let rooms = Rooms::of(30);
         let mut bereft = Bereft::default();
         for number in 0..MAX_BEREFT {
-            bereft.0.insert(
+            bereft.members.insert(
                 MemberId::from_u128(number as u128),
                 Losses { at: at(1), rings: BTreeMap::new() },
             );
         }
         bereft.record_gone(at(2), &rooms.list, id(1));
-        assert_eq!(bereft.0.len(), MAX_BEREFT);
-        assert!(bereft.0.values().any(|losses| losses.at == at(2)));
+        assert_eq!(bereft.members.len(), MAX_BEREFT);
+        assert!(bereft.members.values().any(|losses| losses.at == at(2)));
     }
 }
