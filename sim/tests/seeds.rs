@@ -44,6 +44,9 @@ const WHOLE_REGRESSIONS: &[(u64, &str)] = &[
     (154, "the messages of members that died counted for the two that survived"),
     (248, "a new member on the host of an earlier one was paused with the host, without excuse"),
     (593, "a cut between the only two members was no split"),
+    (565, "newcomers asked for so many messages that others were refused the one that they lacked"),
+    (1572, "an accuser that was answered collected votes on a member that one other hears"),
+    (2046, "the numbers of an earlier run counted for the next one of a dead member never heard"),
 ];
 
 /// Events that were drawn later than these seeds were found.

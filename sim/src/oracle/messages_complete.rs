@@ -19,10 +19,10 @@ pub struct MessagesComplete {
     pub max_missed: u64,
     /// How long after their publication all must have arrived, where that is asked for.
     pub within: Option<Duration>,
-    /// How many bytes of messages members keep for those that lack them. What a member misses, with a report, while more than
-    /// that is published does not count: nobody may have it any more.
+    /// How many bytes of messages members keep for those that lack them. While more than that is published, nobody may have a
+    /// message any more that a member misses. It must be reported all the same once a later message proves it.
     pub max_kept: usize,
-    /// What was published in the last seconds: when, and how many bytes.
+    /// The messages of the last seconds: when they were published, and how many bytes.
     published: VecDeque<(Instant, usize)>,
     /// Those of which it is not yet judged whether they arrived, in the order of their publication.
     open: VecDeque<Key>,
@@ -111,12 +111,14 @@ impl MessagesComplete {
                 let mut missed = stream.missed.iter();
                 missed.any(|(first, last)| (*first..=*last).contains(&sequence))
             });
+            // Only a later message proves that one is missing, and reports it.
+            let is_unproved = stream.is_none_or(|stream| stream.last < sequence);
+            if !late.contains(&reader) && (is_told || is_unproved) && self.is_flood(*at) {
+                continue;
+            }
             let text = if late.contains(&reader) {
                 format!("{name} reached {reader} too late")
             } else if is_told {
-                if self.is_flood(*at) {
-                    continue;
-                }
                 self.missed += 1;
                 if self.missed <= self.max_missed {
                     continue;
@@ -193,7 +195,7 @@ const GRACE: Duration = secs(15);
 /// message three seconds after the last one that arrived.
 const FLOOD_BEFORE: Duration = secs(1);
 const FLOOD_AFTER: Duration = secs(5);
-/// What a message counts beside its content, in what members keep.
+/// How much a message counts beside its content, of what members keep.
 const OVERHEAD_BYTES: usize = 512;
 /// How long a member runs before messages must reach it.
 const SETTLED: Duration = secs(10);

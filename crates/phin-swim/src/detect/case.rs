@@ -100,6 +100,14 @@ impl Cases {
         self.0.get_mut(&id)
     }
 
+    /// An accuser has its answer, and collects no more votes: evidence from now on is a new question to all, also to those
+    /// that hear the subject.
+    pub(crate) fn answer(&mut self, subject: MemberId, accuser: MemberId) {
+        if let Some(case) = self.0.get_mut(&subject) {
+            case.accusers.remove(&accuser);
+        }
+    }
+
     /// The case against this version of a member, opened if there is room.
     pub(crate) fn open(
         &mut self,

@@ -58,11 +58,7 @@ impl LifeSigns<'_> {
         let is_current = self.list.get(subject).is_some_and(|known| known.version() == version);
         if is_current && (from.id == subject || self.takes_clear(from, subject, until)) {
             self.void_evidence(subject, until, from.id);
-            // An accuser has its answer, and collects no more votes: evidence from now on is a new question to all, also to
-            // those that hear the subject.
-            if let Some(case) = self.own.cases.get_mut(subject) {
-                case.accusers.remove(&from.id);
-            }
+            self.own.cases.answer(subject, from.id);
         }
     }
 
