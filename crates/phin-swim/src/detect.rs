@@ -29,6 +29,7 @@ pub(crate) mod proof;
 pub(crate) mod reports;
 pub(crate) mod rules;
 pub(crate) mod signed;
+pub(crate) mod sizes;
 pub(crate) mod tolerance;
 pub(crate) mod verdicts;
 pub(crate) mod view;

@@ -3,6 +3,7 @@
 
 pub(crate) mod flawed;
 pub(crate) mod quality;
+pub(crate) mod size;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

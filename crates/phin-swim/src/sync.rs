@@ -20,12 +20,14 @@ use std::{
     time::Duration,
 };
 
+use rand::RngExt;
+
 use crate::{
     Claim, Ctx, Fingerprint, Instant, Member, MemberId, MemberState, MembershipList, Part, Payload,
     Peer, Source, Step, SummaryLine, Transition,
     forget::Forgotten,
     member::list::bucket_bit,
-    sync::budget::{ListBudget, fill_page},
+    sync::budget::{ListBudget, fill_page, max_page_bytes},
     wire::BUCKETS,
 };
 
@@ -88,15 +90,23 @@ fn knows_better(ours: &Member, theirs: Option<&SummaryLine>) -> bool {
 }
 
 /// The buckets, a bit each, in which this list differs from another one, and the lines in them.
-fn summarize(list: &MembershipList, theirs: &[u64; BUCKETS]) -> (u64, Vec<SummaryLine>) {
+///
+/// No further bucket is begun if there would be more than `max_lines`.
+fn summarize(
+    list: &MembershipList,
+    theirs: &[u64; BUCKETS],
+    max_lines: usize,
+) -> (u64, Vec<SummaryLine>) {
     let ours = list.buckets();
     let (mut buckets, mut lines) = (0, Vec::new());
     for bucket in (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]) {
+        let before = lines.len();
         lines.extend(list.summary(bucket));
-        buckets |= 1 << bucket;
-        if lines.len() >= MAX_SUMMARY_LINES {
+        if before > 0 && lines.len() > max_lines {
+            lines.truncate(before);
             break;
         }
+        buckets |= 1 << bucket;
     }
     (buckets, lines)
 }
@@ -172,7 +182,11 @@ impl AntiEntropy<'_> {
     /// Compares lists with a member, unless too many exchanges are under way.
     pub(crate) fn start(&mut self, with: Peer) {
         let now = self.ctx.now;
-        self.own.asked.retain(|_, &mut asked_at| now - asked_at < EXCHANGE_TIMEOUT);
+        let is_over = |_: &MemberId, asked_at: &mut Instant| now - *asked_at >= EXCHANGE_TIMEOUT;
+        for (unanswered, _) in self.own.asked.extract_if(.., is_over) {
+            // The answer may be too large for the path.
+            self.ctx.then(Step::CheckSize(unanswered));
+        }
         if self.own.asked.len() >= MAX_EXCHANGES {
             self.ctx.stats.exchanges_refused += 1;
             return;
@@ -189,7 +203,15 @@ impl AntiEntropy<'_> {
         if !self.budget.may_answer(self.ctx) {
             return;
         }
-        let (buckets, lines) = summarize(self.list, theirs);
+        let is_narrow = self.ctx.narrow.contains(from.id);
+        let max_lines = if is_narrow { NARROW_SUMMARY_LINES } else { MAX_SUMMARY_LINES };
+        let (buckets, mut lines) = summarize(self.list, theirs, max_lines);
+        if is_narrow && lines.len() > max_lines {
+            // Other lines each time: the records of the members without one are sent once more, for nothing.
+            let first = self.ctx.rng.random_range(0..lines.len());
+            lines.rotate_left(first);
+            lines.truncate(max_lines);
+        }
         let mut payload = Payload::of(&Part::Summary { buckets, lines });
         self.forgotten.push_news(&mut payload, buckets);
         self.send_page(from, payload);
@@ -203,14 +225,17 @@ impl AntiEntropy<'_> {
         }
         let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.id, line)).collect();
         let mut payload = Payload::new();
-        fill_page(&mut payload, news_for(self.list, buckets, &theirs));
+        let max_bytes = max_page_bytes(self.ctx, from.id);
+        fill_page(&mut payload, max_bytes, news_for(self.list, buckets, &theirs));
         let wanted = self.review_lines(from, theirs.into_values(), &mut payload);
         self.ctx.then(Step::TurnPage { of: from.id, is_last: wanted.is_empty() });
-        if wanted.len() > MAX_WANTED {
+        let is_narrow = self.ctx.narrow.contains(from.id);
+        let max_wanted = if is_narrow { NARROW_SUMMARY_LINES } else { MAX_WANTED };
+        if wanted.len() > max_wanted {
             self.own.unfinished = Some(from.id);
         }
         if !wanted.is_empty() {
-            payload.push(&Part::Want(wanted.into_iter().take(MAX_WANTED).collect()));
+            payload.push(&Part::Want(wanted.into_iter().take(max_wanted).collect()));
         }
         if !payload.is_empty() {
             self.ctx.send_stream(from, payload);
@@ -249,7 +274,8 @@ impl AntiEntropy<'_> {
         }
         let ids: BTreeSet<_> = ids.iter().copied().collect();
         let mut payload = Payload::new();
-        fill_page(&mut payload, ids.into_iter().filter_map(|id| self.list.get(id)));
+        let max_bytes = max_page_bytes(self.ctx, from.id);
+        fill_page(&mut payload, max_bytes, ids.into_iter().filter_map(|id| self.list.get(id)));
         if !payload.is_empty() {
             self.send_page(from, payload);
         }
@@ -278,6 +304,8 @@ const MAX_EXCHANGES: usize = 4;
 const MAX_RETURNED: usize = 64;
 /// How many lines a summary has before no further bucket is begun: some 4 MB.
 const MAX_SUMMARY_LINES: usize = 131_072;
+/// The same for a member to which packets of full size do not pass; also, how many records it is asked for.
+const NARROW_SUMMARY_LINES: usize = 20;
 /// How many records are asked for at once; as many of the longest fill a page.
 const MAX_WANTED: usize = 12_000;
 

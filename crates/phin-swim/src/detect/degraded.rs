@@ -142,7 +142,7 @@ pub(crate) struct Degraded<'a> {
 }
 
 impl Degraded<'_> {
-    fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View<'_> {
         View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
@@ -224,12 +224,20 @@ impl Degraded<'_> {
             return;
         }
         self.own.failing.record_flaws(self.ctx.now, from, (subject, version.generation), flaws);
+        if subject == self.list.me().id() {
+            self.update_narrow(from);
+        } else if flaws.contains(Flaw::LargePackets) {
+            self.want_size_check(subject);
+        }
         self.update_degraded(subject);
     }
 
     /// Reviews the links that fail or have flaws: of this member, and of all others of which any is known.
     pub(crate) fn review_links(&mut self) {
+        let subjects = self.view().subjects();
+        self.end_size_checks(&subjects);
         self.review_own_links();
+        self.begin_size_checks(&subjects);
         let me = self.list.me().id();
         if self.view().is_deaf() || self.own.failing.contains(me) {
             self.update_degraded(me);
@@ -316,6 +324,7 @@ impl Degraded<'_> {
         if let Some(change) = self.own.failing.update(now, run, &links, is_degraded) {
             self.ctx.then(Step::Announce { change, member });
         }
+        self.update_narrow(subject);
         if subject == self.list.me().id() {
             self.state(found);
         }

@@ -4,17 +4,19 @@
 //! Page, Biometrika 1954). So a link is judged by as few probes as its loss allows, and at a rate of false alarms that follows from
 //! the threshold. Loss on all links at once is the network's or this node's own, and no flaw of any of them.
 
-use std::{f64::consts::LN_2, time::Duration};
+use std::{f64::consts::LN_2, iter, time::Duration};
 
 use phin_accrual::{LinkEstimator, ln};
 
-use crate::{Flaw, Flaws, Instant};
+use crate::{Flaw, Flaws, Instant, link::size::Size};
 
 /// The latest probes on a link, and what they show.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Quality {
     lost: Outcomes,
     slow: Outcomes,
+    /// Whether packets of full size pass.
+    pub(crate) size: Size,
     /// When the latest of the lost probes were sent, whose replies may still come.
     lost_lately: Vec<Instant>,
     /// How long a reply usually takes. It falls quickly and rises slowly, so that a link that became slow counts as slow for long.
@@ -27,9 +29,20 @@ pub(crate) struct Quality {
 
 /// The latest outcomes of one kind: whether each was bad, the latest in the lowest bit.
 #[derive(Clone, Copy, Debug, Default)]
-struct Outcomes {
+pub(super) struct Outcomes {
     bad: u64,
     count: u32,
+}
+
+/// The shares of bad outcomes on the other links that are no flaw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual {
+    /// Probes without a reply.
+    pub(crate) lost: f64,
+    /// Late replies.
+    pub(crate) late: f64,
+    /// Packets of full size that were lost, where short ones were not.
+    pub(crate) large: f64,
 }
 
 /// How sure it is whether a link has a flaw.
@@ -56,7 +69,7 @@ pub(crate) fn usual_delay(mut delays: Vec<Duration>) -> Option<Duration> {
 }
 
 impl Outcomes {
-    fn push(&mut self, is_bad: bool) {
+    pub(super) fn push(&mut self, is_bad: bool) {
         self.bad = (self.bad << 1) | u64::from(is_bad);
         self.count = (self.count + 1).min(u64::BITS);
     }
@@ -69,6 +82,22 @@ impl Outcomes {
             self.bad = (self.bad >> 1 & !newer) | (self.bad & newer);
             self.count -= 1;
         }
+    }
+
+    pub(super) const fn is_empty(self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether the latest was bad.
+    pub(super) const fn is_last_bad(self) -> bool {
+        self.bad & 1 == 1
+    }
+
+    /// The share of bad ones among the latest, however few there are; `None` without any.
+    pub(super) fn share(self) -> Option<f64> {
+        let count = self.count.min(LATELY);
+        let bad = (self.bad & ((1 << count) - 1)).count_ones();
+        (count > 0).then(|| f64::from(bad) / f64::from(count))
     }
 
     /// The share of bad ones among the latest, zero while there are fewer.
@@ -138,22 +167,40 @@ impl Quality {
 
     /// Whether no probe was bad lately, and no flaw is known.
     pub(crate) fn is_clean(&self) -> bool {
-        self.lost.bad == 0 && self.slow.bad == 0 && self.flaws.is_empty()
+        let is_size_clean = self.size.share_lost().is_none_or(|share| share <= 0.0);
+        self.lost.bad == 0 && self.slow.bad == 0 && is_size_clean && self.flaws.is_empty()
     }
 
-    /// Finds the flaws anew, where this share of probes is lost, and this share of replies is late, on the other links.
-    pub(crate) fn review(&mut self, usual_loss: f64, usual_late: f64) -> Certainty {
+    /// Whether the member is to be sent short packets only: from the first lost one of full size until one passes, and as long
+    /// as the link has the flaw.
+    pub(crate) const fn is_narrow(&self) -> bool {
+        self.size.is_lost() || self.flaws.contains(Flaw::LargePackets)
+    }
+
+    /// Finds the flaws anew, where these shares of outcomes are bad on the other links. What the link loses of all packets, it
+    /// loses of large ones too.
+    pub(crate) fn review(&mut self, usual: Usual, loss: f64) -> Certainty {
+        let usual_large = usual.large.max(loss * MARGIN).min(MAX_USUAL);
+        let large = self.size.outcomes.excess(usual_large);
         let kinds = [
-            (Flaw::Loss, self.lost.excess(usual_loss)),
-            (Flaw::Latency, self.slow.excess(usual_late)),
+            (Flaw::Loss, self.lost.excess(usual.lost)),
+            (Flaw::Latency, self.slow.excess(usual.late)),
         ];
         let before = self.flaws;
         let is_found = |&(flaw, excess): &(Flaw, f64)| {
             excess >= ALARM || (excess >= CLEAR && before.contains(flaw))
         };
-        self.flaws = kinds.iter().filter(|kind| is_found(kind)).map(|kind| kind.0).collect();
-        let is_unsure = kinds.iter().any(|&(_, excess)| (UNSURE..ALARM).contains(&excess));
-        if is_unsure { Certainty::Unsure } else { Certainty::Sure }
+        let all = kinds.into_iter().chain(iter::once((Flaw::LargePackets, large)));
+        self.flaws = all.filter(is_found).map(|kind| kind.0).collect();
+        let is_unsure = |excess: f64| (UNSURE..ALARM).contains(&excess);
+        if is_unsure(large) {
+            self.size.want_again();
+        }
+        if kinds.iter().any(|&(_, excess)| is_unsure(excess)) {
+            Certainty::Unsure
+        } else {
+            Certainty::Sure
+        }
     }
 }
 
@@ -167,8 +214,8 @@ const UNSURE: f64 = 1.5;
 const MARGIN: f64 = 1.25;
 /// With fewer bad probes than this, no link is flawed, however good the others are.
 const MIN_USUAL: f64 = 0.1;
-/// Where the other links have more than this, none can be worse.
-const MAX_USUAL: f64 = 0.9;
+/// Where the other links have more than this, or there is none, none can be worse.
+pub(super) const MAX_USUAL: f64 = 0.9;
 /// A reply is slow if it takes this many times as long as usual.
 const SLOWER: u32 = 4;
 /// How much the usual delay rises with each longer one: a link four times as slow is the usual one after 460 replies, which is

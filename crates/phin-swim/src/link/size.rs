@@ -1,0 +1,193 @@
+//! [`Size`]: whether packets of full size pass on a link. [`Narrow`]: the members to which they do not.
+//!
+//! A check sends two probes at once, a short one and one of full size, and the answer to each is as long as the probe. If only
+//! the short one is answered, packets of full size are lost in one direction at least. If neither is, the check says nothing.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use crate::{Instant, MemberId, link::quality::Outcomes, wire::Sequence};
+
+/// The latest checks of a link, and what they show.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Size {
+    pub(super) outcomes: Outcomes,
+    under_way: Option<Check>,
+    /// When the last check began, or when the link was first looked at.
+    checked_at: Option<Instant>,
+    /// Whether a check is to begin as soon as possible.
+    is_wanted: bool,
+}
+
+/// Two probes that wait for their answers.
+#[derive(Clone, Copy, Debug)]
+struct Check {
+    sequence: Sequence,
+    sent_at: Instant,
+    /// Whether the short one is answered.
+    is_answered: bool,
+}
+
+impl Size {
+    /// Whether packets of full size did not pass when that was last checked.
+    pub(super) const fn is_lost(&self) -> bool {
+        self.outcomes.is_last_bad()
+    }
+
+    /// The share of lost probes of full size; `None` while none was checked.
+    pub(super) fn share_lost(&self) -> Option<f64> {
+        self.outcomes.share()
+    }
+
+    /// Has the link checked, unless that was done just now.
+    pub(crate) fn want(&mut self, now: Instant) {
+        self.is_wanted |= self.checked_at.is_none_or(|at| now - at >= MIN_INTERVAL);
+    }
+
+    /// Has the link checked once more.
+    pub(super) const fn want_again(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// Whether no check has shown anything yet.
+    pub(crate) const fn is_unknown(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+
+    /// Whether a check is to begin now.
+    pub(crate) const fn is_due(&self) -> bool {
+        self.is_wanted && self.under_way.is_none()
+    }
+
+    /// For how long nothing was checked beyond the interval, if a regular check is due.
+    pub(crate) fn overdue(&mut self, now: Instant, is_flawed: bool) -> Option<Duration> {
+        let interval = if is_flawed { FLAWED_INTERVAL } else { INTERVAL };
+        let since = now - *self.checked_at.get_or_insert(now);
+        since.checked_sub(interval).filter(|_| self.under_way.is_none())
+    }
+
+    pub(crate) const fn start(&mut self, now: Instant, sequence: Sequence) {
+        self.checked_at = Some(now);
+        self.is_wanted = false;
+        self.under_way = Some(Check { sequence, sent_at: now, is_answered: false });
+    }
+
+    /// A probe was answered. Says whether that tells anything.
+    pub(crate) fn record_answer(&mut self, sequence: Sequence, is_full: bool) -> bool {
+        let check = self.under_way.as_mut().filter(|check| check.sequence == sequence);
+        match (check, is_full) {
+            (None, _) => return false,
+            (Some(check), false) => check.is_answered = true,
+            (Some(_), true) => {
+                self.under_way = None;
+                self.outcomes.push(false);
+            }
+        }
+        true
+    }
+
+    /// Ends the check that began so long ago, if there is one. Says whether the packet of full size was lost.
+    pub(crate) fn end_check(&mut self, now: Instant, patience: Duration) -> Option<bool> {
+        let ended = self.under_way.take_if(|check| now - check.sent_at >= patience)?;
+        if ended.is_answered {
+            self.outcomes.push(true);
+        }
+        Some(ended.is_answered)
+    }
+
+    /// What was under way says nothing: this node itself may be at fault.
+    pub(crate) const fn abandon(&mut self) {
+        self.under_way = None;
+    }
+}
+
+/// The members to which packets of full size do not pass, as far as this node knows: they are sent shorter ones.
+#[derive(Debug, Default)]
+pub(crate) struct Narrow {
+    members: BTreeSet<MemberId>,
+    /// Whether none pass from this node.
+    pub(crate) is_everywhere: bool,
+}
+
+impl Narrow {
+    pub(crate) fn contains(&self, id: MemberId) -> bool {
+        self.is_everywhere || self.members.contains(&id)
+    }
+
+    pub(crate) fn set(&mut self, id: MemberId, is_narrow: bool) {
+        match is_narrow {
+            true => _ = self.members.insert(id),
+            false => _ = self.members.remove(&id),
+        }
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = MemberId> {
+        self.members.iter().copied()
+    }
+}
+
+/// The longest payload to a member to which longer ones do not pass. Two of them do not fit into one QUIC packet, which would be
+/// as long as those that are lost; and the fingerprints of all buckets fit.
+pub(crate) const NARROW_BYTES: usize = 640;
+/// How much of a list is sent to such a member at once, in payloads of that length.
+pub(crate) const NARROW_PAGE_BYTES: usize = 32 * NARROW_BYTES;
+/// How often a link is checked.
+const INTERVAL: Duration = Duration::from_secs(600);
+/// How often one is that has the flaw.
+const FLAWED_INTERVAL: Duration = Duration::from_secs(60);
+/// What others say, or a missing answer, has a link checked no sooner than this after its last check.
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::at;
+
+    const PATIENCE: Duration = Duration::from_millis(100);
+
+    #[test]
+    fn only_a_short_answer_without_the_long_one_speaks_against_the_link() {
+        // The answers, each whether it is the one of full size; the share of lost ones then.
+        let cases: [(&[bool], Option<f64>); 5] = [
+            (&[], None),
+            (&[false], Some(1.0)),
+            (&[true], Some(0.0)),
+            (&[false, true], Some(0.0)),
+            (&[true, false], Some(0.0)),
+        ];
+        for (answers, expected) in cases {
+            let mut size = Size::default();
+            size.start(at(0), Sequence(1));
+            answers.iter().for_each(|&is_full| _ = size.record_answer(Sequence(1), is_full));
+            assert!(!size.record_answer(Sequence(2), true), "another check");
+            size.end_check(at(99), PATIENCE);
+            assert!(!size.is_lost(), "{answers:?}");
+            size.end_check(at(100), PATIENCE);
+            assert_eq!(size.share_lost(), expected, "{answers:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_is_checked_each_ten_minutes_and_sooner_if_there_is_a_reason() {
+        let mut size = Size::default();
+        // When it is looked at, whether it is flawed then, for how long a check is overdue.
+        let steps = [
+            (1_000, false, None),
+            (600_999, false, None),
+            (601_000, false, Some(0)),
+            (603_000, false, Some(2_000)),
+            (61_000, true, Some(0)),
+        ];
+        for (millis, is_flawed, expected) in steps {
+            let expected = expected.map(Duration::from_millis);
+            assert_eq!(size.overdue(at(millis), is_flawed), expected, "{millis}");
+        }
+        size.start(at(700_000), Sequence(1));
+        size.want(at(709_999));
+        assert!(!size.is_due());
+        size.want(at(710_000));
+        assert!(!size.is_due(), "a check is under way");
+        size.end_check(at(710_000), PATIENCE);
+        assert!(size.is_due());
+        assert!(size.is_unknown(), "neither probe was answered");
+    }
+}
