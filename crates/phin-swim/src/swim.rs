@@ -518,8 +518,9 @@ impl Core {
             Part::Flawed { subject, version, flaws } => {
                 self.degraded().handle_flawed(from.id, subject, version, flaws);
             }
-            Part::SizeProbe { sequence, padding } => {
-                self.degraded().handle_size_probe(from, channel, (sequence, padding));
+            Part::SizeProbe { sequence, is_lost, padding } => {
+                let probe = (sequence, padding);
+                self.degraded().handle_size_probe((from, channel), is_lost, probe);
             }
             Part::SizeProbeAck { sequence, padding } => {
                 self.degraded().handle_size_ack(from.id, sequence, padding);

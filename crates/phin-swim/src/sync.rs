@@ -38,6 +38,8 @@ pub(crate) struct Exchanges {
     last_change: Instant,
     /// The members that were sent the buckets of this node, and when.
     asked: BTreeMap<MemberId, Instant>,
+    /// The first record that members were asked for last, until lists are equal; of at most [`MAX_RETURNED`].
+    wanted: BTreeMap<MemberId, MemberId>,
     /// The member that was last asked for as much as one page holds, and has more.
     unfinished: Option<MemberId>,
     /// Since when every fingerprint that arrived differed from this node's.
@@ -170,6 +172,7 @@ impl AntiEntropy<'_> {
     pub(crate) fn handle_fingerprint(&mut self, with: Peer, theirs: Fingerprint) {
         let is_due = if theirs == self.list.snapshot().fingerprint() {
             self.own.differing_since = None;
+            self.own.wanted.clear();
             self.own.take_review(with.id)
         } else {
             self.own.is_comparison_due(self.ctx.now, self.ctx.params.period)
@@ -234,7 +237,14 @@ impl AntiEntropy<'_> {
         if wanted.len() > max_wanted {
             self.own.unfinished = Some(from.id);
         }
-        if !wanted.is_empty() {
+        if let Some(&first) = wanted.first() {
+            if self.own.wanted.len() >= MAX_RETURNED {
+                self.own.wanted.clear();
+            }
+            if self.own.wanted.insert(from.id, first) == Some(first) {
+                // It was asked for before and did not come: a page may be too large for the path.
+                self.ctx.then(Step::CheckSize(from.id));
+            }
             payload.push(&Part::Want(wanted.into_iter().take(max_wanted).collect()));
         }
         if !payload.is_empty() {

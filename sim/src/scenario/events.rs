@@ -524,7 +524,14 @@ impl Event {
             }
             Self::Lose { from, to, share, above, lasts } => {
                 let packets = above.map_or(Packets::All, Packets::Above);
-                let rule = rule(from, to, nodes, packets, share.0);
+                let mut rule = rule(from, to, nodes, packets, share.0);
+                if above.is_some() {
+                    // Those that join meanwhile use the same paths.
+                    let count = nodes as usize;
+                    let hosts = [(from, &mut rule.from), (to, &mut rule.to)];
+                    let all = hosts.into_iter().filter(|(who, _)| who.of(nodes).len() == count);
+                    all.for_each(|(_, hosts)| *hosts = Hosts::All);
+                }
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
             }
             Self::Partition { groups, lasts } => {

@@ -261,6 +261,10 @@ impl Degraded<'_> {
 
     fn review_own_link(&mut self, subject: MemberId) {
         let certainty = flawed::review(&mut self.senses.links, subject);
+        if certainty == Certainty::Unsure {
+            // Pings that carry news may be too long for the path.
+            self.want_size_check(subject);
+        }
         let to = self.list.peer(subject).filter(|_| certainty == Certainty::Unsure);
         to.into_iter().for_each(|to| self.ctx.then(Step::Ping { to, purpose: Purpose::Probe }));
         let (now, turn) = (self.ctx.now, self.view().turn());

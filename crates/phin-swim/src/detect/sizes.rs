@@ -3,7 +3,8 @@
 //!
 //! Each link is checked now and then; soon, if an exchange with the member had no answer or another observer finds the flaw; and
 //! again in each round while it is not sure. A member on a link that loses packets of full size is sent shorter ones, as is one
-//! that states the flaw, or reports it of its link to this node.
+//! that states the flaw, or reports it of its link to this node. Each probe says whether packets were lost on the link before, so
+//! both sides send shorter ones after the first.
 
 use crate::{
     Channel, Flaw, Flaws, Instant, MemberId, Part, Payload, Peer, Silence,
@@ -75,10 +76,11 @@ impl Degraded<'_> {
             return;
         };
         let sequence = self.senses.pings.next_sequence();
+        let is_lost = link.quality.is_narrow();
         link.quality.size.start(self.ctx.now, sequence);
         self.ctx.stats.size_checks += 1;
         for padding in [padding(self.ctx.params.max_datagram_bytes), 0] {
-            self.ctx.send(to, &Part::SizeProbe { sequence, padding });
+            self.ctx.send(to, &Part::SizeProbe { sequence, is_lost, padding });
         }
     }
 
@@ -92,13 +94,15 @@ impl Degraded<'_> {
         }
     }
 
-    /// Answers a probe of size by as many bytes as it has.
+    /// Answers a probe of size by as many bytes as it has. It also says whether packets of full size were lost on the link.
     pub(crate) fn handle_size_probe(
         &mut self,
-        from: Peer,
-        channel: Channel,
+        (from, channel): (Peer, Channel),
+        is_lost: bool,
         (sequence, padding): (Sequence, u16),
     ) {
+        self.ctx.narrow.record_told(self.ctx.now, from.id, is_lost);
+        self.update_narrow(from.id);
         let (now, period) = (self.ctx.now, self.ctx.params.period);
         let answers = &mut self.own.size_answers;
         if now.mark_if_due(&mut answers.counted_since, period) {
@@ -136,7 +140,8 @@ impl Degraded<'_> {
         let is_found = self.senses.links.get(id).is_some_and(|link| link.quality.is_narrow());
         let mut reported = self.own.failing.flawed(me.id(), me.generation());
         let is_reported = reported.any(|(by, flaws, _)| by == id && is_large(flaws));
-        self.ctx.narrow.set(id, is_stated || is_found || is_reported);
+        let is_told = self.ctx.narrow.is_told(self.ctx.now, id);
+        self.ctx.narrow.set(id, is_stated || is_found || is_reported || is_told);
         self.ctx.narrow.is_everywhere = is_large(me.flaws());
     }
 }
@@ -145,7 +150,7 @@ impl Degraded<'_> {
 fn padding(max_datagram_bytes: usize) -> u16 {
     const LONG: u16 = 300;
     let sequence = Sequence(u32::MAX);
-    let probe = Payload::of(&Part::SizeProbe { sequence, padding: LONG });
+    let probe = Payload::of(&Part::SizeProbe { sequence, is_lost: true, padding: LONG });
     let overhead = probe.len() - usize::from(LONG);
     u16::try_from(max_datagram_bytes.saturating_sub(overhead)).unwrap_or(u16::MAX)
 }

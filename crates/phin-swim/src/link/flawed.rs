@@ -34,10 +34,7 @@ pub(crate) fn review(links: &mut Links, id: MemberId) -> Certainty {
     let large = usual_share(large.collect()).unwrap_or(MAX_USUAL);
     let usual = usual_share(losses.collect()).zip(usual_share(late.collect()));
     match links.get_mut(id).zip(usual) {
-        Some((link, (lost, late))) => {
-            let loss = link.quality.loss(&link.estimator);
-            link.quality.review(Usual { lost, late, large }, loss)
-        }
+        Some((link, (lost, late))) => link.quality.review(Usual { lost, late, large }),
         None => Certainty::Sure,
     }
 }

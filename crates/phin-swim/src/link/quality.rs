@@ -177,10 +177,10 @@ impl Quality {
         self.size.is_lost() || self.flaws.contains(Flaw::LargePackets)
     }
 
-    /// Finds the flaws anew, where these shares of outcomes are bad on the other links. What the link loses of all packets, it
-    /// loses of large ones too.
-    pub(crate) fn review(&mut self, usual: Usual, loss: f64) -> Certainty {
-        let usual_large = usual.large.max(loss * MARGIN).min(MAX_USUAL);
+    /// Finds the flaws anew, where these shares of outcomes are bad on the other links. What this link loses of short packets, it
+    /// loses of those of full size too.
+    pub(crate) fn review(&mut self, usual: Usual) -> Certainty {
+        let usual_large = usual.large.max(self.size.short_lost() * MARGIN).min(MAX_USUAL);
         let large = self.size.outcomes.excess(usual_large);
         let kinds = [
             (Flaw::Loss, self.lost.excess(usual.lost)),

@@ -3,7 +3,10 @@
 //! A check sends two probes at once, a short one and one of full size, and the answer to each is as long as the probe. If only
 //! the short one is answered, packets of full size are lost in one direction at least. If neither is, the check says nothing.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::{Instant, MemberId, link::quality::Outcomes, wire::Sequence};
 
@@ -11,6 +14,8 @@ use crate::{Instant, MemberId, link::quality::Outcomes, wire::Sequence};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Size {
     pub(super) outcomes: Outcomes,
+    /// The same of short packets: what the link loses whatever the size.
+    short: Outcomes,
     under_way: Option<Check>,
     /// When the last check began, or when the link was first looked at.
     checked_at: Option<Instant>,
@@ -29,13 +34,18 @@ struct Check {
 
 impl Size {
     /// Whether packets of full size did not pass when that was last checked.
-    pub(super) const fn is_lost(&self) -> bool {
+    pub(crate) const fn is_lost(&self) -> bool {
         self.outcomes.is_last_bad()
     }
 
     /// The share of lost probes of full size; `None` while none was checked.
     pub(super) fn share_lost(&self) -> Option<f64> {
         self.outcomes.share()
+    }
+
+    /// The share of lost probes that were short.
+    pub(super) fn short_lost(&self) -> f64 {
+        self.short.share().unwrap_or(0.0)
     }
 
     /// Has the link checked, unless that was done just now.
@@ -80,6 +90,7 @@ impl Size {
             (Some(_), true) => {
                 self.under_way = None;
                 self.outcomes.push(false);
+                self.short.push(false);
             }
         }
         true
@@ -88,7 +99,10 @@ impl Size {
     /// Ends the check that began so long ago, if there is one. Says whether the packet of full size was lost.
     pub(crate) fn end_check(&mut self, now: Instant, patience: Duration) -> Option<bool> {
         let ended = self.under_way.take_if(|check| now - check.sent_at >= patience)?;
+        self.short.push(!ended.is_answered);
         if ended.is_answered {
+            // The member is told at once, by the next check, as it may send packets of full size.
+            self.is_wanted |= !self.is_lost();
             self.outcomes.push(true);
         }
         Some(ended.is_answered)
@@ -104,6 +118,8 @@ impl Size {
 #[derive(Debug, Default)]
 pub(crate) struct Narrow {
     members: BTreeSet<MemberId>,
+    /// Those that said so of their link to this node, and when; at most [`MAX_TOLD`].
+    told: BTreeMap<MemberId, Instant>,
     /// Whether none pass from this node.
     pub(crate) is_everywhere: bool,
 }
@@ -118,6 +134,21 @@ impl Narrow {
             true => _ = self.members.insert(id),
             false => _ = self.members.remove(&id),
         }
+    }
+
+    /// A member says whether packets of full size are lost between it and this node. Beyond the limit it is sent those.
+    pub(crate) fn record_told(&mut self, now: Instant, by: MemberId, is_lost: bool) {
+        self.told.retain(|_, told_at| now - *told_at < TOLD_FOR);
+        if !is_lost {
+            self.told.remove(&by);
+        } else if self.told.len() < MAX_TOLD || self.told.contains_key(&by) {
+            self.told.insert(by, now);
+        }
+    }
+
+    /// Whether a member said so lately.
+    pub(crate) fn is_told(&self, now: Instant, by: MemberId) -> bool {
+        self.told.get(&by).is_some_and(|&told_at| now - told_at < TOLD_FOR)
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = MemberId> {
@@ -135,7 +166,11 @@ const INTERVAL: Duration = Duration::from_secs(600);
 /// How often one is that has the flaw.
 const FLAWED_INTERVAL: Duration = Duration::from_secs(60);
 /// What others say, or a missing answer, has a link checked no sooner than this after its last check.
-const MIN_INTERVAL: Duration = Duration::from_secs(10);
+const MIN_INTERVAL: Duration = Duration::from_secs(30);
+/// For how long the word of a member counts that packets of full size are lost: it says so again with each check.
+const TOLD_FOR: Duration = Duration::from_secs(150);
+/// How many members are believed at a time: many more than observe this one.
+const MAX_TOLD: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -182,11 +217,11 @@ mod tests {
             assert_eq!(size.overdue(at(millis), is_flawed), expected, "{millis}");
         }
         size.start(at(700_000), Sequence(1));
-        size.want(at(709_999));
+        size.want(at(729_999));
         assert!(!size.is_due());
-        size.want(at(710_000));
+        size.want(at(730_000));
         assert!(!size.is_due(), "a check is under way");
-        size.end_check(at(710_000), PATIENCE);
+        size.end_check(at(730_000), PATIENCE);
         assert!(size.is_due());
         assert!(size.is_unknown(), "neither probe was answered");
     }

@@ -109,8 +109,12 @@ impl Part {
             Self::Suspect(claim) => write(out, 7, claim),
             Self::Dead(verdict) if verdict.signed.is_empty() => write(out, 8, verdict),
             Self::Dead(verdict) => write(out, 38, (verdict, &verdict.signed)),
-            Self::SizeProbe { sequence, padding } => write_padded(out, 50, *sequence, *padding),
-            Self::SizeProbeAck { sequence, padding } => write_padded(out, 51, *sequence, *padding),
+            Self::SizeProbe { sequence, is_lost, padding } => {
+                write(out, 50, (sequence, is_lost, Blob(&zeros(*padding))))
+            }
+            Self::SizeProbeAck { sequence, padding } => {
+                write(out, 51, (sequence, Blob(&zeros(*padding))))
+            }
             Self::Certified { claim, digest } => write(out, 48, (claim, digest)),
             Self::VerdictWant { subject, version } => write(out, 49, (subject, version)),
             Self::Join => write(out, 9, ()),
@@ -167,14 +171,9 @@ fn write(
     body.serialize(out)
 }
 
-/// Writes a part that is as long as this padding makes it.
-fn write_padded(
-    out: &mut Output<'_>,
-    kind: u8,
-    sequence: Sequence,
-    padding: u16,
-) -> Result<(), rmp_serde::encode::Error> {
-    write(out, kind, (sequence, Blob(&vec![0; padding.into()])))
+/// Bytes that only make a part long.
+fn zeros(padding: u16) -> Vec<u8> {
+    vec![0; padding.into()]
 }
 
 /// The length of what is ignored.
@@ -263,8 +262,8 @@ fn decode_part(
         }),
         48 => read(input, |(claim, digest)| Part::Certified { claim, digest }),
         49 => read(input, |(subject, version)| Part::VerdictWant { subject, version }),
-        50 => read(input, |(sequence, AtMost(Padding(padding))): (_, ReadPadding)| {
-            Part::SizeProbe { sequence, padding }
+        50 => read(input, |(sequence, is_lost, AtMost(Padding(padding))): (_, _, ReadPadding)| {
+            Part::SizeProbe { sequence, is_lost, padding }
         }),
         51 => read(input, |(sequence, AtMost(Padding(padding))): (_, ReadPadding)| {
             Part::SizeProbeAck { sequence, padding }

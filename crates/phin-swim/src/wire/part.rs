@@ -443,8 +443,9 @@ pub(crate) enum Part {
     VerdictWant { subject: MemberId, version: Version },
     /// The fingerprint of the statements of administrators that I have; beside a ping or an ack.
     ExpulsionsFingerprint(Fingerprint),
-    /// Answer by as many bytes. Two of these, one of them as long as a datagram may be, check what the link passes.
-    SizeProbe { sequence: Sequence, padding: u16 },
+    /// Answer by as many bytes. Two of these, one of them as long as a datagram may be, check what the link passes. It also
+    /// says whether those of full size were lost before.
+    SizeProbe { sequence: Sequence, is_lost: bool, padding: u16 },
     /// The answer, as long.
     SizeProbeAck { sequence: Sequence, padding: u16 },
     /// Send me the statements that are not these: each the member that it is about, and its digest.

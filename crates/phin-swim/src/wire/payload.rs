@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn a_payload_is_split_between_parts_and_keeps_all_of_them() {
         let mut payload = Payload::new();
-        let long = Part::SizeProbe { sequence: Sequence(1), padding: 500 };
+        let long = Part::SizeProbeAck { sequence: Sequence(1), padding: 500 };
         let parts: Vec<_> = (0..14).map(|node| Part::Want(vec![id(node)])).chain([long]).collect();
         parts.iter().for_each(|part| payload.push(part));
         for (max_bytes, expected) in [(10_000, 1), (600, 2), (110, 4), (1, 15)] {

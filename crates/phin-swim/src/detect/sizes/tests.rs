@@ -40,26 +40,29 @@ fn a_check_is_two_packets_and_both_are_answered_by_as_many_bytes() {
     let mut rooms = measured();
     rooms.degraded().want_size_check(id(1));
     review(&mut rooms);
-    let probes = sent(&mut rooms);
-    assert!(matches!(probes[..], [(1, 1_096..=1_100), (1, 0..20)]), "{probes:?}");
+    let probes: [_; 2] = sent(&mut rooms).try_into().unwrap();
+    assert!(matches!(probes, [(1, 1_096..=1_100), (1, 0..20)]), "{probes:?}");
     let padding = padding(rooms.ctx.params.max_datagram_bytes);
-    rooms.degraded().handle_size_probe(peer(2), Channel::Datagram, (Sequence(1), padding));
-    rooms.degraded().handle_size_probe(peer(2), Channel::Datagram, (Sequence(1), 0));
-    assert_eq!(
-        sent(&mut rooms).iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>(),
-        probes.iter().map(|(_, bytes)| *bytes).collect::<Vec<_>>()
-    );
+    rooms.degraded().handle_size_probe((peer(2), Channel::Datagram), false, (Sequence(1), padding));
+    rooms.degraded().handle_size_probe((peer(2), Channel::Datagram), false, (Sequence(1), 0));
+    let answers = sent(&mut rooms).into_iter().map(|(_, bytes)| bytes);
+    // A probe has a byte more, which says whether packets were lost.
+    assert_eq!(answers.collect::<Vec<_>>(), probes.map(|(_, bytes)| bytes - 1));
 }
 
 #[test]
 fn only_so_many_probes_are_answered_in_a_period() {
     let mut rooms = measured();
     for _ in 0..100 {
-        rooms.degraded().handle_size_probe(peer(1), Channel::Datagram, (Sequence(1), 1_000));
+        rooms.degraded().handle_size_probe(
+            (peer(1), Channel::Datagram),
+            false,
+            (Sequence(1), 1_000),
+        );
     }
     assert_eq!((sent(&mut rooms).len(), rooms.ctx.stats.size_probes_refused), (64, 36));
     rooms.ctx.now = rooms.ctx.now + rooms.ctx.params.period;
-    rooms.degraded().handle_size_probe(peer(1), Channel::Datagram, (Sequence(1), 1_000));
+    rooms.degraded().handle_size_probe((peer(1), Channel::Datagram), false, (Sequence(1), 1_000));
     assert_eq!(sent(&mut rooms).len(), 1);
 }
 
@@ -95,11 +98,24 @@ fn a_member_that_does_not_answer_short_probes_either_is_sent_long_packets() {
     for _ in 0..20 {
         rooms.degraded().want_size_check(id(1));
         review(&mut rooms);
-        rooms.ctx.now = rooms.ctx.now + ms(11_000);
+        rooms.ctx.now = rooms.ctx.now + ms(31_000);
         review(&mut rooms);
     }
     assert!(!rooms.ctx.narrow.contains(id(1)), "an earlier release knows no such probes");
     assert!(rooms.senses.links.flaws(id(1)).is_empty());
+}
+
+#[test]
+fn the_probed_member_learns_that_packets_of_full_size_were_lost() {
+    let mut rooms = measured();
+    let probe = (Sequence(1), 0);
+    for is_lost in [true, false, true] {
+        rooms.degraded().handle_size_probe((peer(1), Channel::Datagram), is_lost, probe);
+        assert_eq!(rooms.ctx.narrow.contains(id(1)), is_lost);
+    }
+    rooms.ctx.now = rooms.ctx.now + ms(150_000);
+    review(&mut rooms);
+    assert!(!rooms.ctx.narrow.contains(id(1)), "it did not say so again");
 }
 
 #[test]
@@ -116,7 +132,7 @@ fn a_member_that_reports_the_flaw_is_sent_short_packets() {
 fn another_observer_that_finds_the_flaw_has_the_link_checked() {
     let mut rooms = measured();
     review(&mut rooms);
-    rooms.now(at(30_000));
+    rooms.now(at(40_000));
     rooms.degraded().handle_flawed(id(2), id(1), version(0, 0), Flaw::Loss.into());
     review(&mut rooms);
     assert_eq!(sent(&mut rooms), []);
