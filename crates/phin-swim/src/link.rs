@@ -2,6 +2,7 @@
 //! which way, and the answers of its host.
 
 pub(crate) mod flawed;
+mod outcomes;
 pub(crate) mod quality;
 pub(crate) mod size;
 

@@ -1,6 +1,6 @@
 //! Partitions, loss, and one-way cuts.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -115,19 +115,20 @@ fn a_member_that_loses_most_of_what_it_sends_is_degraded_at_all_members() {
     cluster.assert_never(&all, "dead", &all, &mark);
 }
 
-/// Little is sent in a calm cluster, so all change their tags at once, which makes long packets. The lists become equal nevertheless.
+/// Little is sent in a calm cluster. So others change their tags, and their news fills packets, of which n6 receives the short ones.
 #[test]
 fn a_member_whose_large_packets_are_lost_is_degraded_and_has_the_list_of_the_others() {
     let Some(cluster) = Cluster::start(Family::V4, 6, &["--profile", "local"]) else { return };
     let (mark, all, well) = (cluster.mark(), cluster.all_but(&[]), [1, 2, 3, 4, 5]);
-    cluster.lan.narrow(6, 1_000);
-    for &number in &all {
-        let node = cluster.node(number);
-        ["a", "b"]
-            .iter()
-            .for_each(|key| node.set_tag(cluster.lan.host(number), key, &"x".repeat(120)));
-    }
+    cluster.lan.narrow(6, 800);
+    let changes = Cell::new(0);
     cluster.until("saying that n6 loses large packets", &all, |number| {
+        for &changed in &well {
+            changes.set(changes.get() + 1);
+            let value = format!("{:0>120}", changes.get());
+            let (node, host) = (cluster.node(changed), cluster.lan.host(changed));
+            ["a", "b"].iter().for_each(|key| node.set_tag(host, key, &value));
+        }
         let flaws = member(&cluster, number, "n6")["flaws"].clone();
         flaws.as_array().is_some_and(|flaws| flaws.contains(&"large-packets".into()))
     });

@@ -8,7 +8,7 @@
 
 use crate::{
     Channel, Flaw, Flaws, Instant, MemberId, Part, Payload, Peer, Silence,
-    detect::degraded::Degraded, wire::Sequence,
+    detect::degraded::Degraded, link::size::Need, wire::Sequence,
 };
 
 /// The answers to probes of size in the present period.
@@ -24,21 +24,15 @@ impl Degraded<'_> {
         let (now, patience) = (self.ctx.now, self.ctx.params.period);
         let can_judge = !self.view().cannot_judge(Silence::Unknown);
         for &subject in subjects {
-            let Some(link) = self.senses.links.get_mut(subject) else {
-                continue;
-            };
-            let size = &mut link.quality.size;
-            if !can_judge {
-                size.abandon();
-            }
-            if let Some(is_lost) = size.end_check(now, patience) {
+            let link = self.senses.links.get_mut(subject);
+            let ended = link.and_then(|link| link.quality.size.end_check(now, patience, can_judge));
+            if let Some(is_lost) = ended {
                 self.ctx.stats.size_checks_failed += u64::from(is_lost);
                 self.update_narrow(subject);
             }
         }
-        for id in self.ctx.narrow.members().collect::<Vec<_>>() {
-            self.update_narrow(id);
-        }
+        let narrow: Vec<_> = self.ctx.narrow.members().collect();
+        narrow.into_iter().for_each(|id| self.update_narrow(id));
     }
 
     /// Begins the checks that are wanted, and one of those that are due as it is long since the last. If packets are lost on any
@@ -51,18 +45,10 @@ impl Degraded<'_> {
         let is_lost = self.senses.links.any(|link| link.quality.is_narrow());
         let (mut wanted, mut longest) = (Vec::new(), None);
         for &subject in subjects {
-            let Some(link) = self.senses.links.get_mut(subject) else {
-                continue;
-            };
-            let is_flawed = link.quality.is_narrow();
-            let size = &mut link.quality.size;
-            if is_lost && size.is_unknown() {
-                size.want(now);
-            }
-            let overdue = size.overdue(now, is_flawed);
-            match size.is_due() {
-                true => wanted.push(subject),
-                false => longest = longest.max(overdue.map(|overdue| (overdue, subject))),
+            match self.senses.links.get_mut(subject).map(|link| link.quality.need(now, is_lost)) {
+                Some(Need::Now) => wanted.push(subject),
+                Some(Need::Overdue(overdue)) => longest = longest.max(Some((overdue, subject))),
+                Some(Need::Nothing) | None => {}
             }
         }
         wanted.extend(longest.map(|(_, subject)| subject));

@@ -4,11 +4,15 @@
 //! Page, Biometrika 1954). So a link is judged by as few probes as its loss allows, and at a rate of false alarms that follows from
 //! the threshold. Loss on all links at once is the network's or this node's own, and no flaw of any of them.
 
-use std::{f64::consts::LN_2, iter, time::Duration};
+use std::{iter, time::Duration};
 
-use phin_accrual::{LinkEstimator, ln};
+use phin_accrual::LinkEstimator;
 
-use crate::{Flaw, Flaws, Instant, link::size::Size};
+use crate::{
+    Flaw, Flaws, Instant,
+    link::outcomes::{ALARM, Outcomes},
+    link::size::{Need, Size},
+};
 
 /// The latest probes on a link, and what they show.
 #[derive(Clone, Debug, Default)]
@@ -25,13 +29,6 @@ pub(crate) struct Quality {
     pub(crate) flaws: Flaws,
     /// When the flaws were last reported to others; `None` if they know of none.
     pub(crate) told_at: Option<Instant>,
-}
-
-/// The latest outcomes of one kind: whether each was bad, the latest in the lowest bit.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Outcomes {
-    bad: u64,
-    count: u32,
 }
 
 /// The shares of bad outcomes on the other links that are no flaw.
@@ -66,56 +63,6 @@ pub(crate) fn usual_share(mut shares: Vec<f64>) -> Option<f64> {
 pub(crate) fn usual_delay(mut delays: Vec<Duration>) -> Option<Duration> {
     let middle = delays.len().checked_sub(1)? / 2;
     Some(*delays.select_nth_unstable(middle).1)
-}
-
-impl Outcomes {
-    pub(super) fn push(&mut self, is_bad: bool) {
-        self.bad = (self.bad << 1) | u64::from(is_bad);
-        self.count = (self.count + 1).min(u64::BITS);
-    }
-
-    /// Takes back the bad outcome after which so many others followed.
-    fn retract(&mut self, later: usize) {
-        let mut places = (0..u64::BITS).filter(|place| self.bad >> place & 1 == 1);
-        if let Some(place) = places.nth(later) {
-            let newer = (1 << place) - 1;
-            self.bad = (self.bad >> 1 & !newer) | (self.bad & newer);
-            self.count -= 1;
-        }
-    }
-
-    pub(super) const fn is_empty(self) -> bool {
-        self.count == 0
-    }
-
-    /// Whether the latest was bad.
-    pub(super) const fn is_last_bad(self) -> bool {
-        self.bad & 1 == 1
-    }
-
-    /// The share of bad ones among the latest, however few there are; `None` without any.
-    pub(super) fn share(self) -> Option<f64> {
-        let count = self.count.min(LATELY);
-        let bad = (self.bad & ((1 << count) - 1)).count_ones();
-        (count > 0).then(|| f64::from(bad) / f64::from(count))
-    }
-
-    /// The share of bad ones among the latest, zero while there are fewer.
-    fn lately(self) -> f64 {
-        let bad = (self.bad & ((1 << LATELY) - 1)).count_ones();
-        if self.count < LATELY { 0.0 } else { f64::from(bad) / f64::from(LATELY) }
-    }
-
-    /// The logarithm of the odds that the link is flawed, against a link on which this share of outcomes is bad.
-    ///
-    /// A flaw is assumed to spoil half of the outcomes that were good: then each good one halves the odds.
-    fn excess(self, usual: f64) -> f64 {
-        let bad = ln((1.0 + usual) / (2.0 * usual));
-        (0..self.count).rev().fold(0.0, |sum: f64, place| match self.bad >> place & 1 {
-            1 => (sum + bad).min(ALARM),
-            _ => (sum - LN_2).max(0.0),
-        })
-    }
 }
 
 impl Quality {
@@ -177,6 +124,12 @@ impl Quality {
         self.size.is_lost() || self.flaws.contains(Flaw::LargePackets)
     }
 
+    /// Whether the size that the link passes is to be checked; if packets of full size are lost on any link, sooner.
+    pub(crate) fn need(&mut self, now: Instant, is_lost_on_any: bool) -> Need {
+        let is_narrow = self.is_narrow();
+        self.size.need(now, is_narrow, is_lost_on_any)
+    }
+
     /// Finds the flaws anew, where these shares of outcomes are bad on the other links. What this link loses of short packets, it
     /// loses of those of full size too.
     pub(crate) fn review(&mut self, usual: Usual) -> Certainty {
@@ -204,8 +157,6 @@ impl Quality {
     }
 }
 
-/// The link has a flaw once the odds are e^8, or 3,000 to 1. Larger odds are not counted, so that it recovers as soon as any.
-const ALARM: f64 = 8.0;
 /// It has the flaw no longer below these odds, 55 to 1: after six answers more than what outweighs the losses among them.
 const CLEAR: f64 = 4.0;
 /// From these odds on the link is probed once in each period until it is sure: after one loss if the other links lose little.
@@ -221,8 +172,6 @@ const SLOWER: u32 = 4;
 /// How much the usual delay rises with each longer one: a link four times as slow is the usual one after 460 replies, which is
 /// about an hour.
 const RISE: f64 = 1.003;
-/// The latest outcomes: as many as come in about a minute.
-const LATELY: u32 = 8;
 /// So many lost probes may still be answered.
 const MAX_LOST_LATELY: usize = 4;
 

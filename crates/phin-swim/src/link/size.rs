@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{Instant, MemberId, link::quality::Outcomes, wire::Sequence};
+use crate::{Instant, MemberId, link::outcomes::Outcomes, wire::Sequence};
 
 /// The latest checks of a link, and what they show.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,15 @@ struct Check {
     sent_at: Instant,
     /// Whether the short one is answered.
     is_answered: bool,
+}
+
+/// Whether the size that a link passes is to be checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Need {
+    Nothing,
+    /// For so long a regular check is due.
+    Overdue(Duration),
+    Now,
 }
 
 impl Size {
@@ -58,21 +67,19 @@ impl Size {
         self.is_wanted = true;
     }
 
-    /// Whether no check has shown anything yet.
-    pub(crate) const fn is_unknown(&self) -> bool {
-        self.outcomes.is_empty()
-    }
-
     /// Whether a check is to begin now.
-    pub(crate) const fn is_due(&self) -> bool {
-        self.is_wanted && self.under_way.is_none()
-    }
-
-    /// For how long nothing was checked beyond the interval, if a regular check is due.
-    pub(crate) fn overdue(&mut self, now: Instant, is_flawed: bool) -> Option<Duration> {
+    pub(super) fn need(&mut self, now: Instant, is_flawed: bool, is_lost_on_any: bool) -> Need {
         let interval = if is_flawed { FLAWED_INTERVAL } else { INTERVAL };
         let since = now - *self.checked_at.get_or_insert(now);
-        since.checked_sub(interval).filter(|_| self.under_way.is_none())
+        // This link shows whether others pass what that one loses.
+        let is_wanted =
+            self.is_wanted || (is_lost_on_any && self.outcomes.is_empty() && since >= MIN_INTERVAL);
+        match since.checked_sub(interval) {
+            _ if self.under_way.is_some() => Need::Nothing,
+            _ if is_wanted => Need::Now,
+            None => Need::Nothing,
+            Some(overdue) => Need::Overdue(overdue),
+        }
     }
 
     pub(crate) const fn start(&mut self, now: Instant, sequence: Sequence) {
@@ -96,8 +103,17 @@ impl Size {
         true
     }
 
-    /// Ends the check that began so long ago, if there is one. Says whether the packet of full size was lost.
-    pub(crate) fn end_check(&mut self, now: Instant, patience: Duration) -> Option<bool> {
+    /// Ends the check that began so long ago, if there is one. Says whether the packet of full size was lost. A check says nothing
+    /// if this node itself may be at fault.
+    pub(crate) fn end_check(
+        &mut self,
+        now: Instant,
+        patience: Duration,
+        can_judge: bool,
+    ) -> Option<bool> {
+        if !can_judge {
+            self.under_way = None;
+        }
         let ended = self.under_way.take_if(|check| now - check.sent_at >= patience)?;
         self.short.push(!ended.is_answered);
         if ended.is_answered {
@@ -106,11 +122,6 @@ impl Size {
             self.outcomes.push(true);
         }
         Some(ended.is_answered)
-    }
-
-    /// What was under way says nothing: this node itself may be at fault.
-    pub(crate) const fn abandon(&mut self) {
-        self.under_way = None;
     }
 }
 
@@ -173,56 +184,4 @@ const TOLD_FOR: Duration = Duration::from_secs(150);
 const MAX_TOLD: usize = 256;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::at;
-
-    const PATIENCE: Duration = Duration::from_millis(100);
-
-    #[test]
-    fn only_a_short_answer_without_the_long_one_speaks_against_the_link() {
-        // The answers, each whether it is the one of full size; the share of lost ones then.
-        let cases: [(&[bool], Option<f64>); 5] = [
-            (&[], None),
-            (&[false], Some(1.0)),
-            (&[true], Some(0.0)),
-            (&[false, true], Some(0.0)),
-            (&[true, false], Some(0.0)),
-        ];
-        for (answers, expected) in cases {
-            let mut size = Size::default();
-            size.start(at(0), Sequence(1));
-            answers.iter().for_each(|&is_full| _ = size.record_answer(Sequence(1), is_full));
-            assert!(!size.record_answer(Sequence(2), true), "another check");
-            size.end_check(at(99), PATIENCE);
-            assert!(!size.is_lost(), "{answers:?}");
-            size.end_check(at(100), PATIENCE);
-            assert_eq!(size.share_lost(), expected, "{answers:?}");
-        }
-    }
-
-    #[test]
-    fn a_link_is_checked_each_ten_minutes_and_sooner_if_there_is_a_reason() {
-        let mut size = Size::default();
-        // When it is looked at, whether it is flawed then, for how long a check is overdue.
-        let steps = [
-            (1_000, false, None),
-            (600_999, false, None),
-            (601_000, false, Some(0)),
-            (603_000, false, Some(2_000)),
-            (61_000, true, Some(0)),
-        ];
-        for (millis, is_flawed, expected) in steps {
-            let expected = expected.map(Duration::from_millis);
-            assert_eq!(size.overdue(at(millis), is_flawed), expected, "{millis}");
-        }
-        size.start(at(700_000), Sequence(1));
-        size.want(at(729_999));
-        assert!(!size.is_due());
-        size.want(at(730_000));
-        assert!(!size.is_due(), "a check is under way");
-        size.end_check(at(730_000), PATIENCE);
-        assert!(size.is_due());
-        assert!(size.is_unknown(), "neither probe was answered");
-    }
-}
+mod tests;

@@ -183,7 +183,7 @@ fn packets_of_full_size_are_lost_if_they_are_on_this_link_and_not_on_others() {
         ("xxxxxxxxxxxxxxxxxxxx", MAX_USUAL, false, true),
         ("x--xx---x--x-x--x--x", 0.1, false, true),
         ("xxxxx-", 0.1, false, true),
-        ("xxxxxx-", 0.1, true, true),
+        ("xxxxxxx-", 0.1, true, true),
     ];
     for (checks, large, is_flawed, is_narrow) in cases {
         let mut quality = Quality::default();
@@ -191,7 +191,7 @@ fn packets_of_full_size_are_lost_if_they_are_on_this_link_and_not_on_others() {
             let size = &mut quality.size;
             size.start(at(0), Sequence(check));
             _ = outcome != '-' && size.record_answer(Sequence(check), outcome == '.');
-            _ = size.end_check(at(1), ms(1));
+            _ = size.end_check(at(1), ms(1), true);
         }
         quality.review(Usual { large, ..usual(0.1, 0.1) });
         let flaws = if is_flawed { Flaw::LargePackets.into() } else { Flaws::NONE };
