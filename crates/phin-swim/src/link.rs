@@ -318,6 +318,11 @@ impl Links {
         self.links.get(&id).is_some_and(LinkState::gives_no_reply)
     }
 
+    /// Checks of size that are under way say nothing: this node itself may be at fault.
+    pub(crate) fn abandon_size_checks(&mut self) {
+        self.links.values_mut().for_each(|link| link.quality.size.abandon());
+    }
+
     /// Whether this holds for any link.
     pub(crate) fn any(&self, holds: impl Fn(&LinkState) -> bool) -> bool {
         self.links.values().any(holds)

@@ -201,20 +201,25 @@ impl AntiEntropy<'_> {
         }
     }
 
+    /// The buckets in which this list differs from that of another member, and its lines there, as many as pass.
+    fn summary_for(&mut self, to: Peer, theirs: &[u64; BUCKETS]) -> (u64, Vec<SummaryLine>) {
+        if !self.ctx.narrow.contains(to.id) {
+            return summarize(self.list, theirs, MAX_SUMMARY_LINES);
+        }
+        let (buckets, mut lines) = summarize(self.list, theirs, NARROW_SUMMARY_LINES);
+        // Others of a large bucket each time. The records of those without a line are sent here, for nothing.
+        let first = self.ctx.rng.random_range(0..lines.len().max(1));
+        lines.rotate_left(first);
+        lines.truncate(NARROW_SUMMARY_LINES);
+        (buckets, lines)
+    }
+
     /// Answers with what this list has in the buckets that differ.
     pub(crate) fn handle_compare(&mut self, from: Peer, theirs: &[u64; BUCKETS]) {
         if !self.budget.may_answer(self.ctx) {
             return;
         }
-        let is_narrow = self.ctx.narrow.contains(from.id);
-        let max_lines = if is_narrow { NARROW_SUMMARY_LINES } else { MAX_SUMMARY_LINES };
-        let (buckets, mut lines) = summarize(self.list, theirs, max_lines);
-        if is_narrow && lines.len() > max_lines {
-            // Other lines each time: the records of the members without one are sent once more, for nothing.
-            let first = self.ctx.rng.random_range(0..lines.len());
-            lines.rotate_left(first);
-            lines.truncate(max_lines);
-        }
+        let (buckets, lines) = self.summary_for(from, theirs);
         let mut payload = Payload::of(&Part::Summary { buckets, lines });
         self.forgotten.push_news(&mut payload, buckets);
         self.send_page(from, payload);

@@ -224,11 +224,7 @@ impl Degraded<'_> {
             return;
         }
         self.own.failing.record_flaws(self.ctx.now, from, (subject, version.generation), flaws);
-        if subject == self.list.me().id() {
-            self.update_narrow(from);
-        } else if flaws.contains(Flaw::LargePackets) {
-            self.want_size_check(subject);
-        }
+        self.follow_large_packets(from, subject, flaws);
         self.update_degraded(subject);
     }
 
@@ -320,7 +316,8 @@ impl Degraded<'_> {
             self.own.failing.forget(subject);
             return;
         };
-        let (now, view, run) = (self.ctx.now, self.view(), (subject, member.generation()));
+        let (now, run) = (self.ctx.now, (subject, member.generation()));
+        let view = self.view();
         let links = view.failing_links(subject);
         let observed = observed(view, subject, &links);
         let found = self.own.failing.find(now, run, &observed);

@@ -22,11 +22,10 @@ impl Degraded<'_> {
     /// Ends the checks whose time is over.
     pub(super) fn end_size_checks(&mut self, subjects: &[MemberId]) {
         let (now, patience) = (self.ctx.now, self.ctx.params.period);
-        let can_judge = !self.view().cannot_judge(Silence::Unknown);
         for &subject in subjects {
             let link = self.senses.links.get_mut(subject);
-            let ended = link.and_then(|link| link.quality.size.end_check(now, patience, can_judge));
-            if let Some(is_lost) = ended {
+            if let Some(is_lost) = link.and_then(|link| link.quality.size.end_check(now, patience))
+            {
                 self.ctx.stats.size_checks_failed += u64::from(is_lost);
                 self.update_narrow(subject);
             }
@@ -35,24 +34,30 @@ impl Degraded<'_> {
         narrow.into_iter().for_each(|id| self.update_narrow(id));
     }
 
-    /// Begins the checks that are wanted, and one of those that are due as it is long since the last. If packets are lost on any
-    /// link, those that were never checked are wanted: a link has a flaw only if others do not.
+    /// Begins the checks that are due, unless this node has left. While it cannot judge, those under way say nothing.
     pub(super) fn begin_size_checks(&mut self, subjects: &[MemberId]) {
-        let (now, has_left) = (self.ctx.now, self.list.me().record.has_left());
-        if has_left || self.view().cannot_judge(Silence::Unknown) {
-            return;
+        if self.view().cannot_judge(Silence::Unknown) {
+            self.senses.links.abandon_size_checks();
+        } else if !self.list.me().record.has_left() {
+            let due = self.due_size_checks(subjects);
+            due.into_iter().for_each(|subject| self.check_size(subject));
         }
+    }
+
+    /// The checks that are wanted, and one of those that are due as it is long since the last. If packets are lost on any link,
+    /// those that were never checked are wanted: a link has a flaw only if others do not.
+    fn due_size_checks(&mut self, subjects: &[MemberId]) -> Vec<MemberId> {
         let is_lost = self.senses.links.any(|link| link.quality.is_narrow());
-        let (mut wanted, mut longest) = (Vec::new(), None);
+        let (now, mut due, mut longest) = (self.ctx.now, Vec::new(), None);
         for &subject in subjects {
             match self.senses.links.get_mut(subject).map(|link| link.quality.need(now, is_lost)) {
-                Some(Need::Now) => wanted.push(subject),
+                Some(Need::Now) => due.push(subject),
                 Some(Need::Overdue(overdue)) => longest = longest.max(Some((overdue, subject))),
                 Some(Need::Nothing) | None => {}
             }
         }
-        wanted.extend(longest.map(|(_, subject)| subject));
-        wanted.into_iter().for_each(|subject| self.check_size(subject));
+        due.extend(longest.map(|(_, subject)| subject));
+        due
     }
 
     /// Sends a probe of full size and a short one.
@@ -77,6 +82,15 @@ impl Degraded<'_> {
             && let Some(link) = self.senses.links.get_mut(subject)
         {
             link.quality.size.want(now);
+        }
+    }
+
+    /// An observer reported these flaws. Packets to it are as short as those that it sends, and other observers check as well.
+    pub(super) fn follow_large_packets(&mut self, from: MemberId, subject: MemberId, flaws: Flaws) {
+        match subject == self.list.me().id() {
+            true => self.update_narrow(from),
+            false if flaws.contains(Flaw::LargePackets) => self.want_size_check(subject),
+            false => {}
         }
     }
 

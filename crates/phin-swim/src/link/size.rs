@@ -103,17 +103,13 @@ impl Size {
         true
     }
 
-    /// Ends the check that began so long ago, if there is one. Says whether the packet of full size was lost. A check says nothing
-    /// if this node itself may be at fault.
-    pub(crate) fn end_check(
-        &mut self,
-        now: Instant,
-        patience: Duration,
-        can_judge: bool,
-    ) -> Option<bool> {
-        if !can_judge {
-            self.under_way = None;
-        }
+    /// What is under way says nothing: this node itself may be at fault.
+    pub(crate) const fn abandon(&mut self) {
+        self.under_way = None;
+    }
+
+    /// Ends the check that began so long ago, if there is one. Says whether the packet of full size was lost.
+    pub(crate) fn end_check(&mut self, now: Instant, patience: Duration) -> Option<bool> {
         let ended = self.under_way.take_if(|check| now - check.sent_at >= patience)?;
         self.short.push(!ended.is_answered);
         if ended.is_answered {

@@ -191,7 +191,7 @@ fn packets_of_full_size_are_lost_if_they_are_on_this_link_and_not_on_others() {
             let size = &mut quality.size;
             size.start(at(0), Sequence(check));
             _ = outcome != '-' && size.record_answer(Sequence(check), outcome == '.');
-            _ = size.end_check(at(1), ms(1), true);
+            _ = size.end_check(at(1), ms(1));
         }
         quality.review(Usual { large, ..usual(0.1, 0.1) });
         let flaws = if is_flawed { Flaw::LargePackets.into() } else { Flaws::NONE };

@@ -18,9 +18,9 @@ fn only_a_short_answer_without_the_long_one_speaks_against_the_link() {
         size.start(at(0), Sequence(1));
         answers.iter().for_each(|&is_full| _ = size.record_answer(Sequence(1), is_full));
         assert!(!size.record_answer(Sequence(2), true), "another check");
-        size.end_check(at(99), PATIENCE, true);
+        size.end_check(at(99), PATIENCE);
         assert!(!size.is_lost(), "{answers:?}");
-        size.end_check(at(100), PATIENCE, true);
+        size.end_check(at(100), PATIENCE);
         assert_eq!(size.share_lost(), expected, "{answers:?}");
     }
 }
@@ -44,12 +44,12 @@ fn a_link_is_checked_each_ten_minutes_and_sooner_if_there_is_a_reason() {
     }
     size.start(at(700_000), Sequence(1));
     size.want(at(729_999));
-    size.end_check(at(729_999), PATIENCE, true);
+    size.end_check(at(729_999), PATIENCE);
     assert_eq!(size.need(at(729_999), false, false), Nothing);
     size.start(at(700_000), Sequence(2));
     size.want(at(730_000));
     assert_eq!(size.need(at(730_000), false, false), Nothing, "a check is under way");
-    size.end_check(at(730_000), PATIENCE, true);
+    size.end_check(at(730_000), PATIENCE);
     assert_eq!(size.need(at(730_000), false, false), Now);
     assert_eq!(size.share_lost(), None, "neither probe was answered");
 }
