@@ -70,7 +70,7 @@ impl Degraded<'_> {
         let is_lost = link.quality.is_narrow();
         link.quality.size.start(self.ctx.now, sequence);
         self.ctx.stats.size_checks += 1;
-        for padding in [padding(self.ctx.params.max_datagram_bytes), 0] {
+        for padding in [padding(self.ctx.params.max_datagram_bytes), SHORT_PADDING] {
             self.ctx.send(to, &Part::SizeProbe { sequence, is_lost, padding });
         }
     }
@@ -124,10 +124,11 @@ impl Degraded<'_> {
     /// A probe of size was answered.
     pub(crate) fn handle_size_ack(&mut self, from: MemberId, sequence: Sequence, padding: u16) {
         let link = self.senses.links.get_mut(from);
-        let tells = link.is_some_and(|link| link.quality.size.record_answer(sequence, padding > 0));
+        let tells = link
+            .is_some_and(|link| link.quality.size.record_answer(sequence, padding > SHORT_PADDING));
         if !tells {
             self.ctx.stats.late_acks += 1;
-        } else if padding > 0 {
+        } else if padding > SHORT_PADDING {
             self.update_narrow(from);
         }
     }
@@ -155,6 +156,8 @@ fn padding(max_datagram_bytes: usize) -> u16 {
     u16::try_from(max_datagram_bytes.saturating_sub(overhead)).unwrap_or(u16::MAX)
 }
 
+/// The padding of a short probe: both would fit into one QUIC packet without it, and share its fate.
+const SHORT_PADDING: u16 = 100;
 /// How many probes are answered in a period: some 70 KB, as many as come in.
 const MAX_ANSWERS_PER_PERIOD: u32 = 64;
 
