@@ -59,7 +59,13 @@ impl Size {
 
     /// Has the link checked, unless that was done just now.
     pub(crate) fn want(&mut self, now: Instant) {
-        self.is_wanted |= self.checked_at.is_none_or(|at| now - at >= MIN_INTERVAL);
+        self.is_wanted |= self.may_check(now);
+    }
+
+    /// Whether no check began just now.
+    fn may_check(&self, now: Instant) -> bool {
+        let was_checked = self.under_way.is_some() || !self.short.is_empty();
+        !was_checked || self.checked_at.is_none_or(|at| now - at >= MIN_INTERVAL)
     }
 
     /// Has the link checked once more.
@@ -72,8 +78,8 @@ impl Size {
         let interval = if is_flawed { FLAWED_INTERVAL } else { INTERVAL };
         let since = now - *self.checked_at.get_or_insert(now);
         // This link shows whether others pass what that one loses.
-        let is_wanted =
-            self.is_wanted || (is_lost_on_any && self.outcomes.is_empty() && since >= MIN_INTERVAL);
+        let is_unknown = self.outcomes.is_empty() && self.may_check(now);
+        let is_wanted = self.is_wanted || (is_lost_on_any && is_unknown);
         match since.checked_sub(interval) {
             _ if self.under_way.is_some() => Need::Nothing,
             _ if is_wanted => Need::Now,
