@@ -213,7 +213,7 @@ impl Gossip<'_> {
     }
 
     /// Fills what is left of a ping or ack with updates: the claim against the receiver, if there is one, then those sent
-    /// least often. What is sent to a member that is silent most likely reaches nobody, and is not counted.
+    /// least often. News for a member that is silent most likely reaches nobody, and is not counted.
     pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
         let max_bytes = self.ctx.max_bytes(to);
         if let Some(claim) = self.claim_against(to) {

@@ -130,8 +130,8 @@ impl Quality {
         self.size.need(now, is_narrow, is_lost_on_any)
     }
 
-    /// Finds the flaws anew, where these shares of outcomes are bad on the other links. What this link loses of short packets, it
-    /// loses of those of full size too.
+    /// Finds the flaws anew, where these shares of outcomes are bad on the other links. The share of short packets that this link
+    /// loses is no flaw in those of full size either.
     pub(crate) fn review(&mut self, usual: Usual) -> Certainty {
         let usual_large = usual.large.max(self.size.short_lost() * MARGIN).min(MAX_USUAL);
         let large = self.size.outcomes.excess(usual_large);

@@ -109,7 +109,7 @@ impl Size {
         true
     }
 
-    /// What is under way says nothing: this node itself may be at fault.
+    /// The check under way says nothing: this node itself may be at fault.
     pub(crate) const fn abandon(&mut self) {
         self.under_way = None;
     }
@@ -178,7 +178,7 @@ pub(crate) const NARROW_PAGE_BYTES: usize = 32 * NARROW_BYTES;
 const INTERVAL: Duration = Duration::from_secs(600);
 /// How often one is that has the flaw.
 const FLAWED_INTERVAL: Duration = Duration::from_secs(60);
-/// What others say, or a missing answer, has a link checked no sooner than this after its last check.
+/// A report of others, or a missing answer, has a link checked no sooner than this after its last check.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
 /// For how long the word of a member counts that packets of full size are lost: it says so again with each check.
 const TOLD_FOR: Duration = Duration::from_secs(150);
