@@ -15,7 +15,7 @@ use crate::{
     join::Joins,
     leave::Departure,
     newcomers::Newcomers,
-    sync::budget::{ListBudget, fill_page},
+    sync::budget::{ListBudget, fill_page, max_page_bytes},
 };
 
 /// The nodes that the application has yet to decide on; at most [`MAX_UNDECIDED`].
@@ -157,7 +157,7 @@ impl Admission<'_> {
         let is_told =
             |id| id != me && (self.list.live(id).is_some() || !self.newcomers.is_ghost(id));
         let others = self.list.snapshot().iter().filter(|member| is_told(member.id()));
-        fill_page(&mut payload, others);
+        fill_page(&mut payload, max_page_bytes(self.ctx, from.id), others);
         self.budget.spend(self.ctx.now, payload.len());
         self.ctx.send_stream(from, payload);
     }

@@ -182,6 +182,7 @@ impl Core {
             }
             Step::WeighPending(id) => self.detect().weigh_pending(id),
             Step::ReviewLinks(id) => self.degraded().review_links_of(id),
+            Step::CheckSize(id) => self.degraded().want_size_check(id),
             Step::DeathElsewhere { source, claim } => {
                 self.verdicts().handle_death_elsewhere(source, claim);
             }

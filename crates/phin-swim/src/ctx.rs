@@ -6,9 +6,12 @@ use std::{collections::VecDeque, sync::Arc};
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Instant, Keys, Output, Peer, Question, Stats,
+    Instant, Keys, MemberId, Output, Peer, Question, Stats,
     config::Params,
-    link::{LinkState, host_patience},
+    link::{
+        LinkState, host_patience,
+        size::{NARROW_BYTES, Narrow},
+    },
     member::transition::News,
     step::{Channel, Source, Step},
     timers::{Timer, Timers},
@@ -23,6 +26,8 @@ pub(crate) struct Ctx {
     pub(crate) rng: ChaCha8Rng,
     pub(crate) timers: Timers<Timer>,
     pub(crate) stats: Stats,
+    /// The members that are sent short packets only.
+    pub(crate) narrow: Narrow,
     /// Effects that rules asked for and that are not carried out yet, in order.
     effects: VecDeque<Effect>,
     /// An empty queue with room, so that a step among others allocates nothing.
@@ -42,7 +47,8 @@ impl Ctx {
     pub(crate) fn new(now: Instant, params: Params, keys: Arc<dyn Keys>, rng: ChaCha8Rng) -> Self {
         let (timers, stats) = (Timers::new(), Stats::default());
         let (effects, spare) = (VecDeque::new(), VecDeque::new());
-        Self { now, params, keys, rng, timers, stats, effects, spare }
+        let narrow = Narrow::default();
+        Self { now, params, keys, rng, timers, stats, narrow, effects, spare }
     }
 
     /// Has another room do this, after everything asked for before it.
@@ -68,13 +74,35 @@ impl Ctx {
         self.output(Output::Datagram { to, payload: payload.into_bytes() });
     }
 
+    /// Sends a payload as a stream. Where packets of full size do not pass, a longer one goes as several datagrams, part by part:
+    /// the packets of streams are filled.
     pub(crate) fn send_stream(&mut self, to: Peer, payload: Payload) {
+        let max_bytes = self.max_bytes(to.id);
+        if !self.narrow.contains(to.id) || payload.len() <= max_bytes {
+            return self.send_whole(to, payload);
+        }
+        for piece in payload.split(max_bytes) {
+            match piece.len() <= max_bytes {
+                true => self.send_datagram(to, piece),
+                false => self.send_whole(to, piece),
+            }
+        }
+    }
+
+    /// Sends a payload as one stream, however long it is.
+    pub(crate) fn send_whole(&mut self, to: Peer, payload: Payload) {
         self.output(Output::Stream { to, payload: payload.into_bytes() });
+    }
+
+    /// The longest payload that goes to a member as one datagram.
+    pub(crate) fn max_bytes(&self, to: MemberId) -> usize {
+        let max_bytes = self.params.max_datagram_bytes;
+        if self.narrow.contains(to) { max_bytes.min(NARROW_BYTES) } else { max_bytes }
     }
 
     /// Sends a payload as a datagram if it fits in one, else as a stream.
     pub(crate) fn send_fitting(&mut self, to: Peer, payload: Payload) {
-        match payload.len() <= self.params.max_datagram_bytes {
+        match payload.len() <= self.max_bytes(to.id) {
             true => self.send_datagram(to, payload),
             false => self.send_stream(to, payload),
         }

@@ -30,6 +30,7 @@ pub(crate) mod proof;
 pub(crate) mod reports;
 pub(crate) mod rules;
 pub(crate) mod signed;
+pub(crate) mod sizes;
 pub(crate) mod standing;
 pub(crate) mod tolerance;
 pub(crate) mod verdicts;

@@ -168,7 +168,11 @@ impl Gossip<'_> {
         // News that goes to few goes to them whole.
         let whole = if is_for_all { WHOLE } else { FEW };
         let receivers = receivers.into_iter().zip(0..);
-        let sent = receivers.map(|(to, place)| self.push(to, &news, place >= whole)).sum();
+        let sent = receivers.map(|(to, place)| {
+            let is_brief = place >= whole || self.ctx.narrow.contains(to.id);
+            self.push(to, &news, is_brief)
+        });
+        let sent = sent.sum();
         self.own.spend(&kinds, sent, now, period);
     }
 
@@ -176,8 +180,8 @@ impl Gossip<'_> {
     /// datagrams at once would fill the queues on their way.
     fn push(&mut self, to: Peer, news: &[Update], is_brief: bool) -> u32 {
         let news = || news.iter().filter(|news| news.is_news_to(to.id)).map(|n| n.part(is_brief));
-        let mut payloads = Payload::pack(news(), self.ctx.params.max_datagram_bytes);
-        let is_bulk = payloads.len() > 1;
+        let mut payloads = Payload::pack(news(), self.ctx.max_bytes(to.id));
+        let is_bulk = payloads.len() > 1 && !self.ctx.narrow.contains(to.id);
         if is_bulk {
             payloads = Payload::pack(news(), MAX_STREAM_BYTES);
         }
@@ -211,7 +215,7 @@ impl Gossip<'_> {
     /// Fills what is left of a ping or ack with updates: the claim against the receiver, if there is one, then those sent
     /// least often. An update that is sent to a silent member most likely reaches nobody, and is not counted.
     pub(crate) fn piggyback(&mut self, payload: &mut Payload, to: MemberId) {
-        let max_bytes = self.ctx.params.max_datagram_bytes;
+        let max_bytes = self.ctx.max_bytes(to);
         if let Some(claim) = self.claim_against(to) {
             payload.push_within(&claim.brief(), max_bytes);
             self.detector.contacts.record_informed(to, self.ctx.now);
@@ -221,18 +225,23 @@ impl Gossip<'_> {
             if payload.len() + SMALLEST_UPDATE_BYTES > max_bytes || refused >= MAX_REFUSED {
                 break;
             }
-            refused += usize::from(!self.append_update(payload, id, is_heard));
+            refused += usize::from(!self.append_update(payload, (id, max_bytes), is_heard));
         }
     }
 
     /// Appends the update on a member, if there is one, unless it is too long for what is left; says whether it was not. It
     /// was sent once more if the receiver is heard.
-    fn append_update(&mut self, payload: &mut Payload, id: MemberId, is_heard: bool) -> bool {
+    fn append_update(
+        &mut self,
+        payload: &mut Payload,
+        (id, max_bytes): (MemberId, usize),
+        is_heard: bool,
+    ) -> bool {
         let Some(part) = self.update(id) else {
             self.own.queue.remove(id);
             return true;
         };
-        let fits = payload.push_within(&part.brief(), self.ctx.params.max_datagram_bytes);
+        let fits = payload.push_within(&part.brief(), max_bytes);
         if fits && is_heard {
             let members = self.list.snapshot().live_len();
             let enough = retransmit_limit(self.ctx.params.retransmit_multiplier, members);

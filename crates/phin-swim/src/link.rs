@@ -2,7 +2,9 @@
 //! which way, and the answers of its host.
 
 pub(crate) mod flawed;
+mod outcomes;
 pub(crate) mod quality;
+pub(crate) mod size;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -314,6 +316,11 @@ impl Links {
     /// Whether a member does not answer us itself, whatever others say of it.
     pub(crate) fn gives_no_reply(&self, id: MemberId) -> bool {
         self.links.get(&id).is_some_and(LinkState::gives_no_reply)
+    }
+
+    /// Checks of size that are under way say nothing: this node itself may be at fault.
+    pub(crate) fn abandon_size_checks(&mut self) {
+        self.links.values_mut().for_each(|link| link.quality.size.abandon());
     }
 
     /// Whether this holds for any link.

@@ -32,6 +32,12 @@ pub struct Stats {
     pub refutations_held: u64,
     /// Changes of the flaws that this node states of itself, as most of its observers find them or no longer do.
     pub flaws_stated: u64,
+    /// Checks of whether packets of full size pass on a link.
+    pub size_checks: u64,
+    /// Checks in which only the short packet was answered.
+    pub size_checks_failed: u64,
+    /// Packets of such checks that were not answered, because too many came.
+    pub size_probes_refused: u64,
     /// Members declared dead because they were degraded for too long.
     pub evictions: u64,
     /// Members accused to their other observers.

@@ -46,6 +46,8 @@ pub(crate) enum Step {
     WeighPending(MemberId),
     /// Review the links to this member that fail.
     ReviewLinks(MemberId),
+    /// An exchange with this member had no answer: check whether packets of full size pass.
+    CheckSize(MemberId),
     /// Another list has a member dead that this one has alive.
     DeathElsewhere { source: Source, claim: Claim },
     /// Answer a claim that this node is suspect.

@@ -518,6 +518,13 @@ impl Core {
             Part::Flawed { subject, version, flaws } => {
                 self.degraded().handle_flawed(from.id, subject, version, flaws);
             }
+            Part::SizeProbe { sequence, is_lost, padding } => {
+                let probe = (sequence, padding);
+                self.degraded().handle_size_probe((from, channel), is_lost, probe);
+            }
+            Part::SizeProbeAck { sequence, padding } => {
+                self.degraded().handle_size_ack(from.id, sequence, padding);
+            }
             // Answered once for its payload, by `Core::handle_join`.
             Part::Join => {}
             Part::JoinReply(result) => {

@@ -20,12 +20,14 @@ use std::{
     time::Duration,
 };
 
+use rand::RngExt;
+
 use crate::{
     Claim, Ctx, Fingerprint, Instant, Member, MemberId, MemberState, MembershipList, Part, Payload,
     Peer, Source, Step, SummaryLine, Transition,
     forget::Forgotten,
     member::list::bucket_bit,
-    sync::budget::{ListBudget, fill_page},
+    sync::budget::{ListBudget, fill_page, max_page_bytes},
     wire::BUCKETS,
 };
 
@@ -36,6 +38,8 @@ pub(crate) struct Exchanges {
     last_change: Instant,
     /// The members that were sent the buckets of this node, and when.
     asked: BTreeMap<MemberId, Instant>,
+    /// The first record that members were asked for last, until lists are equal; of at most [`MAX_RETURNED`].
+    wanted: BTreeMap<MemberId, MemberId>,
     /// The member that was last asked for as much as one page holds, and has more.
     unfinished: Option<MemberId>,
     /// Since when every fingerprint that arrived differed from this node's.
@@ -88,15 +92,23 @@ fn knows_better(ours: &Member, theirs: Option<&SummaryLine>) -> bool {
 }
 
 /// The buckets, a bit each, in which this list differs from another one, and the lines in them.
-fn summarize(list: &MembershipList, theirs: &[u64; BUCKETS]) -> (u64, Vec<SummaryLine>) {
+///
+/// No further bucket is begun if there would be more than `max_lines`.
+fn summarize(
+    list: &MembershipList,
+    theirs: &[u64; BUCKETS],
+    max_lines: usize,
+) -> (u64, Vec<SummaryLine>) {
     let ours = list.buckets();
     let (mut buckets, mut lines) = (0, Vec::new());
     for bucket in (0..BUCKETS).filter(|&bucket| ours[bucket] != theirs[bucket]) {
+        let before = lines.len();
         lines.extend(list.summary(bucket));
-        buckets |= 1 << bucket;
-        if lines.len() >= MAX_SUMMARY_LINES {
+        if before > 0 && lines.len() > max_lines {
+            lines.truncate(before);
             break;
         }
+        buckets |= 1 << bucket;
     }
     (buckets, lines)
 }
@@ -160,6 +172,7 @@ impl AntiEntropy<'_> {
     pub(crate) fn handle_fingerprint(&mut self, with: Peer, theirs: Fingerprint) {
         let is_due = if theirs == self.list.snapshot().fingerprint() {
             self.own.differing_since = None;
+            self.own.wanted.clear();
             self.own.take_review(with.id)
         } else {
             self.own.is_comparison_due(self.ctx.now, self.ctx.params.period)
@@ -172,7 +185,11 @@ impl AntiEntropy<'_> {
     /// Compares lists with a member, unless too many exchanges are under way.
     pub(crate) fn start(&mut self, with: Peer) {
         let now = self.ctx.now;
-        self.own.asked.retain(|_, &mut asked_at| now - asked_at < EXCHANGE_TIMEOUT);
+        let is_over = |_: &MemberId, asked_at: &mut Instant| now - *asked_at >= EXCHANGE_TIMEOUT;
+        for (unanswered, _) in self.own.asked.extract_if(.., is_over) {
+            // The answer may be too large for the path.
+            self.ctx.then(Step::CheckSize(unanswered));
+        }
         if self.own.asked.len() >= MAX_EXCHANGES {
             self.ctx.stats.exchanges_refused += 1;
             return;
@@ -184,12 +201,25 @@ impl AntiEntropy<'_> {
         }
     }
 
+    /// The buckets in which this list differs from that of another member, and its lines there, as many as pass.
+    fn summary_for(&mut self, to: Peer, theirs: &[u64; BUCKETS]) -> (u64, Vec<SummaryLine>) {
+        if !self.ctx.narrow.contains(to.id) {
+            return summarize(self.list, theirs, MAX_SUMMARY_LINES);
+        }
+        let (buckets, mut lines) = summarize(self.list, theirs, NARROW_SUMMARY_LINES);
+        // Others of a large bucket each time. The records of those without a line are sent here, for nothing.
+        let first = self.ctx.rng.random_range(0..lines.len().max(1));
+        lines.rotate_left(first);
+        lines.truncate(NARROW_SUMMARY_LINES);
+        (buckets, lines)
+    }
+
     /// Answers with what this list has in the buckets that differ.
     pub(crate) fn handle_compare(&mut self, from: Peer, theirs: &[u64; BUCKETS]) {
         if !self.budget.may_answer(self.ctx) {
             return;
         }
-        let (buckets, lines) = summarize(self.list, theirs);
+        let (buckets, lines) = self.summary_for(from, theirs);
         let mut payload = Payload::of(&Part::Summary { buckets, lines });
         self.forgotten.push_news(&mut payload, buckets);
         self.send_page(from, payload);
@@ -203,14 +233,24 @@ impl AntiEntropy<'_> {
         }
         let theirs: BTreeMap<_, _> = lines.iter().map(|line| (line.id, line)).collect();
         let mut payload = Payload::new();
-        fill_page(&mut payload, news_for(self.list, buckets, &theirs));
+        let max_bytes = max_page_bytes(self.ctx, from.id);
+        fill_page(&mut payload, max_bytes, news_for(self.list, buckets, &theirs));
         let wanted = self.review_lines(from, theirs.into_values(), &mut payload);
         self.ctx.then(Step::TurnPage { of: from.id, is_last: wanted.is_empty() });
-        if wanted.len() > MAX_WANTED {
+        let is_narrow = self.ctx.narrow.contains(from.id);
+        let max_wanted = if is_narrow { NARROW_SUMMARY_LINES } else { MAX_WANTED };
+        if wanted.len() > max_wanted {
             self.own.unfinished = Some(from.id);
         }
-        if !wanted.is_empty() {
-            payload.push(&Part::Want(wanted.into_iter().take(MAX_WANTED).collect()));
+        if let Some(&first) = wanted.first() {
+            if self.own.wanted.len() >= MAX_RETURNED {
+                self.own.wanted.clear();
+            }
+            if self.own.wanted.insert(from.id, first) == Some(first) {
+                // It was asked for before and did not come: a page may be too large for the path.
+                self.ctx.then(Step::CheckSize(from.id));
+            }
+            payload.push(&Part::Want(wanted.into_iter().take(max_wanted).collect()));
         }
         if !payload.is_empty() {
             self.ctx.send_stream(from, payload);
@@ -249,7 +289,8 @@ impl AntiEntropy<'_> {
         }
         let ids: BTreeSet<_> = ids.iter().copied().collect();
         let mut payload = Payload::new();
-        fill_page(&mut payload, ids.into_iter().filter_map(|id| self.list.get(id)));
+        let max_bytes = max_page_bytes(self.ctx, from.id);
+        fill_page(&mut payload, max_bytes, ids.into_iter().filter_map(|id| self.list.get(id)));
         if !payload.is_empty() {
             self.send_page(from, payload);
         }
@@ -278,6 +319,8 @@ const MAX_EXCHANGES: usize = 4;
 const MAX_RETURNED: usize = 64;
 /// How many lines a summary has before no further bucket is begun: some 4 MB.
 const MAX_SUMMARY_LINES: usize = 131_072;
+/// The same for a member to which packets of full size do not pass; also, how many records it is asked for.
+const NARROW_SUMMARY_LINES: usize = 20;
 /// How many records are asked for at once; as many of the longest fill a page.
 const MAX_WANTED: usize = 12_000;
 

@@ -166,7 +166,7 @@ fn gray_words(row: &Row) -> (&'static str, &'static str) {
         Some(GrayCase::ReceiveLoss) => ("receive-loss", "80 % of what is received"),
         Some(GrayCase::FlipFlop) => ("flip-flop", "receives nothing, 20 s of 40 s"),
         Some(GrayCase::NoConnections) => ("no-connections", "no new connections"),
-        Some(GrayCase::LongPackets) => ("long-packets", "long packets"),
+        Some(GrayCase::LargePackets) => ("large-packets", "large packets"),
         Some(GrayCase::SlowHalf16) => ("slow-half-16s", "half blocked for 16 s"),
         Some(GrayCase::SlowHalf32) => ("slow-half-32s", "half blocked for 32 s"),
         Some(GrayCase::SlowQuarter8) => ("slow-quarter-8s", "a quarter blocked for 8 s"),

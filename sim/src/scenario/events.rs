@@ -44,8 +44,8 @@ pub(crate) enum Event {
     /// Members are cut off from all but the first few of their observers, in what they receive, send, or both. Only
     /// the soak draws it, because a file does not know the observers.
     OnePath { who: Who, paths: u32, hears: bool, is_heard: bool, lasts: Span },
-    /// A share of the packets from `from` to `to` is lost.
-    Lose { from: Who, to: Who, share: Share, lasts: Span },
+    /// A share of the packets from `from` to `to` is lost, of all or of those of more than so many bytes.
+    Lose { from: Who, to: Who, share: Share, above: Option<usize>, lasts: Span },
     /// Groups cannot communicate with each other.
     Partition { groups: Vec<Who>, lasts: Span },
     /// Members can send and not receive.
@@ -151,6 +151,7 @@ pub(crate) struct RawEvent {
     refuses: Option<bool>,
     seeds: Option<Who>,
     share: Option<Share>,
+    above: Option<usize>,
     stall: Option<Span>,
     time_to_live: Option<Span>,
     to: Option<Who>,
@@ -224,7 +225,7 @@ impl Kind {
             Self::Slow => (&["who", "blocked", "open", "lasts"], &[]),
             Self::Starve => (&["who", "stall", "lasts"], &[]),
             Self::Cut => (&["from", "to", "lasts"], &["only-datagrams"]),
-            Self::Lose => (&["from", "to", "share", "lasts"], &[]),
+            Self::Lose => (&["from", "to", "share", "lasts"], &["above"]),
             Self::Partition => (&["groups", "lasts"], &[]),
             Self::Loss => (&["share"], &[]),
             Self::MaxDatagram => (&["bytes"], &[]),
@@ -299,6 +300,7 @@ impl RawEvent {
                 from: take!(from),
                 to: take!(to),
                 share: take!(share),
+                above: self.above.take(),
                 lasts: take!(lasts),
             },
             Kind::Partition => Event::Partition { groups: take!(groups), lasts: take!(lasts) },
@@ -407,6 +409,7 @@ impl RawEvent {
             ("refuses", self.refuses.is_some()),
             ("seeds", self.seeds.is_some()),
             ("share", self.share.is_some()),
+            ("above", self.above.is_some()),
             ("stall", self.stall.is_some()),
             ("time-to-live", self.time_to_live.is_some()),
             ("to", self.to.is_some()),
@@ -519,8 +522,16 @@ impl Event {
                 let cut = OnePath { paths: *paths, hears: *hears, is_heard: *is_heard };
                 (now, Fault::OnePath { id, nodes: who.list(nodes), cut, lasts: lasts.0 })
             }
-            Self::Lose { from, to, share, lasts } => {
-                let rule = rule(from, to, nodes, Packets::All, share.0);
+            Self::Lose { from, to, share, above, lasts } => {
+                let packets = above.map_or(Packets::All, Packets::Above);
+                let mut rule = rule(from, to, nodes, packets, share.0);
+                if above.is_some() {
+                    // Those that join meanwhile use the same paths.
+                    let count = nodes as usize;
+                    let hosts = [(from, &mut rule.from), (to, &mut rule.to)];
+                    let all = hosts.into_iter().filter(|(who, _)| who.of(nodes).len() == count);
+                    all.for_each(|(_, hosts)| *hosts = Hosts::All);
+                }
                 (now, lose(id, vec![rule], Vec::new(), *lasts))
             }
             Self::Partition { groups, lasts } => {

@@ -145,7 +145,7 @@ fn the_reference_has_the_keys_of_each_event() {
         // And these are the keys of the event.
         let values = |key: &str| match key {
             "groups" => "[\"0\", \"1\"]".to_owned(),
-            "count" | "bytes" | "millionths" | "topics" | "expected" => "1".to_owned(),
+            "count" | "bytes" | "above" | "millionths" | "topics" | "expected" => "1".to_owned(),
             "share" => "0.5".to_owned(),
             "only-datagrams" | "refuses" => "true".to_owned(),
             "data" => "\"lost\"".to_owned(),

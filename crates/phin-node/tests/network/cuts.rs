@@ -1,6 +1,6 @@
 //! Partitions, loss, and one-way cuts.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -111,6 +111,32 @@ fn a_member_that_loses_most_of_what_it_sends_is_degraded_at_all_members() {
     for event in cluster.await_event(&well, "degraded", 6, &mark) {
         assert!(event["degraded"]["flaws"].to_string().contains("loss"), "{event}");
     }
+    cluster.assert_never(&all, "degraded", &well, &mark);
+    cluster.assert_never(&all, "dead", &all, &mark);
+}
+
+/// Little is sent in a calm cluster. So two members change their tags: a packet with the news of both is too long. Once the others
+/// know, all members change theirs.
+#[test]
+fn a_member_whose_large_packets_are_lost_is_degraded_and_has_the_list_of_the_others() {
+    let Some(cluster) = Cluster::start(Family::V4, 6, &["--profile", "local"]) else { return };
+    let (mark, all, well) = (cluster.mark(), cluster.all_but(&[]), [1, 2, 3, 4, 5]);
+    let looks = Cell::new(0);
+    let change = |number: usize| {
+        let (node, host) = (cluster.node(number), cluster.lan.host(number));
+        let value = format!("{:0>120}", looks.get());
+        ["a", "b"].iter().for_each(|key| node.set_tag(host, key, &value));
+    };
+    cluster.lan.narrow(6, 800);
+    cluster.until("saying that n6 loses large packets", &all, |number| {
+        if looks.replace(looks.get() + 1) % 10 == 0 {
+            [1, 2].into_iter().for_each(change);
+        }
+        let flaws = member(&cluster, number, "n6")["flaws"].clone();
+        flaws.as_array().is_some_and(|flaws| flaws.contains(&"large-packets".into()))
+    });
+    all.iter().for_each(|&number| change(number));
+    cluster.await_equal_lists(&all);
     cluster.assert_never(&all, "degraded", &well, &mark);
     cluster.assert_never(&all, "dead", &all, &mark);
 }

@@ -33,6 +33,8 @@ struct Faults {
     loss_percent: u32,
     /// Hosts that lose this percentage of what they send.
     lossy: BTreeMap<usize, u32>,
+    /// Hosts from and to which longer packets are lost.
+    narrow: BTreeMap<usize, u32>,
 }
 
 impl Lan {
@@ -152,6 +154,11 @@ impl Lan {
         self.change(|faults| _ = faults.lossy.insert(host, percent));
     }
 
+    /// Loses the packets from and to a host that are longer than so many bytes.
+    pub(crate) fn narrow(&self, host: usize, bytes: u32) {
+        self.change(|faults| _ = faults.narrow.insert(host, bytes));
+    }
+
     /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.change(|faults| *faults = Faults::default());
@@ -182,6 +189,11 @@ impl Faults {
         for (host, percent) in &self.lossy {
             let what = format!("numgen random mod 100 < {percent} drop");
             let _ = writeln!(rules, "iifname \"h{host}\" ether type != arp {what}");
+        }
+        for (host, bytes) in &self.narrow {
+            for side in ["iifname", "oifname"] {
+                let _ = writeln!(rules, "{side} \"h{host}\" meta length > {bytes} drop");
+            }
         }
         if self.loss_percent > 0 {
             let _ = writeln!(

@@ -151,6 +151,19 @@ impl Node {
     pub(crate) fn get(&self, host: &Namespace, path: &str) -> (u16, String) {
         get(host.run(|| TcpStream::connect(HTTP)).unwrap(), HTTP, path, None)
     }
+
+    /// Sets a tag of this node.
+    pub(crate) fn set_tag(&self, host: &Namespace, key: &str, value: &str) {
+        let mut stream = host.run(|| TcpStream::connect(HTTP)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (length, head) =
+            (value.len(), format!("PUT /v1/tags/{key} HTTP/1.1\r\nHost: {HTTP}\r\n"));
+        let rest = format!("Connection: close\r\nContent-Length: {length}\r\n\r\n{value}");
+        stream.write_all((head + &rest).as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    }
 }
 
 impl Drop for Node {

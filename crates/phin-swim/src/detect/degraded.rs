@@ -142,7 +142,7 @@ pub(crate) struct Degraded<'a> {
 }
 
 impl Degraded<'_> {
-    fn view(&self) -> View<'_> {
+    pub(super) fn view(&self) -> View<'_> {
         View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
     }
 
@@ -224,12 +224,16 @@ impl Degraded<'_> {
             return;
         }
         self.own.failing.record_flaws(self.ctx.now, from, (subject, version.generation), flaws);
+        self.follow_large_packets(from, subject, flaws);
         self.update_degraded(subject);
     }
 
     /// Reviews the links that fail or have flaws: of this member, and of all others of which any is known.
     pub(crate) fn review_links(&mut self) {
+        let subjects = self.view().subjects();
+        self.end_size_checks(&subjects);
         self.review_own_links();
+        self.begin_size_checks(&subjects);
         let me = self.list.me().id();
         if self.view().is_deaf() || self.own.failing.contains(me) {
             self.update_degraded(me);
@@ -253,6 +257,10 @@ impl Degraded<'_> {
 
     fn review_own_link(&mut self, subject: MemberId) {
         let certainty = flawed::review(&mut self.senses.links, subject);
+        if certainty == Certainty::Unsure {
+            // Pings that carry news may be too long for the path.
+            self.want_size_check(subject);
+        }
         let to = self.list.peer(subject).filter(|_| certainty == Certainty::Unsure);
         to.into_iter().for_each(|to| self.ctx.then(Step::Ping { to, purpose: Purpose::Probe }));
         let (now, turn) = (self.ctx.now, self.view().turn());
@@ -308,7 +316,8 @@ impl Degraded<'_> {
             self.own.failing.forget(subject);
             return;
         };
-        let (now, view, run) = (self.ctx.now, self.view(), (subject, member.generation()));
+        let (now, run) = (self.ctx.now, (subject, member.generation()));
+        let view = self.view();
         let links = view.failing_links(subject);
         let observed = observed(view, subject, &links);
         let found = self.own.failing.find(now, run, &observed);
@@ -316,6 +325,7 @@ impl Degraded<'_> {
         if let Some(change) = self.own.failing.update(now, run, &links, is_degraded) {
             self.ctx.then(Step::Announce { change, member });
         }
+        self.update_narrow(subject);
         if subject == self.list.me().id() {
             self.state(found);
         }

@@ -14,6 +14,7 @@ use crate::{
         proof::Proofs,
         reports::{Outcome, Report, Reports, Silence},
         signed::{Checked, SignedVote, Subject},
+        sizes::SizeAnswers,
         standing::Bereft,
     },
 };
@@ -34,6 +35,7 @@ pub(crate) struct Detector {
     pub(crate) checked: Checked,
     pub(crate) asked: Asked,
     pub(crate) proofs: Proofs,
+    pub(crate) size_answers: SizeAnswers,
 }
 
 impl Detector {

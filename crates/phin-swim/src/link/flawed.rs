@@ -6,7 +6,7 @@ use crate::{
     Instant, MemberId,
     link::{
         LinkState, Links,
-        quality::{Certainty, usual_delay, usual_share},
+        quality::{Certainty, MAX_USUAL, Usual, usual_delay, usual_share},
     },
 };
 
@@ -30,9 +30,11 @@ pub(crate) fn review(links: &mut Links, id: MemberId) -> Certainty {
     }
     let losses = others(links, id).map(|link| link.quality.loss(&link.estimator));
     let late = others(links, id).map(|link| link.quality.late());
+    let large = others(links, id).filter_map(|link| link.quality.size.share_lost());
+    let large = usual_share(large.collect()).unwrap_or(MAX_USUAL);
     let usual = usual_share(losses.collect()).zip(usual_share(late.collect()));
     match links.get_mut(id).zip(usual) {
-        Some((link, (usual_loss, usual_late))) => link.quality.review(usual_loss, usual_late),
+        Some((link, (lost, late))) => link.quality.review(Usual { lost, late, large }),
         None => Certainty::Sure,
     }
 }

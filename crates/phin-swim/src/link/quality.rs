@@ -4,17 +4,23 @@
 //! Page, Biometrika 1954). So a link is judged by as few probes as its loss allows, and at a rate of false alarms that follows from
 //! the threshold. Loss on all links at once is the network's or this node's own, and no flaw of any of them.
 
-use std::{f64::consts::LN_2, time::Duration};
+use std::{iter, time::Duration};
 
-use phin_accrual::{LinkEstimator, ln};
+use phin_accrual::LinkEstimator;
 
-use crate::{Flaw, Flaws, Instant};
+use crate::{
+    Flaw, Flaws, Instant,
+    link::outcomes::{ALARM, Outcomes},
+    link::size::{Need, Size},
+};
 
 /// The latest probes on a link, and what they show.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Quality {
     lost: Outcomes,
     slow: Outcomes,
+    /// Whether packets of full size pass.
+    pub(crate) size: Size,
     /// When the latest of the lost probes were sent, whose replies may still come.
     lost_lately: Vec<Instant>,
     /// How long a reply usually takes. It falls quickly and rises slowly, so that a link that became slow counts as slow for long.
@@ -25,11 +31,15 @@ pub(crate) struct Quality {
     pub(crate) told_at: Option<Instant>,
 }
 
-/// The latest outcomes of one kind: whether each was bad, the latest in the lowest bit.
-#[derive(Clone, Copy, Debug, Default)]
-struct Outcomes {
-    bad: u64,
-    count: u32,
+/// The shares of bad outcomes on the other links that are no flaw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Usual {
+    /// Probes without a reply.
+    pub(crate) lost: f64,
+    /// Late replies.
+    pub(crate) late: f64,
+    /// Packets of full size that were lost, where short ones were not.
+    pub(crate) large: f64,
 }
 
 /// How sure it is whether a link has a flaw.
@@ -53,40 +63,6 @@ pub(crate) fn usual_share(mut shares: Vec<f64>) -> Option<f64> {
 pub(crate) fn usual_delay(mut delays: Vec<Duration>) -> Option<Duration> {
     let middle = delays.len().checked_sub(1)? / 2;
     Some(*delays.select_nth_unstable(middle).1)
-}
-
-impl Outcomes {
-    fn push(&mut self, is_bad: bool) {
-        self.bad = (self.bad << 1) | u64::from(is_bad);
-        self.count = (self.count + 1).min(u64::BITS);
-    }
-
-    /// Takes back the bad outcome after which so many others followed.
-    fn retract(&mut self, later: usize) {
-        let mut places = (0..u64::BITS).filter(|place| self.bad >> place & 1 == 1);
-        if let Some(place) = places.nth(later) {
-            let newer = (1 << place) - 1;
-            self.bad = (self.bad >> 1 & !newer) | (self.bad & newer);
-            self.count -= 1;
-        }
-    }
-
-    /// The share of bad ones among the latest, zero while there are fewer.
-    fn lately(self) -> f64 {
-        let bad = (self.bad & ((1 << LATELY) - 1)).count_ones();
-        if self.count < LATELY { 0.0 } else { f64::from(bad) / f64::from(LATELY) }
-    }
-
-    /// The logarithm of the odds that the link is flawed, against a link on which this share of outcomes is bad.
-    ///
-    /// A flaw is assumed to spoil half of the outcomes that were good: then each good one halves the odds.
-    fn excess(self, usual: f64) -> f64 {
-        let bad = ln((1.0 + usual) / (2.0 * usual));
-        (0..self.count).rev().fold(0.0, |sum: f64, place| match self.bad >> place & 1 {
-            1 => (sum + bad).min(ALARM),
-            _ => (sum - LN_2).max(0.0),
-        })
-    }
 }
 
 impl Quality {
@@ -138,27 +114,49 @@ impl Quality {
 
     /// Whether no probe was bad lately, and no flaw is known.
     pub(crate) fn is_clean(&self) -> bool {
-        self.lost.bad == 0 && self.slow.bad == 0 && self.flaws.is_empty()
+        let is_size_clean = self.size.share_lost().is_none_or(|share| share <= 0.0);
+        self.lost.bad == 0 && self.slow.bad == 0 && is_size_clean && self.flaws.is_empty()
     }
 
-    /// Finds the flaws anew, where this share of probes is lost, and this share of replies is late, on the other links.
-    pub(crate) fn review(&mut self, usual_loss: f64, usual_late: f64) -> Certainty {
+    /// Whether the member is to be sent short packets only: from the first lost one of full size until one passes, and as long
+    /// as the link has the flaw.
+    pub(crate) const fn is_narrow(&self) -> bool {
+        self.size.is_lost() || self.flaws.contains(Flaw::LargePackets)
+    }
+
+    /// Whether the size that the link passes is to be checked; if packets of full size are lost on any link, sooner.
+    pub(crate) fn need(&mut self, now: Instant, is_lost_on_any: bool) -> Need {
+        let is_narrow = self.is_narrow();
+        self.size.need(now, is_narrow, is_lost_on_any)
+    }
+
+    /// Finds the flaws anew, where these shares of outcomes are bad on the other links. The share of short packets that this link
+    /// loses is no flaw in those of full size either.
+    pub(crate) fn review(&mut self, usual: Usual) -> Certainty {
+        let usual_large = usual.large.max(self.size.short_lost() * MARGIN).min(MAX_USUAL);
+        let large = self.size.outcomes.excess(usual_large);
         let kinds = [
-            (Flaw::Loss, self.lost.excess(usual_loss)),
-            (Flaw::Latency, self.slow.excess(usual_late)),
+            (Flaw::Loss, self.lost.excess(usual.lost)),
+            (Flaw::Latency, self.slow.excess(usual.late)),
         ];
         let before = self.flaws;
         let is_found = |&(flaw, excess): &(Flaw, f64)| {
             excess >= ALARM || (excess >= CLEAR && before.contains(flaw))
         };
-        self.flaws = kinds.iter().filter(|kind| is_found(kind)).map(|kind| kind.0).collect();
-        let is_unsure = kinds.iter().any(|&(_, excess)| (UNSURE..ALARM).contains(&excess));
-        if is_unsure { Certainty::Unsure } else { Certainty::Sure }
+        let all = kinds.into_iter().chain(iter::once((Flaw::LargePackets, large)));
+        self.flaws = all.filter(is_found).map(|kind| kind.0).collect();
+        let is_unsure = |excess: f64| (UNSURE..ALARM).contains(&excess);
+        if is_unsure(large) {
+            self.size.want_again();
+        }
+        if kinds.iter().any(|&(_, excess)| is_unsure(excess)) {
+            Certainty::Unsure
+        } else {
+            Certainty::Sure
+        }
     }
 }
 
-/// The link has a flaw once the odds are e^8, or 3,000 to 1. Larger odds are not counted, so that it recovers as soon as any.
-const ALARM: f64 = 8.0;
 /// It has the flaw no longer below these odds, 55 to 1: after six answers more than what outweighs the losses among them.
 const CLEAR: f64 = 4.0;
 /// From these odds on the link is probed once in each period until it is sure: after one loss if the other links lose little.
@@ -167,15 +165,13 @@ const UNSURE: f64 = 1.5;
 const MARGIN: f64 = 1.25;
 /// With fewer bad probes than this, no link is flawed, however good the others are.
 const MIN_USUAL: f64 = 0.1;
-/// Where the other links have more than this, none can be worse.
-const MAX_USUAL: f64 = 0.9;
+/// Where the other links have more than this, or there is none, none can be worse.
+pub(super) const MAX_USUAL: f64 = 0.9;
 /// A reply is slow if it takes this many times as long as usual.
 const SLOWER: u32 = 4;
 /// How much the usual delay rises with each longer one: a link four times as slow is the usual one after 460 replies, which is
 /// about an hour.
 const RISE: f64 = 1.003;
-/// The latest outcomes: as many as come in about a minute.
-const LATELY: u32 = 8;
 /// So many lost probes may still be answered.
 const MAX_LOST_LATELY: usize = 4;
 

@@ -14,11 +14,13 @@ pub enum Flaw {
     Latency,
     /// Messages pass in one direction and not in the other, between the member and most of its observers.
     OneWay,
+    /// Packets of full size do not pass between the member and most of its observers, and smaller ones do.
+    LargePackets,
 }
 
 impl Flaw {
     /// All of them, in the order of their numbers.
-    pub(crate) const ALL: [Self; 3] = [Self::Loss, Self::Latency, Self::OneWay];
+    pub(crate) const ALL: [Self; 4] = [Self::Loss, Self::Latency, Self::OneWay, Self::LargePackets];
 
     /// The flaw's name in logs, events and JSON.
     pub const fn as_str(self) -> &'static str {
@@ -26,6 +28,7 @@ impl Flaw {
             Self::Loss => "loss",
             Self::Latency => "latency",
             Self::OneWay => "one-way",
+            Self::LargePackets => "large-packets",
         }
     }
 
@@ -35,6 +38,7 @@ impl Flaw {
             Self::Loss => 1,
             Self::Latency => 2,
             Self::OneWay => 4,
+            Self::LargePackets => 8,
         }
     }
 }
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!((both.to_bits(), both.to_string()), (5, "loss, one-way".to_owned()));
         assert!(both.contains(Flaw::Loss) && !both.contains(Flaw::Latency));
         assert_eq!(Flaws::from(Flaw::Latency).union(both).to_bits(), 7);
-        assert_eq!(Flaws::from_bits(0xffff_ff05), both, "bits of a later release");
+        assert_eq!(Flaws::from_bits(0xffff_fff5 & !8), both, "bits of a later release");
         let names = ["later", "one-way", "loss"].map(str::to_owned).to_vec();
         assert_eq!(Flaws::from(names), both);
         assert_eq!(Vec::<&str>::from(both), ["loss", "one-way"]);

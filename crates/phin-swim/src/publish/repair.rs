@@ -81,7 +81,7 @@ impl Broadcast<'_> {
         // As many as there is room for.
         while !lines.is_empty() {
             let part = Part::PublicationNews(lines.clone());
-            if payload.push_within(&part, self.ctx.params.max_datagram_bytes) {
+            if payload.push_within(&part, self.ctx.max_bytes(to)) {
                 break;
             }
             lines.truncate(lines.len() / 2);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Ctx, Entry, Instant, Member, Part, Payload};
+use crate::{Ctx, Entry, Instant, Member, MemberId, Part, Payload, link::size::NARROW_PAGE_BYTES};
 
 /// The recent cost of sending the list.
 #[derive(Debug)]
@@ -46,13 +46,19 @@ impl ListBudget {
     }
 }
 
-/// Adds the records of these members to a message, until a page is full.
+/// How long a page of a list to this member is: short, where each packet holds few records.
+pub(crate) fn max_page_bytes(ctx: &Ctx, to: MemberId) -> usize {
+    if ctx.narrow.contains(to) { NARROW_PAGE_BYTES } else { MAX_PAGE_BYTES }
+}
+
+/// Adds the records of these members to a message, until a page of this length is full.
 pub(crate) fn fill_page<'m>(
     payload: &mut Payload,
+    max_bytes: usize,
     members: impl IntoIterator<Item = &'m Arc<Member>>,
 ) {
     for member in members {
-        if !payload.push_within(&Part::Entry(Entry::of(member)), MAX_PAGE_BYTES) {
+        if !payload.push_within(&Part::Entry(Entry::of(member)), max_bytes) {
             return;
         }
     }

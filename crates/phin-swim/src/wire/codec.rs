@@ -48,6 +48,21 @@ pub(crate) fn decode(payload: &[u8], keys: &dyn Keys) -> Result<Decoded, DecodeE
     Ok(decoded)
 }
 
+/// The bytes of each part of a payload that this node made.
+pub(super) fn parts_of(payload: &[u8]) -> Vec<&[u8]> {
+    let (mut parts, mut rest) = (Vec::new(), &payload[1..]);
+    while !rest.is_empty() {
+        let mut input = rmp_serde::Deserializer::new(Cursor::new(rest));
+        let is_read =
+            u8::deserialize(&mut input).is_ok() && IgnoredAny::deserialize(&mut input).is_ok();
+        let end = usize::try_from(input.position()).ok().filter(|_| is_read).unwrap_or(rest.len());
+        let (part, after) = rest.split_at(end);
+        parts.push(part);
+        rest = after;
+    }
+    parts
+}
+
 /// The content after the version byte.
 fn body_of(payload: &[u8]) -> Result<&[u8], DecodeError> {
     match payload.split_first() {
@@ -94,6 +109,12 @@ impl Part {
             Self::Suspect(claim) => write(out, 7, claim),
             Self::Dead(verdict) if verdict.signed.is_empty() => write(out, 8, verdict),
             Self::Dead(verdict) => write(out, 38, (verdict, &verdict.signed)),
+            Self::SizeProbe { sequence, is_lost, padding } => {
+                write(out, 50, (sequence, is_lost, Blob(&zeros(*padding))))
+            }
+            Self::SizeProbeAck { sequence, padding } => {
+                write(out, 51, (sequence, Blob(&zeros(*padding))))
+            }
             Self::Certified { claim, digest } => write(out, 48, (claim, digest)),
             Self::VerdictWant { subject, version } => write(out, 49, (subject, version)),
             Self::Join => write(out, 9, ()),
@@ -149,6 +170,23 @@ fn write(
     kind.serialize(&mut *out)?;
     body.serialize(out)
 }
+
+/// Bytes that only make a part long.
+fn zeros(padding: u16) -> Vec<u8> {
+    vec![0; padding.into()]
+}
+
+/// The length of what is ignored.
+struct Padding(u16);
+
+impl From<&[u8]> for Padding {
+    fn from(bytes: &[u8]) -> Self {
+        Self(u16::try_from(bytes.len()).unwrap_or(u16::MAX))
+    }
+}
+
+/// Padding as it is read.
+type ReadPadding = AtMost<{ u16::MAX as usize }, Padding>;
 
 /// Decodes the body of a part of this kind, or skips it where the kind is unknown.
 fn decode_part(
@@ -224,6 +262,12 @@ fn decode_part(
         }),
         48 => read(input, |(claim, digest)| Part::Certified { claim, digest }),
         49 => read(input, |(subject, version)| Part::VerdictWant { subject, version }),
+        50 => read(input, |(sequence, is_lost, AtMost(Padding(padding))): (_, _, ReadPadding)| {
+            Part::SizeProbe { sequence, is_lost, padding }
+        }),
+        51 => read(input, |(sequence, AtMost(Padding(padding))): (_, ReadPadding)| {
+            Part::SizeProbeAck { sequence, padding }
+        }),
         27 => read(input, Part::Send),
         28 => read(input, |(ticket, answer)| Part::SendAck { ticket, answer }),
         _ => {

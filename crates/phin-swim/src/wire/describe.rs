@@ -149,6 +149,13 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
         }
         Part::ExpulsionsFingerprint(fingerprint) => format!("expulsions-fingerprint {fingerprint}"),
         Part::ExpulsionsWant(known) => format!("expulsions-want beside={}", known.len()),
+        Part::SizeProbe { sequence, is_lost, padding } => {
+            let lost = if *is_lost { " lost" } else { "" };
+            format!("size-probe seq={} padding={padding}{lost}", sequence.0)
+        }
+        Part::SizeProbeAck { sequence, padding } => {
+            format!("size-ack seq={} padding={padding}", sequence.0)
+        }
         Part::Leave { sequence } => format!("leave seq={}", sequence.0),
         Part::LeaveAck { sequence } => format!("leave-ack seq={}", sequence.0),
     }

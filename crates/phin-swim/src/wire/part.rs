@@ -443,6 +443,11 @@ pub(crate) enum Part {
     VerdictWant { subject: MemberId, version: Version },
     /// The fingerprint of the statements of administrators that I have; beside a ping or an ack.
     ExpulsionsFingerprint(Fingerprint),
+    /// Answer by as many bytes. Two of these, one of them as long as a datagram may be, check what the link passes. It also
+    /// says whether those of full size were lost before.
+    SizeProbe { sequence: Sequence, is_lost: bool, padding: u16 },
+    /// The answer, as long.
+    SizeProbeAck { sequence: Sequence, padding: u16 },
     /// Send me the statements that are not these: each the member that it is about, and its digest.
     ExpulsionsWant(Vec<(MemberId, u64)>),
 }
@@ -462,6 +467,7 @@ impl Part {
     pub(crate) const fn is_answer(&self) -> bool {
         match self {
             Self::Ack(_)
+            | Self::SizeProbeAck { .. }
             | Self::Nack { .. }
             | Self::IndirectAck { .. }
             | Self::JoinReply(_)
@@ -476,6 +482,7 @@ impl Part {
             | Self::Abstain { .. } => true,
             Self::Vote(vote) | Self::SignedVote(vote, _) => !vote.is_accusation,
             Self::Ping(_)
+            | Self::SizeProbe { .. }
             | Self::PingReq { .. }
             | Self::Challenge(_)
             | Self::Entry(_)

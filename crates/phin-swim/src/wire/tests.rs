@@ -80,6 +80,9 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::Dead(signed_verdict(vec![signed_vote()])),
         Part::Certified { claim, digest: u64::MAX },
         Part::VerdictWant { subject, version },
+        Part::SizeProbe { sequence: Sequence(300), is_lost: false, padding: 0 },
+        Part::SizeProbe { sequence: Sequence(300), is_lost: true, padding: 3 },
+        Part::SizeProbeAck { sequence: Sequence(300), padding: 3 },
         Part::Join,
         Part::JoinReply(Ok(())),
         Part::JoinReply(Err(JoinRefusal::Full)),
@@ -252,7 +255,7 @@ fn read(payload: &[u8]) -> Result<Decoded, DecodeError> {
 }
 
 /// The kinds that this release knows.
-const KINDS: [std::ops::RangeInclusive<u8>; 2] = [1..=42, 44..=49];
+const KINDS: [std::ops::RangeInclusive<u8>; 2] = [1..=42, 44..=51];
 
 /// A payload of raw bytes after the version.
 fn raw(body: &[u8]) -> Vec<u8> {

@@ -28,6 +28,8 @@ use script::{Fate, Host, Rule, duration, host, number, option, text};
 
 /// The keys of the administrator, which no node has.
 const ADMIN: TestKeys = TestKeys(usize::MAX);
+/// Longer payloads are large.
+const LARGE_BYTES: usize = 900;
 /// Every message takes this long.
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -166,7 +168,7 @@ impl Scenario {
     /// - `kill nX`, `restart nX [generation=G] […]` (as `node`, by default in the next generation), `stop nX`, `continue nX`
     /// - `host nX answers|never|down`: whether the host of a process answers questions; at first it does
     /// - `drop A->B`, `duplicate A->B`, `delay A->B TIME`, each with `[kind=K] [count=C] [share=P%]`: what becomes of messages (`*`
-    ///   is anyone; `kind=datagram`, `kind=stream`, or a part's name); `loss P%` loses datagrams at random;
+    ///   is anyone; `kind=datagram`, `kind=stream`, `kind=large` above 900 bytes, or a part's name); `loss P%` loses datagrams at random;
     ///   `split nX…` cuts these nodes, and their hosts, off from all others; `heal` ends all of that
     /// - `disconnected nX nY idle|closed|reset|lost`, `unreachable nX nY no-answer|refused|other-identity|not-admitted`:
     ///   what the transport of nX tells it of nY; `found nX nY nZ`: where nX dialled nY, nZ answered;
@@ -641,6 +643,7 @@ impl Scenario {
             self.sent.insert((from, to, (*kind).to_owned()), payload.clone());
         }
         kinds.push(if is_stream { "stream" } else { "datagram" });
+        kinds.extend((payload.len() > LARGE_BYTES).then_some("large"));
         let fate = self.fate(from, to, &kinds, is_stream);
         let suffix = if fate == Fate::Lost { "   lost" } else { "" };
         let way = if is_stream { "=>" } else { "->" };

@@ -2,7 +2,15 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::testing::{at, ms};
+use crate::{
+    testing::{at, ms},
+    wire::Sequence,
+};
+
+/// The shares of lost probes and of late replies on the other links, on which packets of full size pass.
+const fn usual(lost: f64, late: f64) -> Usual {
+    Usual { lost, late, large: 0.1 }
+}
 
 /// A link with these outcomes, `x` for each lost probe, and its review where the others lose this share.
 fn reviewed(outcomes: &str, usual_loss: f64) -> (Quality, Certainty) {
@@ -13,7 +21,7 @@ fn reviewed(outcomes: &str, usual_loss: f64) -> (Quality, Certainty) {
             _ => quality.record_answered(),
         }
     }
-    let certainty = quality.review(usual_loss, 0.1);
+    let certainty = quality.review(usual(usual_loss, 0.1));
     (quality, certainty)
 }
 
@@ -47,7 +55,7 @@ fn a_flawed_link_recovers_after_six_answers_and_is_probed_more_meanwhile() {
     let (mut quality, _) = reviewed("xxxxxxxxxxxxxxxxxxxxxxxx", 0.1);
     for answers in 1..=12 {
         quality.record_answered();
-        let certainty = quality.review(0.1, 0.1);
+        let certainty = quality.review(usual(0.1, 0.1));
         assert_eq!(quality.flaws.contains(Flaw::Loss), answers < 6, "{answers}");
         assert_eq!(certainty == Certainty::Unsure, answers < 10, "{answers}");
     }
@@ -81,9 +89,9 @@ fn a_reply_is_slow_if_it_took_far_longer_than_before_and_than_those_of_others() 
         let mut quality = Quality::default();
         (0..20).for_each(|_| quality.record_delay(ms(before), ms(floor), Some(ms(others))));
         (0..5).for_each(|_| quality.record_delay(ms(took), ms(floor), Some(ms(others))));
-        quality.review(0.1, 0.5);
+        quality.review(usual(0.1, 0.5));
         assert!(quality.flaws.is_empty(), "if half of the replies of others are late");
-        quality.review(0.1, 0.1);
+        quality.review(usual(0.1, 0.1));
         assert_eq!(quality.flaws.contains(Flaw::Latency), is_slow, "{before} {took}");
     }
 }
@@ -94,7 +102,7 @@ fn a_link_that_stays_slow_is_usual_after_some_hundred_replies() {
     quality.record_delay(ms(100), ms(125), Some(ms(2)));
     let mut is_flawed = |replies: usize| {
         (0..replies).for_each(|_| quality.record_delay(ms(500), ms(125), Some(ms(2))));
-        quality.review(0.1, 0.1);
+        quality.review(usual(0.1, 0.1));
         !quality.flaws.is_empty()
     };
     assert_eq!(
@@ -151,11 +159,53 @@ fn links_that_all_lose_a_tenth_of_the_packets_are_flawed_for_less_than_a_thousan
         for place in 0..links.len() {
             let others = (0..links.len()).filter(|&other| other != place);
             let losses = others.map(|other| links[other].1.loss(&links[other].0));
-            let usual = usual_share(losses.collect()).unwrap();
-            links[place].1.review(usual, 0.1);
+            let share = usual_share(losses.collect()).unwrap();
+            links[place].1.review(usual(share, 0.1));
             flawed += u32::from(!links[place].1.flaws.is_empty());
             reviews += 1;
         }
     }
     assert!(flawed * 1_000 < reviews, "{flawed} of {reviews}");
+}
+
+#[test]
+fn packets_of_full_size_are_lost_if_they_are_on_this_link_and_not_on_others() {
+    // The checks of this link, `-` for one without any answer, the share of lost ones on others; whether it is flawed, and whether
+    // its member is sent short packets only.
+    let cases = [
+        ("", 0.1, false, false),
+        ("--------", 0.1, false, false),
+        ("x", 0.1, false, true),
+        ("x.", 0.1, false, false),
+        ("xxxx", 0.1, false, true),
+        ("xxxxx", 0.1, true, true),
+        ("xxxxx.", 0.1, false, false),
+        ("xxxxxxxxxxxxxxxxxxxx", MAX_USUAL, false, true),
+        ("x--xx---x--x-x--x--x", 0.1, false, true),
+        ("xxxxx-", 0.1, false, true),
+        ("xxxxxxx-", 0.1, true, true),
+    ];
+    for (checks, large, is_flawed, is_narrow) in cases {
+        let mut quality = Quality::default();
+        for (check, outcome) in (0..).zip(checks.chars()) {
+            let size = &mut quality.size;
+            size.start(at(0), Sequence(check));
+            _ = outcome != '-' && size.record_answer(Sequence(check), outcome == '.');
+            _ = size.end_check(at(1), ms(1));
+        }
+        quality.review(Usual { large, ..usual(0.1, 0.1) });
+        let flaws = if is_flawed { Flaw::LargePackets.into() } else { Flaws::NONE };
+        assert_eq!((quality.flaws, quality.is_narrow()), (flaws, is_narrow), "{checks}");
+    }
+}
+
+#[test]
+fn a_link_keeps_the_flaw_until_six_packets_of_full_size_have_passed() {
+    let mut quality = Quality::default();
+    (0..9).for_each(|_| quality.size.outcomes.push(true));
+    for passed in 0..=6 {
+        quality.review(usual(0.1, 0.1));
+        assert_eq!(quality.is_narrow(), passed < 6, "{passed}");
+        quality.size.outcomes.push(false);
+    }
 }

@@ -44,11 +44,11 @@ fn so_many_requests_are_answered_in_a_period_and_none_beyond_the_budget() {
 fn a_page_has_no_more_than_its_limit() {
     let known = Arc::new(member(1, MemberState::Alive, 0));
     let mut payload = Payload::new();
-    fill_page(&mut payload, std::iter::repeat_n(&known, 200_000));
+    fill_page(&mut payload, MAX_PAGE_BYTES, std::iter::repeat_n(&known, 200_000));
     let one = {
         // The size of one record.
         let mut payload = Payload::new();
-        fill_page(&mut payload, [&known]);
+        fill_page(&mut payload, MAX_PAGE_BYTES, [&known]);
         payload.len()
     };
     assert!(payload.len() <= MAX_PAGE_BYTES, "{}", payload.len());
