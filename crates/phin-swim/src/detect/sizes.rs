@@ -75,7 +75,7 @@ impl Degraded<'_> {
         }
     }
 
-    /// Packets of full size may not pass to this member: others say so, or there was no answer where one was due.
+    /// Packets of full size may not pass to this member: there was no answer where one was due.
     pub(crate) fn want_size_check(&mut self, subject: MemberId) {
         let now = self.ctx.now;
         if self.view().subjects().contains(&subject)
@@ -89,7 +89,10 @@ impl Degraded<'_> {
     pub(super) fn follow_large_packets(&mut self, from: MemberId, subject: MemberId, flaws: Flaws) {
         match subject == self.list.me().id() {
             true => self.update_narrow(from),
-            false if flaws.contains(Flaw::LargePackets) => self.want_size_check(subject),
+            false if flaws.contains(Flaw::LargePackets) => {
+                let (now, link) = (self.ctx.now, self.senses.links.get_mut(subject));
+                link.into_iter().for_each(|link| link.quality.size.want_to_compare(now));
+            }
             false => {}
         }
     }

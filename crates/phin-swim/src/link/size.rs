@@ -57,7 +57,12 @@ impl Size {
         self.short.share().unwrap_or(0.0)
     }
 
-    /// Has the link checked, unless that was done just now.
+    /// Has the link checked, as another observer found it lost packets, unless that was done just now.
+    pub(crate) fn want_to_compare(&mut self, now: Instant) {
+        self.is_wanted |= self.checked_at.is_none_or(|at| now - at >= COMPARE_INTERVAL);
+    }
+
+    /// Has the link checked, unless that was done lately.
     pub(crate) fn want(&mut self, now: Instant) {
         self.is_wanted |= self.may_check(now);
     }
@@ -178,7 +183,9 @@ pub(crate) const NARROW_PAGE_BYTES: usize = 32 * NARROW_BYTES;
 const INTERVAL: Duration = Duration::from_secs(600);
 /// How often one is that has the flaw.
 const FLAWED_INTERVAL: Duration = Duration::from_secs(60);
-/// A report of others, or a missing answer, has a link checked no sooner than this after its last check.
+/// The flaw that another observer reports has a link checked no sooner than this after its last check.
+const COMPARE_INTERVAL: Duration = Duration::from_secs(5);
+/// A missing answer has a link checked no sooner than this after its last check.
 const MIN_INTERVAL: Duration = Duration::from_secs(30);
 /// For how long the word of a member counts that packets of full size are lost: it says so again with each check.
 const TOLD_FOR: Duration = Duration::from_secs(150);
