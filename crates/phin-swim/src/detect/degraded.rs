@@ -257,7 +257,7 @@ impl Degraded<'_> {
 
     fn review_own_link(&mut self, subject: MemberId) {
         let certainty = flawed::review(&mut self.senses.links, subject);
-        if certainty == Certainty::Unsure {
+        if self.senses.links.get(subject).is_some_and(|link| link.quality.loses_several) {
             // Pings that carry news may be too long for the path.
             self.want_size_check(subject);
         }

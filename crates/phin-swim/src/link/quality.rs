@@ -27,6 +27,8 @@ pub(crate) struct Quality {
     usual_delay: Option<Duration>,
     /// As last reviewed.
     pub(crate) flaws: Flaws,
+    /// Whether, by the same review, several probes in a row may have been too long for the path.
+    pub(crate) loses_several: bool,
     /// When the flaws were last reported to others; `None` if they know of none.
     pub(crate) told_at: Option<Instant>,
 }
@@ -139,6 +141,7 @@ impl Quality {
             (Flaw::Loss, self.lost.excess(usual.lost)),
             (Flaw::Latency, self.slow.excess(usual.late)),
         ];
+        self.loses_several = self.lost.excess(usual.lost) >= SEVERAL;
         let before = self.flaws;
         let is_found = |&(flaw, excess): &(Flaw, f64)| {
             excess >= ALARM || (excess >= CLEAR && before.contains(flaw))
@@ -161,6 +164,8 @@ impl Quality {
 const CLEAR: f64 = 4.0;
 /// From these odds on the link is probed once in each period until it is sure: after one loss if the other links lose little.
 const UNSURE: f64 = 1.5;
+/// From these odds on, more than one probe was lost in a row, or nearly.
+const SEVERAL: f64 = 2.5;
 /// A share of bad probes up to this many times that of the other links is no flaw.
 const MARGIN: f64 = 1.25;
 /// With fewer bad probes than this, no link is flawed, however good the others are.

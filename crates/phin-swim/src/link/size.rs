@@ -180,7 +180,7 @@ pub(crate) const NARROW_BYTES: usize = 640;
 /// How much of a list is sent to such a member at once, in payloads of that length.
 pub(crate) const NARROW_PAGE_BYTES: usize = 32 * NARROW_BYTES;
 /// How often a link is checked.
-const INTERVAL: Duration = Duration::from_secs(600);
+const INTERVAL: Duration = Duration::from_secs(3_600);
 /// How often one is that has the flaw.
 const FLAWED_INTERVAL: Duration = Duration::from_secs(60);
 /// The flaw that another observer reports has a link checked no sooner than this after its last check.

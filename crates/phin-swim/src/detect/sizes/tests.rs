@@ -77,7 +77,7 @@ fn links_are_checked_one_in_a_round_and_all_once_packets_are_lost_on_one() {
     let mut rooms = measured();
     review(&mut rooms);
     assert_eq!(sent(&mut rooms), [], "they are looked at for the first time");
-    rooms.at(610_000);
+    rooms.at(3_610_000);
     review(&mut rooms);
     let probes = sent(&mut rooms);
     let [(first, _), _] = probes[..] else { panic!("{probes:?}") };

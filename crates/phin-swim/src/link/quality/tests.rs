@@ -51,6 +51,15 @@ fn a_link_is_flawed_if_it_loses_far_more_than_the_others() {
 }
 
 #[test]
+fn a_single_lost_probe_says_nothing_of_its_size() {
+    for (outcomes, several) in
+        [("..x", false), ("x..x", false), ("x.x", true), ("xx", true), ("xx...", false)]
+    {
+        assert_eq!(reviewed(outcomes, 0.1).0.loses_several, several, "{outcomes}");
+    }
+}
+
+#[test]
 fn a_flawed_link_recovers_after_six_answers_and_is_probed_more_meanwhile() {
     let (mut quality, _) = reviewed("xxxxxxxxxxxxxxxxxxxxxxxx", 0.1);
     for answers in 1..=12 {

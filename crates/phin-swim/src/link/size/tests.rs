@@ -26,16 +26,16 @@ fn only_a_short_answer_without_the_long_one_speaks_against_the_link() {
 }
 
 #[test]
-fn a_link_is_checked_each_ten_minutes_and_sooner_if_there_is_a_reason() {
+fn a_link_is_checked_each_hour_and_sooner_if_there_is_a_reason() {
     use Need::{Nothing, Now, Overdue};
     let mut size = Size::default();
     // When it is looked at, whether it is flawed then, whether packets are lost on any link; what it needs.
     let steps = [
         (1_000, false, false, Nothing),
         (2_000, false, true, Now),
-        (600_999, false, false, Nothing),
-        (601_000, false, false, Overdue(Duration::ZERO)),
-        (603_000, false, false, Overdue(Duration::from_secs(2))),
+        (3_600_999, false, false, Nothing),
+        (3_601_000, false, false, Overdue(Duration::ZERO)),
+        (3_603_000, false, false, Overdue(Duration::from_secs(2))),
         (61_000, true, false, Overdue(Duration::ZERO)),
     ];
     for (millis, is_flawed, is_lost_on_any, expected) in steps {
