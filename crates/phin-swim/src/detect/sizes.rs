@@ -1,10 +1,12 @@
 //! Checks of size: whether packets of full size pass between this node and the members that it observes
 //! ([`link::size`](crate::link::size)), and what follows from that for those that it sends.
 //!
-//! Each link is checked now and then; soon, if an exchange with the member had no answer or another observer finds the flaw; and
-//! again in each round while it is not sure. A member on a link that loses packets of full size is sent shorter ones, as is one
+//! Each link is checked now and then; soon, if an exchange with the member had no answer, or another observer or the member itself
+//! finds packets lost; and again in each round while it is not sure. A member on a link that loses packets of full size is sent shorter ones, as is one
 //! that states the flaw, or reports it of its link to this node. Each probe says whether packets were lost on the link before, so
 //! both sides send shorter ones after the first.
+
+use std::time::Duration;
 
 use crate::{
     Channel, Flaw, Flaws, Instant, MemberId, Part, Payload, Peer, Silence,
@@ -16,22 +18,42 @@ use crate::{
 pub(crate) struct SizeAnswers {
     count: u32,
     counted_since: Option<Instant>,
+    /// When the observers of this node last learned that its own checks fail.
+    told_at: Option<Instant>,
 }
 
 impl Degraded<'_> {
     /// Ends the checks whose time is over.
     pub(super) fn end_size_checks(&mut self, subjects: &[MemberId]) {
-        let (now, patience) = (self.ctx.now, self.ctx.params.period);
-        for &subject in subjects {
-            let link = self.senses.links.get_mut(subject);
-            if let Some(is_lost) = link.and_then(|link| link.quality.size.end_check(now, patience))
-            {
-                self.ctx.stats.size_checks_failed += u64::from(is_lost);
-                self.update_narrow(subject);
-            }
-        }
+        subjects.iter().for_each(|&subject| self.end_size_check(subject));
         let narrow: Vec<_> = self.ctx.narrow.members().collect();
         narrow.into_iter().for_each(|id| self.update_narrow(id));
+    }
+
+    fn end_size_check(&mut self, subject: MemberId) {
+        let (now, patience) = (self.ctx.now, self.ctx.params.period);
+        let link = self.senses.links.get_mut(subject);
+        let ended = link.and_then(|link| link.quality.size.end_check(now, patience));
+        let Some(is_lost) = ended else {
+            return;
+        };
+        self.ctx.stats.size_checks_failed += u64::from(is_lost);
+        self.update_narrow(subject);
+        if is_lost {
+            self.tell_observers();
+        }
+    }
+
+    /// Packets of full size are lost between this node and a member that it observes. The path of this node may be the reason,
+    /// which only its observers can find out.
+    fn tell_observers(&mut self) {
+        if !self.ctx.now.mark_if_due(&mut self.own.size_answers.told_at, TELL_INTERVAL) {
+            return;
+        }
+        for to in self.list.peers(self.list.rings().observers(self.list.me().id())) {
+            let sequence = self.senses.pings.next_sequence();
+            self.ctx.send(to, &Part::SizeProbe { sequence, is_lost: true, padding: SHORT_PADDING });
+        }
     }
 
     /// Begins the checks that are due, unless this node has left. While it cannot judge, those under way say nothing.
@@ -89,12 +111,15 @@ impl Degraded<'_> {
     pub(super) fn follow_large_packets(&mut self, from: MemberId, subject: MemberId, flaws: Flaws) {
         match subject == self.list.me().id() {
             true => self.update_narrow(from),
-            false if flaws.contains(Flaw::LargePackets) => {
-                let (now, link) = (self.ctx.now, self.senses.links.get_mut(subject));
-                link.into_iter().for_each(|link| link.quality.size.want_to_compare(now));
-            }
+            false if flaws.contains(Flaw::LargePackets) => self.compare_size(subject),
             false => {}
         }
+    }
+
+    /// Another member found packets of full size lost to or from this one: the link to it is checked too.
+    fn compare_size(&mut self, subject: MemberId) {
+        let (now, link) = (self.ctx.now, self.senses.links.get_mut(subject));
+        link.into_iter().for_each(|link| link.quality.size.want_to_compare(now));
     }
 
     /// Answers a probe of size by as many bytes as it has. It also says whether packets of full size were lost on the link.
@@ -106,6 +131,9 @@ impl Degraded<'_> {
     ) {
         self.ctx.narrow.record_told(self.ctx.now, from.id, is_lost);
         self.update_narrow(from.id);
+        if is_lost {
+            self.compare_size(from.id);
+        }
         let (now, period) = (self.ctx.now, self.ctx.params.period);
         let answers = &mut self.own.size_answers;
         if now.mark_if_due(&mut answers.counted_since, period) {
@@ -161,6 +189,8 @@ fn padding(max_datagram_bytes: usize) -> u16 {
 
 /// The padding of a short probe: both would fit into one QUIC packet without it, and share its fate.
 const SHORT_PADDING: u16 = 100;
+/// The observers of a node whose checks fail learn of it at most this often.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
 /// How many probes are answered in a period: some 70 KB, as many as come in.
 const MAX_ANSWERS_PER_PERIOD: u32 = 64;
 

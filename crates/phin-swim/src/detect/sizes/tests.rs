@@ -88,7 +88,8 @@ fn links_are_checked_one_in_a_round_and_all_once_packets_are_lost_on_one() {
     let mut checked: Vec<_> = sent(&mut rooms).into_iter().map(|(node, _)| node).collect();
     checked.sort_unstable();
     let other = 3 - first;
-    assert_eq!(checked, [1, 1, 2, 2], "the other was never checked: it shows what is usual");
+    // The other was never checked: it shows what is usual. Both observe this node, and learn that its checks fail.
+    assert_eq!(checked, [1, 1, 1, 2, 2, 2]);
     assert_eq!(rooms.ctx.max_bytes(id(first)), 640);
     assert_eq!(rooms.ctx.max_bytes(id(other)), 1_100);
     assert_eq!((rooms.ctx.stats.size_checks, rooms.ctx.stats.size_checks_failed), (3, 1));
@@ -141,4 +142,18 @@ fn another_observer_that_finds_the_flaw_has_the_link_checked() {
     rooms.degraded().handle_flawed(id(2), id(1), version(0, 0), Flaw::LargePackets.into());
     review(&mut rooms);
     assert_eq!(sent(&mut rooms).len(), 2);
+}
+
+#[test]
+fn a_member_whose_checks_fail_is_checked() {
+    for (is_lost, checks) in [(true, 2), (false, 0)] {
+        let mut rooms = measured();
+        review(&mut rooms);
+        rooms.at(20_000);
+        let probe = (Sequence(1), SHORT_PADDING);
+        rooms.degraded().handle_size_probe((peer(1), Channel::Datagram), is_lost, probe);
+        sent(&mut rooms);
+        review(&mut rooms);
+        assert_eq!(sent(&mut rooms).iter().filter(|(node, _)| *node == 1).count(), checks);
+    }
 }
