@@ -245,8 +245,10 @@ impl Core {
         }
         if !transition.is_live() {
             self.forgotten.plan(&mut self.ctx);
-            self.detector.bereft.record_gone(self.ctx.now, &self.list, transition.id());
-            self.verdicts().weigh_signed_again();
+            if transition.is_departure() {
+                self.detector.bereft.record_gone(self.ctx.now, &self.list, transition.id());
+                self.verdicts().weigh_signed_again();
+            }
         } else if transition.is_record {
             let peer = Peer { id: transition.id(), addr: transition.after.addr() };
             self.probe().measure_if_new(peer);

@@ -133,7 +133,7 @@ pub(crate) struct Agreed {
     /// of those who spread them a majority. Only where most subjects of this node are silent, those count that it hears.
     pub(crate) able: usize,
     gone: usize,
-    /// Whether others alone are a majority of those: whoever receives their votes believes them.
+    /// Whether others alone are a majority of those. Any receiver of their votes believes them.
     is_certified: bool,
 }
 

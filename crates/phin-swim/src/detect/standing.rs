@@ -72,13 +72,20 @@ const MIN_STANDING: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{MemberState, member::record::tests::id, testing::Rooms};
+    use crate::{
+        MemberState, Source,
+        member::{
+            record::tests::{id, record, version},
+            transition::News,
+        },
+        testing::Rooms,
+    };
 
     fn at(seconds: u64) -> Instant {
         Instant::START + Duration::from_secs(seconds)
     }
 
-    /// A cluster of two hundred, and what a member that is told of their deaths remembers, and of so many others.
+    /// A cluster of two hundred in which these members died and so many others, and what a member remembers of it.
     fn without(dead: &[MemberId], others: usize) -> (Rooms, Bereft) {
         let (mut rooms, mut bereft) = (Rooms::of(200), Bereft::default());
         bereft.gone.extend(vec![at(10); others]);
@@ -112,6 +119,20 @@ mod tests {
             // One that observes on two rings stands if it did so on one of them.
             assert_eq!(found.iter().all(|id| before[dead..].contains(id)), is_rest, "{what}");
         }
+    }
+
+    #[test]
+    fn a_member_goes_once_whatever_is_said_of_it_afterwards() {
+        let mut rooms = Rooms::of(30);
+        let left = |incarnation| News::Record {
+            record: record(1, version(0, incarnation)),
+            state: MemberState::Left,
+        };
+        for news in [News::State(id(1), MemberState::Dead), left(1), left(2)] {
+            rooms.apply(news, Source::Ourselves);
+        }
+        assert_eq!(rooms.list.state(id(1)), Some(MemberState::Left));
+        assert_eq!(rooms.detector.bereft.gone.len(), 1);
     }
 
     #[test]

@@ -124,7 +124,7 @@ impl Size {
         let ended = self.under_way.take_if(|check| now - check.sent_at >= patience)?;
         self.short.push(!ended.is_answered);
         if ended.is_answered {
-            // The member is told at once, by the next check, as it may send packets of full size.
+            // The next check, at once, informs the member, which may be sending packets of full size.
             self.is_wanted |= !self.is_lost();
             self.outcomes.push(true);
         }

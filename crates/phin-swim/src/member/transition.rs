@@ -132,6 +132,11 @@ impl Transition {
             && matches!(self.after.state, MemberState::Suspect | MemberState::Dead)
     }
 
+    /// Whether the member took part before it, and no longer does.
+    pub(crate) fn is_departure(&self) -> bool {
+        self.was_live() && !self.is_live()
+    }
+
     /// Whether a member that was known died.
     pub(crate) fn is_death(&self) -> bool {
         self.was_live() && self.after.state == MemberState::Dead
