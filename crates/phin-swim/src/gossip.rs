@@ -142,6 +142,7 @@ impl Gossip<'_> {
         let is_ours = learnt_from.is_none() || is_small || is_neighbour();
         let claim = self.update(id).filter(|_| is_ours);
         if let Some((peer, claim)) = self.list.peer(id).zip(claim) {
+            self.detector.contacts.record_informed(id, self.ctx.now);
             self.ctx.send(peer, &claim);
         }
     }

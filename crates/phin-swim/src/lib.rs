@@ -153,6 +153,7 @@ pub(crate) use {
     step::{Channel, Miss, Origin, Purpose, Source, Step},
     timers::Timer,
     wire::{
-        Claim, Entry, Part, Payload, Pulse, Round, Sequence, SummaryLine, Tally, Verdict, VoteBody,
+        Claim, ClearBody, Entry, Part, Payload, Pulse, Round, Sequence, SummaryLine, Tally,
+        Verdict, VoteBody,
     },
 };

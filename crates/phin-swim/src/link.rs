@@ -58,16 +58,64 @@ pub(crate) struct LinkState {
     lone_word: Option<LoneWord>,
 }
 
-/// The word of one other member that this one lives, while nothing else shows it.
+/// The statement of another member that one lives.
 #[derive(Clone, Copy, Debug)]
+pub(crate) struct Word {
+    /// The member that heard it, as is said.
+    pub(crate) heard_by: MemberId,
+    /// The member that says so.
+    pub(crate) said_by: MemberId,
+}
+
+impl Word {
+    /// The word of a member that heard the other one itself.
+    pub(crate) const fn of(by: MemberId) -> Self {
+        Self { heard_by: by, said_by: by }
+    }
+
+    /// Whether the member that says so heard the other one itself.
+    pub(crate) fn is_first_hand(self) -> bool {
+        self.heard_by == self.said_by
+    }
+
+    /// The word that is left of this one and another if one member alone made up both of them; `None` if it takes two.
+    fn shared_with(self, other: Self) -> Option<Self> {
+        let is_in_both = |&by: &MemberId| by == other.heard_by || by == other.said_by;
+        let mut both = [self.heard_by, self.said_by].into_iter().filter(is_in_both);
+        let heard_by = both.next()?;
+        Some(Self { heard_by, said_by: both.next().unwrap_or(heard_by) })
+    }
+}
+
+/// The word of one other member that this one lives, while nothing else shows it.
+#[derive(Clone, Debug)]
 struct LoneWord {
-    by: MemberId,
+    /// The members of which any one may have made up all that was said.
+    word: Word,
     /// When it was first said.
     since: Instant,
+    /// The estimate of the link from then.
+    before: LinkEstimator,
     /// When it was last ignored, as it was said for too long.
     ignored_at: Option<Instant>,
     /// When its sender was last asked to let the member refute.
     asked_at: Option<Instant>,
+}
+
+impl LoneWord {
+    const fn new(since: Instant, word: Word, before: LinkEstimator) -> Self {
+        Self { word, since, before, ignored_at: None, asked_at: None }
+    }
+
+    /// The same with another one; `None` if it takes two members to make up both.
+    fn with(self, word: Word) -> Option<Self> {
+        Some(Self { word: self.word.shared_with(word)?, ..self })
+    }
+
+    /// Whether it was said for so long that it does not count.
+    fn is_spent(&self, now: Instant) -> bool {
+        now - self.since >= LONE_WORD_TIME
+    }
 }
 
 /// A ping and its reply, as far as the link can learn from it.
@@ -188,6 +236,17 @@ impl LinkState {
         self.without_reply >= 2
     }
 
+    /// When the member last showed that it lives: by a message of its own, or by a refutation.
+    fn shown_at(&self) -> Option<Instant> {
+        self.heard_itself.max(self.renewed_at)
+    }
+
+    /// The word of one other member, of which nothing else has shown for too long that it is true.
+    fn spent_word(&self, now: Instant) -> Option<&LoneWord> {
+        let lone_word = self.lone_word.as_ref().filter(|lone| lone.is_spent(now))?;
+        (Some(lone_word.since) > self.shown_at()).then_some(lone_word)
+    }
+
     /// A ping was answered, directly or by stream.
     pub(crate) const fn record_answered(&mut self) {
         self.without_reply = 0;
@@ -197,13 +256,13 @@ impl LinkState {
 impl Links {
     /// The expected behaviour of a link. It is seldom measured, so what all links show together counts too: no link is
     /// assumed to lose less than half of the others do, and one never measured to be as slow as the slowest.
-    fn estimate(&self, link: &LinkState) -> LinkEstimator {
+    fn estimate(&self, link: &LinkEstimator) -> LinkEstimator {
         let measured = self.links.values().map(|link| &link.estimator).filter(|l| l.samples() > 0);
         let mut losses: Vec<_> = measured.clone().map(LinkEstimator::loss).collect();
-        let is_new = link.estimator.samples() == 0;
+        let is_new = link.samples() == 0;
         // Only where it is needed: each round trip takes an exponential.
         let slowest = is_new.then(|| measured.filter_map(LinkEstimator::round_trip).max());
-        let estimate = slowest.flatten().map_or_else(|| link.estimator.clone(), LinkEstimator::new);
+        let estimate = slowest.flatten().map_or_else(|| link.clone(), LinkEstimator::new);
         if losses.is_empty() {
             return estimate;
         }
@@ -214,15 +273,18 @@ impl Links {
 
     /// The expected behaviour of the link to a member, if it was ever pinged.
     pub(crate) fn estimate_of(&self, id: MemberId) -> Option<LinkEstimator> {
-        self.links.get(&id).map(|link| self.estimate(link))
+        self.links.get(&id).map(|link| self.estimate(&link.estimator))
     }
 
-    /// The phi of pings of a member, sent at these moments, that have no reply.
+    /// The phi of pings of a member, sent at these moments, that have no reply. Once the word of one other member is spent,
+    /// the losses that it stood for are left out: they may have been the silence of the member.
     pub(crate) fn evidence(&self, now: Instant, id: MemberId, sent: &[Instant]) -> Evidence {
         let mut evidence = Evidence::default();
         if !sent.is_empty()
-            && let Some(link) = self.estimate_of(id)
+            && let Some(link) = self.links.get(&id)
         {
+            let spent_word = link.spent_word(now);
+            let link = self.estimate(spent_word.map_or(&link.estimator, |lone| &lone.before));
             sent.iter().for_each(|&sent_at| evidence.record(link.weight(now - sent_at)));
         }
         evidence
@@ -386,33 +448,39 @@ impl Links {
 
     /// Whether another member's word that this one lives counts. If nobody else has said so for a while, and the member
     /// itself was not heard nor renewed its record, the word may be a lie that hides a death.
-    pub(crate) fn takes_word_of(&mut self, now: Instant, id: MemberId, by: MemberId) -> bool {
+    pub(crate) fn takes_word(&mut self, now: Instant, id: MemberId, word: Word) -> bool {
         let Some(link) = self.links.get_mut(&id) else {
             return true;
         };
-        let evidence = link.heard_itself.max(link.renewed_at);
-        let lone_word = link.lone_word.filter(|word| word.by == by && Some(word.since) > evidence);
-        let fresh = LoneWord { by, since: now, ignored_at: None, asked_at: None };
-        let word = link.lone_word.insert(lone_word.unwrap_or(fresh));
-        let is_taken = now - word.since < LONE_WORD_TIME;
-        if !is_taken {
-            word.ignored_at = Some(now);
-        }
+        let shown_at = link.shown_at();
+        let lone_word = link.lone_word.take().filter(|lone| Some(lone.since) > shown_at);
+        let fresh = || LoneWord::new(now, word, link.estimator.clone());
+        let lone_word = lone_word.and_then(|lone| lone.with(word)).unwrap_or_else(fresh);
+        let is_taken = !lone_word.is_spent(now);
+        let ignored_at = if is_taken { lone_word.ignored_at } else { Some(now) };
+        link.lone_word = Some(LoneWord { ignored_at, ..lone_word });
         is_taken
     }
 
     /// Another member says that this one lives, and has not shown it.
     pub(crate) fn record_unproved(&mut self, now: Instant, id: MemberId, by: MemberId) {
         if let Some(link) = self.links.get_mut(&id) {
-            let asked_at = link.lone_word.and_then(|word| word.asked_at);
-            link.lone_word = Some(LoneWord { by, since: now, ignored_at: Some(now), asked_at });
+            let asked_at = link.lone_word.as_ref().and_then(|lone| lone.asked_at);
+            let fresh = LoneWord::new(now, Word::of(by), link.estimator.clone());
+            link.lone_word = Some(LoneWord { ignored_at: Some(now), asked_at, ..fresh });
         }
     }
 
-    /// Whether another member's word that this one lives was ignored since then.
-    pub(crate) fn is_contested(&self, id: MemberId, since: Instant) -> bool {
-        let word = self.links.get(&id).and_then(|link| link.lone_word);
-        word.and_then(|word| word.ignored_at).is_some_and(|at| at >= since)
+    /// Whether nothing shows that a member lives but the word of one other member, which was said for too long.
+    pub(crate) fn is_word_spent(&self, now: Instant, id: MemberId) -> bool {
+        self.links.get(&id).is_some_and(|link| link.spent_word(now).is_some())
+    }
+
+    /// Whether another member's word that this one lives was ignored since then, or would be now.
+    pub(crate) fn is_contested(&self, now: Instant, id: MemberId, since: Instant) -> bool {
+        let lone_word = self.links.get(&id).and_then(|link| link.lone_word.as_ref());
+        let ignored_at = lone_word.and_then(|lone| lone.ignored_at);
+        ignored_at.is_some_and(|at| at >= since) || self.is_word_spent(now, id)
     }
 
     /// The only other member that says that this one lives, if it is to be asked again, after this interval, to let it refute.
@@ -422,8 +490,10 @@ impl Links {
         id: MemberId,
         interval: Duration,
     ) -> Option<MemberId> {
-        let word = self.links.get_mut(&id)?.lone_word.as_mut()?;
-        now.mark_if_due(&mut word.asked_at, interval).then_some(word.by)
+        let link = self.links.get_mut(&id)?;
+        let shown_at = link.shown_at();
+        let lone_word = link.lone_word.as_mut().filter(|lone| Some(lone.since) > shown_at)?;
+        now.mark_if_due(&mut lone_word.asked_at, interval).then_some(lone_word.word.heard_by)
     }
 
     /// The longest stall that a member said it measured in itself lately.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Claim, Entry, Generation, Instant, JoinRefusal, Keys, Member, MemberId, MemberState,
+    Claim, ClearBody, Entry, Generation, Instant, JoinRefusal, Keys, Member, MemberId, MemberState,
     MembershipList, Part, Payload, Pulse, Round, Sequence, Silence, Swim, Tally, Template, Verdict,
     VoteBody,
     wire::{BUCKETS, Fingerprint, decode},
@@ -39,6 +39,7 @@ pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Mess
     let silent_for = Duration::from_millis(1_100);
     let tally = Tally { phi: 6.2, silent_for, silence: Silence::Silent, attempts: 4 };
     let vote = VoteBody { subject, version, is_accusation: true, is_observer: true, tally };
+    let clear = ClearBody { subject, version, age: silent_for, heard_by: None };
     let target = subject;
     let lines = core.core.list.summary(1);
     let ids = lines.iter().map(|line| line.id).collect();
@@ -59,7 +60,7 @@ pub fn messages(core: &Swim, by: MemberId, subject: MemberId) -> Option<Vec<Mess
         ("leave", Part::Leave { sequence }),
         ("leave ack", Part::LeaveAck { sequence }),
         ("vote", Part::Vote(vote)),
-        ("clear", Part::Clear { subject, version, age: silent_for }),
+        ("clear", Part::Clear(clear)),
         ("abstain", Part::Abstain { subject, version }),
     ];
     Some(parts.into_iter().map(|(name, part)| Message { name, part }).collect())

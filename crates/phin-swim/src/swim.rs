@@ -506,9 +506,7 @@ impl Core {
             }
             Part::Challenge(nonce) => self.life_signs().handle_challenge(from, nonce),
             Part::Proof(proof) => self.life_signs().handle_proof(from.id, proof),
-            Part::Clear { subject, version, age } => {
-                self.life_signs().handle_clear(from, subject, version, age);
-            }
+            Part::Clear(clear) => self.life_signs().handle_clear(from, clear),
             Part::Abstain { subject, version } => {
                 self.detect().handle_abstain(from.id, subject, version);
             }

@@ -9,7 +9,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::{
-    Config, Instant, Member, MemberId, MemberState, Output, Peer, Silence, Vote,
+    ClearBody, Config, Instant, Member, MemberId, MemberState, Output, Peer, Silence, Version,
+    Vote,
     config::Params,
     core::Core,
     ctx::{Ctx, Effect},
@@ -181,6 +182,11 @@ pub(crate) fn member(node: u8, state: MemberState, since: u64) -> Member {
 }
 
 /// A vote of this observer, of phi 3, on a silence since then.
+/// The statement that its sender, or another node, heard node 1 half a second ago.
+pub(crate) fn clear(version: Version, heard_by: Option<u8>) -> ClearBody {
+    ClearBody { subject: id(1), version, age: ms(500), heard_by: heard_by.map(id) }
+}
+
 pub(crate) fn vote(observer: u8, since: u64, silence: Silence) -> Vote {
     Vote { observer: id(observer), phi: 3.0, silent_since: at(since), silence, attempts: 3 }
 }

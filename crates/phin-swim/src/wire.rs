@@ -24,8 +24,8 @@ pub(crate) use self::{
     codec::{EntryBody, decode},
     error::DecodeError,
     part::{
-        Answer, Claim, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody, LeadAnswer,
-        LeadAsk, LeadRelease, Part, PublicationLine, PublicationRange, Pulse, QueryAsk,
+        Answer, Claim, ClearBody, Content, DataChange, DataLine, Delta, Entry, FailingLinkBody,
+        LeadAnswer, LeadAsk, LeadRelease, Part, PublicationLine, PublicationRange, Pulse, QueryAsk,
         QueryReplies, SentBody, SummaryLine, Tally, Verdict, VoteBody,
     },
     payload::Payload,

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    MemberId, Part, Peer, SignedVotes, Tally, Version, VoteBody,
+    ClearBody, MemberId, Part, Peer, SignedVotes, Tally, Version, VoteBody,
     detect::{
         case::{Case, SentVote, Stage},
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
@@ -252,7 +252,8 @@ impl Detect<'_> {
         let me = self.list.me();
         if body.subject == me.id() {
             let (subject, version, age) = (me.id(), me.version(), Duration::ZERO);
-            self.ctx.send(from, &Part::Clear { subject, version, age });
+            let clear = ClearBody { subject, version, age, heard_by: None };
+            self.ctx.send(from, &Part::Clear(clear));
             return true;
         }
         match self.list.get(body.subject).map(|known| (known.version(), known.state)) {
@@ -277,11 +278,14 @@ impl Detect<'_> {
         let (now, VoteBody { subject, version, tally, .. }) = (self.ctx.now, *body);
         let silent_since = now.saturating_sub(tally.silent_for);
         let heard_at = self.view().heard_at(subject);
-        let heard_at = heard_at.filter(|&heard| heard > silent_since);
-        if let Some(heard_at) = heard_at {
-            self.ctx.send(from, &Part::Clear { subject, version, age: now - heard_at });
-        }
-        heard_at.is_some()
+        let Some(heard_at) = heard_at.filter(|&heard| heard > silent_since) else {
+            return false;
+        };
+        let is_heard_itself = self.view().heard_itself_at(subject) > Some(silent_since);
+        let heard_by = self.senses.links.reached_by(subject).filter(|_| !is_heard_itself);
+        let clear = ClearBody { subject, version, age: now - heard_at, heard_by };
+        self.ctx.send(from, &Part::Clear(clear));
+        true
     }
 
     /// Keeps a vote of an observer, and notes that it collects votes if it accuses. Returns whether the case is open.

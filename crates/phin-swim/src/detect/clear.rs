@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
-    Ctx, Instant, MemberId, MemberState, MembershipList, Part, Peer, Purpose, Step, Version,
+    ClearBody, Ctx, Instant, MemberId, MemberState, MembershipList, Part, Peer, Purpose, Step,
     detect::{case::Stage, detector::Detector, reports::Outcome, view::View},
+    link::Word,
     newcomers::Newcomers,
     senses::Senses,
 };
@@ -26,53 +27,58 @@ impl LifeSigns<'_> {
     /// A message came from the member itself, or its reply to what was sent at `at`.
     pub(crate) fn record_heard(&mut self, id: MemberId, at: Instant) {
         self.senses.links.record_heard_itself(id, at);
-        self.record_alive(id, at);
+        self.record_alive(id, at, self.list.me().id());
         self.newcomers.meet(self.ctx, self.list, id);
     }
 
-    /// A member was alive at `at`, as it showed itself or as a helper found: what it did not answer before was lost on
-    /// the way.
-    pub(crate) fn record_alive(&mut self, id: MemberId, at: Instant) {
+    /// A member was alive at `at`, as this node or a helper heard: what it did not answer before was lost on the way.
+    pub(crate) fn record_alive(&mut self, id: MemberId, at: Instant, heard_by: MemberId) {
         self.senses.links.record_heard(id, at);
         self.own.contacts.record_heard(id, at);
         self.own.pending.record_alive(id, at);
-        self.void_evidence(id, at, id);
+        let said_by = self.list.me().id();
+        self.void_evidence(id, at, Word { heard_by, said_by });
     }
 
     /// Whether this member's statement that another one lives counts.
-    pub(crate) fn takes_word_of(&mut self, id: MemberId, by: MemberId) -> bool {
-        let is_taken = self.senses.links.takes_word_of(self.ctx.now, id, by);
+    pub(crate) fn takes_word(&mut self, id: MemberId, word: Word) -> bool {
+        let is_taken = self.senses.links.takes_word(self.ctx.now, id, word);
         self.ctx.stats.lone_words_ignored += u64::from(!is_taken);
         is_taken
     }
 
-    /// A member heard from one that this node suspects: whatever this node has against it from before that is void.
-    pub(crate) fn handle_clear(
-        &mut self,
-        from: Peer,
-        subject: MemberId,
-        version: Version,
-        age: Duration,
-    ) {
+    /// A member that this node suspects was heard: whatever this node has against it from before that is void.
+    pub(crate) fn handle_clear(&mut self, from: Peer, clear: ClearBody) {
+        let ClearBody { subject, version, age, heard_by } = clear;
         let until = self.ctx.now.saturating_sub(age);
         let is_current = self.list.get(subject).is_some_and(|known| known.version() == version);
-        if is_current && (from.id == subject || self.takes_clear(from, subject, until)) {
-            self.void_evidence(subject, until, from.id);
+        let by_another = Word { heard_by: heard_by.unwrap_or(from.id), said_by: from.id };
+        let is_itself = from.id == subject;
+        let word = if is_itself { Word::of(self.list.me().id()) } else { by_another };
+        if is_current && (is_itself || self.takes_clear(from, subject, (until, word))) {
+            self.void_evidence(subject, until, word);
             self.own.cases.answer(subject, from.id);
         }
     }
 
     /// Accepts another member's statement that the subject was alive at `until`, if it counts.
-    fn takes_clear(&mut self, from: Peer, subject: MemberId, until: Instant) -> bool {
+    fn takes_clear(
+        &mut self,
+        from: Peer,
+        subject: MemberId,
+        (until, word): (Instant, Word),
+    ) -> bool {
         let may_clear = self.may_clear(from.id, subject);
         self.ctx.stats.unasked_answers += u64::from(!may_clear);
         if may_clear && self.needs_proof() {
             self.doubt(from, subject, until);
             return false;
         }
-        let is_taken = may_clear && self.takes_word_of(subject, from.id);
+        let is_taken = may_clear && self.takes_word(subject, word);
         if is_taken {
             self.senses.pings.record_lost(&mut self.senses.links, subject, until);
+        }
+        if is_taken && word.is_first_hand() {
             self.senses.links.record_reached_by(subject, from.id);
         }
         is_taken
@@ -91,45 +97,47 @@ impl LifeSigns<'_> {
             || view.voters(subject).contains(&from)
     }
 
-    /// This member states that the subject was alive at `until`: older evidence against it is void.
-    pub(crate) fn void_evidence(&mut self, subject: MemberId, until: Instant, by: MemberId) {
+    /// The subject was alive at `until`, as this node or another member heard: older evidence against it is void.
+    pub(crate) fn void_evidence(&mut self, subject: MemberId, until: Instant, word: Word) {
         self.senses.links.record_known_alive(subject, until);
         let Some(case) = self.own.cases.get_mut(subject) else {
             return;
         };
         let (silent_since, concerned) = (case.silent_since(), case.concerned());
         let (is_news, version, stage) = (case.void(until), case.version, case.stage);
+        let me = self.list.me().id();
+        let by_another = Some(word.heard_by).filter(|&by| by != me);
         if case.is_empty() {
             let lasted = silent_since.map_or(Duration::ZERO, |since| until.saturating_since(since));
-            self.end_cleared(subject, by, lasted);
+            self.end_cleared(subject, by_another, lasted);
         }
-        // Those that suspect it too learn at once, from the member that heard it first. Where it voids nothing here, it is
-        // not passed on: accusers would relay it among each other for ever.
+        // Those that suspect it too learn at once, from the member that heard it first. A word that voids nothing here is not
+        // passed on, as accusers would relay it among each other for ever, nor one that was passed on already: each node
+        // vouches for the origin that it names.
         let was_accused = stage == Stage::Accused;
-        if by == subject || (was_accused && is_news) {
+        if word.said_by == me || (was_accused && is_news && word.is_first_hand()) {
             // Those that were asked to vote may still be about to.
             let asked = self.list.rings().observers(subject).into_iter().filter(|_| was_accused);
-            let concerned = concerned.into_iter().chain(asked).filter(|&id| id != by).collect();
-            self.send_clear(
-                concerned,
-                &Part::Clear { subject, version, age: self.ctx.now - until },
-            );
+            let concerned = concerned.into_iter().chain(asked);
+            let concerned = concerned.filter(|&id| id != word.said_by && id != me).collect();
+            let age = self.ctx.now - until;
+            let clear = ClearBody { subject, version, age, heard_by: by_another };
+            self.send_clear(concerned, &Part::Clear(clear));
         }
     }
 
     /// Nothing is left against a member: its case is closed.
-    fn end_cleared(&mut self, subject: MemberId, by: MemberId, lasted: Duration) {
-        self.own.close_case(self.ctx.now, subject, Outcome::Cleared { by });
+    fn end_cleared(&mut self, subject: MemberId, by: Option<MemberId>, lasted: Duration) {
+        let outcome = Outcome::Cleared { by: by.unwrap_or(subject) };
+        self.own.close_case(self.ctx.now, subject, outcome);
         self.senses.links.record_silence_ended(self.ctx.now, subject, lasted);
-        if by != subject {
+        if by.is_some() {
             self.ask_to_refute(subject);
         }
     }
 
     fn send_clear(&mut self, receivers: BTreeSet<MemberId>, clear: &Part) {
-        let me = self.list.me().id();
-        let receivers = receivers.into_iter().filter(|&id| id != me);
-        for peer in receivers.filter_map(|id| self.list.peer(id)) {
+        for peer in receivers.into_iter().filter_map(|id| self.list.peer(id)) {
             self.ctx.send(peer, clear);
         }
     }

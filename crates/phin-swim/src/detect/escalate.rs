@@ -75,7 +75,7 @@ fn escalation(case: &Case, found: Findings) -> Escalation {
 /// How long after the present one the next ping of a silent subject is sent.
 fn retry_gap(case: &Case, view: View<'_>, subject: MemberId, phi: f64) -> Duration {
     // That this link fails is known, and nobody who reaches the member doubts it.
-    let is_known = view.own_failing_link(subject).is_some() && case.accusers.is_empty();
+    let is_known = view.is_left_to_others(subject) && case.accusers.is_empty();
     let gap = match is_known {
         true => view.params.pause_tolerance * 4,
         false => evidence_gap(case, view, view.early_for(subject), phi),

@@ -34,20 +34,10 @@ pub(crate) enum Judgement {
     /// This node receives again: what it missed while it did not says nothing of the member.
     StartAgain,
     /// Not yet; look again then.
-    Wait(Instant, Obstacle),
+    Wait(Instant),
     /// The member is suspect; a verdict may be due then.
-    Suspect(Instant, Obstacle),
+    Suspect(Instant),
     Dead(Vec<Vote>),
-}
-
-/// The only reason that prevents a verdict.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Obstacle {
-    /// Evidence or time is lacking.
-    Evidence,
-    /// A single member states that the subject lives, which is no longer enough. It is asked to let the subject
-    /// refute.
-    LoneWord,
 }
 
 /// The votes on a member, and everything that says how long they have to wait.
@@ -161,7 +151,8 @@ fn weigh(
         able,
         silence,
         silent_since,
-        is_contested: silence != Silence::Gone && view.links.is_contested(subject, silent_since),
+        is_contested: silence != Silence::Gone
+            && view.links.is_contested(view.now, subject, silent_since),
         has_own_evidence: !view.needs_signatures() || conclusion(case, view, subject).is_some(),
         pause: view.params.pause_tolerance,
         stall: view.links.advertised_stall(subject).max(view.health.longest_stall()),
@@ -221,16 +212,14 @@ pub(crate) fn tolerance(
 fn decide(now: Instant, weighed: Weighed) -> Judgement {
     let phi = weighed.phi();
     let (suspect_at, is_certain) = (weighed.suspect_at(phi), phi >= weighed.threshold);
-    let dead_at = weighed.dead_at(suspect_at);
+    let dead_at = weighed.dead_at(suspect_at.max(now));
     if is_certain && weighed.has_own_evidence && now >= dead_at {
         return Judgement::Dead(weighed.votes);
     }
-    let is_due = is_certain && now >= weighed.time_over_at();
-    let obstacle = if is_due { Obstacle::LoneWord } else { Obstacle::Evidence };
     match weighed.state == MemberState::Alive {
-        true if now >= suspect_at => Judgement::Suspect(dead_at, obstacle),
-        true => Judgement::Wait(suspect_at.min(dead_at), obstacle),
-        false => Judgement::Wait(dead_at, obstacle),
+        true if now >= suspect_at => Judgement::Suspect(dead_at),
+        true => Judgement::Wait(suspect_at.min(dead_at)),
+        false => Judgement::Wait(dead_at),
     }
 }
 
@@ -298,12 +287,14 @@ impl Detect<'_> {
                 self.own.cases.close(subject);
                 self.verify(subject);
             }
-            Judgement::Wait(until, obstacle) => {
-                self.ask_lone_witness(subject, obstacle);
+            Judgement::Wait(until) => {
+                if self.list.state(subject) == Some(MemberState::Suspect) {
+                    self.ask_lone_witness(subject);
+                }
                 self.judge_again(subject, until);
             }
-            Judgement::Suspect(dead_at, obstacle) => {
-                self.ask_lone_witness(subject, obstacle);
+            Judgement::Suspect(dead_at) => {
+                self.ask_lone_witness(subject);
                 declare(self.ctx, subject, MemberState::Suspect);
                 self.judge_again(subject, dead_at);
             }
@@ -329,13 +320,11 @@ impl Detect<'_> {
         self.judge(subject);
     }
 
-    /// Asks the only other member that says that this one lives to let it refute, as it may be the only one that reaches it.
-    fn ask_lone_witness(&mut self, subject: MemberId, obstacle: Obstacle) {
+    /// Asks the only other member that says that this one lives to let it refute in time, as it may be the only one that
+    /// reaches it.
+    fn ask_lone_witness(&mut self, subject: MemberId) {
         let (now, interval) = (self.ctx.now, self.ctx.params.pause_tolerance / 4);
-        let by = match obstacle {
-            Obstacle::LoneWord => self.senses.links.lone_witness(now, subject, interval),
-            Obstacle::Evidence => None,
-        };
+        let by = self.senses.links.lone_witness(now, subject, interval);
         let peer = by.and_then(|by| self.list.peer(by));
         let version = self.list.get(subject).map(|member| member.version());
         if let Some((peer, version)) = peer.zip(version) {
@@ -404,11 +393,10 @@ mod tests {
             |millis| Weighed { stall: Duration::from_millis(millis), ..weighed(majority()) };
         let hung = Weighed { others_asked_at: asked, ..weighed(majority()) };
         let gone = Weighed { silence: Silence::Gone, ..hung.clone() };
-        let wait = |millis| Judgement::Wait(at(millis), Obstacle::Evidence);
-        let to_suspect = |millis| Judgement::Suspect(at(millis), Obstacle::Evidence);
+        let wait = |millis| Judgement::Wait(at(millis));
+        let to_suspect = |millis| Judgement::Suspect(at(millis));
         let contested = Weighed { is_contested: true, ..weighed(majority()) };
         let accused = Weighed { state: suspect, in_state_since: at(10_200), ..contested.clone() };
-        let lone_word = Obstacle::LoneWord;
         let dead = Judgement::Dead(majority());
         // The evidence, the moment, and the judgement.
         let cases = [
@@ -437,9 +425,10 @@ mod tests {
             ),
             ("others were asked late", hung.clone(), 11_069, to_suspect(11_070)),
             ("they have answered", hung, 11_070, dead.clone()),
-            ("another says it lives", contested.clone(), 10_999, to_suspect(11_800)),
-            ("that alone is left", contested, 11_000, Judgement::Suspect(at(11_800), lone_word)),
-            ("it may refute", accused.clone(), 11_799, Judgement::Wait(at(11_800), lone_word)),
+            ("another says it lives", contested.clone(), 10_199, wait(10_200)),
+            ("never suspected", contested.clone(), 12_500, to_suspect(14_100)),
+            ("it may refute in time", contested, 10_200, to_suspect(11_800)),
+            ("it may refute", accused.clone(), 11_799, wait(11_800)),
             ("it did not", accused, 11_800, dead.clone()),
             ("a process that is gone has no answer to wait for", gone, 11_000, dead),
         ];

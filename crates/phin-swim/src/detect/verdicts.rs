@@ -66,7 +66,13 @@ impl Verdicts<'_> {
         // A claim about another version, or one that is known already, changes nothing, so it is not passed on either.
         let known = self.state_claimed(claim);
         if known != Some(MemberState::Alive) {
-            return self.note_repeated(source, subject, known == Some(MemberState::Suspect));
+            let is_repeated = known == Some(MemberState::Suspect);
+            self.note_repeated(source, subject, is_repeated);
+            // This node may be the only one that reaches it.
+            let lately = self.ctx.now.saturating_sub(self.ctx.params.pause_tolerance * 2);
+            let is_heard = self.senses.links.heard_itself_at(subject).flatten() > Some(lately);
+            let peer = self.list.peer(subject).filter(|_| is_repeated && is_heard);
+            return peer.into_iter().for_each(|peer| self.inform_accused(peer));
         }
         // A member that refuted several times lately is alive: one more claim against it is ignored.
         if self.own.hearsay.is_worn_out(self.ctx.now, subject) {

@@ -255,6 +255,7 @@ impl<'a> View<'a> {
     pub(crate) fn is_left_to_others(self, subject: MemberId) -> bool {
         let alive_at = self.links.known_alive_at(subject);
         self.own_failing_link(subject).is_some()
+            && !self.links.is_word_spent(self.now, subject)
             && alive_at.is_some_and(|alive_at| self.now - alive_at < self.turn() * 2)
     }
 

@@ -78,47 +78,75 @@ fn an_overdue_reply_counts_as_no_more_than_twice_what_was_waited_for() {
 fn the_word_of_one_other_member_counts_for_ten_seconds_unless_the_member_shows_itself() {
     #[derive(Debug)]
     enum Shown {
-        Word(u8, bool),
+        Said(u8, bool),
+        /// By the first, as the second one says.
+        PassedOn(u8, u8, bool),
         Itself,
         Renewed,
     }
-    use Shown::{Itself, Renewed, Word};
+    use Shown::{Itself, PassedOn, Renewed, Said};
     // For each case, the time of each event: the statement of a node, and whether it counts.
-    let cases: [&[(u64, Shown)]; 5] = [
+    let cases: [&[(u64, Shown)]; 8] = [
         &[
-            (0, Word(2, true)),
-            (9_999, Word(2, true)),
-            (10_000, Word(2, false)),
-            (30_000, Word(2, false)),
+            (0, Said(2, true)),
+            (9_999, Said(2, true)),
+            (10_000, Said(2, false)),
+            (30_000, Said(2, false)),
         ],
         &[
-            (0, Word(2, true)),
-            (9_000, Word(3, true)),
-            (18_999, Word(3, true)),
-            (19_000, Word(3, false)),
+            (0, Said(2, true)),
+            (9_000, Said(3, true)),
+            (18_999, Said(3, true)),
+            (19_000, Said(3, false)),
         ],
         &[
-            (0, Word(2, true)),
+            (0, Said(2, true)),
             (9_000, Itself),
-            (10_000, Word(2, true)),
-            (19_999, Word(2, true)),
-            (20_000, Word(2, false)),
+            (10_000, Said(2, true)),
+            (19_999, Said(2, true)),
+            (20_000, Said(2, false)),
         ],
-        &[(0, Word(2, true)), (9_000, Renewed), (10_000, Word(2, true))],
+        &[(0, Said(2, true)), (9_000, Renewed), (10_000, Said(2, true))],
+        // Those that pass on the word of one say no more than that one.
+        &[
+            (0, Said(2, true)),
+            (5_000, PassedOn(2, 3, true)),
+            (9_999, PassedOn(2, 4, true)),
+            (10_000, PassedOn(2, 3, false)),
+            (11_000, Said(3, true)),
+        ],
+        // Nor does one that names others.
+        &[
+            (0, PassedOn(3, 2, true)),
+            (5_000, PassedOn(4, 2, true)),
+            (9_999, PassedOn(2, 5, true)),
+            (10_000, Said(2, false)),
+        ],
+        &[
+            (0, PassedOn(2, 4, true)),
+            (9_000, PassedOn(3, 5, true)),
+            (18_000, PassedOn(2, 4, true)),
+            (27_000, PassedOn(3, 4, true)),
+        ],
         // Two that alternate are not alone.
         &[
-            (0, Word(2, true)),
-            (9_000, Word(3, true)),
-            (18_000, Word(2, true)),
-            (27_000, Word(3, true)),
+            (0, Said(2, true)),
+            (9_000, Said(3, true)),
+            (18_000, Said(2, true)),
+            (27_000, Said(3, true)),
         ],
     ];
     for case in cases {
         let mut links = links(&[(1, 0)]);
         for (millis, shown) in case {
             match *shown {
-                Word(by, counts) => {
-                    let found = links.takes_word_of(at(*millis), id(1), id(by));
+                Said(by, counts) => {
+                    let found = links.takes_word(at(*millis), id(1), Word::of(id(by)));
+                    assert_eq!(found, counts, "{millis} of {case:?}");
+                }
+                PassedOn(heard_by, said_by, counts) => {
+                    let word = Word { heard_by: id(heard_by), said_by: id(said_by) };
+                    let found = links.takes_word(at(*millis), id(1), word);
                     assert_eq!(found, counts, "{millis} of {case:?}");
                 }
                 Itself => links.record_heard_itself(id(1), at(*millis)),
@@ -126,25 +154,51 @@ fn the_word_of_one_other_member_counts_for_ten_seconds_unless_the_member_shows_i
             }
         }
     }
-    assert!(links(&[]).takes_word_of(at(0), id(1), id(2)), "of one that is not pinged");
+    assert!(links(&[]).takes_word(at(0), id(1), Word::of(id(2))), "of one that is not pinged");
 }
 
 #[test]
 fn a_member_is_contested_once_a_lone_word_is_ignored_and_its_sender_asked_now_and_then() {
     let mut links = links(&[(1, 0)]);
     assert_eq!(links.lone_witness(at(0), id(1), ms(250)), None);
-    // When node 2 says that node 1 lives, and whether that is contested since 10 s.
-    for (millis, is_contested) in [(0, false), (9_999, false), (10_000, true), (12_000, true)] {
-        links.takes_word_of(at(millis), id(1), id(2));
-        assert_eq!(links.is_contested(id(1), at(10_000)), is_contested, "{millis}");
+    let is_contested = |links: &Links, now, since| links.is_contested(at(now), id(1), at(since));
+    // When node 2 says that node 1 lives, if it does, and whether that is contested then.
+    for (millis, is_said, expected) in [
+        (0, true, false),
+        (9_999, true, false),
+        (10_000, false, true),
+        (12_000, true, true),
+        (12_001, false, true),
+    ] {
+        if is_said {
+            links.takes_word(at(millis), id(1), Word::of(id(2)));
+        }
+        assert_eq!(is_contested(&links, millis, 10_000), expected, "{millis}");
     }
-    assert!(!links.is_contested(id(1), at(12_001)), "not since then");
     let asked = [13_000, 13_249, 13_250, 13_251];
     let asked = asked.map(|millis| links.lone_witness(at(millis), id(1), ms(250)));
     assert_eq!(asked, [Some(id(2)), None, Some(id(2)), None]);
     links.record_heard_itself(id(1), at(14_000));
-    links.takes_word_of(at(14_001), id(1), id(2));
-    assert!(!links.is_contested(id(1), at(10_000)), "the member showed itself");
+    links.takes_word(at(14_001), id(1), Word::of(id(2)));
+    assert!(!is_contested(&links, 14_001, 10_000), "the member showed itself");
+    links.record_unproved(at(15_000), id(1), id(2));
+    assert!(is_contested(&links, 15_000, 15_000), "it has not shown what is said");
+    assert!(!is_contested(&links, 15_002, 15_001), "not since then");
+}
+
+#[test]
+fn what_was_lost_on_the_word_of_one_other_member_says_nothing_of_the_link_once_that_word_is_spent()
+{
+    let mut links = links(&[(1, 20), (2, 20), (3, 20)]);
+    let phi =
+        |links: &Links, millis| links.evidence(at(millis), id(1), &[at(millis - 1_000)]).phi();
+    let healthy = phi(&links, 5_000);
+    links.takes_word(at(5_000), id(1), Word::of(id(2)));
+    (0..9).for_each(|_| links.get_mut(id(1)).unwrap().estimator.record_miss());
+    assert!(phi(&links, 14_999) < healthy / 2.0, "it is the link that loses");
+    assert_eq!(phi(&links, 15_000), healthy);
+    links.record_heard_itself(id(1), at(15_000));
+    assert!(phi(&links, 16_000) < healthy / 2.0, "the word was true");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use rand::seq::SliceRandom;
 use crate::{
     Ctx, Generation, Instant, MemberId, MembershipList, Part, Peer, Sequence, Stats, Timer,
     detect::{clear::LifeSigns, rules::Detect, view::View},
+    link::Word,
     probe::pings::{Helped, Ping, Pings},
 };
 
@@ -92,7 +93,7 @@ impl LifeSigns<'_> {
     /// A helper says that it reached this member. Where votes are to be signed, the signature of the member follows.
     fn hear_of(&mut self, by: MemberId, sequence: Sequence, (target, at): (MemberId, Instant)) {
         let needs_proof = self.needs_proof();
-        if needs_proof || self.takes_word_of(target, by) {
+        if needs_proof || self.takes_word(target, Word::of(by)) {
             self.senses.health.forgive_silent_helper();
             self.senses.pings.forgive_helpers(sequence);
             if !needs_proof {
@@ -105,11 +106,7 @@ impl LifeSigns<'_> {
     pub(crate) fn record_reached(&mut self, target: MemberId, by: MemberId, at: Instant) {
         self.senses.links.record_reached_by(target, by);
         self.senses.pings.record_lost(&mut self.senses.links, target, at);
-        let was_open = self.own.cases.is_open(target);
-        self.record_alive(target, at);
-        if was_open && !self.own.cases.is_open(target) {
-            self.ask_to_refute(target);
-        }
+        self.record_alive(target, at, by);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, io::Cursor, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use super::{
-    BUCKETS, DataChange, DecodeError, Delta, Entry, LeadAnswer, LeadAsk, Part, QueryAsk,
+    BUCKETS, ClearBody, DataChange, DecodeError, Delta, Entry, LeadAnswer, LeadAsk, Part, QueryAsk,
     QueryReplies, Sequence, Verdict, WIRE_VERSION,
     bytes::{AtMost, Blob, Bytes},
     field::{self, Age, Votes},
@@ -128,7 +128,12 @@ impl Part {
             Self::SignedVote(vote, signed) => write(out, 39, (vote, signed)),
             Self::Challenge(nonce) => write(out, 42, nonce),
             Self::Proof(proof) => write(out, 41, proof),
-            Self::Clear { subject, version, age } => write(out, 17, (subject, version, Age(*age))),
+            Self::Clear(ClearBody { subject, version, age, heard_by: None }) => {
+                write(out, 17, (subject, version, Age(*age)))
+            }
+            Self::Clear(ClearBody { subject, version, age, heard_by: Some(by) }) => {
+                write(out, 52, (subject, version, Age(*age), by))
+            }
             Self::Abstain { subject, version } => write(out, 18, (subject, version)),
             Self::Forget(claim) => write(out, 19, claim),
             Self::Failing { subject, version, links } => write(out, 20, (subject, version, links)),
@@ -215,7 +220,12 @@ fn decode_part(
         14 => read(input, |sequence| Part::Leave { sequence }),
         15 => read(input, |sequence| Part::LeaveAck { sequence }),
         16 => read(input, Part::Vote),
-        17 => read(input, |(subject, version, Age(age))| Part::Clear { subject, version, age }),
+        17 => read(input, |(subject, version, Age(age))| {
+            Part::Clear(ClearBody { subject, version, age, heard_by: None })
+        }),
+        52 => read(input, |(subject, version, Age(age), by)| {
+            Part::Clear(ClearBody { subject, version, age, heard_by: Some(by) })
+        }),
         18 => read(input, |(subject, version)| Part::Abstain { subject, version }),
         19 => read(input, Part::Forget),
         20 => read(input, |(subject, version, Votes(links))| Part::Failing {

@@ -1,6 +1,6 @@
 //! Payloads in words, for traces and scenarios.
 
-use super::{Answer, Claim, DataLine, Part, QueryReplies, SentBody, Verdict, decode};
+use super::{Answer, Claim, ClearBody, DataLine, Part, QueryReplies, SentBody, Verdict, decode};
 use crate::{
     Keys, MemberId, Ticket, Version, expel::statement::AdminStatement,
     leadership::refusal::Refusal, publish::publication::Publication,
@@ -63,8 +63,9 @@ fn describe_part(part: &Part, name: &dyn Fn(MemberId) -> String) -> String {
             vote.tally.silent_for,
             vote.tally.silence.as_str(),
         ),
-        Part::Clear { subject, version: of, age } => {
-            format!("clear {} {} age={age:?}", name(*subject), version(*of))
+        Part::Clear(ClearBody { subject, version: of, age, heard_by }) => {
+            let by = heard_by.map_or_else(String::new, |by| format!(" heard_by={}", name(by)));
+            format!("clear {} {} age={age:?}{by}", name(*subject), version(*of))
         }
         Part::Abstain { subject, version: of } => {
             format!("abstain {} {}", name(*subject), version(*of))

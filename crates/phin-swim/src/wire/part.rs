@@ -88,6 +88,17 @@ pub(crate) struct VoteBody {
     pub(crate) tally: Tally,
 }
 
+/// The statement that a member lives, for those that suspect it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct ClearBody {
+    pub(crate) subject: MemberId,
+    pub(crate) version: Version,
+    /// How long ago it was heard.
+    pub(crate) age: Duration,
+    /// The other member that heard it, if the sender did not: all that pass on the word of one say no more than that one.
+    pub(crate) heard_by: Option<MemberId>,
+}
+
 /// A verdict: who is dead, and whose evidence shows it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Verdict {
@@ -391,8 +402,8 @@ pub(crate) enum Part {
     Vote(VoteBody),
     /// The same, and signed: I would declare it dead.
     SignedVote(VoteBody, SignedVote),
-    /// I heard from the member you doubt, so long ago.
-    Clear { subject: MemberId, version: Version, age: Duration },
+    /// The member you doubt lived so long ago.
+    Clear(ClearBody),
     /// I am not able to judge that member now. (After Lifeguard's local health, §IV.A)
     Abstain { subject: MemberId, version: Version },
     /// I have forgotten a member that was dead or had left.
@@ -477,7 +488,7 @@ impl Part {
             | Self::SendAck { .. }
             | Self::LeadAnswer(_)
             | Self::LeaveAck { .. }
-            | Self::Clear { .. }
+            | Self::Clear(_)
             | Self::Proof(_)
             | Self::Abstain { .. } => true,
             Self::Vote(vote) | Self::SignedVote(vote, _) => !vote.is_accusation,

@@ -97,7 +97,13 @@ pub(crate) fn samples() -> Vec<Part> {
         Part::LeaveAck { sequence },
         Part::Vote(VoteBody { subject, version, is_accusation, is_observer, tally }),
         Part::SignedVote(signed_vote_body(), signed_vote()),
-        Part::Clear { subject, version, age: Duration::from_millis(20) },
+        Part::Clear(ClearBody { subject, version, age: Duration::from_millis(20), heard_by: None }),
+        Part::Clear(ClearBody {
+            subject,
+            version,
+            age: Duration::from_millis(20),
+            heard_by: Some(id(3)),
+        }),
         Part::Abstain { subject, version },
         Part::Challenge(Nonce([7; 16])),
         Part::Proof(Proof {
@@ -255,7 +261,7 @@ fn read(payload: &[u8]) -> Result<Decoded, DecodeError> {
 }
 
 /// The kinds that this release knows.
-const KINDS: [std::ops::RangeInclusive<u8>; 2] = [1..=42, 44..=51];
+const KINDS: [std::ops::RangeInclusive<u8>; 2] = [1..=42, 44..=52];
 
 /// A payload of raw bytes after the version.
 fn raw(body: &[u8]) -> Vec<u8> {

@@ -2,7 +2,7 @@ use super::*;
 use crate::{
     Config, Silence,
     member::record::tests::{addr, id, version},
-    testing::{Rooms, at, ms, peer, vote},
+    testing::{Rooms, at, clear, ms, peer, vote},
 };
 
 /// The evidence of nodes 0 and others against node 1 at 10 s.
@@ -69,20 +69,28 @@ fn a_clear_of_another_goes_on_from_an_accuser_that_it_surprises_and_from_nobody_
     let accused = Against { misses: &[9_000], stage: Stage::Accused, ..NONE };
     let later = Against { misses: &[9_600], stage: Stage::Accused, ..NONE };
     let watching = Against { misses: &[9_000], votes: &[(3, 9_000)], ..NONE };
-    // The evidence, the rest of it, and the nodes that are informed, when node 2 says that node 1 lived at 9.5 s.
-    for (against, expected, informed) in
-        [(accused, None, vec![3, 4]), (later, Some((1, 0)), vec![]), (watching, None, vec![])]
-    {
-        let mut rooms = with(5, &against);
-        rooms.life_signs().handle_clear(peer(2), id(1), version(0, 0), ms(500));
-        assert_eq!(left(&rooms), expected, "{:?}", against.misses);
-        let clear = |node| format!("to n{node}: clear n1 v0.0 age=500ms");
+    let (at_once, second_hand) = (None, Some(5));
+    // The evidence, the rest of it, and the nodes that are informed, when node 2 says that it, or another one, heard node 1 at
+    // 9.5 s.
+    let cases: [(&Against, Option<u8>, Left, &[u8]); 4] = [
+        (&accused, at_once, None, &[3, 4]),
+        (&accused, second_hand, None, &[]),
+        (&later, at_once, Some((1, 0)), &[]),
+        (&watching, at_once, None, &[]),
+    ];
+    for (against, heard_by, expected, informed) in cases {
+        let mut rooms = with(5, against);
+        rooms.life_signs().handle_clear(peer(2), clear(version(0, 0), heard_by));
+        let what = format!("{:?} {heard_by:?}", against.misses);
+        assert_eq!(left(&rooms), expected, "{what}");
+        let passed_on = |node| format!("to n{node}: clear n1 v0.0 age=500ms heard_by=n2");
         let mut found = rooms.effects();
         found.sort_unstable();
-        assert_eq!(found, informed.into_iter().map(clear).collect::<Vec<_>>());
+        assert_eq!(found, informed.iter().map(passed_on).collect::<Vec<_>>(), "{what}");
         assert_eq!(rooms.detector.contacts.heard_at(id(1)), None, "this node did not hear it");
         assert_eq!(rooms.senses.links.heard_itself_at(id(1)), Some(None));
-        assert_eq!(rooms.senses.links.reached_by(id(1)), Some(id(2)));
+        let reached_by = Some(id(2)).filter(|_| heard_by.is_none());
+        assert_eq!(rooms.senses.links.reached_by(id(1)), reached_by, "{what}");
     }
 }
 
@@ -92,7 +100,7 @@ fn an_accuser_that_passes_a_clear_on_collects_no_more_votes() {
     let against = Against { misses: &[9_000, 9_600], accusers: &[2, 3], ..NONE };
     for (version, expected) in [(version(0, 0), vec![id(3)]), (version(0, 1), vec![id(2), id(3)])] {
         let mut rooms = with(5, &against);
-        rooms.life_signs().handle_clear(peer(2), id(1), version, ms(500));
+        rooms.life_signs().handle_clear(peer(2), clear(version, None));
         let mut accusers: Vec<_> =
             rooms.detector.cases.get(id(1)).unwrap().accusers.iter().copied().collect();
         accusers.sort_unstable_by_key(|accuser| *accuser != id(2));
@@ -131,7 +139,7 @@ fn a_clear_counts_for_the_version_it_names_and_from_those_that_may_know() {
         if was_asked {
             rooms.detector.cases.get_mut(id(1)).unwrap().record_asked(from);
         }
-        rooms.life_signs().handle_clear(Peer { id: from, addr: addr(2) }, id(1), version, ms(500));
+        rooms.life_signs().handle_clear(Peer { id: from, addr: addr(2) }, clear(version, None));
         assert_eq!(left(&rooms).is_none(), ends, "{from} {version:?} {was_asked}");
         assert_eq!(rooms.ctx.stats.unasked_answers, unasked, "{from} {version:?} {was_asked}");
     }
@@ -151,7 +159,7 @@ fn the_word_of_one_member_alone_counts_for_a_while_only() {
         (20_002, 2, true),
     ] {
         rooms.at(millis).miss(1, &[millis - 600]);
-        rooms.life_signs().handle_clear(peer(from), id(1), version(0, 0), ms(500));
+        rooms.life_signs().handle_clear(peer(from), clear(version(0, 0), None));
         assert_eq!(left(&rooms).is_none(), counts, "n{from} at {millis} ms");
         rooms.detector.cases.close(id(1));
     }
@@ -174,7 +182,7 @@ fn a_suspect_that_others_cleared_is_pinged_so_that_it_refutes() {
             rooms.at(9_900).probe().ping(peer(1), Purpose::Probe);
             rooms.effects();
         }
-        rooms.at(10_000).life_signs().handle_clear(peer(by), id(1), version(0, 0), ms(500));
+        rooms.at(10_000).life_signs().handle_clear(peer(by), clear(version(0, 0), None));
         assert_eq!(rooms.effects(), expected, "{state} by n{by}, pinged: {is_pinged}");
     }
 }
@@ -182,7 +190,7 @@ fn a_suspect_that_others_cleared_is_pinged_so_that_it_refutes() {
 #[test]
 fn how_long_a_silence_lasted_is_remembered_of_the_link() {
     let mut rooms = with(5, &Against { misses: &[9_000], votes: &[(2, 8_200)], ..NONE });
-    rooms.life_signs().record_alive(id(1), at(9_500));
+    rooms.life_signs().record_alive(id(1), at(9_500), id(0));
     assert_eq!(rooms.senses.links.longest_silence(at(10_000), id(1)), ms(1_300));
 }
 
@@ -196,7 +204,7 @@ fn what_was_overdue_when_another_heard_the_member_was_lost_unless_its_reply_is_l
         rooms.senses.pings.mark_overdue(crate::wire::Sequence(1));
         let loss = |rooms: &Rooms| rooms.senses.links.get(id(1)).unwrap().estimator.loss();
         let before = loss(&rooms);
-        rooms.at(10_000).life_signs().handle_clear(peer(by), id(1), version(0, 0), ms(500));
+        rooms.at(10_000).life_signs().handle_clear(peer(by), clear(version(0, 0), None));
         assert_eq!(loss(&rooms) > before, is_loss, "n{by}");
         if is_loss {
             let pulse = rooms.probe().pulse(crate::wire::Sequence(1));

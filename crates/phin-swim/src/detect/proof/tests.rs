@@ -1,8 +1,8 @@
 use super::*;
 use crate::{
-    Config, SignedVotes, Silence,
+    ClearBody, Config, SignedVotes, Silence,
     member::record::tests::{TestKeys, id, version},
-    testing::{Rooms, at, ms, peer, vote},
+    testing::{Rooms, at, clear, ms, peer, vote},
 };
 
 /// A node among six that requires signed votes, and has missed two replies of node 1.
@@ -55,7 +55,7 @@ fn the_word_of_another_clears_a_member_once_the_member_has_signed() {
     ];
     for (signer, run, is_asked, from, counts) in cases {
         let mut rooms = rooms();
-        rooms.life_signs().handle_clear(peer(2), id(1), version(0, 0), ms(500));
+        rooms.life_signs().handle_clear(peer(2), clear(version(0, 0), None));
         assert_eq!(rooms.effects()[0], "to n2: ping-req target=n1 with proof");
         assert!(is_suspected(&rooms), "not by the word alone");
         let nonce =
@@ -79,23 +79,26 @@ fn a_witness_is_asked_if_its_word_would_clear_the_member_and_not_all_the_time() 
     // The version and the age of the last message in the word of node 2; whether it is asked.
     for (incarnation, age, is_asked) in [(0, 500, true), (0, 1_100, false), (1, 500, false)] {
         let mut rooms = rooms();
-        rooms.life_signs().handle_clear(peer(2), id(1), version(0, incarnation), ms(age));
+        rooms.life_signs().handle_clear(
+            peer(2),
+            ClearBody { age: ms(age), ..clear(version(0, incarnation), None) },
+        );
         assert_eq!(!rooms.effects().is_empty(), is_asked, "{incarnation} {age}");
     }
     // Votes of others alone lead to no verdict of this node.
     let mut rooms = rooms();
     rooms.detector.cases.close(id(1));
     rooms.miss(1, &[]).record_vote(at(9_500), vote(2, 9_000, Silence::Silent));
-    rooms.life_signs().handle_clear(peer(3), id(1), version(0, 0), ms(500));
+    rooms.life_signs().handle_clear(peer(3), clear(version(0, 0), None));
     assert!(rooms.effects().is_empty());
     let mut rooms = self::rooms();
     let asked = [(10_000, 2), (10_499, 2), (10_499, 3), (10_500, 2)].map(|(millis, witness)| {
-        rooms.at(millis).life_signs().handle_clear(peer(witness), id(1), version(0, 0), ms(500));
+        rooms.at(millis).life_signs().handle_clear(peer(witness), clear(version(0, 0), None));
         let asked = rooms.effects();
         asked.iter().any(|effect| effect.starts_with(&format!("to n{witness}: ping-req")))
     });
     assert_eq!(asked, [true, false, true, true]);
-    rooms.at(11_000).life_signs().handle_clear(peer(1), id(1), version(0, 0), ms(500));
+    rooms.at(11_000).life_signs().handle_clear(peer(1), clear(version(0, 0), None));
     assert!(!is_suspected(&rooms), "the member itself needs no proof");
 }
 
@@ -123,7 +126,7 @@ fn any_other_member_is_asked_too_as_the_witness_may_not_be_heard() {
         .filter_map(|seed| {
             let mut rooms = rooms();
             rooms.ctx.rng = rand::SeedableRng::seed_from_u64(seed);
-            rooms.life_signs().handle_clear(peer(2), id(1), version(0, 0), ms(500));
+            rooms.life_signs().handle_clear(peer(2), clear(version(0, 0), None));
             rooms.effects().get(1).cloned()
         })
         .collect();
@@ -175,7 +178,7 @@ fn proofs_have_a_budget_for_each_member_and_limits() {
 #[test]
 fn a_forged_proof_is_counted() {
     let mut rooms = rooms();
-    rooms.life_signs().handle_clear(peer(2), id(1), version(0, 0), ms(500));
+    rooms.life_signs().handle_clear(peer(2), clear(version(0, 0), None));
     let nonce = rooms.detector.proofs.asked.back().unwrap().nonce;
     let forged = Proof { subject: id(1), ..proof_of(2, 0, nonce) };
     rooms.life_signs().handle_proof(id(2), forged);
@@ -187,7 +190,7 @@ fn where_signatures_are_not_required_the_word_of_another_clears_a_member() {
     for signed_votes in [SignedVotes::Off, SignedVotes::Sign] {
         let mut rooms = Rooms::with(6, Config { signed_votes, ..Config::lan() });
         rooms.miss(1, &[9_000]);
-        rooms.life_signs().handle_clear(peer(2), id(1), version(0, 0), ms(500));
+        rooms.life_signs().handle_clear(peer(2), clear(version(0, 0), None));
         assert!(!is_suspected(&rooms));
         assert_eq!(rooms.ctx.stats.proofs_asked, 0);
     }

@@ -411,6 +411,23 @@ fn those_that_fell_together_have_their_time_to_refute_together() {
 }
 
 #[test]
+fn a_suspect_that_this_node_just_heard_is_sent_the_claim_that_others_repeat() {
+    // Whether the claim is about the present version, when the suspect was heard; whether it is sent the claim at 10 s.
+    for (is_present, heard_at, is_sent) in
+        [(true, 8_001, true), (true, 8_000, false), (false, 9_000, false)]
+    {
+        let mut rooms = Rooms::of(6);
+        rooms.put(1, MemberState::Suspect, 1_000);
+        rooms.senses.links.open(id(1), ms(10));
+        rooms.senses.links.record_heard_itself(id(1), at(heard_at));
+        let version = if is_present { version(0, 0) } else { version(0, 1) };
+        rooms.at(10_000).verdicts().handle_suspect(source(), Claim { version, ..claim(1) });
+        let found = rooms.effects().iter().filter(|effect| effect.starts_with("to n1")).count();
+        assert_eq!(found, usize::from(is_sent), "{is_present} {heard_at}");
+    }
+}
+
+#[test]
 fn what_others_repeat_is_noted_if_it_is_what_is_known() {
     use MemberState::{Dead, Left, Suspect};
     let note = "Repeated { id: n1, by: n2 }";

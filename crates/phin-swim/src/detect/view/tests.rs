@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Config, MemberState,
-    link::Run,
+    link::{Run, Word},
     member::record::tests::{id, version},
     testing::{Rooms, at, ms, vote},
 };
@@ -277,6 +277,17 @@ fn a_member_behind_a_failing_link_is_left_to_others_until_nobody_heard_it_for_tw
         assert_eq!(rooms.at(now).see().is_left_to_others(id(1)), is_left, "{now}");
     }
     assert!(!Rooms::of(5).see().is_left_to_others(id(1)), "the link works");
+}
+
+#[test]
+fn a_member_is_not_left_to_one_other_that_alone_says_for_too_long_that_it_lives() {
+    for (now, is_left) in [(27_999, true), (28_000, false)] {
+        let mut rooms = Rooms::of(5);
+        run(&mut rooms, 12_000, 25_000, 9.0);
+        rooms.senses.links.record_known_alive(id(1), at(20_000));
+        rooms.senses.links.takes_word(at(18_000), id(1), Word::of(id(2)));
+        assert_eq!(rooms.at(now).see().is_left_to_others(id(1)), is_left, "{now}");
+    }
 }
 
 #[test]
