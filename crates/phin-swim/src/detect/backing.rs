@@ -46,10 +46,10 @@ impl Verdicts<'_> {
         }
     }
 
-    /// Whether a verdict with this backing is accepted as it comes. A member that refuted lately has shown others wrong, so
-    /// more of them lie or err than the rules allow for.
+    /// Whether a verdict with this backing is accepted as it comes. A member that refuted its death lately has shown others
+    /// wrong, so more of them lie or err than the rules allow for.
     fn is_backed_enough(&self, subject: MemberId, backing: Backing) -> bool {
-        let has_refuted = self.own.hearsay.has_refuted(self.ctx.now, subject);
+        let has_refuted = self.own.hearsay.has_refuted_death(self.ctx.now, subject);
         let is_majority = backing == Backing::Majority;
         (is_majority && !has_refuted) || self.view().eviction(subject) != Eviction::No
     }

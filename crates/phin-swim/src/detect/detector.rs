@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Change, Ctx, Instant, MemberId, MembershipList, Transition,
+    Change, Ctx, Instant, MemberId, MemberState, MembershipList, Transition,
     detect::{
         case::{Case, Cases, Stage},
         certificates::Asked,
@@ -50,7 +50,10 @@ impl Detector {
         }
         if transition.is_refutation() {
             self.contacts.record_other_refuted(now);
-            self.hearsay.record_refutation(now, id);
+            match transition.state_before() {
+                Some(MemberState::Dead) => self.hearsay.record_refuted_death(now, id),
+                _ => self.hearsay.record_refutation(now, id),
+            }
         }
         if transition.is_renewal() {
             self.cases.renew(now, id, transition.after.version());
@@ -207,7 +210,10 @@ mod tests {
             let contacts = &rooms.detector.contacts;
             assert_eq!(contacts.have_many_fallen(at(9_000), 1), falls, "{what}");
             assert_eq!(contacts.has_other_refuted(at(10_000)), refutes, "{what}");
-            assert_eq!(rooms.detector.hearsay.has_refuted(at(10_000), id(1)), refutes, "{what}");
+            let hearsay = &rooms.detector.hearsay;
+            assert_eq!(hearsay.has_refuted(at(10_000), id(1)), refutes, "{what}");
+            let of_death = refutes && state == Dead;
+            assert_eq!(hearsay.has_refuted_death(at(10_000), id(1)), of_death, "{what}");
         }
     }
 }

@@ -43,22 +43,39 @@ struct Refutations {
     window_began_at: Instant,
     in_window: u32,
     last: Instant,
+    /// When it last refuted its death, or was found alive when others had it dead.
+    of_death: Option<Instant>,
     /// When a suspicion was last passed on to it, though it was ignored here.
     passed_on_at: Option<Instant>,
 }
 
 impl Hearsay {
-    /// A member refuted, or was found alive when others had it dead.
+    /// A member refuted a suspicion.
     pub(crate) fn record_refutation(&mut self, now: Instant, id: MemberId) {
         make_room(&mut self.refuted, id, MAX_REFUTED, |refuted| refuted.last);
-        let fresh =
-            Refutations { window_began_at: now, in_window: 0, last: now, passed_on_at: None };
+        let (window_began_at, last) = (now, now);
+        let (in_window, of_death, passed_on_at) = Default::default();
+        let fresh = Refutations { window_began_at, in_window, last, of_death, passed_on_at };
         let refuted = self.refuted.entry(id).or_insert(fresh);
         if now - refuted.window_began_at >= MEMORY {
-            *refuted = fresh;
+            *refuted = Refutations { of_death: refuted.of_death, ..fresh };
         }
         refuted.in_window += 1;
         refuted.last = now;
+    }
+
+    /// A member refuted its death, or was found alive when others had it dead.
+    pub(crate) fn record_refuted_death(&mut self, now: Instant, id: MemberId) {
+        self.record_refutation(now, id);
+        if let Some(refuted) = self.refuted.get_mut(&id) {
+            refuted.of_death = Some(now);
+        }
+    }
+
+    /// Whether a member refuted its death lately, so that not even signed votes are believed without a ping by this node.
+    pub(crate) fn has_refuted_death(&self, now: Instant, id: MemberId) -> bool {
+        let refuted_at = self.refuted.get(&id).and_then(|refuted| refuted.of_death);
+        refuted_at.is_some_and(|at| now - at < MEMORY)
     }
 
     /// Whether a member refuted so recently that a verdict on it requires a ping by this node.
@@ -187,6 +204,20 @@ mod tests {
             let found = (hearsay.has_refuted(at(*asked), id), hearsay.is_worn_out(at(*asked), id));
             assert_eq!(found, (*has_refuted, *is_worn_out), "{refuted:?} asked at {asked}");
         }
+    }
+
+    #[test]
+    fn a_refuted_death_counts_apart_for_a_minute_and_as_a_refutation_too() {
+        let id = MemberId([1; 16]);
+        let mut hearsay = Hearsay::default();
+        hearsay.record_refutation(at(10), id);
+        assert!(!hearsay.has_refuted_death(at(10), id));
+        hearsay.record_refuted_death(at(20), id);
+        assert!(hearsay.has_refuted(at(20), id));
+        // A window of refutations ends.
+        hearsay.record_refutation(at(75), id);
+        let found = [20, 79, 80].map(|second| hearsay.has_refuted_death(at(second), id));
+        assert_eq!(found, [true, true, false]);
     }
 
     #[test]

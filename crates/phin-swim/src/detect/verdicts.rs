@@ -265,7 +265,7 @@ impl Verdicts<'_> {
         let alive_at = self.senses.links.known_alive_at(subject);
         if self.own.pending.has_lived(subject) || alive_at.is_some_and(|at| at >= since) {
             self.own.pending.end(subject);
-            return self.own.hearsay.record_refutation(now, subject);
+            return self.own.hearsay.record_refuted_death(now, subject);
         }
         let ends_at = since + self.time_for_look(subject);
         // Missing replies may be the fault of this node.

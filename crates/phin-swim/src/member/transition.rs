@@ -52,7 +52,7 @@ impl Transition {
         matches!(self.change, Some(Change::Forgotten | Change::Expelled))
     }
 
-    fn state_before(&self) -> Option<MemberState> {
+    pub(crate) fn state_before(&self) -> Option<MemberState> {
         self.before.as_ref().map(|before| before.state)
     }
 

@@ -131,9 +131,9 @@ fn a_member_that_was_heard_since_is_not_dead_whatever_is_signed() {
 }
 
 #[test]
-fn a_member_that_refuted_lately_is_looked_at_before_a_signed_verdict_on_it() {
+fn a_member_that_refuted_its_death_lately_is_looked_at_before_a_signed_verdict_on_it() {
     let mut rooms = rooms();
-    rooms.detector.hearsay.record_refutation(at(9_000), id(1));
+    rooms.detector.hearsay.record_refuted_death(at(9_000), id(1));
     let votes = vec![signed(2), signed(3), signed(4)];
     rooms.verdicts().handle_dead(Source::Gossip(peer(2)), verdict(&[2, 3, 4], votes));
     assert_eq!(rooms.effects(), LOOKS);
@@ -141,6 +141,12 @@ fn a_member_that_refuted_lately_is_looked_at_before_a_signed_verdict_on_it() {
     rooms.at(11_000).hear_anyone();
     rooms.effects();
     rooms.verdicts().end_pending(id(1), version(0, 0));
+    assert_eq!(rooms.effects(), [ACCEPTED]);
+    // That of a suspicion shows nothing against a majority that signed a verdict.
+    let mut rooms = self::rooms();
+    rooms.detector.hearsay.record_refutation(at(9_000), id(1));
+    let votes = vec![signed(2), signed(3), signed(4)];
+    rooms.verdicts().handle_dead(Source::Gossip(peer(2)), verdict(&[2, 3, 4], votes));
     assert_eq!(rooms.effects(), [ACCEPTED]);
 }
 
