@@ -141,6 +141,14 @@ pub(crate) struct Degraded<'a> {
     pub(crate) own: &'a mut Detector,
 }
 
+/// Whether a member is degraded as far as this node knows. While many members fall, more of its observers may be gone than
+/// this node knows, so it does not become so.
+fn is_degraded(view: View<'_>, subject: MemberId, links: &[FailingLink]) -> bool {
+    let was_degraded = view.failing.degraded_since(subject).is_some();
+    let may_be = was_degraded || subject == view.me() || !view.do_many_fall();
+    may_be && degradation(view, subject, links).is_degraded()
+}
+
 impl Degraded<'_> {
     pub(super) fn view(&self) -> View<'_> {
         View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
@@ -321,7 +329,7 @@ impl Degraded<'_> {
         let links = view.failing_links(subject);
         let observed = observed(view, subject, &links);
         let found = self.own.failing.find(now, run, &observed);
-        let is_degraded = degradation(self.view(), subject, &links).is_degraded();
+        let is_degraded = is_degraded(self.view(), subject, &links);
         if let Some(change) = self.own.failing.update(now, run, &links, is_degraded) {
             self.ctx.then(Step::Announce { change, member });
         }

@@ -171,6 +171,14 @@ fn a_member_to_which_more_than_half_of_the_links_fail_is_degraded() {
             assert_eq!(rooms.effects(), ["announce n1 Recovered"]);
         }
     }
+    // While many fall together, it does not begin: observers may be gone and not known to be.
+    let mut rooms = Rooms::of(6);
+    told(&mut rooms, 1, &[2, 3, 4]);
+    (0..5).for_each(|_| rooms.detector.contacts.record_fall(at(10_000), ms(1_000)));
+    for (millis, announced) in [(10_000, vec![]), (13_999, vec![]), (14_000, degraded)] {
+        rooms.at(millis).degraded().review_links_of(id(1));
+        assert_eq!(rooms.effects(), announced, "{millis}");
+    }
     let mut rooms = Rooms::of(3);
     fail(&mut rooms, 1, 3_000);
     rooms.put(2, MemberState::Dead, 0);
