@@ -46,6 +46,8 @@ const WHOLE_REGRESSIONS: &[(u64, &str)] = &[
     (593, "a cut between the only two members was no split"),
     (565, "newcomers asked for so many messages that others were refused the one that they lacked"),
     (1572, "an accuser that was answered collected votes on a member that one other hears"),
+    (1578, "observers that were dead, and not known to be, made a member degraded"),
+    (1611, "honest observers passed the word of a liar on as if they had heard the dead member"),
     (2046, "the numbers of an earlier run counted for the next one of a dead member never heard"),
 ];
 
