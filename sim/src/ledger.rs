@@ -217,13 +217,14 @@ impl Ledger {
     }
 
     /// Records that a member is reported as degraded. Links are measured over a while, so faults explain it for longer than a
-    /// verdict. If many others have faults, they may be most of the observers of one that has none.
+    /// verdict. If many others have faults, they may be most of the observers of one that has none. One that is stopped at this
+    /// moment, as in a stall of several seconds, reaches nobody.
     pub(crate) fn record_degraded(
         &mut self,
         truth: &Truth,
         now: Instant,
-        observer: NodeId,
-        subject: NodeId,
+        (observer, subject): (NodeId, NodeId),
+        is_stopped: bool,
     ) {
         self.degraded.push((now, observer, subject));
         let running: Vec<_> = truth.running().collect();
@@ -239,7 +240,7 @@ impl Ledger {
         let healthy = running.iter().filter(|&id| is_healthy(id)).count();
         // A report of a member on itself harms nobody.
         let is_of_others = observer != subject;
-        let is_explained = !is_healthy(&subject) || !is_healthy(&observer);
+        let is_explained = is_stopped || !is_healthy(&subject) || !is_healthy(&observer);
         if is_of_others && !is_explained && healthy * 8 >= running.len() * 7 {
             self.wrongly_degraded.push((now, observer, subject));
         }

@@ -97,7 +97,11 @@ impl World {
             Action::Degraded(subject, is_degraded) => {
                 self.say(format_args!("{id} finds {subject} degraded: {is_degraded}"));
                 match is_degraded {
-                    true => self.ledger.record_degraded(&self.truth, self.now, id, subject),
+                    true => {
+                        let is_stopped = self.machines.is_stopped(subject);
+                        let by = (id, subject);
+                        self.ledger.record_degraded(&self.truth, self.now, by, is_stopped);
+                    }
                     false => self.ledger.recovered.push((self.now, id, subject)),
                 }
             }
