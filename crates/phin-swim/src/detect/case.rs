@@ -125,6 +125,11 @@ impl Cases {
         self.0.remove(&id)
     }
 
+    /// Closes those in which nothing is left, but of members that are kept.
+    pub(crate) fn close_empty(&mut self, is_kept: impl Fn(MemberId) -> bool) {
+        self.0.retain(|&id, case| !case.is_empty() || is_kept(id));
+    }
+
     /// The members against which there is a case.
     pub(crate) fn subjects(&self) -> Vec<MemberId> {
         self.0.keys().copied().collect()

@@ -7,6 +7,7 @@ use crate::{
     detect::{
         case::{Case, Retry, Stage},
         judge::{ACCUSE_PHI, MAX_VOTE_PHI},
+        look::hears_nobody,
         pending::MAX_HELPED,
         reports::Silence,
         rules::Detect,
@@ -22,6 +23,8 @@ struct Findings {
     is_early: bool,
     /// Whether the link fails while others reach the member.
     is_left_to_others: bool,
+    /// Whether this node receives nothing, so that it would hear no answer either.
+    is_deaf: bool,
     can_judge: bool,
     /// Whether others ask this node to judge a member that it does not observe.
     is_stand_in: bool,
@@ -47,7 +50,7 @@ impl Findings {
     /// Whether others are asked to ping the subject: once, or each time where this node's own link is known to fail.
     fn asks_others(self, misses: usize, stage: Stage) -> bool {
         let is_unasked = stage < Stage::Asked || self.is_left_to_others;
-        is_unasked && !self.is_early && self.is_doubtful(misses)
+        is_unasked && !self.is_deaf && !self.is_early && self.is_doubtful(misses)
     }
 
     fn may_accuse(self) -> bool {
@@ -80,6 +83,10 @@ fn retry_gap(case: &Case, view: View<'_>, subject: MemberId, phi: f64) -> Durati
         true => view.params.pause_tolerance * 4,
         false => evidence_gap(case, view, view.early_for(subject), phi),
     };
+    if hears_nobody(view) {
+        let cases = u32::try_from(view.cases.len()).unwrap_or(u32::MAX);
+        return gap.max(view.params.pause_tolerance.saturating_mul(cases) / UNHEARD_RETRIES);
+    }
     gap.max(view.spaced(Duration::ZERO, RETRIES_PER_TOLERANCE))
 }
 
@@ -213,7 +220,8 @@ impl Detect<'_> {
             (view.is_early(subject), view.is_left_to_others(subject));
         let can_judge = !view.cannot_judge(case.silence);
         let is_stand_in = !case.accusers.is_empty() && !view.subjects().contains(&subject);
-        let found = Findings { phi, is_early, is_left_to_others, can_judge, is_stand_in };
+        let is_deaf = hears_nobody(view);
+        let found = Findings { phi, is_early, is_left_to_others, is_deaf, can_judge, is_stand_in };
         let next = escalation(case, found);
         self.own.cases.get_mut(subject)?.stage = next.stage;
         Some((found, next))
@@ -250,6 +258,9 @@ impl Detect<'_> {
     pub(crate) fn ask_anew(&mut self, since: Instant) {
         let probed = self.senses.pings.forget_unanswered();
         self.own.cases.void_own_misses(since);
+        // Nothing is left against those that were only looked at, to find somebody that is heard.
+        let observed = self.view().subjects();
+        self.own.cases.close_empty(|id| observed.contains(&id));
         for subject in self.own.cases.subjects() {
             self.verify(subject);
         }
@@ -291,16 +302,20 @@ impl Detect<'_> {
 const ASK_PHI: f64 = 1.0;
 /// This many misses are investigated regardless of their weight, without haste.
 const MANY_MISSES: usize = 8;
+/// How many pings of silent members are sent in a pause tolerance by a node that receives nothing.
+const UNHEARD_RETRIES: u32 = 16;
 /// How many pings of silent members are sent in a pause tolerance, if very many are silent at once.
 const RETRIES_PER_TOLERANCE: u32 = 512;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::{
         Config, Generation, Incarnation, SignedVotes,
         member::record::tests::id,
-        testing::{Rooms, at, peer},
+        testing::{Rooms, at, ms, peer, vote},
     };
 
     fn case(stage: Stage, misses: usize, accusers: u8) -> Case {
@@ -319,6 +334,7 @@ mod tests {
             phi,
             is_early: false,
             is_left_to_others: false,
+            is_deaf: false,
             can_judge: true,
             is_stand_in: false,
         };
@@ -326,6 +342,7 @@ mod tests {
         let (calm, early) = (found(0.5), Findings { is_early: true, ..found(3.0) });
         let left = Findings { is_left_to_others: true, ..found(3.0) };
         let unable = Findings { can_judge: false, ..found(3.0) };
+        let deaf = Findings { is_deaf: true, ..unable };
         // The case (stage, misses, accusers), what is found; then the stage, and whether it pings by stream, asks the host,
         // asks helpers, and accuses.
         let cases = [
@@ -347,6 +364,9 @@ mod tests {
             // Others reach it: they are asked each time, and judge.
             ((Accused, 9, 0), left, (Accused, [false, true, true, false])),
             ((Asked, 3, 0), unable, (Asked, [false, true, false, false])),
+            ((Insisting, 3, 0), unable, (Asked, [false, true, true, false])),
+            // Nobody would be heard.
+            ((Insisting, 3, 0), deaf, (Insisting, [false, true, false, false])),
         ];
         for ((stage, misses, accusers), found, expected) in cases {
             let next = escalation(&case(stage, misses, accusers), found);
@@ -374,6 +394,44 @@ mod tests {
         assert_eq!(found, asked, "the ping of node 3 is overdue since before the stall");
         let misses = [1, 2].map(|node| rooms.detector.cases.misses_of(id(node)).to_vec());
         assert_eq!(misses, [vec![at(8_000), at(8_900)], vec![]]);
+    }
+
+    #[test]
+    fn after_a_stall_those_that_were_only_looked_at_are_let_go() {
+        let mut rooms = Rooms::of(60);
+        let subjects = rooms.see().subjects();
+        let others: Vec<_> = (1..60).filter(|&node| !subjects.contains(&id(node))).collect();
+        let subject = (1..60).find(|&node| subjects.contains(&id(node))).unwrap();
+        // One that another observer accuses too, and one that was silent before the stall.
+        rooms.miss(others[0], &[9_500]);
+        rooms.miss(others[1], &[9_500]).record_vote(at(9_600), vote(60, 9_000, Silence::Silent));
+        rooms.miss(others[2], &[8_500]);
+        rooms.miss(subject, &[9_500]);
+        rooms.at(10_000).detect().ask_anew(at(9_000));
+        assert!(!rooms.detector.cases.is_open(id(others[0])));
+        let asked = [others[1], others[2], subject]
+            .map(|node| format!("Ping {{ to: n{node}, purpose: Retry }}"));
+        assert_eq!(BTreeSet::from_iter(rooms.effects()), BTreeSet::from(asked));
+    }
+
+    #[test]
+    fn a_node_that_receives_nothing_pings_the_more_seldom_the_more_members_are_silent() {
+        // How many cases are open, whether anybody answered since; the time to the next ping of one, in ms.
+        for (cases, is_heard, expected) in [(8, false, 500), (32, false, 2_000), (32, true, 250)] {
+            let mut rooms = Rooms::of(60);
+            let subjects = rooms.see().subjects();
+            let (silent, others): (Vec<u8>, Vec<u8>) =
+                (1..60).partition(|&node| subjects.contains(&id(node)));
+            let silent: Vec<_> = silent.into_iter().chain(others).take(cases).collect();
+            rooms.silence(&silent);
+            rooms.at(11_500);
+            if is_heard {
+                rooms.senses.health.record_answer(at(9_500));
+            }
+            let case = rooms.detector.cases.get(id(silent[0])).unwrap();
+            let found = retry_gap(case, rooms.see(), id(silent[0]), 3.0);
+            assert_eq!(found, ms(expected), "{cases} {is_heard}");
+        }
     }
 
     #[test]

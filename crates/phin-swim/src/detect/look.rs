@@ -12,6 +12,15 @@ use crate::{
     detect::{rules::Detect, view::View},
 };
 
+/// Whether nothing was received for so long, while most subjects are silent, that the fault is most likely here.
+pub(crate) fn hears_nobody(view: View<'_>) -> bool {
+    view.mass_silence_began().is_some_and(|began| {
+        let is_late = view.now - began >= view.params.pause_tolerance * 2;
+        let is_refused = view.health.last_refusal.is_some_and(|at| at >= began);
+        is_late && !is_refused && view.is_most_silent() && view.health.last_answer() <= began
+    })
+}
+
 /// How many members are looked at together. Where anybody answers, or kernels refuse packets, the network works and
 /// there is no time to lose. If nothing answers at all, the fault is probably here, so few are asked, and late.
 fn look_limit(view: View<'_>, began: Instant) -> usize {
