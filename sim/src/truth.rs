@@ -61,6 +61,7 @@ pub enum Life {
 struct Separation {
     side_of: Vec<u16>,
     id: u32,
+    began: Instant,
     ended: Option<Instant>,
 }
 
@@ -165,6 +166,12 @@ impl Truth {
         self.separations.iter().any(|separation| separation.ended.is_none())
     }
 
+    /// Whether all faults between members that lasted at one moment had ended by another.
+    pub fn has_healed(&self, since: Instant, by: Instant) -> bool {
+        let mut before = self.separations.iter().filter(|separation| separation.began <= since);
+        before.all(|separation| separation.ended.is_some_and(|ended| ended <= by))
+    }
+
     /// Records that a process of the member starts. Its faults stay.
     pub(crate) fn start_life(&mut self, id: NodeId, host: HostId, run: Generation, now: Instant) {
         let node = TrueNode {
@@ -248,13 +255,35 @@ impl Truth {
         self.liars.insert(id);
     }
 
-    pub(crate) fn separate(&mut self, id: u32, side_of: Vec<u16>) {
-        self.separations.push(Separation { side_of, id, ended: None });
+    pub(crate) fn separate(&mut self, id: u32, side_of: Vec<u16>, began: Instant) {
+        self.separations.push(Separation { side_of, id, began, ended: None });
     }
 
     pub(crate) fn unite(&mut self, id: u32, now: Instant) {
         for separation in self.separations.iter_mut().filter(|s| s.id == id && s.ended.is_none()) {
             separation.ended = Some(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::secs;
+
+    #[test]
+    fn faults_between_members_have_healed_once_all_that_lasted_have_ended() {
+        let at = |seconds| Instant::START + secs(seconds);
+        let mut truth = Truth::default();
+        truth.separate(0, vec![0, 1], at(10));
+        truth.separate(1, vec![1, 0], at(20));
+        truth.unite(0, at(30));
+        // Since when, and by when; whether that is so. The second one lasts.
+        let cases = [(9, 9, true), (10, 29, false), (15, 30, true), (31, 31, false)];
+        for (since, by, expected) in cases {
+            assert_eq!(truth.has_healed(at(since), at(by)), expected, "{since} {by}");
+        }
+        truth.unite(1, at(40));
+        assert!(truth.has_healed(at(31), at(40)) && !truth.has_healed(at(31), at(39)));
     }
 }

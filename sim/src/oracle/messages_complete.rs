@@ -132,11 +132,15 @@ impl MessagesComplete {
     }
 }
 
-/// Whether a member ran all the time since some seconds before a moment, without a fault of its own.
+/// Whether a member ran all the time since some seconds before a moment, without a fault of its own. One that started while the
+/// network was split may have found nobody until that ended.
 fn is_connected(truth: &Truth, id: NodeId, since: Instant, now: Instant) -> bool {
     let calm = now - since + GRACE;
     let was_there = truth.node(id).is_some_and(|node| {
-        node.since == Instant::START && node.starts == 1 || node.since + SETTLED <= since
+        let settled_before = since.saturating_sub(SETTLED);
+        let is_settled =
+            node.since <= settled_before && truth.has_healed(node.since, settled_before);
+        node.since == Instant::START && node.starts == 1 || is_settled
     });
     was_there && truth.is_healthy(id, now, calm)
 }

@@ -60,7 +60,7 @@ impl World {
                 troubled.iter().for_each(|&node| self.truth.begin_trouble(node));
                 let is_no_split = side_of.is_empty();
                 if !side_of.is_empty() {
-                    self.truth.separate(id.0, side_of);
+                    self.truth.separate(id.0, side_of, self.now);
                 }
                 if is_no_split {
                     self.record_cut_off(&rules);

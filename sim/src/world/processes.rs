@@ -98,7 +98,9 @@ impl World {
                 self.say(format_args!("{id} finds {subject} degraded: {is_degraded}"));
                 match is_degraded {
                     true => {
-                        let is_stopped = self.machines.is_stopped(subject);
+                        // A liar may have invented it.
+                        let exists = self.machines.peer(subject).is_some();
+                        let is_stopped = exists && self.machines.is_stopped(subject);
                         let by = (id, subject);
                         self.ledger.record_degraded(&self.truth, self.now, by, is_stopped);
                     }
