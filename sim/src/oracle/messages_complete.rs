@@ -132,7 +132,7 @@ impl MessagesComplete {
     }
 }
 
-/// Whether a member ran all the time since some seconds before a moment, without a fault of its own. One that started while the
+/// Whether a member ran all the time since some seconds before a moment, without a fault of its own or of its host. One that started while the
 /// network was split may have found nobody until that ended.
 fn is_connected(truth: &Truth, id: NodeId, since: Instant, now: Instant) -> bool {
     let calm = now - since + GRACE;
@@ -142,7 +142,7 @@ fn is_connected(truth: &Truth, id: NodeId, since: Instant, now: Instant) -> bool
             node.since <= settled_before && truth.has_healed(node.since, settled_before);
         node.since == Instant::START && node.starts == 1 || is_settled
     });
-    was_there && truth.is_healthy(id, now, calm)
+    was_there && truth.is_healthy(id, now, calm) && !truth.is_on_troubled_host(id, now, calm)
 }
 
 fn run_of(truth: &Truth, id: NodeId) -> u32 {
