@@ -23,8 +23,6 @@ struct Findings {
     is_early: bool,
     /// Whether the link fails while others reach the member.
     is_left_to_others: bool,
-    /// Whether this node receives nothing, so that it would hear no answer either.
-    is_deaf: bool,
     can_judge: bool,
     /// Whether others ask this node to judge a member that it does not observe.
     is_stand_in: bool,
@@ -50,7 +48,7 @@ impl Findings {
     /// Whether others are asked to ping the subject: once, or each time where this node's own link is known to fail.
     fn asks_others(self, misses: usize, stage: Stage) -> bool {
         let is_unasked = stage < Stage::Asked || self.is_left_to_others;
-        is_unasked && !self.is_deaf && !self.is_early && self.is_doubtful(misses)
+        is_unasked && !self.is_early && self.is_doubtful(misses)
     }
 
     fn may_accuse(self) -> bool {
@@ -220,8 +218,7 @@ impl Detect<'_> {
             (view.is_early(subject), view.is_left_to_others(subject));
         let can_judge = !view.cannot_judge(case.silence);
         let is_stand_in = !case.accusers.is_empty() && !view.subjects().contains(&subject);
-        let is_deaf = hears_nobody(view);
-        let found = Findings { phi, is_early, is_left_to_others, is_deaf, can_judge, is_stand_in };
+        let found = Findings { phi, is_early, is_left_to_others, can_judge, is_stand_in };
         let next = escalation(case, found);
         self.own.cases.get_mut(subject)?.stage = next.stage;
         Some((found, next))
@@ -334,7 +331,6 @@ mod tests {
             phi,
             is_early: false,
             is_left_to_others: false,
-            is_deaf: false,
             can_judge: true,
             is_stand_in: false,
         };
@@ -342,7 +338,6 @@ mod tests {
         let (calm, early) = (found(0.5), Findings { is_early: true, ..found(3.0) });
         let left = Findings { is_left_to_others: true, ..found(3.0) };
         let unable = Findings { can_judge: false, ..found(3.0) };
-        let deaf = Findings { is_deaf: true, ..unable };
         // The case (stage, misses, accusers), what is found; then the stage, and whether it pings by stream, asks the host,
         // asks helpers, and accuses.
         let cases = [
@@ -364,9 +359,6 @@ mod tests {
             // Others reach it: they are asked each time, and judge.
             ((Accused, 9, 0), left, (Accused, [false, true, true, false])),
             ((Asked, 3, 0), unable, (Asked, [false, true, false, false])),
-            ((Insisting, 3, 0), unable, (Asked, [false, true, true, false])),
-            // Nobody would be heard.
-            ((Insisting, 3, 0), deaf, (Insisting, [false, true, false, false])),
         ];
         for ((stage, misses, accusers), found, expected) in cases {
             let next = escalation(&case(stage, misses, accusers), found);

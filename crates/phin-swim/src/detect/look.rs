@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Instant, MemberId, Peer, Timer,
+    Ctx, Instant, MemberId, MembershipList, Peer, Purpose, Step, Timer,
     detect::{rules::Detect, view::View},
 };
 
@@ -83,6 +83,20 @@ pub(crate) fn last_contact(view: View<'_>) -> Option<Peer> {
     last.and_then(|id| view.list.peer(id))
 }
 
+/// Whether so many members were looked at in vain that no further one is examined.
+fn is_exhausted(view: View<'_>) -> bool {
+    view.cases.len() >= MAX_UNHEARD && hears_nobody(view)
+}
+
+/// Pings any member: the few that survive a mass failure find each other in the end.
+fn search(ctx: &mut Ctx, list: &MembershipList) {
+    let other = list.random_other(&mut ctx.rng);
+    if let Some(to) = other.and_then(|id| list.peer(id)) {
+        ctx.stats.looks += 1;
+        ctx.then(Step::Ping { to, purpose: Purpose::Redial });
+    }
+}
+
 impl Detect<'_> {
     /// Looks at further members at once when several are silent: first at the other subjects, and if most are silent at
     /// the members that follow them in the rings, up to the first in each ring that was heard since.
@@ -103,8 +117,12 @@ impl Detect<'_> {
         let next = now + self.ctx.params.pause_tolerance / LOOKS_PER_TOLERANCE;
         self.own.next_look = Some(next);
         self.ctx.timers.set(next, Timer::Look);
+        let is_exhausted = is_exhausted(self.view());
         self.ctx.stats.looks += unheard.len() as u64;
         unheard.into_iter().for_each(|id| self.verify(id));
+        if is_exhausted {
+            search(self.ctx, self.list);
+        }
     }
 }
 
@@ -112,7 +130,7 @@ impl Detect<'_> {
 /// that is missed, the retries of any case.
 const MAX_LOOKED_AT: usize = 6;
 const LOOKS_PER_TOLERANCE: u32 = 8;
-/// This many cases may be open while nothing at all is received; then no further member is examined.
+/// This many cases may be open while nothing at all is received; then no further member is examined, only pinged.
 const MAX_UNHEARD: usize = 64;
 /// How far along a ring is looked.
 const MAX_STEPS: usize = 512;
