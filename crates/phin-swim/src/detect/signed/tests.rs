@@ -185,16 +185,22 @@ fn a_death_in_the_list_of_another_is_looked_into() {
 
 #[test]
 fn a_look_takes_as_long_as_an_observer_alone_waits() {
-    // The answer of the member's host, when the member was heard, and when the verdict is accepted: the look begins at 10 s.
+    // The answer of the member's host, whether there is a connection, when the member was heard, and when the verdict is
+    // accepted: the look begins at 10 s.
     let cases = [
-        (Silence::Unknown, None, Some(13_000)),
-        (Silence::Silent, None, Some(11_000)),
-        (Silence::Gone, None, Some(10_500)),
-        (Silence::Hung, None, Some(20_000)),
-        (Silence::Silent, Some(10_400), None),
+        (Silence::Unknown, true, None, Some(13_000)),
+        (Silence::Silent, true, None, Some(11_000)),
+        (Silence::Silent, false, None, Some(12_000)),
+        (Silence::Gone, true, None, Some(10_500)),
+        (Silence::Gone, false, None, Some(10_500)),
+        (Silence::Hung, true, None, Some(20_000)),
+        (Silence::Silent, true, Some(10_400), None),
     ];
-    for (host, heard_at, expected) in cases {
+    for (host, is_connected, heard_at, expected) in cases {
         let mut rooms = rooms();
+        if !is_connected {
+            rooms.senses.links.disconnect(id(1));
+        }
         let unsigned = verdict(&[2, 3, 4], Vec::new());
         rooms.verdicts().handle_dead(Source::Gossip(peer(2)), unsigned);
         match host {
@@ -216,7 +222,7 @@ fn a_look_takes_as_long_as_an_observer_alone_waits() {
             let is_accepted = rooms.effects().contains(&ACCEPTED.to_owned());
             accepted = is_accepted.then(|| due.since_start().as_millis() as u64);
         }
-        assert_eq!(accepted, expected, "{host:?} {heard_at:?}");
+        assert_eq!(accepted, expected, "{host:?} {is_connected} {heard_at:?}");
     }
 }
 
