@@ -19,6 +19,14 @@ pub(crate) struct LifeSigns<'a> {
     pub(crate) newcomers: &'a mut Newcomers,
 }
 
+/// The author of a `Clear`. If that is the subject, this node heard it.
+fn word_of(clear: &ClearBody, from: MemberId, me: MemberId) -> Word {
+    match from == clear.subject {
+        true => Word::of(me),
+        false => Word { heard_by: clear.heard_by.unwrap_or(from), said_by: from },
+    }
+}
+
 impl LifeSigns<'_> {
     fn view(&self) -> View<'_> {
         View::new(self.ctx.now, self.ctx, self.list, self.senses, self.own)
@@ -49,13 +57,13 @@ impl LifeSigns<'_> {
 
     /// A member that this node suspects was heard: whatever this node has against it from before that is void.
     pub(crate) fn handle_clear(&mut self, from: Peer, clear: ClearBody) {
-        let ClearBody { subject, version, age, heard_by } = clear;
+        let (ClearBody { subject, version, age, .. }, me) = (clear, self.list.me().id());
         let until = self.ctx.now.saturating_sub(age);
         let is_current = self.list.get(subject).is_some_and(|known| known.version() == version);
-        let by_another = Word { heard_by: heard_by.unwrap_or(from.id), said_by: from.id };
-        let is_itself = from.id == subject;
-        let word = if is_itself { Word::of(self.list.me().id()) } else { by_another };
-        if is_current && (is_itself || self.takes_clear(from, subject, (until, word))) {
+        // This node knows itself what it heard, whatever a liar says.
+        let is_told = is_current && clear.heard_by != Some(me);
+        let word = word_of(&clear, from.id, me);
+        if is_told && (from.id == subject || self.takes_clear(from, subject, (until, word))) {
             self.void_evidence(subject, until, word);
             self.own.cases.answer(subject, from.id);
         }

@@ -69,12 +69,13 @@ fn a_clear_of_another_goes_on_from_an_accuser_that_it_surprises_and_from_nobody_
     let accused = Against { misses: &[9_000], stage: Stage::Accused, ..NONE };
     let later = Against { misses: &[9_600], stage: Stage::Accused, ..NONE };
     let watching = Against { misses: &[9_000], votes: &[(3, 9_000)], ..NONE };
-    let (at_once, second_hand) = (None, Some(5));
+    let (at_once, second_hand, by_this_node) = (None, Some(5), Some(0));
     // The evidence, the rest of it, and the nodes that are informed, when node 2 says that it, or another one, heard node 1 at
     // 9.5 s.
-    let cases: [(&Against, Option<u8>, Left, &[u8]); 4] = [
+    let cases: [(&Against, Option<u8>, Left, &[u8]); 5] = [
         (&accused, at_once, None, &[3, 4]),
         (&accused, second_hand, None, &[]),
+        (&accused, by_this_node, Some((1, 0)), &[]),
         (&later, at_once, Some((1, 0)), &[]),
         (&watching, at_once, None, &[]),
     ];
